@@ -1,0 +1,81 @@
+"""What every dataset is: an ordered, countable source of items with stable ids and content digests; no tensors."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that has a picture (or a recording), the texts that describe it and its labels.
+
+    `labels` maps a task to a class index; the only task of an ordinary classification set is called `label`.
+    A multi-label task maps to a tuple of class indices.
+    """
+
+    id: str
+    captions: tuple[str, ...] = ()
+    labels: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A zero-shot classification task of a dataset: class names, and the prompt templates where the data bring them.
+
+    `templates` hold `{c}` where the class name goes; empty means "take them from the prompt set".
+    `source` says where names and templates were read, for the record.
+    """
+
+    classes: tuple[str, ...]
+    templates: tuple[str, ...] = ()
+    source: str = ""
+
+
+class Dataset(ABC):
+    """Items in a fixed order. Instances are picklable: image workers carry a copy each.
+
+    `name` is the dataset's name in the store (letters, digits, `.`, `_`, `-`); `split` names the part.
+    `tasks` maps a task's name to its classes; it is empty for a dataset without labels.
+    `kind` says what evaluation fits by default: "classification", "multilabel", "retrieval", "segmentation".
+    """
+
+    name: str
+    split: str
+    tasks: Mapping[str, Task]
+    kind: str
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of items."""
+
+    @abstractmethod
+    def item(self, index: int) -> Item:
+        """Item `index` in `[0, len(self))`: texts and labels only, cheap, no image is read."""
+
+    @abstractmethod
+    def image(self, index: int) -> Image.Image:
+        """The item's picture as an RGB PIL image. Raises `BadSampleError` where it cannot be read."""
+
+    @abstractmethod
+    def payload(self, index: int) -> bytes:
+        """The bytes that determine the picture (the file's content), for the content digest."""
+
+    def stamp(self, index: int) -> str:
+        """A cheap mark that changes when the picture may have changed (size and mtime); "" where there is none."""
+        return ""
+
+    def mask(self, index: int) -> np.ndarray:
+        """The item's `(height, width)` label mask, int32; only for segmentation datasets."""
+        raise TypeError(f"dataset {self.name} has no masks")
+
+    def digest(self, index: int) -> str:
+        """Hex SHA-256 of `payload(index)`."""
+        return hashlib.sha256(self.payload(index)).hexdigest()
