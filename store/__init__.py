@@ -1,1 +1,20 @@
-"""."""
+"""Arrays, shards and manifests: named layers under a fingerprint. Knows no encoder, no torch, no command line."""
+
+from structure.store.catalogue import Store, open_store
+from structure.store.errors import StructureError
+from structure.store.feature_set import FeatureSet
+from structure.store.manifest import Column, Manifest
+from structure.store.samples import SampleItem, Samples
+from structure.store.shard import Shard
+
+__all__ = [
+    "Column",
+    "FeatureSet",
+    "Manifest",
+    "SampleItem",
+    "Samples",
+    "Shard",
+    "Store",
+    "StructureError",
+    "open_store",
+]

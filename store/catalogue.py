@@ -1,0 +1,104 @@
+"""A whole store: its feature sets, its sample tables, and the folders of what was made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from structure.store.errors import StructureError, unknown
+from structure.store.feature_set import FeatureSet
+from structure.store.files import Files, LocalFiles, open_files
+from structure.store.manifest import Manifest
+from structure.store.samples import Samples
+
+
+class Store:
+    """`store["coco/train/dinov2"]` is a feature set; iterating gives the keys."""
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+
+    @property
+    def url(self) -> str:
+        return self.files.url
+
+    def __repr__(self) -> str:
+        return f"<Store {self.url}: {len(self.keys())} feature sets>"
+
+    def keys(self) -> list[str]:
+        """Keys `<dataset>/<split>/<encoder>` of every feature set, sorted."""
+        return [
+            f"{dataset}/{split}/{encoder}"
+            for dataset in self.files.children("features")
+            for split in self.files.children(f"features/{dataset}")
+            for encoder in self.files.children(f"features/{dataset}/{split}")
+        ]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self.files.exists(f"features/{key}/manifest.json")
+
+    def __getitem__(self, key: str) -> FeatureSet:
+        """Raises StructureError, offering what is there, for a key that is not."""
+        try:
+            return FeatureSet.open(self.files, f"features/{key}")
+        except FileNotFoundError:
+            raise unknown("feature set", key, self.keys(), hint=f"The store is {self.url}.") from None
+
+    def feature_sets(self, *, dataset: str | None = None, split: str | None = None) -> list[FeatureSet]:
+        """The feature sets of a dataset and split (None = any), in order of their keys; half-allocated ones are not."""
+        wanted = []
+        for key in self.keys():
+            its_dataset, its_split, _ = key.split("/")
+            if dataset in (None, its_dataset) and split in (None, its_split) and key in self:
+                wanted.append(self[key])
+        return wanted
+
+    def allocate(self, manifest: Manifest, samples: Samples) -> FeatureSet:
+        """Create or open a feature set whose rows are rows of `samples` (written to the store before)."""
+        ids = samples.row_ids(manifest.rows_of, manifest.captions)
+        return FeatureSet.allocate(self.files, f"features/{manifest.key}", manifest, ids)
+
+    def samples(self, dataset: str, split: str) -> Samples:
+        """The row table. Raises StructureError if the split was never extracted."""
+        try:
+            return Samples.read(self.files, dataset, split)
+        except FileNotFoundError:
+            known = [key.removeprefix("samples/").removesuffix(".parquet") for key in self.files.list("samples")]
+            known = [name for name in known if not name.endswith(".skipped")]
+            raise unknown("dataset split", f"{dataset}/{split}", known, hint=f"The store is {self.url}.") from None
+
+    def put_samples(self, samples: Samples) -> Samples:
+        """Keep the row table; one that is there must describe the same rows. Returns what is stored."""
+        try:
+            stored = Samples.read(self.files, samples.dataset, samples.split)
+        except FileNotFoundError:
+            samples.write(self.files)
+            return samples
+        samples.require_same(stored)
+        if samples.table != stored.table or samples.tasks != stored.tasks:
+            samples.write(self.files)  # same rows; stamps, labels or class names are newer
+        return samples
+
+    def put_skipped(self, dataset: str, split: str, skipped: Mapping[str, str]) -> None:
+        """Keep which samples could not be read, and why."""
+        table = pa.table({"sample": list(skipped), "reason": list(skipped.values())})
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        self.files.write(f"samples/{dataset}/{split}.skipped.parquet", memoryview(sink.getvalue()))
+
+    def folder(self, *parts: str) -> Path:
+        """A local folder for what is made from features (rankings, aligners, results, reports)."""
+        if not isinstance(self.files, LocalFiles):
+            raise StructureError(f"{self.url} is remote: rankings, aligners and results need a local --store for now.")
+        return self.files.path("/".join(parts))
+
+
+def open_store(url: str | Path) -> Store:
+    """Open the store at a path or fsspec URL; it need not exist yet."""
+    return Store(open_files(url))

@@ -1,0 +1,363 @@
+"""One encoder over one dataset split: allocated whole, filled shard by shard, sealed, read lazily."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from structure.store.chunk import as_bytes, read_chunk, write_chunk
+from structure.store.claim import Claim
+from structure.store.errors import DamageError, FingerprintError, StructureError, unknown
+from structure.store.files import Files
+from structure.store.fingerprint import differences, fingerprint
+from structure.store.manifest import Column, Manifest, zarr_documents
+from structure.store.mark import Mark
+from structure.store.shard import Shard, overlapping
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+FLOAT16_MAX = 65504.0
+READERS = 4
+
+
+class OverflowError16(StructureError):
+    """A value that float16 cannot hold; `column` says where, so that `--dtype auto` can widen it."""
+
+    def __init__(self, message: str, column: str) -> None:
+        super().__init__(message)
+        self.column = column
+
+
+class FeatureSet:
+    """Rows by sample id, layers by name. Made by `Store.allocate` or `Store[...]`, not directly.
+
+    On disk: a zarr v3 group with one array `(sample, feature)` per layer (chunk = shard), `manifest.json`, and a mark
+    for every finished shard below `done/`.
+    """
+
+    def __init__(self, files: Files, prefix: str, manifest: Manifest) -> None:
+        self.files, self.prefix, self.manifest = files, prefix, manifest
+
+    @classmethod
+    def open(cls, files: Files, prefix: str) -> FeatureSet:
+        """Open what is there. Raises FileNotFoundError, or DamageError for a manifest that does not read."""
+        key = f"{prefix}/manifest.json"
+        return cls(files, prefix, Manifest.from_json(files.read(key), source=key))
+
+    @classmethod
+    def allocate(cls, files: Files, prefix: str, manifest: Manifest, ids: Sequence[str]) -> FeatureSet:
+        """Create the feature set, or open it if it is already there for the same identity.
+
+        Writes metadata only. `ids` are the sample ids of the rows. Raises FingerprintError, naming the fields, for
+        another identity.
+        """
+        if len(ids) != manifest.rows:
+            raise ValueError(f"{manifest.key}: {manifest.rows} rows and {len(ids)} ids")
+        try:
+            there = cls.open(files, prefix)
+        except FileNotFoundError:
+            for name, data in zarr_documents(manifest, list(ids)).items():
+                files.write(f"{prefix}/{name}", data)
+            files.write(f"{prefix}/manifest.json", manifest.to_json())  # last: it makes the feature set exist
+            return cls(files, prefix, manifest)
+        there.require(manifest.identity)
+        return there
+
+    def require(self, identity: Mapping[str, Any]) -> None:
+        """Refuse another identity. Raises FingerprintError with each field that differs."""
+        fields = differences(identity, self.manifest.identity)
+        if fields:
+            told = "; ".join(f"{path}: stored {theirs!r}, this run {ours!r}" for path, ours, theirs in fields[:6])
+            raise FingerprintError(
+                f"The feature set {self.key} was written from something else ({told}). Stored fingerprint "
+                f"{self.fingerprint[:12]}, this run {fingerprint(identity)[:12]}. Mixing them would corrupt every "
+                "similarity. Use the stored options, or choose another --store."
+            )
+
+    # -- what it is -----------------------------------------------------------------------------------------------
+
+    @property
+    def key(self) -> str:
+        return self.manifest.key
+
+    @property
+    def fingerprint(self) -> str:
+        return self.manifest.fingerprint
+
+    @property
+    def modality(self) -> str:
+        return self.manifest.modality
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the stored arrays, in order of depth: a layer, or `layer@pooling` where several are kept."""
+        return tuple(column.name for column in self.manifest.columns)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, layers)."""
+        return self.manifest.rows, len(self.manifest.columns)
+
+    def __len__(self) -> int:
+        return self.manifest.rows
+
+    def __repr__(self) -> str:
+        rows, layers = self.shape
+        return f"<FeatureSet {self.key}: {rows} rows x {layers} layers, {self.state}>"
+
+    @property
+    def state(self) -> str:
+        """`sealed`, or how many shards are done."""
+        total, done = len(self.manifest.shards), len(self.manifest.shards) - len(self.pending())
+        return "sealed" if done == total else f"{done} of {total} shards"
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether every shard is there."""
+        return not self.pending()
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """Sample ids of the rows, a string array."""
+        import zarr
+
+        group = zarr.open_group(self.files.zarr_store(self.prefix), mode="r")
+        return np.array(group["sample"][:].tolist(), dtype=str)
+
+    @property
+    def skipped(self) -> dict[int, str]:
+        """Rows that could not be read from the dataset, with the reason; their values are NaN."""
+        return {row: reason for mark in self.marks().values() for row, reason in mark.skipped.items()}
+
+    @property
+    def valid(self) -> np.ndarray:
+        """(rows,) bool: False for the skipped rows."""
+        mask = np.ones(self.manifest.rows, dtype=bool)
+        mask[list(self.skipped)] = False
+        return mask
+
+    def content(self) -> str:
+        """Hex digest of every stored value (through the shards' checksums); cache keys are made from it."""
+        marks = self.marks()
+        return fingerprint({"shards": [[mark.start, sorted(mark.chunks.items())] for _, mark in sorted(marks.items())]})
+
+    # -- filling --------------------------------------------------------------------------------------------------
+
+    def marks(self) -> dict[int, Mark]:
+        """The done marks by shard index. Raises DamageError for one that does not read."""
+        found: dict[int, Mark] = {}
+        for key in self.files.list(f"{self.prefix}/done"):
+            index = int(key.rpartition("/")[2].removesuffix(".json"))
+            found[index] = Mark.from_json(self.files.read(key), source=key)
+        return found
+
+    def pending(self) -> dict[Shard, tuple[str, ...]]:
+        """What is still to do: shard -> the columns that it lacks."""
+        marks = self.marks()
+        wanted = {column.name: column.dtype for column in self.manifest.columns}
+        due: dict[Shard, tuple[str, ...]] = {}
+        for index, shard in enumerate(self.manifest.shards):
+            done = marks[index].chunks if index in marks else {}
+            lacking = tuple(name for name, dtype in wanted.items() if done.get(name, ("", ""))[0] != dtype)
+            if lacking:
+                due[shard] = lacking
+        return due
+
+    def claim(self, shard: Shard) -> Claim:
+        """The right to write this shard; hold it while encoding and filling. Raises HeldError on entering."""
+        index = self._index(shard)
+        return Claim(self.files, f"{self.prefix}/claims/{index:06d}.json", what=f"{self.key}, {shard},")
+
+    def fill(
+        self, shard: Shard, features: Mapping[str, np.ndarray], *, skipped: Mapping[int, str] | None = None
+    ) -> None:
+        """Write one whole shard: `{column: (len(shard), width) float}`; durable when the call returns.
+
+        `skipped` maps rows of the feature set (absolute numbers) to the reason why they have no values. Raises
+        StructureError for a NaN or an infinity, OverflowError16 for a value beyond float16, both naming layer and
+        sample; ValueError for anything that is not exactly this shard.
+        """
+        index = self._index(shard)
+        missing = dict(skipped or {})
+        if any(not shard.start <= row < shard.stop for row in missing):
+            raise ValueError(f"skipped rows {sorted(missing)} are not all in {shard}")
+        prepared = {
+            name: self._prepare(shard, self._column(name), values, missing) for name, values in features.items()
+        }
+        with ThreadPoolExecutor(READERS) as pool:
+            checksums = pool.map(
+                lambda name: write_chunk(
+                    self.files,
+                    self._chunk_key(name, index),
+                    prepared[name],
+                    rows=self.manifest.shard_rows,
+                    level=self.manifest.zstd_level,
+                ),
+                prepared,
+            )
+            written = {name: (self._column(name).dtype, crc) for name, crc in zip(prepared, checksums, strict=True)}
+        before = self.marks().get(index)
+        chunks = {**(before.chunks if before else {}), **written}
+        mark = Mark(start=shard.start, stop=shard.stop, chunks=chunks, skipped=missing)
+        self.files.write(self._mark_key(index), mark.to_json())
+
+    def widen(self, name: str) -> FeatureSet:
+        """The same set with one column in float32; its shards are due again, nothing else is touched."""
+        manifest = self.manifest.widened(name)
+        for document, data in zarr_documents(manifest, self.ids.tolist()).items():
+            self.files.write(f"{self.prefix}/{document}", data)
+        self.files.write(f"{self.prefix}/manifest.json", manifest.to_json())
+        return FeatureSet(self.files, self.prefix, manifest)
+
+    def _prepare(self, shard: Shard, column: Column, values: np.ndarray, skipped: Mapping[int, str]) -> np.ndarray:
+        if values.shape != (len(shard), column.width):
+            raise ValueError(
+                f"{self.key}, {column.name}: a shard is written whole, {(len(shard), column.width)}, not {values.shape}"
+            )
+        rows = [row - shard.start for row in skipped]
+        if rows:
+            values = np.array(values)
+            values[rows] = 0
+        with np.errstate(over="ignore"):
+            stored = np.ascontiguousarray(values, dtype=column.dtype)
+        if not _all_finite(stored):
+            self._explain(shard, column, values)
+        if rows:
+            stored[rows] = np.nan
+        return stored
+
+    def _explain(self, shard: Shard, column: Column, values: np.ndarray) -> None:
+        finite = np.isfinite(values)
+        row, place = (int(i) for i in np.argwhere(~finite | (np.abs(values) > FLOAT16_MAX))[0])
+        what = f"layer {column.name}, sample {self.ids[shard.start + row]} (feature {place})"
+        if not finite[row, place]:
+            raise StructureError(
+                f"{self.key}: the encoder gave {values[row, place]} in {what}. Nothing of {shard} was kept. "
+                "Try --amp off, or --layers without this layer."
+            )
+        raise OverflowError16(
+            f"{self.key}: {values[row, place]:.6g} in {what} is beyond float16's {FLOAT16_MAX:.0f}. "
+            "Nothing was clipped. Pass --dtype auto to keep this layer in float32, or --dtype fp32.",
+            column.name,
+        )
+
+    # -- reading --------------------------------------------------------------------------------------------------
+
+    def rows(self, layer: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Rows `[start, stop)` of a layer, `(stop - start, width)`, in the stored dtype; every shard is checked.
+
+        Skipped rows are NaN. Raises DamageError for bytes that changed and StructureError for shards not written yet.
+        """
+        stop = self.manifest.rows if stop is None else stop
+        if not 0 <= start <= stop <= self.manifest.rows:
+            raise IndexError(f"{self.key} has rows 0 to {self.manifest.rows}; [{start}, {stop}) was asked for")
+        column, marks = self._column(layer), self.marks()
+        out = np.empty((stop - start, column.width), dtype=column.dtype)
+
+        def read(index: int) -> None:
+            shard = self.manifest.shards[index]
+            low, high = max(start, shard.start), min(stop, shard.stop)
+            target = out[low - start : high - start]
+            if len(target) == self.manifest.shard_rows:
+                self._read_chunk(column, index, marks, target)
+            else:
+                whole = np.empty((self.manifest.shard_rows, column.width), dtype=column.dtype)
+                self._read_chunk(column, index, marks, whole)
+                target[:] = whole[low - shard.start : high - shard.start]
+
+        touched = overlapping(start, stop, self.manifest.shard_rows)
+        if len(touched) == 1:
+            read(touched[0])
+        else:
+            with ThreadPoolExecutor(READERS) as pool:
+                list(pool.map(read, touched))
+        return out
+
+    def column(self, layer: str) -> LayerRows:
+        """A layer as a lazy array: `.shape`, `.dtype`, `[start:stop]`."""
+        return LayerRows(self, self._column(layer))
+
+    def to_xarray(self) -> xr.Dataset:
+        """Lazy dask arrays chunked as on disk, dims `("sample", "feature")`, sample ids as the coordinate."""
+        import xarray as xr
+
+        return xr.open_zarr(self.files.zarr_store(self.prefix))
+
+    def verify(self) -> list[str]:
+        """Every fault found, one sentence each; an empty list means that all is as it was written."""
+        from structure.store.verify import faults_of
+
+        return faults_of(self)
+
+    def _read_chunk(self, column: Column, index: int, marks: Mapping[int, Mark], into: np.ndarray) -> None:
+        entry = marks[index].chunks.get(column.name) if index in marks else None
+        if entry is None or entry[0] != column.dtype:
+            raise StructureError(
+                f"{self.key}, layer {column.name}, {self.manifest.shards[index]} are not written yet ({self.state}). "
+                "Run the same extract command again to finish."
+            )
+        try:
+            read_chunk(
+                self.files,
+                self._chunk_key(column.name, index),
+                into,
+                compressed=self.manifest.zstd_level is not None,
+                expected=entry[1],
+            )
+        except DamageError as error:
+            raise DamageError(f"{error} Run: structure store repair {self.key}") from None
+
+    def _column(self, layer: str) -> Column:
+        try:
+            return self.manifest.column(layer)
+        except StopIteration:
+            raise unknown("layer", layer, self.layers, hint=f"It was looked for in {self.key}.") from None
+
+    def _index(self, shard: Shard) -> int:
+        index = shard.start // self.manifest.shard_rows
+        if index >= len(self.manifest.shards) or self.manifest.shards[index] != shard:
+            raise ValueError(f"{self.key}: {shard} is not one of its shards of {self.manifest.shard_rows} rows")
+        return index
+
+    def _chunk_key(self, column: str, index: int) -> str:
+        return f"{self.prefix}/{column}/c/{index}/0"
+
+    def _mark_key(self, index: int) -> str:
+        return f"{self.prefix}/done/{index:06d}.json"
+
+
+class LayerRows:
+    """One layer of a feature set as a lazily read array: what ranking and training take instead of a NumPy array."""
+
+    def __init__(self, features: FeatureSet, column: Column) -> None:
+        self.features, self.name = features, column.name
+        self.shape = (features.manifest.rows, column.width)
+        self.dtype = np.dtype(column.dtype)
+        self.ndim = 2
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        start, stop, step = rows.indices(self.shape[0])
+        if step != 1:
+            raise IndexError(f"{self.features.key}, {self.name}: rows are read in steps of 1, not {step}")
+        return self.features.rows(self.name, start, max(start, stop))
+
+    def blocks(self) -> Iterator[tuple[Shard, np.ndarray]]:
+        """Shard by shard, in order."""
+        for shard in self.features.manifest.shards:
+            yield shard, self[shard.start : shard.stop]
+
+
+def _all_finite(values: np.ndarray) -> bool:
+    """isfinite().all(), on float16 through its exponent bits: NumPy's own float16 loop is ten times slower."""
+    if values.dtype == np.float16:
+        bits = as_bytes(values).cast("H")
+        return not bool(np.any((np.frombuffer(bits, dtype=np.uint16) & 0x7C00) == 0x7C00))
+    return bool(np.isfinite(values).all())

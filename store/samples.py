@@ -1,0 +1,223 @@
+"""The row table of a dataset split: which item and which caption every feature row belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from structure.store.errors import DamageError, FingerprintError, StructureError
+from structure.store.files import Files
+from structure.store.manifest import RowKind
+
+_BASE = pa.schema(
+    [
+        ("sample", pa.string()),
+        ("item", pa.string()),
+        ("caption_index", pa.int32()),
+        ("text", pa.string()),
+        ("digest", pa.string()),
+        ("stamp", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class SampleItem:
+    """One item as the table keeps it. `digest` is the content digest of its picture ("" without one), `stamp` a cheap
+    mark of change; `labels` maps a task to a class index or to several."""
+
+    id: str
+    captions: tuple[str, ...] = ()
+    digest: str = ""
+    stamp: str = ""
+    labels: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """An Arrow table with one row per caption (one row with `caption_index` -1 for an item without captions), items in
+    dataset order. Columns: sample, item, caption_index, text, digest, stamp, and `label` or `label.<task>` per task.
+
+    `tasks` maps a task to its `{"classes": [...], "templates": [...], "source": ...}`; `kind` is the dataset's.
+    """
+
+    dataset: str
+    split: str
+    table: pa.Table
+    tasks: Mapping[str, Mapping[str, Any]]
+    kind: str = "retrieval"
+
+    @classmethod
+    def build(
+        cls,
+        dataset: str,
+        split: str,
+        items: Iterable[SampleItem],
+        *,
+        tasks: Mapping[str, Mapping[str, Any]] | None = None,
+        kind: str = "retrieval",
+    ) -> Samples:
+        """Make the table. Raises StructureError for no item, a repeated id, or an item with an empty caption."""
+        columns: dict[str, list[Any]] = {name: [] for name in _BASE.names}
+        labels: dict[str, list[Any]] = {task: [] for task in tasks or {}}
+        first: dict[str, int] = {}
+        for position, item in enumerate(items):
+            if item.id in first:
+                raise StructureError(
+                    f"{dataset}/{split}: the id {item.id!r} is used by item {first[item.id]} and by item {position}. "
+                    "Ids must be unique, or rows could not be told apart. Give each item its own id."
+                )
+            first[item.id] = position
+            for index, text in enumerate(item.captions or (None,)):
+                if text is not None and not text.strip():
+                    raise StructureError(f"{dataset}/{split}: caption {index} of item {item.id!r} is empty.")
+                columns["sample"].append(item.id if text is None else f"{item.id}#{index}")
+                columns["item"].append(item.id)
+                columns["caption_index"].append(-1 if text is None else index)
+                columns["text"].append(text)
+                columns["digest"].append(item.digest)
+                columns["stamp"].append(item.stamp)
+                for task, values in labels.items():
+                    value = item.labels.get(task)
+                    values.append(list(value) if isinstance(value, tuple) else value)
+        if not first:
+            raise StructureError(f"{dataset}/{split} has no item.")
+        arrays = [pa.array(columns[name], type=type_) for name, type_ in zip(_BASE.names, _BASE.types, strict=True)]
+        names = list(_BASE.names)
+        for task, values in labels.items():
+            many = any(isinstance(value, list) for value in values)
+            arrays.append(pa.array(values, type=pa.list_(pa.int32()) if many else pa.int32()))
+            names.append(label_column(task))
+        return cls(dataset, split, pa.table(arrays, names=names), dict(tasks or {}), kind)
+
+    # -- items and captions ---------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.first_rows)
+
+    @cached_property
+    def first_rows(self) -> np.ndarray:
+        """(items,) table row of each item's first caption."""
+        index = self.table["caption_index"].to_numpy()
+        return np.flatnonzero(index <= 0)
+
+    @property
+    def item_ids(self) -> list[str]:
+        """Ids of the items, in order."""
+        return list(self.table["item"].take(pa.array(self.first_rows)).to_pylist())
+
+    @property
+    def digests(self) -> dict[str, tuple[str, str]]:
+        """Item id -> (stamp, digest): what was read last time."""
+        rows = self.table.take(pa.array(self.first_rows))
+        return {
+            item: (stamp, digest)
+            for item, stamp, digest in zip(
+                rows["item"].to_pylist(), rows["stamp"].to_pylist(), rows["digest"].to_pylist(), strict=True
+            )
+        }
+
+    def labels(self, task: str) -> np.ndarray:
+        """(items,) int64 class indices, -1 where the item has no label of this task. Raises KeyError."""
+        column = self.table[label_column(task)].take(pa.array(self.first_rows))
+        return np.asarray(column.fill_null(-1).to_numpy(), dtype=np.int64)
+
+    def label_sets(self, task: str) -> list[list[int]]:
+        """Class indices of each item of a multi-label task."""
+        return [value or [] for value in self.table[label_column(task)].take(pa.array(self.first_rows)).to_pylist()]
+
+    def caption_rows(self, limit: int | None = None) -> np.ndarray:
+        """Table rows of the captions with index below `limit` (None = all)."""
+        index = self.table["caption_index"].to_numpy()
+        return np.flatnonzero((index >= 0) & (index < (len(index) if limit is None else limit)))
+
+    def texts(self, limit: int | None = None) -> list[str]:
+        """Captions in row order."""
+        return list(self.table["text"].take(pa.array(self.caption_rows(limit))).to_pylist())
+
+    def row_ids(self, rows_of: RowKind, limit: int | None = None) -> list[str]:
+        """Sample ids of feature rows: item ids for items, `<item>#<caption>` for captions."""
+        if rows_of == "items":
+            return self.item_ids
+        return list(self.table["sample"].take(pa.array(self.caption_rows(limit))).to_pylist())
+
+    def item_of_caption(self, limit: int | None = None) -> np.ndarray:
+        """(captions,) index of the item that each caption row describes."""
+        of_row = np.cumsum(self.table["caption_index"].to_numpy() <= 0) - 1
+        return np.asarray(of_row[self.caption_rows(limit)], dtype=np.int64)
+
+    def digest(self, rows_of: RowKind, limit: int | None = None) -> str:
+        """Hex SHA-256 of what the rows are made from: ids and picture digests, or ids and texts."""
+        if rows_of == "items":
+            values = [f"{item}\0{digest}" for item, (_, digest) in self.digests.items()]
+        else:
+            values = [f"{a}\0{b}" for a, b in zip(self.row_ids("captions", limit), self.texts(limit), strict=True)]
+        return hashlib.sha256("\1".join(values).encode()).hexdigest()
+
+    # -- files ----------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def file(dataset: str, split: str) -> str:
+        """Key of the Parquet file in the store."""
+        return f"samples/{dataset}/{split}.parquet"
+
+    def write(self, files: Files) -> None:
+        """Write the table, replacing it in one step."""
+        meta = {"dataset": self.dataset, "split": self.split, "tasks": self.tasks, "kind": self.kind}
+        table = self.table.replace_schema_metadata({"structure": json.dumps(meta, sort_keys=True)})
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+        files.write(self.file(self.dataset, self.split), memoryview(sink.getvalue()))
+
+    @classmethod
+    def read(cls, files: Files, dataset: str, split: str) -> Samples:
+        """Read the table back. Raises FileNotFoundError, or DamageError where the file does not read."""
+        key = cls.file(dataset, split)
+        data = files.read(key)
+        try:
+            table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
+            meta = json.loads(table.schema.metadata[b"structure"])
+            return cls(dataset, split, table.replace_schema_metadata(None), meta["tasks"], meta["kind"])
+        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+            raise DamageError(f"{key} does not read: {error}.") from None
+
+    def require_same(self, stored: Samples) -> None:
+        """Refuse rows that are not those of an earlier extraction. Raises FingerprintError, naming the first change."""
+        for what, ours, theirs in (
+            ("items", _described(self, "items"), _described(stored, "items")),
+            ("captions", _described(self, "captions"), _described(stored, "captions")),
+        ):
+            if ours == theirs:
+                continue
+            position = next((i for i, pair in enumerate(zip(ours, theirs, strict=False)) if pair[0] != pair[1]), None)
+            if position is None:
+                change = f"it had {len(theirs):,} {what} and has {len(ours):,} now"
+            else:
+                changed = sum(a != b for a, b in zip(ours, theirs, strict=False)) + abs(len(ours) - len(theirs))
+                change = (
+                    f"{changed:,} {what} differ, the first is {ours[position][0]!r} (stored: {theirs[position][0]!r})"
+                )
+            raise FingerprintError(
+                f"The dataset {self.dataset}/{self.split} changed since it was extracted: {change}. "
+                "Rows of old and new features would not match. Restore the data, or choose another --store."
+            )
+
+
+def label_column(task: str) -> str:
+    """Name of a task's column: `label`, or `label.<task>`."""
+    return "label" if task == "label" else f"label.{task}"
+
+
+def _described(samples: Samples, what: str) -> Sequence[tuple[str, str]]:
+    if what == "items":
+        return [(item, digest) for item, (_, digest) in samples.digests.items()]
+    return list(zip(samples.row_ids("captions"), samples.texts(), strict=True))
