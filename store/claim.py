@@ -36,7 +36,8 @@ class Claim:
         self._ended = threading.Event()
         self._renewal: threading.Thread | None = None
 
-    def __enter__(self) -> Claim:
+    def acquire(self) -> Claim:
+        """Take the claim. Raises HeldError where somebody alive holds it."""
         body = json.dumps(_this_process() | {"token": self._token}).encode()
         while not self.files.create(self.key, body):
             held = self._holder()
@@ -50,13 +51,22 @@ class Claim:
         self._renewal.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def release(self) -> None:
+        """Give the claim back; a second call does nothing."""
+        if self._ended.is_set():
+            return
         self._ended.set()
         if self._renewal is not None:
             self._renewal.join()
         self.files.remove(self.key)
+
+    def __enter__(self) -> Claim:
+        return self.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
 
     def _renew(self) -> None:
         while not self._ended.wait(EXPIRES / 4):

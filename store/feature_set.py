@@ -14,9 +14,10 @@ from structure.store.claim import Claim
 from structure.store.errors import DamageError, FingerprintError, StructureError, unknown
 from structure.store.files import Files
 from structure.store.fingerprint import differences, fingerprint
-from structure.store.manifest import Column, Manifest, zarr_documents
+from structure.store.manifest import Column, Manifest, read_ids, zarr_documents
 from structure.store.mark import Mark
 from structure.store.shard import Shard, overlapping
+from structure.store.verify import faults_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -124,10 +125,7 @@ class FeatureSet:
     @cached_property
     def ids(self) -> np.ndarray:
         """Sample ids of the rows, a string array."""
-        import zarr
-
-        group = zarr.open_group(self.files.zarr_store(self.prefix), mode="r")
-        return np.array(group["sample"][:].tolist(), dtype=str)
+        return read_ids(self.files, self.prefix)
 
     @property
     def skipped(self) -> dict[int, str]:
@@ -290,9 +288,7 @@ class FeatureSet:
 
     def verify(self) -> list[str]:
         """Every fault found, one sentence each; an empty list means that all is as it was written."""
-        from structure.store.verify import faults_of
-
-        return faults_of(self)
+        return faults_of(self.files, self.prefix, self.manifest)
 
     def _read_chunk(self, column: Column, index: int, marks: Mapping[int, Mark], into: np.ndarray) -> None:
         entry = marks[index].chunks.get(column.name) if index in marks else None

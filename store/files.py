@@ -9,7 +9,7 @@ import secrets
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -276,22 +276,19 @@ def open_files(url: str | Path) -> Files:
     return RemoteFiles(text) if re.match(r"[a-z0-9+]+://", text) else LocalFiles(text)
 
 
-class _space:
+@contextmanager
+def _space(files: LocalFiles, key: str, parts: tuple[Buffer, ...]) -> Iterator[None]:
     """Turn "no space left" into an answer: what is kept, what is needed, what to do."""
-
-    def __init__(self, files: LocalFiles, key: str, parts: tuple[Buffer, ...]) -> None:
-        self.files, self.key, self.needed = files, key, sum(len(part) for part in parts)
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StructureError(
-                f"The disk of the store {self.files.url} is full: {self.key} needs {self.needed:,} bytes and "
-                f"{self.files.free() or 0:,} are free. Everything finished is kept. Make space and run the same "
-                "command again to go on."
-            ) from error
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StructureError(
+            f"The disk of the store {files.url} is full: {key} needs {sum(len(part) for part in parts):,} bytes and "
+            f"{files.free() or 0:,} are free. Everything finished is kept. Make space and run the same command again "
+            "to go on."
+        ) from error
 
 
 def _write_all(descriptor: int, part: Buffer) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from structure.store.chunk import crc32c
 from structure.store.errors import DamageError, StructureError
-from structure.store.files import check_key
+from structure.store.files import Files, check_key
 from structure.store.fingerprint import canonical, fingerprint
 from structure.store.shard import Shard, plan_shards
 
@@ -127,6 +127,14 @@ class Manifest:
             return cls(**body)
         except (ValueError, TypeError, KeyError) as error:
             raise DamageError(f"{source} is damaged: {error}.") from None
+
+
+def read_ids(files: Files, prefix: str) -> np.ndarray:
+    """The `sample` coordinate of a feature set: (rows,) string array."""
+    import zarr
+
+    group = zarr.open_group(files.zarr_store(prefix), mode="r")
+    return np.array(group["sample"][:].tolist(), dtype=str)
 
 
 def zarr_documents(manifest: Manifest, ids: list[str]) -> dict[str, bytes]:

@@ -2,91 +2,96 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from structure.store.chunk import read_chunk
 from structure.store.errors import DamageError, StructureError
-from structure.store.feature_set import FeatureSet
-from structure.store.manifest import zarr_documents
+from structure.store.files import Files
+from structure.store.manifest import Column, Manifest, read_ids, zarr_documents
 from structure.store.mark import Mark
 from structure.store.samples import Samples
+from structure.store.shard import Shard
 
 
-def faults_of(features: FeatureSet) -> list[str]:
+def faults_of(files: Files, prefix: str, manifest: Manifest) -> list[str]:
     """One sentence for every fault: metadata, row table, marks, chunks, and NaN outside the skipped rows."""
-    return [*_metadata_faults(features), *_row_faults(features), *_shard_faults(features)]
-
-
-def _metadata_faults(features: FeatureSet) -> list[str]:
-    faults = []
     try:
-        ids = features.ids.tolist()
+        ids = read_ids(files, prefix)
     except Exception as error:  # zarr raises many kinds on damaged metadata; all mean the same here
-        return [f"{features.key}: the zarr metadata or the sample ids do not read ({type(error).__name__}: {error})"]
-    for name, expected in zarr_documents(features.manifest, ids).items():
-        try:
-            if features.files.read(f"{features.prefix}/{name}") != expected:
-                faults.append(f"{features.key}: {name} is not what was written")
-        except FileNotFoundError:
-            faults.append(f"{features.key}: {name} is missing")
+        return [f"{manifest.key}: the zarr metadata or the sample ids do not read ({type(error).__name__}: {error})"]
+    faults = [*_metadata_faults(files, prefix, manifest, ids), *_row_faults(files, manifest, ids)]
+    for index, shard in enumerate(manifest.shards):
+        faults.extend(
+            f"{manifest.key}, {shard}: {what}" for what in _shard_faults(files, prefix, manifest, index, shard)
+        )
     return faults
 
 
-def _row_faults(features: FeatureSet) -> list[str]:
-    manifest = features.manifest
+def _metadata_faults(files: Files, prefix: str, manifest: Manifest, ids: np.ndarray) -> Iterator[str]:
+    for name, expected in zarr_documents(manifest, ids.tolist()).items():
+        try:
+            if files.read(f"{prefix}/{name}") != expected:
+                yield f"{manifest.key}: {name} is not what was written"
+        except FileNotFoundError:
+            yield f"{manifest.key}: {name} is missing"
+
+
+def _row_faults(files: Files, manifest: Manifest, ids: np.ndarray) -> Iterator[str]:
+    table = Samples.file(manifest.dataset, manifest.split)
     try:
-        samples = Samples.read(features.files, manifest.dataset, manifest.split)
+        samples = Samples.read(files, manifest.dataset, manifest.split)
     except FileNotFoundError:
-        return [f"{features.key}: its row table {Samples.file(manifest.dataset, manifest.split)} is missing"]
+        yield f"{manifest.key}: its row table {table} is missing"
+        return
     except DamageError as error:
-        return [f"{features.key}: {error}"]
-    expected = samples.row_ids(manifest.rows_of, manifest.captions)
+        yield f"{manifest.key}: {error}"
+        return
+    expected = np.array(samples.row_ids(manifest.rows_of, manifest.captions), dtype=str)
     if len(expected) != manifest.rows:
-        return [f"{features.key}: {manifest.rows} rows, and {len(expected)} in the row table"]
-    try:
-        differ = np.flatnonzero(features.ids != np.asarray(expected, dtype=str))
-    except Exception:  # already told by the metadata check
-        return []
+        yield f"{manifest.key}: {manifest.rows} rows, and {len(expected)} in the row table {table}"
+        return
+    differ = np.flatnonzero(ids != expected)
     if len(differ):
         row = int(differ[0])
-        return [f"{features.key}: row {row} is {features.ids[row]!r}, and {expected[row]!r} in the row table"]
-    return []
+        yield f"{manifest.key}: row {row} is {ids[row]!r}, and {expected[row]!r} in the row table {table}"
+    written = manifest.identity.get("data", {}).get("digest")
+    if written and samples.digest(manifest.rows_of, manifest.captions) != written:
+        yield f"{manifest.key}: the row table {table} does not describe the data that the features were made from"
 
 
-def _shard_faults(features: FeatureSet) -> list[str]:
-    manifest, faults = features.manifest, []
-    for index, shard in enumerate(manifest.shards):
-        where = f"{features.key}, {shard}"
-        key = f"{features.prefix}/done/{index:06d}.json"
-        try:
-            mark = Mark.from_json(features.files.read(key), source=key)
-        except FileNotFoundError:
-            faults.append(f"{where}: not written")
-            continue
-        except DamageError as error:
-            faults.append(f"{where}: {error}")
-            continue
-        if mark.shard != shard:
-            faults.append(f"{where}: {key} speaks of {mark.shard}")
-            continue
-        for column in manifest.columns:
-            dtype, crc = mark.chunks.get(column.name, ("", ""))
-            if dtype != column.dtype:
-                faults.append(f"{where}, layer {column.name}: not written as {column.dtype}")
-                continue
-            values = np.empty((manifest.shard_rows, column.width), dtype=column.dtype)
-            path = f"{features.prefix}/{column.name}/c/{index}/0"
-            try:
-                read_chunk(features.files, path, values, compressed=manifest.zstd_level is not None, expected=crc)
-            except (StructureError, OSError, RuntimeError) as error:
-                faults.append(f"{where}, layer {column.name}: {error}")
-                continue
-            empty = ~np.isfinite(values[: len(shard)]).all(axis=1)
-            told = np.zeros(len(shard), dtype=bool)
-            told[[row - shard.start for row in mark.skipped]] = True
-            for row in np.flatnonzero(empty != told)[:1]:
-                faults.append(
-                    f"{where}, layer {column.name}: row {shard.start + row} is "
-                    f"{'not finite' if empty[row] else 'finite, but was skipped'}"
-                )
-    return faults
+def _shard_faults(files: Files, prefix: str, manifest: Manifest, index: int, shard: Shard) -> Iterator[str]:
+    key = f"{prefix}/done/{index:06d}.json"
+    try:
+        mark = Mark.from_json(files.read(key), source=key)
+    except FileNotFoundError:
+        yield "not written"
+        return
+    except DamageError as error:
+        yield str(error)
+        return
+    if mark.shard != shard:
+        yield f"{key} speaks of {mark.shard}"
+        return
+    for column in manifest.columns:
+        fault = _chunk_fault(files, f"{prefix}/{column.name}/c/{index}/0", manifest, column, mark)
+        if fault:
+            yield f"layer {column.name}: {fault}"
+
+
+def _chunk_fault(files: Files, key: str, manifest: Manifest, column: Column, mark: Mark) -> str:
+    dtype, crc = mark.chunks.get(column.name, ("", ""))
+    if dtype != column.dtype:
+        return f"not written as {column.dtype}"
+    values = np.empty((manifest.shard_rows, column.width), dtype=column.dtype)
+    try:
+        read_chunk(files, key, values, compressed=manifest.zstd_level is not None, expected=crc)
+    except (StructureError, OSError, RuntimeError) as error:
+        return str(error)
+    empty = ~np.isfinite(values[: len(mark.shard)]).all(axis=1)
+    told = np.zeros(len(mark.shard), dtype=bool)
+    told[[row - mark.start for row in mark.skipped]] = True
+    for row in np.flatnonzero(empty != told)[:1]:
+        return f"row {mark.start + row} is {'not finite' if empty[row] else 'finite, but was skipped'}"
+    return ""

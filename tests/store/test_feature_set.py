@@ -199,7 +199,7 @@ def test_a_dead_writer_holds_nothing(features: FeatureSet) -> None:
 def test_unknown_names_offer_the_nearest(features: FeatureSet, store: Store) -> None:
     with pytest.raises(StructureError, match=r"Unknown layer 'block_00'.*block\.00"):
         features.rows("block_00")
-    with pytest.raises(StructureError, match="Unknown feature set 'toy/train/vot'.*toy/train/vit"):
+    with pytest.raises(StructureError, match=r"Unknown feature set 'toy/train/vot'.*toy/train/vit"):
         store["toy/train/vot"]
 
 

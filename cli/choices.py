@@ -1,0 +1,38 @@
+"""Option values that are words from a list, numbers, or lists of words; a wrong one offers the nearest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from structure.store.errors import UsageError, nearest
+
+
+def choice(option: str, value: str, known: Sequence[str]) -> Any:
+    """The value, if it is one of the known words. Raises UsageError."""
+    if value in known:
+        return value
+    close = nearest(value, known, most=1)
+    offer = f" Did you mean {close[0]}?" if close else ""
+    raise UsageError(f"{option} {value!r} is not one of {', '.join(known)}.{offer}")
+
+
+def words(option: str, value: str) -> list[str]:
+    """Comma-separated words; an empty string is no word."""
+    parts = [part.strip() for part in value.split(",")] if value else []
+    if not all(parts):
+        raise UsageError(f"{option} {value!r} has an empty part between its commas.")
+    return parts
+
+
+def count_or(option: str, value: str, known: Sequence[str]) -> Any:
+    """A whole number from 1, or one of the known words."""
+    if value in known:
+        return value
+    try:
+        count = int(value)
+    except ValueError:
+        raise UsageError(f"{option} {value!r} is neither a number nor one of {', '.join(known)}.") from None
+    if count < 1:
+        raise UsageError(f"{option} {count} must be 1 or more.")
+    return count

@@ -1,0 +1,78 @@
+"""`structure extract`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
+from structure.cli.terminal import Terminal
+
+
+def extract(
+    model: Annotated[list[str], typer.Option("--model", help="Encoder; repeat for several. See: structure models")],
+    dataset: Annotated[str, typer.Option(help="Dataset. See: structure datasets")],
+    split: Annotated[str | None, typer.Option(help="Split; the dataset's usual training part by default.")] = None,
+    layers: Annotated[
+        str, typer.Option(help="Comma-separated globs over layer names, such as 'block.*,pooled'.")
+    ] = "*",
+    pool: Annotated[
+        str, typer.Option(help="cls, mean, last, max; several with commas. The encoder's own by default.")
+    ] = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N items (a split of its own).")] = None,
+    batch_size: Annotated[str, typer.Option(help="auto or a number.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto (fp16, fp32 for a layer that overflows), fp16 or fp32.")] = "auto",
+    amp: Annotated[str, typer.Option(help="auto, bf16, fp16 or off.")] = "auto",
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode pictures.")] = None,
+    captions: Annotated[str, typer.Option(help="first, all, or a number of captions for each item.")] = "first",
+    on_bad_sample: Annotated[str, typer.Option(help="skip (counted and listed) or fail.")] = "skip",
+    revision: Annotated[str | None, typer.Option(help="Pin the weights' revision.")] = None,
+    trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with a model. Off by default.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print rows, bytes and time; write nothing.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    data_root: DataRootOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Extract every layer of frozen encoders over a dataset, in one forward pass an item.
+
+    Example: structure extract --model dinov2 --model roberta --dataset coco
+    """
+    from structure.cli.choices import choice, count_or, words
+    from structure.pipeline.extract import extract as run
+
+    terminal = Terminal(as_json=as_json, quiet=quiet)
+    with terminal.working() as listener:
+        done = run(
+            model,
+            dataset,
+            store=store,
+            split=split,
+            data_root=data_root,
+            layers=words("--layers", layers),
+            pool=[choice("--pool", word, ("cls", "mean", "last", "max")) for word in words("--pool", pool)],
+            limit=limit,
+            batch_size=count_or("--batch-size", batch_size, ("auto",)),
+            device=device,
+            dtype=choice("--dtype", dtype, ("auto", "fp16", "fp32")),
+            amp=choice("--amp", amp, ("auto", "bf16", "fp16", "off")),
+            workers=workers,
+            captions=count_or("--captions", captions, ("first", "all")),
+            on_bad_sample=choice("--on-bad-sample", on_bad_sample, ("skip", "fail")),
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+            dry_run=dry_run,
+            on_event=listener,
+        )
+    rows = [extracted.row() for extracted in done]
+    if as_json:
+        terminal.document({"store": store, "dry_run": dry_run, "features": rows})
+        return
+    columns = ["features", "modality", "rows", "layers", "bytes", "state", "skipped"]
+    if dry_run:
+        columns = ["features", "modality", "rows", "layers", "bytes", "due_rows", "due_bytes", "estimated_seconds"]
+    terminal.table(rows, columns)
+    if not dry_run:
+        terminal.say(f"In {store}. Next: structure rank-layers --store {store}")

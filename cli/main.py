@@ -1,0 +1,97 @@
+"""The command `structure`: one sub-command per stage, errors as sentences, exit codes 0, 1 and 2."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from types import FrameType
+
+import click
+import typer
+
+from structure.cli import (
+    align,
+    datasets,
+    demo,
+    evaluate,
+    extract,
+    importing,
+    models,
+    rank_layers,
+    report,
+    store,
+    suites,
+)
+from structure.store.errors import StructureError, UsageError
+
+app = typer.Typer(
+    name="structure",
+    help="Align frozen vision and text encoders from little paired data: extract every layer once, rank the layers, "
+    "train light heads from the cached shards, evaluate zero-shot.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.command("extract")(extract.extract)
+app.command("rank-layers")(rank_layers.rank_layers)
+app.command("align")(align.align)
+app.command("eval")(evaluate.evaluate)
+app.command("report")(report.report)
+app.command("import")(importing.import_features)
+app.command("models")(models.models)
+app.command("datasets")(datasets.datasets)
+app.command("suites")(suites.suites)
+app.add_typer(store.app, name="store")
+
+
+def _version(value: bool) -> None:
+    if value:
+        import importlib.metadata
+
+        typer.echo(f"structure {importlib.metadata.version('structure-align')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _common(
+    verbose: int = typer.Option(0, "-v", count=True, help="-vv shows the traceback of an error."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line and leave with 0, 1 (an error that the message explains), 2 (usage) or 130 (interrupted)."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The same for given arguments; returns the exit code."""
+    verbose = sum(word.count("v") for word in arguments if word in ("-v", "-vv", "-vvv"))
+    arguments = [word for word in arguments if word not in ("-v", "-vv", "-vvv")]
+    try:
+        signal.signal(signal.SIGTERM, _terminate)
+        code = app(args=arguments, prog_name="structure", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        print(
+            "\nStopped. Every finished shard and result is kept; run the same command again to go on.", file=sys.stderr
+        )
+        return 130
+    except StructureError as error:
+        if verbose >= 2:
+            traceback.print_exc()
+        print(f"structure: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,26 @@
+"""The options that every command shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+COMMON = "Common options"
+
+StoreOption = Annotated[
+    str,
+    typer.Option("--store", envvar="STRUCTURE_STORE", help="Store: a path or an fsspec URL.", rich_help_panel=COMMON),
+]
+DataRootOption = Annotated[
+    Path,
+    typer.Option("--data-root", envvar="STRUCTURE_DATA", help="Where datasets lie.", rich_help_panel=COMMON),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.", rich_help_panel=COMMON)
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress, no notes.", rich_help_panel=COMMON)]
+
+DEFAULT_STORE = "structure-store"
+DEFAULT_DATA = Path("data")

@@ -1,0 +1,119 @@
+"""`structure store ...`: look after the store."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from structure.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from structure.cli.terminal import Terminal
+
+app = typer.Typer(help="Look after the store.", no_args_is_help=True)
+
+KeyArgument = Annotated[str | None, typer.Argument(help="<dataset>/<split>/<encoder>; all feature sets by default.")]
+
+
+@app.command("ls")
+def ls(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """List feature sets: dataset, split, encoder, layers, rows, bytes, state.
+
+    Example: structure store ls
+    """
+    from structure.store import open_store
+
+    opened = open_store(store)
+    rows = [
+        {
+            "features": features.key,
+            "modality": features.modality,
+            "rows": len(features),
+            "layers": len(features.layers),
+            "bytes": features.manifest.bytes,
+            "skipped": len(features.skipped),
+            "state": features.state,
+        }
+        for features in opened.feature_sets()
+    ]
+    terminal = Terminal(as_json=as_json, quiet=False)
+    if as_json:
+        terminal.document({"store": opened.url, "features": rows})
+    elif rows:
+        terminal.table(rows, list(rows[0]))
+    else:
+        terminal.say(f"The store {opened.url} is empty. Fill it with: structure extract --model M --dataset D")
+
+
+@app.command("info")
+def info(
+    key: Annotated[str, typer.Argument(help="<dataset>/<split>/<encoder>")],
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show where a feature set comes from: model, weights digest, preprocessing, versions, layers and widths.
+
+    Example: structure store info coco/train/dinov2
+    """
+    from structure.store import open_store
+
+    features = open_store(store)[key]
+    manifest = features.manifest
+    terminal = Terminal(as_json=as_json, quiet=False)
+    document = {
+        "features": features.key,
+        "fingerprint": features.fingerprint,
+        "state": features.state,
+        "modality": manifest.modality,
+        "rows": manifest.rows,
+        "rows_of": manifest.rows_of,
+        "captions": manifest.captions,
+        "shard_rows": manifest.shard_rows,
+        "skipped": {str(row): reason for row, reason in features.skipped.items()},
+        "identity": manifest.identity,
+        "provenance": manifest.provenance,
+        "layers": [{"name": c.name, "width": c.width, "dtype": c.dtype} for c in manifest.columns],
+    }
+    if as_json:
+        terminal.document(document)
+        return
+    flat = {name: value for name, value in document.items() if not isinstance(value, dict | list)}
+    flat |= {f"identity.{path}": value for path, value in _leaves(manifest.identity)}
+    flat |= {f"provenance.{path}": value for path, value in _leaves(manifest.provenance or {})}
+    terminal.table([{"field": name, "value": str(value)} for name, value in flat.items()], ["field", "value"])
+    terminal.table(document["layers"], ["name", "width", "dtype"], title="Layers")  # type: ignore[arg-type]
+
+
+@app.command("verify")
+def verify(key: KeyArgument = None, store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Check every checksum and count. Exit code 1 if anything is wrong.
+
+    Example: structure store verify
+    """
+    from structure.store import StructureError, open_store
+
+    opened = open_store(store)
+    faults: dict[str, list[str]] = {}
+    for name in [key] if key else opened.keys():
+        try:
+            faults[name] = opened[name].verify()
+        except StructureError as error:
+            if key:
+                raise
+            faults[name] = [f"{name}: {error}"]
+    terminal = Terminal(as_json=as_json, quiet=False)
+    if as_json:
+        terminal.document({"store": opened.url, "faults": faults})
+    else:
+        for found in faults.values():
+            for fault in found:
+                typer.echo(fault)
+        wrong = sum(1 for found in faults.values() if found)
+        terminal.say(f"{len(faults)} feature sets checked, {wrong} with faults.")
+    if any(faults.values()):
+        raise typer.Exit(1)
+
+
+def _leaves(value: object, path: str = "") -> list[tuple[str, object]]:
+    if not isinstance(value, dict):
+        return [(path, value)]
+    return [leaf for key, item in value.items() for leaf in _leaves(item, f"{path}.{key}" if path else key)]

@@ -1,0 +1,155 @@
+"""What a person sees: progress, notes and tables. JSON goes to stdout alone; everything else then goes to stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from structure.pipeline.progress import Event, Listener, Note, Progress
+
+PLAIN_EVERY = 5.0  # seconds between progress lines where there is no terminal
+
+
+class Terminal:
+    """Draws a stage's events on stderr, and its outcome on stdout: a table, or one JSON document under `--json`."""
+
+    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+        from rich.console import Console
+
+        self.as_json, self.quiet = as_json, quiet
+        self.out = Console(file=sys.stdout, highlight=False)
+        self.err = Console(file=sys.stderr, highlight=False)
+
+    @contextmanager
+    def working(self) -> Iterator[Listener]:
+        """A listener for a stage's events: a bar with rate and time left on a terminal, plain lines otherwise."""
+        if self.quiet:
+            yield lambda event: None
+        elif self.err.is_terminal:
+            with _Bars(self.err) as bars:
+                yield bars
+        else:
+            yield _Lines(self.err)
+
+    def say(self, text: str) -> None:
+        """A line for the reader, never for a program."""
+        if not self.quiet:
+            self.err.print(text, markup=False, soft_wrap=True)
+
+    def document(self, value: Any) -> None:
+        """The one JSON document of `--json`; NaN and infinity become null, since JSON has neither."""
+        print(json.dumps(strict(value), indent=1, ensure_ascii=False, allow_nan=False))
+
+    def table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, title: str = "") -> None:
+        """A table on stdout; numbers are right-aligned. Cell text is printed as it is, never read as markup."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=title or None, title_justify="left", header_style="bold")
+        for name in columns:
+            numeric = all(isinstance(row.get(name), int | float | None) for row in rows)
+            table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(shown(row.get(name))) for name in columns))
+        if self.out.is_terminal:
+            self.out.print(table)
+        else:  # a file or a pipe has no width: never cut a cell
+            self.out.print(table, width=max(self.out.measure(table).maximum, 80), soft_wrap=True)
+
+
+def shown(value: Any) -> str:
+    """A cell: three decimals for a fraction, thousands separators for a count, a dash for nothing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def strict(value: Any) -> Any:
+    """The value with every NaN and infinity as None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): strict(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [strict(item) for item in value]
+    return value
+
+
+class _Bars:
+    """One bar per kind of work."""
+
+    def __init__(self, console: Any) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        self.bars = Bars(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self.tasks: dict[str, tuple[Any, float, int]] = {}
+
+    def __enter__(self) -> _Bars:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *ignored: object) -> None:
+        self.bars.stop()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Note):
+            self.bars.console.print(event.text, markup=False, soft_wrap=True)
+            return
+        if event.what not in self.tasks:
+            task = self.bars.add_task(event.what, total=event.total, completed=event.done, rate="")
+            self.tasks[event.what] = (task, time.monotonic(), event.done)
+        task, began, first = self.tasks[event.what]
+        seconds = time.monotonic() - began
+        rate = f"{(event.done - first) / seconds:,.0f} {event.unit}/s" if seconds > 0.5 else ""
+        self.bars.update(task, completed=event.done, total=event.total, rate=rate)
+
+
+class _Lines:
+    """A line every few seconds, and one when the work is done."""
+
+    def __init__(self, console: Any) -> None:
+        self.console = console
+        self.began: dict[str, tuple[float, int]] = {}
+        self.told: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Note):
+            self.console.print(event.text, markup=False, soft_wrap=True)
+            return
+        now = time.monotonic()
+        began, first = self.began.setdefault(event.what, (now, event.done))
+        finished = event.done >= event.total
+        if not finished and now - self.told.setdefault(event.what, now) < PLAIN_EVERY:
+            return
+        self.told[event.what] = now
+        seconds = max(now - began, 1e-9)
+        rate = (event.done - first) / seconds
+        left = f", {_duration((event.total - event.done) / rate)} left" if rate > 0 and not finished else ""
+        line = f"{event.what}: {event.done:,} of {event.total:,} {event.unit}"
+        if seconds > 0.5:
+            line += f", {rate:,.0f} {event.unit}/s{left}"
+        self.console.print(line, markup=False, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+__all__ = ["Progress", "Terminal", "shown", "strict"]

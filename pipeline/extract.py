@@ -1,0 +1,116 @@
+"""Stage 1: every layer of frozen encoders over a dataset split, into the store, once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from structure.pipeline.datasets.loading import open_dataset
+from structure.pipeline.device import resolve_device
+from structure.pipeline.encoders.loading import load_encoder
+from structure.pipeline.encoders.pooling import Pooling
+from structure.pipeline.features.batches import batches
+from structure.pipeline.features.fill import BATCH, fill, rows_per_second
+from structure.pipeline.features.plan import Dtype, Extraction, Plan, plan
+from structure.pipeline.features.rows import read_samples
+from structure.pipeline.progress import Listener, silent
+from structure.store import FeatureSet, Store, open_store
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """What one model's extraction did, or would do under `dry_run` (then `features` is None).
+
+    `seconds` is what the rest would take, from a short timed probe; 0 where nothing is due.
+    """
+
+    plan: Plan
+    features: FeatureSet | None
+    seconds: float | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Flat JSON values."""
+        manifest = self.plan.manifest
+        return {
+            "features": manifest.key,
+            "modality": manifest.modality,
+            "rows": manifest.rows,
+            "layers": len(manifest.columns),
+            "bytes": manifest.bytes,
+            "due_rows": self.plan.due,
+            "due_bytes": self.plan.due_bytes,
+            "free_bytes": self.plan.free,
+            "estimated_seconds": self.seconds,
+            "fingerprint": manifest.fingerprint,
+            "state": self.features.state if self.features else "planned",
+            "skipped": len(self.features.skipped) if self.features else 0,
+        }
+
+
+def extract(
+    models: Sequence[str] | str,
+    dataset: str,
+    *,
+    store: Store | str | Path,
+    split: str | None = None,
+    data_root: str | Path = "data",
+    layers: Sequence[str] = ("*",),
+    pool: Sequence[Pooling] = (),
+    limit: int | None = None,
+    batch_size: int | Literal["auto"] = "auto",
+    device: str = "auto",
+    dtype: Dtype = "auto",
+    amp: str = "auto",
+    workers: int | None = None,
+    captions: int | Literal["first", "all"] = "first",
+    on_bad_sample: Literal["skip", "fail"] = "skip",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    dry_run: bool = False,
+    on_event: Listener = silent,
+) -> list[Extracted]:
+    """Extract features of one or several encoders; one feature set each, `<dataset>/<split>/<encoder>` in the store.
+
+    Options are those of `structure extract`. What is done already is not done again; a feature set written with other
+    options is refused. With `dry_run` nothing but the row table is written, and a short probe gives the time.
+    """
+    target = store if isinstance(store, Store) else open_store(store)
+    names = [models] if isinstance(models, str) else list(models)
+    place = resolve_device(device)
+    source = open_dataset(dataset, split=split, data_root=data_root)
+    options = Extraction(
+        layers=tuple(layers),
+        pooling=tuple(pool),
+        dtype=dtype,
+        captions={"first": 1, "all": None}.get(captions, captions) if isinstance(captions, str) else captions,
+        batch=None if batch_size == "auto" else batch_size,
+        workers=workers,
+        skip_bad=on_bad_sample == "skip",
+    )
+    samples = None
+    done: list[Extracted] = []
+    for name in names:
+        # One encoder at a time: two large ones need not fit the device together.
+        encoder = load_encoder(name, device=place, amp=amp, revision=revision, trust_remote_code=trust_remote_code)
+        if samples is None:
+            samples = read_samples(target, source, limit=limit, on_event=on_event)
+        chosen = plan(target, encoder, samples, options)
+        if dry_run:
+            kind = "cuda" if place.startswith("cuda") else "cpu"
+            probe = batches(
+                encoder,
+                samples,
+                source,
+                chosen.manifest.shards[:1],
+                size=options.batch or BATCH[kind][encoder.modality],
+                workers=0,
+                captions=options.captions,
+            )
+            rate = rows_per_second(encoder, probe, options) if chosen.due else 0.0
+            done.append(Extracted(chosen, None, chosen.due / rate if rate else 0.0))
+            continue
+        features = fill(target, encoder, samples, source, chosen, options, device=place, on_event=on_event)
+        done.append(Extracted(chosen, features))
+    return done

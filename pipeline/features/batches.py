@@ -1,0 +1,92 @@
+"""Preprocessed examples in batches: pictures decoded in worker processes, texts sorted by length.
+
+Batches never cross a shard, so the composition of a batch, and with it every stored bit, depends only on the shard.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch.utils.data
+
+from structure.pipeline.datasets.dataset import Dataset
+from structure.pipeline.encoders.encoder import Encoder
+from structure.store import Samples, Shard
+from structure.store.errors import BadSampleError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of a shard and their preprocessed examples; an example that could not be read is its BadSampleError."""
+
+    shard: Shard
+    rows: Sequence[int]
+    examples: Sequence[Any]
+
+
+def batches(
+    encoder: Encoder,
+    samples: Samples,
+    dataset: Dataset | None,
+    shards: Sequence[Shard],
+    *,
+    size: int,
+    workers: int,
+    captions: int | None,
+) -> Iterator[Batch]:
+    """Every row of the shards, shard after shard."""
+    if encoder.modality == "text":
+        return _text_batches(encoder, samples.texts(captions), shards, size)
+    if dataset is None:
+        raise ValueError("a vision encoder needs the dataset's pictures")
+    return _picture_batches(encoder, dataset, shards, size, workers)
+
+
+def default_workers(device: str) -> int:
+    """Decoding processes: beside a GPU a core less than there are, at most 16; on a CPU the encoder needs them all."""
+    return min(16, max(1, (os.cpu_count() or 2) - 1)) if device.startswith("cuda") else 0
+
+
+def _text_batches(encoder: Encoder, texts: Sequence[str], shards: Sequence[Shard], size: int) -> Iterator[Batch]:
+    for shard in shards:
+        examples = [encoder.preprocess(text) for text in texts[shard.start : shard.stop]]
+        # Longest first: padding is least, and the first batch shows whether memory holds.
+        order = sorted(range(len(examples)), key=lambda i: (-len(examples[i]), i))
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
+            yield Batch(shard, [shard.start + i for i in chosen], [examples[i] for i in chosen])
+
+
+class _Pictures(torch.utils.data.Dataset[Any]):
+    """Row -> preprocessed picture, in a worker process; a picture that cannot be read comes back as its error."""
+
+    def __init__(self, dataset: Dataset, preprocess: Callable[[Any], Any]) -> None:
+        self.dataset, self.preprocess = dataset, preprocess
+
+    def __getitem__(self, row: int) -> Any:
+        try:
+            return self.preprocess(self.dataset.image(row))
+        except BadSampleError as error:
+            return error
+
+
+def _picture_batches(
+    encoder: Encoder, dataset: Dataset, shards: Sequence[Shard], size: int, workers: int
+) -> Iterator[Batch]:
+    plan = [
+        (shard, list(range(start, min(start + size, shard.stop))))
+        for shard in shards
+        for start in range(shard.start, shard.stop, size)
+    ]
+    loader = torch.utils.data.DataLoader(
+        _Pictures(dataset, encoder.preprocess),
+        batch_sampler=[rows for _, rows in plan],
+        collate_fn=list,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+    )
+    for (shard, rows), examples in zip(plan, loader, strict=True):
+        yield Batch(shard, rows, examples)

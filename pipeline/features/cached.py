@@ -1,0 +1,130 @@
+"""Features of an encoder for any rows: those in the store, or else extracted now and kept there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from structure.pipeline.datasets.dataset import Dataset
+from structure.pipeline.encoders.encoder import Encoder
+from structure.pipeline.encoders.loading import load_encoder
+from structure.pipeline.features.fill import fill
+from structure.pipeline.features.plan import Extraction, Plan, plan
+from structure.pipeline.progress import Listener, silent
+from structure.store import FeatureSet, Samples, Store
+from structure.store.errors import FingerprintError, NotPresentError
+from structure.store.fingerprint import differences
+
+
+@dataclass(frozen=True)
+class EncoderRecord:
+    """Which encoder made a feature set, and how: enough to find its other features and to make more of the same.
+
+    `identity` is the encoder's part of the feature set's identity, `extraction` the options; `spec` loads the encoder
+    again ("" for imported features, which no encoder here can make).
+    """
+
+    name: str
+    spec: str
+    modality: str
+    identity: Mapping[str, Any]
+    extraction: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, features: FeatureSet) -> EncoderRecord:
+        """The record of the encoder that made these features."""
+        manifest = features.manifest
+        provenance = manifest.provenance or {}
+        return cls(
+            name=str(provenance.get("encoder", manifest.encoder)),
+            spec=str(provenance.get("spec", "")),
+            modality=manifest.modality,
+            identity=manifest.identity["encoder"],
+            extraction=manifest.identity["extraction"],
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> EncoderRecord:
+        return cls(**body)
+
+
+class FeatureSource:
+    """Finds or makes features for the encoders that aligners were trained on; each encoder is loaded at most once.
+
+    `passes` counts the feature sets for which an encoder had to run.
+    """
+
+    def __init__(self, store: Store, *, device: str, on_event: Listener = silent) -> None:
+        self.store, self.device, self.on_event = store, device, on_event
+        self.passes = 0
+        self._loaded: dict[str, Encoder] = {}
+
+    def features(
+        self, record: EncoderRecord, samples: Samples, dataset: Dataset | None, *, captions: int | None = None
+    ) -> FeatureSet:
+        """The sealed feature set of this encoder over these rows.
+
+        Raises NotPresentError where there is none and no encoder or pictures to make it, FingerprintError where the
+        encoder that loads now is not the one on record.
+        """
+        found = self.find(record, samples, captions=captions)
+        if found is not None:
+            return found
+        if not record.spec:
+            raise NotPresentError(
+                f"{record.name} was imported: its features of {samples.dataset}/{samples.split} are not in the store. "
+                f"Run: structure import FILE --model {record.name} --modality {record.modality} "
+                f"--dataset {samples.dataset}"
+            )
+        if record.modality == "vision" and dataset is None:
+            raise NotPresentError(f"The pictures of {samples.dataset}/{samples.split} are not on this machine.")
+        encoder = self._encoder(record)
+        options = Extraction(
+            layers=tuple(record.extraction["layers"]),
+            pooling=tuple(record.extraction["pooling"]),
+            dtype=record.extraction["dtype"],
+            captions=captions,
+        )
+        self.passes += 1
+        chosen = self._plan(encoder, samples, options)
+        return fill(self.store, encoder, samples, dataset, chosen, options, device=self.device, on_event=self.on_event)
+
+    def find(self, record: EncoderRecord, samples: Samples, *, captions: int | None) -> FeatureSet | None:
+        """The feature set that is already there and complete, if any."""
+        for features in self.store.feature_sets(dataset=samples.dataset, split=samples.split):
+            identity, manifest = features.manifest.identity, features.manifest
+            limit = captions if manifest.rows_of == "captions" else None
+            if (
+                not differences(identity["encoder"], record.identity)
+                and not differences(identity["extraction"], record.extraction)
+                and identity["data"]["digest"] == samples.digest(manifest.rows_of, limit)
+                and features.is_sealed
+            ):
+                return features
+        return None
+
+    def _encoder(self, record: EncoderRecord) -> Encoder:
+        if record.spec not in self._loaded:
+            precision = record.identity.get("precision", "off")
+            self._loaded[record.spec] = load_encoder(record.spec, device=self.device, amp=precision)
+        encoder = self._loaded[record.spec]
+        fields = differences({k: v for k, v in encoder.provenance.items() if k != "library"}, record.identity)
+        if fields:
+            told = "; ".join(f"{path}: then {then!r}, now {now!r}" for path, now, then in fields[:4])
+            raise FingerprintError(
+                f"The encoder {record.spec} is not the one that the aligner was trained on ({told}). "
+                "Its embeddings would not fit. Put the same weights back, or train again."
+            )
+        return encoder
+
+    def _plan(self, encoder: Encoder, samples: Samples, options: Extraction) -> Plan:
+        """The plan under the encoder's own name, or a longer one where that name holds features of another kind."""
+        try:
+            return plan(self.store, encoder, samples, options)
+        except FingerprintError:
+            suffix = "all" if options.captions is None else str(options.captions)
+            return plan(self.store, encoder, samples, options, folder=f"{encoder.name}.captions-{suffix}")

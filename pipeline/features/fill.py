@@ -1,0 +1,186 @@
+"""The extraction loop: encode what is due, shard by shard, and hand it to the background writer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+
+from structure.pipeline.datasets.dataset import Dataset
+from structure.pipeline.encoders.encoder import Encoder
+from structure.pipeline.encoders.pooling import Pooling
+from structure.pipeline.features.batches import Batch, batches, default_workers
+from structure.pipeline.features.plan import Extraction, Plan, choose_layers
+from structure.pipeline.progress import Listener, Note, Progress, silent
+from structure.store import FeatureSet, Samples, Store
+from structure.store.claim import HeldError
+from structure.store.errors import BadSampleError
+from structure.store.feature_set import OverflowError16
+from structure.store.writer import Writer
+
+BATCH = {"cpu": {"vision": 32, "text": 64}, "cuda": {"vision": 128, "text": 256}}
+
+
+def fill(
+    store: Store,
+    encoder: Encoder,
+    samples: Samples,
+    dataset: Dataset | None,
+    chosen: Plan,
+    options: Extraction,
+    *,
+    device: str,
+    on_event: Listener = silent,
+) -> FeatureSet:
+    """Encode every row that is due and seal the feature set.
+
+    Shards that somebody else is writing are left to them; if nothing else is left, HeldError says who holds them.
+    A layer that overflows float16 is widened to float32 under `dtype="auto"`. Raises BadSampleError for an item that
+    cannot be read unless `skip_bad`.
+    """
+    chosen.require_space(store)
+    features = store.allocate(chosen.manifest, samples)
+    if not features.pending():
+        on_event(Note(f"{features.key}: all {len(features)} rows are in the store already."))
+    while features.pending():
+        try:
+            _fill_once(features, encoder, samples, dataset, options, device=device, on_event=on_event)
+        except OverflowError16 as error:
+            if options.dtype != "auto":
+                raise
+            on_event(Note(f"{features.key}: layer {error.column} does not fit float16 and is kept in float32."))
+            features = features.widen(error.column)
+    if features.skipped:
+        store.put_skipped(
+            samples.dataset, samples.split, {str(features.ids[row]): why for row, why in features.skipped.items()}
+        )
+        on_event(Note(f"{features.key}: {len(features.skipped)} of {len(features)} samples could not be read."))
+    return features
+
+
+def _fill_once(
+    features: FeatureSet,
+    encoder: Encoder,
+    samples: Samples,
+    dataset: Dataset | None,
+    options: Extraction,
+    *,
+    device: str,
+    on_event: Listener,
+) -> None:
+    """One pass over the shards that are due now."""
+    due = features.pending()
+    kind = "cuda" if device.startswith("cuda") else "cpu"
+    source = batches(
+        encoder,
+        samples,
+        dataset,
+        list(due),
+        size=options.batch or BATCH[kind][encoder.modality],
+        workers=default_workers(device) if options.workers is None else options.workers,
+        captions=options.captions,
+    )
+    pooling = options.pooling or (encoder.default_pooling,)
+    layers = choose_layers(encoder, options.layers)
+    done, total = len(features) - sum(len(shard) for shard in due), len(features)
+    held: HeldError | None = None
+    filled = 0
+    with Writer(features) as writer:
+        for shard, group in groupby(source, key=lambda batch: batch.shard):
+            claim = features.claim(shard)
+            try:
+                claim.acquire()
+            except HeldError as error:
+                held = error
+                continue
+            with ExitStack() as undo:
+                undo.callback(claim.release)
+                arrays = {
+                    name: np.zeros((len(shard), features.manifest.column(name).width), dtype=np.float32)
+                    for name in due[shard]
+                }
+                skipped: dict[int, str] = {}
+                for batch in group:
+                    good = _readable(batch, skipped, keep_going=options.skip_bad)
+                    if good:
+                        examples = [batch.examples[i] for i in good]
+                        encoded = encode_within_memory(
+                            encoder, examples, pooling=pooling, layers=layers, on_event=on_event
+                        )
+                        _scatter(arrays, encoded, [batch.rows[i] - shard.start for i in good])
+                    done += len(batch.rows)
+                    on_event(Progress(f"extracting {features.key}", done, total))
+                undo.pop_all()  # from here the claim is the writer's to release
+            writer.submit(shard, arrays, skipped=skipped, claim=claim)
+            filled += 1
+    if held is not None and not filled and features.pending():
+        raise held
+
+
+def _readable(batch: Batch, skipped: dict[int, str], *, keep_going: bool) -> list[int]:
+    """Positions of the examples that were read; the others are noted in `skipped`, or raised."""
+    good = []
+    for position, (row, example) in enumerate(zip(batch.rows, batch.examples, strict=True)):
+        if isinstance(example, BadSampleError):
+            if not keep_going:
+                raise example
+            skipped[row] = example.reason
+        else:
+            good.append(position)
+    return good
+
+
+def encode_within_memory(
+    encoder: Encoder,
+    examples: Sequence[Any],
+    *,
+    pooling: Sequence[Pooling],
+    layers: Sequence[str],
+    on_event: Listener = silent,
+) -> dict[str, torch.Tensor]:
+    """`encoder.encode`, in halves where the device's memory does not hold the batch."""
+    try:
+        return encoder.encode(examples, pooling=pooling, layers=layers)
+    except torch.OutOfMemoryError:
+        if len(examples) == 1:
+            raise
+        half = len(examples) // 2
+    on_event(Note(f"{encoder.name}: a batch of {half * 2} does not fit the device; going on with {half}."))
+    torch.cuda.empty_cache()
+    parts = [
+        encode_within_memory(encoder, part, pooling=pooling, layers=layers, on_event=on_event)
+        for part in (examples[:half], examples[half:])
+    ]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _scatter(arrays: dict[str, np.ndarray], encoded: dict[str, torch.Tensor], place: list[int]) -> None:
+    """Put a batch's rows in their places; one transfer from the device for all layers."""
+    names = [name for name in arrays if name in encoded]
+    widths = [encoded[name].shape[1] for name in names]
+    whole = torch.cat([encoded[name] for name in names], dim=1).cpu().numpy()
+    for name, end, width in zip(names, np.cumsum(widths), widths, strict=True):
+        arrays[name][place] = whole[:, end - width : end]
+
+
+def rows_per_second(encoder: Encoder, source: Iterator[Batch], options: Extraction) -> float:
+    """Time the second batch (the first warms up) of a probe; rows a second, decoding included."""
+    pooling = options.pooling or (encoder.default_pooling,)
+    layers = choose_layers(encoder, options.layers)
+    rate = 0.0
+    for _ in range(2):
+        start = time.perf_counter()
+        batch = next(source, None)
+        if batch is None:
+            break
+        good = [example for example in batch.examples if not isinstance(example, BadSampleError)]
+        if good:
+            out = encoder.encode(good, pooling=pooling, layers=layers)
+            float(next(iter(out.values())).sum())  # waits for the device
+        rate = len(batch.rows) / (time.perf_counter() - start)
+    return rate

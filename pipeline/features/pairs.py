@@ -1,0 +1,115 @@
+"""Which vision row belongs to which text row: one pair for every item that both encoders have read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from structure.store import FeatureSet, Samples, Store
+from structure.store.errors import StructureError
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Row numbers into a vision and a text feature set: `vision[i]` and `text[i]` describe the item `items[i]`.
+
+    All three are (n,) int64, in dataset order. `skipped` counts items left out because one side could not be read.
+    """
+
+    vision: np.ndarray
+    text: np.ndarray
+    items: np.ndarray
+    skipped: int
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def subset(self, count: int, *, seed: int) -> Pairs:
+        """`count` pairs drawn without replacement, in dataset order; all of them if there are not more."""
+        if count >= len(self):
+            return self
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+        return Pairs(self.vision[chosen], self.text[chosen], self.items[chosen], self.skipped)
+
+
+def pair_rows(store: Store, vision: FeatureSet, text: FeatureSet) -> Pairs:
+    """One pair an item: its row on the first side and its first caption's row on the second.
+
+    Either side may be of either modality (vision-vision and text-text ranking pair items the same way). Raises
+    StructureError where the two sets are not of one dataset split.
+    """
+    ours, theirs = vision.manifest, text.manifest
+    if (ours.dataset, ours.split) != (theirs.dataset, theirs.split):
+        raise StructureError(
+            f"{vision.key} and {text.key} are features of different data: their rows are not pairs. "
+            "Extract both encoders from the same --dataset and --split."
+        )
+    samples = store.samples(ours.dataset, ours.split)
+    first, second = _rows_of_items(samples, vision), _rows_of_items(samples, text)
+    both = np.flatnonzero((first >= 0) & (second >= 0))
+    return Pairs(first[both], second[both], both, len(samples) - len(both))
+
+
+def _rows_of_items(samples: Samples, features: FeatureSet) -> np.ndarray:
+    """(items,) the feature row of each item, -1 where it has none or it was skipped."""
+    if features.manifest.rows_of == "items":
+        rows = np.arange(len(samples))
+    else:
+        of_caption = samples.item_of_caption(features.manifest.captions)
+        rows = np.full(len(samples), -1, dtype=np.int64)
+        rows[of_caption[::-1]] = np.arange(len(of_caption))[::-1]  # the first caption of an item wins
+    return np.where((rows >= 0) & features.valid[rows], rows, -1)
+
+
+def gather(features: FeatureSet, layer: str, rows: np.ndarray) -> np.ndarray:
+    """`features[layer][rows]`, read shard by shard: only shards that hold a wanted row are read."""
+    out = np.empty((len(rows), features.manifest.column(layer).width), dtype=features.column(layer).dtype)
+    order = np.argsort(rows, kind="stable")
+    for shard in features.manifest.shards:
+        low, high = np.searchsorted(rows[order], (shard.start, shard.stop))
+        if high > low:
+            part = order[low:high]
+            out[part] = features.rows(layer, shard.start, shard.stop)[rows[part] - shard.start]
+    return out
+
+
+def choose_sets(
+    store: Store, *, dataset: str | None, split: str | None, vision: str | None, text: str | None
+) -> tuple[FeatureSet, FeatureSet]:
+    """The one vision and the one text feature set that a command means.
+
+    Names that are not given are settled by what is there; if that leaves several, or a side is missing, the error
+    lists what is there and the option that settles it.
+    """
+    sets = [s for s in store.feature_sets(dataset=dataset, split=split) if "prompts" not in s.manifest.split]
+    if not sets:
+        where = f" of {dataset}" if dataset else ""
+        raise StructureError(
+            f"The store {store.url} has no features{where}. "
+            "Run: structure extract --model <vision> --model <text> --dataset <dataset>"
+        )
+    chosen = []
+    for option, name, modality in (("--vision", vision, "vision"), ("--text", text, "text")):
+        matching = [s for s in sets if (s.manifest.encoder == name if name else s.modality == modality)]
+        chosen.append((option, name, modality, matching))
+    places = [{(s.manifest.dataset, s.manifest.split) for s in matching} for *_, matching in chosen]
+    common = places[0] & places[1]
+    if len(common) > 1 and ("train" in {split for _, split in common}) and split is None:
+        train = {place for place in common if place[1] == "train"}
+        common = train if len(train) == 1 else common
+    picked = []
+    for option, name, modality, matching in chosen:
+        here = [s for s in matching if (s.manifest.dataset, s.manifest.split) in common] or matching
+        if len(here) != 1:
+            listed = ", ".join(s.key for s in (here or sets))
+            what = f"{len(here)} {modality} feature sets" if here else f"no {modality} feature set"
+            wanted = f" named {name!r}" if name else ""
+            settle = (
+                f"Choose with --dataset, --split or {option}"
+                if here
+                else (f"Run: structure extract --model <{modality} encoder> --dataset {sets[0].manifest.dataset}")
+            )
+            raise StructureError(f"There is {what}{wanted} to use in {store.url} ({listed}). {settle}.")
+        picked.append(here[0])
+    return picked[0], picked[1]

@@ -1,0 +1,118 @@
+"""What an extraction will do, before it does it: rows, layers, bytes, what is there already."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from structure.pipeline.encoders.encoder import Encoder
+from structure.pipeline.encoders.pooling import Pooling
+from structure.store import Column, Manifest, Samples, Store
+from structure.store.errors import StructureError, unknown
+from structure.store.files import LocalFiles
+from structure.store.manifest import RowKind
+from structure.store.shard import shard_size
+
+Dtype = Literal["auto", "fp16", "fp32"]
+
+SPARE = 64 * 2**20  # bytes to leave free on the disk
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How to extract. `layers` are globs over layer names; no `pooling` means the encoder's own; `captions` is how many
+    captions of an item are encoded (None = all); `batch` None lets the device decide."""
+
+    layers: tuple[str, ...] = ("*",)
+    pooling: tuple[Pooling, ...] = ()
+    dtype: Dtype = "auto"
+    captions: int | None = 1
+    batch: int | None = None
+    workers: int | None = None
+    skip_bad: bool = True
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One feature set to come. `due` counts the rows still to encode, `free` the bytes free on the store's disk."""
+
+    manifest: Manifest
+    due: int
+    due_bytes: int
+    free: int | None
+
+    def require_space(self, store: Store) -> None:
+        """Refuse a run that the disk cannot hold."""
+        if self.free is not None and self.due_bytes + SPARE > self.free:
+            raise StructureError(
+                f"{self.manifest.key} needs {self.due_bytes:,} bytes and the disk of {store.url} has {self.free:,} "
+                f"free ({SPARE:,} are kept spare). Choose fewer --layers, make space, or choose another --store."
+            )
+
+
+def plan(store: Store, encoder: Encoder, samples: Samples, options: Extraction, *, folder: str | None = None) -> Plan:
+    """Plan one feature set; touches nothing. `folder` is its name in the store, the encoder's by default."""
+    layers = choose_layers(encoder, options.layers)
+    pooling = options.pooling or (encoder.default_pooling,)
+    rows_of: RowKind = "items" if encoder.modality == "vision" else "captions"
+    limit = options.captions if rows_of == "captions" else None
+    rows = len(samples.row_ids(rows_of, limit))
+    if not rows:
+        raise StructureError(
+            f"{samples.dataset}/{samples.split} has no caption: the text encoder {encoder.name} has nothing to read."
+        )
+    dtype = "float32" if options.dtype == "fp32" else "float16"
+    columns = tuple(Column(name, width, dtype) for name, width in encoder.columns(pooling, layers).items())
+    provenance = dict(encoder.provenance)
+    library = provenance.pop("library", None)
+    manifest = Manifest(
+        dataset=samples.dataset,
+        split=samples.split,
+        encoder=folder or encoder.name,
+        modality=encoder.modality,
+        rows_of=rows_of,
+        rows=rows,
+        captions=limit,
+        shard_rows=shard_size(rows, sum(column.row_bytes for column in columns)),
+        columns=columns,
+        identity={
+            "encoder": provenance,
+            "data": {
+                "dataset": samples.dataset,
+                "split": samples.split,
+                "rows_of": rows_of,
+                "captions": limit,
+                "digest": samples.digest(rows_of, limit),
+            },
+            "extraction": {"layers": layers, "pooling": list(pooling), "dtype": options.dtype},
+        },
+        provenance={
+            "encoder": encoder.name,
+            "library": library,
+            "structure": importlib.metadata.version("structure-align"),
+        },
+    )
+    due, due_bytes = rows, manifest.bytes
+    if manifest.key in store:
+        there = store[manifest.key]
+        there.require(manifest.identity)
+        pending = there.pending()
+        due = sum(len(shard) for shard in pending)
+        due_bytes = sum(
+            manifest.shard_rows * there.manifest.column(name).row_bytes for names in pending.values() for name in names
+        )
+        manifest = there.manifest
+    free = store.files.free() if isinstance(store.files, LocalFiles) else None
+    return Plan(manifest, due, due_bytes, free)
+
+
+def choose_layers(encoder: Encoder, globs: Sequence[str]) -> list[str]:
+    """Layer names that match any glob, in order of depth. Raises StructureError for a glob that matches nothing."""
+    names = [layer.name for layer in encoder.layers]
+    for pattern in globs:
+        if not fnmatch.filter(names, pattern):
+            raise unknown("layer", pattern, names, hint=f"These are the layers of {encoder.name}.")
+    return [name for name in names if any(fnmatch.fnmatchcase(name, pattern) for pattern in globs)]

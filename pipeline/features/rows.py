@@ -1,0 +1,59 @@
+"""The row table of a dataset split: ids, texts, labels and content digests, read once and kept beside the features."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from structure.pipeline.datasets.dataset import Dataset
+from structure.pipeline.progress import Listener, Note, Progress, silent
+from structure.store import SampleItem, Samples, Store
+from structure.store.errors import BadSampleError
+
+READERS = 8
+UNREADABLE = "unreadable"
+"""The digest of an item whose bytes cannot be read: it takes part in the table and is skipped by extraction."""
+
+
+def split_name(split: str, limit: int | None) -> str:
+    """The split's name in the store: the first N items of a split are a split of their own."""
+    return split if limit is None else f"{split}.first{limit}"
+
+
+def read_samples(store: Store, dataset: Dataset, *, limit: int | None = None, on_event: Listener = silent) -> Samples:
+    """Build the row table and keep it in the store.
+
+    Pictures whose stamp (size and time) has not changed since the last time keep their digest; all others are read
+    and hashed. Raises FingerprintError if the rows are not those of an earlier extraction.
+    """
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    split = split_name(dataset.split, limit)
+    known = store.samples(dataset.name, split).digests if _has_samples(store, dataset.name, split) else {}
+
+    def sample(index: int) -> SampleItem:
+        item, stamp = dataset.item(index), dataset.stamp(index)
+        earlier = known.get(item.id)
+        if earlier is not None and stamp and earlier[0] == stamp:
+            digest = earlier[1]
+        else:
+            try:
+                digest = dataset.digest(index)
+            except BadSampleError as error:
+                digest = UNREADABLE
+                on_event(Note(f"{error}"))
+        return SampleItem(item.id, item.captions, digest, stamp, item.labels)
+
+    items: list[SampleItem] = []
+    with ThreadPoolExecutor(READERS) as pool:
+        for done, item in enumerate(pool.map(sample, range(count)), start=1):
+            items.append(item)
+            on_event(Progress(f"reading {dataset.name}/{split}", done, count, "items"))
+    tasks = {
+        name: {"classes": list(task.classes), "templates": list(task.templates), "source": task.source}
+        for name, task in dataset.tasks.items()
+    }
+    samples = Samples.build(dataset.name, split, items, tasks=tasks, kind=dataset.kind)
+    return store.put_samples(samples)
+
+
+def _has_samples(store: Store, dataset: str, split: str) -> bool:
+    return store.files.exists(Samples.file(dataset, split))

@@ -1,0 +1,196 @@
+"""Precomputed features into the store, so that ranking, aligning and evaluating need no encoder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from structure.pipeline.datasets.loading import open_dataset
+from structure.pipeline.features.rows import read_samples
+from structure.pipeline.progress import Listener, silent
+from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
+from structure.store.errors import NotPresentError, StructureError
+from structure.store.shard import shard_size
+
+IDS = "ids"
+
+
+def import_features(
+    file: str | Path,
+    *,
+    model: str,
+    modality: Literal["vision", "text"],
+    dataset: str,
+    store: Store | str | Path,
+    split: str = "train",
+    samples: str | None = None,
+    dtype: Literal["auto", "fp16", "fp32"] = "auto",
+    on_event: Listener = silent,
+) -> FeatureSet:
+    """Keep the `(rows, width)` arrays of an `.npz` or `.safetensors` file as a feature set; each key names a layer.
+
+    An array `ids` (strings, one a row) names the items; without it, rows are in the order of the row table, or named
+    by their number if there is none yet. `samples` is a pairs file that brings captions and labels. `dtype` auto keeps
+    float16 where every value fits it exactly as stored, float32 otherwise. Raises StructureError for rows that do not
+    match, and NotPresentError where the file is not there.
+    """
+    target = store if isinstance(store, Store) else open_store(store)
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise NotPresentError(f"There is no file {path.absolute()}.")
+    with _arrays(path) as arrays:
+        ids = [str(name) for name in arrays.pop(IDS)] if IDS in arrays else None
+        rows = _checked_rows(path, arrays, ids)
+        table = _row_table(target, dataset, split, samples, ids, rows, on_event)
+        rows_of: Literal["items", "captions"] = "items" if modality == "vision" or len(table) == rows else "captions"
+        captions = None
+        expected = table.row_ids(rows_of, captions)
+        if rows_of == "captions" and len(expected) != rows:
+            raise StructureError(
+                f"{path.name} has {rows:,} rows; {dataset}/{split} has {len(table):,} items and {len(expected):,} "
+                "captions. Text features need one row an item (for its first caption) or one row a caption."
+            )
+        if rows_of == "items" and modality == "text" and table.caption_rows().size:
+            rows_of, captions = "captions", 1
+            expected = table.row_ids(rows_of, captions)
+        if len(expected) != rows:
+            raise StructureError(
+                f"{path.name} has {rows:,} rows and {dataset}/{split} has {len(expected):,}. "
+                "Rows of features must be rows of the data: export one row for every item."
+            )
+        order = _order(path, ids, expected, table, rows_of, captions)
+        columns = tuple(
+            Column(name, values.shape[1], "float32" if dtype == "fp32" else _dtype(values, dtype))
+            for name, values in arrays.items()
+        )
+        manifest = Manifest(
+            dataset=dataset,
+            split=split,
+            encoder=model,
+            modality=modality,
+            rows_of=rows_of,
+            rows=rows,
+            captions=captions,
+            shard_rows=shard_size(rows, sum(column.row_bytes for column in columns)),
+            columns=columns,
+            identity={
+                "encoder": {"source": "import", "name": model, "layers": {c.name: c.width for c in columns}},
+                "data": {
+                    "dataset": dataset,
+                    "split": split,
+                    "rows_of": rows_of,
+                    "captions": captions,
+                    "digest": table.digest(rows_of, captions),
+                },
+                "extraction": {"values": _digest(arrays)},
+            },
+            provenance={"encoder": model, "imported_from": path.name},
+        )
+        features = target.allocate(manifest, table)
+        for shard in features.pending():
+            with features.claim(shard):
+                part = order[shard.start : shard.stop]
+                features.fill(shard, {name: np.asarray(values)[part] for name, values in arrays.items()})
+    return features
+
+
+@contextmanager
+def _arrays(path: Path) -> Iterator[dict[str, Any]]:
+    """Layer name -> array; nothing is unpickled."""
+    if path.suffix == ".npz":
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                yield {name: archive[name] for name in archive.files}
+        except (ValueError, OSError, EOFError) as error:
+            raise StructureError(f"{path} does not read as .npz: {error}") from None
+    elif path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            yield dict(load_file(path))
+        except SafetensorError as error:
+            raise StructureError(f"{path} does not read as .safetensors: {error}") from None
+    else:
+        raise StructureError(f"{path.name}: features are imported from .npz or .safetensors, not {path.suffix!r}.")
+
+
+def _checked_rows(path: Path, arrays: Mapping[str, Any], ids: list[str] | None) -> int:
+    if not arrays:
+        raise StructureError(f"{path.name} holds no array. It needs one (rows, width) array a layer.")
+    for name, values in arrays.items():
+        if values.ndim != 2 or not np.issubdtype(values.dtype, np.floating):
+            raise StructureError(
+                f"{path.name}: {name!r} is {values.dtype} of shape {values.shape}; a layer is a (rows, width) array "
+                "of floating-point numbers."
+            )
+    counts = {name: len(values) for name, values in arrays.items()} | ({IDS: len(ids)} if ids is not None else {})
+    if len(set(counts.values())) != 1:
+        told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        raise StructureError(f"{path.name}: the arrays have different numbers of rows ({told}).")
+    return next(iter(counts.values()))
+
+
+def _row_table(
+    store: Store,
+    dataset: str,
+    split: str,
+    pairs: str | None,
+    ids: list[str] | None,
+    rows: int,
+    on_event: Listener,
+) -> Samples:
+    if pairs is not None:
+        source = open_dataset(pairs if ":" in pairs else f"pairs:{pairs}", split=None, data_root=".")
+        source.name, source.split = dataset, split
+        return read_samples(store, source, on_event=on_event)
+    if store.files.exists(Samples.file(dataset, split)):
+        return store.samples(dataset, split)
+    names = ids if ids is not None else [str(row) for row in range(rows)]
+    return store.put_samples(Samples.build(dataset, split, [SampleItem(name) for name in names]))
+
+
+def _order(
+    path: Path,
+    ids: list[str] | None,
+    expected: list[str],
+    table: Samples,
+    rows_of: Literal["items", "captions"],
+    captions: int | None,
+) -> np.ndarray:
+    """(rows,) position in the file of each row of the feature set."""
+    if ids is None:
+        return np.arange(len(expected))
+    if rows_of == "captions" and captions == 1:
+        expected = [table.item_ids[item] for item in table.item_of_caption(1)]
+    place = {name: position for position, name in enumerate(ids)}
+    if len(place) != len(ids):
+        twice = next(name for position, name in enumerate(ids) if place[name] != position)
+        raise StructureError(f"{path.name}: the id {twice!r} stands twice in {IDS!r}.")
+    missing = [name for name in expected if name not in place]
+    if missing:
+        raise StructureError(
+            f"{path.name} has no row for {len(missing):,} of {len(expected):,} ids of the row table, the first is "
+            f"{missing[0]!r}. Its ids are like {ids[0]!r}."
+        )
+    return np.array([place[name] for name in expected], dtype=np.int64)
+
+
+def _dtype(values: np.ndarray, dtype: str) -> str:
+    if values.dtype == np.float16 or dtype == "fp16":
+        return "float16"
+    with np.errstate(over="ignore"):
+        return "float16" if np.array_equal(values.astype(np.float16).astype(values.dtype), values) else "float32"
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name}\0{arrays[name].dtype}\0{arrays[name].shape}\0".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()

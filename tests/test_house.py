@@ -1,0 +1,200 @@
+"""The floor plan of the house, held against the code: who may import whom, what is packaged, what starts fast."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("store", "pipeline", "cli", "configs")
+
+VALUES = {"pipeline.progress", "pipeline.device", "pipeline.results"}
+PARTS = {
+    "pipeline.encoders",
+    "pipeline.datasets",
+    "pipeline.similarity",
+    "pipeline.aligners",
+    "pipeline.suites",
+}
+STAGES = {
+    "pipeline.extract",
+    "pipeline.rank_layers",
+    "pipeline.align",
+    "pipeline.evaluate",
+    "pipeline.report",
+    "pipeline.import_features",
+}
+# Room -> rooms it may import. A room always may import itself; `store` and the values are open to all of pipeline.
+ALLOWED: dict[str, set[str]] = {
+    "store": set(),
+    "configs": set(),
+    **{value: {"store"} for value in VALUES},
+    **{part: {"store", *VALUES} for part in PARTS},
+    # What stages share between encoders, data and store: rows, plans, the extraction loop.
+    "pipeline.features": {"store", *VALUES, "pipeline.encoders", "pipeline.datasets"},
+    **{stage: {"store", *VALUES, *PARTS, "pipeline.features"} for stage in STAGES},
+    # A recipe runs stages one after the other; only the command line runs recipes.
+    "pipeline.recipe": {"store", *VALUES, *STAGES},
+    "pipeline": set(),
+    "cli": {"store", "pipeline", *VALUES, *PARTS, *STAGES, "pipeline.features", "pipeline.recipe"},
+}
+# The suites take class names and templates as datasets bring them.
+ALLOWED["pipeline.suites"] |= {"pipeline.datasets"}
+# The bundled encoders' pre-training reads generated scenes.
+ALLOWED["pipeline.encoders.bundled"] = {"store", *VALUES, "pipeline.encoders", "pipeline.datasets"}
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name without `structure.` -> file."""
+    found = {}
+    for room in ROOMS:
+        for path in (ROOT / room).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def room_of(module: str) -> str:
+    """The longest known room that the module lies in."""
+    parts = module.split(".")
+    while parts and ".".join(parts) not in ALLOWED:
+        parts.pop()
+    return ".".join(parts)
+
+
+def imports_of(source: str) -> set[str]:
+    """Dotted names below `structure` that a source imports: at the top, in functions and for type checking."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names |= {_imported(node.module, alias.name) for alias in node.names}
+    return {name.removeprefix("structure.") for name in names if name.startswith("structure.")}
+
+
+def _imported(module: str, name: str) -> str:
+    """`from a.b import c` means the module a.b.c where there is one, else a.b."""
+    inner = f"{module}.{name}".removeprefix("structure.")
+    return f"structure.{inner}" if inner in modules() or room_of(inner) == inner else module
+
+
+def faults(sources: dict[str, str]) -> list[str]:
+    """Every import that the floor plan does not allow."""
+    found = []
+    for module, source in sorted(sources.items()):
+        here = room_of(module)
+        for name in sorted(imports_of(source)):
+            there = room_of(name)
+            if there == here or there in ALLOWED[here]:
+                continue
+            found.append(f"{module} imports {name}: {here} may not import {there}")
+    return found
+
+
+def test_every_import_follows_the_floor_plan() -> None:
+    assert faults({name: path.read_text() for name, path in modules().items()}) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("store.shard", "import structure.pipeline.results"),
+        ("pipeline.align", "from structure.pipeline.extract import extract"),
+        ("pipeline.encoders.loading", "from structure.pipeline import evaluate"),
+        ("pipeline.progress", "from structure.pipeline.datasets import dataset"),
+        ("pipeline.rank_layers", "def f():\n    from structure.cli.main import main"),
+        ("pipeline.similarity.exact", "from structure.pipeline.features.pairs import Pairs"),
+    ],
+)
+def test_a_forbidden_import_is_noticed(module: str, line: str) -> None:
+    assert len(faults({module: line})) == 1
+
+
+def test_modules_do_not_go_in_circles() -> None:
+    """Between modules of the product, top-level imports only: a cycle would have to be hidden in a function."""
+    known = modules()
+    graph = {
+        name: {other for other in imports_of(path.read_text()) if other in known and other != name}
+        for name, path in known.items()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join((*trail[trail.index(name) :], name))
+        if name in done:
+            return
+        for other in sorted(graph[name]):
+            if not other.startswith(f"{name}.") and not name.startswith(f"{other}."):
+                visit(other, (*trail, name))
+        done.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())
+
+
+def test_heavy_libraries_stay_out_of_the_store() -> None:
+    for name, path in modules().items():
+        if room_of(name) == "store":
+            text = path.read_text()
+            for library in ("torch", "typer", "transformers", "timm", "open_clip"):
+                assert f"import {library}" not in text, f"{name} imports {library}"
+
+
+def test_every_package_is_packaged() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    listed = set(settings["tool"]["setuptools"]["packages"])
+    on_disk = {
+        "structure." + ".".join(path.parent.relative_to(ROOT).parts)
+        for room in ROOMS
+        for path in (ROOT / room).rglob("__init__.py")
+    }
+    assert listed == on_disk
+
+
+def test_only_the_command_line_prints_exits_or_reads_the_environment() -> None:
+    for name, path in modules().items():
+        if room_of(name) == "cli" or name.endswith("pretrain"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id not in ("print", "exit", "input"), f"{name}:{node.lineno} calls {node.func.id}"
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                pair = f"{node.value.id}.{node.attr}"
+                assert pair not in ("os.environ", "os.getenv", "sys.exit"), f"{name}:{node.lineno} uses {pair}"
+
+
+def test_help_is_fast_and_imports_no_torch() -> None:
+    code = (
+        "import sys; from structure.cli.main import run; code = run(['--help']);"
+        "heavy = {'torch', 'transformers', 'timm', 'open_clip', 'zarr', 'dask', 'xarray', 'pandas', 'matplotlib'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for command in ("demo", "extract", "rank-layers", "align", "eval", "report", "store", "import", "models"):
+        assert command in done.stdout
+
+
+def test_top_level_is_the_floor_plan() -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    top = {line.split("/")[0] for line in tracked.stdout.splitlines()}
+    allowed = {
+        *ROOMS,
+        "tests",
+        "docs",
+        ".ci",
+        "README.md",
+        "pyproject.toml",
+        "LICENSE",
+        "CONTRIBUTING.md",
+        ".gitignore",
+    }
+    assert top <= allowed | {"BENCHMARKS.md"}
