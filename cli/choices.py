@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,3 +37,13 @@ def count_or(option: str, value: str, known: Sequence[str]) -> Any:
     if count < 1:
         raise UsageError(f"{option} {count} must be 1 or more.")
     return count
+
+
+def byte_count(option: str, value: str) -> int:
+    """`512MB`, `2GB`, `1.5GiB` or plain bytes. Raises UsageError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", value, re.IGNORECASE)
+    if match is None:
+        raise UsageError(f"{option} {value!r} is not a size. Write 512MB, 2GB or 1.5GiB.")
+    number, letter, binary = match.groups()
+    power = " kmgt".index(letter.lower() or " ")
+    return int(float(number) * (1024 if binary else 1000) ** power)

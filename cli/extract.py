@@ -41,7 +41,7 @@ def extract(
     Example: structure extract --model dinov2 --model roberta --dataset coco
     """
     from structure.cli.choices import choice, count_or, words
-    from structure.pipeline.extract import extract as run
+    from structure.pipeline.stages.extract import extract as run
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
     with terminal.working() as listener:

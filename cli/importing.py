@@ -28,7 +28,7 @@ def import_features(
     Example: structure import dino.npz --model dino --modality vision --dataset cells --samples pairs.jsonl
     """
     from structure.cli.choices import choice
-    from structure.pipeline.import_features import import_features as run
+    from structure.pipeline.stages.import_features import import_features as run
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
     with terminal.working() as listener:

@@ -1,1 +1,40 @@
-"""."""
+"""The stages (extract, rank, align, evaluate, report) and what they are made of; names are loaded when first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "align": "stages.align",
+    "anchor_profile": "aligners.anchors",
+    "classification_metrics": "suites.metrics",
+    "evaluate": "stages.evaluate",
+    "extract": "stages.extract",
+    "fit_csa": "aligners.csa",
+    "import_features": "stages.import_features",
+    "info_nce": "aligners.contrastive",
+    "layer_similarity": "similarity.score",
+    "load_aligner": "aligners.aligner",
+    "multilabel_metrics": "suites.metrics",
+    "mutual_knn": "similarity.score",
+    "neighbours": "similarity.neighbours",
+    "rank_layers": "stages.rank_layers",
+    "report": "stages.report",
+    "retrieval_metrics": "suites.metrics",
+    "segmentation_metrics": "suites.metrics",
+    "structure_loss": "aligners.structure_loss",
+    "submodular_information": "aligners.submodular",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

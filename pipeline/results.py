@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+FILE = "results.parquet"
 
 
 @dataclass(frozen=True)
@@ -31,3 +39,29 @@ class Result:
         flat = asdict(self)
         flat.pop("provenance")
         return flat
+
+
+def keep_results(folder: Path, results: Sequence[Result]) -> None:
+    """Keep results in the folder's Parquet file, in place of earlier ones of the same suite, dataset and task."""
+    done = {(result.suite, result.dataset, result.task) for result in results}
+    kept = [result for result in read_results(folder) if (result.suite, result.dataset, result.task) not in done]
+    rows = [
+        {**result.row(), "provenance": json.dumps(result.provenance, sort_keys=True)} for result in [*kept, *results]
+    ]
+    write_table(folder / FILE, pa.Table.from_pylist(rows))
+
+
+def read_results(folder: Path) -> list[Result]:
+    """Every result kept in a folder; none where nothing was evaluated."""
+    if not (folder / FILE).is_file():
+        return []
+    rows = pq.read_table(folder / FILE).to_pylist()
+    return [Result(**{**row, "provenance": json.loads(row["provenance"])}) for row in rows]
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write a Parquet file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    pq.write_table(table, part, compression="zstd", write_page_checksum=True)
+    part.replace(path)

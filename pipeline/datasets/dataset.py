@@ -30,7 +30,8 @@ class Item:
 class Task:
     """A zero-shot classification task of a dataset: class names, and the prompt templates where the data bring them.
 
-    `templates` hold `{c}` where the class name goes; empty means "take them from the prompt set".
+    Empty `classes` mean that the data bring labels without names; empty `templates` (they hold `{c}` where the class
+    name goes) that they bring none: either is then taken from the prompt set.
     `source` says where names and templates were read, for the record.
     """
 
@@ -42,15 +43,24 @@ class Task:
 class Dataset(ABC):
     """Items in a fixed order. Instances are picklable: image workers carry a copy each.
 
-    `name` is the dataset's name in the store (letters, digits, `.`, `_`, `-`); `split` names the part.
+    `name` is the dataset's name in the store (letters, digits, `.`, `_`, `-`); `split` names the part, resolved: what
+    was asked for as `train` of COCO is called `train2014` here.
     `tasks` maps a task's name to its classes; it is empty for a dataset without labels.
     `kind` says what evaluation fits by default: "classification", "multilabel", "retrieval", "segmentation".
+    `mask_classes` names the values of `mask`; empty for a dataset without masks.
+    `notes` are sentences about what was left out or looks odd when the dataset was opened, to be shown to the user.
+
+    Whatever concerns the dataset as a whole (no such column, a repeated id) is a `StructureError` when it is opened.
+    Whatever concerns one item (no caption, a picture that does not decode) is a `BadSampleError` when that item is
+    read, so that a run may skip and count it.
     """
 
     name: str
     split: str
     tasks: Mapping[str, Task]
     kind: str
+    mask_classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int:
@@ -58,7 +68,10 @@ class Dataset(ABC):
 
     @abstractmethod
     def item(self, index: int) -> Item:
-        """Item `index` in `[0, len(self))`: texts and labels only, cheap, no image is read."""
+        """Item `index` in `[0, len(self))`: texts and labels only, cheap, no image is read.
+
+        Raises `BadSampleError` where the item's texts cannot be used, `IndexError` beyond the end.
+        """
 
     @abstractmethod
     def image(self, index: int) -> Image.Image:
@@ -73,9 +86,16 @@ class Dataset(ABC):
         return ""
 
     def mask(self, index: int) -> np.ndarray:
-        """The item's `(height, width)` label mask, int32; only for segmentation datasets."""
+        """The item's `(height, width)` label mask, int32, 255 = ignore; only for segmentation datasets."""
         raise TypeError(f"dataset {self.name} has no masks")
 
     def digest(self, index: int) -> str:
         """Hex SHA-256 of `payload(index)`."""
         return hashlib.sha256(self.payload(index)).hexdigest()
+
+
+def within(index: int, count: int) -> int:
+    """`index`, checked. Negative ones are refused: `item(-1)` is a mistake in counting, not the last item."""
+    if not 0 <= index < count:
+        raise IndexError(f"item {index} of {count}")
+    return index

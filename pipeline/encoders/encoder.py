@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from structure.pipeline.encoders.pooling import Pooling, pool
+from structure.pipeline.encoders.layer import POOLINGS, Layer, Modality, Pooling
+from structure.pipeline.encoders.pooling import pool
+from structure.store.errors import StructureError, unknown
 
-Modality = Literal["vision", "text"]
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A readable point of the network.
-
-    `form`: "tokens" is (batch, token, width), "map" is (batch, width, height, width_px), "vector" is (batch, width).
-    A vector needs no pooling and has no variants.
-    """
-
-    name: str
-    width: int
-    form: Literal["tokens", "map", "vector"]
+__all__ = ["Encoder", "Hidden", "Layer", "Modality", "Visitor", "column"]
 
 
 @dataclass(frozen=True)
@@ -49,20 +38,26 @@ Visitor = Callable[[str, Hidden], None]
 class Encoder(ABC):
     """A frozen model. `layers` are in order of depth; `name` is safe as a folder name.
 
-    `provenance` says everything that determines the values besides the data: `source`, `revision`, `weights`
-    (digest), `preprocessing` (digest or plain values), `library` (name and version), `precision`. All JSON values.
+    `provenance` says everything that determines the values besides the data, all JSON values: `source` (library and
+    model, independent of where its folder lies), `revision`, `weights` (digest), `preprocessing`, `tokenizer` (digest,
+    text only), `precision`, `libraries` (versions), `location` (for people: where the weights were read), `dropped`
+    (layers that the checkpoint has no weights for, with the reason).
+
+    `limit` is the most tokens a text may have; None for vision, and for a text model without a limit.
     """
 
     name: str
     modality: Modality
     layers: tuple[Layer, ...]
     default_pooling: Pooling
+    poolings: tuple[Pooling, ...] = POOLINGS
     provenance: Mapping[str, Any]
+    limit: int | None = None
     preprocess: Callable[[Any], Any]
-    """Picklable, runs in worker processes: PIL image -> (3, H, W) float tensor; str -> list of token ids."""
+    """Picklable, runs in worker processes: PIL image -> (3, H, W) float32 tensor; str -> `Tokens` (a list of ids)."""
 
     @abstractmethod
-    def forward(self, examples: Sequence[Any], visit: Visitor, *, wanted: frozenset[str]) -> None:
+    def forward(self, examples: Sequence[Any], visit: Visitor, *, wanted: Container[str]) -> None:
         """One forward pass over preprocessed examples; calls `visit(name, hidden)` once for each wanted layer."""
 
     @torch.inference_mode()
@@ -72,11 +67,13 @@ class Encoder(ABC):
         """Pooled features of every layer asked for, `{column: (batch, width) float32}` on the encoder's device.
 
         With one pooling the column is the layer's name; with several it is `layer@pooling`. Vector layers have no
-        variants. Each layer is pooled as soon as it appears, so that hidden states do not pile up.
+        variants. Each layer is pooled as soon as it appears, so that hidden states do not pile up. Raises
+        `StructureError` for a layer or a pooling that this encoder does not have.
         """
         kinds = tuple(pooling) if pooling else (self.default_pooling,)
+        names = [layer.name for layer in self.layers] if layers is None else list(layers)
+        columns = self.columns(kinds, names)
         forms = {layer.name: layer.form for layer in self.layers}
-        wanted = frozenset(layers if layers is not None else forms)
         out: dict[str, torch.Tensor] = {}
 
         def visit(name: str, hidden: Hidden) -> None:
@@ -84,14 +81,27 @@ class Encoder(ABC):
                 out[name] = hidden.values.float()
                 return
             for kind in kinds:
-                out[column(name, kind, kinds)] = pool(hidden.values, kind, mask=hidden.mask)
+                out[column(name, kind, kinds)] = pool(hidden.values, kind, mask=hidden.mask, prefix=hidden.prefix)
 
-        self.forward(examples, visit, wanted=wanted)
-        return out
+        self.forward(examples, visit, wanted=frozenset(names))
+        return {name: out[name] for name in columns}
 
     def columns(self, pooling: Sequence[Pooling], layers: Sequence[str]) -> dict[str, int]:
-        """Column name -> width, in order of depth, of what `encode` returns for these options."""
+        """Column name -> width, in order of depth, of what `encode` returns for these options.
+
+        Raises `StructureError` for a layer or a pooling that this encoder does not have.
+        """
+        known = [layer.name for layer in self.layers]
+        for name in layers:
+            if name not in known:
+                raise unknown("layer", name, known, hint=f"{self.name} has {len(known)} layers.")
         chosen = [layer for layer in self.layers if layer.name in set(layers)]
+        for kind in pooling:
+            if kind not in self.poolings and any(layer.form != "vector" for layer in chosen):
+                raise StructureError(
+                    f"{self.name} cannot be pooled with {kind!r}: its layers have no such token, so the features would "
+                    f"mean something else. Pass --pool {','.join(self.poolings)} or one of them."
+                )
         named: dict[str, int] = {}
         for layer in chosen:
             for kind in pooling if layer.form != "vector" else pooling[:1]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import torch
 
-Pooling = Literal["cls", "mean", "last", "max"]
-POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+from structure.pipeline.encoders.layer import POOLINGS, Pooling
+
+__all__ = ["POOLINGS", "Pooling", "pool"]
 
 
-def pool(values: torch.Tensor, kind: Pooling, *, mask: torch.Tensor | None = None) -> torch.Tensor:
+def pool(values: torch.Tensor, kind: Pooling, *, mask: torch.Tensor | None = None, prefix: int = 0) -> torch.Tensor:
     """Pool `(batch, token, width)` or `(batch, channel, height, width)` to `(batch, width)` float32.
 
     `mask` is (batch, token), True = real. `cls` is the first real token (a left-padded row does not start at 0),
-    `last` the last real one; `mean` and `max` see real tokens only. A feature map has no CLS token: `cls` and `last`
-    raise ValueError there. Padded positions may hold anything, NaN and infinity included.
+    `last` the last real one; `mean` and `max` see real tokens only, and of a vision transformer only the patches: the
+    first `prefix` tokens (CLS, registers) are left out. A feature map has no CLS token: `cls` and `last` raise
+    ValueError there. Padded positions may hold anything, NaN and infinity included.
     """
     if values.ndim == 4:
         if kind == "mean":
@@ -28,13 +28,15 @@ def pool(values: torch.Tensor, kind: Pooling, *, mask: torch.Tensor | None = Non
             return values[:, 0].float()
         if kind == "last":
             return values[:, -1].float()
-        return values.float().mean(dim=1) if kind == "mean" else values.float().amax(dim=1)
+        patches = values[:, prefix:].float()
+        return patches.mean(dim=1) if kind == "mean" else patches.amax(dim=1)
     mask = mask.to(torch.bool)
     rows = torch.arange(len(values), device=values.device)
     if kind == "cls":
         return values[rows, mask.int().argmax(dim=1)].float()
     if kind == "last":
         return values[rows, mask.shape[1] - 1 - mask.flip(1).int().argmax(dim=1)].float()
+    values, mask = values[:, prefix:], mask[:, prefix:]
     if kind == "max":
         return values.float().masked_fill(~mask[..., None], -torch.inf).amax(dim=1)
     kept = values.float().masked_fill(~mask[..., None], 0.0)

@@ -90,7 +90,7 @@ class FeatureSource:
             captions=captions,
         )
         self.passes += 1
-        chosen = self._plan(encoder, samples, options)
+        chosen = self._plan(encoder, samples, options, record.spec)
         return fill(self.store, encoder, samples, dataset, chosen, options, device=self.device, on_event=self.on_event)
 
     def find(self, record: EncoderRecord, samples: Samples, *, captions: int | None) -> FeatureSet | None:
@@ -121,10 +121,11 @@ class FeatureSource:
             )
         return encoder
 
-    def _plan(self, encoder: Encoder, samples: Samples, options: Extraction) -> Plan:
+    def _plan(self, encoder: Encoder, samples: Samples, options: Extraction, spec: str) -> Plan:
         """The plan under the encoder's own name, or a longer one where that name holds features of another kind."""
         try:
-            return plan(self.store, encoder, samples, options)
+            return plan(self.store, encoder, samples, options, spec=spec)
         except FingerprintError:
             suffix = "all" if options.captions is None else str(options.captions)
-            return plan(self.store, encoder, samples, options, folder=f"{encoder.name}.captions-{suffix}")
+            folder = f"{encoder.name}.captions-{suffix}"
+            return plan(self.store, encoder, samples, options, spec=spec, folder=folder)

@@ -113,3 +113,17 @@ def choose_sets(
             raise StructureError(f"There is {what}{wanted} to use in {store.url} ({listed}). {settle}.")
         picked.append(here[0])
     return picked[0], picked[1]
+
+
+class SelectedRows:
+    """Some rows of one layer as a lazily read array: `.shape`, `[start:stop]`. Picklable; opens no file until read."""
+
+    def __init__(self, features: FeatureSet, layer: str, rows: np.ndarray) -> None:
+        self.features, self.layer, self.rows = features, layer, rows
+        self.shape = (len(rows), features.manifest.column(layer).width)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return gather(self.features, self.layer, self.rows[part])

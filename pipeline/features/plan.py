@@ -53,8 +53,20 @@ class Plan:
             )
 
 
-def plan(store: Store, encoder: Encoder, samples: Samples, options: Extraction, *, folder: str | None = None) -> Plan:
-    """Plan one feature set; touches nothing. `folder` is its name in the store, the encoder's by default."""
+def plan(
+    store: Store,
+    encoder: Encoder,
+    samples: Samples,
+    options: Extraction,
+    *,
+    spec: str,
+    folder: str | None = None,
+) -> Plan:
+    """Plan one feature set; touches nothing.
+
+    `spec` loads the encoder again and is kept for that; `folder` is the set's name in the store, the encoder's by
+    default.
+    """
     layers = choose_layers(encoder, options.layers)
     pooling = options.pooling or (encoder.default_pooling,)
     rows_of: RowKind = "items" if encoder.modality == "vision" else "captions"
@@ -91,6 +103,7 @@ def plan(store: Store, encoder: Encoder, samples: Samples, options: Extraction, 
         },
         provenance={
             "encoder": encoder.name,
+            "spec": spec,
             "library": library,
             "structure": importlib.metadata.version("structure-align"),
         },

@@ -1,1 +1,56 @@
-"""."""
+"""Evaluation parts: what is asked (suites, prompts), how answers are judged (metrics, intervals, chance) and kept.
+
+Names load on first use: suites and prompts need no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "classification_metrics": "metrics",
+    "multilabel_metrics": "metrics",
+    "retrieval_metrics": "metrics",
+    "segmentation_metrics": "metrics",
+    "Predictions": "predictions",
+    "predict": "predictions",
+    "classify": "predictions",
+    "Ranks": "retrieval",
+    "retrieval_ranks": "retrieval",
+    "average_precisions": "multilabel",
+    "Areas": "segmentation",
+    "segmentation_areas": "segmentation",
+    "confusion_matrix": "segmentation",
+    "class_vectors": "classifier",
+    "class_logits": "classifier",
+    "classification_chance": "chance",
+    "multilabel_chance": "chance",
+    "retrieval_chance": "chance",
+    "Interval": "intervals",
+    "mean_interval": "intervals",
+    "statistic_interval": "intervals",
+    "paired_interval": "intervals",
+    "seeds_interval": "intervals",
+    "PromptSet": "prompts",
+    "Prompts": "prompts",
+    "load_prompt_set": "prompts",
+    "prompt_set_names": "prompts",
+    "resolve_prompts": "prompts",
+    "Suite": "suite",
+    "SuiteTask": "suite",
+    "load_suite": "suite",
+    "suite_names": "suite",
+    "Record": "clip_benchmark_json",
+    "read_records": "clip_benchmark_json",
+    "PublishedNumber": "published",
+    "published_numbers": "published",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -96,7 +96,7 @@ def extract(
         encoder = load_encoder(name, device=place, amp=amp, revision=revision, trust_remote_code=trust_remote_code)
         if samples is None:
             samples = read_samples(target, source, limit=limit, on_event=on_event)
-        chosen = plan(target, encoder, samples, options)
+        chosen = plan(target, encoder, samples, options, spec=name)
         if dry_run:
             kind = "cuda" if place.startswith("cuda") else "cpu"
             probe = batches(

@@ -15,6 +15,7 @@ from structure.pipeline.features.rows import read_samples
 from structure.pipeline.progress import Listener, silent
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
 from structure.store.errors import NotPresentError, StructureError
+from structure.store.manifest import RowKind
 from structure.store.shard import shard_size
 
 IDS = "ids"
@@ -47,23 +48,8 @@ def import_features(
         ids = [str(name) for name in arrays.pop(IDS)] if IDS in arrays else None
         rows = _checked_rows(path, arrays, ids)
         table = _row_table(target, dataset, split, samples, ids, rows, on_event)
-        rows_of: Literal["items", "captions"] = "items" if modality == "vision" or len(table) == rows else "captions"
-        captions = None
-        expected = table.row_ids(rows_of, captions)
-        if rows_of == "captions" and len(expected) != rows:
-            raise StructureError(
-                f"{path.name} has {rows:,} rows; {dataset}/{split} has {len(table):,} items and {len(expected):,} "
-                "captions. Text features need one row an item (for its first caption) or one row a caption."
-            )
-        if rows_of == "items" and modality == "text" and table.caption_rows().size:
-            rows_of, captions = "captions", 1
-            expected = table.row_ids(rows_of, captions)
-        if len(expected) != rows:
-            raise StructureError(
-                f"{path.name} has {rows:,} rows and {dataset}/{split} has {len(expected):,}. "
-                "Rows of features must be rows of the data: export one row for every item."
-            )
-        order = _order(path, ids, expected, table, rows_of, captions)
+        rows_of, captions = _kind_of_rows(path, modality, table, rows)
+        order = _order(path, ids, table, rows_of, captions)
         columns = tuple(
             Column(name, values.shape[1], "float32" if dtype == "fp32" else _dtype(values, dtype))
             for name, values in arrays.items()
@@ -86,8 +72,9 @@ def import_features(
                     "rows_of": rows_of,
                     "captions": captions,
                     "digest": table.digest(rows_of, captions),
+                    "values": _digest(arrays),
                 },
-                "extraction": {"values": _digest(arrays)},
+                "extraction": {"layers": [column.name for column in columns], "dtype": dtype},
             },
             provenance={"encoder": model, "imported_from": path.name},
         )
@@ -155,15 +142,26 @@ def _row_table(
     return store.put_samples(Samples.build(dataset, split, [SampleItem(name) for name in names]))
 
 
-def _order(
-    path: Path,
-    ids: list[str] | None,
-    expected: list[str],
-    table: Samples,
-    rows_of: Literal["items", "captions"],
-    captions: int | None,
-) -> np.ndarray:
-    """(rows,) position in the file of each row of the feature set."""
+def _kind_of_rows(path: Path, modality: str, table: Samples, rows: int) -> tuple[RowKind, int | None]:
+    """What a row is: an item, an item's first caption, or every caption."""
+    kinds: list[tuple[RowKind, int | None]] = [("items", None)]
+    if modality == "text" and len(table.caption_rows()):
+        kinds = [("captions", 1), ("captions", None)]
+    counts = [len(table.row_ids(rows_of, captions)) for rows_of, captions in kinds]
+    for kind, count in zip(kinds, counts, strict=True):
+        if count == rows:
+            return kind
+    names = {("items", None): "one an item", ("captions", 1): "one an item", ("captions", None): "one a caption"}
+    wanted = " or ".join(f"{count:,} ({names[kind]})" for kind, count in zip(kinds, counts, strict=True))
+    raise StructureError(
+        f"{path.name} has {rows:,} rows; {table.dataset}/{table.split} needs {wanted}. "
+        "Rows of features must be rows of the data, or pairs would be false."
+    )
+
+
+def _order(path: Path, ids: list[str] | None, table: Samples, rows_of: RowKind, captions: int | None) -> np.ndarray:
+    """(rows,) position in the file of each row of the feature set. First captions go by the id of their item."""
+    expected = table.row_ids(rows_of, captions)
     if ids is None:
         return np.arange(len(expected))
     if rows_of == "captions" and captions == 1:

@@ -1,0 +1,31 @@
+"""`structure report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from structure.cli.options import DEFAULT_STORE, JsonOption, QuietOption, StoreOption
+from structure.cli.terminal import Terminal
+
+
+def report(
+    out: Annotated[Path | None, typer.Option(help="File to write; report.html in the store by default.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write one self-contained HTML page of everything in the store.
+
+    Example: structure report --out report.html
+    """
+    from structure.pipeline.stages.report import report as run
+
+    terminal = Terminal(as_json=as_json, quiet=quiet)
+    path = run(store=store, out=out)
+    if as_json:
+        terminal.document({"report": str(path)})
+    else:
+        typer.echo(path)

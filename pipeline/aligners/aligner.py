@@ -1,0 +1,192 @@
+"""Two light heads and what they fit: embeds features, and saves as safetensors + JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from structure.pipeline.aligners.arrays import Array, as_tensor, check_rows
+from structure.pipeline.aligners.heads import Head, make_head
+from structure.store.errors import DamageError, StructureError
+
+FORMAT = "structure-aligner"
+VERSION = 1
+WEIGHTS, RECORD = "aligner.safetensors", "aligner.json"
+_CHUNK = 16384
+
+
+@dataclass(frozen=True)
+class Aligner:
+    """A pair of heads into one space.
+
+    `method` names how it was made; `metadata` are JSON values: layers, fingerprints of the features it fits, pairs,
+    options, metrics, versions. `weights` (dim,) are those of a weighted similarity (CSA), None for the plain cosine.
+    """
+
+    vision: Head
+    text: Head
+    method: str
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    weights: torch.Tensor | None = None
+
+    @property
+    def dim(self) -> int:
+        return self.vision.dim
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Width of the features it takes: (vision, text)."""
+        return self.vision.width, self.text.width
+
+    def embed_images(self, features: Array) -> Array:
+        """`(rows, vision width)` features -> `(rows, dim)` float32 unit rows, of the kind and on the device given.
+
+        Raises StructureError for another width or a row that is not finite.
+        """
+        return _embed(self.vision, features, "vision")
+
+    def embed_texts(self, features: Array) -> Array:
+        """`(rows, text width)` features -> `(rows, dim)` float32 unit rows, of the kind and on the device given."""
+        return _embed(self.text, features, "text")
+
+    def similarity(self, images: Array, texts: Array) -> Array:
+        """Scores `(images, texts)` of embeddings: cosines, or their weighted sum where the method has `weights`."""
+        left, right = as_tensor(images), as_tensor(texts)
+        if self.weights is not None:
+            left = left * self.weights.to(left)
+        scores = left @ right.to(left).T
+        return scores.numpy() if isinstance(images, np.ndarray) else scores
+
+    def describe(self, **facts: Any) -> Aligner:
+        """The same aligner with more metadata."""
+        return replace(self, metadata={**self.metadata, **facts})
+
+    def to(self, device: str | torch.device) -> Aligner:
+        """The same aligner with its heads on `device` (the heads are moved, not copied)."""
+        moved = None if self.weights is None else self.weights.to(device)
+        return replace(self, vision=self.vision.to(device), text=self.text.to(device), weights=moved)
+
+    def pack(self) -> dict[str, bytes]:
+        """The aligner's files by name, to be written in this order: the record last, it vouches for the weights."""
+        from safetensors.torch import save
+
+        tensors = {
+            f"{side}.{name}": value.detach().cpu().contiguous()
+            for side, head in (("vision", self.vision), ("text", self.text))
+            for name, value in head.state_dict().items()
+        }
+        if self.weights is not None:
+            tensors["similarity.weights"] = self.weights.detach().cpu().contiguous()
+        weights = save(tensors)
+        record = {
+            "format": FORMAT,
+            "version": VERSION,
+            "method": self.method,
+            "dim": self.dim,
+            "vision": _head_record(self.vision),
+            "text": _head_record(self.text),
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+            "metadata": dict(self.metadata),
+        }
+        return {WEIGHTS: weights, RECORD: json.dumps(record, indent=2, sort_keys=True, allow_nan=False).encode()}
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `aligner.safetensors` and `aligner.json`, each under a temporary name and then renamed."""
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        for name, content in self.pack().items():
+            partial = target / f".{name}.{os.getpid()}"
+            try:
+                with open(partial, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                partial.replace(target / name)
+            finally:
+                partial.unlink(missing_ok=True)
+        return target
+
+
+def load_aligner(path: str | Path) -> Aligner:
+    """Read an aligner back from its folder (or from the path of its `aligner.json`).
+
+    Raises StructureError where there is none or it is from a newer version, DamageError where its bytes are not those
+    that were saved.
+    """
+    folder = Path(path)
+    folder = folder.parent if folder.name == RECORD else folder
+    files: dict[str, bytes] = {}
+    for name in (WEIGHTS, RECORD):
+        try:
+            files[name] = (folder / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise StructureError(
+                f"There is no aligner in {folder}: {name} is missing. Train one with `structure align`."
+            ) from None
+    return unpack(files, source=str(folder))
+
+
+def unpack(files: Mapping[str, bytes], *, source: str) -> Aligner:
+    """The aligner whose files `pack` made; `source` says where they were read. Raises as `load_aligner` does."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        record = json.loads(files[RECORD])
+        known = isinstance(record, dict) and record.get("format") == FORMAT
+    except ValueError:
+        raise DamageError(f"{source}/{RECORD} is not JSON: it is damaged. Train the aligner again.") from None
+    if not known:
+        raise StructureError(f"{source}/{RECORD} is not the record of an aligner (its format is not {FORMAT}).")
+    if record.get("version") != VERSION:
+        raise StructureError(
+            f"The aligner in {source} has version {record.get('version')}; this program reads {VERSION}. Upgrade structure."
+        )
+    digest = hashlib.sha256(files[WEIGHTS]).hexdigest()
+    if digest != record.get("weights_sha256"):
+        raise DamageError(
+            f"{source}/{WEIGHTS} has SHA-256 {digest[:12]}..., its record says {str(record.get('weights_sha256'))[:12]}...: "
+            "it is damaged or of another aligner. Train the aligner again."
+        )
+    try:
+        tensors = load(files[WEIGHTS])
+        heads = {side: _filled(record[side], side, tensors) for side in ("vision", "text")}
+        method, metadata = record["method"], record["metadata"]
+    except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
+        raise DamageError(f"The aligner in {source} cannot be read: {error}. Train it again.") from error
+    return Aligner(heads["vision"], heads["text"], method, metadata, tensors.get("similarity.weights"))
+
+
+def _head_record(head: Head) -> dict[str, Any]:
+    return {"kind": head.kind, "width": head.width, "dim": head.dim, "settings": head.settings}
+
+
+def _filled(record: Mapping[str, Any], side: str, tensors: Mapping[str, torch.Tensor]) -> Head:
+    head = make_head(record["kind"], record["width"], record["dim"], **record["settings"])
+    mine = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith(f"{side}.")}
+    head.load_state_dict(mine)
+    return head.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def _embed(head: Head, features: Array, what: str) -> Array:
+    check_rows(features, what, width=head.width)
+    home = next(iter(head.state_dict().values())).device
+    source = as_tensor(features)
+    training = head.training
+    head.eval()
+    out = torch.empty(len(source), head.dim, dtype=torch.float32, device=source.device)
+    for start in range(0, len(source), _CHUNK):
+        rows = source[start : start + _CHUNK].to(home, torch.float32)
+        out[start : start + _CHUNK] = F.normalize(head(rows), dim=1).to(source.device)
+    head.train(training)
+    return out.numpy() if isinstance(features, np.ndarray) else out

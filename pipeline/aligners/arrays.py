@@ -1,0 +1,65 @@
+"""What callers may pass: NumPy arrays or tensors of any float kind, on any device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from structure.store.errors import StructureError
+
+Array = np.ndarray | torch.Tensor
+
+
+def as_tensor(values: Array) -> torch.Tensor:
+    """The same numbers as a tensor; a NumPy array is shared where torch allows, copied where it is read-only."""
+    if isinstance(values, torch.Tensor):
+        return values
+    array = np.asarray(values)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def computing_dtype(*values: torch.Tensor) -> torch.dtype:
+    """float64 where any input is float64, else float32: half precision is for storing, never for losses."""
+    return torch.float64 if any(value.dtype == torch.float64 for value in values) else torch.float32
+
+
+def check_rows(features: Array, what: str, *, width: int | None = None) -> None:
+    """Raises StructureError unless `features` is (rows, width), finite, of the width expected; names the bad row."""
+    if features.ndim != 2:
+        raise StructureError(f"{what} features must be (rows, width); these have shape {tuple(features.shape)}.")
+    if width is not None and features.shape[1] != width:
+        raise StructureError(
+            f"{what} features are {features.shape[1]} wide; this aligner was made for {width}. "
+            "Take the layer it was trained on (`structure align` prints it), or train another aligner."
+        )
+    for start in range(0, len(features), 65536):
+        chunk = as_tensor(features[start : start + 65536])
+        finite = torch.isfinite(chunk).all(dim=1)
+        if not bool(finite.all()):
+            bad = start + int(torch.nonzero(~finite)[0])
+            raise StructureError(
+                f"Row {bad} of the {what} features holds a NaN or an infinity; every head would learn nothing else. "
+                "Run `structure store verify`, or extract this feature set again."
+            )
+
+
+def check_pairs(vision: Array, text: Array, *, least: int, why: str) -> None:
+    """Raises StructureError unless row i pairs with row i, all is finite, nothing is constant, and rows >= `least`."""
+    check_rows(vision, "vision")
+    check_rows(text, "text")
+    if len(vision) != len(text):
+        raise StructureError(
+            f"There are {len(vision)} vision rows and {len(text)} text rows; row i must pair with row i. "
+            "Select the pairs of both sides by the same ids."
+        )
+    if len(vision) < least:
+        raise StructureError(f"{len(vision)} pairs are too few: {why} needs at least {least}. Add pairs with --pairs.")
+    for side, what in ((vision, "vision"), (text, "text")):
+        rows = as_tensor(side[: min(len(side), 65536)])
+        if bool((rows == rows[0]).all()):
+            raise StructureError(
+                f"The {what} features are constant: all {len(side)} rows are the same, so nothing can be aligned. "
+                "Choose another layer or pooling."
+            )

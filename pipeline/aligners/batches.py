@@ -1,0 +1,88 @@
+"""Where training batches come from, and which pairs are held out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from structure.pipeline.aligners.arrays import Array, as_tensor
+from structure.store.errors import StructureError
+
+LEAST_PAIRS = 8
+MOST_HELD_OUT = 4096
+FUSEMIX_ROLL = 2048
+
+
+class BatchSource(Protocol):
+    """Batches of paired rows. The same seed gives the same batches, however they are read."""
+
+    rows: int
+    widths: tuple[int, int]
+    whole: bool
+    """Every epoch is one and the same batch: all pairs, in one order."""
+
+    def epoch(self, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Batches of (vision (n, dv), text (n, dt)), any float dtype; each pair once, the last batch may be short."""
+
+
+class PairsInMemory:
+    """All pairs as two tensors on the training device; one batch an epoch where they fit in one."""
+
+    def __init__(
+        self, vision: Array, text: Array, *, batch: int, device: str | torch.device = "cpu", mix: float | None = None
+    ) -> None:
+        self._vision, self._text = as_tensor(vision).to(device), as_tensor(text).to(device)
+        self.rows = len(self._vision)
+        self.widths = (self._vision.shape[1], self._text.shape[1])
+        self._batch, self._mix = batch, mix
+        self.whole = self.rows <= batch and mix is None
+
+    def epoch(self, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        if self.whole:
+            yield self._vision, self._text
+            return
+        order = torch.randperm(self.rows, generator=torch.Generator().manual_seed(seed)).to(self._vision.device)
+        # Source of FuseMix: Vouitsis et al., arXiv 2312.10144, section 4; the partners are the shuffled set, rolled.
+        partners = order.roll(FUSEMIX_ROLL if self.rows > FUSEMIX_ROLL else self.rows // 2)
+        draws = np.random.default_rng(seed)
+        for start in range(0, self.rows, self._batch):
+            chosen = order[start : start + self._batch]
+            vision, text = self._vision[chosen], self._text[chosen]
+            if self._mix is not None:
+                share = float(draws.beta(self._mix, self._mix))
+                other = partners[start : start + self._batch]
+                vision = torch.lerp(self._vision[other].float(), vision.float(), share)
+                text = torch.lerp(self._text[other].float(), text.float(), share)
+            yield vision, text
+
+
+def held_out(rows: int, *, share: float, seed: int, groups: Array | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers (training, validation), each ascending int64: a seeded draw of `share` of the rows.
+
+    At least 16 rows are held out (a third of the rows where that is fewer), at most 4,096. `groups` (rows,) names what a
+    row belongs to, an image with several captions: a group is never on both sides. Raises StructureError below 8 rows.
+    """
+    if rows < LEAST_PAIRS:
+        raise StructureError(
+            f"{rows} pairs are too few: training needs at least {LEAST_PAIRS}, because some are held out. Add pairs."
+        )
+    wanted = min(max(round(share * rows), 16), rows // 3, MOST_HELD_OUT)
+    order = np.random.default_rng(seed).permutation(rows)
+    if groups is None:
+        return np.sort(order[wanted:]), np.sort(order[:wanted])
+    labels = np.asarray(groups)
+    if len(labels) != rows:
+        raise ValueError(f"{len(labels)} groups for {rows} rows")
+    _, first_seen, inverse = np.unique(labels[order], return_index=True, return_inverse=True)
+    if len(first_seen) < 2:
+        raise StructureError(f"All {rows} pairs belong to one item: none can be held out. Add items, or pass validation.")
+    # Whole groups in the order of the draw, until enough rows are held out (never all of them).
+    rank = np.empty(len(first_seen), dtype=np.int64)
+    rank[np.argsort(first_seen)] = np.arange(len(first_seen))
+    sizes = np.bincount(rank[inverse])
+    count = min(int(np.searchsorted(np.cumsum(sizes), wanted)) + 1, len(sizes) - 1)
+    out = rank[inverse] < count
+    return np.sort(order[~out]), np.sort(order[out])

@@ -1,0 +1,131 @@
+"""What a training run can be told, as one value; the presets are such values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, get_args
+
+from structure.store.errors import StructureError, unknown
+
+Regulariser = Literal["structure", "none"]
+Selection = Literal["contrastive", "retrieval", "loss"]
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "regulariser": get_args(Regulariser),
+    "combine": ("sum", "mean"),
+    "divergence": ("js", "released"),
+    "weighting": ("inverse", "uniform"),
+    "centring": ("mean", "none", "standard"),
+    "loss": ("info_nce", "sigmoid"),
+    "clip_scope": ("global", "tensor"),
+    "cosine": ("run", "published"),
+    "selection": get_args(Selection),
+}
+_POSITIVE = ("dim", "levels", "temperature", "batch", "epochs", "patience", "clip", "rank", "nearest", "exponent")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Every choice of a run. Raises StructureError where a name is unknown or a number makes no sense."""
+
+    method: str = "linear"
+    dim: int = 512
+    """Width of the shared space; methods whose width follows from the data ignore it and say so in their record."""
+
+    regulariser: Regulariser = "structure"
+    weight: float = 10.0
+    combine: str = "sum"
+    """The two sides' R_S are summed (paper) or averaged (released code)."""
+    levels: int = 1
+    temperature: float = 0.05
+    """Of the softmax in R_S and of InfoNCE."""
+    divergence: str = "js"
+    weighting: str = "inverse"
+    centring: str = "mean"
+    centre_first: bool = False
+    margin: float = 0.0
+    warm_up: float = 0.1
+    """Share of the run over which the regulariser's weight rises to its full value ..."""
+    warm_up_steps: int | None = None
+    """... unless it is counted in steps, as in the presets: then a short run never sees the full weight."""
+
+    loss: str = "info_nce"
+    scale: float = 20.0
+    bias: float = -10.0
+    """Of the sigmoid loss."""
+    learnable_scale: bool = False
+    """Train the temperature (or the sigmoid loss's scale and bias) with the heads."""
+    mix: float | None = None
+    """FuseMix: alpha of the Beta draw that mixes each row with a partner's, the same in both modalities."""
+
+    batch: int = 4096
+    epochs: int = 300
+    patience: int = 60
+    """Epochs without improvement of the selection criterion before the run stops; the best weights are kept."""
+    selection: Selection = "contrastive"
+    validation: float = 0.1
+    """Share of the pairs held out to select the epoch, where no validation pairs are given."""
+    seed: int = 42
+
+    rate: float | None = None
+    """Learning rate; None runs the learning-rate test first. Give it to compare runs at one rate."""
+    cosine: str = "run"
+    """The rate falls to 0 over the whole run, or with the published period of 50 max(floor(n / 4096), 1) steps."""
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    clip_scope: str = "global"
+
+    hidden: int | None = None
+    """Inner width of `mlp` and `gated`; None: twice `dim`."""
+    rank: int = 64
+    dropout: float = 0.1
+    gate: float = 0.5
+    """Of `lowrank`; a gate of 0 stays shut for ever (the released configuration)."""
+
+    ridge: float | None = None
+    """Of the closed forms, as a share of the mean variance; None: 0 for `csa`, 0.1 for `ridge`."""
+    nearest: int = 800
+    exponent: int = 8
+    """Of `asif`."""
+    anchors: int = 512
+    """Random training pairs that `relative` uses as anchors."""
+
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for field, known in _CHOICES.items():
+            if getattr(self, field) not in known:
+                raise unknown(field, str(getattr(self, field)), known)
+        for field in _POSITIVE:
+            if not getattr(self, field) > 0:
+                raise StructureError(f"{field} is {getattr(self, field)}; it must be above 0.")
+        if not 0 < self.validation < 1:
+            raise StructureError(f"validation is {self.validation}; it is a share of the pairs between 0 and 1.")
+        if self.rate is not None and not self.rate > 0:
+            raise StructureError(f"The learning rate is {self.rate}; it must be above 0.")
+
+    @classmethod
+    def preset(cls, name: str, **changes: Any) -> TrainingOptions:
+        """`default`; `paper` (arXiv 2506.16895 as printed) or `released` (what its released code does), with changes.
+
+        Both presets count the warm-up in steps, use the published cosine, train 1,000 epochs with patience 200 and
+        select by the whole validation loss, whose weight is still moving. `released` swaps the arguments of the
+        divergence, averages the two sides, clips each tensor on its own and shuts the low-rank head's gate.
+        """
+        if name not in PRESETS:
+            raise unknown("preset", name, PRESETS)
+        return replace(PRESETS[name], **changes)
+
+    def record(self) -> dict[str, Any]:
+        """All fields as JSON values."""
+        return asdict(self)
+
+
+_PAPER = TrainingOptions(
+    warm_up_steps=1000, cosine="published", epochs=1000, patience=200, selection="loss", seed=42, batch=4096
+)
+PRESETS: dict[str, TrainingOptions] = {
+    "default": TrainingOptions(),
+    "paper": _PAPER,
+    "released": replace(_PAPER, divergence="released", combine="mean", clip_scope="tensor", gate=0.0),
+}

@@ -1,0 +1,84 @@
+"""Local copies in CLIP_benchmark's webdataset layout: `clip-benchmark:NAME`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from structure.pipeline.datasets.catalogue import benchmark_absent, benchmark_folder, benchmark_places
+from structure.pipeline.datasets.class_files import read_class_names, read_lines, read_templates
+from structure.pipeline.datasets.dataset import Task
+from structure.pipeline.datasets.names import folder_safe
+from structure.pipeline.datasets.webdataset import KINDS, Shards
+from structure.store.errors import NotPresentError, StructureError, unknown
+
+
+def open_copy(argument: str, *, split: str | None, data_root: Path, seed: int) -> Shards:
+    """`clip-benchmark:NAME`: the folder `wds_<name>` with `/` as `-`, below the data root or its `clip-benchmark`
+    folder, or the path of such a folder. Default split `test`, as there."""
+    for folder in benchmark_places(argument, data_root):
+        if folder.is_dir():
+            return read_copy(folder, name=folder_safe(benchmark_folder(argument)), split=split)
+    path = Path(argument).expanduser() if argument.startswith("~") else Path(argument)
+    if path.is_dir():
+        return read_copy(path, name=folder_safe(path.absolute().name), split=split)
+    raise benchmark_absent(argument, data_root)
+
+
+def read_copy(folder: Path, *, name: str, split: str | None = None) -> Shards:
+    """A copy in CLIP_benchmark's layout: classnames.txt, zeroshot_classification_templates.txt, dataset_type.txt and
+    `<split>/nshards.txt`, `<split>/0.tar`, ... .
+
+    Raises `StructureError` (file, line) for a template without `{c}`, an empty class name, an unknown type, a missing
+    or wrong nshards.txt, a tar that it does not count, and `NotPresentError` for a tar that is missing.
+    """
+    splits = sorted(part.name for part in folder.iterdir() if part.is_dir() and any(part.glob("*.tar")))
+    wanted = "test" if split is None else split
+    if wanted not in splits:
+        raise unknown("split", wanted, splits, hint=f"{folder} has {len(splits)} folder(s) with tars.")
+    kind = _kind(folder / "dataset_type.txt")
+    classes, templates, notes = (), (), ()
+    if kind != "retrieval":
+        classes, notes = read_class_names(folder / "classnames.txt")
+        templates = read_templates(folder / "zeroshot_classification_templates.txt")
+    shards = Shards(
+        name, wanted, kind, _counted_tars(folder / wanted), Task(classes, templates, f"files in {folder.name}")
+    )
+    shards.notes = notes
+    return shards
+
+
+def _kind(file: Path) -> str:
+    kind = (read_lines(file) or ["classification"])[0]
+    if kind not in KINDS:
+        raise unknown(f"dataset type in {file}", kind, KINDS)
+    return kind
+
+
+def _counted_tars(folder: Path) -> list[Path]:
+    file = folder / "nshards.txt"
+    tars = sorted(path.name for path in folder.glob("*.tar"))
+    if not file.is_file():
+        raise StructureError(
+            f"{file} is missing; it says how many tars there should be, and {len(tars)} are there. Without it nobody "
+            f"sees that one is lacking. If they are all there: echo {len(tars)} > {file}"
+        )
+    text = file.read_text(encoding="utf-8", errors="replace").strip()
+    if not re.fullmatch(r"[1-9][0-9]{0,6}", text):
+        raise StructureError(
+            f"{file} holds {text[:40]!r}; it must hold the number of tars, 1 or more. {len(tars)} are there."
+        )
+    expected = [f"{number}.tar" for number in range(int(text))]
+    lacking = [name for name in expected if name not in tars]
+    if lacking:
+        raise NotPresentError(
+            f"{folder} lacks {len(lacking)} of {len(expected)} tars, the first is {lacking[0]} ({file.name} says "
+            f"{len(expected)}). A result over a part would be taken for the whole. Get the missing tars."
+        )
+    extra = [name for name in tars if name not in expected]
+    if extra:
+        raise StructureError(
+            f"{folder} has {len(tars)} tars and {file.name} says {len(expected)}: {extra[0]} would be left out. "
+            "Correct the number, or move the tar away."
+        )
+    return [folder / name for name in expected]

@@ -1,0 +1,109 @@
+"""Flickr8k and Flickr30k in their usual folders: `flickr8k`, `flickr30k`."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+from pathlib import Path
+
+from structure.pipeline.datasets.captioned import Captioned, Photo, read_karpathy
+from structure.pipeline.datasets.catalogue import entries
+from structure.store.errors import StructureError, unknown
+
+
+def open_flickr8k(argument: str, *, split: str | None, data_root: Path, seed: int) -> Captioned:
+    """Flickr8k: `train` (default; 6,000), `val`, `test` (1,000 each) by Karpathy's file or the three lists that come
+    with it, and `all`."""
+    return _open("flickr8k", split, data_root)
+
+
+def open_flickr30k(argument: str, *, split: str | None, data_root: Path, seed: int) -> Captioned:
+    """Flickr30k: `train` (default; 29,000), `val` (1,014), `test` (1,000, the paper's) by Karpathy's file, and "
+    "`all`."""
+    return _open("flickr30k", split, data_root)
+
+
+def _open(name: str, split: str | None, data_root: Path) -> Captioned:
+    entry = entries()[name]
+    asked = (split or "train").removeprefix("karpathy-")
+    if asked not in entry.splits:
+        raise unknown(f"split of {name}", asked, entry.splits)
+    root = entry.root(data_root)
+    if root is None:
+        raise entry.absent(data_root, "its folder is not there")
+    file = entry.file(root, asked)
+    if file is None:
+        there = ", ".join(entry.present(data_root)) or "none"
+        needed = " or ".join(entry.splits[asked])
+        raise entry.absent(
+            data_root, f"split {asked} needs {needed} in {root}, and the splits that are there are: {there}"
+        )
+    if file.suffix == ".json":
+        photos = [photo for photo in read_karpathy(file) if asked in ("all", photo.split)]
+    elif asked == "all":
+        photos = read_captions(file)
+    else:
+        captions = entry.file(root, "all")
+        if captions is None:
+            raise entry.absent(data_root, f"no captions in {root} ({' or '.join(entry.splits['all'])})")
+        photos = _listed(file, captions)
+    pictures = entry.picture_folder(root)
+    if pictures is None:
+        raise entry.absent(data_root, f"the pictures are not in {root} (folder {' or '.join(entry.pictures)})")
+    return Captioned(name, asked, photos, [os.path.join(pictures, photo.name) for photo in photos], source=file)
+
+
+def read_captions(file: Path) -> list[Photo]:
+    """Photos in order of first mention, from any of the forms in use:
+
+    - `name.jpg#0<TAB>caption` (`Flickr8k.token.txt`, `results_20130124.token`),
+    - `name.jpg| 0| caption` with a header line (`results.csv`; one published copy lacks the second bar in one row),
+    - `image,caption` or `image_name,comment_number,comment` with a header line (`captions.txt`).
+
+    Raises `StructureError` with the line for anything else.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise StructureError(f"{file} is not UTF-8 text: {error}. Get the file again.") from None
+    captions: dict[str, list[str]] = {}
+    for number, name, caption in _token_rows(file, lines) if lines and "\t" in lines[0] else _table_rows(file, lines):
+        if not name or not caption:
+            raise StructureError(
+                f"{file}, line {number} is not a file name with a caption: {lines[number - 1][:80]!r}."
+            )
+        captions.setdefault(name, []).append(caption)
+    return [Photo(name, tuple(texts)) for name, texts in captions.items()]
+
+
+def _token_rows(file: Path, lines: list[str]) -> list[tuple[int, str, str]]:
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            name, _, caption = line.partition("\t")
+            rows.append((number, name.partition("#")[0].strip(), caption.strip()))
+    return rows
+
+
+def _table_rows(file: Path, lines: list[str]) -> list[tuple[int, str, str]]:
+    rows = []
+    if lines and "|" in lines[0]:
+        for number, line in enumerate(lines[1:], start=2):
+            if line.strip():
+                found = re.fullmatch(r"([^|]+)\|\s*[0-9]+\s*\|?\s*(.*)", line)
+                rows.append((number, found[1].strip(), found[2].strip()) if found else (number, "", ""))
+        return rows
+    width = len(lines[0].split(",")) if lines else 0
+    for number, line in enumerate(lines[1:], start=2):
+        if line.strip():
+            cells = next(csv.reader([line], skipinitialspace=True))
+            rows.append((number, cells[0].strip(), ",".join(cells[width - 1 :]).strip() if width > 1 else ""))
+    return rows
+
+
+def _listed(file: Path, captions: Path) -> list[Photo]:
+    """The photos of a list of file names, one per line, with their captions from the other file."""
+    known = {photo.name: photo for photo in read_captions(captions)}
+    names = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    return [known.get(name, Photo(name, ())) for name in names]

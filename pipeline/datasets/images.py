@@ -1,0 +1,154 @@
+"""Bytes to a picture, safely: whatever the bytes are, the answer is an RGB image or a `BadSampleError`."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from structure.store.errors import BadSampleError
+
+MAX_PIXELS = 178_956_970
+"""Pictures with more pixels are refused (Pillow's own limit against decompression bombs: 0.5 GB as RGB)."""
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"}
+)
+"""File name endings that are taken for pictures, in lower case."""
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode(data: bytes, *, item: str, source: str = "") -> Image.Image:
+    """The picture in `data` as an RGB image; `source` (a file, a tar member) is named in the reason of an error.
+
+    - Turned upright by its EXIF orientation, as people see it; damaged EXIF counts as none.
+    - Transparency (alpha, palette, colour key) is laid on white, so that what lies under clear pixels does not show.
+    - 16-bit grey keeps its high byte, as Pillow does for 16-bit colour; CMYK, grey and palettes become RGB.
+    - Of an animation the first frame is taken.
+
+    Raises `BadSampleError` for empty or truncated data, for anything that is not a picture, for pixels without an
+    agreed range (floats, more than 16 bits) and for more than `MAX_PIXELS` pixels.
+    """
+    prefix = f"{source}: " if source else ""
+    if not data:
+        raise BadSampleError(item, f"{prefix}the file is empty (0 bytes)")
+    try:
+        with warnings.catch_warnings():
+            # What Pillow warns of (large pictures, odd EXIF) is decided here, or is of no use to the reader of a log.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            return _decode(data)
+    except _RefusalError as error:
+        reason = str(error)
+    except Image.UnidentifiedImageError:
+        reason = (
+            f"not a picture that can be read ({', '.join(_FORMATS)}): {len(data)} bytes that begin with {data[:12]!r}"
+        )
+    except Image.DecompressionBombError as error:
+        reason = f"too large to be decoded safely. {error}"
+    except Exception as error:  # a decoder that is fed damaged bytes may raise anything
+        reason = f"the picture is damaged or truncated ({len(data)} bytes): {error or type(error).__name__}"
+    raise BadSampleError(item, prefix + reason)
+
+
+def size(data: bytes) -> tuple[int, int] | None:
+    """`(width, height)` of the picture in `data` when upright, read from its header alone; None where it has none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            with Image.open(BytesIO(data), formats=_formats()) as picture:
+                width, height = picture.size
+                return (height, width) if _orientation(picture) >= 5 else (width, height)
+    except Exception:  # as above; `decode` says why
+        return None
+
+
+def is_plain(data: bytes) -> str | None:
+    """`"jpg"`, `"png"` or `"webp"` where any reader gives the same pixels as `decode`, else None.
+
+    That is: 8-bit grey or RGB, no transparency, no EXIF orientation, one frame.
+    """
+    endings = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            with Image.open(BytesIO(data), formats=tuple(endings)) as picture:
+                plain = picture.mode in ("L", "RGB") and not picture.has_transparency_data
+                single = getattr(picture, "n_frames", 1) == 1
+                return endings[picture.format or ""] if plain and single and _orientation(picture) == 1 else None
+    except Exception:  # as above
+        return None
+
+
+class _RefusalError(Exception):
+    """A readable picture that has no honest RGB form."""
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """The formats that this build of Pillow has; all others (EPS runs a program, many are obscure) stay closed."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _decode(data: bytes) -> Image.Image:
+    with Image.open(BytesIO(data), formats=_formats()) as picture:
+        width, height = picture.size
+        if width * height > MAX_PIXELS:
+            raise _RefusalError(
+                f"too large to be decoded safely: {width} x {height} = {width * height} pixels, at most {MAX_PIXELS} "
+                "are decoded. Scale it down"
+            )
+        if not width * height:
+            raise _RefusalError(f"a picture of {width} x {height} has no pixel")
+        picture.load()
+        turn = _UPRIGHT.get(_orientation(picture))
+        upright = picture.transpose(turn) if turn is not None else picture
+        return _rgb(upright)
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged EXIF says nothing about the pixels
+        return 1
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I;16"):
+        return _grey(np.asarray(picture))
+    if picture.mode == "I":
+        values = np.asarray(picture)
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high > 65535:
+            raise _RefusalError(
+                f"its grey values run from {low} to {high}, beyond 16 bits (0 to 65535), and have no agreed range. "
+                "Convert it to 8 or 16 bits"
+            )
+        return _grey(values)
+    if picture.mode == "F":
+        raise _RefusalError(
+            "its pixels are floating-point numbers, which have no agreed range. Convert it to 8 or 16 bits"
+        )
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _grey(values: np.ndarray) -> Image.Image:
+    """16-bit grey `(height, width)` to RGB by its high byte."""
+    return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")

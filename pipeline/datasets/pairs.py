@@ -1,0 +1,207 @@
+"""Image-caption pairs from a table of the user's own: `pairs:FILE.jsonl|csv|parquet`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from structure.pipeline.datasets.dataset import Item, Task, within
+from structure.pipeline.datasets.names import folder_safe
+from structure.pipeline.datasets.pictures import Pictures, require_text
+from structure.pipeline.datasets.places import locate
+from structure.pipeline.datasets.rows import Row, read_rows
+from structure.pipeline.datasets.splits import choose
+from structure.store.errors import BadSampleError, NotPresentError, StructureError, nearest, unknown
+
+PROBED = 8
+
+
+class Pairs(Pictures):
+    """One item per row of a JSON Lines, CSV or Parquet file.
+
+    Columns: `image` (a path relative to the file's folder, or absolute: the file is the user's own and may name any
+    file that the user can read), `caption` (text) or `captions` (a list of texts), optional `id`, `label` and `split`;
+    other columns are left unread. Captions lose white space at their ends.
+
+    - Ids: `id`, or else `image` as written. An id that appears twice is an error.
+    - Labels: names, numbered in sorted order, or whole numbers, numbered in numeric order, over the whole file, so
+      that every split agrees. They are the task `label`.
+    - Splits: with a column `split` its values (default `train` where there is one, else all); every row must then
+      have one. Without the column, `all` (default), or `train`, `val`, `test` by a seeded hash of the id: 80, 10, 10
+      per cent; adding rows moves no other row. `all` takes every row either way.
+
+    A row without caption (where others have one), with an empty caption, or without image, raises `BadSampleError`
+    when it is read. Raises `StructureError` for everything that concerns the table, with the line.
+    """
+
+    def __init__(self, file: str | Path, *, split: str | None = None, seed: int = 0) -> None:
+        self.file = Path(file)
+        rows, columns = read_rows(self.file)
+        self.name = folder_safe(self.file.absolute().parent.name if self.file.stem == "pairs" else self.file.stem)
+        self._require_columns(columns)
+        captioned = "caption" in columns or "captions" in columns
+        self.kind = "retrieval" if captioned else "classification"
+        ids = self._ids(rows)
+        classes, labels = self._labels(rows, written="text" if self.file.suffix.lower() == ".csv" else "typed")
+        self.tasks = {"label": Task(classes, source=f"column label of {self.file.name}")} if classes else {}
+        self.split, chosen = self._choose(rows, ids, split=split, seed=seed)
+        images = [self._text(rows[index], "image") for index in chosen]
+        folder = str(self.file.parent)
+        super().__init__([ids[i] for i in chosen], [os.path.join(folder, image) if image else "" for image in images])
+        self._captions = [self._row_captions(rows[i]) if captioned else () for i in chosen]
+        self._labels_of = [labels[i] for i in chosen]
+        self._places = [rows[i].place for i in chosen]
+        self._probe()
+
+    def item(self, index: int) -> Item:
+        """Raises `BadSampleError` for a row without image, without caption, or with an empty one."""
+        captions = self._captions[within(index, len(self))]
+        if not self.paths[index]:
+            raise self._bad(index, "a caption without image: the column image is empty")
+        if self.kind == "retrieval" and not captions:
+            raise self._bad(index, "an image without caption")
+        for number, caption in enumerate(captions, start=1):
+            if not caption:
+                which = "its caption" if len(captions) == 1 else f"caption {number} of {len(captions)}"
+                raise self._bad(index, f"{which} is empty")
+        label = self._labels_of[index]
+        return Item(self.ids[index], captions, {} if label is None else {"label": label})
+
+    def payload(self, index: int) -> bytes:
+        if not self.paths[within(index, len(self))]:
+            raise self._bad(index, "a caption without image: the column image is empty")
+        return super().payload(index)
+
+    def _bad(self, index: int, reason: str) -> BadSampleError:
+        return BadSampleError(self.ids[index], f"{self.file}, {self._places[index]}: {reason}")
+
+    def _require_columns(self, columns: Sequence[str]) -> None:
+        if "image" not in columns:
+            close = nearest("image", columns, most=1)
+            offer = f" Did you mean {close[0]}? Rename it to image." if close else ""
+            raise StructureError(f"{self.file} has no column image; its columns are {', '.join(columns)}.{offer}")
+        if not {"caption", "captions", "label"} & set(columns):
+            raise StructureError(
+                f"{self.file} has neither caption, captions nor label; its columns are {', '.join(columns)}. A pair "
+                "needs a text. For pictures without texts use folder:DIR."
+            )
+
+    def _ids(self, rows: Sequence[Row]) -> list[str]:
+        seen: dict[str, str] = {}
+        for row in rows:
+            given = row.values.get("id")
+            if isinstance(given, int) and not isinstance(given, bool):
+                given = str(given)
+            if given is not None and not isinstance(given, str):
+                raise StructureError(f"{self.file}, {row.place}: id is {given!r}; it must be text or a whole number.")
+            image = self._text(row, "image")
+            item = given or image or row.place.replace(" ", "-")
+            require_text(item, what="id", where=f"{self.file}, {row.place}")
+            if item in seen:
+                remedy = (
+                    "Give each row its own id."
+                    if given
+                    else f'Put all captions of {image} into one row ("captions": [...]), or give each row an id.'
+                )
+                raise StructureError(
+                    f"{self.file}: {seen[item]} and {row.place} have the same id {item!r}; features could not be told "
+                    f"apart. {remedy}"
+                )
+            seen[item] = row.place
+        return list(seen)
+
+    def _text(self, row: Row, column: str) -> str:
+        value = row.values.get(column, "")
+        if not isinstance(value, str):
+            raise StructureError(
+                f"{self.file}, {row.place}: {column} is {_kind(value)}; it must be text"
+                f"{' (a path to a picture)' if column == 'image' else ''}."
+            )
+        return value.strip() and value
+
+    def _row_captions(self, row: Row) -> tuple[str, ...]:
+        if "caption" in row.values and "captions" in row.values:
+            raise StructureError(f"{self.file}, {row.place} has both caption and captions. Keep one of them.")
+        given: Any = row.values.get("captions", row.values.get("caption"))
+        if given is None:
+            return ()
+        captions = given if isinstance(given, list) and "captions" in row.values else [given]
+        for caption in captions:
+            if not isinstance(caption, str):
+                raise StructureError(f"{self.file}, {row.place}: a caption is {_kind(caption)}; it must be text.")
+            require_text(caption, what="caption", where=f"{self.file}, {row.place}")
+        return tuple(caption.strip() for caption in captions)
+
+    def _labels(self, rows: Sequence[Row], *, written: str) -> tuple[tuple[str, ...], list[int | None]]:
+        """Class names in order, and each row's class. `written="text"`: digits are numbers, as CSV has no types."""
+        given: list[str | int | None] = []
+        for row in rows:
+            label = row.values.get("label")
+            if isinstance(label, bool) or not isinstance(label, str | int | None):
+                raise StructureError(
+                    f"{self.file}, {row.place}: label is {label!r}; it must be a class name or a whole number."
+                )
+            given.append((label.strip() or None) if isinstance(label, str) else label)
+        present = [label for label in given if label is not None]
+        if written == "text" and all(re.fullmatch(r"-?[0-9]+", str(label)) for label in present):
+            given = [None if label is None else int(label) for label in given]
+            present = [label for label in given if label is not None]
+        names = {label for label in present if isinstance(label, str)}
+        numbers = {label for label in present if isinstance(label, int)}
+        if names and numbers:
+            raise StructureError(
+                f"{self.file}: labels are names ({min(names)!r}, ...) in some rows and numbers ({min(numbers)}, ...) "
+                "in others, so a class could stand under two labels. Use one kind."
+            )
+        ordered: list[str | int] = [*sorted(names), *sorted(numbers)]
+        place = {label: index for index, label in enumerate(ordered)}
+        return tuple(map(str, ordered)), [None if label is None else place[label] for label in given]
+
+    def _choose(
+        self, rows: Sequence[Row], ids: Sequence[str], *, split: str | None, seed: int
+    ) -> tuple[str, list[int]]:
+        named = [self._text(row, "split").strip() for row in rows]
+        if not any(named):
+            return choose(ids, split=split, seed=seed, source=str(self.file))
+        if not all(named):
+            bare = named.index("")
+            raise StructureError(
+                f"{self.file}, {rows[bare].place} has no split, and {sum(map(bool, named))} of {len(rows)} rows have "
+                "one. A row that is in no split would be lost. Fill in the column, or remove it."
+            )
+        counts = Counter(named)
+        wanted = split if split is not None else "train" if "train" in counts else "all"
+        if wanted not in counts and wanted != "all":
+            sizes = ", ".join(f"{name} ({count} rows)" for name, count in counts.items())
+            raise unknown("split", wanted, [*counts, "all"], hint=f"{self.file} has {sizes}.")
+        everything = wanted == "all" and "all" not in counts
+        return folder_safe(wanted), [i for i, name in enumerate(named) if everything or name == wanted]
+
+    def _probe(self) -> None:
+        """A wrong folder is wrong for every row: say so at once, not row by row."""
+        probed = [path for path in self.paths if path][:PROBED]
+        if probed and not any(map(os.path.exists, probed)):
+            raise NotPresentError(
+                f"{self.file}: none of the first {len(probed)} pictures exists, for example {probed[0]}. Paths are "
+                f"relative to the folder of the file, {self.file.absolute().parent}. Place the pictures there, or "
+                "correct the column image."
+            )
+
+
+def open_pairs(argument: str, *, split: str | None, data_root: Path, seed: int) -> Pairs:
+    """The opener of `pairs:`; a relative path is looked for from the current folder, then from the data root."""
+    path = locate(
+        argument,
+        data_root=data_root,
+        kind="pairs",
+        needs="a .jsonl, .csv or .parquet file with the columns image and caption or captions",
+    )
+    return Pairs(path, split=split, seed=seed)
+
+
+def _kind(value: object) -> str:
+    return {dict: "an object", list: "a list", bytes: "bytes"}.get(type(value), repr(value))

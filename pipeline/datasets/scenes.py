@@ -1,0 +1,112 @@
+"""The generated dataset `scenes`: one to four things on a ground, five captions, a mask, and labels for four tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import get_args
+
+import numpy as np
+from PIL import Image
+
+from structure.pipeline.datasets.dataset import Dataset, Item, Task
+from structure.pipeline.datasets.scene_captions import NUMBERS, describe
+from structure.pipeline.datasets.scene_drawing import draw, draw_mask
+from structure.pipeline.datasets.scene_draws import Draws
+from structure.pipeline.datasets.scene_layout import COLOURS, RELATIONS, SHAPES, Scene, Split, compose
+from structure.store.errors import StructureError, unknown
+
+RENDERER = 1
+"""Raise it with any change to what is drawn or said: it is part of every content digest and of every scene's key."""
+
+DEFAULT_COUNTS: Mapping[Split, int] = {"train": 4000, "val": 500, "test": 1000, "pretrain": 40000}
+
+SOURCE = "the generated dataset scenes"
+TASKS: Mapping[str, Task] = {
+    "shape": Task(
+        SHAPES, ("the image shows a {c}", "there is a large {c}", "one object on a plain background: a {c}"), SOURCE
+    ),
+    "colour": Task(
+        COLOURS, ("a {c} object", "the image shows a {c} shape", "one thing on a plain background: a {c} shape"), SOURCE
+    ),
+    "count": Task(
+        ("one object", "two objects", "three objects", "four objects"),
+        ("{c}", "there is a picture of {c}", "{c} on a plain background"),
+        SOURCE,
+    ),
+    "relation": Task(
+        RELATIONS,
+        ("a large object {c} a small object", "two things on a plain background: a big shape {c} a little shape"),
+        SOURCE,
+    ),
+}
+
+
+class Scenes(Dataset):
+    """Scene `index` of a split is a pure function of `(RENDERER, seed, split, index)`: `count` only cuts the list.
+
+    Pictures are 64 x 64 RGB, drawn in integer arithmetic, so the same on every machine and with every Pillow; that is
+    why `payload` may be the key of the scene instead of its pixels.
+
+    `train`, `val` and `test` share no pair of shape and colour, and the pairs of shapes that stand in a relation
+    (scenes of two) differ between `train` and the other two. `pretrain` has every composition: it is for pre-training
+    an encoder on pictures alone or on captions alone, never for pairs.
+
+    A scene has a label for a task only where the answer is well posed: `shape` and `colour` of the only thing or of
+    the one that is larger in size than all others; `count` always; `relation` of the larger of two things to the other.
+    `mask` has 0 for the ground and 1 + index in `SHAPES` elsewhere; `mask_classes` names them.
+
+    Raises `StructureError` for an unknown split and for a count under one.
+    """
+
+    kind = "retrieval"
+    tasks = TASKS
+    mask_classes: tuple[str, ...] = ("background", *SHAPES)
+
+    def __init__(self, split: str = "train", count: int | None = None, seed: int = 0) -> None:
+        if split not in get_args(Split):
+            raise unknown("split of scenes", split, get_args(Split))
+        if count is not None and count < 1:
+            raise StructureError(f"scenes:{count} asks for {count} scenes; a split has 1 or more. Type scenes:1000.")
+        self.name = "scenes" if seed == 0 else f"scenes-seed{seed}"
+        self.split: Split = split  # type: ignore[assignment, mutable-override]
+        self.seed = seed
+        self.count = DEFAULT_COUNTS[self.split] if count is None else count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def scene(self, index: int) -> Scene:
+        """What is in scene `index`."""
+        return compose(Draws(self._key(index, "layout")), self.split)
+
+    def item(self, index: int) -> Item:
+        """Id `<split>-<index>`, five captions from terse to full, and the labels that are well posed."""
+        scene = self.scene(index)
+        labels = {"count": len(scene.things) - 1}
+        if scene.main is not None:
+            labels["shape"] = SHAPES.index(scene.main.shape)
+            labels["colour"] = COLOURS.index(scene.main.colour)
+            if scene.relation is not None:
+                labels["relation"] = RELATIONS.index(scene.relation)
+        captions = describe(scene, Draws(self._key(index, "words")))
+        return Item(f"{self.split}-{index:06d}", captions, labels)
+
+    def image(self, index: int) -> Image.Image:
+        """The scene drawn, 64 x 64 RGB."""
+        return Image.fromarray(draw(self.scene(index), Draws(self._key(index, "pixels"))))
+
+    def payload(self, index: int) -> bytes:
+        """The scene's key, which determines its pixels."""
+        return self._key(index, "pixels").encode()
+
+    def mask(self, index: int) -> np.ndarray:
+        """`(64, 64)` int32 class of every pixel in `mask_classes`: exact, not a guess from colours."""
+        return draw_mask(self.scene(index))
+
+    def _key(self, index: int, part: str) -> str:
+        if not 0 <= index < self.count:
+            raise IndexError(f"scene {index} of {self.count}")
+        return f"scenes renderer={RENDERER} seed={self.seed} split={self.split} index={index} {part}"
+
+
+assert len(TASKS["count"].classes) == len(NUMBERS) - 1

@@ -1,0 +1,206 @@
+"""Pictures in webdataset tars: `wds:PATTERN`, and what CLIP_benchmark's copies are made of."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from structure.pipeline.datasets.captions_text import split_captions
+from structure.pipeline.datasets.class_files import read_class_names
+from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
+from structure.pipeline.datasets.images import decode
+from structure.pipeline.datasets.names import folder_safe
+from structure.pipeline.datasets.pictures import stamp
+from structure.pipeline.datasets.splits import choose
+from structure.pipeline.datasets.tar_index import Group, Member, index_tar, read_member
+from structure.store.errors import BadSampleError, NotPresentError, StructureError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+IMAGE_ENDINGS = ("webp", "png", "jpg", "jpeg")
+"""In the order in which CLIP_benchmark looks for them."""
+
+KINDS = ("classification", "multilabel", "retrieval")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One key of a shard. `problem` says what is wrong with it, "" for a whole one."""
+
+    id: str
+    shard: int
+    picture: Member | None
+    captions: tuple[str, ...] = ()
+    label: int | tuple[int, ...] | None = None
+    problem: str = ""
+
+
+class Shards(Dataset):
+    """Samples of plain tars in the order of shards and members. Opening reads every header and every label or caption
+    once; a picture is then one seek and one read, in any order. Ids are `<split>/<shard>/<key>`.
+
+    Raises `DamageError` for a damaged tar and `StructureError` for a label outside the class list, with file and member.
+    A sample without picture, label or captions is a `BadSampleError` when it is read.
+    """
+
+    def __init__(self, name: str, split: str, kind: str, files: Sequence[Path], task: Task) -> None:
+        self.name, self.split, self.kind = name, split, kind
+        self.files = tuple(files)
+        samples = [
+            _sample(f"{split}/{file.stem}/{group.key}", number, file, group, kind)
+            for number, file in enumerate(self.files)
+            for group in index_tar(file)
+        ]
+        self.samples = tuple(samples)
+        self.tasks = {} if kind == "retrieval" else {"label": task}
+        if not self.samples:
+            raise StructureError(f"{', '.join(map(str, self.files[:3]))}: {len(self.files)} tar(s) with 0 samples.")
+        if task.classes:
+            self._require_labels_within(task)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def item(self, index: int) -> Item:
+        sample = self._whole(index)
+        return Item(sample.id, sample.captions, {} if sample.label is None else {"label": sample.label})
+
+    def payload(self, index: int) -> bytes:
+        sample = self._whole(index)
+        assert sample.picture is not None
+        return read_member(self.files[sample.shard], sample.picture, item=sample.id)
+
+    def image(self, index: int) -> Image.Image:
+        data = self.payload(index)
+        sample = self.samples[index]
+        assert sample.picture is not None
+        return decode(data, item=sample.id, source=f"{self.files[sample.shard]}, member {sample.picture.name}")
+
+    def stamp(self, index: int) -> str:
+        return stamp(str(self.files[self.samples[within(index, len(self))].shard]))
+
+    def _whole(self, index: int) -> Sample:
+        sample = self.samples[within(index, len(self))]
+        if sample.problem:
+            raise BadSampleError(sample.id, sample.problem)
+        return sample
+
+    def _require_labels_within(self, task: Task) -> None:
+        count = len(task.classes)
+        for sample in self.samples:
+            labels = sample.label if isinstance(sample.label, tuple) else (sample.label or 0,)
+            wrong = [label for label in labels if not 0 <= label < count]
+            if wrong:
+                raise StructureError(
+                    f"{self.files[sample.shard]}, member {sample.id.rpartition('/')[2]}: label {wrong[0]} is outside "
+                    f"the class list, which has {count} names (0 to {count - 1}; {task.source}). Classes would be "
+                    "counted wrongly. Put the missing names into classnames.txt, one per line."
+                )
+
+
+def open_wds(argument: str, *, split: str | None, data_root: Path, seed: int) -> Dataset:
+    """`wds:PATTERN`: tars by braces (`{000..012}`, `{a,b}`), by `*`, or all in a folder, in sorted order. Members
+    `.txt` (captions, one per line) or `.cls` (label; `classnames.txt` beside the tars names them) say the kind.
+
+    Splits: `all`, or a seeded `train`, `val`, `test` by a hash of the id. The dataset is called as the tars' folder.
+    """
+    files = expand(argument) or expand(str(data_root / argument))
+    if not files:
+        raise NotPresentError(
+            f"wds:{argument} names no tar that is there; looked from {Path.cwd()} and {data_root.absolute()}. A "
+            "pattern is a folder of tars, or such as 'shards/{000..012}.tar' or 'shards/*.tar'; quote it, or the "
+            "shell expands it."
+        )
+    folder = files[0].absolute().parent
+    kinds = {ending for group in index_tar(files[0])[:1] for ending in group.members}
+    kind = (
+        "retrieval"
+        if "txt" in kinds or not kinds & {"cls", "npy"}
+        else "multilabel"
+        if "npy" in kinds
+        else "classification"
+    )
+    classes, notes = read_class_names(folder / "classnames.txt") if kind != "retrieval" else ((), ())
+    shards = Shards(folder_safe(folder.name), "all", kind, files, Task(classes, (), f"files in {folder.name}"))
+    shards.notes = notes
+    ids = [sample.id for sample in shards.samples]
+    shards.split, chosen = choose(ids, split=split, seed=seed, source=argument)
+    shards.samples = tuple(shards.samples[index] for index in chosen)
+    return shards
+
+
+def expand(pattern: str) -> list[Path]:
+    """The tars that a pattern names, in its order, `*` in sorted order; none where not one of them exists.
+
+    Raises `NotPresentError` where some exist and others do not, `StructureError` where two have the same file name.
+    """
+    if Path(pattern).is_dir():
+        named = sorted(Path(pattern).glob("*.tar"))
+    else:
+        named = [Path(match) for name in _braces(pattern) for match in (sorted(glob.glob(name)) or [name])]
+    files = list(dict.fromkeys(named))
+    lacking = [file for file in files if not file.is_file()]
+    if len(lacking) == len(files):
+        return []
+    if lacking:
+        raise NotPresentError(
+            f"{len(lacking)} of the {len(files)} tars that wds:{pattern} names are not there, the first is "
+            f"{lacking[0].absolute()}. Get them, or narrow the pattern."
+        )
+    stems: dict[str, Path] = {}
+    for file in files:
+        if stems.setdefault(file.stem, file) != file:
+            raise StructureError(
+                f"{stems[file.stem]} and {file} have the same name; ids are made of it and would repeat. Rename one."
+            )
+    return files
+
+
+def _braces(pattern: str) -> Iterator[str]:
+    parts = re.split(r"(\{[^{}]*\})", pattern)
+    choices = [_alternatives(part[1:-1]) if part.startswith("{") else [part] for part in parts]
+    return map("".join, product(*choices))
+
+
+def _alternatives(inside: str) -> list[str]:
+    numbers = re.fullmatch(r"([0-9]+)\.\.([0-9]+)", inside)
+    if numbers is None:
+        return inside.split(",")
+    low, high = numbers.groups()
+    width = len(low) if low.startswith("0") else 0
+    return [f"{number:0{width}d}" for number in range(int(low), int(high) + 1)]
+
+
+def _sample(item: str, shard: int, file: Path, group: Group, kind: str) -> Sample:
+    ending = next((ending for ending in IMAGE_ENDINGS if ending in group.members), None)
+    picture = group.members[ending] if ending else None
+    label_ending = {"classification": "cls", "multilabel": "npy", "retrieval": "txt"}[kind]
+    member = group.members.get(label_ending)
+    there = ", ".join(sorted(group.members))
+    if picture is None:
+        wanted = ", ".join(f".{ending}" for ending in IMAGE_ENDINGS)
+        return Sample(item, shard, None, problem=f"{file}, {group.key} has no picture ({wanted}), only {there}")
+    if member is None:
+        return Sample(item, shard, picture, problem=f"{file}, {group.key} has no .{label_ending}, only {there}")
+    data = read_member(file, member, item=item)
+    try:
+        if kind == "retrieval":
+            captions = split_captions(data.decode())
+            problem = "" if captions and all(captions) else f"{file}, member {member.name} has an empty caption"
+            return Sample(item, shard, picture, captions, problem=problem)
+        if kind == "multilabel":
+            vector = np.load(BytesIO(data), allow_pickle=False)
+            return Sample(item, shard, picture, label=tuple(np.flatnonzero(vector.reshape(-1) > 0).tolist()))
+        return Sample(item, shard, picture, label=int(data.decode("ascii")))
+    except (ValueError, EOFError, OSError, MemoryError) as error:
+        form = {"cls": "a whole number", "npy": "a NumPy vector of 0 and 1", "txt": "captions in UTF-8"}[label_ending]
+        raise StructureError(f"{file}, member {member.name} is not {form}: {data[:40]!r} ({error}).") from None

@@ -1,0 +1,35 @@
+"""Libraries that talk while they load: kept off the terminal, and their settings put back."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within: no progress bars, no notices and no deprecation warnings from transformers, timm or open_clip.
+
+    What matters in them (missing weights, wrong shapes) is checked by the adapters and raised as an error.
+    """
+    from transformers.utils import logging as talk
+
+    level, bars = talk.get_verbosity(), talk.is_progress_bar_enabled()
+    root, previous = logging.getLogger(), logging.getLogger().level
+    handlers = list(root.handlers)
+    talk.set_verbosity_error()
+    talk.disable_progress_bar()
+    root.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        talk.set_verbosity(level)
+        if bars:
+            talk.enable_progress_bar()
+        root.setLevel(previous)
+        for handler in [handler for handler in root.handlers if handler not in handlers]:
+            root.removeHandler(handler)

@@ -1,0 +1,229 @@
+"""timm: vision transformers block by block, other networks stage by stage, every layer by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Container, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from structure.pipeline.encoders.digest import weights_digest
+from structure.pipeline.encoders.hub import HF_WEIGHTS, snapshot, weights_in
+from structure.pipeline.encoders.precision import Amp, resolve
+from structure.pipeline.encoders.quiet import quiet
+from structure.pipeline.encoders.timm_reading import Reading, find_reading
+from structure.pipeline.encoders.torch_encoder import Batch, Emit, TorchEncoder, stack_images
+from structure.store.errors import DamageError, NotPresentError, StructureError, unknown
+
+
+class TimmEncoder(TorchEncoder):
+    """A timm model. Build with `load` or `from_name`.
+
+    A vision transformer with a flat list of blocks, and a MobileNet or EfficientNet, are read block by block through
+    hooks. Any other network is read where timm's `forward_intermediates` reads it (mostly the stages), as feature maps.
+    """
+
+    modality = "vision"
+
+    def __init__(self, module: Any, *, name: str, size: Sequence[int], amp: Amp, device: torch.device) -> None:
+        self.name = name
+        self.module = module
+        self.device = device
+        self.precision = resolve(amp, device)
+        self.precision.place(module, device)
+        pixels = torch.zeros(1, *size, device=device)
+        self.side = int(size[1])
+        self._reading: Reading = find_reading(module, pixels, name=name)
+        self.prefix, self.grid = self._reading.prefix, self._reading.grid
+        self._is_map = False
+        found = self.probe(Batch({"pixels": pixels}))
+        self.layers = tuple(found.layers)
+        self._is_map = any(layer.form == "map" for layer in self.layers)
+        if self._is_map:
+            self.default_pooling, self.poolings = "mean", ("mean", "max")
+            if device.type != "meta":
+                self.precision.place(module, device, channels_last=True)
+        else:
+            has_cls = self.prefix > 0 and getattr(module, "cls_token", None) is not None
+            self.default_pooling = "cls" if has_cls else "mean"
+            self.poolings = ("cls", "mean", "last", "max") if has_cls else ("mean", "last", "max")
+
+    def collate(self, examples: Sequence[torch.Tensor]) -> Batch:
+        return Batch({"pixels": stack_images(examples, self.device, channels_last=self._is_map)})
+
+    def read(self, batch: Batch, emit: Emit, *, wanted: Container[str]) -> None:
+        features = self._reading.features(self.module, batch.inputs["pixels"], emit, wanted)
+        if "pooled" in wanted:
+            emit("pooled", self.module.forward_head(features, pre_logits=True).flatten(1))
+
+
+def load(
+    model: str,
+    *,
+    weights: str,
+    name: str,
+    source: str,
+    device: torch.device,
+    amp: Amp,
+    revision: str | None,
+) -> TimmEncoder:
+    """The timm model `model` with its own weights, or with those in `weights` (a folder or a weights file).
+
+    A folder holds config.json {timm_name, kwargs, mean, std, input_size, interpolation, crop_pct} and
+    model.safetensors. Raises `NotPresentError` where weights are missing, `StructureError` for an unknown model or
+    weights that do not fit it, `DamageError` for a file that cannot be read.
+    """
+    import timm
+    from timm.data import create_transform, resolve_data_config
+
+    place = Path(weights).expanduser() if weights else None
+    known(model)
+    with quiet():
+        if place is None:
+            module, location = _from_hub(model, revision=revision)
+            stated: dict[str, Any] = {}
+        else:
+            module, location, stated = _from_place(model, place)
+        data = resolve_data_config(stated, model=module)
+        encoder = TimmEncoder(module, name=name, size=data["input_size"], amp=amp, device=device)
+        encoder.preprocess = TimmPreprocess(create_transform(**data, is_training=False))
+    encoder.provenance = {
+        "source": source,
+        "class": type(module).__name__,
+        "revision": revision or "",
+        "weights": weights_digest(module),
+        "precision": str(encoder.precision),
+        "preprocessing": {"class": "timm.create_transform", "input_size": list(data["input_size"][1:])}
+        | {"config": json.loads(json.dumps(data, default=str))},
+        "libraries": {"timm": timm.__version__, "torch": torch.__version__},
+        "location": str(location),
+        "dropped": [],
+    }
+    return encoder
+
+
+def from_name(model: str, *, weights: str, name: str) -> TimmEncoder:
+    """The model without weights (meta device): layers and widths only, it cannot encode."""
+    import timm
+    from timm.data import resolve_data_config
+
+    known(model)
+    place = Path(weights).expanduser() if weights else None
+    config = _folder_config(model, place) if place is not None and place.is_dir() else {"kwargs": {}, "data": {}}
+    meta = torch.device("meta")
+    with quiet(), meta:
+        module: Any = timm.create_model(model, pretrained=False, **config["kwargs"])
+        size = resolve_data_config(config["data"], model=module)["input_size"]
+        encoder = TimmEncoder(module, name=name, size=size, amp="off", device=meta)
+    encoder.provenance = {"source": f"timm:{model}"}
+    return encoder
+
+
+class TimmPreprocess:
+    """timm's own evaluation transform as a picklable function: PIL image -> (3, height, width) float32 tensor."""
+
+    def __init__(self, transform: Callable[[Any], torch.Tensor]) -> None:
+        self.transform = transform
+
+    def __call__(self, image: Any) -> torch.Tensor:
+        return self.transform(image.convert("RGB"))
+
+
+def known(model: str) -> None:
+    """Raise `StructureError`, with the nearest names, where timm has no such architecture or no such weights."""
+    import timm
+
+    architecture = model.split(".")[0]
+    if not timm.is_model(architecture):
+        raise unknown("timm model", model, timm.list_models())
+    tagged = timm.list_pretrained(f"{architecture}*")
+    if "." in model and model not in tagged:
+        raise unknown("timm model", model, tagged)
+
+
+def _from_hub(model: str, *, revision: str | None) -> tuple[nn.Module, Path]:
+    import timm
+    from timm.models import get_pretrained_cfg
+
+    cfg = get_pretrained_cfg(model)
+    if cfg is None or not cfg.hf_hub_id:
+        raise NotPresentError(
+            f"timm has no weights for {model} on the hub. Name one of timm.list_pretrained('{model.split('.')[0]}*'), "
+            f"or your own as timm:{model}@/path/to/weights.safetensors."
+        )
+    names = tuple(dict.fromkeys([*([cfg.hf_hub_filename] if cfg.hf_hub_filename else []), *HF_WEIGHTS]))
+    folder = snapshot(cfg.hf_hub_id, revision=revision, weights=names)
+    file = weights_in(folder, names)
+    with _readable(folder):
+        module = timm.create_model(model, pretrained=True, pretrained_cfg_overlay={"file": str(file)})
+    return module, folder
+
+
+def _from_place(model: str, place: Path) -> tuple[nn.Module, Path, dict[str, Any]]:
+    import timm
+    from timm.models import load_checkpoint
+
+    if not place.exists():
+        raise NotPresentError(
+            f"{place} does not exist. timm:{model}@PLACE wants a folder with config.json and model.safetensors, or a "
+            "weights file."
+        )
+    stated: dict[str, Any] = {}
+    kwargs: dict[str, Any] = {}
+    file: Path | None = place
+    if place.is_dir():
+        config = _folder_config(model, place)
+        kwargs, stated = config["kwargs"], config["data"]
+        file = weights_in(place)
+        if file is None:
+            raise NotPresentError(f"{place} holds no model.safetensors: without it the features would be random.")
+    assert file is not None
+    with _readable(place):
+        module = timm.create_model(model, pretrained=False, **kwargs)
+        load_checkpoint(module, str(file), strict=True)
+    return module, place, stated
+
+
+def _folder_config(model: str, place: Path) -> dict[str, Any]:
+    path = place / "config.json"
+    if not path.is_file():
+        raise NotPresentError(
+            f"{place} has no config.json with timm_name, kwargs, mean, std, input_size, interpolation."
+        )
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise DamageError(f"{path} is not JSON ({error}).") from error
+    named = str(config.get("timm_name", config.get("architecture", model)))
+    if named.split(".")[0] != model.split(".")[0]:
+        raise StructureError(f"{path} is for {named}, but the spec says {model}. Write timm:{named}@{place}.")
+    kwargs = dict(config.get("kwargs", config.get("model_args", {})))
+    if "num_classes" in config:
+        kwargs.setdefault("num_classes", config["num_classes"])
+    stated = dict(config.get("pretrained_cfg", config))
+    size = stated.get("input_size")
+    data = {key: stated[key] for key in ("mean", "std", "interpolation", "crop_pct", "crop_mode") if key in stated}
+    if size is not None:
+        data["input_size"] = (3, size, size) if isinstance(size, int) else (3, *size) if len(size) == 2 else tuple(size)
+    return {"kwargs": kwargs, "data": data}
+
+
+class _readable:
+    """Turns what a damaged or ill-fitting weights file raises into errors that say so."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
+        from safetensors import SafetensorError
+
+        if isinstance(error, SafetensorError | EOFError):
+            raise DamageError(f"The weights in {self.place} are not readable: {error}. Fetch them again.") from error
+        if isinstance(error, RuntimeError | TypeError | KeyError):
+            text = " ".join(str(error).split())[:300]
+            raise StructureError(f"The weights in {self.place} do not fit the model: {text}") from error

@@ -1,0 +1,103 @@
+"""Texts to token ids and token ids to padded batches, so that a row never depends on its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from structure.store.errors import StructureError
+
+
+class Tokens(list[int]):
+    """The token ids of one text, special tokens included; `cut` of the text's tokens did not fit the model's limit."""
+
+    cut: int = 0
+
+    def __init__(self, ids: Sequence[int], *, cut: int = 0) -> None:
+        super().__init__(ids)
+        self.cut = cut
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _tokens, (list(self), self.cut)
+
+
+def _tokens(ids: list[int], cut: int) -> Tokens:
+    return Tokens(ids, cut=cut)
+
+
+class TextPreprocess:
+    """A Hugging Face tokenizer as a picklable function: text -> `Tokens` of at most `limit` ids (None: no limit).
+
+    Truncation is the tokenizer's own, so that closing special tokens stay; how much was cut is counted in each result.
+    A text without any token (an empty caption under a tokenizer that adds no special ones) becomes the begin- or
+    end-of-sequence token alone.
+    """
+
+    def __init__(self, tokenizer: Any, *, limit: int | None) -> None:
+        self.tokenizer = tokenizer
+        self.limit = limit
+
+    def __call__(self, text: str) -> Tokens:
+        return self.many([text])[0]
+
+    def many(self, texts: Sequence[str]) -> list[Tokens]:
+        """The same for many texts in one call, several times faster."""
+        if not texts:
+            return []
+        rows = self._ids(list(texts))
+        return [self._fitted(text, ids) for text, ids in zip(texts, rows, strict=True)]
+
+    def _ids(self, texts: list[str], **options: Any) -> list[list[int]]:
+        out = self.tokenizer(
+            texts, return_attention_mask=False, return_token_type_ids=False, padding=False, verbose=False, **options
+        )
+        rows: list[list[int]] = out["input_ids"]
+        return rows
+
+    def _fitted(self, text: str, ids: list[int]) -> Tokens:
+        if not ids:
+            ids = [lone_token(self.tokenizer)]
+        if self.limit is None or len(ids) <= self.limit:
+            return Tokens(ids)
+        kept = self._ids([text], truncation=True, max_length=self.limit)[0]
+        return Tokens(kept, cut=len(ids) - len(kept))
+
+
+def lone_token(tokenizer: Any) -> int:
+    """The id that stands for a text without tokens. Raises `StructureError` where the tokenizer has none."""
+    for name in ("bos_token_id", "eos_token_id", "cls_token_id", "pad_token_id"):
+        value = getattr(tokenizer, name, None)
+        if value is not None:
+            return int(value)
+    raise StructureError(
+        f"An empty text has no tokens under {type(tokenizer).__name__}, which has no special token either: there would "
+        "be nothing to encode. Leave empty texts out of the dataset."
+    )
+
+
+def padding_id(tokenizer: Any, *, vocabulary: int) -> int:
+    """The id for padded places: the tokenizer's pad token, else its end-of-sequence token, else 0.
+
+    Padded places are masked out, so that the choice changes nothing; it must only be a row of the embedding.
+    """
+    for value in (tokenizer.pad_token_id, tokenizer.eos_token_id):
+        if value is not None and 0 <= value < vocabulary:
+            return int(value)
+    return 0
+
+
+def pad(rows: Sequence[Sequence[int]], *, value: int, length: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids (batch, token) int64 and mask (batch, token) bool, True = real; padded on the right to `length` or the longest.
+
+    Always on the right, whatever side the tokenizer would pad: then positions count from each text's first token, and
+    for a causal model nothing that is padded comes before anything that is read.
+    """
+    longest = max(len(row) for row in rows) if length is None else length
+    ids = torch.full((len(rows), longest), value, dtype=torch.int64)
+    mask = torch.zeros((len(rows), longest), dtype=torch.bool)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = torch.as_tensor(row, dtype=torch.int64)
+        mask[index, : len(row)] = True
+    return ids, mask

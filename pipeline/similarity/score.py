@@ -1,0 +1,139 @@
+"""One call for a matrix of scores: every vision layer against every text layer, under any measure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+
+from structure.pipeline.similarity.clamp import Clamp, Clamped, clamp_levels
+from structure.pipeline.similarity.neighbours import MEMORY, neighbours
+from structure.pipeline.similarity.overlap import cycle_knn, shared_counts, shared_totals
+from structure.pipeline.similarity.rows import RowSource, check_finite, shape_of
+from structure.pipeline.similarity.rules import k_of
+from structure.store.errors import StructureError, unknown
+
+Metric = Literal[
+    "mutual_knn",
+    "cka",
+    "unbiased_cka",
+    "rbf_cka",
+    "unbiased_rbf_cka",
+    "cknna",
+    "cycle_knn",
+    "lcs_knn",
+    "edit_distance_knn",
+    "svcca",
+]
+METRICS: tuple[str, ...] = get_args(Metric)
+_OF_NEIGHBOURS = {"mutual_knn", "cknna", "cycle_knn", "lcs_knn", "edit_distance_knn"}
+
+
+def mutual_knn(x: RowSource, y: RowSource, *, k: int | str) -> float:
+    """mean_i |N_x(i) n N_y(i)| / k of two layers with the same rows; chance is k / (rows - 1). Huh et al. 2024, appendix A."""
+    rows = same_rows([x], [y])
+    k = k_of(k, rows)
+    tables = (neighbours(layer, k=k, name=name) for layer, name in ((x, "x"), (y, "y")))
+    return float(shared_counts(*tables).sum() / (rows * k))
+
+
+def layer_similarity(
+    vision_layers: Sequence[RowSource],
+    text_layers: Sequence[RowSource],
+    *,
+    metric: str = "mutual_knn",
+    k: int | str = 10,
+    eps: float = 1e-6,
+    clamp: Clamp | None = None,
+    normalise: bool = True,
+    memory: int = MEMORY,
+) -> np.ndarray:
+    """`(Lv, Lt)` float64 scores; row i of every `(rows, width)` layer is the same item. See `METRICS`.
+
+    Layers are NumPy arrays, tensors on any device, or row sources read by slices. Rows are L2-normalised (`normalise=False`, CKA
+    and SVCCA only, takes them as they are). `k` is a number or a rule of `k_of`, for the neighbour measures. `eps` stands in the
+    CKA family's denominator: 1e-6 as in the public code, 0 for the exact quotient. `clamp` is platonic-rep's preprocessing, per
+    modality. `cycle_knn` goes text -> vision -> back. Raises StructureError for an unknown measure, rows that differ
+    or are too few, and NaN or infinity (names layer and row).
+    """
+    metric = metric.replace("-", "_")
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS)
+    rows = same_rows(vision_layers, text_layers)
+    vision, text = list(vision_layers), list(text_layers)
+    for side, layers in (("vision", vision), ("text", text)):
+        if metric not in _OF_NEIGHBOURS or clamp is not None:
+            for number, layer in enumerate(layers):
+                _check(layer, f"{side} {number}")
+    if clamp is not None:
+        vision, text = (
+            [Clamped(layer, level) for layer, level in zip(side, clamp_levels(side, clamp), strict=True)]
+            for side in (vision, text)
+        )
+    if metric in _OF_NEIGHBOURS:
+        if not normalise:
+            raise ValueError(f"{metric} compares cosines: rows are always normalised")
+        return _of_neighbours(vision, text, metric, k_of(k, rows), eps, memory)
+    if metric == "svcca":
+        from structure.pipeline.similarity.svcca import svcca
+
+        return svcca(vision, text, normalise=normalise)
+    from structure.pipeline.similarity.cka import cka
+
+    return cka(
+        vision,
+        text,
+        unbiased=metric.startswith("unbiased"),
+        sigma=1.0 if metric.endswith("rbf_cka") else None,
+        eps=eps,
+        normalise=normalise,
+        memory=memory,
+    )
+
+
+def _of_neighbours(
+    vision: list[RowSource], text: list[RowSource], metric: str, k: int, eps: float, memory: int
+) -> np.ndarray:
+    v, t = (
+        np.stack([neighbours(layer, k=k, memory=memory, name=f"{side} {i}") for i, layer in enumerate(layers)])
+        for side, layers in (("vision", vision), ("text", text))
+    )
+    if metric == "mutual_knn":
+        return shared_totals(v, t) / float(v.shape[1] * k)
+    if metric == "cycle_knn":
+        return cycle_knn(v, t)
+    if metric == "cknna":
+        from structure.pipeline.similarity.cka import cknna
+
+        return cknna(vision, text, (v, t), eps=eps)
+    from structure.pipeline.similarity.sequences import edit_distance_knn, lcs_knn
+
+    measure = lcs_knn if metric == "lcs_knn" else edit_distance_knn
+    return np.array([[measure(a, b) for b in t] for a in v])
+
+
+def same_rows(vision: Sequence[RowSource], text: Sequence[RowSource]) -> int:
+    """The row count that all layers share. Raises StructureError where there is no layer or counts differ."""
+    counts = {}
+    for side, layers in (("vision", vision), ("text", text)):
+        if not len(layers):
+            raise StructureError(f"There is no {side} layer to compare. Extract one, or widen --layers.")
+        for number, layer in enumerate(layers):
+            counts[f"{side} {number}"] = shape_of(layer, f"{side} {number}")[0]
+    first, rows = next(iter(counts.items()))
+    for name, count in counts.items():
+        if count != rows:
+            raise StructureError(
+                f"Layer {first} has {rows} rows and layer {name} has {count}: row i of both must be the same item, or their "
+                "neighbours cannot be compared. Extract both over the same dataset, split and --limit."
+            )
+    return rows
+
+
+def _check(layer: RowSource, name: str) -> None:
+    rows = int(layer.shape[0])
+    for start in range(0, rows, 4096):
+        part = layer[start : min(start + 4096, rows)]
+        part = part.detach().to("cpu").double().numpy() if hasattr(part, "detach") else np.asarray(part)
+        check_finite(part, start, name)

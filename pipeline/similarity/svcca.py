@@ -1,0 +1,50 @@
+"""SVCCA: canonical correlations of the leading directions of two layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from structure.pipeline.similarity.hsic import unit_rows
+from structure.pipeline.similarity.rows import RowSource
+from structure.store.errors import StructureError
+
+
+def svcca(
+    vision: Sequence[RowSource], text: Sequence[RowSource], *, dim: int = 10, normalise: bool = True
+) -> np.ndarray:
+    """`(Lv, Lt)` float64: mean canonical correlation of the `dim` leading left singular vectors of both layers.
+
+    Raghu et al., "SVCCA", NeurIPS 2017, as in platonic-rep: columns standardised first. Left singular vectors are orthonormal and centred,
+    so canonical correlations are the singular values of U^T V: no iteration, no random numbers. A layer of lower rank
+    r < `dim` contributes r directions, and the mean is still over `dim`.
+    """
+    rows = int(vision[0].shape[0])
+    if rows <= dim:
+        raise StructureError(
+            f"SVCCA with {dim} directions needs more than {dim} rows, there are {rows}. Extract more rows."
+        )
+    ours = [_leading(layer, rows, dim, normalise) for layer in vision]
+    theirs = [_leading(layer, rows, dim, normalise) for layer in text]
+    scores = [
+        [np.linalg.svd(u.T @ v, compute_uv=False).sum() / dim if u.size and v.size else 0.0 for v in theirs]
+        for u in ours
+    ]
+    return np.minimum(np.array(scores, dtype=np.float64), 1.0)
+
+
+def _leading(layer: RowSource, rows: int, dim: int, normalise: bool) -> np.ndarray:
+    """`(rows, r)` float64 orthonormal: left singular vectors of the standardised layer, from its smaller Gram matrix."""
+    x = unit_rows(layer, 0, rows, normalise=normalise)
+    x = x - x.mean(axis=0)
+    spread = x.std(axis=0, ddof=1)
+    x = np.divide(x, spread, out=np.zeros_like(x), where=spread > 1e-12)
+    if x.shape[1] <= rows:
+        values, vectors = np.linalg.eigh(x.T @ x)
+        vectors = x @ vectors[:, ::-1][:, :dim]
+    else:
+        values, vectors = np.linalg.eigh(x @ x.T)
+        vectors = vectors[:, ::-1][:, :dim]
+    real = values[::-1][:dim] > 1e-10 * max(float(values[-1]), 1e-300)
+    return np.linalg.qr(vectors[:, real])[0]

@@ -1,0 +1,134 @@
+"""Stage 5: one self-contained page of what is in a store: features, rankings, training, results, comparisons."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pyarrow.parquet as pq
+import xarray as xr
+
+from structure.pipeline.aligners.aligner import RECORD
+from structure.pipeline.figures import depth_curves, heatmap, png, training_curves
+from structure.pipeline.progress import Listener, Note, silent
+from structure.pipeline.results import Result, read_results
+from structure.pipeline.similarity.ranking import FILE
+from structure.store import Store, open_store
+
+MOST_CURVES = 8
+
+
+def report(
+    *,
+    store: Store | str | Path,
+    out: str | Path | None = None,
+    summary: Mapping[str, Any] | None = None,
+    on_event: Listener = silent,
+) -> Path:
+    """Write the page (`<store>/report.html` by default) and return its path.
+
+    `summary` is what a recipe adds: means over seeds and paired differences. Everything from the data (captions, class
+    names, model names) is escaped; the page loads nothing from elsewhere.
+    """
+    target = store if isinstance(store, Store) else open_store(store)
+    path = Path(out) if out is not None else target.folder("report.html")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["number"] = _number
+    template = environment.from_string(
+        files("structure.pipeline.stages").joinpath("report.html.j2").read_text(encoding="utf-8")
+    )
+    aligners = sorted(p.parent.name for p in target.folder("aligners").glob(f"*/{RECORD}"))
+    page = template.render(
+        title=(summary or {}).get("recipe", "structure"),
+        summary=summary,
+        features=_features(target),
+        rankings=_rankings(target),
+        training=_training(target, aligners),
+        results=_results(target, aligners),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(page, encoding="utf-8")
+    part.replace(path)
+    on_event(Note(f"report: {path}"))
+    return path
+
+
+def _features(store: Store) -> list[dict[str, Any]]:
+    rows = []
+    for features in store.feature_sets():
+        if features.manifest.split.startswith("prompts."):
+            continue
+        identity = features.manifest.identity
+        rows.append(
+            {
+                "key": features.key,
+                "modality": features.modality,
+                "rows": len(features),
+                "layers": len(features.layers),
+                "megabytes": features.manifest.bytes / 2**20,
+                "source": identity["encoder"].get("source", ""),
+                "weights": str(identity["encoder"].get("weights", ""))[:12],
+                "state": features.state,
+                "skipped": len(features.skipped),
+            }
+        )
+    return rows
+
+
+def _rankings(store: Store) -> list[dict[str, Any]]:
+    found = []
+    for path in sorted(store.folder("rankings").glob(f"*/{FILE}")):
+        ranking = json.loads(path.read_text())
+        with xr.open_dataset(path.with_name("scores.nc"), engine="scipy") as kept:
+            scores = kept[ranking["metric"]].load()
+        found.append(
+            {
+                **ranking,
+                "heatmap": _image(png(heatmap(scores, ranking))),
+                "depth": _image(png(depth_curves(scores, ranking))),
+            }
+        )
+    return found
+
+
+def _training(store: Store, aligners: Sequence[str]) -> dict[str, Any]:
+    rows, histories = [], {}
+    for name in aligners:
+        folder = store.folder("aligners", name)
+        metadata = json.loads((folder / RECORD).read_text())["metadata"]
+        rows.append(
+            {
+                "name": name,
+                "layers": metadata.get("layers", {}),
+                "pairs": metadata.get("pairs"),
+                "epochs": metadata.get("epochs"),
+                "best_epoch": metadata.get("best_epoch"),
+                "rate": metadata.get("rate"),
+            }
+        )
+        history = folder / "history.parquet"
+        if history.is_file() and len(histories) < MOST_CURVES:
+            histories[name] = pq.read_table(history).to_pydict()
+    return {
+        "aligners": rows,
+        "curves": _image(png(training_curves(histories))) if histories else "",
+        "shown": list(histories),
+    }
+
+
+def _results(store: Store, aligners: Sequence[str]) -> list[Result]:
+    return [result for name in aligners for result in read_results(store.folder("results", name))]
+
+
+def _image(data: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None or value != value else f"{value:.{digits}f}"

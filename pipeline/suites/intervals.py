@@ -1,0 +1,146 @@
+"""How sure a number is: 95 % intervals by resampling what was sampled, and paired differences of two runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from structure.store.errors import StructureError
+
+REPLICATES = 2000
+COUNTS_AT_ONCE = 1 << 22
+"""Resampling counts (replicate x sample) held at one time: 32 MiB."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95 % interval; `n` is the number of resampled units (samples, images, classes or seeds).
+
+    One unit says nothing about its spread: `low` and `high` are NaN then.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def mean_interval(
+    values: np.ndarray, *, clusters: np.ndarray | None = None, seed: int = 0, replicates: int = REPLICATES
+) -> Interval:
+    """Mean of `(n,)` per-sample values with the percentile bootstrap over samples (Efron 1979).
+
+    `clusters` (n,) int says which samples stand or fall together (the captions of one image): whole clusters are
+    resampled, and the mean is over the samples drawn. For a mean recall over classes give the recalls of the classes
+    that occur. NaN values are refused. If all values are equal the interval has no width: a percentile bootstrap
+    cannot see what the sample does not contain.
+
+    Resampling n units with replacement is one multinomial draw over their distinct values, so 0/1 hits cost the same
+    for a hundred samples and for a million. The draw depends on `seed` and the values, not on their order.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 1 or not len(values):
+        raise StructureError(f"An interval needs at least one value a sample, got shape {values.shape}.")
+    if np.isnan(values).any():
+        raise StructureError(f"{int(np.isnan(values).sum())} of {len(values)} values are NaN: they have no mean.")
+    sums, sizes = values, np.ones(len(values))
+    if clusters is not None:
+        _, member = np.unique(np.asarray(clusters), return_inverse=True)
+        sums, sizes = np.bincount(member, weights=values), np.bincount(member).astype(np.float64)
+    value = float(values.mean())
+    if len(sums) == 1:
+        return Interval(value, math.nan, math.nan, 1)
+    kinds, counts = np.unique(np.stack([sums, sizes], axis=1), axis=0, return_counts=True)
+
+    def means(taken: np.ndarray) -> np.ndarray:
+        total = taken @ kinds
+        return np.asarray(total[:, 0] / total[:, 1])
+
+    drawn = _resampled(means, counts, seed=seed, replicates=replicates)
+    return Interval(value, *_bounds(drawn), len(sums))
+
+
+def statistic_interval(
+    statistic: Callable[[np.ndarray], np.ndarray], *, n: int, seed: int = 0, replicates: int = REPLICATES
+) -> Interval:
+    """Percentile bootstrap of a statistic that is no mean (mAP, mIoU).
+
+    `statistic(counts)` gets `(replicate, n)` int64, how often each sample was drawn, and returns `(replicate,)`; the
+    value itself is the statistic of one each. Replicates in which it is NaN are left out (all of them: NaN bounds).
+    """
+    value = float(statistic(np.ones((1, n), dtype=np.int64))[0])
+    if n == 1:
+        return Interval(value, math.nan, math.nan, 1)
+    drawn = _resampled(statistic, np.ones(n, dtype=np.int64), seed=seed, replicates=replicates)
+    return Interval(value, *_bounds(drawn[~np.isnan(drawn)]), n)
+
+
+def paired_interval(
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    clusters: np.ndarray | None = None,
+    seed: int = 0,
+    replicates: int = REPLICATES,
+) -> Interval:
+    """Mean of `first - second` over the same samples in the same order, with its bootstrap interval.
+
+    Pairing removes what both runs find easy or hard, so it tells two aligners apart where their own intervals overlap.
+    """
+    one, other = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if one.shape != other.shape:
+        raise StructureError(
+            f"{one.shape} and {other.shape} values cannot be paired: both runs must judge the same samples. "
+            "Evaluate both on the same dataset and split."
+        )
+    return mean_interval(one - other, clusters=clusters, seed=seed, replicates=replicates)
+
+
+def seeds_interval(first: np.ndarray, second: np.ndarray | None = None) -> Interval:
+    """Mean over training seeds of a number, or of the differences `first - second` of two runs with the same seeds.
+
+    Student's t with n - 1 degrees of freedom: mean +- t(.975, n-1) s / sqrt(n). Not a bootstrap, which for the usual
+    five seeds gives intervals that are much too short.
+    """
+    from scipy.special import stdtrit
+
+    values = np.asarray(first, dtype=np.float64)
+    if second is not None:
+        other = np.asarray(second, dtype=np.float64)
+        if values.shape != other.shape:
+            raise StructureError(
+                f"{len(values)} and {len(other)} seeds cannot be paired: train both with the same seeds."
+            )
+        values = values - other
+    if values.ndim != 1 or not len(values):
+        raise StructureError(f"An interval over seeds needs one number a seed, got shape {values.shape}.")
+    mean, n = float(values.mean()), len(values)
+    if n == 1:
+        return Interval(mean, math.nan, math.nan, 1)
+    half = float(stdtrit(n - 1, 0.975)) * float(values.std(ddof=1)) / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def _resampled(
+    statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, *, seed: int, replicates: int
+) -> np.ndarray:
+    """The statistic of `replicates` resamples of `counts.sum()` units that come in `len(counts)` kinds."""
+    random = np.random.default_rng(seed)
+    total = int(counts.sum())
+    share = counts / total
+    step = max(1, COUNTS_AT_ONCE // len(counts))
+    drawn = [
+        statistic(random.multinomial(total, share, size=min(step, replicates - start)))
+        for start in range(0, replicates, step)
+    ]
+    return np.concatenate(drawn)
+
+
+def _bounds(drawn: np.ndarray) -> tuple[float, float]:
+    if not len(drawn):
+        return math.nan, math.nan
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return float(low), float(high)

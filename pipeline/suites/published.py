@@ -1,0 +1,110 @@
+"""Numbers from papers, to stand beside ours, each with the protocol it was measured under."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from structure.pipeline.suites.prompts import lookup_keys
+from structure.pipeline.yaml_file import YamlFile, load_yaml, shipped
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What has to be equal for two numbers to be comparable. `samples` are the test images."""
+
+    split: str
+    samples: int
+    classes: int | None
+    prompt_set: str | None
+    note: str = ""
+
+    def differences(self, *, samples: int, classes: int | None = None, prompt_set: str | None = None) -> list[str]:
+        """In what our run differs, in words for a report; empty = same protocol. `prompt_set` may end in `@version`."""
+        found = []
+        if samples != self.samples:
+            found.append(f"{samples:,} test images, published {self.samples:,}")
+        if self.classes is not None and classes != self.classes:
+            found.append(f"{classes} classes, published {self.classes}")
+        if self.prompt_set is not None and (prompt_set or "").partition("@")[0] != self.prompt_set:
+            found.append(f"prompts {prompt_set}, published {self.prompt_set}")
+        if self.note:
+            found.append(self.note)
+        return found
+
+
+@dataclass(frozen=True)
+class PublishedNumber:
+    """One number of a paper. `value` is a fraction; `metric` has our names; `vision` and `text` are the encoders."""
+
+    source: str
+    table: str
+    method: str
+    vision: str
+    text: str
+    dataset: str
+    metric: str
+    value: float
+    protocol: Protocol
+
+
+def published_numbers(
+    dataset: str,
+    metric: str,
+    *,
+    method: str | None = None,
+    vision: str | None = None,
+    text: str | None = None,
+    split: str | None = None,
+) -> list[PublishedNumber]:
+    """Numbers for a dataset (`wds/vtab/cifar10`, `cifar10`, `coco`) and a metric (`acc1`), in the papers' order.
+
+    The other arguments narrow the choice down. An empty list means that nothing is known to be published.
+    """
+    keys = lookup_keys(dataset)
+    wanted = {"metric": metric, "method": method, "vision": vision, "text": text}
+    return [
+        number
+        for number in _everything()
+        if number.dataset in keys
+        and all(value is None or getattr(number, field) == value for field, value in wanted.items())
+        and (split is None or number.protocol.split == split)
+    ]
+
+
+@cache
+def _everything() -> tuple[PublishedNumber, ...]:
+    files = (load_yaml("published table", name, folder="published") for name in shipped("published"))
+    return tuple(number for file in files for number in _numbers(file))
+
+
+def _numbers(file: YamlFile) -> Iterator[PublishedNumber]:
+    top = file.mapping((), allowed=("source", "about", "columns", "rows"))
+    columns = []
+    for index in range(len(top["columns"])):
+        allowed = ("dataset", "metric", "split", "samples", "classes", "prompt_set", "note")
+        columns.append(file.mapping(("columns", index), allowed=allowed))
+    for index in range(len(top["rows"])):
+        row = file.mapping(("rows", index), allowed=("table", "vision", "text", "method", "percent"))
+        if len(row["percent"]) != len(columns):
+            raise file.error(("rows", index), f"{len(row['percent'])} numbers for {len(columns)} columns.")
+        for column, percent in zip(columns, row["percent"], strict=True):
+            protocol = Protocol(
+                column["split"],
+                column["samples"],
+                column.get("classes"),
+                column.get("prompt_set"),
+                column.get("note", ""),
+            )
+            yield PublishedNumber(
+                source=top["source"],
+                table=row["table"],
+                method=row["method"],
+                vision=row["vision"],
+                text=row["text"],
+                dataset=column["dataset"],
+                metric=column["metric"],
+                value=round(percent / 100, 6),
+                protocol=protocol,
+            )

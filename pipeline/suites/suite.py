@@ -1,0 +1,159 @@
+"""Suites: named, versioned lists of what is evaluated, read from YAML. Loading the datasets is not done here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from structure.pipeline.yaml_file import Place, YamlFile, load_yaml, shipped
+from structure.store.errors import unknown
+
+Kind = Literal["zeroshot_classification", "zeroshot_retrieval", "image_caption_selection", "segmentation"]
+"""CLIP_benchmark's task names, and segmentation, which it has not. A multi-label set is classification judged by
+`mean_average_precision`."""
+
+METRICS: Mapping[Kind, tuple[str, ...]] = {
+    "zeroshot_classification": ("acc1", "acc5", "mean_per_class_recall", "mean_average_precision"),
+    "zeroshot_retrieval": ("image_retrieval_recall", "text_retrieval_recall"),
+    "image_caption_selection": ("acc", "image_acc", "text_acc"),
+    "segmentation": ("miou",),
+}
+TASK_KEYS = ("dataset", "split", "kind", "metric", "prompts", "label", "ks")
+
+
+@dataclass(frozen=True)
+class SuiteTask:
+    """One dataset, asked one way.
+
+    `dataset` is a dataset spec (`clip-benchmark:wds/vtab/cifar10`, `scenes`, `coco`); `split` None = its default;
+    `metric` the one that averages and tables show; `prompts` a prompt set's name or file, "" where nothing is asked in
+    words of ours; `label` which of the dataset's labels is asked; `ks` the k of recall@k.
+    """
+
+    dataset: str
+    kind: Kind
+    metric: str
+    split: str | None = None
+    prompts: str = ""
+    label: str = "label"
+    ks: tuple[int, ...] = (1, 5, 10)
+
+    @property
+    def name(self) -> str:
+        """What results call the dataset: `wds/vtab/cifar10`, `scenes`, `voc20`."""
+        scheme, _, rest = self.dataset.partition(":")
+        if not rest or scheme == "scenes":
+            return scheme
+        return rest if scheme == "clip-benchmark" else re.split(r"[/\\]", rest.rstrip("/\\"))[-1]
+
+    @property
+    def title(self) -> str:
+        """`name`, with the label where it is not the ordinary one: `scenes/shape`. One of its kind in a suite."""
+        return self.name if self.label == "label" else f"{self.name}/{self.label}"
+
+    def answers(self) -> set[str]:
+        """What `--datasets` may call this task: the spec, the title, the name with or without its leading parts."""
+        parts = self.name.split("/")
+        return {self.dataset, self.title, *("/".join(parts[start:]) for start in range(len(parts)))}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """`tasks` run by default; `on_request` only when selected; `collections` are names for several of either."""
+
+    name: str
+    version: int
+    tasks: tuple[SuiteTask, ...]
+    on_request: tuple[SuiteTask, ...]
+    collections: Mapping[str, tuple[str, ...]]
+    about: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name and version, as results record them: `scenes@1`."""
+        return f"{self.name}@{self.version}"
+
+    def select(self, names: Sequence[str] = ()) -> tuple[SuiteTask, ...]:
+        """The tasks that `names` mean, in the suite's order, each once; without names, the suite's default tasks.
+
+        A name is a collection, a dataset spec, its name with or without prefix, or a title (`scenes/shape`).
+        Raises `StructureError` that offers the nearest names.
+        """
+        if not names:
+            return self.tasks
+        everything = (*self.tasks, *self.on_request)
+        chosen: set[SuiteTask] = set()
+        for name in names:
+            members = self.collections.get(name, (name,))
+            found = {task for task in everything if not task.answers().isdisjoint(members)}
+            if not found:
+                known = [*self.collections, *dict.fromkeys(task.title for task in everything)]
+                raise unknown(f"dataset of suite {self.name}", name, known)
+            chosen |= found
+        return tuple(task for task in everything if task in chosen)
+
+
+def suite_names() -> list[str]:
+    """The suites that ship."""
+    return list(shipped("suites"))
+
+
+def load_suite(spec: str) -> Suite:
+    """The suite called `spec` or the YAML file at that path. Mistakes raise `StructureError` with file and line."""
+    file = load_yaml("suite", spec, folder="suites")
+    top = file.mapping((), allowed=("name", "version", "about", "defaults", "tasks", "on_request", "collections"))
+    for key, kind in (("name", str), ("version", int)):
+        if not isinstance(top.get(key), kind):
+            raise file.error((key,), f"{key!r} is {top.get(key)!r}; a suite needs a {kind.__name__} there.")
+    defaults = dict(file.mapping(("defaults",), allowed=TASK_KEYS)) if "defaults" in top else {}
+    tasks = _tasks(file, "tasks", defaults)
+    on_request = _tasks(file, "on_request", defaults) if "on_request" in top else ()
+    if not tasks:
+        raise file.error(("tasks",), "a suite needs at least one task.")
+    seen: dict[tuple[str, str | None, Kind], SuiteTask] = {}
+    for index, task in enumerate((*tasks, *on_request)):
+        if (task.title, task.split, task.kind) in seen:
+            place: Place = ("tasks", index) if index < len(tasks) else ("on_request", index - len(tasks))
+            raise file.error(place, f"{task.title} ({task.split}, {task.kind}) stands twice; it would count double.")
+        seen[task.title, task.split, task.kind] = task
+    known = set().union(*(task.answers() for task in (*tasks, *on_request)))
+    collections = {}
+    for name in file.named(("collections",)) if "collections" in top else ():
+        members = file.strings(("collections", name))
+        for index, member in enumerate(members):
+            if member not in known:
+                wrong = unknown("dataset", member, sorted(known))
+                raise file.error(("collections", name, index), str(wrong))
+        collections[str(name)] = members
+    return Suite(top["name"], top["version"], tasks, on_request, collections, str(top.get("about", "")))
+
+
+def _tasks(file: YamlFile, key: str, defaults: Mapping[str, Any]) -> tuple[SuiteTask, ...]:
+    entries = file.data.get(key)
+    if not isinstance(entries, list):
+        raise file.error((key,), f"{key!r} must be a list of tasks.")
+    return tuple(_task(file, (key, index), entry, defaults) for index, entry in enumerate(entries))
+
+
+def _task(file: YamlFile, place: Place, entry: Any, defaults: Mapping[str, Any]) -> SuiteTask:
+    given = {"dataset": entry} if isinstance(entry, str) else file.mapping(place, allowed=TASK_KEYS)
+    fields: dict[str, Any] = {**defaults, **given}
+    for key in ("dataset", "kind", "metric"):
+        if not isinstance(fields.get(key), str):
+            raise file.error(place, f"the task needs {key!r}, a string; it is {fields.get(key)!r}.")
+    if fields["kind"] not in METRICS:
+        raise file.error((*place, "kind"), str(unknown("kind of task", fields["kind"], get_args(Kind))))
+    ks = fields.get("ks", list(SuiteTask.ks))
+    if not isinstance(ks, list) or not ks or not all(isinstance(k, int) and k > 0 for k in ks):
+        raise file.error((*place, "ks"), f"'ks' is {ks!r}; it must be a list of whole numbers from 1.")
+    task = SuiteTask(**{**fields, "ks": tuple(ks), "prompts": fields.get("prompts") or ""})
+    known = METRICS[task.kind]
+    if task.kind == "zeroshot_retrieval":
+        known = tuple(f"{metric}@{k}" for metric in known for k in task.ks)
+    if task.metric not in known:
+        raise file.error((*place, "metric"), str(unknown(f"metric of {task.kind}", task.metric, known)))
+    if task.kind in ("zeroshot_classification", "segmentation") and not task.prompts:
+        raise file.error(place, f"{task.kind} of {task.name} needs 'prompts', such as plain.")
+    return task

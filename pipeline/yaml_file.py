@@ -1,0 +1,134 @@
+"""A YAML file read strictly: line numbers for messages, no repeated and no unknown keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from structure.store.errors import StructureError, nearest, unknown
+
+Place = tuple[str | int, ...]
+"""Where a value stands in the document: keys and list positions from the top."""
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """A document whose top is a mapping. `name` is what messages call the file; `lines` gives each value's line."""
+
+    name: str
+    data: Mapping[str, Any]
+    lines: Mapping[Place, int]
+
+    def error(self, place: Place, message: str) -> StructureError:
+        """An error that starts with file and line of the value at `place`, or of the nearest value around it."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        return StructureError(f"{self.name}, line {self.lines.get(place, 1)}: {message}")
+
+    def mapping(self, place: Place, *, allowed: Iterable[str]) -> Mapping[str, Any]:
+        """The mapping at `place` with no key outside `allowed`; an unknown key is refused with the nearest offered."""
+        value = self._mapping(place)
+        options = list(allowed)
+        for key in value:
+            if key not in options:
+                close = nearest(str(key), options)
+                offer = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(options)}."
+                raise self.error((*place, key), f"unknown key {key!r}. {offer}")
+        return value
+
+    def named(self, place: Place) -> Mapping[str, Any]:
+        """The mapping at `place`, whose keys are free names."""
+        return self._mapping(place)
+
+    def strings(self, place: Place) -> tuple[str, ...]:
+        """The list of strings at `place`, nothing empty among them. YAML reads `no`, `1` and `on` as something else."""
+        value = self._at(place)
+        if not isinstance(value, list):
+            raise self.error(place, f"expected a list of strings, found {value!r}.")
+        for index, entry in enumerate(value):
+            if not isinstance(entry, str) or not entry.strip():
+                raise self.error((*place, index), f"expected a string, found {entry!r}. Put it in quotes.")
+        return tuple(value)
+
+    def _mapping(self, place: Place) -> Mapping[str, Any]:
+        value = self._at(place)
+        if not isinstance(value, dict):
+            raise self.error(place, f"expected keys with values, found {value!r}.")
+        return value
+
+    def _at(self, place: Place) -> Any:
+        value: Any = self.data
+        for step in place:
+            value = value[step]
+        return value
+
+
+def parse_yaml(text: str, *, name: str) -> YamlFile:
+    """Parse a document; bad syntax, a repeated key or a top that is no mapping raise `StructureError` with the line."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise StructureError(f"{name}, line {line}: not YAML: {error.problem}.") from error
+    except yaml.YAMLError as error:
+        raise StructureError(f"{name}: not YAML: {error}.") from error
+    if node is None or not isinstance(data, dict):
+        raise StructureError(f"{name}, line 1: expected keys with values at the top.")
+    return YamlFile(name, data, dict(_walk(node, (), name)))
+
+
+def read_yaml(path: Path) -> YamlFile:
+    """Read a file of the user's; absent or not text raises `StructureError`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise StructureError(f"There is no file {path}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise StructureError(f"{path} cannot be read as text: {error}.") from error
+    return parse_yaml(text, name=str(path))
+
+
+def shipped(folder: str) -> Mapping[str, Traversable]:
+    """The YAML files of `structure.configs/<folder>` by name without ending, in alphabetical order."""
+    found = {
+        entry.name[:-5]: entry
+        for entry in files("structure.configs").joinpath(folder).iterdir()
+        if entry.name.endswith(".yaml")
+    }
+    return dict(sorted(found.items()))
+
+
+def load_yaml(kind: str, spec: str, *, folder: str) -> YamlFile:
+    """The file that `spec` means: a path when it ends in .yaml or .yml, else a name in `structure.configs/<folder>`."""
+    if spec.endswith((".yaml", ".yml")):
+        return read_yaml(Path(spec))
+    known = shipped(folder)
+    if spec not in known:
+        raise unknown(kind, spec, known, hint="A file of your own is named by its path, ending in .yaml.")
+    return parse_yaml(known[spec].read_text(encoding="utf-8"), name=f"configs/{folder}/{spec}.yaml")
+
+
+def _walk(node: yaml.Node, place: Place, name: str) -> Iterator[tuple[Place, int]]:
+    yield place, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[Any, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise StructureError(
+                    f"{name}, line {line}: {key.value!r} stands twice, first on line {seen[key.value]}. "
+                    "The first would be lost."
+                )
+            seen[key.value] = line
+            yield from _walk(value, (*place, key.value), name)
+            yield (*place, key.value), line
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            yield from _walk(value, (*place, index), name)

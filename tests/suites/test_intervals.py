@@ -1,0 +1,149 @@
+"""Intervals against plain resampling, exact quantiles and scipy; chance levels against simulation of the guess."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom, hypergeom, ttest_rel
+
+from structure.pipeline import suites
+from structure.store.errors import StructureError
+
+
+def test_hits_give_the_binomial_quantiles():
+    hits = np.arange(400) < 130
+    found = suites.mean_interval(hits, replicates=40_000)
+    assert (found.value, found.n) == (0.325, 400)
+    low, high = binom.ppf([0.025, 0.975], 400, 0.325) / 400
+    assert found.low == pytest.approx(low, abs=0.0026)
+    assert found.high == pytest.approx(high, abs=0.0026)
+
+
+def test_clusters_are_resampled_whole():
+    """Five captions of an image that are right or wrong together carry the information of one."""
+    random = np.random.default_rng(0)
+    by_image = random.random(100) < 0.4
+    hits, image = np.repeat(by_image, 5), np.repeat(np.arange(100), 5)
+    together = suites.mean_interval(hits, clusters=image)
+    alone = suites.mean_interval(by_image)
+    assert (together.value, together.low, together.high, together.n) == (
+        pytest.approx(alone.value),
+        pytest.approx(alone.low),
+        pytest.approx(alone.high),
+        100,
+    )
+    apart = suites.mean_interval(hits)
+    assert together.high - together.low > 2 * (apart.high - apart.low)
+
+
+def test_uneven_clusters_equal_plain_resampling():
+    random = np.random.default_rng(1)
+    sizes = random.integers(1, 7, 80)
+    image = np.repeat(np.arange(80), sizes)
+    values = random.random(len(image)) < 0.3 + 0.4 * (image % 2)
+    plain = []
+    for _ in range(4000):
+        drawn = random.integers(0, 80, 80)
+        chosen = np.concatenate([np.flatnonzero(image == one) for one in drawn])
+        plain.append(values[chosen].mean())
+    low, high = np.quantile(plain, [0.025, 0.975])
+    found = suites.mean_interval(values, clusters=image, replicates=8000)
+    assert found.value == pytest.approx(values.mean())
+    assert found.low == pytest.approx(low, abs=0.01)
+    assert found.high == pytest.approx(high, abs=0.01)
+
+
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=30), st.integers(0, 5), st.randoms())
+def test_an_interval_holds_its_mean_and_forgets_the_order(values, seed, shuffle):
+    found = suites.mean_interval(np.array(values), seed=seed, replicates=200)
+    assert min(values) <= found.low <= found.high <= max(values)
+    mixed = list(values)
+    shuffle.shuffle(mixed)
+    assert suites.mean_interval(np.array(mixed), seed=seed, replicates=200) == found
+
+
+def test_a_statistic_that_is_a_mean_gives_the_interval_of_the_mean():
+    values = np.random.default_rng(2).normal(size=150)
+    found = suites.statistic_interval(lambda taken: taken @ values / taken.sum(axis=1), n=150, replicates=20_000)
+    mean = suites.mean_interval(values, replicates=20_000)
+    assert found.value == pytest.approx(mean.value)
+    assert found.low == pytest.approx(mean.low, abs=0.01)
+    assert found.high == pytest.approx(mean.high, abs=0.01)
+
+
+def test_map_and_miou_have_intervals():
+    random = np.random.default_rng(3)
+    targets = random.integers(0, 2, (60, 4))
+    scores = targets + random.normal(size=(60, 4))
+    found = suites.statistic_interval(
+        lambda taken: suites.average_precisions(scores, targets, weights=taken).mean(axis=1), n=60, replicates=300
+    )
+    assert found.value == pytest.approx(suites.multilabel_metrics(scores, targets)["mean_average_precision"])
+    assert found.low < found.value < found.high
+    truth = random.integers(0, 3, (20, 8, 8))
+    guess = np.where(random.random(truth.shape) < 0.7, truth, 0)
+    areas = suites.segmentation_areas(guess, truth, classes=3)
+    found = suites.statistic_interval(areas.miou, n=20, replicates=300)
+    assert found.value == pytest.approx(suites.segmentation_metrics(guess, truth, classes=3)["miou"])
+    assert found.low < found.value < found.high
+
+
+def test_pairing_sees_a_difference_that_the_two_intervals_hide():
+    random = np.random.default_rng(4)
+    hard = random.random(2000)
+    first, second = hard < 0.53, hard < 0.50
+    one, other = suites.mean_interval(first), suites.mean_interval(second)
+    assert other.high > one.low
+    difference = suites.paired_interval(first, second)
+    assert difference.value == pytest.approx(one.value - other.value)
+    assert difference.low > 0
+
+
+def test_seeds_follow_students_t():
+    first, second = np.array([0.31, 0.35, 0.33, 0.30, 0.36]), np.array([0.28, 0.33, 0.32, 0.30, 0.31])
+    expected = ttest_rel(first, second).confidence_interval(0.95)
+    found = suites.seeds_interval(first, second)
+    assert (found.low, found.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
+    assert found.value == pytest.approx((first - second).mean())
+    assert np.isnan(suites.seeds_interval(np.array([0.4])).low)
+
+
+def test_one_sample_has_no_interval_and_none_is_an_error():
+    assert np.isnan(suites.mean_interval(np.array([1.0])).high)
+    assert np.isnan(suites.mean_interval(np.array([1.0, 0.0]), clusters=np.array([7, 7])).low)
+    with pytest.raises(StructureError, match="at least one value"):
+        suites.mean_interval(np.array([]))
+    with pytest.raises(StructureError, match="1 of 2 values are NaN"):
+        suites.mean_interval(np.array([1.0, np.nan]))
+    with pytest.raises(StructureError, match="same samples"):
+        suites.paired_interval(np.ones(3), np.ones(4))
+    with pytest.raises(StructureError, match="same seeds"):
+        suites.seeds_interval(np.ones(3), np.ones(4))
+
+
+def test_chance_of_classification():
+    assert suites.classification_chance(8) == {"acc1": 1 / 8, "acc5": 5 / 8, "mean_per_class_recall": 1 / 8}
+    assert np.isnan(suites.classification_chance(4)["acc5"])
+
+
+def test_chance_of_retrieval_is_the_hypergeometric_one():
+    owner = np.array([0, 0, 0, 1, 2, 2, 2, 2])
+    found = suites.retrieval_chance(owner, images=3, ks=(1, 2, 5, 8))
+    for k in (1, 2, 5, 8):
+        expected = np.mean([1 - hypergeom.pmf(0, 8, p, k) for p in (3, 1, 4)])
+        assert found[f"text_retrieval_recall@{k}"] == pytest.approx(expected)
+        assert found[f"image_retrieval_recall@{k}"] == pytest.approx(min(1, k / 3))
+
+
+def test_chance_of_multilabel_is_the_mean_over_every_order():
+    targets = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 1, 0], [0, 0, 0], [0, 0, 0]])
+    orders = [
+        suites.multilabel_metrics(np.array(order, dtype=float)[:, None].repeat(3, axis=1), targets)
+        for order in itertools.permutations(range(6))
+    ]
+    expected = np.mean([one["mean_average_precision"] for one in orders])
+    assert suites.multilabel_chance(targets)["mean_average_precision"] == pytest.approx(expected)

@@ -1,0 +1,217 @@
+"""Where prompts come from, in which order, and what is refused with file and line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from structure.pipeline import suites
+from structure.pipeline.datasets.dataset import Task
+from structure.pipeline.suites import prompt_sources
+from structure.store.errors import StructureError
+
+OWN = Task(classes=("cat", "dog"), templates=("my {c}",), source="/data/wds_pets/classnames.txt")
+
+
+@pytest.fixture
+def benchmark_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A stand-in for the package clip-benchmark's data files: pets and mnist."""
+    data = tmp_path / "clip_benchmark" / "datasets"
+    data.mkdir(parents=True)
+    (data / "en_classnames.json").write_text(json.dumps({"mnist": ["0", "1"], "pets": ["a cat", "a dog"]}))
+    templates = {"mnist": ['the number: "{c}".'], "pets": ["{c}, a type of pet."]}
+    (data / "en_zeroshot_classification_templates.json").write_text(json.dumps(templates))
+    find, version = prompt_sources.find_spec, prompt_sources.version
+
+    def found(name: str) -> object:
+        return (
+            SimpleNamespace(submodule_search_locations=[str(data.parent)]) if name == "clip_benchmark" else find(name)
+        )
+
+    monkeypatch.setattr(prompt_sources, "find_spec", found)
+    monkeypatch.setattr(prompt_sources, "version", lambda name: "1.6.2" if name == "clip-benchmark" else version(name))
+    prompt_sources.benchmark_lists.cache_clear()
+    yield
+    prompt_sources.benchmark_lists.cache_clear()
+
+
+def written(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_datasets_own_files_come_first(benchmark_package):
+    for name in ("clip-benchmark", "plain"):
+        found = suites.resolve_prompts(suites.load_prompt_set(name), dataset="wds/vtab/pets", own=OWN)
+        assert found.texts() == ["my cat", "my dog"]
+        assert found.classes_source == found.templates_source == OWN.source
+
+
+def test_the_package_fills_what_the_dataset_lacks(benchmark_package):
+    clip = suites.load_prompt_set("clip-benchmark")
+    names_only = Task(classes=("zero", "one"), source="folder")
+    found = suites.resolve_prompts(clip, dataset="wds/mnist", own=names_only)
+    assert found.texts() == ['the number: "zero".', 'the number: "one".']
+    assert found.provenance()["templates_source"] == "clip-benchmark 1.6.2 en: mnist"
+    found = suites.resolve_prompts(clip, dataset="wds/vtab/pets")
+    assert found.classes == ("a cat", "a dog")
+
+
+def test_imagenet_comes_from_open_clip_and_serves_as_default():
+    clip = suites.load_prompt_set("clip-benchmark")
+    found = suites.resolve_prompts(clip, dataset="wds/imagenetv2")
+    assert (len(found.classes), len(found.templates)) == (1000, 80)
+    assert found.classes[0] == "tench"
+    assert found.templates[0] == "a bad photo of a {c}."
+    assert found.classes_source.startswith("open_clip_torch ")
+    unheard = suites.resolve_prompts(clip, dataset="flowers5", own=Task(classes=("rose", "tulip"), source="folder"))
+    assert unheard.templates == found.templates
+    assert "imagenet1k's, as default" in unheard.templates_source
+
+
+def test_imagenet_a_does_not_get_the_thousand_names():
+    with pytest.raises(StructureError, match=r"No class names for wds/imagenet-a: asked .*--prompts FILE"):
+        suites.resolve_prompts(suites.load_prompt_set("clip-benchmark"), dataset="wds/imagenet-a")
+
+
+def test_the_papers_templates_replace_the_datasets():
+    paper = suites.load_prompt_set("structure-paper")
+    for dataset, count in (
+        ("wds/vtab/resisc45", 18),
+        ("wds/ucf101", 48),
+        ("wds/kinetics700", 28),
+        ("wds/vtab/pcam", 1),
+    ):
+        found = suites.resolve_prompts(paper, dataset=dataset, own=OWN)
+        assert found.classes == OWN.classes
+        assert len(found.templates) == count
+        assert "structure-paper" in found.templates_source
+    assert suites.resolve_prompts(paper, dataset="wds/vtab/pets", own=OWN).templates == OWN.templates
+
+
+def test_plain_has_one_template_for_what_brings_none():
+    found = suites.resolve_prompts(suites.load_prompt_set("plain"), dataset="x", own=Task(("a", "b"), source="folder"))
+    assert found.texts() == ["a photo of a a.", "a photo of a b."]
+    assert found.prompt_set == "plain@1"
+
+
+def test_a_file_of_ones_own_wins_and_is_recorded(tmp_path):
+    text = "name: mine\nversion: 3\ndatasets:\n  pets:\n    classes: [tom, rex]\n    templates: ['{c}!']\n"
+    found = suites.resolve_prompts(suites.load_prompt_set(written(tmp_path, text)), dataset="wds/vtab/pets", own=OWN)
+    assert found.texts() == ["tom!", "rex!"]
+    assert found.prompt_set == "mine@3"
+    assert found.classes_source.endswith("mine.yaml: pets")
+
+
+def test_labels_of_one_dataset_have_their_own_entries(tmp_path):
+    text = "name: mine\nversion: 1\ndatasets:\n  scenes/shape:\n    templates: ['a {c} shape']\n"
+    mine = suites.load_prompt_set(written(tmp_path, text))
+    assert suites.resolve_prompts(mine, dataset="scenes", task="shape", own=OWN).templates == ("a {c} shape",)
+    assert suites.resolve_prompts(mine, dataset="scenes", task="colour", own=OWN).templates == OWN.templates
+
+
+def test_names_from_elsewhere_must_be_as_many_as_the_labels(tmp_path):
+    text = "name: mine\nversion: 1\ndatasets:\n  pets:\n    classes: [a, b, c]\n"
+    mine = suites.load_prompt_set(written(tmp_path, text))
+    with pytest.raises(StructureError, match=r"labels for 2 classes but .* names 3"):
+        suites.resolve_prompts(mine, dataset="pets", own=OWN)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "name: m\nversion: 1\ntemplates:\n  - 'a {c}'\n  - 'a photo of {}'\n",
+            r"line 5: 'a photo of {}' has no {c}.*Write {c} for {}",
+        ),
+        (
+            "name: m\nversion: 1\ndatasets:\n  x:\n    classes:\n      - cat\n      - dog\n      - cat\n",
+            r"line 8: 'cat' stands twice, first on line 6",
+        ),
+        (
+            "name: m\nversion: 1\ndatasets:\n  x:\n    clases: [a, b]\n",
+            r"line 5: unknown key 'clases'. Did you mean classes",
+        ),
+        ("name: m\nversion: 1\ntemplate: ['{c}']\n", r"line 3: unknown key 'template'. Did you mean templates"),
+        ("name: m\nversion: 1\norder: [dataset, hub]\n", r"line 3: unknown place 'hub'"),
+        (
+            "name: m\nversion: 1\ndatasets:\n  x:\n    classes: [yes, no]\n",
+            r"line 5: expected a string, found True. Put it in quotes",
+        ),
+        ("name: m\nversion: 1\ndatasets:\n  x: {}\n  x: {}\n", r"line 5: 'x' stands twice, first on line 4"),
+        ("name: m\nversion: one\n", r"line 2: 'version' is 'one'"),
+        ("name: [m\n", r"not YAML"),
+        ("- a\n", r"line 1: expected keys with values"),
+        ("", r"line 1: expected keys with values"),
+    ],
+)
+def test_mistakes_in_a_file_are_named_with_their_line(tmp_path, text, words):
+    with pytest.raises(StructureError, match=f"(?s)mine.yaml.*{words}"):
+        suites.load_prompt_set(written(tmp_path, text))
+
+
+def test_a_set_or_file_that_is_not_there():
+    with pytest.raises(StructureError, match=r"Unknown prompt set 'clip_benchmark'. Did you mean clip-benchmark"):
+        suites.load_prompt_set("clip_benchmark")
+    with pytest.raises(StructureError, match=r"no file nowhere\.yaml"):
+        suites.load_prompt_set("nowhere.yaml")
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        (
+            Task(("cat", "dog", "cat"), ("{c}",), "cats/classnames.txt"),
+            r"cats/classnames.txt.*'cat' stands on lines 1 and 3",
+        ),
+        (Task(("cat",), ("{c}",), "cats/classnames.txt"), r"1 class name\(s\).*every answer is right"),
+        (Task(("cat", "dog"), ("{c}", "a photo"), "t.txt"), r"t.txt, template 2: 'a photo' has no {c}"),
+    ],
+)
+def test_mistakes_in_the_datasets_own_words(own, words):
+    with pytest.raises(StructureError, match=words):
+        suites.resolve_prompts(suites.load_prompt_set("plain"), dataset="cats", own=own)
+
+
+def test_the_two_names_that_imagenet_repeats_are_allowed_there_only():
+    own = Task(("missile", "cat", "missile"), ("{c}",), "classnames.txt")
+    plain = suites.load_prompt_set("plain")
+    assert suites.resolve_prompts(plain, dataset="wds/imagenet1k", own=own).classes == own.classes
+    with pytest.raises(StructureError, match="'missile' stands on lines 1 and 3"):
+        suites.resolve_prompts(plain, dataset="wds/mnist", own=own)
+
+
+WORDS = st.lists(st.text("ab{}", min_size=1, max_size=4), min_size=2, max_size=4, unique=True)
+
+
+@given(WORDS, WORDS)
+def test_equal_digests_mean_equal_questions(some, others):
+    first = suites.Prompts("s@1", tuple(some), ("a {c}",), "x", "y")
+    second = suites.Prompts("t@1", tuple(others), ("a {c}",), "z", "z")
+    assert (first.digest == second.digest) == (some == others)
+    assert first.texts() == [f"a {name}" for name in some]
+
+
+def test_the_digest_sees_order_and_templates():
+    base = suites.Prompts("s@1", ("a", "b"), ("{c}", "x {c}"), "", "")
+    assert base.digest != suites.Prompts("s@1", ("b", "a"), ("{c}", "x {c}"), "", "").digest
+    assert base.digest != suites.Prompts("s@1", ("a", "b"), ("x {c}", "{c}"), "", "").digest
+
+
+def test_prompts_and_suites_need_no_torch():
+    code = (
+        "import sys; from structure.pipeline import suites;"
+        "s = suites.load_prompt_set('clip-benchmark'); suites.resolve_prompts(s, dataset='wds/imagenet1k');"
+        "suites.load_suite('clip-benchmark'); suites.published_numbers('stl10', 'acc1');"
+        "sys.exit(bool({'torch', 'open_clip', 'scipy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
