@@ -95,7 +95,7 @@ def verify(key: KeyArgument = None, store: StoreOption = DEFAULT_STORE, as_json:
     faults: dict[str, list[str]] = {}
     for name in [key] if key else opened.keys():
         try:
-            faults[name] = opened[name].verify()
+            faults[name] = [str(fault) for fault in opened[name].verify()]
         except StructureError as error:
             if key:
                 raise

@@ -22,7 +22,8 @@ class Terminal:
         from rich.console import Console
 
         self.as_json, self.quiet = as_json, quiet
-        self.out = Console(file=sys.stdout, highlight=False)
+        # A file or a pipe has no width, and a program that reads it wants whole cells.
+        self.out = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 400)
         self.err = Console(file=sys.stderr, highlight=False)
 
     @contextmanager
@@ -56,10 +57,7 @@ class Terminal:
             table.add_column(name, justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(shown(row.get(name))) for name in columns))
-        if self.out.is_terminal:
-            self.out.print(table)
-        else:  # a file or a pipe has no width: never cut a cell
-            self.out.print(table, width=max(self.out.measure(table).maximum, 80), soft_wrap=True)
+        self.out.print(table)
 
 
 def shown(value: Any) -> str:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from structure.store.errors import StructureError, unknown
+from structure.store.errors import DamageError, StructureError, unknown
 from structure.store.feature_set import FeatureSet
 from structure.store.files import Files, LocalFiles, open_files
 from structure.store.manifest import Manifest
+from structure.store.mend import recover_manifest
 from structure.store.samples import Samples
 
 
@@ -50,6 +51,13 @@ class Store:
         except FileNotFoundError:
             raise unknown("feature set", key, self.keys(), hint=f"The store is {self.url}.") from None
 
+    def recover(self, key: str) -> FeatureSet:
+        """As `store[key]`, with a damaged manifest restored from its second copy. Raises DamageError without one."""
+        try:
+            return recover_manifest(self.files, f"features/{key}")
+        except FileNotFoundError:
+            raise unknown("feature set", key, self.keys(), hint=f"The store is {self.url}.") from None
+
     def feature_sets(self, *, dataset: str | None = None, split: str | None = None) -> list[FeatureSet]:
         """The feature sets of a dataset and split (None = any), in order of their keys; half-allocated ones are not."""
         wanted = []
@@ -69,7 +77,9 @@ class Store:
         try:
             return Samples.read(self.files, dataset, split)
         except FileNotFoundError:
-            known = [key.removeprefix("samples/").removesuffix(".parquet") for key in self.files.list("samples")]
+            known = [
+                key.removeprefix("samples/")[:-8] for key in self.files.list("samples") if key.endswith(".parquet")
+            ]
             known = [name for name in known if not name.endswith(".skipped")]
             raise unknown("dataset split", f"{dataset}/{split}", known, hint=f"The store is {self.url}.") from None
 
@@ -77,8 +87,8 @@ class Store:
         """Keep the row table; one that is there must describe the same rows. Returns what is stored."""
         try:
             stored = Samples.read(self.files, samples.dataset, samples.split)
-        except FileNotFoundError:
-            samples.write(self.files)
+        except (FileNotFoundError, DamageError):
+            samples.write(self.files)  # what was made from a damaged table still holds its rows by their digest
             return samples
         samples.require_same(stored)
         if samples.table != stored.table or samples.tasks != stored.tasks:

@@ -17,7 +17,7 @@ from structure.store.fingerprint import differences, fingerprint
 from structure.store.manifest import Column, Manifest, read_ids, zarr_documents
 from structure.store.mark import Mark
 from structure.store.shard import Shard, overlapping
-from structure.store.verify import faults_of
+from structure.store.verify import Fault, faults_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -286,8 +286,8 @@ class FeatureSet:
 
         return xr.open_zarr(self.files.zarr_store(self.prefix))
 
-    def verify(self) -> list[str]:
-        """Every fault found, one sentence each; an empty list means that all is as it was written."""
+    def verify(self) -> list[Fault]:
+        """Every fault found (`str(fault)` is a sentence); an empty list means that all is as it was written."""
         return faults_of(self.files, self.prefix, self.manifest)
 
     def _read_chunk(self, column: Column, index: int, marks: Mapping[int, Mark], into: np.ndarray) -> None:

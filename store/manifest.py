@@ -18,6 +18,9 @@ from structure.store.fingerprint import canonical, fingerprint
 from structure.store.shard import Shard, plan_shards
 
 FORMAT = 1
+ATTRIBUTE = "structure"
+"""The attribute of the zarr group that holds the second copy of the manifest."""
+
 RESERVED = ("sample", "done", "claims", "manifest.json", "zarr.json")
 
 Modality = Literal["vision", "text"]
@@ -99,11 +102,14 @@ class Manifest:
         columns = tuple(replace(c, dtype="float32") if c.name == name else c for c in self.columns)
         return replace(self, columns=columns)
 
+    def body(self) -> dict[str, Any]:
+        """All fields as JSON values, with the fingerprint and a checksum over everything else."""
+        body = json.loads(canonical(asdict(self) | {"fingerprint": self.fingerprint}))
+        return body | {"checksum": f"{crc32c(memoryview(canonical(body))):08x}"}
+
     def to_json(self) -> bytes:
-        """Canonical JSON with the fingerprint and a checksum over everything else."""
-        body = asdict(self) | {"fingerprint": self.fingerprint}
-        body["checksum"] = f"{crc32c(memoryview(canonical(body))):08x}"
-        return json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        """The file `manifest.json`."""
+        return json.dumps(self.body(), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
     @classmethod
     def from_json(cls, data: bytes, *, source: str) -> Manifest:
@@ -141,8 +147,8 @@ def zarr_documents(manifest: Manifest, ids: list[str]) -> dict[str, bytes]:
     """Every metadata file of the zarr group, and the `sample` coordinate, as relative key -> bytes.
 
     Written by zarr itself into memory, so that they are what zarr writes; deterministic, so that `verify` can compare
-    and `repair` can write them again. Columns of the commonest width share the dimension `feature`; others get
-    `feature_<width>`, since one name must have one size.
+    and `repair` can write them again. The group's attributes hold a second copy of the manifest. Columns of the
+    commonest width share the dimension `feature`; others get `feature_<width>`, since one name must have one size.
     """
     import zarr
     from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
@@ -151,9 +157,7 @@ def zarr_documents(manifest: Manifest, ids: list[str]) -> dict[str, bytes]:
     widths = [column.width for column in manifest.columns]
     common = max(widths, key=widths.count)
     documents: dict[str, Any] = {}
-    group = zarr.create_group(
-        MemoryStore(documents), attributes={"format": manifest.format, "fingerprint": manifest.fingerprint}
-    )
+    group = zarr.create_group(MemoryStore(documents), attributes={ATTRIBUTE: manifest.body()})
     codecs = [] if manifest.zstd_level is None else [ZstdCodec(level=manifest.zstd_level)]
     for column in manifest.columns:
         group.create_array(

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from structure.store.chunk import crc32c
 from structure.store.errors import DamageError, FingerprintError, StructureError
 from structure.store.files import Files
 from structure.store.manifest import RowKind
@@ -176,13 +177,21 @@ class Samples:
         table = self.table.replace_schema_metadata({"structure": json.dumps(meta, sort_keys=True)})
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-        files.write(self.file(self.dataset, self.split), memoryview(sink.getvalue()))
+        data = memoryview(sink.getvalue())
+        key = self.file(self.dataset, self.split)
+        # Old and new checksum are both good until the new file is in place, so that a crash leaves a table that reads.
+        checksum = f"{crc32c(data):08x}"
+        files.write(f"{key}.crc32c", " ".join([*_checksums(files, key), checksum]).encode())
+        files.write(key, data)
+        files.write(f"{key}.crc32c", checksum.encode())
 
     @classmethod
     def read(cls, files: Files, dataset: str, split: str) -> Samples:
         """Read the table back. Raises FileNotFoundError, or DamageError where the file does not read."""
         key = cls.file(dataset, split)
         data = files.read(key)
+        if f"{crc32c(memoryview(data)):08x}" not in _checksums(files, key):
+            raise DamageError(f"{key} or its checksum file is not what was written.")
         try:
             table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
             meta = json.loads(table.schema.metadata[b"structure"])
@@ -215,6 +224,13 @@ class Samples:
 def label_column(task: str) -> str:
     """Name of a task's column: `label`, or `label.<task>`."""
     return "label" if task == "label" else f"label.{task}"
+
+
+def _checksums(files: Files, key: str) -> list[str]:
+    try:
+        return files.read(f"{key}.crc32c").decode("ascii", "replace").split()
+    except FileNotFoundError:
+        return []
 
 
 def _described(samples: Samples, what: str) -> Sequence[tuple[str, str]]:

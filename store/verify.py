@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -15,17 +17,34 @@ from structure.store.samples import Samples
 from structure.store.shard import Shard
 
 
-def faults_of(files: Files, prefix: str, manifest: Manifest) -> list[str]:
-    """One sentence for every fault: metadata, row table, marks, chunks, and NaN outside the skipped rows."""
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is not as it was written. `part` says what mends it: `metadata` and `shard` follow from the
+    manifest and the encoder, `rows` from the dataset. `shard` is the index of the shard, None for the other parts."""
+
+    key: str
+    part: Literal["metadata", "rows", "shard"]
+    what: str
+    shard: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.what}"
+
+
+def faults_of(files: Files, prefix: str, manifest: Manifest) -> list[Fault]:
+    """Every fault: metadata, row table, marks, chunks, and NaN outside the skipped rows."""
+    faults: list[Fault] = []
     try:
         ids = read_ids(files, prefix)
     except Exception as error:  # zarr raises many kinds on damaged metadata; all mean the same here
-        return [f"{manifest.key}: the zarr metadata or the sample ids do not read ({type(error).__name__}: {error})"]
-    faults = [*_metadata_faults(files, prefix, manifest, ids), *_row_faults(files, manifest, ids)]
+        told = f"the zarr metadata or the sample ids do not read ({type(error).__name__}: {error})"
+        faults.append(Fault(manifest.key, "metadata", told))
+    else:
+        faults += [Fault(manifest.key, "metadata", what) for what in _metadata_faults(files, prefix, manifest, ids)]
+        faults += [Fault(manifest.key, "rows", what) for what in _row_faults(files, manifest, ids)]
     for index, shard in enumerate(manifest.shards):
-        faults.extend(
-            f"{manifest.key}, {shard}: {what}" for what in _shard_faults(files, prefix, manifest, index, shard)
-        )
+        for what in _shard_faults(files, prefix, manifest, index, shard):
+            faults.append(Fault(manifest.key, "shard", f"{shard}: {what}", index))
     return faults
 
 
@@ -33,9 +52,9 @@ def _metadata_faults(files: Files, prefix: str, manifest: Manifest, ids: np.ndar
     for name, expected in zarr_documents(manifest, ids.tolist()).items():
         try:
             if files.read(f"{prefix}/{name}") != expected:
-                yield f"{manifest.key}: {name} is not what was written"
+                yield f"{name} is not what was written"
         except FileNotFoundError:
-            yield f"{manifest.key}: {name} is missing"
+            yield f"{name} is missing"
 
 
 def _row_faults(files: Files, manifest: Manifest, ids: np.ndarray) -> Iterator[str]:
@@ -43,22 +62,22 @@ def _row_faults(files: Files, manifest: Manifest, ids: np.ndarray) -> Iterator[s
     try:
         samples = Samples.read(files, manifest.dataset, manifest.split)
     except FileNotFoundError:
-        yield f"{manifest.key}: its row table {table} is missing"
+        yield f"its row table {table} is missing"
         return
     except DamageError as error:
-        yield f"{manifest.key}: {error}"
+        yield str(error)
         return
     expected = np.array(samples.row_ids(manifest.rows_of, manifest.captions), dtype=str)
     if len(expected) != manifest.rows:
-        yield f"{manifest.key}: {manifest.rows} rows, and {len(expected)} in the row table {table}"
+        yield f"{manifest.rows} rows, and {len(expected)} in the row table {table}"
         return
     differ = np.flatnonzero(ids != expected)
     if len(differ):
         row = int(differ[0])
-        yield f"{manifest.key}: row {row} is {ids[row]!r}, and {expected[row]!r} in the row table {table}"
+        yield f"row {row} is {ids[row]!r}, and {expected[row]!r} in the row table {table}"
     written = manifest.identity.get("data", {}).get("digest")
     if written and samples.digest(manifest.rows_of, manifest.captions) != written:
-        yield f"{manifest.key}: the row table {table} does not describe the data that the features were made from"
+        yield f"the row table {table} does not describe the data that the features were made from"
 
 
 def _shard_faults(files: Files, prefix: str, manifest: Manifest, index: int, shard: Shard) -> Iterator[str]:

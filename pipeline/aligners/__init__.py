@@ -1,1 +1,39 @@
-"""."""
+"""Aligners: light heads and closed forms that bring two frozen layers into one space. Names load on first use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "Aligner": "aligner",
+    "load_aligner": "aligner",
+    "unpack": "aligner",
+    "BatchSource": "batches",
+    "PairsInMemory": "batches",
+    "held_out": "batches",
+    "METHODS": "methods",
+    "TRAINED": "methods",
+    "fit": "methods",
+    "PRESETS": "options",
+    "TrainingOptions": "options",
+    "Trained": "training",
+    "train": "training",
+    "train_source": "training",
+    "structure_loss": "structure_loss",
+    "freeze": "structure_loss",
+    "info_nce": "contrastive",
+    "sigmoid_loss": "contrastive",
+    "fit_csa": "csa",
+    "anchor_profile": "anchors",
+    "submodular_information": "submodular",
+    "set_alignment_loss": "set_alignment",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

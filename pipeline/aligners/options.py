@@ -21,7 +21,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "cosine": ("run", "published"),
     "selection": get_args(Selection),
 }
-_POSITIVE = ("dim", "levels", "temperature", "batch", "epochs", "patience", "clip", "rank", "nearest", "exponent")
+_POSITIVE = ("dim", "levels", "temperature", "batch", "epochs", "patience", "clip", "rank", "nearest", "exponent", "anchors")
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ class TrainingOptions:
 
     ridge: float | None = None
     """Of the closed forms, as a share of the mean variance; None: 0 for `csa`, 0.1 for `ridge`."""
+    weighted: bool = False
+    """`csa`: score by the correlation-weighted similarity instead of the cosine."""
     nearest: int = 800
     exponent: int = 8
     """Of `asif`."""

@@ -27,7 +27,7 @@ Weighting = Literal["inverse", "uniform"]
 Centring = Literal["mean", "none", "standard"]
 
 RELEASED_EPS = 1e-12
-_TILE = {"cpu": 1 << 20}
+_TILE = {"cpu": 1 << 19}
 """Elements of one tile: on a CPU a few tiles must fit the cache, elsewhere they should fill the device."""
 
 
@@ -188,8 +188,11 @@ class _Tiled(torch.autograd.Function):
             total += part
             if grad is not None and change is not None:
                 pull = _through_softmax(q, change)
-                grad[start:stop].addmm_(pull, z)
-                grad.addmm_(pull.T, z[start:stop])
+                if len(pull) == rows:
+                    torch.mm(pull + pull.T, z, out=grad)
+                else:
+                    grad[start:stop].addmm_(pull, z)
+                    grad.addmm_(pull.T, z[start:stop])
         value = total / rows
         above = (value > margin).to(z.dtype)
         if grad is not None:
@@ -257,7 +260,7 @@ class _Powers(torch.autograd.Function):
                 collected = slopes[level - 1].addmm_(collected, powers[0].T)
                 slopes.pop()
             logits = _through_softmax(powers[0], pull.add_(collected))
-            ctx.save_for_backward((logits @ z + logits.T @ z).div_(temperature))
+            ctx.save_for_backward(((logits + logits.T) @ z).div_(temperature))
         return loss
 
     @staticmethod

@@ -37,7 +37,9 @@ def read_copy(folder: Path, *, name: str, split: str | None = None) -> Shards:
     if wanted not in splits:
         raise unknown("split", wanted, splits, hint=f"{folder} has {len(splits)} folder(s) with tars.")
     kind = _kind(folder / "dataset_type.txt")
-    classes, templates, notes = (), (), ()
+    classes: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     if kind != "retrieval":
         classes, notes = read_class_names(folder / "classnames.txt")
         templates = read_templates(folder / "zeroshot_classification_templates.txt")

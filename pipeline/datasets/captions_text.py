@@ -1,4 +1,4 @@
-r"""Several captions in one text, as CLIP_benchmark's `.txt` members hold them: one per line, newlines inside as `\n`."""
+r"""Several captions in one text, as CLIP_benchmark's `.txt` members hold them: one a line, newlines inside as `\n`."""
 
 from __future__ import annotations
 

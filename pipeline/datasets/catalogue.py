@@ -108,11 +108,15 @@ def benchmark_absent(name: str, data_root: Path) -> NotPresentError:
     known = benchmark_names()
     bare = name.strip("/").removeprefix("wds/")
     here = [listing.name.removeprefix("clip-benchmark:wds/") for listing in _copies(data_root) if listing.present]
-    close = [] if bare in known else nearest(bare, [*here, *known])
-    offer = f" Did you mean {' or '.join(f'clip-benchmark:wds/{option}' for option in close)}?" if close else ""
+    close = [f"clip-benchmark:wds/{option}" for option in nearest(bare, dict.fromkeys([*here, *known]))]
+    if bare in known:
+        remedy = f"To get it: {_benchmark_get(benchmark_folder(name), data_root)}"
+    elif close:
+        remedy = f"CLIP_benchmark has no copy of that name. Did you mean {' or '.join(close)}?"
+    else:
+        remedy = "CLIP_benchmark has no copy of that name; `structure datasets` lists the names."
     return NotPresentError(
-        f"Dataset clip-benchmark:{name} is not on this machine; looked for {places} (--data-root says where).{offer} "
-        f"To get it: {_benchmark_get(benchmark_folder(name), data_root)}"
+        f"Dataset clip-benchmark:{name} is not on this machine; looked for {places} (--data-root says where). {remedy}"
     )
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from io import BytesIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from structure.store.errors import BadSampleError
 
@@ -53,7 +53,7 @@ def decode(data: bytes, *, item: str, source: str = "") -> Image.Image:
             return _decode(data)
     except _RefusalError as error:
         reason = str(error)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         reason = (
             f"not a picture that can be read ({', '.join(_FORMATS)}): {len(data)} bytes that begin with {data[:12]!r}"
         )

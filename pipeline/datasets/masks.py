@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from structure.pipeline.datasets.dataset import Item, within
 from structure.pipeline.datasets.images import MAX_PIXELS, SUFFIXES, size
@@ -115,7 +115,7 @@ class Masks(Pictures):
         except BadSampleError:
             raise
         except Exception as error:  # a decoder that is fed damaged bytes may raise anything
-            reason = "no picture" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+            reason = "no picture" if isinstance(error, UnidentifiedImageError) else str(error)
             raise BadSampleError(item, f"the mask {path} is damaged ({len(data)} bytes): {reason}") from None
 
 

@@ -204,4 +204,5 @@ def open_pairs(argument: str, *, split: str | None, data_root: Path, seed: int) 
 
 
 def _kind(value: object) -> str:
-    return {dict: "an object", list: "a list", bytes: "bytes"}.get(type(value), repr(value))
+    names = {"dict": "an object", "list": "a list", "bytes": "bytes"}
+    return names.get(type(value).__name__, repr(value))

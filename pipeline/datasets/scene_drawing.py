@@ -111,7 +111,8 @@ def _ground(scene: Scene, draws: Draws) -> np.ndarray:
         relief = ((ROWS // side + COLUMNS // side) % 2) * step - step // 2
     else:
         relief = (draws.bytes(SIDE * SIDE).reshape(SIDE, SIDE) % 12 == 0) * draws.pick((-48, 48))
-    return base + relief[..., None].astype(np.int16)
+    ground: np.ndarray = base + relief[..., None].astype(np.int16)
+    return ground
 
 
 def _clutter(canvas: np.ndarray, draws: Draws) -> None:
@@ -138,11 +139,12 @@ def _paint(patch: np.ndarray, thing: Thing, draws: Draws) -> None:
 def _pattern(thing: Thing, side: int) -> np.ndarray:
     """`(side, side)` bool: where the second shade of the texture goes."""
     down, across = ROWS[:side, :side], COLUMNS[:side, :side]
-    if thing.texture == "solid":
-        return np.zeros((side, side), bool)
+    second: np.ndarray = np.zeros((side, side), bool)
     if thing.texture == "striped":
         along = (down, across, down + across)[thing.phase % 3]
-        return (along + thing.phase) % 5 < 2
-    if thing.texture == "dotted":
-        return ((down + thing.phase) % 4 < 2) & ((across + thing.phase) % 4 < 2)
-    return ((down + thing.phase) // 4 + across // 4) % 2 == 0
+        second = (along + thing.phase) % 5 < 2
+    elif thing.texture == "dotted":
+        second = ((down + thing.phase) % 4 < 2) & ((across + thing.phase) % 4 < 2)
+    elif thing.texture == "checked":
+        second = ((down + thing.phase) // 4 + across // 4) % 2 == 0
+    return second

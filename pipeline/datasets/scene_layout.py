@@ -102,9 +102,8 @@ def compose(draws: Draws, split: Split) -> Scene:
     """Draw a scene whose compositions belong to `split`."""
     count = draws.pick(COUNTS)
     kinds = _kinds(draws, split, count)
-    things = _place(draws, kinds)
-    while things is None:
-        things = _place(draws, kinds)
+    while (things := _place(draws, kinds)) is None:
+        pass  # no room for the sizes that were drawn: draw others
     things.sort(key=lambda thing: -thing.radius)
     return Scene(things=tuple(things), tone=draws.pick(TONES), ground=draws.pick(GROUNDS))
 

@@ -8,8 +8,8 @@ from typing import get_args
 import numpy as np
 from PIL import Image
 
-from structure.pipeline.datasets.dataset import Dataset, Item, Task
-from structure.pipeline.datasets.scene_captions import NUMBERS, describe
+from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
+from structure.pipeline.datasets.scene_captions import describe
 from structure.pipeline.datasets.scene_drawing import draw, draw_mask
 from structure.pipeline.datasets.scene_draws import Draws
 from structure.pipeline.datasets.scene_layout import COLOURS, RELATIONS, SHAPES, Scene, Split, compose
@@ -104,9 +104,5 @@ class Scenes(Dataset):
         return draw_mask(self.scene(index))
 
     def _key(self, index: int, part: str) -> str:
-        if not 0 <= index < self.count:
-            raise IndexError(f"scene {index} of {self.count}")
+        index = within(index, self.count)
         return f"scenes renderer={RENDERER} seed={self.seed} split={self.split} index={index} {part}"
-
-
-assert len(TASKS["count"].classes) == len(NUMBERS) - 1

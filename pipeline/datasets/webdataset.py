@@ -48,7 +48,7 @@ class Shards(Dataset):
     """Samples of plain tars in the order of shards and members. Opening reads every header and every label or caption
     once; a picture is then one seek and one read, in any order. Ids are `<split>/<shard>/<key>`.
 
-    Raises `DamageError` for a damaged tar and `StructureError` for a label outside the class list, with file and member.
+    Raises `DamageError` for a damaged tar, and `StructureError` (file, member) for a label outside the class list.
     A sample without picture, label or captions is a `BadSampleError` when it is read.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -58,22 +58,21 @@ def export_webdataset(
     name, form = _task(dataset, task)
     target.mkdir(parents=True, exist_ok=True)
     shard, items = _Shard(target, 0), 0
-    for index in range(len(dataset)):
-        item = dataset.item(index)
-        if name is not None and name not in item.labels:
-            continue
-        if shard.items >= shard_items or shard.bytes >= shard_bytes:
-            shard.close()
-            shard = _Shard(target, shard.number + 1)
-        data = dataset.payload(index)
-        ending = is_plain(data)
-        if ending is None:
-            data, ending = _png(dataset, index), "png"
-        shard.add(f"s{items:07d}", {ending: data, **_label(item, name, form, dataset.tasks)})
-        items += 1
-    shard.close()
-    if items == 0:
-        (target / "0.tar").unlink()
+    try:
+        for index in range(len(dataset)):
+            item = dataset.item(index)
+            if name is not None and name not in item.labels:
+                continue
+            if shard.items >= shard_items or shard.bytes >= shard_bytes:
+                shard.keep()
+                shard = _Shard(target, shard.number + 1)
+            shard.add(f"s{items:07d}", {**_picture(dataset, index), **_label(item, name, form, dataset.tasks)})
+            items += 1
+        if items:
+            shard.keep()
+    finally:
+        shard.discard()
+    if not items:
         raise StructureError(
             f"Dataset {dataset.name} split {dataset.split}: 0 of {len(dataset)} items have a label for {name}."
         )
@@ -90,7 +89,7 @@ def _task(dataset: Dataset, task: str | None) -> tuple[str | None, Form]:
     if task is None and len(dataset.tasks) != 1:
         raise StructureError(
             f"Dataset {dataset.name} has no captions to write and {len(dataset.tasks)} tasks"
-            f"{' (' + ', '.join(dataset.tasks) + '): name one of them' if dataset.tasks else ': this layout needs one'}."
+            f"{': ' + ', '.join(dataset.tasks) + '. Name one of them' if dataset.tasks else '; this layout needs one'}."
         )
     name = next(iter(dataset.tasks)) if task is None else task
     if name not in dataset.tasks:
@@ -98,15 +97,14 @@ def _task(dataset: Dataset, task: str | None) -> tuple[str | None, Form]:
     return name, "multilabel" if dataset.kind == "multilabel" else "classification"
 
 
-def _label(item: Item, name: str | None, form: Form, tasks: object) -> dict[str, bytes]:
+def _label(item: Item, name: str | None, form: Form, tasks: Mapping[str, Task]) -> dict[str, bytes]:
     if name is None:
         return {"txt": join_captions(item.captions).encode()}
     label = item.labels[name]
     if form == "classification":
         return {"cls": str(label).encode()}
-    assert isinstance(tasks, dict) and isinstance(label, tuple)
     vector = np.zeros(len(tasks[name].classes), np.int64)
-    vector[list(label)] = 1
+    vector[list(label) if isinstance(label, tuple) else label] = 1
     buffer = BytesIO()
     np.save(buffer, vector, allow_pickle=False)
     return {"npy": buffer.getvalue()}
@@ -128,21 +126,26 @@ def _texts(dataset: Dataset, name: str | None, form: Form) -> Iterator[tuple[str
             yield "zeroshot_classification_templates.txt", task.templates
 
 
-def _png(dataset: Dataset, index: int) -> bytes:
+def _picture(dataset: Dataset, index: int) -> dict[str, bytes]:
+    data = dataset.payload(index)
+    ending = is_plain(data)
+    picture = dataset.image(index)  # also shows that it decodes, which a header alone does not
+    if ending is not None:
+        return {ending: data}
     buffer = BytesIO()
-    dataset.image(index).save(buffer, format="PNG")
-    return buffer.getvalue()
+    picture.save(buffer, format="PNG")
+    return {"png": buffer.getvalue()}
 
 
 class _Shard:
-    """A tar under a temporary name until it is closed. Times and owners are zero: they would change the bytes."""
+    """A tar under a temporary name until it is kept. Times and owners are zero: they would change the bytes."""
 
     def __init__(self, folder: Path, number: int) -> None:
         self.number = number
         self.items = self.bytes = 0
         self._path = folder / f"{number}.tar"
         self._partial = folder / f"{number}.tar.partial"
-        self._tar = tarfile.open(self._partial, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 (closed in `close`)
+        self._tar = tarfile.open(self._partial, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115 (closed in `keep` and `discard`)
 
     def add(self, key: str, members: dict[str, bytes]) -> None:
         for ending, data in members.items():
@@ -152,6 +155,11 @@ class _Shard:
             self.bytes += len(data)
         self.items += 1
 
-    def close(self) -> None:
+    def keep(self) -> None:
         self._tar.close()
         os.replace(self._partial, self._path)
+
+    def discard(self) -> None:
+        """Leaves nothing of a tar that was not kept."""
+        self._tar.close()
+        self._partial.unlink(missing_ok=True)

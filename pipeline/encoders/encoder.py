@@ -60,7 +60,6 @@ class Encoder(ABC):
     def forward(self, examples: Sequence[Any], visit: Visitor, *, wanted: Container[str]) -> None:
         """One forward pass over preprocessed examples; calls `visit(name, hidden)` once for each wanted layer."""
 
-    @torch.inference_mode()
     def encode(
         self, examples: Sequence[Any], *, pooling: Sequence[Pooling] | None = None, layers: Sequence[str] | None = None
     ) -> dict[str, torch.Tensor]:
@@ -83,7 +82,8 @@ class Encoder(ABC):
             for kind in kinds:
                 out[column(name, kind, kinds)] = pool(hidden.values, kind, mask=hidden.mask, prefix=hidden.prefix)
 
-        self.forward(examples, visit, wanted=frozenset(names))
+        with torch.inference_mode():
+            self.forward(examples, visit, wanted=frozenset(names))
         return {name: out[name] for name in columns}
 
     def columns(self, pooling: Sequence[Pooling], layers: Sequence[str]) -> dict[str, int]:

@@ -99,7 +99,9 @@ def parse_spec(text: str) -> Spec:
             return Spec(library, "local-dir", rest.removeprefix("local-dir:"), tower)
         model, slash, weights = rest.partition("/")
         if not slash or not weights:
-            raise UsageError(f"{text!r} names no weights. Write open_clip:{model}/PRETRAINED#visual, as in laion2b_s34b_b79k.")
+            raise UsageError(
+                f"{text!r} names no weights. Write open_clip:{model}/PRETRAINED#visual, as in laion2b_s34b_b79k."
+            )
         return Spec(library, model, weights, tower)
     if library == "hf" and not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", rest) and Spec(library, rest).folder is None:
         raise StructureError(f"{text!r} is neither a folder nor a hub repository (owner/name).")

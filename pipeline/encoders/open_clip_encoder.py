@@ -187,8 +187,7 @@ def from_name(model: str, *, weights: str, name: str, tower: str) -> TorchEncode
     meta = torch.device("meta")
     with quiet(), meta:
         shown = f"local-dir:{weights}" if model == "local-dir" else model
-        module: Any = open_clip.create_model(shown, load_weights=False, pretrained_text=False)
-        module = module.to(meta)
+        module: Any = open_clip.create_model(shown, load_weights=False, pretrained_text=False, device=meta)
         encoder: TorchEncoder
         if tower == "visual":
             size = module.visual.image_size
@@ -273,7 +272,9 @@ def _from_tag(model: str, tag: str, *, revision: str | None) -> tuple[Any, Path]
         )
     prepare = {key: stated[key] for key in ("mean", "std", "interpolation", "resize_mode") if stated.get(key)}
     pretrained = str(weights_in(folder, names))
-    return _create(model, folder, pretrained=pretrained, force_quick_gelu=tag_gelu, force_preprocess_cfg=prepare), folder
+    return _create(
+        model, folder, pretrained=pretrained, force_quick_gelu=tag_gelu, force_preprocess_cfg=prepare
+    ), folder
 
 
 def _create(model: str, place: Path, **options: Any) -> Any:

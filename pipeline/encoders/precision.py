@@ -27,7 +27,8 @@ class Precision:
         """The context a forward pass runs in; no context where float32 or the weights themselves are the type."""
         if self.dtype is None or self.weights is self.dtype or device.type == "meta":
             return nullcontext()
-        return torch.autocast(device.type, dtype=self.dtype)
+        context: AbstractContextManager[object] = torch.autocast(device.type, dtype=self.dtype)
+        return context
 
     def place(self, module: nn.Module, device: torch.device, *, channels_last: bool = False) -> nn.Module:
         """The module in evaluation mode, without gradients, on `device`."""

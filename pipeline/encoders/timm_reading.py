@@ -64,7 +64,6 @@ class Stages:
         return features  # type: ignore[no-any-return]
 
 
-@torch.inference_mode()
 def find_reading(module: Any, pixels: torch.Tensor, *, name: str) -> Reading:
     """Find out with two passes over `pixels` (one image) how `module` can be read.
 
@@ -73,9 +72,11 @@ def find_reading(module: Any, pixels: torch.Tensor, *, name: str) -> Reading:
     """
     if not hasattr(module, "forward_intermediates"):
         raise StructureError(f"timm cannot read the layers of {name} ({type(module).__name__}). Take another model.")
-    maps = [tuple(out.shape) for out in module.forward_intermediates(pixels, output_fmt="NCHW", intermediates_only=True)]
     blocks, nested = _blocks(module)
-    outputs = _outputs(module, blocks, pixels)
+    with torch.inference_mode():
+        read = module.forward_intermediates(pixels, output_fmt="NCHW", intermediates_only=True)
+        outputs = _outputs(module, blocks, pixels)
+    maps = [tuple(out.shape) for out in read]
     if blocks and len(maps) == len(blocks) == len([shape for shape in outputs if len(shape) == 3]):
         grid = (maps[0][2], maps[0][3])
         prefix = outputs[0][1] - grid[0] * grid[1]

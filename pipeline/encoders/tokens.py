@@ -89,7 +89,9 @@ def padding_id(tokenizer: Any, *, vocabulary: int) -> int:
 
 
 def pad(rows: Sequence[Sequence[int]], *, value: int, length: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids (batch, token) int64 and mask (batch, token) bool, True = real; padded on the right to `length` or the longest.
+    """Ids (batch, token) int64 and mask (batch, token) bool, True = real; padded on the right.
+
+    To `length`, or to the longest row.
 
     Always on the right, whatever side the tokenizer would pad: then positions count from each text's first token, and
     for a causal model nothing that is padded comes before anything that is read.

@@ -109,10 +109,9 @@ class TorchEncoder(Encoder):
     def read(self, batch: Batch, emit: Emit, *, wanted: Container[str]) -> None:
         """Pass the batch through the network once; `emit(name, values)` for every wanted layer."""
 
-    @torch.inference_mode()
     def forward(self, examples: Sequence[Any], visit: Visitor, *, wanted: Container[str]) -> None:
         batch = self.collate(examples)
-        with self.precision.autocast(self.device):
+        with torch.inference_mode(), self.precision.autocast(self.device):
             self.read(batch, lambda name, values: visit(name, self._hidden(values, batch)), wanted=wanted)
 
     def _hidden(self, values: torch.Tensor, batch: Batch) -> Hidden:
@@ -129,7 +128,6 @@ class TorchEncoder(Encoder):
             return Hidden(values, prefix=self.prefix, grid=self.grid)
         return Hidden(values)
 
-    @torch.inference_mode()
     def probe(self, batch: Batch) -> Found:
         """One pass over a batch of one that finds what layers there are, in order of depth, and their widths."""
         found = Found()
@@ -143,7 +141,7 @@ class TorchEncoder(Encoder):
             found.layers.append(Layer(name, width, form))
             found.shapes[name] = shape
 
-        with self.precision.autocast(self.device):
+        with torch.inference_mode(), self.precision.autocast(self.device):
             self.read(batch, emit, wanted=Everything())
         return found
 

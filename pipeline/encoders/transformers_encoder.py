@@ -63,9 +63,8 @@ class TransformersEncoder(TorchEncoder):
         """Put the module in its place and find its layers with one small pass over `probe` (a batch of one)."""
         self.precision.place(self.module, self.device)
 
-        @torch.inference_mode()
         def run() -> None:
-            with self.precision.autocast(self.device):
+            with torch.inference_mode(), self.precision.autocast(self.device):
                 self._call(**probe.inputs)
 
         self._taps.norm = find_norm(self.tower, self._taps.blocks, run)

@@ -78,6 +78,8 @@ def from_config(folder: Path, *, name: str, source: str, tower: str, trust_remot
     with quiet(), meta:
         module = transformers.AutoModel.from_config(config, trust_remote_code=trust_remote_code)
         module = _encoder_of(module)
+        # Without a pad id no warning looks for padding among ids that have no values.
+        module.config.pad_token_id = None
     encoder = TransformersEncoder(module, name=name, tower=tower, amp="off", device=meta)
     if encoder.modality == "vision":
         size = getattr(encoder.config, "image_size", 224)
@@ -174,8 +176,8 @@ def _refuse_random(missing: Sequence[str], tower: str, source: str) -> list[str]
     elsewhere = [key for key in mine if "pooler" not in key.split(".")]
     if elsewhere:
         raise StructureError(
-            f"The checkpoint of {source} lacks {len(elsewhere)} of the model's weights, first {elsewhere[0]}. They would "
-            "be random, and so would the features. Take a complete checkpoint."
+            f"The checkpoint of {source} lacks {len(elsewhere)} of the model's weights, first {elsewhere[0]}. They "
+            "would be random, and so would the features. Take a complete checkpoint."
         )
     return ["pooled: the checkpoint has no pooler weights"] if mine else []
 
@@ -200,7 +202,9 @@ def _prepare_images(encoder: TransformersEncoder, folder: Path) -> dict[str, Any
         )
     shape = next(iter(sizes))
     encoder.preprocess = preprocess
-    encoder.settle(Batch({"pixel_values": torch.zeros(1, *shape, device=encoder.device, dtype=encoder.precision.weights)}))
+    encoder.settle(
+        Batch({"pixel_values": torch.zeros(1, *shape, device=encoder.device, dtype=encoder.precision.weights)})
+    )
     return {
         "class": type(processor).__name__,
         "backend": "pil" if type(processor).__name__.endswith("Pil") else "torchvision",

@@ -14,7 +14,8 @@ import torch.utils.data
 
 from structure.pipeline.datasets.dataset import Dataset
 from structure.pipeline.encoders.encoder import Encoder
-from structure.store import Samples, Shard
+from structure.pipeline.features.rows import Rows
+from structure.store import Shard
 from structure.store.errors import BadSampleError
 
 
@@ -29,8 +30,7 @@ class Batch:
 
 def batches(
     encoder: Encoder,
-    samples: Samples,
-    dataset: Dataset | None,
+    rows: Rows,
     shards: Sequence[Shard],
     *,
     size: int,
@@ -39,10 +39,10 @@ def batches(
 ) -> Iterator[Batch]:
     """Every row of the shards, shard after shard."""
     if encoder.modality == "text":
-        return _text_batches(encoder, samples.texts(captions), shards, size)
-    if dataset is None:
+        return _text_batches(encoder, rows.samples.texts(captions), shards, size)
+    if rows.dataset is None:
         raise ValueError("a vision encoder needs the dataset's pictures")
-    return _picture_batches(encoder, dataset, shards, size, workers)
+    return _picture_batches(encoder, rows.dataset, shards, size, workers)
 
 
 def default_workers(device: str) -> int:

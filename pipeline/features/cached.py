@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from structure.pipeline.datasets.dataset import Dataset
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.loading import load_encoder
+from structure.pipeline.encoders.precision import Amp
 from structure.pipeline.features.fill import fill
-from structure.pipeline.features.plan import Extraction, Plan, plan
+from structure.pipeline.features.plan import Extraction, Plan, identity_of, plan
+from structure.pipeline.features.rows import Rows
 from structure.pipeline.progress import Listener, silent
 from structure.store import FeatureSet, Samples, Store
 from structure.store.errors import FingerprintError, NotPresentError
@@ -63,14 +64,13 @@ class FeatureSource:
         self.passes = 0
         self._loaded: dict[str, Encoder] = {}
 
-    def features(
-        self, record: EncoderRecord, samples: Samples, dataset: Dataset | None, *, captions: int | None = None
-    ) -> FeatureSet:
+    def features(self, record: EncoderRecord, rows: Rows, *, captions: int | None = None) -> FeatureSet:
         """The sealed feature set of this encoder over these rows.
 
         Raises NotPresentError where there is none and no encoder or pictures to make it, FingerprintError where the
         encoder that loads now is not the one on record.
         """
+        samples = rows.samples
         found = self.find(record, samples, captions=captions)
         if found is not None:
             return found
@@ -80,7 +80,7 @@ class FeatureSource:
                 f"Run: structure import FILE --model {record.name} --modality {record.modality} "
                 f"--dataset {samples.dataset}"
             )
-        if record.modality == "vision" and dataset is None:
+        if record.modality == "vision" and rows.dataset is None:
             raise NotPresentError(f"The pictures of {samples.dataset}/{samples.split} are not on this machine.")
         encoder = self._encoder(record)
         options = Extraction(
@@ -90,8 +90,8 @@ class FeatureSource:
             captions=captions,
         )
         self.passes += 1
-        chosen = self._plan(encoder, samples, options, record.spec)
-        return fill(self.store, encoder, samples, dataset, chosen, options, device=self.device, on_event=self.on_event)
+        chosen = self._plan(encoder, rows, options, record.spec)
+        return fill(self.store, encoder, rows, chosen, options, device=self.device, on_event=self.on_event)
 
     def find(self, record: EncoderRecord, samples: Samples, *, captions: int | None) -> FeatureSet | None:
         """The feature set that is already there and complete, if any."""
@@ -109,10 +109,9 @@ class FeatureSource:
 
     def _encoder(self, record: EncoderRecord) -> Encoder:
         if record.spec not in self._loaded:
-            precision = record.identity.get("precision", "off")
-            self._loaded[record.spec] = load_encoder(record.spec, device=self.device, amp=precision)
+            self._loaded[record.spec] = load_encoder(record.spec, device=self.device, amp=_amp(record))
         encoder = self._loaded[record.spec]
-        fields = differences({k: v for k, v in encoder.provenance.items() if k != "library"}, record.identity)
+        fields = differences(identity_of(encoder), record.identity)
         if fields:
             told = "; ".join(f"{path}: then {then!r}, now {now!r}" for path, now, then in fields[:4])
             raise FingerprintError(
@@ -121,11 +120,17 @@ class FeatureSource:
             )
         return encoder
 
-    def _plan(self, encoder: Encoder, samples: Samples, options: Extraction, spec: str) -> Plan:
+    def _plan(self, encoder: Encoder, rows: Rows, options: Extraction, spec: str) -> Plan:
         """The plan under the encoder's own name, or a longer one where that name holds features of another kind."""
         try:
-            return plan(self.store, encoder, samples, options, spec=spec)
+            return plan(self.store, encoder, rows, options, spec=spec)
         except FingerprintError:
             suffix = "all" if options.captions is None else str(options.captions)
             folder = f"{encoder.name}.captions-{suffix}"
-            return plan(self.store, encoder, samples, options, spec=spec, folder=folder)
+            return plan(self.store, encoder, rows, options, spec=spec, folder=folder)
+
+
+def _amp(record: EncoderRecord) -> Amp:
+    """The `amp` that gives the precision on record."""
+    stated = str(record.identity.get("precision", ""))
+    return "bf16" if "bfloat16" in stated else "fp16" if "float16" in stated else "off"

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from structure.pipeline.datasets.dataset import Dataset
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.pooling import Pooling
 from structure.pipeline.features.batches import Batch, batches, default_workers
 from structure.pipeline.features.plan import Extraction, Plan, choose_layers
+from structure.pipeline.features.rows import Rows
 from structure.pipeline.progress import Listener, Note, Progress, silent
-from structure.store import FeatureSet, Samples, Store
+from structure.store import FeatureSet, Store
 from structure.store.claim import HeldError
 from structure.store.errors import BadSampleError
 from structure.store.feature_set import OverflowError16
@@ -29,8 +29,7 @@ BATCH = {"cpu": {"vision": 32, "text": 64}, "cuda": {"vision": 128, "text": 256}
 def fill(
     store: Store,
     encoder: Encoder,
-    samples: Samples,
-    dataset: Dataset | None,
+    rows: Rows,
     chosen: Plan,
     options: Extraction,
     *,
@@ -44,12 +43,13 @@ def fill(
     cannot be read unless `skip_bad`.
     """
     chosen.require_space(store)
+    samples = rows.samples
     features = store.allocate(chosen.manifest, samples)
     if not features.pending():
         on_event(Note(f"{features.key}: all {len(features)} rows are in the store already."))
     while features.pending():
         try:
-            _fill_once(features, encoder, samples, dataset, options, device=device, on_event=on_event)
+            _fill_once(features, encoder, rows, options, device=device, on_event=on_event)
         except OverflowError16 as error:
             if options.dtype != "auto":
                 raise
@@ -66,8 +66,7 @@ def fill(
 def _fill_once(
     features: FeatureSet,
     encoder: Encoder,
-    samples: Samples,
-    dataset: Dataset | None,
+    rows: Rows,
     options: Extraction,
     *,
     device: str,
@@ -78,8 +77,7 @@ def _fill_once(
     kind = "cuda" if device.startswith("cuda") else "cpu"
     source = batches(
         encoder,
-        samples,
-        dataset,
+        rows,
         list(due),
         size=options.batch or BATCH[kind][encoder.modality],
         workers=default_workers(device) if options.workers is None else options.workers,

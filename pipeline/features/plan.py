@@ -6,11 +6,12 @@ import fnmatch
 import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.pooling import Pooling
-from structure.store import Column, Manifest, Samples, Store
+from structure.pipeline.features.rows import Rows
+from structure.store import Column, Manifest, Store
 from structure.store.errors import StructureError, unknown
 from structure.store.files import LocalFiles
 from structure.store.manifest import RowKind
@@ -18,6 +19,7 @@ from structure.store.shard import shard_size
 
 Dtype = Literal["auto", "fp16", "fp32"]
 
+NOT_IDENTITY = ("libraries", "location")
 SPARE = 64 * 2**20  # bytes to leave free on the disk
 
 
@@ -56,7 +58,7 @@ class Plan:
 def plan(
     store: Store,
     encoder: Encoder,
-    samples: Samples,
+    rows: Rows,
     options: Extraction,
     *,
     spec: str,
@@ -67,31 +69,30 @@ def plan(
     `spec` loads the encoder again and is kept for that; `folder` is the set's name in the store, the encoder's by
     default.
     """
+    samples = rows.samples
     layers = choose_layers(encoder, options.layers)
     pooling = options.pooling or (encoder.default_pooling,)
     rows_of: RowKind = "items" if encoder.modality == "vision" else "captions"
     limit = options.captions if rows_of == "captions" else None
-    rows = len(samples.row_ids(rows_of, limit))
-    if not rows:
+    count = len(samples.row_ids(rows_of, limit))
+    if not count:
         raise StructureError(
             f"{samples.dataset}/{samples.split} has no caption: the text encoder {encoder.name} has nothing to read."
         )
     dtype = "float32" if options.dtype == "fp32" else "float16"
     columns = tuple(Column(name, width, dtype) for name, width in encoder.columns(pooling, layers).items())
-    provenance = dict(encoder.provenance)
-    library = provenance.pop("library", None)
     manifest = Manifest(
         dataset=samples.dataset,
         split=samples.split,
         encoder=folder or encoder.name,
         modality=encoder.modality,
         rows_of=rows_of,
-        rows=rows,
+        rows=count,
         captions=limit,
-        shard_rows=shard_size(rows, sum(column.row_bytes for column in columns)),
+        shard_rows=shard_size(count, sum(column.row_bytes for column in columns)),
         columns=columns,
         identity={
-            "encoder": provenance,
+            "encoder": identity_of(encoder),
             "data": {
                 "dataset": samples.dataset,
                 "split": samples.split,
@@ -104,11 +105,12 @@ def plan(
         provenance={
             "encoder": encoder.name,
             "spec": spec,
-            "library": library,
+            "dataset_spec": rows.spec,
+            **{name: encoder.provenance.get(name) for name in NOT_IDENTITY},
             "structure": importlib.metadata.version("structure-align"),
         },
     )
-    due, due_bytes = rows, manifest.bytes
+    due, due_bytes = count, manifest.bytes
     if manifest.key in store:
         there = store[manifest.key]
         there.require(manifest.identity)
@@ -120,6 +122,11 @@ def plan(
         manifest = there.manifest
     free = store.files.free() if isinstance(store.files, LocalFiles) else None
     return Plan(manifest, due, due_bytes, free)
+
+
+def identity_of(encoder: Encoder) -> dict[str, Any]:
+    """What determines the encoder's values: its provenance without where it lies and which versions ran it."""
+    return {name: value for name, value in encoder.provenance.items() if name not in NOT_IDENTITY}
 
 
 def choose_layers(encoder: Encoder, globs: Sequence[str]) -> list[str]:

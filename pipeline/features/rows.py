@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 
 from structure.pipeline.datasets.dataset import Dataset
+from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.store import SampleItem, Samples, Store
 from structure.store.errors import BadSampleError
@@ -12,6 +15,29 @@ from structure.store.errors import BadSampleError
 READERS = 8
 UNREADABLE = "unreadable"
 """The digest of an item whose bytes cannot be read: it takes part in the table and is skipped by extraction."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows to extract: their table, where the pictures come from (None = nowhere), and what opens them again."""
+
+    samples: Samples
+    dataset: Dataset | None
+    spec: str
+
+
+def open_rows(
+    store: Store,
+    spec: str,
+    *,
+    split: str | None,
+    data_root: str | Path,
+    limit: int | None = None,
+    on_event: Listener = silent,
+) -> Rows:
+    """Open a dataset and read its row table. Raises as `open_dataset` and `read_samples` do."""
+    dataset = open_dataset(spec, split=split, data_root=data_root)
+    return Rows(read_samples(store, dataset, limit=limit, on_event=on_event), dataset, spec)
 
 
 def split_name(split: str, limit: int | None) -> str:

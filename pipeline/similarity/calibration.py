@@ -1,9 +1,10 @@
-"""What chance would have given: a permutation null of the best score, intervals over rows, and how stable the choice is.
+"""What chance would have given: a permutation null of the best score, intervals over rows, and how stable the choice
+is.
 
-The maximum of Lv x Lt scores is high even for unrelated spaces. The null permutes which text row belongs to which vision row, the same
-way in every layer, and keeps the maximum over all pairs each time; neighbour tables are relabelled, so no feature is touched. Scheme:
-the `calibrated-similarity` package's permutation null with the maximum as aggregate; p-value: Phipson and Smyth, "Permutation
-p-values should never be zero", 2010, eq. 2.
+The maximum of Lv x Lt scores is high even for unrelated spaces. The null permutes which text row belongs to which
+vision row, the same way in every layer, and keeps the maximum over all pairs each time; neighbour tables are
+relabelled, so no feature is touched. Scheme: the `calibrated-similarity` package's permutation null with the maximum
+as aggregate; p-value: Phipson and Smyth, "Permutation p-values should never be zero", 2010, eq. 2.
 """
 
 from __future__ import annotations
@@ -36,11 +37,12 @@ class Interval:
 class Calibration:
     """Scores of all layer pairs against chance. Pairs are (vision layer, text layer), 0-based.
 
-    `scores`, `calibrated`, `p_values` are (Lv, Lt) float64; `informative` (Lv, Lt) bool is False where a layer is constant: those
-    pairs are neither in the null nor eligible, and are calibrated to 0 with p = 1. `null` (draws,) float64: the largest score of
-    each permutation; `threshold` its 0.95 quantile. `calibrated` = max(0, (score - threshold) / (1 - threshold)): 0 is what
-    chance reaches in 1 of 20 rankings, 1 is identity. `p_values` = (1 + #{null >= score}) / (1 + draws), corrected for having looked
-    at all pairs. `interval` is the best pair's, `margin` the best's lead over the runner-up, both by bootstrap over rows.
+    `scores`, `calibrated`, `p_values` are (Lv, Lt) float64; `informative` (Lv, Lt) bool is False where a layer is
+    constant: those pairs are neither in the null nor eligible, and are calibrated to 0 with p = 1. `null` (draws,)
+    float64: the largest score of each permutation; `threshold` its 0.95 quantile. `calibrated` = max(0, (score -
+    threshold) / (1 - threshold)): 0 is what chance reaches in 1 of 20 rankings, 1 is identity. `p_values` = (1 +
+    #{null >= score}) / (1 + draws), corrected for having looked at all pairs. `interval` is the best pair's, `margin`
+    the best's lead over the runner-up, both by bootstrap over rows.
     """
 
     k: int
@@ -72,8 +74,8 @@ def calibrate(
     for name, side in zip(("vision", "text"), live, strict=True):
         if not len(side):
             raise StructureError(
-                f"Every {name} layer is constant (all rows equal), so no neighbour means anything. Extract deeper layers, "
-                "or pool with --pool mean."
+                f"Every {name} layer is constant (all rows equal), so no neighbour means anything. Extract "
+                "deeper layers, or pool with --pool mean."
             )
     scores = shared_totals(v, t) / float(rows * k)
     informative = np.zeros(scores.shape, bool)
@@ -102,7 +104,8 @@ def calibrate(
 
 
 def permutation_null(v: np.ndarray, t: np.ndarray, *, draws: int, seed: int) -> np.ndarray:
-    """`(draws,)` float64: the largest mutual kNN over all pairs of `(layers, rows, k)` tables when text rows are shuffled.
+    """`(draws,)` float64: the largest mutual kNN over all pairs of `(layers, rows, k)` tables when text rows are
+    shuffled.
 
     One permutation s for all layers: text row n becomes row s(n), and its neighbours are renamed by s too.
     """
@@ -120,7 +123,8 @@ def permutation_null(v: np.ndarray, t: np.ndarray, *, draws: int, seed: int) -> 
 def bootstrap(values: np.ndarray, *, draws: int = 2000, seed: int = 0) -> Interval:
     """Mean of `(rows,)` per-row values and its 95 % percentile interval when rows are drawn with replacement.
 
-    Values repeat (counts out of k), so resampling rows is drawing how often each distinct value occurs: one multinomial a draw.
+    Values repeat (counts out of k), so resampling rows is drawing how often each distinct value occurs: one
+    multinomial a draw.
     """
     distinct, times = np.unique(values, return_counts=True)
     rows = len(values)
@@ -133,7 +137,8 @@ def bootstrap(values: np.ndarray, *, draws: int = 2000, seed: int = 0) -> Interv
 class Stability:
     """Which pair wins on subsets of `size` rows: `chosen` one pair a repeat, `score` that pair's score.
 
-    `agreement` is the share of repeats that choose the reference pair; `reference_score` (repeats,) is that pair's score there.
+    `agreement` is the share of repeats that choose the reference pair; `reference_score` (repeats,) is that pair's
+    score there.
     """
 
     size: int

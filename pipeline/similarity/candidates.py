@@ -1,14 +1,17 @@
 """Who can be among the nearest: low-precision products with a proved error bound, one band of rows at a time.
 
-Let s be the computed and s* the true value of c_i . c_j + h_j, and |s - s*| <= e_i for every j. If t is a value that the
-computed values of at least k columns reach, then k true values reach t - e_i, so a true neighbour has s* >= t - e_i and a computed
-value of at least t - 2 e_i. Every column that reaches this is a candidate; no other can be a neighbour, whatever the rounding did.
+Let s be the computed and s* the true value of c_i . c_j + h_j, and |s - s*| <= e_i for every j. If t is a value that
+the computed values of at least k columns reach, then k true values reach t - e_i, so a true neighbour has s* >= t -
+e_i and a computed value of at least t - 2 e_i. Every column that reaches this is a candidate; no other can be a
+neighbour, whatever the rounding did.
 
-The bound. Operands are rounded to bfloat16 or float32, which leaves residuals of measured length p_i; the sum is accumulated in float32,
-whose error is at most 2 (D + 4) 2^-24 sum |a||b| in any order (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed.,
-eq. 3.5, doubled because two-term dot instructions round twice). With r = |c| and Cauchy-Schwarz:
+The bound. Operands are rounded to bfloat16 or float32, which leaves residuals of measured length p_i; the sum is
+accumulated in float32, whose error is at most 2 (D + 4) 2^-24 sum |a||b| in any order (Higham, "Accuracy and
+Stability of Numerical Algorithms", 2nd ed., eq. 3.5, doubled because two-term dot instructions round twice). With r =
+|c| and Cauchy-Schwarz:
 
-    e_i = p_i R + (r_i + p_i) P + 2 (D + 4) 2^-24 ((r_i + p_i)(R + P) + H) + 2^-24 H,     R = max r, P = max p, H = max |h|
+    e_i = p_i R + (r_i + p_i) P + 2 (D + 4) 2^-24 ((r_i + p_i)(R + P) + H) + 2^-24 H,     R = max r, P = max p, H =
+    max |h|
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ BAND_BYTES = 16 << 20
 """Bytes of one band of products: small enough to stay in a shared cache while neighbours are picked from it."""
 
 _GROUP = 16
-_STRETCH = 384
+_STRETCH = 96
 _ABSENT = -8.0  # below every possible c_i . c_j + h_j, whose size is at most 2 + 2
 
 
@@ -38,7 +41,8 @@ def has_bfloat16_units() -> bool:
 
 @dataclass(frozen=True)
 class Factor:
-    """One side's rows in the precision of the product: `left` and `right` (rows, padded width), `residual` (rows,) float64."""
+    """One side's rows in the precision of the product: `left` and `right` (rows, padded width), `residual` (rows,)
+    float64."""
 
     left: torch.Tensor
     right: torch.Tensor
@@ -66,9 +70,9 @@ def factor(block: Block, dtype: torch.dtype, device: torch.device) -> Factor:
     residual = np.ldexp(1.0000001, -24) * block.radius
     if dtype == torch.bfloat16:
         away = torch.empty(count)
-        for a in range(0, count, 512):
-            part = left[a : a + 512, :width].float()
-            away[a : a + 512] = torch.linalg.vector_norm(part.sub_(block.centred[a : a + 512]), dim=1)
+        for a in range(0, count, 4096):
+            part = left[a : a + 4096, :width].float()
+            away[a : a + 4096] = torch.linalg.vector_norm(part.sub_(block.centred[a : a + 4096]), dim=1)
         residual += away.double().numpy() * 1.001
     return Factor(left.to(device), right.to(device), residual)
 
@@ -80,7 +84,8 @@ def bound(panel: Block, rows: np.ndarray, p: np.ndarray, block: Block, q: np.nda
     width = panel.centred.shape[1]
     unit = 2.0**-24
     rounding = 2.02 * (width + 4) * unit * ((r + p) * (most_r + most_q) + most_h)
-    return 1.001 * (p * most_r + (r + p) * most_q) + rounding + unit * most_h + 1e-12
+    residuals: np.ndarray = 1.001 * (p * most_r + (r + p) * most_q)
+    return np.asarray(residuals + rounding + unit * most_h + 1e-12)
 
 
 class TooManyCandidates(Exception):
@@ -90,8 +95,8 @@ class TooManyCandidates(Exception):
 class Search:
     """Candidates among a block's rows, for rows of a panel; `k` counts a row itself where it is in the block.
 
-    `narrow` multiplies in bfloat16 first and redoes in float32 the rows that this leaves with many candidates. More than `most`
-    pairs at once raise TooManyCandidates: near-ties everywhere; the caller asks again for fewer rows.
+    `narrow` multiplies in bfloat16 first and redoes in float32 the rows that this leaves with many candidates. More
+    than `most` pairs at once raise TooManyCandidates: near-ties everywhere; the caller asks again for fewer rows.
     """
 
     def __init__(self, k: int, *, device: torch.device, narrow: bool, most: int) -> None:
@@ -110,8 +115,8 @@ class Search:
     def among(self, panel: Block, part: np.ndarray, block: Block, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`(row, column)` int64, ordered by row, then column: places in `part`, and positions in the block.
 
-        `part` holds ascending positions in the panel. `floor` (len(part),) float64 is the best proved lower bound of each
-        row's k-th largest true value so far; it is raised in place, block after block.
+        `part` holds ascending positions in the panel. `floor` (len(part),) float64 is the best proved lower bound of
+        each row's k-th largest true value so far; it is raised in place, block after block.
         """
         rows = np.arange(len(part))
         row, column = np.empty(0, np.int64), np.empty(0, np.int64)

@@ -23,10 +23,11 @@ def cka(
 ) -> np.ndarray:
     """`(Lv, Lt)` float64: HSIC(K, L) / (sqrt(HSIC(K, K) HSIC(L, L)) + eps).
 
-    Kornblith et al., "Similarity of Neural Network Representations Revisited", ICML 2019, eq. 3-4; `unbiased` takes Song et al.'s
-    estimator (may be slightly negative). `sigma` None is the linear kernel, otherwise exp(-|x - y|^2 / (2 sigma^2)). `eps` 1e-6 is the
-    public platonic-rep code, 0 the exact quotient (NaN for a constant layer). Rows are L2-normalised unless
-    `normalise` is False. Linear CKA streams cross moments or Gram bands, whichever costs less.
+    Kornblith et al., "Similarity of Neural Network Representations Revisited", ICML 2019, eq. 3-4; `unbiased` takes
+    Song et al.'s estimator (may be slightly negative). `sigma` None is the linear kernel, otherwise exp(-|x - y|^2 /
+    (2 sigma^2)). `eps` 1e-6 is the public platonic-rep code, 0 the exact quotient (NaN for a constant layer). Rows
+    are L2-normalised unless `normalise` is False. Linear CKA streams cross moments or Gram bands, whichever costs
+    less.
     """
     layers = [*vision, *text]
     rows = int(layers[0].shape[0])
@@ -64,10 +65,11 @@ def cknna(
     *,
     eps: float = 1e-6,
 ) -> np.ndarray:
-    """`(Lv, Lt)` float64: unbiased CKA of cosines kept only where both k-nearest-neighbour graphs have the (directed) edge.
+    """`(Lv, Lt)` float64: unbiased CKA of cosines kept only where both k-nearest-neighbour graphs have the (directed)
+    edge.
 
-    Huh et al. 2024, appendix A. `tables` are the `(layers, rows, k)` neighbours of both sides, k >= 2; the two self terms use
-    their own graph. Everything is sparse: rows x k entries a layer.
+    Huh et al. 2024, appendix A. `tables` are the `(layers, rows, k)` neighbours of both sides, k >= 2; the two self
+    terms use their own graph. Everything is sparse: rows x k entries a layer.
     """
     rows, k = tables[0].shape[1:]
     if k < 2 or rows < 4:

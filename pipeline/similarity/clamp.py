@@ -19,9 +19,9 @@ _STEP = 2048
 def clamp_levels(layers: Sequence[RowSource], clamp: Clamp) -> list[float]:
     """One q per layer of a modality.
 
-    "exact": entry floor(0.95 size) of the sorted |x| of all layers together. "per_layer": the same within each layer (what
-    the public code does when layers come as a list). "approx": mean over rows of the row's 0.95 quantile (linear
-    interpolation) of |x| over layers and columns. Source: `remove_outliers` of minyoungg/platonic-rep.
+    "exact": entry floor(0.95 size) of the sorted |x| of all layers together. "per_layer": the same within each layer
+    (what the public code does when layers come as a list). "approx": mean over rows of the row's 0.95 quantile
+    (linear interpolation) of |x| over layers and columns. Source: `remove_outliers` of minyoungg/platonic-rep.
     """
     if clamp not in get_args(Clamp):
         raise unknown("clamp", str(clamp), get_args(Clamp))
@@ -70,4 +70,4 @@ class Clamped:
 
     def __getitem__(self, key: slice) -> np.ndarray:
         values = _stored(self.layer, key.start or 0, len_of(self.layer) if key.stop is None else key.stop)
-        return np.clip(values, values.dtype.type(-self.level), values.dtype.type(self.level))
+        return np.asarray(np.clip(values, values.dtype.type(-self.level), values.dtype.type(self.level)))

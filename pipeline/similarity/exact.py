@@ -1,8 +1,8 @@
 """Cosines of stored rows to about 100 bits, for the few pairs that double precision cannot tell apart.
 
-A number is a pair (high, low) of float64 whose sum it is. Error-free sums and products: Knuth's TwoSum and Dekker's TwoProduct
-(Ogita, Rump, Oishi, "Accurate sum and dot product", SIAM J. Sci. Comput. 26, 2005, algorithms 3.1-3.3). Element by
-element IEEE arithmetic, so the result is the same on every machine.
+A number is a pair (high, low) of float64 whose sum it is. Error-free sums and products: Knuth's TwoSum and Dekker's
+TwoProduct (Ogita, Rump, Oishi, "Accurate sum and dot product", SIAM J. Sci. Comput. 26, 2005, algorithms 3.1-3.3).
+Element by element IEEE arithmetic, so the result is the same on every machine.
 """
 
 from __future__ import annotations

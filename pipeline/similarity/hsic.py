@@ -52,15 +52,17 @@ def unit_rows(layer: RowSource, start: int, stop: int, *, normalise: bool) -> np
         return np.asarray(part, dtype=np.float64)
     rows = read(layer, start, stop).astype(np.float64)
     norm = np.sqrt(np.einsum("ij,ij->i", rows, rows))[:, None]
-    return np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 0)
+    return np.asarray(np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 0))
 
 
 def linear_sums(
     layers: Sequence[RowSource], pairs: Sequence[Pair], *, normalise: bool, memory: int
 ) -> dict[Pair, Joint]:
-    """Sums of linear kernels from cross moments, one pass over the rows while the moments of all pairs fit `memory` bytes.
+    """Sums of linear kernels from cross moments, one pass over the rows while the moments of all pairs fit `memory`
+    bytes.
 
-    With X~ = [X, 1, diag K], every sum that `Joint` needs is in X~^T Y~ (width x width): cost rows x width^2 a pair, any rows.
+    With X~ = [X, 1, diag K], every sum that `Joint` needs is in X~^T Y~ (width x width): cost rows x width^2 a pair,
+    any rows.
     """
     rows = int(layers[0].shape[0])
     widths = [int(layer.shape[1]) + 2 for layer in layers]

@@ -1,13 +1,15 @@
 """The nearest rows of every row of a layer, exactly, without a rows x rows array.
 
-What exact means: neighbours are ordered by the cosine of the stored values, as a real number rounded to a multiple of 2**-50
-(`exact.GRID_BITS`), descending; equal cosines by index, ascending. The definition names no machine, so the table does not depend on tile
-size, memory budget, thread count, processor or accelerator. It is reached in steps that each prove what they leave out: low-precision
-products with an error bound (`candidates`), then just the pairs whose order is still open (`order`, `exact`).
+What exact means: neighbours are ordered by the cosine of the stored values, as a real number rounded to a multiple of
+2**-50 (`exact.GRID_BITS`), descending; equal cosines by index, ascending. The definition names no machine, so the
+table does not depend on tile size, memory budget, thread count, processor or accelerator. It is reached in steps that
+each prove what they leave out: low-precision products with an error bound (`candidates`), then just the pairs whose
+order is still open (`order`, `exact`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +30,8 @@ _PANEL = 8192
 class Neighbours:
     """The `k` nearest rows of each row of one layer: `table` (rows, k) int32, nearest first, never the row itself.
 
-    `constant` says that all rows of the layer are equal in direction to the first: its table holds indices, not information.
+    `constant` says that all rows of the layer are equal in direction to the first: its table holds indices, not
+    information.
     """
 
     table: np.ndarray
@@ -44,18 +47,20 @@ class Neighbours:
 
     @property
     def k(self) -> int:
-        return self.table.shape[1]
+        return int(self.table.shape[1])
 
 
 def neighbours(
     x: RowSource, *, k: int, memory: int = MEMORY, device: str | torch.device | None = None, name: str = "x"
 ) -> np.ndarray:
-    """`(rows, k)` int32: for each row of `x` (rows, width) the k rows of largest cosine, itself excluded, nearest first.
+    """`(rows, k)` int32: for each row of `x` (rows, width) the k rows of largest cosine, itself excluded, nearest
+    first.
 
-    `x` is a NumPy array, a tensor on any device, or anything with `.shape` whose slices give arrays (zarr, dask, h5py, a store's
-    layer): it is read in blocks when it does not fit `memory` bytes. Order and ties as this module's docstring says; a zero
-    row has cosine 0 with every row. `device` "cuda:0" computes the products there (default: where a tensor lies, else the
-    processor). `name` is used in messages. Raises StructureError for fewer than k + 1 rows, or a NaN or infinity.
+    `x` is a NumPy array, a tensor on any device, or anything with `.shape` whose slices give arrays (zarr, dask,
+    h5py, a store's layer): it is read in blocks when it does not fit `memory` bytes. Order and ties as this module's
+    docstring says; a zero row has cosine 0 with every row. `device` "cuda:0" computes the products there (default:
+    where a tensor lies, else the processor). `name` is used in messages. Raises StructureError for fewer than k + 1
+    rows, or a NaN or infinity.
     """
     return search(x, k=k, memory=memory, device=device, name=name).table
 
@@ -69,8 +74,8 @@ def search(
         raise StructureError(f"k is {k}: a row needs at least one neighbour. Pass --k rice, or a number of 1 or more.")
     if count < k + 1:
         raise StructureError(
-            f"Layer {name} has {count} rows; {k} neighbours of each need at least {k + 1}, because a row is not its own neighbour. "
-            f"Pass --k {max(count - 1, 1)} or less, --k rice, or extract more rows."
+            f"Layer {name} has {count} rows; {k} neighbours of each need at least {k + 1}, because a row is not "
+            f"its own neighbour. Pass --k {max(count - 1, 1)} or less, --k rice, or extract more rows."
         )
     where = (
         torch.device(device) if device is not None else x.device if isinstance(x, torch.Tensor) else torch.device("cpu")
@@ -81,7 +86,8 @@ def search(
 
 
 def _lists(rows: Rows, k: int, device: torch.device, memory: int) -> np.ndarray:
-    """`(rows, k)` int64: the k nearest of each non-zero row that is the first of its kind, itself included; others are 0."""
+    """`(rows, k)` int64: the k nearest of each non-zero row that is the first of its kind, itself included; others
+    are 0."""
     lists = np.zeros((rows.rows, k), np.int64)
     leads = (rows.leader[rows.kept] == rows.kept) & (rows.norms[rows.kept] > 0)
     finder = Search(
@@ -128,7 +134,7 @@ def _nearest(rows: Rows, finder: Search, panel: Block, part: np.ndarray, k: int)
     return found
 
 
-def _merged(pieces: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+def _merged(pieces: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
     sides = [np.concatenate(side) for side in zip(*pieces, strict=True)]
     by_row = np.argsort(sides[0], kind="stable")
     return tuple(side[by_row] for side in sides)
@@ -136,6 +142,8 @@ def _merged(pieces: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
 
 def _even(counts: np.ndarray, most: int) -> list[tuple[int, int]]:
     """Cut rows into runs whose padded table has at most `most` entries (at least one row each)."""
+    if counts.max(initial=0) * len(counts) <= most:
+        return [(0, len(counts))]
     runs, start, widest = [], 0, 0
     for row, count in enumerate(counts.tolist()):
         widest = max(widest, count)
@@ -163,14 +171,20 @@ class _Pairs:
             if not here.any():
                 continue
             i, j = row[here], column[here] - block.start
-            step = max(16, (32 << 20) // (8 * len(block.values)))
+            x, y = self.panel.values, block.values
+            if len(self.part) < len(x):
+                x = x[self.part]
+            columns, named = np.unique(j, return_inverse=True)
+            if 2 * len(columns) < len(y):
+                y, j = y[columns], named
+            inverse = self.panel.inverse[self.part[i]] * block.inverse[column[here] - block.start]
+            step = max(16, (32 << 20) // (8 * len(y)))
             total = np.zeros(len(i))
-            apart = block is not self.panel or len(self.part) < len(block.values)
             for a in range(0, width, step):
-                right = torch.from_numpy(block.values[:, a : a + step].astype(np.float64))
-                left = torch.from_numpy(self.panel.values[self.part, a : a + step].astype(np.float64)) if apart else right
+                right = torch.from_numpy(y[:, a : a + step].astype(np.float64))
+                left = right if x is y else torch.from_numpy(x[:, a : a + step].astype(np.float64))
                 total += order.dots(left, right, i, j)
-            value[here] = total * self.panel.inverse[self.part[i]] * block.inverse[j]
+            value[here] = total * inverse
         return value, (2 * width + 64) * 2.0**-53
 
     def exact(self, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, float]:
@@ -194,4 +208,5 @@ def _without_self(rows: Rows, lists: np.ndarray, k: int) -> np.ndarray:
     ids = np.arange(rows.rows)[:, None]
     keep = own != ids
     keep[keep.all(axis=1), k] = False
-    return own[keep].reshape(rows.rows, k).astype(np.int32)
+    table: np.ndarray = own[keep].reshape(rows.rows, k).astype(np.int32)
+    return table

@@ -1,8 +1,8 @@
 """From candidates to an order: each pair is computed only as precisely as its rank requires.
 
-Values come with error bounds. Where the intervals of two candidates do not meet, their order is settled; runs of candidates whose
-intervals meet, and that reach into the first k, are computed again: float32, then float64, then 100 bits, after which equal
-means equal and the lower index comes first.
+Values come with error bounds. Where the intervals of two candidates do not meet, their order is settled; runs of
+candidates whose intervals meet, and that reach into the first k, are computed again: float32, then float64, then 100
+bits, after which equal means equal and the lower index comes first.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ def rank(table: Table, k: int, refinements: Sequence[Refine]) -> np.ndarray:
 
 
 def unsettled(value: np.ndarray, error: np.ndarray, k: int) -> np.ndarray:
-    """Which entries of rows sorted by value descending lie in a run of meeting intervals that begins before rank `k`."""
+    """Which entries of rows sorted by value descending lie in a run of meeting intervals that begins before rank
+    `k`."""
     lowest = np.minimum.accumulate(value - error, axis=1)
     highest = np.maximum.accumulate((value + error)[:, ::-1], axis=1)[:, ::-1]
     split = np.ones((len(value), value.shape[1] + 1), bool)

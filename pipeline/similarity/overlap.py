@@ -1,7 +1,8 @@
 """All layer pairs at once from neighbour tables: shared neighbours for every k, and cycles.
 
-For a chunk of rows, a scratch array (rows of the chunk x all rows) is filled from one side's tables and read at the other side's
-entries. So a pair of layers costs k reads a row, whatever the number of rows, and no table is sorted or searched.
+For a chunk of rows, a scratch array (rows of the chunk x all rows) is filled from one side's tables and read at the
+other side's entries. So a pair of layers costs k reads a row, whatever the number of rows, and no table is sorted or
+searched.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ def stacked(vision: Sequence[np.ndarray], text: Sequence[np.ndarray], k: int) ->
     rows = {len(table) for table in (*vision, *text)}
     if len(rows) > 1:
         raise StructureError(
-            f"Neighbour tables have {min(rows)} and {max(rows)} rows: row i of every layer must be the same item, or no neighbour "
-            "is comparable. Extract both encoders over the same dataset, split and --limit."
+            f"Neighbour tables have {min(rows)} and {max(rows)} rows: row i of every layer must be the same item, "
+            "or no neighbour is comparable. Extract both encoders over the same dataset, split and --limit."
         )
     short = min(table.shape[1] for table in (*vision, *text))
     if short < k:
@@ -34,8 +35,9 @@ def stacked(vision: Sequence[np.ndarray], text: Sequence[np.ndarray], k: int) ->
 def mutual_curve(vision: Sequence[np.ndarray], text: Sequence[np.ndarray]) -> np.ndarray:
     """`(k_max, Lv, Lt)` float64: mutual kNN of every layer pair for every k from 1 to k_max (first index k - 1).
 
-    mean_i |N_v(i) n N_t(i)| / k (Huh et al., "The Platonic Representation Hypothesis", 2024, appendix A), self excluded. A
-    neighbour of rank p on one side and q on the other counts from k = max(p, q) on: one pass serves every k.
+    mean_i |N_v(i) n N_t(i)| / k (Huh et al., "The Platonic Representation Hypothesis", 2024, appendix A), self
+    excluded. A neighbour of rank p on one side and q on the other counts from k = max(p, q) on: one pass serves every
+    k.
     """
     k = min(table.shape[1] for table in (*vision, *text))
     v, t = stacked(vision, text, k)
@@ -59,13 +61,14 @@ def mutual_curve(vision: Sequence[np.ndarray], text: Sequence[np.ndarray]) -> np
 def shared_counts(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """`(rows,)` int64: |N_a(i) n N_b(i)| for two `(rows, k)` tables. Their mean / k is the mutual kNN of the pair."""
     merged = np.sort(np.concatenate([a, b], axis=1), axis=1)
-    return (merged[:, 1:] == merged[:, :-1]).sum(axis=1)
+    return np.asarray(np.count_nonzero(merged[:, 1:] == merged[:, :-1], axis=1))
 
 
 def shared_totals(v: np.ndarray, t: np.ndarray) -> np.ndarray:
     """`(Lv, Lt)` int64: sum over rows of |N_v(i) n N_t(i)| for `(layers, rows, k)` tables, at one k.
 
-    Up to 64 text layers share a scratch word, one bit each, so unrelated tables (a permutation null) cost almost only the reads.
+    Up to 64 text layers share a scratch word, one bit each, so unrelated tables (a permutation null) cost almost only
+    the reads.
     """
     totals = np.zeros((len(v), len(t)), np.int64)
     for first in range(0, len(t), 64):
@@ -84,8 +87,8 @@ def shared_totals(v: np.ndarray, t: np.ndarray) -> np.ndarray:
 def cycle_knn(vision: np.ndarray, text: np.ndarray, *, back: str = "vision") -> np.ndarray:
     """`(Lv, Lt)` float64: share of rows found again by going to the neighbours in one space and back through the other.
 
-    `vision` (Lv, rows, k), `text` (Lt, rows, k). `back="vision"`: row n counts if n is a vision neighbour of one of n's text
-    neighbours (text, then vision, then n); `back="text"` is the other direction. The two differ.
+    `vision` (Lv, rows, k), `text` (Lt, rows, k). `back="vision"`: row n counts if n is a vision neighbour of one of
+    n's text neighbours (text, then vision, then n); `back="text"` is the other direction. The two differ.
     """
     if back == "text":
         return cycle_knn(text, vision).T

@@ -1,7 +1,8 @@
 """The rows of one layer, read by slices and made ready for cosines: norms, the common mean, repeated rows.
 
-A cosine is a product of unit rows u. Layers are often narrow cones, where all cosines are close to 1 and low precision sees
-no difference. So products are taken of centred rows c = u - m, for any vector m close to the mean of u:
+A cosine is a product of unit rows u. Layers are often narrow cones, where all cosines are close to 1 and low
+precision sees no difference. So products are taken of centred rows c = u - m, for any vector m close to the mean of
+u:
 
     u_i . u_j = c_i . c_j + h_i + h_j + |m|^2        with h = m . c
 
@@ -25,7 +26,8 @@ _SURVEY = 512
 
 
 class RowSource(Protocol):
-    """Anything with a `(rows, width)` shape whose slices give arrays: NumPy, torch, zarr, dask, h5py, a store's layer."""
+    """Anything with a `(rows, width)` shape whose slices give arrays: NumPy, torch, zarr, dask, h5py, a store's
+    layer."""
 
     @property
     def shape(self) -> Any: ...
@@ -50,7 +52,7 @@ def read(source: RowSource, start: int, stop: int) -> np.ndarray:
     rows = np.ascontiguousarray(part, dtype=np.float64)
     with np.errstate(invalid="ignore"):
         _, exponent = np.frexp(np.abs(rows).max(axis=1, keepdims=True, initial=0.0))
-    return np.ldexp(rows, -exponent)
+    return np.asarray(np.ldexp(rows, -exponent))
 
 
 def shape_of(source: RowSource, name: str) -> tuple[int, int]:
@@ -65,14 +67,15 @@ def shape_of(source: RowSource, name: str) -> tuple[int, int]:
 
 
 def check_finite(values: np.ndarray, start: int, name: str) -> None:
-    """Raise StructureError that names layer and row if a `(rows, width)` block that begins at row `start` is not finite."""
+    """Raise StructureError that names layer and row if a `(rows, width)` block that begins at row `start` is not
+    finite."""
     bad = ~np.isfinite(values)
     if bad.any():
         row, column = (int(axis[0]) for axis in np.nonzero(bad))
         raise StructureError(
-            f"Layer {name} holds {values[row, column]} at row {start + row}, column {column}: no cosine is defined there, and "
-            f"every score would be wrong. {int(bad.any(axis=1).sum())} row(s) of this block are affected; extract them "
-            "again with --dtype fp32, or leave the layer out with --layers."
+            f"Layer {name} holds {values[row, column]} at row {start + row}, column {column}: no cosine is defined "
+            f"there, and every score would be wrong. {int(bad.any(axis=1).sum())} row(s) of this block are affected; "
+            "extract them again with --dtype fp32, or leave the layer out with --layers."
         )
 
 
@@ -175,7 +178,7 @@ class Rows:
         if last - first != len(ids):
             values = values[ids - first]
         inverse = _inverse(self.norms[ids])
-        centred = torch.empty(values.shape, dtype=torch.float32)
+        centred = np.empty(values.shape, np.float32)
         radius, tilt = np.empty(len(ids)), np.empty(len(ids))
         for a in range(0, len(ids), _SURVEY):
             b = min(a + _SURVEY, len(ids))
@@ -183,12 +186,16 @@ class Rows:
             part -= self.mean
             tilt[a:b] = part @ self.mean
             radius[a:b] = np.sqrt(np.einsum("ij,ij->i", part, part))
-            centred[a:b] = torch.from_numpy(part)
-        block = Block(start, stop, values, inverse, centred, radius, tilt, float(self.mean @ self.mean))
+            centred[a:b] = part
+        block = Block(
+            start, stop, values, inverse, torch.from_numpy(centred), radius, tilt, float(self.mean @ self.mean)
+        )
         if len(self.edges) == 2:
             self._held = block
         return block
 
 
 def _inverse(norm: np.ndarray) -> np.ndarray:
-    return np.divide(1.0, norm, out=np.zeros_like(norm), where=norm > 0)
+    inverse = np.zeros_like(norm)
+    np.divide(1.0, norm, out=inverse, where=norm > 0)
+    return inverse

@@ -31,7 +31,8 @@ _OF_NEIGHBOURS = {"mutual_knn", "cknna", "cycle_knn", "lcs_knn", "edit_distance_
 
 
 def mutual_knn(x: RowSource, y: RowSource, *, k: int | str) -> float:
-    """mean_i |N_x(i) n N_y(i)| / k of two layers with the same rows; chance is k / (rows - 1). Huh et al. 2024, appendix A."""
+    """mean_i |N_x(i) n N_y(i)| / k of two layers with the same rows; chance is k / (rows - 1). Huh et al. 2024,
+    appendix A."""
     rows = same_rows([x], [y])
     k = k_of(k, rows)
     tables = (neighbours(layer, k=k, name=name) for layer, name in ((x, "x"), (y, "y")))
@@ -51,26 +52,25 @@ def layer_similarity(
 ) -> np.ndarray:
     """`(Lv, Lt)` float64 scores; row i of every `(rows, width)` layer is the same item. See `METRICS`.
 
-    Layers are NumPy arrays, tensors on any device, or row sources read by slices. Rows are L2-normalised (`normalise=False`, CKA
-    and SVCCA only, takes them as they are). `k` is a number or a rule of `k_of`, for the neighbour measures. `eps` stands in the
-    CKA family's denominator: 1e-6 as in the public code, 0 for the exact quotient. `clamp` is platonic-rep's preprocessing, per
-    modality. `cycle_knn` goes text -> vision -> back. Raises StructureError for an unknown measure, rows that differ
-    or are too few, and NaN or infinity (names layer and row).
+    Layers are NumPy arrays, tensors on any device, or row sources read by slices. Rows are L2-normalised
+    (`normalise=False`, CKA and SVCCA only, takes them as they are). `k` is a number or a rule of `k_of`, for the
+    neighbour measures. `eps` stands in the CKA family's denominator: 1e-6 as in the public code, 0 for the exact
+    quotient. `clamp` is platonic-rep's preprocessing, per modality. `cycle_knn` goes text -> vision -> back. Raises
+    StructureError for an unknown measure, rows that differ or are too few, and NaN or infinity (names layer and row).
     """
     metric = metric.replace("-", "_")
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
     rows = same_rows(vision_layers, text_layers)
-    vision, text = list(vision_layers), list(text_layers)
+    vision: list[RowSource] = list(vision_layers)
+    text: list[RowSource] = list(text_layers)
     for side, layers in (("vision", vision), ("text", text)):
         if metric not in _OF_NEIGHBOURS or clamp is not None:
             for number, layer in enumerate(layers):
                 _check(layer, f"{side} {number}")
     if clamp is not None:
-        vision, text = (
-            [Clamped(layer, level) for layer, level in zip(side, clamp_levels(side, clamp), strict=True)]
-            for side in (vision, text)
-        )
+        vision = [Clamped(layer, level) for layer, level in zip(vision, clamp_levels(vision, clamp), strict=True)]
+        text = [Clamped(layer, level) for layer, level in zip(text, clamp_levels(text, clamp), strict=True)]
     if metric in _OF_NEIGHBOURS:
         if not normalise:
             raise ValueError(f"{metric} compares cosines: rows are always normalised")
@@ -125,8 +125,8 @@ def same_rows(vision: Sequence[RowSource], text: Sequence[RowSource]) -> int:
     for name, count in counts.items():
         if count != rows:
             raise StructureError(
-                f"Layer {first} has {rows} rows and layer {name} has {count}: row i of both must be the same item, or their "
-                "neighbours cannot be compared. Extract both over the same dataset, split and --limit."
+                f"Layer {first} has {rows} rows and layer {name} has {count}: row i of both must be the same item, "
+                "or their neighbours cannot be compared. Extract both over the same dataset, split and --limit."
             )
     return rows
 

@@ -1,4 +1,5 @@
-"""Neighbour lists compared as sequences: longest common subsequence and edit distance (platonic-rep's ordinal measures).
+"""Neighbour lists compared as sequences: longest common subsequence and edit distance (platonic-rep's ordinal
+measures).
 
 Both are one dynamic programme over the two lists of a row, run for all rows at once: k steps over (rows, k) arrays.
 """

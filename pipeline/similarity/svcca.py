@@ -16,9 +16,9 @@ def svcca(
 ) -> np.ndarray:
     """`(Lv, Lt)` float64: mean canonical correlation of the `dim` leading left singular vectors of both layers.
 
-    Raghu et al., "SVCCA", NeurIPS 2017, as in platonic-rep: columns standardised first. Left singular vectors are orthonormal and centred,
-    so canonical correlations are the singular values of U^T V: no iteration, no random numbers. A layer of lower rank
-    r < `dim` contributes r directions, and the mean is still over `dim`.
+    Raghu et al., "SVCCA", NeurIPS 2017, as in platonic-rep: columns standardised first. Left singular vectors are
+    orthonormal and centred, so canonical correlations are the singular values of U^T V: no iteration, no random numbers.
+    A layer of lower rank has fewer directions; the mean is over the larger number of the two, and 0 for a constant layer.
     """
     rows = int(vision[0].shape[0])
     if rows <= dim:
@@ -27,15 +27,19 @@ def svcca(
         )
     ours = [_leading(layer, rows, dim, normalise) for layer in vision]
     theirs = [_leading(layer, rows, dim, normalise) for layer in text]
-    scores = [
-        [np.linalg.svd(u.T @ v, compute_uv=False).sum() / dim if u.size and v.size else 0.0 for v in theirs]
-        for u in ours
-    ]
-    return np.minimum(np.array(scores, dtype=np.float64), 1.0)
+    return np.array([[_mean_correlation(u, v) for v in theirs] for u in ours], dtype=np.float64)
+
+
+def _mean_correlation(u: np.ndarray, v: np.ndarray) -> float:
+    most = max(u.shape[1], v.shape[1])
+    if not u.shape[1] or not v.shape[1]:
+        return 0.0
+    return min(float(np.linalg.svd(u.T @ v, compute_uv=False).sum()) / most, 1.0)
 
 
 def _leading(layer: RowSource, rows: int, dim: int, normalise: bool) -> np.ndarray:
-    """`(rows, r)` float64 orthonormal: left singular vectors of the standardised layer, from its smaller Gram matrix."""
+    """`(rows, r)` float64 orthonormal: left singular vectors of the standardised layer, from its smaller Gram
+    matrix."""
     x = unit_rows(layer, 0, rows, normalise=normalise)
     x = x - x.mean(axis=0)
     spread = x.std(axis=0, ddof=1)

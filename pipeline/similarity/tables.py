@@ -24,9 +24,10 @@ def neighbour_tables(
 ) -> dict[str, Neighbours]:
     """`{layer: Neighbours}` for `(rows, width)` layers, one task a layer.
 
-    Without `compute` layers run one after another, each using every core: matrix products do not gain from more. With it, tasks are
-    `dask.delayed` and `compute(*tasks)` runs them: `dask.compute`, or `lambda *t: client.gather(client.compute(t))` of a
-    `distributed.Client`; sources must then be picklable (a store's layer, a NumPy array). The tables are the same either way.
+    Without `compute` layers run one after another, each using every core: matrix products do not gain from more. With
+    it, tasks are `dask.delayed` and `compute(*tasks)` runs them: `dask.compute`, or `lambda *t:
+    client.gather(client.compute(t))` of a `distributed.Client`; sources must then be picklable (a store's layer, a
+    NumPy array). The tables are the same either way.
     """
     if compute is None:
         return {name: search(layer, k=k, memory=memory, device=device, name=name) for name, layer in layers.items()}

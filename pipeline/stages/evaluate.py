@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from structure.pipeline.aligners.aligner import RECORD, Aligner, load_aligner
-from structure.pipeline.datasets.dataset import Dataset, Task
-from structure.pipeline.datasets.loading import open_dataset
+from structure.pipeline.datasets.dataset import Task
 from structure.pipeline.device import resolve_device
 from structure.pipeline.features.cached import EncoderRecord, FeatureSource
-from structure.pipeline.features.rows import read_samples
+from structure.pipeline.features.rows import Rows, open_rows
 from structure.pipeline.progress import Listener, Progress, silent
 from structure.pipeline.results import Result, keep_results, write_table
 from structure.pipeline.suites.classifier import class_vectors
@@ -55,14 +54,6 @@ class Evaluation:
         }
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """The rows of one dataset split, with the raw dataset where it is on this machine."""
-
-    samples: Samples
-    dataset: Dataset | None
-
-
 def evaluate(
     suite: str,
     *,
@@ -90,7 +81,7 @@ def evaluate(
     source = FeatureSource(target, device=resolve_device(device), on_event=on_event)
     absent: list[dict[str, str]] = []
     results: list[Result] = []
-    opened: dict[tuple[str, str | None], _Rows] = {}
+    opened: dict[tuple[str, str | None], Rows] = {}
     for number, task in enumerate(tasks, start=1):
         try:
             if task.kind not in KINDS:
@@ -136,19 +127,18 @@ def aligner_names(store: Store, names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names)) or [max(there, key=lambda name: (there[name], name))]
 
 
-def _open(store: Store, task: SuiteTask, data_root: str | Path, on_event: Listener) -> _Rows:
+def _open(store: Store, task: SuiteTask, data_root: str | Path, on_event: Listener) -> Rows:
     """The task's rows: from the raw data, or from the store alone where a dataset of that name was kept or imported."""
     kept = Samples.file(task.dataset, task.split or "test") if ":" not in task.dataset else ""
     try:
-        dataset = open_dataset(task.dataset, split=task.split, data_root=data_root)
+        return open_rows(store, task.dataset, split=task.split, data_root=data_root, on_event=on_event)
     except StructureError:
         if not kept or not store.files.exists(kept):
             raise
-        return _Rows(store.samples(task.dataset, task.split or "test"), None)
-    return _Rows(read_samples(store, dataset, on_event=on_event), dataset)
+        return Rows(store.samples(task.dataset, task.split or "test"), None, "")
 
 
-def _question(task: SuiteTask, rows: _Rows, prompts: str | None) -> Prompts | None:
+def _question(task: SuiteTask, rows: Rows, prompts: str | None) -> Prompts | None:
     """What a classification task is asked with; None for retrieval."""
     if task.kind != "zeroshot_classification":
         return None
@@ -165,7 +155,7 @@ def _question(task: SuiteTask, rows: _Rows, prompts: str | None) -> Prompts | No
 
 def _judge(
     task: SuiteTask,
-    rows: _Rows,
+    rows: Rows,
     question: Prompts | None,
     name: str,
     aligner: Aligner,
@@ -177,13 +167,13 @@ def _judge(
     layers = aligner.metadata["layers"]
     vision = EncoderRecord.from_json(aligner.metadata["encoders"]["vision"])
     text = EncoderRecord.from_json(aligner.metadata["encoders"]["text"])
-    features = source.features(vision, samples, rows.dataset)
+    features = source.features(vision, rows)
     readable = np.flatnonzero(features.valid)
     images = embed(features, layers["vision"], aligner.embed_images)[readable]
     image_ids = [samples.item_ids[i] for i in readable]
     if question is not None:
         asked = prompt_samples(samples, task.label, question)
-        embedded = embed(source.features(text, asked, None), layers["text"], aligner.embed_texts)
+        embedded = embed(source.features(text, Rows(asked, None, "")), layers["text"], aligner.embed_texts)
         vectors = class_vectors(embedded.reshape(len(question.classes), len(question.templates), -1)).numpy()
         if samples.kind == "multilabel":
             targets = np.zeros((len(samples), len(question.classes)), dtype=np.int64)
@@ -192,7 +182,7 @@ def _judge(
             return judge_multilabel(images, vectors, targets[readable], ids=image_ids, seed=seed)
         labels = samples.labels(task.label)[readable]
         return judge_classification(images, vectors, labels, ids=image_ids, classes=question.classes, seed=seed)
-    words = source.features(text, samples, None, captions=None)
+    words = source.features(text, rows, captions=None)
     texts = embed(words, layers["text"], aligner.embed_texts)
     of_text = samples.item_of_caption(words.manifest.captions)
     place = np.full(len(samples), -1)
@@ -235,7 +225,7 @@ def _keep(
     store: Store,
     suite: str,
     task: SuiteTask,
-    rows: _Rows,
+    rows: Rows,
     question: Prompts | None,
     name: str,
     aligner: Aligner,

@@ -14,7 +14,7 @@ from structure.pipeline.encoders.pooling import Pooling
 from structure.pipeline.features.batches import batches
 from structure.pipeline.features.fill import BATCH, fill, rows_per_second
 from structure.pipeline.features.plan import Dtype, Extraction, Plan, plan
-from structure.pipeline.features.rows import read_samples
+from structure.pipeline.features.rows import open_rows
 from structure.pipeline.progress import Listener, silent
 from structure.store import FeatureSet, Store, open_store
 
@@ -79,7 +79,7 @@ def extract(
     target = store if isinstance(store, Store) else open_store(store)
     names = [models] if isinstance(models, str) else list(models)
     place = resolve_device(device)
-    source = open_dataset(dataset, split=split, data_root=data_root)
+    open_dataset(dataset, split=split, data_root=data_root)  # a name that is wrong is told before weights are read
     options = Extraction(
         layers=tuple(layers),
         pooling=tuple(pool),
@@ -89,20 +89,19 @@ def extract(
         workers=workers,
         skip_bad=on_bad_sample == "skip",
     )
-    samples = None
+    rows = None
     done: list[Extracted] = []
     for name in names:
         # One encoder at a time: two large ones need not fit the device together.
         encoder = load_encoder(name, device=place, amp=amp, revision=revision, trust_remote_code=trust_remote_code)
-        if samples is None:
-            samples = read_samples(target, source, limit=limit, on_event=on_event)
-        chosen = plan(target, encoder, samples, options, spec=name)
+        if rows is None:
+            rows = open_rows(target, dataset, split=split, data_root=data_root, limit=limit, on_event=on_event)
+        chosen = plan(target, encoder, rows, options, spec=name)
         if dry_run:
             kind = "cuda" if place.startswith("cuda") else "cpu"
             probe = batches(
                 encoder,
-                samples,
-                source,
+                rows,
                 chosen.manifest.shards[:1],
                 size=options.batch or BATCH[kind][encoder.modality],
                 workers=0,
@@ -111,6 +110,6 @@ def extract(
             rate = rows_per_second(encoder, probe, options) if chosen.due else 0.0
             done.append(Extracted(chosen, None, chosen.due / rate if rate else 0.0))
             continue
-        features = fill(target, encoder, samples, source, chosen, options, device=place, on_event=on_event)
+        features = fill(target, encoder, rows, chosen, options, device=place, on_event=on_event)
         done.append(Extracted(chosen, features))
     return done

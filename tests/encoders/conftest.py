@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-WORDS = "a the cat dog sits runs red blue on under mat with two small large and".split()
+WORDS = ["a", "the", "cat", "dog", "sits", "runs", "red", "blue", "on", "under", "mat", "with", "two", "small"]
+WORDS += ["large", "and"]
 TEXTS = [
     "a cat",
     "the small red dog runs under a large blue mat with two cats and a dog",
@@ -160,7 +161,9 @@ def _open_clip(folder: Path) -> None:
     config = {"embed_dim": 12, "vision_cfg": vision, "text_cfg": text}
     folder.mkdir()
     module = CLIP(**json.loads(json.dumps(config)))
-    save_file({key: value.contiguous() for key, value in module.state_dict().items()}, folder / "open_clip_model.safetensors")
+    save_file(
+        {key: value.contiguous() for key, value in module.state_dict().items()}, folder / "open_clip_model.safetensors"
+    )
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": {"size": 32}}))
 
 
@@ -178,3 +181,12 @@ def images() -> list[Image.Image]:
 def texts() -> list[str]:
     """Four captions of different length."""
     return TEXTS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tiny tensors are slower on two threads than on one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

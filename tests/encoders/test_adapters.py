@@ -19,7 +19,15 @@ TEXT = ["bert", "roberta", "xlm_roberta", "mpnet", "distilbert", "gpt2", "llama"
 TEXT += ["clip#text", "siglip#text", "open_clip#text"]
 TOKENS = ["vit", "dinov2", "dinov2_with_registers", "dinov3_vit", "deit", "beit", "clip#visual", "siglip#visual"]
 TOKENS += ["open_clip#visual", "timm:test_vit", "timm:vit_tiny_patch16_224", "timm:deit_tiny_distilled_patch16_224"]
-MAPS = ["convnext", "dinov3_convnext", "convnextv2", "mobilenet_v2", "resnet", "timm:mobilenetv2_100", "timm:convnext_atto"]
+MAPS = [
+    "convnext",
+    "dinov3_convnext",
+    "convnextv2",
+    "mobilenet_v2",
+    "resnet",
+    "timm:mobilenetv2_100",
+    "timm:convnext_atto",
+]
 MAPS += ["timm:resnet18", "timm:test_efficientnet"]
 SMALL = {
     "vit_tiny_patch16_224": {"img_size": 32, "depth": 3},

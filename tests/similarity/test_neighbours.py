@@ -15,7 +15,8 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structure.pipeline.similarity import candidates, neighbours as module, order
+from structure.pipeline.similarity import candidates, order
+from structure.pipeline.similarity import neighbours as module
 from structure.pipeline.similarity.candidates import bound, factor
 from structure.pipeline.similarity.neighbours import Neighbours, neighbours, search
 from structure.pipeline.similarity.rows import Rows
@@ -42,7 +43,9 @@ def rounded_cosine(x: np.ndarray, y: np.ndarray) -> int:
 def integer_oracle(x: np.ndarray, k: int) -> np.ndarray:
     rows = len(x)
     cosines = [[rounded_cosine(x[i], x[j]) for j in range(rows)] for i in range(rows)]
-    return np.array([sorted((j for j in range(rows) if j != i), key=lambda j: (-cosines[i][j], j))[:k] for i in range(rows)])
+    return np.array(
+        [sorted((j for j in range(rows) if j != i), key=lambda j: (-cosines[i][j], j))[:k] for i in range(rows)]
+    )
 
 
 def dense_oracle(x: np.ndarray, k: int) -> np.ndarray:
@@ -53,7 +56,17 @@ def dense_oracle(x: np.ndarray, k: int) -> np.ndarray:
     return np.argsort(-cosines, axis=1, kind="stable")[:, :k]
 
 
-KINDS = ("random", "clustered", "duplicated", "cone", "constant", "constant features", "near-tied", "signs", "small integers")
+KINDS = (
+    "random",
+    "clustered",
+    "duplicated",
+    "cone",
+    "constant",
+    "constant features",
+    "near-tied",
+    "signs",
+    "small integers",
+)
 
 
 def data(kind: str, rows: int, width: int, seed: int) -> np.ndarray:

@@ -248,7 +248,7 @@ def test_damage_in_every_file_is_found(features: FeatureSet, tmp_path: Path) -> 
             else:
                 path.write_bytes(bad)
             try:
-                faults = open_store(root)["toy/train/vit"].verify()
+                faults = [str(fault) for fault in open_store(root)["toy/train/vit"].verify()]
             except (DamageError, StructureError) as error:
                 faults = [str(error)]
             assert faults, f"{path} {'deleted' if bad is None else 'changed'}: not noticed"

@@ -20,7 +20,7 @@ TIED = st.integers(-2, 2).map(float)
 @st.composite
 def judged(draw):
     n, classes = draw(st.integers(1, 12)), draw(st.integers(2, 8))
-    logits = draw(arrays(np.float32, (n, classes), elements=st.integers(-3, 3).map(float)))
+    logits = draw(arrays(np.float32, (n, classes), elements=st.sampled_from([-100.0, -30.0, 0.0, 30.0, 100.0])))
     return logits, draw(arrays(np.int64, n, elements=st.integers(0, classes - 1)))
 
 

@@ -1,0 +1,153 @@
+"""Canonical similarity analysis in closed form, from moments that add up over row chunks.
+
+CCA with projections that whiten: with S the covariances, S11^-1/2 S12 S22^-1/2 = U D V^T; W1 = S11^-1/2 U and
+W2 = S22^-1/2 V. D are the canonical correlations. Source: Hotelling 1936 in the form of CSA (Li et al., arXiv 2410.07610).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from structure.pipeline.aligners.arrays import Array, as_tensor, check_pairs
+from structure.store.errors import StructureError
+
+FLOOR = 1e-10
+"""Directions whose variance is below this share of the largest are cut: their inverse root would be noise."""
+
+_CHUNK = 8192
+
+
+@dataclass
+class Moments:
+    """Means and centred second moments of paired rows (divided by n), float64, gathered in one pass."""
+
+    rows: int = 0
+    mean_x: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+    mean_y: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+    xx: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+    yy: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+    xy: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+
+    def add(self, x: Array, y: Array) -> None:
+        """Take in paired rows (n, dx) and (n, dy). Merges as Chan et al. 1979, so the order of chunks does not matter."""
+        left, right = as_tensor(x).double(), as_tensor(y).double()
+        count = len(left)
+        if not count:
+            return
+        mean_x, mean_y = left.mean(dim=0), right.mean(dim=0)
+        left, right = left - mean_x, right - mean_y
+        xx, yy, xy = left.T @ left / count, right.T @ right / count, left.T @ right / count
+        if not self.rows:
+            self.rows, self.mean_x, self.mean_y, self.xx, self.yy, self.xy = count, mean_x, mean_y, xx, yy, xy
+            return
+        share = count / (self.rows + count)
+        gap_x, gap_y = mean_x - self.mean_x, mean_y - self.mean_y
+        for old, new, one, two in (
+            (self.xx, xx, gap_x, gap_x),
+            (self.yy, yy, gap_y, gap_y),
+            (self.xy, xy, gap_x, gap_y),
+        ):
+            old.mul_(1 - share).add_(new, alpha=share).addr_(one, two, alpha=share * (1 - share))
+        self.mean_x += share * gap_x
+        self.mean_y += share * gap_y
+        self.rows += count
+
+
+def moments(chunks: Iterable[tuple[Array, Array]]) -> Moments:
+    """The moments of paired row chunks (n_i, dx), (n_i, dy): one pass, any number of rows."""
+    gathered = Moments()
+    for x, y in chunks:
+        gathered.add(x, y)
+    return gathered
+
+
+@dataclass(frozen=True)
+class CanonicalMap:
+    """A fitted CSA. `projection_x` (dx, dim), `projection_y` (dy, dim), float64; `correlations` (dim,), descending.
+
+    `cut` says how many directions of each side fell below the eigenvalue floor, of how many.
+    """
+
+    mean_x: torch.Tensor
+    mean_y: torch.Tensor
+    projection_x: torch.Tensor
+    projection_y: torch.Tensor
+    correlations: np.ndarray
+    cut: tuple[str, ...]
+    rows: int
+
+    def embed_images(self, features: Array) -> Array:
+        """(rows, dx) -> (rows, dim) unit rows, float64 for float64 input, else float32; of the kind given."""
+        return _project(features, self.mean_x, self.projection_x)
+
+    def embed_texts(self, features: Array) -> Array:
+        """(rows, dy) -> (rows, dim) unit rows."""
+        return _project(features, self.mean_y, self.projection_y)
+
+    def similarity(self, images: Array, texts: Array, *, weighted: bool = False) -> Array:
+        """Cosines of embeddings; `weighted` is CSA's sum_k rho_k x_k y_k over unit rows, not normalised again."""
+        left, right = as_tensor(images), as_tensor(texts)
+        if weighted:
+            left = left * torch.as_tensor(self.correlations).to(left)
+        scores = left @ right.to(left).T
+        return scores.numpy() if isinstance(images, np.ndarray) else scores
+
+
+def fit_csa(x: Array, y: Array, *, dim: int, ridge: float = 0.0, floor: float = FLOOR) -> CanonicalMap:
+    """Fit on paired rows (n, dx), (n, dy): the `dim` strongest canonical directions.
+
+    `ridge` adds that share of the mean variance to each side's covariance. Raises StructureError where there are fewer
+    rows than `dim`, where a width (or what the eigenvalue floor leaves of it) is below `dim`, and for bad rows.
+    """
+    check_pairs(x, y, least=max(dim, 2), why=f"CSA to {dim} dimensions")
+    parts = ((x[at : at + _CHUNK], y[at : at + _CHUNK]) for at in range(0, len(x), _CHUNK))
+    return fit_csa_moments(moments(parts), dim=dim, ridge=ridge, floor=floor)
+
+
+def fit_csa_moments(gathered: Moments, *, dim: int, ridge: float = 0.0, floor: float = FLOOR) -> CanonicalMap:
+    """`fit_csa` from moments that were gathered elsewhere, over shards for instance."""
+    root_x, cut_x = _inverse_root(gathered.xx, ridge, floor)
+    root_y, cut_y = _inverse_root(gathered.yy, ridge, floor)
+    kept = min(len(root_x) - cut_x, len(root_y) - cut_y)
+    cut = tuple(
+        f"{what}: {count} of {len(root)} directions cut, variance below {floor:g} of the largest"
+        for what, count, root in (("vision", cut_x, root_x), ("text", cut_y, root_y))
+        if count
+    )
+    if kept < dim:
+        said = f" ({'; '.join(cut)})" if cut else ""
+        raise StructureError(
+            f"CSA to {dim} dimensions asks for more than the {kept} that the features have in common{said}. "
+            f"Pass --dim {kept} or less, more pairs, or another layer."
+        )
+    u, correlations, vt = torch.linalg.svd(root_x @ gathered.xy @ root_y, full_matrices=False)
+    return CanonicalMap(
+        mean_x=gathered.mean_x,
+        mean_y=gathered.mean_y,
+        projection_x=root_x @ u[:, :dim],
+        projection_y=root_y @ vt[:dim].T,
+        correlations=correlations[:dim].cpu().numpy(),
+        cut=cut,
+        rows=gathered.rows,
+    )
+
+
+def _inverse_root(covariance: torch.Tensor, ridge: float, floor: float) -> tuple[torch.Tensor, int]:
+    """The inverse square root on the directions above the floor, and how many were cut."""
+    values, vectors = torch.linalg.eigh(covariance)
+    kept = values > floor * values[-1]
+    raised = (values + ridge * values.mean())[kept]
+    basis = vectors[:, kept]
+    return (basis / raised.sqrt()) @ basis.T, int((~kept).sum())
+
+
+def _project(features: Array, mean: torch.Tensor, projection: torch.Tensor) -> Array:
+    rows = as_tensor(features)
+    dtype = torch.float64 if rows.dtype == torch.float64 else torch.float32
+    out = F.normalize((rows.double() - mean.to(rows.device)) @ projection.to(rows.device), dim=1).to(dtype)
+    return out.numpy() if isinstance(features, np.ndarray) else out

@@ -1,0 +1,65 @@
+"""Pooling against plain loops, padding, and token rows."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from structure.pipeline.encoders.pooling import pool
+from structure.pipeline.encoders.tokens import Tokens, pad
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4),
+    left=st.booleans(),
+    junk=st.sampled_from([0.0, float("nan"), float("inf")]),
+    seed=st.integers(0, 999),
+)
+def test_masked_pooling_equals_a_loop_over_unpadded_rows(lengths, left, junk, seed):
+    draw = torch.Generator().manual_seed(seed)
+    rows = [torch.randn(length, 3, generator=draw) for length in lengths]
+    longest = max(lengths) + 1
+    values = torch.full((len(rows), longest, 3), junk)
+    mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for index, row in enumerate(rows):
+        part = slice(longest - len(row), longest) if left else slice(0, len(row))
+        values[index, part], mask[index, part] = row, True
+    for kind, alone in (
+        ("cls", lambda row: row[0]),
+        ("last", lambda row: row[-1]),
+        ("mean", lambda row: row.mean(dim=0)),
+        ("max", lambda row: row.amax(dim=0)),
+    ):
+        torch.testing.assert_close(pool(values, kind, mask=mask), torch.stack([alone(row) for row in rows]))
+
+
+def test_patch_pooling_leaves_the_prefix_out_and_cls_reads_it():
+    values = torch.arange(24.0).reshape(1, 6, 4).to(torch.bfloat16)
+    assert torch.equal(pool(values, "mean", prefix=2), values[:, 2:].float().mean(dim=1))
+    assert torch.equal(pool(values, "max", prefix=2), values[:, 5].float())
+    assert torch.equal(pool(values, "cls", prefix=2), values[:, 0].float())
+    assert pool(values, "mean").dtype == torch.float32
+
+
+def test_a_map_pools_over_its_pixels_and_has_no_cls():
+    values = torch.randn(2, 3, 4, 5)
+    torch.testing.assert_close(pool(values, "mean"), values.flatten(2).mean(dim=2))
+    torch.testing.assert_close(pool(values, "max"), values.flatten(2).amax(dim=2))
+    with pytest.raises(ValueError, match="no 'cls' token"):
+        pool(values, "cls")
+
+
+def test_tokens_keep_their_count_of_what_was_cut_through_pickle():
+    tokens = pickle.loads(pickle.dumps(Tokens([1, 2, 3], cut=4)))
+    assert (list(tokens), tokens.cut, len(tokens)) == ([1, 2, 3], 4, 3)
+
+
+def test_padding_is_on_the_right_and_masked():
+    ids, mask = pad([[5, 6], [7]], value=1, length=3)
+    assert ids.tolist() == [[5, 6, 1], [7, 1, 1]]
+    assert mask.tolist() == [[True, True, False], [True, False, False]]
