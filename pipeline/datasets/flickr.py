@@ -64,7 +64,7 @@ def read_captions(file: Path) -> list[Photo]:
     Raises `StructureError` with the line for anything else.
     """
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise StructureError(f"{file} is not UTF-8 text: {error}. Get the file again.") from None
     captions: dict[str, list[str]] = {}

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from structure.pipeline.encoders.blocks import find_blocks, find_norm
+from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.digest import weights_digest
 from structure.pipeline.encoders.hub import OPEN_CLIP_WEIGHTS, cached, not_present, snapshot, unreachable, weights_in
 from structure.pipeline.encoders.open_clip_text import OpenClipText
@@ -19,7 +20,7 @@ from structure.pipeline.encoders.quiet import quiet
 from structure.pipeline.encoders.timm_reading import Reading, find_reading
 from structure.pipeline.encoders.tokens import pad
 from structure.pipeline.encoders.torch_encoder import Batch, Emit, Taps, TorchEncoder, patch_grid, stack_images
-from structure.store.errors import DamageError, NotPresentError, StructureError, unknown
+from structure.store.errors import NotPresentError, StructureError, unknown
 
 
 class OpenClipVision(TorchEncoder):
@@ -279,15 +280,9 @@ def _from_tag(model: str, tag: str, *, revision: str | None) -> tuple[Any, Path]
 
 def _create(model: str, place: Path, **options: Any) -> Any:
     import open_clip
-    from safetensors import SafetensorError
 
-    try:
+    with readable(place):
         return open_clip.create_model(model, pretrained_text=False, weights_only=True, **options)
-    except (SafetensorError, EOFError) as error:
-        raise DamageError(f"The weights in {place} are not readable: {error}. Fetch them again.") from error
-    except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
-        text = " ".join(str(error).split())[:300]
-        raise StructureError(f"The open_clip model in {place} cannot be built: {text}") from error
 
 
 def _require(repo: str | None) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.digest import weights_digest
 from structure.pipeline.encoders.hub import HF_WEIGHTS, snapshot, weights_in
 from structure.pipeline.encoders.precision import Amp, resolve
@@ -157,7 +158,7 @@ def _from_hub(model: str, *, revision: str | None) -> tuple[nn.Module, Path]:
     names = tuple(dict.fromkeys([*([cfg.hf_hub_filename] if cfg.hf_hub_filename else []), *HF_WEIGHTS]))
     folder = snapshot(cfg.hf_hub_id, revision=revision, weights=names)
     file = weights_in(folder, names)
-    with _readable(folder):
+    with readable(folder):
         module = timm.create_model(model, pretrained=True, pretrained_cfg_overlay={"file": str(file)})
     return module, folder
 
@@ -181,7 +182,7 @@ def _from_place(model: str, place: Path) -> tuple[nn.Module, Path, dict[str, Any
         if file is None:
             raise NotPresentError(f"{place} holds no model.safetensors: without it the features would be random.")
     assert file is not None
-    with _readable(place):
+    with readable(place):
         module = timm.create_model(model, pretrained=False, **kwargs)
         load_checkpoint(module, str(file), strict=True)
     return module, place, stated
@@ -209,21 +210,3 @@ def _folder_config(model: str, place: Path) -> dict[str, Any]:
     if size is not None:
         data["input_size"] = (3, size, size) if isinstance(size, int) else (3, *size) if len(size) == 2 else tuple(size)
     return {"kwargs": kwargs, "data": data}
-
-
-class _readable:
-    """Turns what a damaged or ill-fitting weights file raises into errors that say so."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: Any, error: BaseException | None, _: Any) -> None:
-        from safetensors import SafetensorError
-
-        if isinstance(error, SafetensorError | EOFError):
-            raise DamageError(f"The weights in {self.place} are not readable: {error}. Fetch them again.") from error
-        if isinstance(error, RuntimeError | TypeError | KeyError):
-            text = " ".join(str(error).split())[:300]
-            raise StructureError(f"The weights in {self.place} do not fit the model: {text}") from error

@@ -10,7 +10,7 @@ from torch import nn
 
 from structure.pipeline.encoders.blocks import find_blocks, find_norm
 from structure.pipeline.encoders.layer import Modality
-from structure.pipeline.encoders.precision import Amp, resolve
+from structure.pipeline.encoders.precision import Precision
 from structure.pipeline.encoders.tokens import pad
 from structure.pipeline.encoders.torch_encoder import Batch, Emit, Taps, TorchEncoder, patch_grid, stack_images
 from structure.store.errors import StructureError
@@ -37,11 +37,11 @@ class TransformersEncoder(TorchEncoder):
     has no weights for the pooler. It can be used after `settle`.
     """
 
-    def __init__(self, module: nn.Module, *, name: str, tower: str, amp: Amp, device: torch.device) -> None:
+    def __init__(self, module: nn.Module, *, name: str, tower: str, precision: Precision, device: torch.device) -> None:
         config: Any = module.config
         self.name = name
         self.device = device
-        self.precision = resolve(amp, device, parameters=sum(p.numel() for p in module.parameters()))
+        self.precision = precision
         if has_two_towers(module):
             self.modality = "vision" if tower == "visual" else "text"
             self.tower: nn.Module = getattr(module, f"{self.modality}_model")

@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.digest import tokenizer_digest, weights_digest
-from structure.pipeline.encoders.precision import Amp, resolve
+from structure.pipeline.encoders.hub import weights_in
+from structure.pipeline.encoders.precision import Amp, Precision, resolve
 from structure.pipeline.encoders.quiet import quiet
 from structure.pipeline.encoders.tokens import TextPreprocess, padding_id
 from structure.pipeline.encoders.torch_encoder import Batch
 from structure.pipeline.encoders.transformers_encoder import ImagePreprocess, TransformersEncoder, has_two_towers
-from structure.store.errors import DamageError, NotPresentError, StructureError
+from structure.store.errors import NotPresentError, StructureError
 
 _OTHER_TOWER = {"visual": ("text_model", "text_projection"), "text": ("vision_model", "visual_projection")}
 
@@ -42,12 +44,13 @@ def load(
     config = _config(folder, trust_remote_code=trust_remote_code)
     _check_tower(config, tower, source)
     with quiet():
-        module, missing = _module(folder, config, amp=amp, device=device, trust_remote_code=trust_remote_code)
+        precision = _precision(config, amp=amp, device=device, trust_remote_code=trust_remote_code)
+        module, missing = _module(folder, config, precision=precision, trust_remote_code=trust_remote_code)
         dropped = _refuse_random(missing, tower, source)
         for other in _OTHER_TOWER.get(tower, ()) if has_two_towers(module) else ():
             if hasattr(module, other):
                 delattr(module, other)
-        encoder = TransformersEncoder(module, name=name, tower=tower, amp=amp, device=device)
+        encoder = TransformersEncoder(module, name=name, tower=tower, precision=precision, device=device)
         encoder.has_pooled = not dropped
         provenance: dict[str, Any] = {
             "source": source,
@@ -80,7 +83,7 @@ def from_config(folder: Path, *, name: str, source: str, tower: str, trust_remot
         module = _encoder_of(module)
         # Without a pad id no warning looks for padding among ids that have no values.
         module.config.pad_token_id = None
-    encoder = TransformersEncoder(module, name=name, tower=tower, amp="off", device=meta)
+    encoder = TransformersEncoder(module, name=name, tower=tower, precision=Precision(None), device=meta)
     if encoder.modality == "vision":
         size = getattr(encoder.config, "image_size", 224)
         height, width = (size, size) if isinstance(size, int) else size
@@ -127,17 +130,14 @@ def _check_tower(config: Any, tower: str, source: str) -> None:
         raise StructureError(f"{source} has a single tower, so #{tower} picks nothing. Write {source}.")
 
 
-def _module(
-    folder: Path, config: Any, *, amp: Amp, device: torch.device, trust_remote_code: bool
-) -> tuple[nn.Module, list[str]]:
+def _module(folder: Path, config: Any, *, precision: Precision, trust_remote_code: bool) -> tuple[nn.Module, list[str]]:
+    """The model with its weights, and the names of those that the checkpoint lacks."""
     import transformers
-    from safetensors import SafetensorError
 
+    if weights_in(folder) is None:
+        raise NotPresentError(f"{folder} holds no complete weights. Put model.safetensors (all of its shards) there.")
     config.use_cache = False
-    try:
-        with torch.device("meta"):
-            shape = transformers.AutoModel.from_config(config, trust_remote_code=trust_remote_code)
-        precision = resolve(amp, device, parameters=sum(p.numel() for p in shape.parameters()))
+    with readable(folder):
         module, info = transformers.AutoModel.from_pretrained(
             folder,
             config=config,
@@ -146,22 +146,24 @@ def _module(
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
         )
-    except SafetensorError as error:
-        raise DamageError(
-            f"The weights in {folder} are not readable: {_first_line(error)}. Fetch them again."
-        ) from error
-    except (OSError, EOFError) as error:
-        raise NotPresentError(
-            f"{folder} holds no weights that can be read ({_first_line(error)}). Put model.safetensors there."
-        ) from error
-    except (ValueError, RuntimeError, KeyError) as error:
-        raise StructureError(f"The model in {folder} cannot be built: {_first_line(error)}") from error
     if info["mismatched_keys"]:
         raise StructureError(
             f"{len(info['mismatched_keys'])} weights in {folder} have another shape than its config.json says, first "
             f"{min(map(str, info['mismatched_keys']))}: the two do not belong together."
         )
     return _encoder_of(module), sorted(info["missing_keys"])
+
+
+def _precision(config: Any, *, amp: Amp, device: torch.device, trust_remote_code: bool) -> Precision:
+    """Resolved before the weights are read, as a large model's weights are read in 16 bits."""
+    import transformers
+
+    plain = resolve(amp, device)
+    if plain.dtype is None:
+        return plain
+    with torch.device("meta"):
+        shape = transformers.AutoModel.from_config(config, trust_remote_code=trust_remote_code)
+    return resolve(amp, device, parameters=sum(parameter.numel() for parameter in shape.parameters()))
 
 
 def _encoder_of(module: Any) -> nn.Module:

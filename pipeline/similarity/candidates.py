@@ -24,12 +24,18 @@ import torch
 
 from structure.pipeline.similarity.order import dots
 from structure.pipeline.similarity.rows import Block
+from structure.store.errors import StructureError
 
 BAND_BYTES = 16 << 20
 """Bytes of one band of products: small enough to stay in a shared cache while neighbours are picked from it."""
 
 _GROUP = 16
 _STRETCH = 96
+_TOO_COARSE = (
+    "Matrix products of float32 are less precise here than float32 (matmul precision is {precision!r}), so exact "
+    "neighbours cannot be proved. Call torch.set_float32_matmul_precision('highest') first, and set no fast-math "
+    "mode for oneDNN or TF32."
+)
 _ABSENT = -8.0  # below every possible c_i . c_j + h_j, whose size is at most 2 + 2
 
 
@@ -139,6 +145,11 @@ class Search:
         pieces, redo, total = [], [np.empty(0, np.int64)], 0
         for a, b, products in _bands(ours.left, theirs.right, part[rows]):
             band, e = rows[a:b], error[a:b]
+            if a == 0 and not _as_assumed(products, ours.left[torch.from_numpy(part[band[:8]])], theirs.right[:256]):
+                if dtype != torch.bfloat16:
+                    raise StructureError(_TOO_COARSE.format(precision=torch.get_float32_matmul_precision()))
+                self.narrow = False
+                return np.empty(0, np.int64), np.empty(0, np.int64), rows
             if self.device.type != "cpu":
                 row, column, raised, failed = _pick_on_device(products, self.k, e, floor[band])
             elif dtype == torch.bfloat16:
@@ -187,6 +198,17 @@ def _bands(left: torch.Tensor, right: torch.Tensor, rows: np.ndarray) -> Iterato
         b = min(a + height, len(rows))
         band = left[a:b] if whole else left[torch.from_numpy(rows[a:b])]
         yield a, b, torch.mm(band, right.T, out=out[: b - a])
+
+
+def _as_assumed(products: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> bool:
+    """Whether a corner of the products is within the bound: settings and libraries may multiply more coarsely than asked."""
+    seen = products[: len(left), : len(right)].double()
+    left, right = left.double(), right.double()
+    true = left @ right.T
+    allowed = 2.02 * (left.shape[1] + 4) * 2.0**-24 * (left.abs() @ right.abs().T)
+    if products.dtype == torch.bfloat16:
+        allowed = allowed + true.abs() * 2.0**-8
+    return bool(((seen - true).abs() <= allowed + 1e-30).all())
 
 
 Picked = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

@@ -17,8 +17,9 @@ def svcca(
     """`(Lv, Lt)` float64: mean canonical correlation of the `dim` leading left singular vectors of both layers.
 
     Raghu et al., "SVCCA", NeurIPS 2017, as in platonic-rep: columns standardised first. Left singular vectors are
-    orthonormal and centred, so canonical correlations are the singular values of U^T V: no iteration, no random numbers.
-    A layer of lower rank has fewer directions; the mean is over the larger number of the two, and 0 for a constant layer.
+    orthonormal and centred, so canonical correlations are the singular values of U^T V: no iteration, no random
+    numbers. A layer of lower rank has fewer directions; the mean is over the larger number of the two, and 0 for a
+    constant layer.
     """
     rows = int(vision[0].shape[0])
     if rows <= dim:

@@ -87,7 +87,10 @@ def align(
     _require_memory(ours, theirs, vision_layer, text_layer, rows, memory)
     device = resolve_device(options.device)
     trained = fit(
-        gather(ours, vision_layer, rows.vision), gather(theirs, text_layer, rows.text), options, on_event=on_event
+        gather(ours, vision_layer, rows.vision),
+        gather(theirs, text_layer, rows.text),
+        options=options,
+        on_event=on_event,
     )
     chosen = {"vision": vision_layer, "text": text_layer}
     aligner = trained.aligner.describe(

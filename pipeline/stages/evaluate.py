@@ -80,12 +80,13 @@ def evaluate(
     loaded = {name: load_aligner(target.folder("aligners", name)) for name in aligner_names(target, aligners)}
     source = FeatureSource(target, device=resolve_device(device), on_event=on_event)
     absent: list[dict[str, str]] = []
+    for task in tasks:
+        if task.kind not in KINDS:
+            raise StructureError(f"{task.title} asks for {task.kind}; this version evaluates {' and '.join(KINDS)}.")
     results: list[Result] = []
     opened: dict[tuple[str, str | None], Rows] = {}
     for number, task in enumerate(tasks, start=1):
         try:
-            if task.kind not in KINDS:
-                raise NotPresentError(f"{task.kind} needs features of single tokens, which aligners here do not read.")
             place = (task.dataset, task.split)
             if place not in opened:
                 opened[place] = _open(target, task, data_root, on_event)

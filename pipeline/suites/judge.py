@@ -61,7 +61,7 @@ def judge_classification(
     names = np.asarray(classes, dtype=object)
     table = pa.table(
         {
-            "sample": [ids[i] for i in asked],
+            "sample": [ids[int(i)] for i in asked],
             "label": names[said.labels].tolist(),
             "prediction": names[said.top[:, 0]].tolist(),
             "rank": pa.array(said.ranks),
@@ -80,9 +80,9 @@ def judge_multilabel(
     scores = as_numpy(class_logits(images, vectors))
 
     def mean_precision(counts: np.ndarray) -> np.ndarray:
-        return np.array([average_precisions(scores, targets, weights=row).mean() for row in counts])
+        return np.asarray(average_precisions(scores, targets, weights=counts).mean(axis=1))
 
-    interval = statistic_interval(mean_precision, n=len(targets), seed=seed, replicates=200)
+    interval = statistic_interval(mean_precision, n=len(targets), seed=seed)
     table = pa.table({"sample": list(ids), "labels": [np.flatnonzero(row).tolist() for row in targets]})
     return Judgement(
         {"mean_average_precision": interval},

@@ -161,10 +161,10 @@ def test_pickled_weights_run_no_code(tiny, tmp_path):
 
     folder = _copy(tiny("bert"), tmp_path / "model", without="model.safetensors")
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"a": Trap()}))
-    with pytest.raises(StructureError):
+    with pytest.raises(StructureError, match="not unpickled"):
         load_encoder(f"hf:{folder}")
     (tmp_path / "weights.pth").write_bytes(pickle.dumps({"a": Trap()}))
-    with pytest.raises(StructureError):
+    with pytest.raises(StructureError, match="not unpickled"):
         load_encoder(f"timm:resnet18@{tmp_path}/weights.pth")
     assert not (tmp_path / "sprung").exists()
 

@@ -84,7 +84,7 @@ def test_sequences_equal_recursion(rows: int, k: int, seed: int) -> None:
     assert edit_distance_knn(a, b) == pytest.approx(1 - np.mean([plain_edits(x, y) for x, y in lists]) / k)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 10**6), k=st.integers(1, 12), scale=st.floats(1e-3, 1e3))
 def test_mutual_knn_invariances(seed: int, k: int, scale: float) -> None:
     random = np.random.default_rng(seed)

@@ -108,7 +108,7 @@ PATHS = pytest.mark.parametrize("every_path", ["bfloat16", "float32", "device"],
 
 
 @PATHS
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     kind=st.sampled_from(KINDS),
     rows=st.integers(3, 14),
@@ -228,6 +228,26 @@ def test_products_stay_within_the_proved_bound(kind: str, dtype: torch.dtype) ->
     error = np.abs(products - true)
     assert (error <= allowed + rounding + 1e-13).all()
     assert error.max() > 1e-3 * allowed.max()  # the bound is about this arithmetic, not a guess far above it
+
+
+@pytest.mark.parametrize("coarse", [torch.bfloat16, torch.float32])
+def test_products_coarser_than_assumed_are_noticed(coarse: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that multiplies more coarsely than its type says: bfloat16 is given up, float32 is an error."""
+    true = torch.mm
+
+    def blurred(a: torch.Tensor, b: torch.Tensor, *, out: torch.Tensor) -> torch.Tensor:
+        product = true(a, b, out=out)
+        return product.mul_(1.02) if a.dtype == coarse else product
+
+    monkeypatch.setattr(module, "worth_narrowing", lambda *_: True)
+    x = data("random", 300, 40, 11)
+    monkeypatch.setattr(torch, "mm", blurred)
+    if coarse == torch.bfloat16:
+        np.testing.assert_array_equal(neighbours(x, k=5), dense_oracle(x, 5))
+    else:
+        monkeypatch.setattr(module, "worth_narrowing", lambda *_: False)
+        with pytest.raises(StructureError, match="set_float32_matmul_precision"):
+            neighbours(x, k=5)
 
 
 def test_layers_as_dask_tasks() -> None:

@@ -1,0 +1,35 @@
+"""What a weights file that is damaged, unsafe or of another model raises, turned into errors that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+
+from structure.store.errors import DamageError, StructureError
+
+
+@contextmanager
+def readable(place: Path) -> Iterator[None]:
+    """Within: weights are read from `place` into a model.
+
+    Raises `DamageError` for bytes that are no weights file, `StructureError` for weights that only unrestricted
+    unpickling could read, or that do not fit the model.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except StructureError:
+        raise
+    except (SafetensorError, EOFError) as error:
+        raise DamageError(f"The weights in {place} are not readable: {error}. Fetch them again.") from error
+    except (UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
+        text = " ".join(str(error).split())
+        if isinstance(error, UnpicklingError) or "pickle" in text:
+            raise StructureError(
+                f"The weights in {place} are damaged, or hold more than weights: they are not unpickled, as that could "
+                "run any code. Convert them to safetensors where you trust them."
+            ) from error
+        raise StructureError(f"The model in {place} cannot be built: {text[:300]}") from error
