@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from structure.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
 
 app = typer.Typer(help="Look after the store.", no_args_is_help=True)
@@ -111,6 +112,101 @@ def verify(key: KeyArgument = None, store: StoreOption = DEFAULT_STORE, as_json:
         terminal.say(f"{len(faults)} feature sets checked, {wrong} with faults.")
     if any(faults.values()):
         raise typer.Exit(1)
+
+
+@app.command("repair")
+def repair(
+    key: Annotated[str, typer.Argument(help="<dataset>/<split>/<encoder>")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
+    store: StoreOption = DEFAULT_STORE,
+    data_root: DataRootOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Mend a feature set: metadata are written again, damaged shards are extracted again, byte for byte.
+
+    Example: structure store repair coco/train/dinov2
+    """
+    from structure.pipeline.stages.repair import repair as run
+
+    terminal = Terminal(as_json=as_json, quiet=quiet)
+    with terminal.working() as listener:
+        done = run(key, store=store, data_root=data_root, device=device, on_event=listener)
+    if as_json:
+        terminal.document({"features": key, "faults": [str(fault) for fault in done.faults], "rows": done.rows})
+    else:
+        terminal.say(f"{key}: {len(done.faults)} faults mended, {done.rows:,} rows extracted again.")
+
+
+@app.command("du")
+def du(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
+    """Show the bytes of every feature set and of everything made from them.
+
+    Example: structure store du
+    """
+    from structure.store import open_store
+    from structure.store.upkeep import sizes
+
+    found = sizes(open_store(store))
+    terminal = Terminal(as_json=as_json, quiet=False)
+    if as_json:
+        terminal.document({"store": store, "bytes": found, "total": sum(found.values())})
+    else:
+        rows = [{"part": part, "bytes": size} for part, size in found.items()]
+        terminal.table([*rows, {"part": "total", "bytes": sum(found.values())}], ["part", "bytes"])
+
+
+@app.command("gc")
+def gc(
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would go.")] = False,
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what nothing refers to any more, and why; remove it with --yes. Stop running extractions first.
+
+    Example: structure store gc --yes
+    """
+    from structure.store import open_store
+    from structure.store.upkeep import leftovers, remove
+
+    opened = open_store(store)
+    found = list(leftovers(opened))
+    if yes:
+        for leftover in found:
+            remove(opened, leftover)
+    terminal = Terminal(as_json=as_json, quiet=False)
+    rows = [{"what": leftover.key, "why": leftover.why, "bytes": leftover.bytes} for leftover in found]
+    if as_json:
+        terminal.document({"store": opened.url, "removed": yes, "leftovers": rows})
+        return
+    if rows:
+        terminal.table(rows, ["what", "why", "bytes"])
+    total = sum(leftover.bytes for leftover in found)
+    terminal.say(f"{len(rows)} leftovers, {total:,} bytes {'removed' if yes else 'would go with --yes'}.")
+
+
+@app.command("export")
+def export(
+    key: Annotated[str, typer.Argument(help="<dataset>/<split>/<encoder>")],
+    file: Annotated[Path, typer.Argument(help="Ends in .npz, .safetensors or .parquet.")],
+    layers: Annotated[str, typer.Option(help="Layers with commas; all by default.")] = "",
+    store: StoreOption = DEFAULT_STORE,
+    as_json: JsonOption = False,
+) -> None:
+    """Write layers of a feature set, with the sample ids, to one file.
+
+    Example: structure store export coco/train/dinov2 dino.npz --layers block.11,final_norm
+    """
+    from structure.cli.choices import words
+    from structure.store import open_store
+    from structure.store.export import export as run
+
+    path = run(open_store(store)[key], file, words("--layers", layers))
+    terminal = Terminal(as_json=as_json, quiet=False)
+    if as_json:
+        terminal.document({"features": key, "file": str(path), "bytes": path.stat().st_size})
+    else:
+        typer.echo(path)
 
 
 def _leaves(value: object, path: str = "") -> list[tuple[str, object]]:

@@ -22,7 +22,7 @@ PARTS = {
     "pipeline.suites",
 }
 STAGES = {
-    f"pipeline.stages.{name}" for name in ("extract", "rank_layers", "align", "evaluate", "report", "import_features")
+    f"pipeline.stages.{name}" for name in ("extract", "rank_layers", "align", "evaluate", "report", "import_features", "repair")
 }
 # Room -> rooms it may import. A room always may import itself; `store` and the values are open to all of pipeline.
 ALLOWED: dict[str, set[str]] = {

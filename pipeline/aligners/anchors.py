@@ -50,9 +50,7 @@ def anchor_profile(
     return torch.cat(pieces)
 
 
-def _pool(
-    tokens: torch.Tensor, bank: torch.Tensor, real: torch.Tensor | None, temperature: float
-) -> torch.Tensor:
+def _pool(tokens: torch.Tensor, bank: torch.Tensor, real: torch.Tensor | None, temperature: float) -> torch.Tensor:
     cosines = F.normalize(tokens, dim=2) @ bank.T
     logits = cosines / temperature
     if real is not None:

@@ -78,7 +78,9 @@ def held_out(rows: int, *, share: float, seed: int, groups: Array | None = None)
         raise ValueError(f"{len(labels)} groups for {rows} rows")
     _, first_seen, inverse = np.unique(labels[order], return_index=True, return_inverse=True)
     if len(first_seen) < 2:
-        raise StructureError(f"All {rows} pairs belong to one item: none can be held out. Add items, or pass validation.")
+        raise StructureError(
+            f"All {rows} pairs belong to one item: none can be held out. Add items, or pass validation."
+        )
     # Whole groups in the order of the draw, until enough rows are held out (never all of them).
     rank = np.empty(len(first_seen), dtype=np.int64)
     rank[np.argsort(first_seen)] = np.arange(len(first_seen))

@@ -21,7 +21,19 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "cosine": ("run", "published"),
     "selection": get_args(Selection),
 }
-_POSITIVE = ("dim", "levels", "temperature", "batch", "epochs", "patience", "clip", "rank", "nearest", "exponent", "anchors")
+_POSITIVE = (
+    "dim",
+    "levels",
+    "temperature",
+    "batch",
+    "epochs",
+    "patience",
+    "clip",
+    "rank",
+    "nearest",
+    "exponent",
+    "anchors",
+)
 
 
 @dataclass(frozen=True)

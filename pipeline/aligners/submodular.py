@@ -71,9 +71,7 @@ def _facility_variant(a: torch.Tensor, q: torch.Tensor, eta: float, ground: Grou
     return total
 
 
-def _log_determinant(
-    a: torch.Tensor, q: torch.Tensor, between: torch.Tensor, eta: float, ridge: float
-) -> torch.Tensor:
+def _log_determinant(a: torch.Tensor, q: torch.Tensor, between: torch.Tensor, eta: float, ridge: float) -> torch.Tensor:
     of_views = a @ a.mT + ridge * torch.eye(a.shape[1], dtype=a.dtype, device=a.device)
     of_captions = q @ q.mT + ridge * torch.eye(q.shape[1], dtype=q.dtype, device=q.device)
     pairs = between.permute(0, 2, 1, 3)

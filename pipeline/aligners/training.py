@@ -84,9 +84,7 @@ def train(
         vision, text = vision[chosen], text[chosen]
     else:
         check_pairs(*validation, least=2, why="validation")
-    source = PairsInMemory(
-        vision, text, batch=options.batch, device=pick_device(options.device), mix=options.mix
-    )
+    source = PairsInMemory(vision, text, batch=options.batch, device=pick_device(options.device), mix=options.mix)
     return train_source(source, validation=validation, options=options, on_event=on_event)
 
 
@@ -173,7 +171,9 @@ def _rate_test(source: BatchSource, options: TrainingOptions, device: torch.devi
     objective = make_objective(source.widths, options).to(device).train()
     optimiser = _optimiser(objective, 1.0, options)
     structure = options.regulariser == "structure"
-    batches = [objective.batch(*pair, repeats=structure) for pair in _first(source.epoch(options.seed), SAMPLES, device)]
+    batches = [
+        objective.batch(*pair, repeats=structure) for pair in _first(source.epoch(options.seed), SAMPLES, device)
+    ]
     turn = 0
 
     def step(rate: float) -> float:
@@ -199,9 +199,7 @@ def _first(
             return
 
 
-def _update(
-    objective: Objective, optimiser: torch.optim.AdamW, loss: torch.Tensor, options: TrainingOptions
-) -> None:
+def _update(objective: Objective, optimiser: torch.optim.AdamW, loss: torch.Tensor, options: TrainingOptions) -> None:
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     clip_gradients(list(objective.parameters()), most=options.clip, scope=options.clip_scope)  # type: ignore[arg-type]

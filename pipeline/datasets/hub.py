@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,9 @@ from structure.store.errors import BadSampleError, NotPresentError, StructureErr
 
 if TYPE_CHECKING:
     from PIL import Image
+
+ANSWER_SECONDS = 4.0
+"""How long the hub may take to answer before a name counts as out of reach."""
 
 CAPTION_COLUMNS = ("captions", "caption", "text", "sentences")
 
@@ -105,21 +110,57 @@ def _library() -> ModuleType:
 
 
 def _load(library: ModuleType, source: str) -> Any:
-    try:
-        if Path(source).is_dir():
+    if Path(source).is_dir():
+        try:
             return library.load_from_disk(source)
-        return library.load_dataset(source)
-    except Exception as error:  # a missing name, a missing network and a damaged folder all differ by version
-        if Path(source).is_dir():
+        except Exception as error:  # what a foreign or damaged folder raises differs by version
             raise StructureError(
                 f"{Path(source).absolute()} is not a folder that the library datasets saved: {error}. Write it with "
                 "save_to_disk, or name it folder:DIR or pairs:FILE."
             ) from error
+    obstacle = _obstacle()
+    try:
+        with _offline(library) if obstacle else nullcontext():
+            return library.load_dataset(source)
+    except Exception as error:  # a name that is not there, a gated one and a broken download differ by version
+        why = obstacle or f"{type(error).__name__}: {error}"
         raise NotPresentError(
-            f"Dataset hf:{source} is neither a folder here ({Path(source).absolute()}) nor could it be loaded from "
-            f"the hub or its cache: {type(error).__name__}: {error}. Where there is a network, load it once and copy "
-            "the folder that save_to_disk writes."
+            f"Dataset hf:{source} is not here: neither a folder ({Path(source).absolute()}) nor in the cache of the "
+            f"library datasets, and the hub cannot give it: {why}. Where there is a network, load it once, write it "
+            "with save_to_disk, and name that folder."
         ) from error
+
+
+@contextmanager
+def _offline(library: ModuleType) -> Iterator[None]:
+    """The cache alone: left to itself the library asks a hub out of reach again and again, for half a minute."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE, library.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = library.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, library.config.HF_HUB_OFFLINE = before
+
+
+def _obstacle() -> str:
+    """Why the hub cannot be asked, "" if it can. One request on a thread, for a name lookup obeys no timeout."""
+    from huggingface_hub import constants, get_session
+
+    outcome: list[str] = []
+
+    def ask() -> None:
+        try:
+            get_session().head(constants.ENDPOINT, timeout=ANSWER_SECONDS, follow_redirects=False)
+            outcome.append("")
+        except Exception as error:  # any failure of any transport means the same
+            outcome.append(f"{constants.ENDPOINT} does not answer ({str(error) or type(error).__name__})")
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(ANSWER_SECONDS + 1)
+    return outcome[0] if outcome else f"{constants.ENDPOINT} did not answer within {ANSWER_SECONDS:.0f} s"
 
 
 def _columns(library: ModuleType, table: Any, source: str) -> tuple[str, str | None, str | None]:

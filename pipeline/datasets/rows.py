@@ -83,10 +83,12 @@ def _csv(file: Path, columns: dict[str, None]) -> Iterator[Row]:
             begins = table.line_num + 1
             for cells in table:
                 if cells and len(cells) != len(header):
-                    remedy = ' a comma inside a caption needs quotes ("...") around it' if len(cells) > len(header) else ""
+                    remedy = (
+                        ' a comma inside a caption needs quotes ("...") around it' if len(cells) > len(header) else ""
+                    )
                     raise StructureError(
-                        f"{file}, line {begins} has {len(cells)} cells and the header {len(header)}; every row needs as "
-                        f"many,{remedy or ' empty ones too'}: {_start(','.join(cells))}"
+                        f"{file}, line {begins} has {len(cells)} cells and the header {len(header)}; every row needs "
+                        f"as many,{remedy or ' empty ones too'}: {_start(','.join(cells))}"
                     )
                 if cells:
                     yield Row(f"line {begins}", _cells(file, begins, dict(zip(header, cells, strict=True))))

@@ -49,6 +49,11 @@ class TransformersEncoder(TorchEncoder):
                 module, "get_image_features" if self.modality == "vision" else "get_text_features"
             )
             self.config = getattr(config, f"{self.modality}_config")
+        elif tower:
+            raise StructureError(
+                f"{name} ({type(module).__name__}) holds a vision and a text model, but does not embed each on its own: "
+                "there is no tower to pick. Name the model that its vision part was made from."
+            )
         else:
             self.tower, self._call, self.config = module, module, config
             self.modality = _modality(module, name)

@@ -45,6 +45,15 @@ class EncoderRecord:
             extraction=manifest.identity["extraction"],
         )
 
+    def options(self, captions: int | None) -> Extraction:
+        """How to extract more of the same."""
+        return Extraction(
+            layers=tuple(self.extraction["layers"]),
+            pooling=tuple(self.extraction["pooling"]),
+            dtype=self.extraction["dtype"],
+            captions=captions,
+        )
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -82,15 +91,20 @@ class FeatureSource:
             )
         if record.modality == "vision" and rows.dataset is None:
             raise NotPresentError(f"The pictures of {samples.dataset}/{samples.split} are not on this machine.")
-        encoder = self._encoder(record)
-        options = Extraction(
-            layers=tuple(record.extraction["layers"]),
-            pooling=tuple(record.extraction["pooling"]),
-            dtype=record.extraction["dtype"],
-            captions=captions,
+        encoder, options = self._encoder(record), record.options(captions)
+        chosen = self._plan(encoder, rows, options, record.spec)
+        self.passes += 1
+        return fill(self.store, encoder, rows, chosen, options, device=self.device, on_event=self.on_event)
+
+    def refill(self, record: EncoderRecord, rows: Rows, features: FeatureSet) -> FeatureSet:
+        """Encode what is due in a feature set that is already there. Raises as `features` does."""
+        if not record.spec:
+            raise NotPresentError(f"{features.key} was imported: run its structure import command again.")
+        encoder, options = self._encoder(record), record.options(features.manifest.captions)
+        chosen = plan(
+            self.store, encoder, rows, options, spec=record.spec, device=self.device, folder=features.manifest.encoder
         )
         self.passes += 1
-        chosen = self._plan(encoder, rows, options, record.spec)
         return fill(self.store, encoder, rows, chosen, options, device=self.device, on_event=self.on_event)
 
     def find(self, record: EncoderRecord, samples: Samples, *, captions: int | None) -> FeatureSet | None:
@@ -123,11 +137,11 @@ class FeatureSource:
     def _plan(self, encoder: Encoder, rows: Rows, options: Extraction, spec: str) -> Plan:
         """The plan under the encoder's own name, or a longer one where that name holds features of another kind."""
         try:
-            return plan(self.store, encoder, rows, options, spec=spec)
+            return plan(self.store, encoder, rows, options, spec=spec, device=self.device)
         except FingerprintError:
             suffix = "all" if options.captions is None else str(options.captions)
             folder = f"{encoder.name}.captions-{suffix}"
-            return plan(self.store, encoder, rows, options, spec=spec, folder=folder)
+            return plan(self.store, encoder, rows, options, spec=spec, device=self.device, folder=folder)
 
 
 def _amp(record: EncoderRecord) -> Amp:

@@ -23,8 +23,6 @@ from structure.store.errors import BadSampleError
 from structure.store.feature_set import OverflowError16
 from structure.store.writer import Writer
 
-BATCH = {"cpu": {"vision": 32, "text": 64}, "cuda": {"vision": 128, "text": 256}}
-
 
 def fill(
     store: Store,
@@ -49,7 +47,7 @@ def fill(
         on_event(Note(f"{features.key}: all {len(features)} rows are in the store already."))
     while features.pending():
         try:
-            _fill_once(features, encoder, rows, options, device=device, on_event=on_event)
+            _fill_once(features, encoder, rows, options, batch=chosen.batch, device=device, on_event=on_event)
         except OverflowError16 as error:
             if options.dtype != "auto":
                 raise
@@ -69,17 +67,17 @@ def _fill_once(
     rows: Rows,
     options: Extraction,
     *,
+    batch: int,
     device: str,
     on_event: Listener,
 ) -> None:
     """One pass over the shards that are due now."""
     due = features.pending()
-    kind = "cuda" if device.startswith("cuda") else "cpu"
     source = batches(
         encoder,
         rows,
         list(due),
-        size=options.batch or BATCH[kind][encoder.modality],
+        size=batch,
         workers=default_workers(device) if options.workers is None else options.workers,
         captions=options.captions,
     )
@@ -103,15 +101,15 @@ def _fill_once(
                     for name in due[shard]
                 }
                 skipped: dict[int, str] = {}
-                for batch in group:
-                    good = _readable(batch, skipped, keep_going=options.skip_bad)
+                for part in group:
+                    good = _readable(part, skipped, keep_going=options.skip_bad)
                     if good:
-                        examples = [batch.examples[i] for i in good]
+                        examples = [part.examples[i] for i in good]
                         encoded = encode_within_memory(
                             encoder, examples, pooling=pooling, layers=layers, on_event=on_event
                         )
-                        _scatter(arrays, encoded, [batch.rows[i] - shard.start for i in good])
-                    done += len(batch.rows)
+                        _scatter(arrays, encoded, [part.rows[i] - shard.start for i in good])
+                    done += len(part.rows)
                     on_event(Progress(f"extracting {features.key}", done, total))
                 undo.pop_all()  # from here the claim is the writer's to release
             writer.submit(shard, arrays, skipped=skipped, claim=claim)

@@ -22,9 +22,9 @@ class NeighbourCache:
     """
 
     def __init__(self, store: Store, features: FeatureSet, rows: np.ndarray, *, preprocessing: str = "") -> None:
-        key = f"{features.content()}\0{hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest()}\0{preprocessing}"
+        chosen = hashlib.sha256(np.ascontiguousarray(rows).tobytes() + preprocessing.encode()).hexdigest()
         self.files = store.files
-        self.prefix = f"neighbours/{features.key}/{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+        self.prefix = f"neighbours/{features.key}/{features.content()[:16]}-{chosen[:16]}"
 
     def load(self, layer: str, *, k: int) -> Neighbours | None:
         """The table cut to `k` neighbours, if one at least as deep is there."""

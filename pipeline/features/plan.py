@@ -19,6 +19,7 @@ from structure.store.shard import shard_size
 
 Dtype = Literal["auto", "fp16", "fp32"]
 
+BATCH = {"cpu": {"vision": 32, "text": 64}, "cuda": {"vision": 128, "text": 256}}
 NOT_IDENTITY = ("libraries", "location")
 SPARE = 64 * 2**20  # bytes to leave free on the disk
 
@@ -46,6 +47,11 @@ class Plan:
     due_bytes: int
     free: int | None
 
+    @property
+    def batch(self) -> int:
+        """Rows in a batch."""
+        return int((self.manifest.provenance or {})["batch"])
+
     def require_space(self, store: Store) -> None:
         """Refuse a run that the disk cannot hold."""
         if self.free is not None and self.due_bytes + SPARE > self.free:
@@ -62,12 +68,13 @@ def plan(
     options: Extraction,
     *,
     spec: str,
+    device: str,
     folder: str | None = None,
 ) -> Plan:
     """Plan one feature set; touches nothing.
 
     `spec` loads the encoder again and is kept for that; `folder` is the set's name in the store, the encoder's by
-    default.
+    default. The batch size is planned too: it moves the last bits of a row, so resuming and repairing keep to it.
     """
     samples = rows.samples
     layers = choose_layers(encoder, options.layers)
@@ -106,6 +113,7 @@ def plan(
             "encoder": encoder.name,
             "spec": spec,
             "dataset_spec": rows.spec,
+            "batch": options.batch or BATCH["cuda" if device.startswith("cuda") else "cpu"][encoder.modality],
             **{name: encoder.provenance.get(name) for name in NOT_IDENTITY},
             "structure": importlib.metadata.version("structure-align"),
         },

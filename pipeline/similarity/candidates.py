@@ -201,7 +201,7 @@ def _bands(left: torch.Tensor, right: torch.Tensor, rows: np.ndarray) -> Iterato
 
 
 def _as_assumed(products: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> bool:
-    """Whether a corner of the products is within the bound: settings and libraries may multiply more coarsely than asked."""
+    """Whether a corner of the products is within the bound: libraries may be set to multiply more coarsely."""
     seen = products[: len(left), : len(right)].double()
     left, right = left.double(), right.double()
     true = left @ right.T

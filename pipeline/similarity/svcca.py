@@ -35,7 +35,9 @@ def _mean_correlation(u: np.ndarray, v: np.ndarray) -> float:
     most = max(u.shape[1], v.shape[1])
     if not u.shape[1] or not v.shape[1]:
         return 0.0
-    return min(float(np.linalg.svd(u.T @ v, compute_uv=False).sum()) / most, 1.0)
+    correlations = np.linalg.svd(u.T @ v, compute_uv=False)
+    mean: float = correlations.sum() / most
+    return min(1.0, float(mean))
 
 
 def _leading(layer: RowSource, rows: int, dim: int, normalise: bool) -> np.ndarray:

@@ -12,7 +12,7 @@ from structure.pipeline.device import resolve_device
 from structure.pipeline.encoders.loading import load_encoder
 from structure.pipeline.encoders.pooling import Pooling
 from structure.pipeline.features.batches import batches
-from structure.pipeline.features.fill import BATCH, fill, rows_per_second
+from structure.pipeline.features.fill import fill, rows_per_second
 from structure.pipeline.features.plan import Dtype, Extraction, Plan, plan
 from structure.pipeline.features.rows import open_rows
 from structure.pipeline.progress import Listener, silent
@@ -96,14 +96,13 @@ def extract(
         encoder = load_encoder(name, device=place, amp=amp, revision=revision, trust_remote_code=trust_remote_code)
         if rows is None:
             rows = open_rows(target, dataset, split=split, data_root=data_root, limit=limit, on_event=on_event)
-        chosen = plan(target, encoder, rows, options, spec=name)
+        chosen = plan(target, encoder, rows, options, spec=name, device=place)
         if dry_run:
-            kind = "cuda" if place.startswith("cuda") else "cpu"
             probe = batches(
                 encoder,
                 rows,
                 chosen.manifest.shards[:1],
-                size=options.batch or BATCH[kind][encoder.modality],
+                size=chosen.batch,
                 workers=0,
                 captions=options.captions,
             )

@@ -79,11 +79,23 @@ def compare_pairs(rows: int, width: int, k: int, count: int) -> None:
     x, y = (torch.nn.functional.normalize(torch.from_numpy(side[3])) for side in (vision, text))
     pair = min(seconds(lambda: plain_pair(x, y, k)) for _ in range(2))
     score = shared_totals(v, t)[3, 3] / (rows * k)
+    scaled = pair * count**2
     report(
-        benchmark="pairs", rows=rows, width=width, k=k, layers=[count, count], tables_s=tables, overlap_s=totals, all_k_s=curve,
-        total_s=tables + totals, plain_pair_s=pair, plain_pairs_timed=2, plain_total_scaled_s=pair * count**2,
-        times_faster=pair * count**2 / (tables + totals), score=score, score_plain=plain_pair(x, y, k),
-    )  # fmt: skip
+        benchmark="pairs",
+        rows=rows,
+        width=width,
+        k=k,
+        layers=[count, count],
+        tables_s=tables,
+        overlap_s=totals,
+        all_k_s=curve,
+        plain_pair_s=pair,
+        plain_pairs_timed=2,
+        plain_scaled_s=scaled,
+        times_faster=scaled / (tables + totals),
+        score=score,
+        score_plain=plain_pair(x, y, k),
+    )
 
 
 def compare_products(rows: int, width: int, k: int) -> None:
@@ -98,9 +110,18 @@ def compare_products(rows: int, width: int, k: int) -> None:
             lambda plain=plain, out=out: np.dot(plain, plain.T, out=out.numpy()),
         )
         report(
-            benchmark="products", data=kind, rows=rows, width=width, k=k, bfloat16=has_bfloat16_units(), layer_s=ours,
-            torch_product_s=product, numpy_product_s=blas, ratio_torch=ours / product, ratio_numpy=ours / blas,
-        )  # fmt: skip
+            benchmark="products",
+            data=kind,
+            rows=rows,
+            width=width,
+            k=k,
+            bfloat16=has_bfloat16_units(),
+            layer_s=ours,
+            torch_product_s=product,
+            numpy_product_s=blas,
+            ratio_torch=ours / product,
+            ratio_numpy=ours / blas,
+        )
 
 
 def grow(sizes: list[int], width: int) -> None:

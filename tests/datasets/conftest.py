@@ -13,10 +13,14 @@ import pytest
 from PIL import Image
 
 
-def draw(number: int = 0, *, mode: str = "RGB", size: tuple[int, int] = (6, 4), form: str = "PNG", **options: Any) -> bytes:
+def draw(
+    number: int = 0, *, mode: str = "RGB", size: tuple[int, int] = (6, 4), form: str = "PNG", **options: Any
+) -> bytes:
     """A gradient that differs by `number`, as the bytes of a file."""
     picture = Image.new("RGB", size)
-    picture.putdata([((x * 40 + number) % 256, (y * 60) % 256, number % 256) for y in range(size[1]) for x in range(size[0])])
+    picture.putdata(
+        [((x * 40 + number) % 256, (y * 60) % 256, number % 256) for y in range(size[1]) for x in range(size[0])]
+    )
     buffer = io.BytesIO()
     picture.convert(mode).save(buffer, format=form, **options)
     return buffer.getvalue()
@@ -54,7 +58,9 @@ def pairs_file(tmp_path: Path) -> Callable[..., Path]:
                 (folder / image).parent.mkdir(parents=True, exist_ok=True)
                 (folder / image).write_bytes(draw(number))
         file = folder / name
-        file.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows), encoding="utf-8")
+        file.write_text(
+            "".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows), encoding="utf-8"
+        )
         return file
 
     return write

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from structure.pipeline.datasets.folder import Folder
 from structure.pipeline.datasets.masks import Masks
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
@@ -130,7 +131,10 @@ def test_a_list_of_names_numbers_them_from_zero(masked: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.array([[0, 3, 9, 9, 9, 0]] * 4, np.uint8), r"masks/0.png has the id 3 and 1 more on 16 pixels.*names 3 other ids"),
+        (
+            np.array([[0, 3, 9, 9, 9, 0]] * 4, np.uint8),
+            r"masks/0.png has the id 3 and 1 more on 16 pixels.*names 3 other ids",
+        ),
         (np.zeros((6, 4), np.uint8), r"masks/0.png is 4 x 6 and its picture 6 x 4"),
         (np.zeros((4, 6, 3), np.uint8), r"masks/0.png is a RGB picture; a mask has one channel"),
     ],
@@ -150,7 +154,10 @@ def test_a_damaged_mask_is_named(masked: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda root: (root / "masks/1.png").unlink(), r"1 of 2 names are in images/ and not in masks/, the first is 1"),
+        (
+            lambda root: (root / "masks/1.png").unlink(),
+            r"1 of 2 names are in images/ and not in masks/, the first is 1",
+        ),
         (lambda root: (root / "images/1.jpg").unlink(), r"1 of 2 names are in masks/ and not in images/"),
         (lambda root: put(root / "images/1.png"), r"both 1.jpg and 1.png"),
         (lambda root: (root / "classes.json").unlink(), r"has no classes.json"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from structure.pipeline.datasets import open_dataset
 from structure.pipeline.datasets.flickr import read_captions
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
@@ -45,7 +46,10 @@ def coco(tmp_path: Path, draw: Draw) -> Path:
     for part, names in (("train2014", ["t1.jpg", "t2.jpg"]), ("val2014", ["v1.jpg", "v2.jpg"])):
         for number, name in enumerate(names):
             put(root / part / name, draw(number, form="JPEG"))
-        put(root / f"annotations/captions_{part}.json", coco_annotations({name: [f"{name} one \n", f"{name} two"] for name in names}))
+        put(
+            root / f"annotations/captions_{part}.json",
+            coco_annotations({name: [f"{name} one \n", f"{name} two"] for name in names}),
+        )
     return tmp_path
 
 
@@ -56,7 +60,9 @@ def test_coco_parts_and_their_short_names(coco: Path) -> None:
     assert train.item(1).captions == ("t2.jpg one", "t2.jpg two")
     assert train.image(0).size == (6, 4)
     assert open_dataset("coco", split="val", data_root=coco).split == "val2014"
-    with pytest.raises(NotPresentError, match=r"test needs dataset_coco.json.*splits that are there are: train2014, val2014"):
+    with pytest.raises(
+        NotPresentError, match=r"test needs dataset_coco.json.*splits that are there are: train2014, val2014"
+    ):
         open_dataset("coco", split="test", data_root=coco)
 
 
@@ -86,7 +92,9 @@ def test_coco_that_is_not_whole(coco: Path, tmp_path: Path) -> None:
     with pytest.raises(NotPresentError, match=r"Looked for in .*/coco, .*cocodataset.org"):
         open_dataset("coco", data_root=tmp_path / "nowhere")
     (coco / "coco/train2014").rename(coco / "coco/elsewhere")
-    with pytest.raises(NotPresentError, match=r"pictures of train2014 are not in .*folder train2014 or images/train2014"):
+    with pytest.raises(
+        NotPresentError, match=r"pictures of train2014 are not in .*folder train2014 or images/train2014"
+    ):
         open_dataset("coco", data_root=coco)
     annotations = coco / "coco/annotations/captions_val2014.json"
     put(annotations, coco_annotations({"v1.jpg": [], "v2.jpg": ["x"], "gone.jpg": ["y"]}))
@@ -95,7 +103,11 @@ def test_coco_that_is_not_whole(coco: Path, tmp_path: Path) -> None:
         val.item(0)
     with pytest.raises(BadSampleError, match=r"there is no file .*gone.jpg"):
         val.image(2)
-    for text, message in (('{"images": [', "is not JSON"), ('{"annotations": []}', "no list 'images'"), ('{"images": [3], "annotations": []}', "is not the annotation file")):
+    for text, message in (
+        ('{"images": [', "is not JSON"),
+        ('{"annotations": []}', "no list 'images'"),
+        ('{"images": [3], "annotations": []}', "is not the annotation file"),
+    ):
         put(annotations, text)
         with pytest.raises(StructureError, match=message):
             open_dataset("coco", split="val2014", data_root=coco)
@@ -106,7 +118,10 @@ def test_coco_that_is_not_whole(coco: Path, tmp_path: Path) -> None:
     [
         ("Flickr8k.token.txt", "a.jpg#0\tA dog , runs .\na.jpg#1\tTwo\nb.jpg#0\tA cat\n"),
         ("results_20130124.token", "a.jpg#0\tA dog , runs .\na.jpg#1\tTwo\nb.jpg#0\tA cat\n"),
-        ("results.csv", "image_name| comment_number| comment\na.jpg| 0| A dog , runs .\na.jpg| 1   Two\nb.jpg| 0| A cat\n"),
+        (
+            "results.csv",
+            "image_name| comment_number| comment\na.jpg| 0| A dog , runs .\na.jpg| 1   Two\nb.jpg| 0| A cat\n",
+        ),
         ("captions.txt", 'image,caption\na.jpg,"A dog , runs ."\na.jpg,Two\nb.jpg,A cat\n'),
         ("captions.txt", 'image_name,comment_number,comment\na.jpg,0, A dog , runs .\na.jpg,1," Two"\nb.jpg,0,A cat\n'),
     ],
@@ -130,7 +145,11 @@ def test_flickr30k_by_karpathy_and_whole(tmp_path: Path, draw: Draw) -> None:
     for number, name in enumerate(("a.jpg", "b.jpg", "c.jpg")):
         put(root / "flickr30k-images" / name, draw(number, form="JPEG"))
     put(root / "results_20130124.token", "".join(f"{name}#0\tPhoto {name} .\n" for name in ("c.jpg", "a.jpg", "b.jpg")))
-    assert [p.id for p in map(open_dataset("flickr30k", split="all", data_root=tmp_path).item, range(3))] == ["c.jpg", "a.jpg", "b.jpg"]
+    assert [p.id for p in map(open_dataset("flickr30k", split="all", data_root=tmp_path).item, range(3))] == [
+        "c.jpg",
+        "a.jpg",
+        "b.jpg",
+    ]
     with pytest.raises(NotPresentError, match=r"split test needs dataset_flickr30k.json.*there are: all"):
         open_dataset("flickr30k", split="test", data_root=tmp_path)
     put(root / "dataset_flickr30k.json", karpathy([("a.jpg", "train", ["x"]), ("b.jpg", "test", ["y", "z"])]))
@@ -152,5 +171,7 @@ def test_flickr8k_by_its_own_lists(tmp_path: Path, draw: Draw) -> None:
     with pytest.raises(BadSampleError, match="no caption"):
         val.item(1)
     (root / "Flicker8k_Dataset").rename(root / "pictures")
-    with pytest.raises(NotPresentError, match=r"the pictures are not in .*folder Images or images or Flicker8k_Dataset"):
+    with pytest.raises(
+        NotPresentError, match=r"the pictures are not in .*folder Images or images or Flicker8k_Dataset"
+    ):
         open_dataset("flickr8k", split="val", data_root=tmp_path)

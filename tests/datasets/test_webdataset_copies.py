@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+
 from structure.pipeline.datasets import Dataset, Item, Task, open_dataset
 from structure.pipeline.datasets.benchmark_copy import read_copy
 from structure.pipeline.datasets.captions_text import join_captions, split_captions
@@ -64,18 +65,38 @@ def overwrite(file: Path, offset: int, data: bytes) -> None:
 @pytest.mark.parametrize(
     ("damage", "error", "message"),
     [
-        (lambda f: cut(f / "test/0.tar", 1600), DamageError, r"test/0.tar is (damaged or )?cut short: .*after 2 members"),
+        (
+            lambda f: cut(f / "test/0.tar", 1600),
+            DamageError,
+            r"test/0.tar is (damaged or )?cut short: .*after 2 members",
+        ),
         (lambda f: cut(f / "test/0.tar", 2048), DamageError, r"test/0.tar is .*cut short"),
         (lambda f: cut(f / "test/0.tar", 0), DamageError, r"test/0.tar is damaged or cut short: empty"),
         (lambda f: cut(f / "test/0.tar", 100), DamageError, r"test/0.tar is damaged or cut short"),
-        (lambda f: overwrite(f / "test/0.tar", 1024, b"\xff" * 512), DamageError, r"after 1 members there are bytes at 1024"),
+        (
+            lambda f: overwrite(f / "test/0.tar", 1024, b"\xff" * 512),
+            DamageError,
+            r"after 1 members there are bytes at 1024",
+        ),
         (lambda f: overwrite(f / "test/1.tar", 0, b"\x1f\x8b\x08"), DamageError, r"test/1.tar is compressed"),
         (lambda f: (f / "test/nshards.txt").unlink(), StructureError, r"nshards.txt is missing.*2 are there.*echo 2 >"),
         (lambda f: (f / "test/nshards.txt").write_text("two"), StructureError, r"nshards.txt holds 'two'"),
         (lambda f: (f / "test/nshards.txt").write_text("3"), NotPresentError, r"lacks 1 of 3 tars, the first is 2.tar"),
-        (lambda f: (f / "test/nshards.txt").write_text("1"), StructureError, r"has 2 tars and nshards.txt says 1: 1.tar"),
-        (lambda f: (f / "classnames.txt").write_text("ant\nbee\n"), StructureError, r"0.tar, member s0000002: label 2 .*2 names"),
-        (lambda f: (f / "classnames.txt").write_text("ant\n\ncat\n"), StructureError, r"classnames.txt, line 2 is empty"),
+        (
+            lambda f: (f / "test/nshards.txt").write_text("1"),
+            StructureError,
+            r"has 2 tars and nshards.txt says 1: 1.tar",
+        ),
+        (
+            lambda f: (f / "classnames.txt").write_text("ant\nbee\n"),
+            StructureError,
+            r"0.tar, member s0000002: label 2 .*2 names",
+        ),
+        (
+            lambda f: (f / "classnames.txt").write_text("ant\n\ncat\n"),
+            StructureError,
+            r"classnames.txt, line 2 is empty",
+        ),
         (
             lambda f: (f / "zeroshot_classification_templates.txt").write_text("a {c}\na photo\n"),
             StructureError,
@@ -103,7 +124,9 @@ def test_repeated_class_names_are_noted_with_their_lines(copy_folder: Path) -> N
     (copy_folder / "classnames.txt").write_text("ant\nbee\nant\n")
     dataset = read(copy_folder)
     assert dataset.tasks["label"].classes == ("ant", "bee", "ant")
-    assert [note.partition("classnames.txt: ")[2] for note in dataset.notes] == ["lines 1 and 3 name the same class 'ant'"]
+    assert [note.partition("classnames.txt: ")[2] for note in dataset.notes] == [
+        "lines 1 and 3 name the same class 'ant'"
+    ]
 
 
 def link(kind: bytes) -> Callable[[tarfile.TarInfo], None]:
@@ -247,7 +270,9 @@ def picture(number: int) -> bytes:
 
 
 PICTURES = [picture(number) for number in range(5)]
-line = st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1, max_size=20).filter(lambda text: text.strip())
+line = st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1, max_size=20).filter(
+    lambda text: text.strip()
+)
 
 
 @settings(max_examples=40, deadline=None)
@@ -292,14 +317,26 @@ def test_labels_survive_export_and_reading(labels: list[set[int]], several: bool
 def test_plain_pictures_keep_their_bytes_and_others_become_png(tmp_path: Path, draw: Draw) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
-    pictures = [draw(1, form="JPEG"), draw(2, mode="RGBA"), draw(3, form="JPEG", exif=turned), draw(4, form="GIF"), draw(5, mode="L")]
+    pictures = [
+        draw(1, form="JPEG"),
+        draw(2, mode="RGBA"),
+        draw(3, form="JPEG", exif=turned),
+        draw(4, form="GIF"),
+        draw(5, mode="L"),
+    ]
     items = [Item(str(i), (), {"label": 0}) for i in range(len(pictures))]
     original = Given("classification", pictures, items, Task(("thing",)))
     export = export_webdataset(original, tmp_path / "wds_given")
     copy = read(export.folder)
     assert same_pictures(original, copy)
     assert [copy.payload(i) == pictures[i] for i in range(5)] == [True, False, False, False, True]
-    assert [next(iter(group.members)) for group in index_tar(export.folder / "test/0.tar")] == ["jpg", "png", "png", "png", "png"]
+    assert [next(iter(group.members)) for group in index_tar(export.folder / "test/0.tar")] == [
+        "jpg",
+        "png",
+        "png",
+        "png",
+        "png",
+    ]
 
 
 def test_scenes_export_as_captions_and_as_any_of_their_tasks(tmp_path: Path) -> None:
@@ -311,7 +348,9 @@ def test_scenes_export_as_captions_and_as_any_of_their_tasks(tmp_path: Path) -> 
     labelled = [i for i in range(12) if "shape" in scenes.item(i).labels]
     assert (export.items, export.unlabelled) == (len(labelled), 12 - len(labelled))
     shapes = read(export.folder)
-    assert [shapes.item(i).labels["label"] for i in range(len(shapes))] == [scenes.item(i).labels["shape"] for i in labelled]
+    assert [shapes.item(i).labels["label"] for i in range(len(shapes))] == [
+        scenes.item(i).labels["shape"] for i in labelled
+    ]
     with pytest.raises(StructureError, match="Did you mean colour"):
         export_webdataset(scenes, tmp_path / "x", task="color")
 
@@ -337,7 +376,11 @@ def test_an_export_that_stops_cannot_pass_for_a_whole_one(tmp_path: Path, draw: 
 
 def test_wds_patterns(tmp_path: Path, write_tar: WriteTar, draw: Draw) -> None:
     for shard in (0, 1, 2):
-        members = {f"{shard}{i}.{end}": draw(i) if end == "jpg" else f"caption {i}\nmore".encode() for i in range(4) for end in ("jpg", "txt")}
+        members = {
+            f"{shard}{i}.{end}": draw(i) if end == "jpg" else f"caption {i}\nmore".encode()
+            for i in range(4)
+            for end in ("jpg", "txt")
+        }
         write_tar(tmp_path / "laion" / f"part-{shard:03d}.tar", members)
     root = str(tmp_path / "laion")
     for pattern in (f"{root}/part-{{000..002}}.tar", f"{root}/*.tar", root, f"{root}/part-00{{0,1,2}}.tar"):

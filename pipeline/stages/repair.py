@@ -1,0 +1,85 @@
+"""Mend a feature set: metadata are written again, and only the damaged shards are encoded again, byte for byte."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from structure.pipeline.device import resolve_device
+from structure.pipeline.features.cached import EncoderRecord, FeatureSource
+from structure.pipeline.features.rows import Rows, open_rows
+from structure.pipeline.progress import Listener, Note, silent
+from structure.store import FeatureSet, Store, open_store
+from structure.store.errors import DamageError, FingerprintError, StructureError
+from structure.store.mend import mend
+from structure.store.verify import Fault
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What was wrong, and how many rows were encoded again."""
+
+    key: str
+    faults: tuple[Fault, ...]
+    rows: int
+
+
+def repair(
+    key: str,
+    *,
+    store: Store | str | Path,
+    data_root: str | Path = "data",
+    device: str = "auto",
+    on_event: Listener = silent,
+) -> Repaired:
+    """Find every fault of a feature set and mend it.
+
+    The row table is read from the dataset again where it is damaged; the encoder that is on record encodes the damaged
+    shards. Raises StructureError where the data or the encoder are not those that the features were made from, or are
+    not here; what can be mended without them is mended first.
+    """
+    target = store if isinstance(store, Store) else open_store(store)
+    features = target.recover(key)
+    faults = features.verify()
+    if not faults:
+        return Repaired(key, (), 0)
+    for fault in faults[:10]:
+        on_event(Note(str(fault)))
+    source = FeatureSource(target, device=resolve_device(device), on_event=on_event)
+    rows = _rows(target, features, data_root, on_event)
+    features = mend(features, rows.samples, faults)
+    due = sum(len(shard) for shard in features.pending())
+    if due:
+        source.refill(EncoderRecord.of(features), rows, features)
+    left = target[key].verify()
+    if left:
+        raise DamageError(f"{key} still has {len(left)} faults after the repair; the first: {left[0]}")
+    return Repaired(key, tuple(faults), due)
+
+
+def _rows(store: Store, features: FeatureSet, data_root: str | Path, on_event: Listener) -> Rows:
+    """The rows that the features were made from; they must be the same."""
+    manifest = features.manifest
+    spec = str((manifest.provenance or {}).get("dataset_spec", ""))
+    try:
+        samples = store.samples(manifest.dataset, manifest.split)
+        damaged = samples.digest(manifest.rows_of, manifest.captions) != manifest.identity["data"]["digest"]
+    except StructureError:
+        damaged = True
+    if not spec:
+        if damaged:
+            raise DamageError(
+                f"The row table of {manifest.dataset}/{manifest.split} is damaged and no dataset can make it again. "
+                "Import the features again, or remove the prompts' features and evaluate again."
+            )
+        return Rows(samples, None, "")
+    base, _, limit = manifest.split.partition(".first")
+    rows = open_rows(
+        store, spec, split=base, data_root=data_root, limit=int(limit) if limit else None, on_event=on_event
+    )
+    if rows.samples.digest(manifest.rows_of, manifest.captions) != manifest.identity["data"]["digest"]:
+        raise FingerprintError(
+            f"{spec} is no longer the data that {features.key} was made from, so its rows cannot be encoded again. "
+            "Restore the data, or choose another --store."
+        )
+    return rows

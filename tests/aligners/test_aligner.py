@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from structure.pipeline.aligners import METHODS, TrainingOptions, fit, load_aligner
+from structure.pipeline.aligners.aligner import Aligner, unpack
+from structure.pipeline.aligners.heads import HEADS, make_head
+from structure.pipeline.aligners.pair_retrieval import pair_recall
+from structure.store.errors import DamageError, StructureError
+
+OPTIONS = TrainingOptions(dim=6, epochs=12, rate=1e-2, device="cpu", anchors=64, nearest=20)
+
+
+@pytest.fixture(scope="session")
+def fitted(world):
+    """Every method on the same pairs; `mean-shift` needs equal widths and gets them."""
+    vision, text = world(200)
+    return {
+        name: fit(vision[:, :18] if name == "mean-shift" else vision, text, options=replace(OPTIONS, method=name))
+        for name in METHODS
+    }
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+class TestEveryMethod:
+    """What every aligner promises."""
+
+    def rows(self, name, world):
+        vision, text = world(50, seed=7)
+        return vision[:, :18] if name == "mean-shift" else vision, text
+
+    def test_embeds_unit_rows_in_the_kind_given(self, name, fitted, world):
+        aligner = fitted[name].aligner
+        vision, text = self.rows(name, world)
+        images, texts = aligner.embed_images(vision), aligner.embed_texts(text)
+        assert isinstance(images, np.ndarray)
+        assert images.dtype == texts.dtype == np.float32
+        assert images.shape == texts.shape == (50, aligner.dim)
+        np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1, atol=1e-5)
+        tensors = aligner.embed_images(torch.from_numpy(vision))
+        assert isinstance(tensors, torch.Tensor)
+        np.testing.assert_array_equal(tensors.numpy(), images)
+        np.testing.assert_allclose(aligner.embed_images(vision.astype(np.float16)), images, atol=2e-2)
+        assert aligner.similarity(images, texts).shape == (50, 50)
+
+    def test_saves_and_loads(self, name, fitted, world, tmp_path):
+        aligner = fitted[name].aligner.describe(layers={"vision": "block.03", "text": "block.05"})
+        assert sorted(path.name for path in aligner.save(tmp_path / "a").iterdir()) == [
+            "aligner.json",
+            "aligner.safetensors",
+        ]
+        back = load_aligner(tmp_path / "a")
+        vision, text = self.rows(name, world)
+        np.testing.assert_array_equal(back.embed_images(vision), aligner.embed_images(vision))
+        np.testing.assert_array_equal(back.embed_texts(text), aligner.embed_texts(text))
+        assert back.metadata == json.loads(json.dumps(aligner.metadata))
+        assert (back.method, back.widths, back.dim) == (name, aligner.widths, aligner.dim)
+        assert back.pack() == aligner.pack()
+
+    def test_refuses_other_features(self, name, fitted, world):
+        aligner = fitted[name].aligner
+        with pytest.raises(StructureError, match=rf"7 wide.*made for {aligner.widths[0]}"):
+            aligner.embed_images(np.ones((3, 7)))
+        vision, _ = self.rows(name, world)
+        vision = vision.copy()
+        vision[11, 2] = np.inf
+        with pytest.raises(StructureError, match="Row 11 of the vision"):
+            aligner.embed_images(vision)
+        with pytest.raises(StructureError, match="training needs at least 8|needs at least 8"):
+            fit(vision[:5], vision[:5], options=replace(OPTIONS, method=name))
+
+    def test_records_what_it_was_made_from(self, name, fitted):
+        trained = fitted[name]
+        assert trained.pairs == trained.aligner.metadata["pairs"] == 180
+        assert trained.aligner.metadata["validation_pairs"] == 20
+        assert {"recall_images", "recall_texts"} <= set(trained.metrics)
+        assert "torch" in trained.aligner.metadata["versions"]
+
+    def test_beats_chance_where_it_fits_anything(self, name, fitted, world):
+        if name in ("mean-shift", "sail", "gated"):
+            pytest.skip("the control fits nothing; the gated head needs more than a few steps")
+        vision, text = self.rows(name, world)
+        aligner = fitted[name].aligner
+        recall = pair_recall(
+            torch.from_numpy(aligner.embed_images(vision)), torch.from_numpy(aligner.embed_texts(text))
+        )
+        assert min(recall) > 0.1  # chance is 0.02
+
+
+def test_closed_forms_hold_out_the_pairs_that_training_does(fitted):
+    assert {trained.pairs for trained in fitted.values()} == {180}
+
+
+def test_procrustes_finds_the_rotation():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(100, 8)).astype("f4")
+    rotation = np.linalg.qr(rng.normal(size=(8, 8)))[0].astype("f4")
+    aligner = fit(x, x @ rotation + 3, options=replace(OPTIONS, method="procrustes", dim=8)).aligner
+    np.testing.assert_allclose(aligner.embed_images(x), aligner.embed_texts(x @ rotation + 3), atol=1e-4)
+
+
+def test_ridge_is_ridge(world):
+    from sklearn.linear_model import Ridge
+
+    from structure.pipeline.aligners.closed_form import ridge
+    from structure.pipeline.aligners.csa import moments
+
+    vision, text = (side.astype(np.float64) for side in world(150))
+    images, _ = ridge(moments([(vision, text)]), share=0.3)
+    penalty = 0.3 * 150 * vision.var(axis=0).mean()
+    oracle = Ridge(alpha=penalty).fit(vision, text)
+    ours = images(torch.from_numpy(vision).float()).numpy()
+    np.testing.assert_allclose(ours, oracle.predict(vision) - text.mean(0), atol=1e-4)
+
+
+def test_csa_refinement_whitens_and_lowers_r_s(world):
+    from structure.pipeline.aligners.csa import fit_csa_moments, moments
+    from structure.pipeline.aligners.csa_refinement import refine
+    from structure.pipeline.aligners.structure_loss import structure_loss
+    from structure.pipeline.progress import silent
+
+    vision, text = world(200)
+    gathered = moments([(vision, text)])
+    start = fit_csa_moments(gathered, dim=6)
+    (w_x, w_y), correlations = refine(start, gathered, vision, text, options=OPTIONS, on_event=silent)
+    torch.testing.assert_close(w_x.T @ gathered.xx @ w_x, torch.eye(6, dtype=torch.float64), atol=1e-8, rtol=0)
+    torch.testing.assert_close(w_y.T @ gathered.yy @ w_y, torch.eye(6, dtype=torch.float64), atol=1e-8, rtol=0)
+    assert correlations.shape == (6,)
+    centred = torch.from_numpy(vision).double() - gathered.mean_x
+    before, after = (structure_loss(vision, centred @ by, temperature=0.2).item() for by in (start.projection_x, w_x))
+    assert after < before
+
+
+def test_weighted_csa_scores_by_correlation(world, tmp_path):
+    vision, text = world(200)
+    options = replace(OPTIONS, method="csa", regulariser="none")
+    aligner = fit(vision, text, options=replace(options, weighted=True)).aligner
+    plain = fit(vision, text, options=options).aligner
+    images, texts = aligner.embed_images(vision[:9]), aligner.embed_texts(text[:9])
+    np.testing.assert_array_equal(images, plain.embed_images(vision[:9]))
+    weights = np.array(aligner.metadata["correlations"])
+    np.testing.assert_allclose(aligner.similarity(images, texts), (images * weights) @ texts.T, atol=1e-5)
+    np.testing.assert_allclose(plain.similarity(images, texts), images @ texts.T, atol=1e-6)
+    assert torch.equal(load_aligner(aligner.save(tmp_path)).weights, aligner.weights)
+
+
+def test_closed_forms_say_what_does_not_fit(world):
+    vision, text = world(30)
+    notes = []
+    options = replace(OPTIONS, method="csa", regulariser="none", dim=512)
+    with pytest.raises(StructureError, match="20 training pairs"):
+        fit(np.repeat(vision, 2, 1), np.repeat(text, 2, 1), options=replace(options, dim=30))
+    with pytest.raises(StructureError, match=r"asks for more than the 13"):
+        fit(vision[:20], text[:20], options=replace(OPTIONS, method="procrustes", dim=15))
+    fit(*world(400), options=options, on_event=notes.append)
+    assert any("18 dimensions, not 512" in note.text for note in notes)
+    with pytest.raises(StructureError, match="24 and 18"):
+        fit(vision, text, options=replace(OPTIONS, method="mean-shift"))
+    with pytest.raises(StructureError, match="Did you mean procrustes"):
+        fit(vision, text, options=replace(OPTIONS, method="procrustean"))
+
+
+def test_damage_is_told_from_absence(fitted, tmp_path):
+    folder = fitted["linear"].aligner.save(tmp_path / "a")
+    with pytest.raises(StructureError, match="no aligner in"):
+        load_aligner(tmp_path / "b")
+    weights = folder / "aligner.safetensors"
+    good = weights.read_bytes()
+    weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(DamageError, match="SHA-256"):
+        load_aligner(folder)
+    weights.write_bytes(good)
+    record = folder / "aligner.json"
+    text = record.read_text()
+    record.write_text(text[: len(text) // 2])
+    with pytest.raises(DamageError, match="not JSON"):
+        load_aligner(folder)
+    record.write_text('{"format": "other"}')
+    with pytest.raises(StructureError, match="not the record of an aligner"):
+        load_aligner(folder)
+    record.write_text(text.replace('"version": 1', '"version": 2'))
+    with pytest.raises(StructureError, match="version 2"):
+        load_aligner(folder)
+    record.write_text(text.replace('"dim": 6', '"dim": 7'))
+    with pytest.raises(DamageError, match="cannot be read"):
+        load_aligner(folder)
+    record.write_text(text)
+    assert load_aligner(record).dim == 6
+
+
+def test_a_failed_save_leaves_the_old_aligner(fitted, tmp_path, monkeypatch):
+    folder = fitted["linear"].aligner.save(tmp_path / "a")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        fitted["mlp"].aligner.save(folder)
+    monkeypatch.undo()
+    assert load_aligner(folder).method == "linear"
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_heads_name_what_they_do_not_take():
+    with pytest.raises(StructureError, match="Did you mean linear"):
+        make_head("liner", 3, 2)
+    with pytest.raises(StructureError, match="does not take"):
+        make_head("linear", 3, 2, hidden=4)
+    assert set(HEADS) >= {"linear", "mlp", "lowrank"}
+
+
+def test_low_rank_head_is_its_formula():
+    head = make_head("lowrank", 5, 3, rank=2, dropout=0.5, gate=0.25)
+    head.reset(torch.Generator().manual_seed(0))
+    torch.testing.assert_close(head.projection @ head.projection.T, torch.eye(3), atol=1e-5, rtol=0)
+    x = torch.randn(4, 5)
+    head.weight2.data.normal_()
+    residual = torch.nn.functional.gelu(x @ head.weight1.T) @ head.weight2.T
+    torch.testing.assert_close(head.eval()(x), x @ head.projection.T + 0.25 * residual)
+    assert not torch.equal(head.train()(x), head.eval()(x))
+
+
+def test_unpack_needs_no_folder(fitted):
+    aligner = fitted["linear"].aligner
+    back = unpack(aligner.pack(), source="memory")
+    assert isinstance(back, Aligner)
+    assert back.metadata == aligner.metadata
+
+
+def test_the_package_names_methods_without_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, structure.pipeline.aligners as a; list(a.METHODS); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from structure.pipeline.aligners.finder import choose_rate, find_rate
+from structure.pipeline.aligners.schedule import clip_gradients, cosine, published_period, warm_up
+
+
+def test_warm_up_and_cosine():
+    assert [warm_up(step, steps=4) for step in range(6)] == [0, 0.25, 0.5, 0.75, 1, 1]
+    assert warm_up(0, steps=0) == 1
+    assert [cosine(step, period=50) for step in (0, 25, 50, 100)] == pytest.approx([1, 0.5, 0, 1])
+    assert [published_period(rows) for rows in (100, 4096, 8191, 82_783)] == [50, 50, 50, 1000]
+
+
+def test_clipping_scopes():
+    def fresh():
+        parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(2)]
+        parameters[0].grad, parameters[1].grad = torch.tensor([3.0, 4.0]), torch.tensor([0.3, 0.4])
+        return parameters
+
+    alone = fresh()
+    clip_gradients(alone, most=1.0, scope="tensor")
+    assert alone[0].grad.norm().item() == pytest.approx(1, rel=1e-4)
+    assert alone[1].grad.norm().item() == pytest.approx(0.5, rel=1e-4)
+    together = fresh()
+    clip_gradients(together, most=1.0, scope="global")
+    norms = [parameter.grad.norm().item() for parameter in together]
+    assert math.hypot(*norms) == pytest.approx(1, rel=1e-4)
+    assert norms[0] / norms[1] == pytest.approx(10, rel=1e-4)
+
+
+def test_finder_walks_the_rates_and_smooths():
+    seen = []
+    curve = find_rate(lambda rate: seen.append(rate) or 1.0 / len(seen))
+    assert len(seen) == 100
+    assert seen[0] == pytest.approx(1e-7)
+    assert seen[-1] == pytest.approx(10)
+    assert seen[1] / seen[0] == pytest.approx(1e8 ** (1 / 99))
+    assert curve.losses[0] == 1
+    assert curve.losses[1] == pytest.approx(0.05 * 0.5 + 0.95 * 1)
+
+
+def test_finder_chooses_the_steepest_fall_divided_by_five():
+    rates = [10.0**power for power in range(-5, 1)]
+    assert choose_rate(rates, [5, 4.9, 3, 1, 0.9, 9]).chosen == pytest.approx(1e-3 / 5)
+    assert choose_rate([rate * 1e-4 for rate in rates], [5, 1, 0.5, 0.4, 0.3, 9]).chosen == 1e-6
+    # A steeper fall after the minimum does not count.
+    assert choose_rate(rates, [5, 4, 1, 9, 99, 2]).chosen == pytest.approx(1e-4 / 5)
+
+
+@pytest.mark.parametrize("losses", [[], [1.0], [1.0, 2.0, 3.0], [1.0, 1.0, 1.0]])
+def test_finder_falls_back_and_says_so(losses):
+    curve = choose_rate([10.0**power for power in range(len(losses))], losses)
+    assert curve.chosen == 1e-3
+    assert "never fell" in curve.note
+
+
+def test_finder_stops_at_five_times_the_best_and_at_nan():
+    steps = iter([1.0] * 10 + [1e4] * 90)
+    curve = find_rate(lambda rate: next(steps))
+    assert len(curve.losses) == 11
+    steps = iter([1.0] * 10 + [math.nan] * 90)
+    assert len(find_rate(lambda rate: next(steps)).losses) == 10

@@ -1,0 +1,105 @@
+"""`hf:`: folders that the library `datasets` saved, and the answer where the library or the name is not here."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from structure.pipeline.datasets import open_dataset
+from structure.store.errors import BadSampleError, NotPresentError, StructureError
+
+Draw = Callable[..., bytes]
+
+
+def test_without_the_library_the_message_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(NotPresentError, match=r'pip install "structure-align\[hub\]"'):
+        open_dataset("hf:some/name", data_root="data")
+
+
+def test_a_name_out_of_reach_is_answered_without_asking_again_and_again(
+    library: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    asked = []
+
+    class Session:
+        def head(self, *address: str, **options: Any) -> None:
+            asked.append(address)
+            raise ConnectionError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "get_session", Session)
+    before = huggingface_hub.constants.HF_HUB_OFFLINE
+    with pytest.raises(
+        NotPresentError, match=r"hf:nobody/nothing is not here.*does not answer \(no network\).*save_to_disk"
+    ):
+        open_dataset("hf:nobody/nothing", data_root="data")
+    assert len(asked) == 1
+    assert huggingface_hub.constants.HF_HUB_OFFLINE is before
+
+
+@pytest.fixture
+def library() -> Any:
+    return pytest.importorskip("datasets")
+
+
+def table(library: Any, draw: Draw, **columns: list[Any]) -> Any:
+    rows = len(next(iter(columns.values())))
+    pictures = [{"bytes": draw(number), "path": None} for number in range(rows)]
+    made = library.Dataset.from_dict({"image": pictures, **columns})
+    return made.cast_column("image", library.Image())
+
+
+def test_a_saved_folder_with_splits(library: Any, draw: Draw, tmp_path: Path) -> None:
+    parts = {
+        "train": table(library, draw, caption=["a", " b "], id=["x", "y"]),
+        "test": table(library, draw, caption=["c"], id=["z"]),
+    }
+    library.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    train = open_dataset("hf:saved", data_root=tmp_path)
+    assert (train.name, train.split, train.kind) == ("saved", "train", "retrieval")
+    assert [train.item(i).id for i in range(2)] == ["x", "y"]
+    assert train.item(1).captions == ("b",)
+    assert train.payload(1) == draw(1)
+    assert train.image(1).size == (6, 4)
+    assert open_dataset("hf:saved", split="test", data_root=tmp_path).item(0).captions == ("c",)
+    copy = pickle.loads(pickle.dumps(train))
+    assert (copy.item(0), copy.digest(0)) == (train.item(0), train.digest(0))
+    with pytest.raises(StructureError, match="Unknown split 'tst'.*Did you mean test"):
+        open_dataset("hf:saved", split="tst", data_root=tmp_path)
+
+
+def test_a_single_table_with_class_labels(library: Any, draw: Draw, tmp_path: Path) -> None:
+    made = table(library, draw, label=[1, 0, -1] * 20).cast_column("label", library.ClassLabel(names=["ant", "bee"]))
+    made.save_to_disk(tmp_path / "saved")
+    whole = open_dataset(f"hf:{tmp_path}/saved", data_root=".")
+    assert (whole.split, whole.kind, whole.tasks["label"].classes) == ("all", "classification", ("ant", "bee"))
+    assert [dict(whole.item(i).labels) for i in range(3)] == [{"label": 1}, {"label": 0}, {}]
+    val = open_dataset(f"hf:{tmp_path}/saved", split="val", data_root=".")
+    assert 0 < len(val) < 60
+    index = whole.ids.index(val.ids[0])  # type: ignore[attr-defined]
+    assert (val.item(0), val.payload(0)) == (whole.item(index), whole.payload(index))
+
+
+def test_what_cannot_be_used(library: Any, draw: Draw, tmp_path: Path) -> None:
+    table(library, draw, captions=[["a", ""], [], ["b"]]).save_to_disk(tmp_path / "blank")
+    blank = open_dataset("hf:blank", data_root=tmp_path)
+    for index, reason in {0: "an empty caption", 1: "no caption in column captions"}.items():
+        with pytest.raises(BadSampleError, match=f"blank, row {index}: {reason}"):
+            blank.item(index)
+    assert blank.item(2).captions == ("b",)
+    table(library, draw, words=["a"]).save_to_disk(tmp_path / "wordless")
+    with pytest.raises(StructureError, match="has no captions .* its columns are image, words"):
+        open_dataset("hf:wordless", data_root=tmp_path)
+    table(library, draw, text=["a", "b"], id=[1, 1]).save_to_disk(tmp_path / "twice")
+    with pytest.raises(StructureError, match="has the id '1' twice"):
+        open_dataset("hf:twice", data_root=tmp_path)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(StructureError, match="is not a folder that the library datasets saved"):
+        open_dataset("hf:other", data_root=tmp_path)
