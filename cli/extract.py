@@ -30,6 +30,7 @@ def extract(
     on_bad_sample: Annotated[str, typer.Option(help="skip (counted and listed) or fail.")] = "skip",
     revision: Annotated[str | None, typer.Option(help="Pin the weights' revision.")] = None,
     trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with a model. Off by default.")] = False,
+    append: Annotated[bool, typer.Option("--append", help="The dataset has grown: extract only what is new.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print rows, bytes and time; write nothing.")] = False,
     store: StoreOption = DEFAULT_STORE,
     data_root: DataRootOption = DEFAULT_DATA,
@@ -63,6 +64,7 @@ def extract(
             on_bad_sample=choice("--on-bad-sample", on_bad_sample, ("skip", "fail")),
             revision=revision,
             trust_remote_code=trust_remote_code,
+            append=append,
             dry_run=dry_run,
             on_event=listener,
         )

@@ -83,14 +83,18 @@ class Store:
             known = [name for name in known if not name.endswith(".skipped")]
             raise unknown("dataset split", f"{dataset}/{split}", known, hint=f"The store is {self.url}.") from None
 
-    def put_samples(self, samples: Samples) -> Samples:
-        """Keep the row table; one that is there must describe the same rows. Returns what is stored."""
+    def put_samples(self, samples: Samples, *, append: bool = False) -> Samples:
+        """Keep the row table; one that is there must describe the same rows, or, under `append`, the first of them.
+
+        Raises FingerprintError otherwise. Returns what is stored.
+        """
         try:
             stored = Samples.read(self.files, samples.dataset, samples.split)
         except (FileNotFoundError, DamageError):
             samples.write(self.files)  # what was made from a damaged table still holds its rows by their digest
             return samples
-        samples.require_same(stored)
+        if not (append and samples.extends(stored)):
+            samples.require_same(stored)
         if samples.table != stored.table or samples.tasks != stored.tasks:
             samples.write(self.files)  # same rows; stamps, labels or class names are newer
         return samples

@@ -69,6 +69,22 @@ class FeatureSet:
         there.require(manifest.identity)
         return there
 
+    def grow(self, manifest: Manifest, ids: Sequence[str]) -> FeatureSet:
+        """The same feature set with more rows: the old ones, then new ones. Only new rows, and the last shard if it
+        was not full, are due.
+
+        The manifest is written last, so that a crash before leaves the old feature set; growing again finishes.
+        """
+        old = self.manifest
+        if manifest.rows <= old.rows or manifest.shard_rows != old.shard_rows or manifest.columns != old.columns:
+            raise ValueError(f"{self.key}: {old.rows} rows do not grow to {manifest.rows}")
+        if old.rows % old.shard_rows:
+            self.files.remove(self._mark_key(len(old.shards) - 1))
+        for name, data in zarr_documents(manifest, list(ids)).items():
+            self.files.write(f"{self.prefix}/{name}", data)
+        self.files.write(f"{self.prefix}/manifest.json", manifest.to_json())
+        return FeatureSet(self.files, self.prefix, manifest)
+
     def require(self, identity: Mapping[str, Any]) -> None:
         """Refuse another identity. Raises FingerprintError with each field that differs."""
         fields = differences(identity, self.manifest.identity)

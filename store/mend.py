@@ -37,7 +37,7 @@ def mend(features: FeatureSet, samples: Samples, faults: list[Fault]) -> Feature
     Good shards are not touched. Filling what is due then gives the bytes that were there before.
     """
     manifest = features.manifest
-    ids = samples.row_ids(manifest.rows_of, manifest.captions)
+    ids = samples.row_ids(manifest.rows_of, manifest.captions)[: manifest.rows]
     if any(fault.part != "shard" for fault in faults):
         for name, data in zarr_documents(manifest, ids).items():
             features.files.write(f"{features.prefix}/{name}", data)

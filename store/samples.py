@@ -156,13 +156,22 @@ class Samples:
         of_row = np.cumsum(self.table["caption_index"].to_numpy() <= 0) - 1
         return np.asarray(of_row[self.caption_rows(limit)], dtype=np.int64)
 
-    def digest(self, rows_of: RowKind, limit: int | None = None) -> str:
-        """Hex SHA-256 of what the rows are made from: ids and picture digests, or ids and texts."""
+    def digest(self, rows_of: RowKind, limit: int | None = None, *, rows: int | None = None) -> str:
+        """Hex SHA-256 of what the rows (the first `rows` of them) are made from: ids and picture digests, or ids and
+        texts."""
         if rows_of == "items":
             values = [f"{item}\0{digest}" for item, (_, digest) in self.digests.items()]
         else:
             values = [f"{a}\0{b}" for a, b in zip(self.row_ids("captions", limit), self.texts(limit), strict=True)]
-        return hashlib.sha256("\1".join(values).encode()).hexdigest()
+        return hashlib.sha256("\1".join(values[:rows]).encode()).hexdigest()
+
+    def extends(self, stored: Samples) -> bool:
+        """Whether these are the stored items, unchanged and in their order, followed by new ones."""
+        for what in ("items", "captions"):
+            theirs = _described(stored, what)
+            if _described(self, what)[: len(theirs)] != theirs:
+                return False
+        return len(self) > len(stored)
 
     # -- files ----------------------------------------------------------------------------------------------------
 
@@ -201,6 +210,11 @@ class Samples:
 
     def require_same(self, stored: Samples) -> None:
         """Refuse rows that are not those of an earlier extraction. Raises FingerprintError, naming the first change."""
+        if self.extends(stored):
+            raise FingerprintError(
+                f"The dataset {self.dataset}/{self.split} has grown since it was extracted, from {len(stored):,} to "
+                f"{len(self):,} items. Pass --append to extract the new ones, or choose another --store."
+            )
         for what, ours, theirs in (
             ("items", _described(self, "items"), _described(stored, "items")),
             ("captions", _described(self, "captions"), _described(stored, "captions")),

@@ -40,7 +40,8 @@ class Aligner:
 
     @property
     def dim(self) -> int:
-        return self.vision.dim
+        dim: int = self.vision.dim
+        return dim
 
     @property
     def widths(self) -> tuple[int, int]:
@@ -149,13 +150,14 @@ def unpack(files: Mapping[str, bytes], *, source: str) -> Aligner:
         raise StructureError(f"{source}/{RECORD} is not the record of an aligner (its format is not {FORMAT}).")
     if record.get("version") != VERSION:
         raise StructureError(
-            f"The aligner in {source} has version {record.get('version')}; this program reads {VERSION}. Upgrade structure."
+            f"The aligner in {source} has version {record.get('version')}; this program reads {VERSION}. "
+            "Upgrade structure."
         )
     digest = hashlib.sha256(files[WEIGHTS]).hexdigest()
     if digest != record.get("weights_sha256"):
         raise DamageError(
-            f"{source}/{WEIGHTS} has SHA-256 {digest[:12]}..., its record says {str(record.get('weights_sha256'))[:12]}...: "
-            "it is damaged or of another aligner. Train the aligner again."
+            f"{source}/{WEIGHTS} has SHA-256 {digest[:12]}..., its record says "
+            f"{str(record.get('weights_sha256'))[:12]}...: damaged, or of another aligner. Train the aligner again."
         )
     try:
         tensors = load(files[WEIGHTS])
@@ -174,7 +176,8 @@ def _filled(record: Mapping[str, Any], side: str, tensors: Mapping[str, torch.Te
     head = make_head(record["kind"], record["width"], record["dim"], **record["settings"])
     mine = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith(f"{side}.")}
     head.load_state_dict(mine)
-    return head.eval().requires_grad_(False)
+    head.eval().requires_grad_(False)
+    return head
 
 
 @torch.no_grad()

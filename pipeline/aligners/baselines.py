@@ -173,8 +173,8 @@ def mean_shift(
     pairs, validation = _split(vision, text, validation, groups, options)
     if pairs[0].shape[1] != pairs[1].shape[1]:
         raise StructureError(
-            f"mean-shift maps nothing: it needs equal widths, and these are {pairs[0].shape[1]} and {pairs[1].shape[1]}. "
-            "Use it for two towers of one model, or take another method."
+            f"mean-shift maps nothing: it needs equal widths, and these are {pairs[0].shape[1]} and "
+            f"{pairs[1].shape[1]}. Use it for two towers of one model, or take another method."
         )
     gathered = _moments(pairs)
     heads = (closed_form.centred(gathered.mean_x), closed_form.centred(gathered.mean_y))
@@ -198,7 +198,7 @@ def _moments(pairs: Pairs) -> Moments:
 
 
 def _fitting(dim: int, pairs: Pairs, on_event: Listener) -> int:
-    most = min(pairs[0].shape[1], pairs[1].shape[1])
+    most: int = min(pairs[0].shape[1], pairs[1].shape[1])
     if dim > most:
         on_event(Note(f"the shared space has {most} dimensions, not {dim}: the narrower features have no more"))
     return min(dim, most)

@@ -62,8 +62,9 @@ class PairsInMemory:
 def held_out(rows: int, *, share: float, seed: int, groups: Array | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers (training, validation), each ascending int64: a seeded draw of `share` of the rows.
 
-    At least 16 rows are held out (a third of the rows where that is fewer), at most 4,096. `groups` (rows,) names what a
-    row belongs to, an image with several captions: a group is never on both sides. Raises StructureError below 8 rows.
+    At least 16 rows are held out (a third of the rows where that is fewer), at most 4,096. `groups` (rows,) names
+    what a row belongs to, an image with several captions: a group is never on both sides. Raises StructureError
+    below 8 rows.
     """
     if rows < LEAST_PAIRS:
         raise StructureError(

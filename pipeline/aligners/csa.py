@@ -1,7 +1,7 @@
 """Canonical similarity analysis in closed form, from moments that add up over row chunks.
 
 CCA with projections that whiten: with S the covariances, S11^-1/2 S12 S22^-1/2 = U D V^T; W1 = S11^-1/2 U and
-W2 = S22^-1/2 V. D are the canonical correlations. Source: Hotelling 1936 in the form of CSA (Li et al., arXiv 2410.07610).
+W2 = S22^-1/2 V. D are the canonical correlations. Source: Hotelling 1936, in the form of CSA (arXiv 2410.07610).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Moments:
     xy: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
 
     def add(self, x: Array, y: Array) -> None:
-        """Take in paired rows (n, dx) and (n, dy). Merges as Chan et al. 1979, so the order of chunks does not matter."""
+        """Take in paired rows (n, dx) and (n, dy), merged as in Chan et al. 1979: how rows are cut does not matter."""
         left, right = as_tensor(x).double(), as_tensor(y).double()
         count = len(left)
         if not count:

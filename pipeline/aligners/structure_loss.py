@@ -207,7 +207,7 @@ class _Tiled(torch.autograd.Function):
 
 
 class _Powers(torch.autograd.Function):
-    """Levels above 1: the powers of both matrices are dense. Each frozen power is overwritten by the slope at its level.
+    """Levels above 1: the powers of both matrices are dense.
 
     With D_l the slope in P^l, the slope in P is collected by l = L..2: dP += (P^(l-1))^T D_l; D_(l-1) += D_l P^T.
     """

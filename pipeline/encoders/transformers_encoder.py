@@ -51,7 +51,7 @@ class TransformersEncoder(TorchEncoder):
             self.config = getattr(config, f"{self.modality}_config")
         elif tower:
             raise StructureError(
-                f"{name} ({type(module).__name__}) holds a vision and a text model, but does not embed each on its own: "
+                f"{name} ({type(module).__name__}) holds a vision and a text model, but embeds neither on its own: "
                 "there is no tower to pick. Name the model that its vision part was made from."
             )
         else:

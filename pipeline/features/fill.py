@@ -42,7 +42,11 @@ def fill(
     """
     chosen.require_space(store)
     samples = rows.samples
-    features = store.allocate(chosen.manifest, samples)
+    if chosen.grows:
+        ids = samples.row_ids(chosen.manifest.rows_of, chosen.manifest.captions)
+        features = store[chosen.manifest.key].grow(chosen.manifest, ids)
+    else:
+        features = store.allocate(chosen.manifest, samples)
     if not features.pending():
         on_event(Note(f"{features.key}: all {len(features)} rows are in the store already."))
     while features.pending():

@@ -54,9 +54,9 @@ def pair_rows(store: Store, vision: FeatureSet, text: FeatureSet) -> Pairs:
 def _rows_of_items(samples: Samples, features: FeatureSet) -> np.ndarray:
     """(items,) the feature row of each item, -1 where it has none or it was skipped."""
     if features.manifest.rows_of == "items":
-        rows = np.arange(len(samples))
+        rows = np.where(np.arange(len(samples)) < len(features), np.arange(len(samples)), -1)
     else:
-        of_caption = samples.item_of_caption(features.manifest.captions)
+        of_caption = samples.item_of_caption(features.manifest.captions)[: len(features)]
         rows = np.full(len(samples), -1, dtype=np.int64)
         rows[of_caption[::-1]] = np.arange(len(of_caption))[::-1]  # the first caption of an item wins
     return np.where((rows >= 0) & features.valid[rows], rows, -1)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import fnmatch
 import importlib.metadata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.pooling import Pooling
 from structure.pipeline.features.rows import Rows
-from structure.store import Column, Manifest, Store
+from structure.store import Column, Manifest, Samples, Store
 from structure.store.errors import StructureError, unknown
 from structure.store.files import LocalFiles
+from structure.store.fingerprint import differences
 from structure.store.manifest import RowKind
 from structure.store.shard import shard_size
 
@@ -27,7 +28,7 @@ SPARE = 64 * 2**20  # bytes to leave free on the disk
 @dataclass(frozen=True)
 class Extraction:
     """How to extract. `layers` are globs over layer names; no `pooling` means the encoder's own; `captions` is how many
-    captions of an item are encoded (None = all); `batch` None lets the device decide."""
+    captions of an item are encoded (None = all); `batch` None lets the device decide; `append` lets a feature set grow."""
 
     layers: tuple[str, ...] = ("*",)
     pooling: tuple[Pooling, ...] = ()
@@ -36,6 +37,7 @@ class Extraction:
     batch: int | None = None
     workers: int | None = None
     skip_bad: bool = True
+    append: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Plan:
     due: int
     due_bytes: int
     free: int | None
+    grows: bool = False
 
     @property
     def batch(self) -> int:
@@ -121,6 +124,13 @@ def plan(
     due, due_bytes = count, manifest.bytes
     if manifest.key in store:
         there = store[manifest.key]
+        fields = {path for path, _, _ in differences(manifest.identity, there.manifest.identity)}
+        if options.append and fields == {"data.digest"} and _is_longer(rows.samples, manifest, there.manifest):
+            manifest = replace(
+                there.manifest, rows=manifest.rows, identity=manifest.identity, provenance=manifest.provenance
+            )
+            first = there.manifest.rows // manifest.shard_rows * manifest.shard_rows
+            return Plan(manifest, count - first, (count - first) * row_bytes(manifest), _free(store), grows=True)
         there.require(manifest.identity)
         pending = there.pending()
         due = sum(len(shard) for shard in pending)
@@ -128,8 +138,22 @@ def plan(
             manifest.shard_rows * there.manifest.column(name).row_bytes for names in pending.values() for name in names
         )
         manifest = there.manifest
-    free = store.files.free() if isinstance(store.files, LocalFiles) else None
-    return Plan(manifest, due, due_bytes, free)
+    return Plan(manifest, due, due_bytes, _free(store))
+
+
+def row_bytes(manifest: Manifest) -> int:
+    """Bytes of one row over all columns."""
+    return sum(column.row_bytes for column in manifest.columns)
+
+
+def _free(store: Store) -> int | None:
+    return store.files.free() if isinstance(store.files, LocalFiles) else None
+
+
+def _is_longer(samples: Samples, manifest: Manifest, stored: Manifest) -> bool:
+    """Whether the stored rows are the first of the new ones."""
+    digest = samples.digest(manifest.rows_of, manifest.captions, rows=stored.rows)
+    return manifest.rows > stored.rows and digest == stored.identity["data"]["digest"]
 
 
 def identity_of(encoder: Encoder) -> dict[str, Any]:

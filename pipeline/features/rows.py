@@ -10,7 +10,7 @@ from structure.pipeline.datasets.dataset import Dataset
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.store import SampleItem, Samples, Store
-from structure.store.errors import BadSampleError
+from structure.store.errors import BadSampleError, DamageError
 
 READERS = 8
 UNREADABLE = "unreadable"
@@ -33,11 +33,12 @@ def open_rows(
     split: str | None,
     data_root: str | Path,
     limit: int | None = None,
+    append: bool = False,
     on_event: Listener = silent,
 ) -> Rows:
     """Open a dataset and read its row table. Raises as `open_dataset` and `read_samples` do."""
     dataset = open_dataset(spec, split=split, data_root=data_root)
-    return Rows(read_samples(store, dataset, limit=limit, on_event=on_event), dataset, spec)
+    return Rows(read_samples(store, dataset, limit=limit, append=append, on_event=on_event), dataset, spec)
 
 
 def split_name(split: str, limit: int | None) -> str:
@@ -45,15 +46,18 @@ def split_name(split: str, limit: int | None) -> str:
     return split if limit is None else f"{split}.first{limit}"
 
 
-def read_samples(store: Store, dataset: Dataset, *, limit: int | None = None, on_event: Listener = silent) -> Samples:
+def read_samples(
+    store: Store, dataset: Dataset, *, limit: int | None = None, append: bool = False, on_event: Listener = silent
+) -> Samples:
     """Build the row table and keep it in the store.
 
     Pictures whose stamp (size and time) has not changed since the last time keep their digest; all others are read
-    and hashed. Raises FingerprintError if the rows are not those of an earlier extraction.
+    and hashed. Raises FingerprintError if the rows are not those of an earlier extraction (followed by new ones, under
+    `append`).
     """
     count = len(dataset) if limit is None else min(limit, len(dataset))
     split = split_name(dataset.split, limit)
-    known = store.samples(dataset.name, split).digests if _has_samples(store, dataset.name, split) else {}
+    known = _known(store, dataset.name, split)
 
     def sample(index: int) -> SampleItem:
         item, stamp = dataset.item(index), dataset.stamp(index)
@@ -78,8 +82,12 @@ def read_samples(store: Store, dataset: Dataset, *, limit: int | None = None, on
         for name, task in dataset.tasks.items()
     }
     samples = Samples.build(dataset.name, split, items, tasks=tasks, kind=dataset.kind)
-    return store.put_samples(samples)
+    return store.put_samples(samples, append=append)
 
 
-def _has_samples(store: Store, dataset: str, split: str) -> bool:
-    return store.files.exists(Samples.file(dataset, split))
+def _known(store: Store, dataset: str, split: str) -> dict[str, tuple[str, str]]:
+    """Item id -> (stamp, digest) of the last time; nothing where the table is absent or damaged."""
+    try:
+        return Samples.read(store.files, dataset, split).digests
+    except (FileNotFoundError, DamageError):
+        return {}

@@ -68,6 +68,7 @@ def extract(
     on_bad_sample: Literal["skip", "fail"] = "skip",
     revision: str | None = None,
     trust_remote_code: bool = False,
+    append: bool = False,
     dry_run: bool = False,
     on_event: Listener = silent,
 ) -> list[Extracted]:
@@ -88,6 +89,7 @@ def extract(
         batch=None if batch_size == "auto" else batch_size,
         workers=workers,
         skip_bad=on_bad_sample == "skip",
+        append=append,
     )
     rows = None
     done: list[Extracted] = []
@@ -95,7 +97,9 @@ def extract(
         # One encoder at a time: two large ones need not fit the device together.
         encoder = load_encoder(name, device=place, amp=amp, revision=revision, trust_remote_code=trust_remote_code)
         if rows is None:
-            rows = open_rows(target, dataset, split=split, data_root=data_root, limit=limit, on_event=on_event)
+            rows = open_rows(
+                target, dataset, split=split, data_root=data_root, limit=limit, append=append, on_event=on_event
+            )
         chosen = plan(target, encoder, rows, options, spec=name, device=place)
         if dry_run:
             probe = batches(

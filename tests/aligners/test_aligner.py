@@ -114,7 +114,7 @@ def test_ridge_is_ridge(world):
     images, _ = ridge(moments([(vision, text)]), share=0.3)
     penalty = 0.3 * 150 * vision.var(axis=0).mean()
     oracle = Ridge(alpha=penalty).fit(vision, text)
-    ours = images(torch.from_numpy(vision).float()).numpy()
+    ours = images(torch.from_numpy(vision).float()).detach().numpy()
     np.testing.assert_allclose(ours, oracle.predict(vision) - text.mean(0), atol=1e-4)
 
 

@@ -87,7 +87,7 @@ def test_control_shares_rate_batches_and_start(world):
 
 def test_regulariser_keeps_the_structure(world):
     vision, text = world(300)
-    options = replace(QUICK, epochs=80, warm_up=0.0, dim=3)
+    options = replace(QUICK, epochs=80, warm_up=0.0)
     kept, free = (train(vision, text, options=replace(options, regulariser=name)) for name in ("structure", "none"))
     last = [run.history[-1]["val_structure_vision"] + run.history[-1]["val_structure_text"] for run in (kept, free)]
     assert last[0] < 0.7 * last[1]
@@ -240,7 +240,7 @@ def test_learning_rate_test_is_kept(world):
     assert trained.curve.rates[0] == pytest.approx(1e-7)
 
 
-@pytest.mark.parametrize("spoil, said", [
+@pytest.mark.parametrize(("spoil", "said"), [
     (lambda v, t: (v[:50], t), "50 vision rows and 100 text rows"),
     (lambda v, t: (v[:7], t[:7]), "7 pairs are too few: training needs at least 8"),
     (lambda v, t: (np.where(np.arange(100)[:, None] == 41, np.nan, v), t), "Row 41 of the vision features"),
