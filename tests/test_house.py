@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("store", "pipeline", "cli", "configs")
 
-VALUES = {f"pipeline.{name}" for name in ("progress", "device", "results", "figures", "yaml_file")}
+VALUES = {f"pipeline.{name}" for name in ("progress", "device", "results", "figures", "yaml_file", "network")}
 PARTS = {
     "pipeline.encoders",
     "pipeline.datasets",
@@ -22,7 +22,8 @@ PARTS = {
     "pipeline.suites",
 }
 STAGES = {
-    f"pipeline.stages.{name}" for name in ("extract", "rank_layers", "align", "evaluate", "report", "import_features", "repair")
+    f"pipeline.stages.{name}"
+    for name in ("extract", "rank_layers", "align", "evaluate", "report", "import_features", "repair")
 }
 # Room -> rooms it may import. A room always may import itself; `store` and the values are open to all of pipeline.
 ALLOWED: dict[str, set[str]] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -14,12 +13,12 @@ from structure.pipeline.datasets.images import decode
 from structure.pipeline.datasets.names import folder_safe
 from structure.pipeline.datasets.pictures import read_picture
 from structure.pipeline.datasets.splits import choose
+from structure.pipeline.network import hub_obstacle
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
 
 if TYPE_CHECKING:
     from PIL import Image
 
-ANSWER_SECONDS = 4.0
 """How long the hub may take to answer before a name counts as out of reach."""
 
 CAPTION_COLUMNS = ("captions", "caption", "text", "sentences")
@@ -118,7 +117,7 @@ def _load(library: ModuleType, source: str) -> Any:
                 f"{Path(source).absolute()} is not a folder that the library datasets saved: {error}. Write it with "
                 "save_to_disk, or name it folder:DIR or pairs:FILE."
             ) from error
-    obstacle = _obstacle()
+    obstacle = hub_obstacle()
     try:
         with _offline(library) if obstacle else nullcontext():
             return library.load_dataset(source)
@@ -142,25 +141,6 @@ def _offline(library: ModuleType) -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE, library.config.HF_HUB_OFFLINE = before
-
-
-def _obstacle() -> str:
-    """Why the hub cannot be asked, "" if it can. One request on a thread, for a name lookup obeys no timeout."""
-    from huggingface_hub import constants, get_session
-
-    outcome: list[str] = []
-
-    def ask() -> None:
-        try:
-            get_session().head(constants.ENDPOINT, timeout=ANSWER_SECONDS, follow_redirects=False)
-            outcome.append("")
-        except Exception as error:  # any failure of any transport means the same
-            outcome.append(f"{constants.ENDPOINT} does not answer ({str(error) or type(error).__name__})")
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(ANSWER_SECONDS + 1)
-    return outcome[0] if outcome else f"{constants.ENDPOINT} did not answer within {ANSWER_SECONDS:.0f} s"
 
 
 def _columns(library: ModuleType, table: Any, source: str) -> tuple[str, str | None, str | None]:

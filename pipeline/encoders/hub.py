@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from structure.pipeline.network import hub_obstacle
 from structure.store.errors import NotPresentError, StructureError
 
-ANSWER_SECONDS = 4.0
 """How long the hub may take to answer before a model counts as out of reach (the library itself retries for 25 s)."""
 
 HF_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -56,7 +55,7 @@ def snapshot(
     folder = cached(repo, revision=revision, anchors=anchors)
     if folder is not None and weights_in(folder, weights):
         return folder
-    obstacle = unreachable()
+    obstacle = hub_obstacle()
     if obstacle:
         raise not_present(repo, obstacle, revision=revision, weights=weights)
     return _download(repo, revision=revision, weights=weights)
@@ -74,28 +73,6 @@ def not_present(repo: str, why: str, *, revision: str | None, weights: Sequence[
         f"the repository's files (config, preprocessing or tokenizer, {weights[0]}) into a folder and name the folder "
         "in the model's spec instead, as in hf:/that/folder."
     )
-
-
-def unreachable() -> str:
-    """Why the hub cannot be asked, "" if it can: one request that may take `ANSWER_SECONDS`, name lookup included."""
-    from huggingface_hub import constants, get_session
-
-    if constants.is_offline_mode():
-        return "offline mode is on (HF_HUB_OFFLINE)"
-    outcome: list[str] = []
-
-    def ask() -> None:
-        try:
-            get_session().head(constants.ENDPOINT, timeout=ANSWER_SECONDS, follow_redirects=False)
-            outcome.append("")
-        except Exception as error:  # any failure of any transport means the same: the hub does not answer
-            outcome.append(f"{constants.ENDPOINT} does not answer ({str(error) or type(error).__name__})")
-
-    # A name lookup obeys no timeout, so the request runs on a thread that may be left behind.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(ANSWER_SECONDS + 1)
-    return outcome[0] if outcome else f"{constants.ENDPOINT} did not answer within {ANSWER_SECONDS:.0f} s"
 
 
 def _download(repo: str, *, revision: str | None, weights: Sequence[str]) -> Path:

@@ -13,13 +13,14 @@ from torch import nn
 from structure.pipeline.encoders.blocks import find_blocks, find_norm
 from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.digest import weights_digest
-from structure.pipeline.encoders.hub import OPEN_CLIP_WEIGHTS, cached, not_present, snapshot, unreachable, weights_in
+from structure.pipeline.encoders.hub import OPEN_CLIP_WEIGHTS, cached, not_present, snapshot, weights_in
 from structure.pipeline.encoders.open_clip_text import OpenClipText
 from structure.pipeline.encoders.precision import Amp, resolve
 from structure.pipeline.encoders.quiet import quiet
 from structure.pipeline.encoders.timm_reading import Reading, find_reading
 from structure.pipeline.encoders.tokens import pad
 from structure.pipeline.encoders.torch_encoder import Batch, Emit, Taps, TorchEncoder, patch_grid, stack_images
+from structure.pipeline.network import hub_obstacle
 from structure.store.errors import NotPresentError, StructureError, unknown
 
 
@@ -290,6 +291,6 @@ def _require(repo: str | None) -> None:
     if not repo or Path(repo).is_dir():
         return
     if cached(repo, revision=None, anchors=("config.json", "tokenizer.json", "tokenizer_config.json")) is None:
-        obstacle = unreachable()
+        obstacle = hub_obstacle()
         if obstacle:
             raise not_present(repo, obstacle, revision=None, weights=("tokenizer.json",))

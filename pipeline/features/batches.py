@@ -52,12 +52,18 @@ def default_workers(device: str) -> int:
 
 def _text_batches(encoder: Encoder, texts: Sequence[str], shards: Sequence[Shard], size: int) -> Iterator[Batch]:
     for shard in shards:
-        examples = [encoder.preprocess(text) for text in texts[shard.start : shard.stop]]
+        examples = tokenize(encoder, texts[shard.start : shard.stop])
         # Longest first: padding is least, and the first batch shows whether memory holds.
         order = sorted(range(len(examples)), key=lambda i: (-len(examples[i]), i))
         for start in range(0, len(order), size):
             chosen = order[start : start + size]
             yield Batch(shard, [shard.start + i for i in chosen], [examples[i] for i in chosen])
+
+
+def tokenize(encoder: Encoder, texts: Sequence[str]) -> list[Any]:
+    """Token ids of texts; all at once where the encoder's tokenizer can, which is several times faster."""
+    many = getattr(encoder.preprocess, "many", None)
+    return list(many(texts)) if many is not None else [encoder.preprocess(text) for text in texts]
 
 
 class _Pictures(torch.utils.data.Dataset[Any]):

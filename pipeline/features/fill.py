@@ -89,7 +89,7 @@ def _fill_once(
     layers = choose_layers(encoder, options.layers)
     done, total = len(features) - sum(len(shard) for shard in due), len(features)
     held: HeldError | None = None
-    filled = 0
+    filled = cut = 0
     with Writer(features) as writer:
         for shard, group in groupby(source, key=lambda batch: batch.shard):
             claim = features.claim(shard)
@@ -113,11 +113,14 @@ def _fill_once(
                             encoder, examples, pooling=pooling, layers=layers, on_event=on_event
                         )
                         _scatter(arrays, encoded, [part.rows[i] - shard.start for i in good])
+                    cut += sum(getattr(example, "cut", 0) > 0 for example in part.examples)
                     done += len(part.rows)
                     on_event(Progress(f"extracting {features.key}", done, total))
                 undo.pop_all()  # from here the claim is the writer's to release
             writer.submit(shard, arrays, skipped=skipped, claim=claim)
             filled += 1
+    if cut:
+        on_event(Note(f"{features.key}: {cut} texts were longer than {encoder.limit} tokens and were cut."))
     if held is not None and not filled and features.pending():
         raise held
 

@@ -28,7 +28,7 @@ SPARE = 64 * 2**20  # bytes to leave free on the disk
 @dataclass(frozen=True)
 class Extraction:
     """How to extract. `layers` are globs over layer names; no `pooling` means the encoder's own; `captions` is how many
-    captions of an item are encoded (None = all); `batch` None lets the device decide; `append` lets a feature set grow."""
+    captions of an item are encoded (None = all); `batch` None lets the device decide; `append` lets a set grow."""
 
     layers: tuple[str, ...] = ("*",)
     pooling: tuple[Pooling, ...] = ()

@@ -34,11 +34,13 @@ def open_rows(
     data_root: str | Path,
     limit: int | None = None,
     append: bool = False,
+    skip_bad: bool = True,
     on_event: Listener = silent,
 ) -> Rows:
     """Open a dataset and read its row table. Raises as `open_dataset` and `read_samples` do."""
     dataset = open_dataset(spec, split=split, data_root=data_root)
-    return Rows(read_samples(store, dataset, limit=limit, append=append, on_event=on_event), dataset, spec)
+    samples = read_samples(store, dataset, limit=limit, append=append, skip_bad=skip_bad, on_event=on_event)
+    return Rows(samples, dataset, spec)
 
 
 def split_name(split: str, limit: int | None) -> str:
@@ -47,7 +49,13 @@ def split_name(split: str, limit: int | None) -> str:
 
 
 def read_samples(
-    store: Store, dataset: Dataset, *, limit: int | None = None, append: bool = False, on_event: Listener = silent
+    store: Store,
+    dataset: Dataset,
+    *,
+    limit: int | None = None,
+    append: bool = False,
+    skip_bad: bool = True,
+    on_event: Listener = silent,
 ) -> Samples:
     """Build the row table and keep it in the store.
 
@@ -59,8 +67,19 @@ def read_samples(
     split = split_name(dataset.split, limit)
     known = _known(store, dataset.name, split)
 
+    for note in dataset.notes:
+        on_event(Note(note))
+
     def sample(index: int) -> SampleItem:
-        item, stamp = dataset.item(index), dataset.stamp(index)
+        try:
+            item = dataset.item(index)
+        except BadSampleError as error:
+            if not skip_bad:
+                raise
+            # It keeps its place, so that row numbers stay the dataset's; without a text it is in no pair.
+            on_event(Note(f"{error}"))
+            return SampleItem(error.item, digest=UNREADABLE)
+        stamp = dataset.stamp(index)
         earlier = known.get(item.id)
         if earlier is not None and stamp and earlier[0] == stamp:
             digest = earlier[1]

@@ -98,7 +98,14 @@ def extract(
         encoder = load_encoder(name, device=place, amp=amp, revision=revision, trust_remote_code=trust_remote_code)
         if rows is None:
             rows = open_rows(
-                target, dataset, split=split, data_root=data_root, limit=limit, append=append, on_event=on_event
+                target,
+                dataset,
+                split=split,
+                data_root=data_root,
+                limit=limit,
+                append=append,
+                skip_bad=options.skip_bad,
+                on_event=on_event,
             )
         chosen = plan(target, encoder, rows, options, spec=name, device=place)
         if dry_run:

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from structure.pipeline.encoders import hub, load_encoder
+from structure.pipeline import network
+from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.digest import weights_digest
 from structure.store.errors import DamageError, NotPresentError, StructureError, UsageError
 
@@ -65,7 +66,7 @@ def test_a_model_that_is_not_here_is_answered_in_ten_seconds(spec, repo, no_hub)
 
 
 def test_a_hub_that_never_answers_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(hub, "ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(network, "ANSWER_SECONDS", 0.1)
 
     class Silent:
         def head(self, *_: Any, **__: Any) -> None:
@@ -74,13 +75,13 @@ def test_a_hub_that_never_answers_is_not_waited_for(monkeypatch):
     monkeypatch.setattr("huggingface_hub.get_session", lambda: Silent())
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     started = time.monotonic()
-    assert "did not answer" in hub.unreachable()
+    assert "did not answer" in network.hub_obstacle()
     assert time.monotonic() - started < 3
 
 
 def test_offline_mode_asks_nobody(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert "HF_HUB_OFFLINE" in hub.unreachable()
+    assert "HF_HUB_OFFLINE" in network.hub_obstacle()
 
 
 def test_a_snapshot_in_the_cache_needs_no_network(tiny, no_hub):
