@@ -6,8 +6,8 @@ import signal
 import sys
 import traceback
 from types import FrameType
+from typing import Any
 
-import click
 import typer
 
 from structure.cli import (
@@ -24,6 +24,9 @@ from structure.cli import (
     suites,
 )
 from structure.store.errors import StructureError, UsageError
+
+CommandLineError: Any = typer.BadParameter.__base__
+"""What a wrong flag raises: click's UsageError, or the copy of it that newer versions of typer carry."""
 
 app = typer.Typer(
     name="structure",
@@ -76,12 +79,12 @@ def run(arguments: list[str]) -> int:
         signal.signal(signal.SIGTERM, _terminate)
         code = app(args=arguments, prog_name="structure", standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except click.exceptions.Exit as leaving:
+    except typer.Exit as leaving:
         return leaving.exit_code
-    except click.ClickException as error:
+    except CommandLineError as error:
         error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
         print(
             "\nStopped. Every finished shard and result is kept; run the same command again to go on.", file=sys.stderr
         )

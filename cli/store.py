@@ -30,7 +30,7 @@ def ls(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
             "modality": features.modality,
             "rows": len(features),
             "layers": len(features.layers),
-            "bytes": features.manifest.bytes,
+            "bytes": features.manifest.size,
             "skipped": len(features.skipped),
             "state": features.state,
         }

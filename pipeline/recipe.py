@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,8 @@ def _checked(file: YamlFile) -> Mapping[str, Any]:
     if "rank" in plan:
         file.mapping(("rank",), allowed=RANK)
     file.mapping(("align",), allowed=ALIGN)
+    if "options" in plan["align"]:
+        file.mapping(("align", "options"), allowed=[field.name for field in fields(TrainingOptions)])
     grid = file.mapping(("align", "grid"), allowed=GRID) if "grid" in plan["align"] else {}
     file.mapping(("evaluate",), allowed=("suite", "datasets"))
     known = {variant_name(cell) for cell in _cells(grid)}
@@ -174,6 +176,7 @@ def _align(
     difference between them is then not one of learning rates.
     """
     section = plan["align"]
+    given: dict[str, Any] = section.get("options", {})
     names: dict[str, dict[int, str]] = {}
     rates: dict[Any, float] = {}
     # Cells with the regulariser go first, so that a shared rate is one found with all losses in place.
@@ -184,11 +187,11 @@ def _align(
         for seed in section.get("seeds", (42,)):
             shared = (layers, settings.get("method"), pairs)
             options = replace(
-                TrainingOptions(**section.get("options", {})),
+                TrainingOptions(**given),
                 seed=seed,
                 device=device,
+                rate=rates.get(shared, given.get("rate")),
                 **settings,
-                **({"rate": rates[shared]} if shared in rates else {}),
             )
             name = "-".join([plan["name"], *(str(value) for value in cell.values()), f"seed{seed}"]).replace(",", "+")
             done = align(

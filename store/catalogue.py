@@ -78,7 +78,7 @@ class Store:
             return Samples.read(self.files, dataset, split)
         except FileNotFoundError:
             known = [
-                key.removeprefix("samples/")[:-8] for key in self.files.list("samples") if key.endswith(".parquet")
+                key.removeprefix("samples/")[:-8] for key in self.files.keys("samples") if key.endswith(".parquet")
             ]
             known = [name for name in known if not name.endswith(".skipped")]
             raise unknown("dataset split", f"{dataset}/{split}", known, hint=f"The store is {self.url}.") from None

@@ -31,7 +31,7 @@ def crc32c(data: memoryview) -> int:
 def as_bytes(values: np.ndarray) -> memoryview:
     """The C-order little-endian bytes of an array, without a copy where it is already so."""
     little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    return memoryview(little.reshape(-1).view(np.uint8))
+    return memoryview(little.reshape(-1).view(np.uint8).data)
 
 
 def write_chunk(files: Files, key: str, values: np.ndarray, *, rows: int, level: int | None) -> str:
@@ -63,7 +63,7 @@ def read_chunk(files: Files, key: str, into: np.ndarray, *, compressed: bool, ex
             raw = files.read(key)
             data, stored[:] = memoryview(raw)[:-CRC_BYTES], raw[-CRC_BYTES:]
         else:
-            data = memoryview(into.reshape(-1).view(np.uint8))
+            data = memoryview(into.reshape(-1).view(np.uint8).data)
             size = files.read_into(key, data, memoryview(stored))
             if size != len(data) + CRC_BYTES:
                 raise DamageError(f"{key} has {size:,} bytes, {len(data) + CRC_BYTES:,} were written.")
@@ -73,6 +73,6 @@ def read_chunk(files: Files, key: str, into: np.ndarray, *, compressed: bool, ex
     if checksum != int.from_bytes(stored, "little") or f"{checksum:08x}" != expected:
         raise DamageError(f"{key} has checksum {checksum:08x}, {expected} was written: its bytes have changed.")
     if compressed:
-        Zstd().decode(data, memoryview(into.reshape(-1).view(np.uint8)))
+        Zstd().decode(data, memoryview(into.reshape(-1).view(np.uint8).data))
     if sys.byteorder == "big":
         into.byteswap(inplace=True)

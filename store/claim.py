@@ -73,6 +73,10 @@ class Claim:
             with suppress(OSError):
                 self.files.touch(self.key)
 
+    def is_void(self) -> bool:
+        """Whether nobody alive holds the claim."""
+        return self._holder() is None
+
     def _holder(self) -> dict[str, str | int] | None:
         """Who holds the claim now, or None if nobody alive does."""
         try:

@@ -165,7 +165,7 @@ class FeatureSet:
     def marks(self) -> dict[int, Mark]:
         """The done marks by shard index. Raises DamageError for one that does not read."""
         found: dict[int, Mark] = {}
-        for key in self.files.list(f"{self.prefix}/done"):
+        for key in self.files.keys(f"{self.prefix}/done"):
             index = int(key.rpartition("/")[2].removesuffix(".json"))
             found[index] = Mark.from_json(self.files.read(key), source=key)
         return found
@@ -219,6 +219,17 @@ class FeatureSet:
         chunks = {**(before.chunks if before else {}), **written}
         mark = Mark(start=shard.start, stop=shard.stop, chunks=chunks, skipped=missing)
         self.files.write(self._mark_key(index), mark.to_json())
+
+    def tidy(self) -> None:
+        """Remove what killed writers left: void claims and, if no claim is left, half-written files."""
+        held = False
+        for key in self.files.keys(f"{self.prefix}/claims"):
+            if Claim(self.files, key, what=self.key).is_void():
+                self.files.remove(key)
+            else:
+                held = True
+        if not held:
+            self.files.sweep(self.prefix)
 
     def widen(self, name: str) -> FeatureSet:
         """The same set with one column in float32; its shards are due again, nothing else is touched."""

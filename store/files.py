@@ -61,7 +61,7 @@ class Files(ABC):
         """Renew the file's modification time. Raises FileNotFoundError."""
 
     @abstractmethod
-    def list(self, prefix: str) -> list[str]:
+    def keys(self, prefix: str) -> list[str]:
         """Every key below the prefix, sorted."""
 
     @abstractmethod
@@ -75,6 +75,10 @@ class Files(ABC):
     @abstractmethod
     def remove_tree(self, prefix: str) -> None:
         """Remove every file below the prefix."""
+
+    @abstractmethod
+    def sweep(self, prefix: str) -> None:
+        """Remove what interrupted writes left below the prefix; only when nobody writes there."""
 
     @abstractmethod
     def free(self) -> int | None:
@@ -162,14 +166,14 @@ class LocalFiles(Files):
     def touch(self, key: str) -> None:
         os.utime(self.path(key))
 
-    def list(self, prefix: str) -> list[str]:
+    def keys(self, prefix: str) -> list[str]:
         return sorted(self._walk(prefix))
 
     def _walk(self, prefix: str) -> Iterator[str]:
         top = self.root / check_key(prefix) if prefix else self.root
         for folder, _, names in os.walk(top):
             for name in names:
-                if not (name.startswith(".") and len(name) > 9 and name[-9] == "."):
+                if not is_temporary(name):
                     yield (Path(folder) / name).relative_to(self.root).as_posix()
 
     def children(self, prefix: str) -> list[str]:
@@ -184,6 +188,11 @@ class LocalFiles(Files):
 
     def remove_tree(self, prefix: str) -> None:
         shutil.rmtree(self.root / check_key(prefix), ignore_errors=True)
+
+    def sweep(self, prefix: str) -> None:
+        for path in (self.root / check_key(prefix)).rglob(".*"):
+            if is_temporary(path.name) and path.is_file():
+                path.unlink(missing_ok=True)
 
     def free(self) -> int | None:
         folder = self.root
@@ -242,22 +251,25 @@ class RemoteFiles(Files):
     def touch(self, key: str) -> None:
         self.write(key, self.read(key))
 
-    def list(self, prefix: str) -> list[str]:
+    def keys(self, prefix: str) -> list[str]:
         self._fs.invalidate_cache()
         found = self._fs.find(self._path(prefix))
         return sorted(path.lstrip("/")[len(self._root.lstrip("/")) + 1 :] for path in found)
 
     def children(self, prefix: str) -> list[str]:
         depth = prefix.count("/") + 1 if prefix else 0
-        return sorted({key.split("/")[depth] for key in self.list(prefix) if key.count("/") > depth})
+        return sorted({key.split("/")[depth] for key in self.keys(prefix) if key.count("/") > depth})
 
     def remove(self, key: str) -> None:
         with suppress(FileNotFoundError):
             self._fs.rm_file(self._path(key))
 
     def remove_tree(self, prefix: str) -> None:
-        for key in self.list(prefix):
+        for key in self.keys(prefix):
             self.remove(key)
+
+    def sweep(self, prefix: str) -> None:
+        """Nothing to do: an object appears whole or not at all."""
 
     def free(self) -> int | None:
         return None
@@ -289,6 +301,11 @@ def _space(files: LocalFiles, key: str, parts: tuple[Buffer, ...]) -> Iterator[N
             f"{files.free() or 0:,} are free. Everything finished is kept. Make space and run the same command again "
             "to go on."
         ) from error
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is one that writes use before they rename: `.<name>.<8 hex digits>`."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{8}", name) is not None
 
 
 def _write_all(descriptor: int, part: Buffer) -> None:

@@ -89,7 +89,7 @@ class Manifest:
         return plan_shards(self.rows, self.shard_rows)
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
         """Bytes of all columns on disk, before compression."""
         return len(self.shards) * self.shard_rows * sum(column.row_bytes for column in self.columns)
 
@@ -104,7 +104,7 @@ class Manifest:
 
     def body(self) -> dict[str, Any]:
         """All fields as JSON values, with the fingerprint and a checksum over everything else."""
-        body = json.loads(canonical(asdict(self) | {"fingerprint": self.fingerprint}))
+        body: dict[str, Any] = json.loads(canonical(asdict(self) | {"fingerprint": self.fingerprint}))
         return body | {"checksum": f"{crc32c(memoryview(canonical(body))):08x}"}
 
     def to_json(self) -> bytes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from structure.store.catalogue import Store
 from structure.store.errors import StructureError
-from structure.store.files import LocalFiles
+from structure.store.files import LocalFiles, is_temporary
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Leftover:
 def sizes(store: Store) -> dict[str, int]:
     """Bytes below each part: every feature set by its key, and each other top folder."""
     found: dict[str, int] = {}
-    for key in store.files.list(""):
+    for key in store.files.keys(""):
         parts = key.split("/")
         part = "/".join(parts[:4]) if parts[0] == "features" and len(parts) > 4 else parts[0]
         found[part] = found.get(part, 0) + store.files.size(key)
@@ -33,8 +33,8 @@ def leftovers(store: Store) -> Iterator[Leftover]:
     """What may go: half-written files, half-allocated feature sets, and neighbour tables of features that changed."""
     files = store.files
     if isinstance(files, LocalFiles):
-        for path in sorted(files.root.rglob(".*.????????")):
-            if path.is_file():
+        for path in sorted(files.root.rglob(".*")):
+            if is_temporary(path.name) and path.is_file():
                 key = path.relative_to(files.root).as_posix()
                 yield Leftover(key, "a write that was interrupted", path.stat().st_size)
     for key in store:
@@ -62,7 +62,7 @@ def remove(store: Store, leftover: Leftover) -> None:
 
 
 def _neighbour_folders(store: Store) -> list[str]:
-    return sorted({key.rpartition("/")[0] for key in store.files.list("neighbours")})
+    return sorted({key.rpartition("/")[0] for key in store.files.keys("neighbours")})
 
 
 def _content(store: Store, key: str) -> str:
@@ -74,4 +74,4 @@ def _content(store: Store, key: str) -> str:
 
 
 def _folder(store: Store, prefix: str, why: str) -> Leftover:
-    return Leftover(f"{prefix}/", why, sum(store.files.size(key) for key in store.files.list(prefix)))
+    return Leftover(f"{prefix}/", why, sum(store.files.size(key) for key in store.files.keys(prefix)))

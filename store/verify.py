@@ -109,7 +109,7 @@ def _chunk_fault(files: Files, key: str, manifest: Manifest, column: Column, mar
         read_chunk(files, key, values, compressed=manifest.zstd_level is not None, expected=crc)
     except (StructureError, OSError, RuntimeError) as error:
         return str(error)
-    empty = ~np.isfinite(values[: len(mark.shard)]).all(axis=1)
+    empty = ~np.asarray(np.isfinite(values[: len(mark.shard)]).all(axis=1))
     told = np.zeros(len(mark.shard), dtype=bool)
     told[[row - mark.start for row in mark.skipped]] = True
     for row in np.flatnonzero(empty != told)[:1]:

@@ -195,3 +195,14 @@ def test_top_level_is_the_floor_plan() -> None:
         ".gitignore",
     }
     assert top <= allowed | {"BENCHMARKS.md"}
+
+
+def test_types(tmp_path: Path) -> None:
+    """mypy, strict, over the product under its installed names (a folder of links stands in for an install)."""
+    (tmp_path / "structure").mkdir()
+    for room in ROOMS:
+        (tmp_path / "structure" / room).symlink_to(ROOT / room)
+    settings = ["--config-file", str(ROOT / "pyproject.toml"), "--cache-dir", str(tmp_path / "cache")]
+    command = [sys.executable, "-m", "mypy", *settings, "-p", "structure"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

@@ -1,7 +1,8 @@
 """Contrastive losses of paired embeddings: row i of one side belongs to row i of the other, the batch is the negatives.
 
 Both work on row tiles of the logits and make their gradients in the forward pass, so that a batch of 32,768 needs
-no N x N buffer. Rows are L2-normalised here.
+no N x N buffer. InfoNCE goes over the tiles twice; up to 4,096 rows it holds the logits (64 MB at most) in between.
+Rows are L2-normalised here.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import torch.nn.functional as F
 
 from structure.pipeline.aligners.arrays import Array, as_tensor, computing_dtype
 
-_TILE = {"cpu": 1 << 22}
-"""Elements of one tile; a batch that fits one tile computes its logits once."""
+_TILE = {"cpu": 1 << 20}
+_HELD = 1 << 24
+"""Elements of the logits that may be held."""
 
 
 def info_nce(a: Array, b: Array, *, temperature: float | torch.Tensor = 0.05) -> torch.Tensor:
@@ -69,16 +71,16 @@ class _InfoNCE(torch.autograd.Function):
         tiles = list(_tiles(rows, b))
         of_rows = torch.empty(rows, dtype=a.dtype, device=a.device)
         of_columns = torch.full_like(of_rows, -torch.inf)
+        held = a @ b.T if rows * rows <= _HELD else None
         for start, stop in tiles:
-            logits = a[start:stop] @ b.T
+            logits = a[start:stop] @ b.T if held is None else held[start:stop]
             of_rows[start:stop] = torch.logsumexp(logits, dim=1)
             of_columns = torch.logaddexp(of_columns, torch.logsumexp(logits, dim=0))
         loss = (of_rows + of_columns).mean() / 2 - (a * b).sum(dim=1).mean()
         if any(ctx.needs_input_grad):
             grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)
             for start, stop in tiles:
-                if len(tiles) > 1:
-                    logits = a[start:stop] @ b.T
+                logits = a[start:stop] @ b.T if held is None else held[start:stop]
                 pull = (logits - of_rows[start:stop, None]).exp_().add_(logits.sub_(of_columns).exp_())
                 pull[:, start:stop].diagonal().sub_(2)
                 grad_a[start:stop] = pull @ b

@@ -4,15 +4,16 @@ Source: "With Limited Data for Multimodal Alignment, Let the STRUCTURE Guide You
 N rows: unit rows, minus their mean; S = Z Z^T / temperature; P = row softmax of S, diagonal kept; P^l its matrix power;
 R_S = (1/L) sum_l w_l mean_rows JS(P_before^l, P_after^l), with w_l = 1/l ("inverse") or 1 ("uniform").
 
-At level 1 value and gradient come from one pass over row tiles, so that nothing of size N x N is ever held. With
-G_ij = q_ij (g_ij - sum_k q_ik g_ik) / N and g the slope of the divergence in q, the gradient in Z is
-(G + G^T) Z / temperature; a tile of G gives its rows of the first product and its share of the second.
+At level 1 value and gradient come from one pass over row tiles. With G_ij = q_ij (g_ij - sum_k q_ik g_ik) / N and g
+the slope of the divergence in q, the gradient in Z is (G + G^T) Z / temperature. Above 4,096 rows nothing of size N x N
+is held: a tile of G gives its rows of the first product and its share of the second. Up to 4,096 rows both S are held
+(64 MB each at most), because their symmetry then halves the products: half of each S, and one product with G + G^T.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -26,9 +27,15 @@ Divergence = Literal["js", "released"]
 Weighting = Literal["inverse", "uniform"]
 Centring = Literal["mean", "none", "standard"]
 
+LogRows = Callable[[slice], torch.Tensor]
+
 RELEASED_EPS = 1e-12
 _TILE = {"cpu": 1 << 19}
 """Elements of one tile: on a CPU a few tiles must fit the cache, elsewhere they should fill the device."""
+
+_HELD = 1 << 24
+"""Elements of a square matrix that may be held at level 1."""
+_STRIP = 256
 
 
 @dataclass(frozen=True)
@@ -80,16 +87,17 @@ def structure_loss(
         raise ValueError(f"levels={levels} must be at least 1 and temperature={temperature} positive")
     with torch.autocast(aligned.device.type, enabled=False):
         z = _space(aligned.to(dtype), centring, centre_first)
-        frozen: torch.Tensor | Frozen
         if isinstance(before, Frozen):
             if (before.temperature, before.centring, before.centre_first) != (temperature, centring, centre_first):
                 raise ValueError("the frozen side was kept for another temperature or centring")
-            frozen = before
+            log_p: LogRows = before.log_p.__getitem__
         else:
-            frozen = _space(as_tensor(before).detach().to(aligned.device, dtype), centring, centre_first)
+            with torch.no_grad():
+                features = as_tensor(before).detach().to(aligned.device, dtype)
+                log_p = _log_rows(_space(features, centring, centre_first), temperature)
         weights = [1 / (levels * (level if weighting == "inverse" else 1)) for level in range(1, levels + 1)]
         loss: torch.Tensor = (_Tiled if levels == 1 else _Powers).apply(
-            z, frozen, temperature, divergence, weights, margin
+            z, log_p, temperature, divergence, weights, margin
         )
     return loss
 
@@ -101,9 +109,9 @@ def freeze(
     """The frozen side computed once: N x N numbers, worth it where the batch is the whole set and fits."""
     features = as_tensor(before)
     z = _space(features.to(computing_dtype(features)), centring, centre_first)
-    log_p = torch.empty(len(z), len(z), dtype=z.dtype, device=z.device)
+    log_p = _gram(z, temperature)
     for start, stop in _tiles(z):
-        log_p[start:stop] = _log_softmax(z, start, stop, temperature)
+        log_p[start:stop] = torch.log_softmax(log_p[start:stop], dim=1)
     return Frozen(log_p, temperature, centring, centre_first)
 
 
@@ -129,8 +137,33 @@ def _tiles(z: torch.Tensor) -> Iterator[tuple[int, int]]:
         yield start, min(rows, start + step)
 
 
-def _log_softmax(z: torch.Tensor, start: int, stop: int, temperature: float) -> torch.Tensor:
-    return torch.log_softmax((z[start:stop] / temperature) @ z.T, dim=1)
+def _log_rows(z: torch.Tensor, temperature: float) -> LogRows:
+    """Rows of the log of the row softmax of S, on demand: from the held matrix where it may be held."""
+    if len(z) ** 2 > _HELD:
+        return lambda mine: torch.log_softmax((z[mine] / temperature) @ z.T, dim=1)
+    square = _gram(z, temperature)
+    return lambda mine: torch.log_softmax(square[mine], dim=1)
+
+
+def _gram(z: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Z Z^T / temperature (N, N), strip by strip above the diagonal and mirrored: half the work of the product."""
+    out = torch.empty(len(z), len(z), dtype=z.dtype, device=z.device)
+    for start in range(0, len(z), _STRIP):
+        stop = start + _STRIP
+        torch.mm(z[start:stop] / temperature, z[start:].T, out=out[start:stop, start:])
+        out[stop:, start:stop] = out[start:stop, stop:].T
+    return out
+
+
+def _add_transpose(square: torch.Tensor) -> torch.Tensor:
+    """G + G^T, in place."""
+    for start in range(0, len(square), _STRIP):
+        stop = start + _STRIP
+        # A new strip: adding in place would read what it has already written.
+        strip = square[start:stop, start:] + square[start:, start:stop].T
+        square[start:stop, start:] = strip
+        square[start:, start:stop] = strip.T
+    return square
 
 
 def _compare(
@@ -168,7 +201,7 @@ class _Tiled(torch.autograd.Function):
     def forward(
         ctx: Any,
         z: torch.Tensor,
-        frozen: torch.Tensor | Frozen,
+        log_rows: LogRows,
         temperature: float,
         divergence: Divergence,
         weights: list[float],
@@ -178,21 +211,23 @@ class _Tiled(torch.autograd.Function):
         rows = len(z)
         total = z.new_zeros(())
         grad = torch.zeros_like(z) if slope else None
+        held = rows * rows <= _HELD
+        of_q = _gram(z, temperature) if held else z
         for start, stop in _tiles(z):
-            if isinstance(frozen, Frozen):
-                log_p = frozen.log_p[start:stop]
-            else:
-                log_p = _log_softmax(frozen, start, stop, temperature)
-            log_q = _log_softmax(z, start, stop, temperature)
-            part, q, change = _compare(log_p, log_q, divergence, slope=slope)
+            mine = slice(start, stop)
+            s_q = of_q[mine] if held else (z[mine] / temperature) @ z.T
+            part, q, change = _compare(log_rows(mine), torch.log_softmax(s_q, dim=1), divergence, slope=slope)
             total += part
-            if grad is not None and change is not None:
-                pull = _through_softmax(q, change)
-                if len(pull) == rows:
-                    torch.mm(pull + pull.T, z, out=grad)
-                else:
-                    grad[start:stop].addmm_(pull, z)
-                    grad.addmm_(pull.T, z[start:stop])
+            if grad is None or change is None:
+                continue
+            pull = _through_softmax(q, change)
+            if held:
+                of_q[mine] = pull
+            else:
+                grad[mine].addmm_(pull, z)
+                grad.addmm_(pull.T, z[mine])
+        if grad is not None and held:
+            torch.mm(_add_transpose(of_q), z, out=grad)
         value = total / rows
         above = (value > margin).to(z.dtype)
         if grad is not None:
@@ -216,7 +251,7 @@ class _Powers(torch.autograd.Function):
     def forward(
         ctx: Any,
         z: torch.Tensor,
-        frozen: torch.Tensor | Frozen,
+        log_rows: LogRows,
         temperature: float,
         divergence: Divergence,
         weights: list[float],
@@ -225,11 +260,8 @@ class _Powers(torch.autograd.Function):
         slope = ctx.needs_input_grad[0]
         rows = len(z)
         tiny = torch.finfo(z.dtype).tiny
-        if isinstance(frozen, Frozen):
-            first = frozen.log_p.exp()
-        else:
-            first = torch.softmax((frozen / temperature) @ frozen.T, dim=1)
-        powers = [torch.softmax((z / temperature) @ z.T, dim=1)]
+        first = log_rows(slice(0, rows)).exp()
+        powers = [torch.softmax(_gram(z, temperature), dim=1)]
         power = first
         loss = z.new_zeros(())
         slopes: list[torch.Tensor] = []
@@ -260,7 +292,7 @@ class _Powers(torch.autograd.Function):
                 collected = slopes[level - 1].addmm_(collected, powers[0].T)
                 slopes.pop()
             logits = _through_softmax(powers[0], pull.add_(collected))
-            ctx.save_for_backward(((logits + logits.T) @ z).div_(temperature))
+            ctx.save_for_backward((_add_transpose(logits) @ z).div_(temperature))
         return loss
 
     @staticmethod

@@ -129,7 +129,7 @@ def _paint(patch: np.ndarray, thing: Thing, draws: Draws) -> None:
     """Colour the thing's pixels of its window: paint that varies a little, with the texture in a second shade."""
     brightness = draws.between(84, 108)
     paint = np.array([value * brightness // 100 + draws.between(-12, 12) for value in PAINT[thing.colour]], np.int16)
-    shade = paint // 2 if draws.below(2) else (paint + 255) // 2
+    shade = paint * 2 // 3 if draws.below(2) else (2 * paint + 255) // 3
     inside = outline(thing.shape, thing.radius, thing.tilt)
     second = _pattern(thing, inside.shape[0]) & inside
     patch[inside] = paint

@@ -57,6 +57,7 @@ def fill(
                 raise
             on_event(Note(f"{features.key}: layer {error.column} does not fit float16 and is kept in float32."))
             features = features.widen(error.column)
+    features.tidy()
     if features.skipped:
         store.put_skipped(
             samples.dataset, samples.split, {str(features.ids[row]): why for row, why in features.skipped.items()}

@@ -121,7 +121,7 @@ def plan(
             "structure": importlib.metadata.version("structure-align"),
         },
     )
-    due, due_bytes = count, manifest.bytes
+    due, due_bytes = count, manifest.size
     if manifest.key in store:
         there = store[manifest.key]
         fields = {path for path, _, _ in differences(manifest.identity, there.manifest.identity)}

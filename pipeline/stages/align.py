@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from structure.pipeline.aligners.methods import fit
+from structure.pipeline.aligners.methods import fit, method
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.training import Trained
 from structure.pipeline.device import resolve_device
@@ -71,6 +71,7 @@ def align(
     """
     target = store if isinstance(store, Store) else open_store(store)
     options = options or TrainingOptions()
+    method(options.method)  # a name that is wrong is told before anything is read
     ours, theirs = choose_sets(target, dataset=dataset, split=split, vision=vision, text=text)
     for features in (ours, theirs):
         if not features.is_sealed:

@@ -11,6 +11,7 @@ from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.device import resolve_device
 from structure.pipeline.encoders.loading import load_encoder
 from structure.pipeline.encoders.pooling import Pooling
+from structure.pipeline.encoders.precision import Amp
 from structure.pipeline.features.batches import batches
 from structure.pipeline.features.fill import fill, rows_per_second
 from structure.pipeline.features.plan import Dtype, Extraction, Plan, plan
@@ -38,7 +39,7 @@ class Extracted:
             "modality": manifest.modality,
             "rows": manifest.rows,
             "layers": len(manifest.columns),
-            "bytes": manifest.bytes,
+            "bytes": manifest.size,
             "due_rows": self.plan.due,
             "due_bytes": self.plan.due_bytes,
             "free_bytes": self.plan.free,
@@ -62,7 +63,7 @@ def extract(
     batch_size: int | Literal["auto"] = "auto",
     device: str = "auto",
     dtype: Dtype = "auto",
-    amp: str = "auto",
+    amp: Amp = "auto",
     workers: int | None = None,
     captions: int | Literal["first", "all"] = "first",
     on_bad_sample: Literal["skip", "fail"] = "skip",
@@ -85,7 +86,7 @@ def extract(
         layers=tuple(layers),
         pooling=tuple(pool),
         dtype=dtype,
-        captions={"first": 1, "all": None}.get(captions, captions) if isinstance(captions, str) else captions,
+        captions={"first": 1, "all": None}[captions] if isinstance(captions, str) else captions,
         batch=None if batch_size == "auto" else batch_size,
         workers=workers,
         skip_bad=on_bad_sample == "skip",

@@ -77,7 +77,7 @@ def rank_layers(
         on_event(Note(f"{folded:,} items repeat the picture or the text of another and are ranked once"))
     first, second = selected(ours, rows.vision), selected(theirs, rows.text)
     clamp, calibration = settings["clamp"], None
-    running = {"device": resolve_device(device), "memory": memory, "compute": compute}
+    running: dict[str, Any] = {"device": resolve_device(device), "memory": memory, "compute": compute}
     if metric == "mutual_knn":
         tables = [
             _tables(
@@ -117,7 +117,8 @@ def rank_layers(
         "vision": {"model": ours.manifest.encoder, "fingerprint": ours.fingerprint, "layers": list(first)},
         "text": {"model": theirs.manifest.encoder, "fingerprint": theirs.fingerprint, "layers": list(second)},
         "chance": depth / (len(rows) - 1) if metric == "mutual_knn" else None,
-        "scores": scores.tolist(),
+        # A measure can be undefined for a constant layer; JSON has no NaN.
+        "scores": [[None if np.isnan(score) else float(score) for score in row] for row in scores],
         **choice(matrix, calibration),
         "seconds": time.perf_counter() - began,
     }

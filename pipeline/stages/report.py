@@ -71,7 +71,7 @@ def _features(store: Store) -> list[dict[str, Any]]:
                 "modality": features.modality,
                 "rows": len(features),
                 "layers": len(features.layers),
-                "megabytes": features.manifest.bytes / 2**20,
+                "megabytes": features.manifest.size / 2**20,
                 "source": identity["encoder"].get("source", ""),
                 "weights": str(identity["encoder"].get("weights", ""))[:12],
                 "state": features.state,
@@ -98,7 +98,8 @@ def _rankings(store: Store) -> list[dict[str, Any]]:
 
 
 def _training(store: Store, aligners: Sequence[str]) -> dict[str, Any]:
-    rows, histories = [], {}
+    rows: list[dict[str, Any]] = []
+    histories: dict[str, dict[str, list[float]]] = {}
     for name in aligners:
         folder = store.folder("aligners", name)
         metadata = json.loads((folder / RECORD).read_text())["metadata"]

@@ -15,10 +15,13 @@ from structure.pipeline.aligners.structure_loss import freeze, structure_loss
 from structure.store.errors import StructureError
 
 
-@pytest.fixture
-def small_tiles(monkeypatch):
-    """Tiles of 64 rows, so that a batch of 150 takes three and the last is short."""
+@pytest.fixture(params=["held", "tiled"])
+def small_tiles(monkeypatch, request):
+    """Tiles of 64 rows, so that a batch of 150 takes three and the last is short; squares held, and not."""
     monkeypatch.setitem(module._TILE, "cpu", 1)
+    monkeypatch.setattr(module, "_STRIP", 64)
+    if request.param == "tiled":
+        monkeypatch.setattr(module, "_HELD", 0)
 
 
 def pair(rows=150, width=20, dim=12, dtype=torch.float64, seed=0):
@@ -148,6 +151,7 @@ def test_released_is_not_bounded():
     assert structure_loss(before, torch.ones(150, 4, dtype=torch.float64), divergence="released").item() > math.log(2)
 
 
+@pytest.mark.usefixtures("small_tiles")
 def test_kept_frozen_side_is_the_same():
     before, after = pair()
     for levels in (1, 2):
@@ -169,8 +173,9 @@ def test_numpy_half_and_autocast_compute_in_float32():
     assert not structure_loss(before, after.detach()).requires_grad
 
 
-def test_level_1_holds_no_square_buffer():
+def test_level_1_holds_no_square_buffer(monkeypatch):
     """Largest allocation of forward and backward at 2,048 rows: a tile and the inputs, far below N x N."""
+    monkeypatch.setattr(module, "_HELD", 0)
     rows = 2048
     before, after = pair(rows=rows, width=8, dim=8, dtype=torch.float32)
     from torch.utils._python_dispatch import TorchDispatchMode

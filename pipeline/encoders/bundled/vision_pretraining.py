@@ -18,18 +18,20 @@ from structure.pipeline.datasets.scenes import Scenes
 log = logging.getLogger(__name__)
 
 MEAN, STD = 0.45, 0.25
-PATCH = 8
+SIDE = 48
+PATCH = 4
+PATCHES = (SIDE // PATCH) ** 2
 WIDTH = 128
 DEPTH = 6
 DECODER_WIDTH = 64
-KEPT = 26
+KEPT = 40
 TEMPERATURE = 0.15
 AGREEMENT = 0.2
 
 
 def _configure(*, width: int, depth: int) -> ViTConfig:
     return ViTConfig(
-        image_size=64,
+        image_size=SIDE,
         patch_size=PATCH,
         hidden_size=width,
         num_hidden_layers=depth,
@@ -61,7 +63,7 @@ def augment(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     frame = torch.zeros(count, 2, 3)
     frame[:, 0, 0] = frame[:, 1, 1] = zoom
     frame[:, :, 2] = shift
-    grid = F.affine_grid(frame, [count, 3, 64, 64], align_corners=False)
+    grid = F.affine_grid(frame, [count, 3, SIDE, SIDE], align_corners=False)
     view = F.grid_sample(pictures.float().div_(255), grid, padding_mode="reflection", align_corners=False)
     view = (view - MEAN) * uniform(0.7, 1.3, 1, 1, 1) + uniform(-0.12, 0.12, 3, 1, 1)
     view = view + uniform(0, 0.05, 1, 1, 1) * torch.randn(view.shape, generator=generator)
@@ -76,7 +78,7 @@ class Decoder(nn.Module):
         blocks = _configure(width=DECODER_WIDTH, depth=2)
         self.enter = nn.Linear(WIDTH, DECODER_WIDTH)
         self.hidden = nn.Parameter(torch.zeros(1, 1, DECODER_WIDTH))
-        self.place = nn.Parameter(0.02 * torch.randn(1, (64 // PATCH) ** 2, DECODER_WIDTH))
+        self.place = nn.Parameter(0.02 * torch.randn(1, PATCHES, DECODER_WIDTH))
         self.blocks = nn.Sequential(*(ViTLayer(blocks) for _ in range(blocks.num_hidden_layers)))
         self.leave = nn.Sequential(nn.LayerNorm(DECODER_WIDTH), nn.Linear(DECODER_WIDTH, 3 * PATCH * PATCH))
 
@@ -137,7 +139,7 @@ def pretrain_vit(*, pictures: int, steps: int, batch: int, seed: int, rate: floa
             order = torch.randperm(pictures, generator=generator)
         chosen = stock[order[torch.arange(step * batch, (step + 1) * batch) % pictures]]
         views = torch.cat([augment(chosen, generator), augment(chosen, generator)])
-        places = torch.rand(len(views), 64, generator=generator).argsort(dim=1)
+        places = torch.rand(len(views), PATCHES, generator=generator).argsort(dim=1)
         kept, hidden = places[:, :KEPT], places[:, KEPT:]
         with torch.autocast("cpu", torch.bfloat16):
             tokens, pooled = encode_kept(vit, views, kept)

@@ -1,0 +1,153 @@
+"""The command line: exit codes, one JSON document on stdout, messages that say what to type."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from structure.cli.choices import byte_count
+from structure.cli.main import run
+from structure.store.errors import UsageError
+
+
+@pytest.fixture
+def imported(tmp_path: Path) -> str:
+    """A store with imported features of 60 items on both sides."""
+    random = np.random.default_rng(0)
+    shared = random.standard_normal((60, 6)).astype(np.float32)
+    store = str(tmp_path / "store")
+    for name, modality in (("vit", "vision"), ("bert", "text")):
+        layers = {f"block.{i:02d}": (shared + i * random.standard_normal((60, 6))).astype(np.float32) for i in range(3)}
+        np.savez(tmp_path / f"{name}.npz", **layers)
+        command = ["import", str(tmp_path / f"{name}.npz"), "--model", name, "--modality", modality]
+        assert run([*command, "--dataset", "cells", "--store", store, "--quiet"]) == 0
+    return store
+
+
+def test_imported_features_go_through_without_any_encoder(imported: str, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert run(["rank-layers", "--store", imported, "--json", "--calibrate", "20"]) == 0
+    ranking = json.loads(capsys.readouterr().out)
+    assert ranking["best"]["vision_layer"] == "block.00"
+    assert ranking["best"]["text_layer"] == "block.00"
+    options = ["--dim", "4", "--epochs", "5", "--lr", "0.01", "--name", "a"]
+    assert run(["align", "--layers", "auto", "--store", imported, "--json", *options]) == 0
+    assert json.loads(capsys.readouterr().out)["layers"] == {"vision": "block.00", "text": "block.00"}
+    assert run(["store", "ls", "--store", imported, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["features"]) == 2
+    assert run(["report", "--store", imported, "--json"]) == 0
+    assert Path(json.loads(capsys.readouterr().out)["report"]).is_file()
+
+
+def test_store_commands(imported: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["store", "verify", "--store", imported]) == 0
+    assert run(["store", "info", "cells/train/vit", "--store", imported, "--json"]) == 0
+    capsys.readouterr()
+    assert run(["store", "du", "--store", imported, "--json"]) == 0
+    sizes = json.loads(capsys.readouterr().out)
+    assert sizes["total"] == sum(path.stat().st_size for path in Path(imported).rglob("*") if path.is_file())
+    for name in ("out.npz", "out.safetensors", "out.parquet"):
+        assert run(["store", "export", "cells/train/vit", str(tmp_path / name), "--store", imported]) == 0
+    with np.load(tmp_path / "out.npz") as exported, np.load(tmp_path / "vit.npz") as original:
+        np.testing.assert_array_equal(exported["block.01"], original["block.01"])
+    chunk = Path(imported) / "features/cells/train/vit/block.00/c/0/0"
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"x")
+    capsys.readouterr()
+    assert run(["store", "verify", "--store", imported]) == 1
+    assert "block.00" in capsys.readouterr().out
+
+
+def test_gc_says_what_would_go_and_removes_only_with_yes(imported: str, capsys: pytest.CaptureFixture[str]) -> None:
+    stray = Path(imported) / "features/cells/train/vit/.manifest.json.0123abcd"
+    stray.write_bytes(b"half")
+    old = Path(imported) / "neighbours/cells/train/vit/aaaaaaaaaaaaaaaa-bbbbbbbbbbbbbbbb"
+    old.mkdir(parents=True)
+    (old / "block.00.npz").write_bytes(b"old")
+    capsys.readouterr()
+    assert run(["store", "gc", "--store", imported, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["leftovers"]
+    assert [row["why"] for row in told] == [
+        "a write that was interrupted",
+        "neighbours of earlier values of cells/train/vit",
+    ]
+    assert stray.exists()
+    assert run(["store", "gc", "--yes", "--store", imported]) == 0
+    assert not stray.exists()
+    assert not old.exists()
+    assert run(["store", "verify", "--store", imported]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["extract", "--model", "dinov2", "--dataset", "scenes", "--dtpe", "fp16"], 2, "No such option"),
+        (["extract", "--model", "dinov2"], 2, "Missing option"),
+        (["extract", "--model", "dinov2", "--dataset", "scenes", "--dtype", "fp61"], 2, "Did you mean fp16?"),
+        (
+            ["extract", "--model", "dinov2", "--dataset", "scenes", "--captions", "frist"],
+            2,
+            "neither a number nor one of first, all",
+        ),
+        (["extract", "--model", "dinov3-larg", "--dataset", "scenes"], 1, "dinov3-large"),
+        (["rank-layers"], 1, "has no features"),
+        (["align", "--method", "linea"], 1, "linear"),
+        (["align", "--preset", "papr"], 1, "paper"),
+        (["eval", "--suite", "clip-benchmrk"], 1, "clip-benchmark"),
+        (["store", "info", "a/b/c"], 1, "Unknown feature set 'a/b/c'"),
+        (["nonsense"], 2, "No such command"),
+    ],
+)
+def test_mistakes_are_answered_with_a_sentence_and_an_exit_code(
+    arguments: list[str],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == code
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+def test_traceback_is_shown_under_vv_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["-vv", "rank-layers", "--store", str(tmp_path)]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["demo", "extract", "rank-layers", "align", "eval", "report", "import", "models"])
+def test_every_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"]) == 0
+    assert "Example: structure" in capsys.readouterr().out
+
+
+def test_lists_of_what_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (
+        ["models"],
+        ["models", "dinov2"],
+        ["datasets"],
+        ["datasets", "coco"],
+        ["suites"],
+        ["suites", "scenes"],
+    ):
+        capsys.readouterr()
+        assert run([*command, "--json"]) == 0
+        json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("512MB", 512 * 10**6), ("2GB", 2 * 10**9), ("1.5GiB", int(1.5 * 2**30)), ("4096", 4096)]
+)
+def test_sizes(text: str, count: int) -> None:
+    assert byte_count("--memory", text) == count
+
+
+def test_a_size_that_is_none() -> None:
+    with pytest.raises(UsageError, match="'lots' is not a size"):
+        byte_count("--memory", "lots")
