@@ -6,8 +6,9 @@ R_S = (1/L) sum_l w_l mean_rows JS(P_before^l, P_after^l), with w_l = 1/l ("inve
 
 At level 1 value and gradient come from one pass over row tiles. With G_ij = q_ij (g_ij - sum_k q_ik g_ik) / N and g
 the slope of the divergence in q, the gradient in Z is (G + G^T) Z / temperature. Above 4,096 rows nothing of size N x N
-is held: a tile of G gives its rows of the first product and its share of the second. Up to 4,096 rows both S are held
-(64 MB each at most), because their symmetry then halves the products: half of each S, and one product with G + G^T.
+is held: a tile of G gives its rows of the first product and its share of the second. Up to 4,096 rows S of `after` is
+held, and the upper half of the frozen S (96 MB at most): symmetry then halves the products, half of each S and one
+product with G + G^T instead of two.
 """
 
 from __future__ import annotations
@@ -138,11 +139,21 @@ def _tiles(z: torch.Tensor) -> Iterator[tuple[int, int]]:
 
 
 def _log_rows(z: torch.Tensor, temperature: float) -> LogRows:
-    """Rows of the log of the row softmax of S, on demand: from the held matrix where it may be held."""
+    """Rows of the log of the row softmax of S, tile by tile on demand; where it may be held, from its upper half."""
     if len(z) ** 2 > _HELD:
         return lambda mine: torch.log_softmax((z[mine] / temperature) @ z.T, dim=1)
-    square = _gram(z, temperature)
-    return lambda mine: torch.log_softmax(square[mine], dim=1)
+    starts = [start for start, _ in _tiles(z)]
+    strips = [(z[start:stop] / temperature) @ z[start:].T for start, stop in _tiles(z)]
+
+    def rows(mine: slice) -> torch.Tensor:
+        at = starts.index(mine.start)
+        left = [
+            strip[:, mine.start - start : mine.stop - start].T
+            for start, strip in zip(starts[:at], strips, strict=False)
+        ]
+        return torch.log_softmax(torch.cat([*left, strips[at]], dim=1), dim=1)
+
+    return rows
 
 
 def _gram(z: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -260,7 +271,7 @@ class _Powers(torch.autograd.Function):
         slope = ctx.needs_input_grad[0]
         rows = len(z)
         tiny = torch.finfo(z.dtype).tiny
-        first = log_rows(slice(0, rows)).exp()
+        first = torch.cat([log_rows(slice(*tile)) for tile in _tiles(z)]).exp_()
         powers = [torch.softmax(_gram(z, temperature), dim=1)]
         power = first
         loss = z.new_zeros(())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -166,36 +166,24 @@ def _optimiser(objective: Objective, rate: float, options: TrainingOptions) -> t
 
 
 def _rate_test(source: BatchSource, options: TrainingOptions, device: torch.device) -> RateCurve:
-    """The learning-rate test on heads of its own, the regulariser at its full weight."""
+    """The learning-rate test on heads of its own, the regulariser at its full weight.
+
+    One batch serves the whole test: two batches of a few hundred pairs differ by more than a small step moves the
+    loss, and the steepest slope would then be that noise.
+    """
     objective = make_objective(source.widths, options).to(device).train()
     optimiser = _optimiser(objective, 1.0, options)
     structure = options.regulariser == "structure"
-    batches = [
-        objective.batch(*pair, repeats=structure) for pair in _first(source.epoch(options.seed), SAMPLES, device)
-    ]
-    turn = 0
+    vision, text = next(iter(source.epoch(options.seed)))
+    batch = objective.batch(vision[:SAMPLES].to(device), text[:SAMPLES].to(device), repeats=structure)
 
     def step(rate: float) -> float:
-        nonlocal turn
         optimiser.param_groups[0]["lr"] = rate
-        batch = batches[turn % len(batches)]
-        turn += 1
         loss = objective.total(objective.losses(batch, structure=structure)[0], weight=options.weight)
         _update(objective, optimiser, loss, options)
         return float(loss.detach())
 
     return find_rate(step)
-
-
-def _first(
-    batches: Iterable[tuple[torch.Tensor, torch.Tensor]], rows: int, device: torch.device
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    left = rows
-    for vision, text in batches:
-        yield vision[:left].to(device), text[:left].to(device)
-        left -= len(vision)
-        if left < 2:
-            return
 
 
 def _update(objective: Objective, optimiser: torch.optim.AdamW, loss: torch.Tensor, options: TrainingOptions) -> None:

@@ -88,7 +88,8 @@ class Scenes(Dataset):
             labels["colour"] = COLOURS.index(scene.main.colour)
             if scene.relation is not None:
                 labels["relation"] = RELATIONS.index(scene.relation)
-        captions = describe(scene, Draws(self._key(index, "words")))
+        # Full to terse: what reads one caption an item reads the one that says most.
+        captions = describe(scene, Draws(self._key(index, "words")))[::-1]
         return Item(f"{self.split}-{index:06d}", captions, labels)
 
     def image(self, index: int) -> Image.Image:

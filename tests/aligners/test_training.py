@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from structure.pipeline.aligners.batches import PairsInMemory, held_out
+from structure.pipeline.aligners.contrastive import info_nce
 from structure.pipeline.aligners.objective import make_objective
 from structure.pipeline.aligners.options import PRESETS, TrainingOptions
 from structure.pipeline.aligners.pair_retrieval import pair_recall
@@ -50,6 +51,9 @@ def test_history_is_flat_numbers_and_best_weights_are_restored(world):
         torch.from_numpy(trained.aligner.embed_texts(text[out])),
     )
     assert recall == (trained.metrics["recall_images"], trained.metrics["recall_texts"])
+    held = info_nce(trained.aligner.embed_images(vision[out]), trained.aligner.embed_texts(text[out]))
+    assert held.item() == pytest.approx(trained.metrics["contrastive"], rel=1e-4)
+    assert trained.history[-1]["val_contrastive"] != pytest.approx(trained.metrics["contrastive"], rel=1e-3)
     assert sum(isinstance(event, Progress) for event in events) == trained.epochs
     assert any(isinstance(event, Note) and "stopped" in event.text for event in events)
 
@@ -155,7 +159,6 @@ def test_presets_are_the_two_published_behaviours():
 
 
 def test_total_loss_follows_the_formula(world):
-    from structure.pipeline.aligners.contrastive import info_nce
     from structure.pipeline.aligners.structure_loss import structure_loss
 
     vision, text = (torch.from_numpy(side) for side in world(40))

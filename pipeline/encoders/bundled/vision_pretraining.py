@@ -153,7 +153,7 @@ def pretrain_vit(*, pictures: int, steps: int, batch: int, seed: int, rate: floa
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()
         schedule.step()
-        if step % 20 == 0 or step == steps - 1:
+        if step % 40 == 0 or step == steps - 1:
             spent = time.monotonic() - started
             log.info(
                 "step %d/%d painting %.4f finding %.3f %.0f s", step, steps, painting.item(), finding.item(), spent
