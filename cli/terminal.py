@@ -80,6 +80,23 @@ def strict(value: Any) -> Any:
     return value
 
 
+class _Pace:
+    """Units a second of each kind of work; work that begins again (the next training run) is timed afresh."""
+
+    def __init__(self) -> None:
+        self.began: dict[str, tuple[float, int]] = {}
+        self.last: dict[str, int] = {}
+
+    def rate(self, event: Progress) -> float | None:
+        """None in the first half second, when there is nothing to tell."""
+        now = time.monotonic()
+        if event.what not in self.began or event.done < self.last[event.what]:
+            self.began[event.what] = (now, event.done)
+        self.last[event.what] = event.done
+        began, first = self.began[event.what]
+        return (event.done - first) / (now - began) if now - began > 0.5 else None
+
+
 class _Bars:
     """One bar per kind of work."""
 
@@ -95,7 +112,8 @@ class _Bars:
             TimeRemainingColumn(),
             console=console,
         )
-        self.tasks: dict[str, tuple[Any, float, int]] = {}
+        self.tasks: dict[str, Any] = {}
+        self.pace = _Pace()
 
     def __enter__(self) -> _Bars:
         self.bars.start()
@@ -109,12 +127,10 @@ class _Bars:
             self.bars.console.print(event.text, markup=False, soft_wrap=True)
             return
         if event.what not in self.tasks:
-            task = self.bars.add_task(event.what, total=event.total, completed=event.done, rate="")
-            self.tasks[event.what] = (task, time.monotonic(), event.done)
-        task, began, first = self.tasks[event.what]
-        seconds = time.monotonic() - began
-        rate = f"{(event.done - first) / seconds:,.0f} {event.unit}/s" if seconds > 0.5 else ""
-        self.bars.update(task, completed=event.done, total=event.total, rate=rate)
+            self.tasks[event.what] = self.bars.add_task(event.what, total=event.total, completed=event.done, rate="")
+        rate = self.pace.rate(event)
+        told = "" if rate is None else f"{rate:,.0f} {event.unit}/s"
+        self.bars.update(self.tasks[event.what], completed=event.done, total=event.total, rate=told)
 
 
 class _Lines:
@@ -122,25 +138,23 @@ class _Lines:
 
     def __init__(self, console: Any) -> None:
         self.console = console
-        self.began: dict[str, tuple[float, int]] = {}
         self.told: dict[str, float] = {}
+        self.pace = _Pace()
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Note):
             self.console.print(event.text, markup=False, soft_wrap=True)
             return
-        now = time.monotonic()
-        began, first = self.began.setdefault(event.what, (now, event.done))
+        now, rate = time.monotonic(), self.pace.rate(event)
         finished = event.done >= event.total
         if not finished and now - self.told.setdefault(event.what, now) < PLAIN_EVERY:
             return
         self.told[event.what] = now
-        seconds = max(now - began, 1e-9)
-        rate = (event.done - first) / seconds
-        left = f", {_duration((event.total - event.done) / rate)} left" if rate > 0 and not finished else ""
         line = f"{event.what}: {event.done:,} of {event.total:,} {event.unit}"
-        if seconds > 0.5:
-            line += f", {rate:,.0f} {event.unit}/s{left}"
+        if rate is not None:
+            line += f", {rate:,.0f} {event.unit}/s"
+        if rate and not finished:
+            line += f", {_duration((event.total - event.done) / rate)} left"
         self.console.print(line, markup=False, soft_wrap=True)
 
 

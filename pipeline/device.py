@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from structure.store.errors import StructureError
-
-ONE_THREAD_BATCH = 512
-"""Up to this many rows in a batch, one thread trains: more threads gain little there, and on a machine that others
-use too they lose a lot (measured: 26 ms an epoch of 1,000 pairs at batch 256 with one thread, 380 ms with two on two
-busy cores), since every small operation waits for the slowest."""
 
 
 def resolve_device(device: str) -> str:
@@ -29,16 +21,3 @@ def resolve_device(device: str) -> str:
             "Pass --device auto or --device cpu."
         )
     return str(wanted)
-
-
-@contextmanager
-def threads_for(batch: int) -> Iterator[None]:
-    """One processor thread for small batches; the setting is restored afterwards."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if batch <= ONE_THREAD_BATCH else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from structure.pipeline.aligners.methods import fit, method
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.training import Trained
-from structure.pipeline.device import resolve_device, threads_for
+from structure.pipeline.device import resolve_device
 from structure.pipeline.features.cached import EncoderRecord
 from structure.pipeline.features.pairs import Pairs, choose_sets, gather, pair_rows
 from structure.pipeline.progress import Listener, Note, silent
@@ -88,8 +88,7 @@ def align(
     _require_memory(ours, theirs, vision_layer, text_layer, rows, memory)
     device = resolve_device(options.device)
     both = gather(ours, vision_layer, rows.vision), gather(theirs, text_layer, rows.text)
-    with threads_for(min(options.batch, len(rows))):
-        trained = fit(*both, options=options, on_event=on_event)
+    trained = fit(*both, options=options, on_event=on_event)
     chosen = {"vision": vision_layer, "text": text_layer}
     aligner = trained.aligner.describe(
         layers=chosen,
