@@ -1,1 +1,1 @@
-"""."""
+"""The command `structure`: parse, call one stage or recipe, print, exit."""

@@ -1,4 +1,4 @@
-"""Five captions of a scene, from terse to full, each true of it; wording and order are drawn."""
+"""Five captions of a scene, from full to terse, each true of it; wording and order are drawn."""
 
 from __future__ import annotations
 
@@ -54,13 +54,16 @@ OPENINGS = ("", "", "a picture of ", "an image of ", "there is ", "the picture s
 
 
 def describe(scene: Scene, draws: Draws) -> tuple[str, str, str, str, str]:
-    """Captions of growing detail: shapes; with colours; with place or relation; with size and texture; everything."""
+    """Everything; size and texture; place or relation; colours; shapes alone.
+
+    Full to terse, so that what reads one caption an item reads the one that says most.
+    """
     return (
-        _shapes(scene, draws),
-        _colours(scene, draws),
-        _places(scene, draws),
-        _looks(scene, draws),
         _everything(scene, draws),
+        _looks(scene, draws),
+        _places(scene, draws),
+        _colours(scene, draws),
+        _shapes(scene, draws),
     )
 
 

@@ -21,15 +21,15 @@ RADII = {"small": (7, 8), "medium": (10, 11), "large": (14, 15)}
 Split = Literal["train", "val", "test", "pretrain"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test", "pretrain")
 
-# Every shape and every colour occurs in every split, but a pair of them in one of train, val and test only: the band
-# of a pair runs through all eight values for a fixed shape, and for a fixed colour.
+# Every shape and every colour occurs in every split, but a pair of them either in training or in the test: the band of
+# a pair runs through all eight values for a fixed shape, and for a fixed colour.
 BANDS: dict[Split, frozenset[int]] = {
     "train": frozenset({0, 1, 3, 4, 6, 7}),
     "val": frozenset({0, 1, 3, 4, 6, 7}),
     "test": frozenset({2, 5}),
     "pretrain": frozenset(range(8)),
 }
-# Two shapes may stand in a relation in training, or in evaluation, by their distance around the circle of shapes.
+# Two shapes may stand in a relation either in training or in the test, by their distance around the circle of shapes.
 DISTANCES: dict[Split, frozenset[int]] = {
     "train": frozenset({0, 2, 3}),
     "val": frozenset({0, 2, 3}),

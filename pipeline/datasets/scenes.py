@@ -47,9 +47,10 @@ class Scenes(Dataset):
     Pictures are 64 x 64 RGB, drawn in integer arithmetic, so the same on every machine and with every Pillow; that is
     why `payload` may be the key of the scene instead of its pixels.
 
-    `train`, `val` and `test` share no pair of shape and colour, and the pairs of shapes that stand in a relation
-    (scenes of two) differ between `train` and the other two. `pretrain` has every composition: it is for pre-training
-    an encoder on pictures alone or on captions alone, never for pairs.
+    `test` has none of the pairs of shape and colour of `train`, nor of the pairs of shapes that stand in a relation
+    (scenes of two). `val` has other scenes of `train`'s compositions, so that `test` against `val` is the price of new
+    compositions. `pretrain` has every composition: it is for pre-training an encoder on pictures alone or on captions
+    alone, never for pairs.
 
     A scene has a label for a task only where the answer is well posed: `shape` and `colour` of the only thing or of
     the one that is larger in size than all others; `count` always; `relation` of the larger of two things to the other.
@@ -80,7 +81,7 @@ class Scenes(Dataset):
         return compose(Draws(self._key(index, "layout")), self.split)
 
     def item(self, index: int) -> Item:
-        """Id `<split>-<index>`, five captions from terse to full, and the labels that are well posed."""
+        """Id `<split>-<index>`, five captions from full to terse, and the labels that are well posed."""
         scene = self.scene(index)
         labels = {"count": len(scene.things) - 1}
         if scene.main is not None:
@@ -88,8 +89,7 @@ class Scenes(Dataset):
             labels["colour"] = COLOURS.index(scene.main.colour)
             if scene.relation is not None:
                 labels["relation"] = RELATIONS.index(scene.relation)
-        # Full to terse: what reads one caption an item reads the one that says most.
-        captions = describe(scene, Draws(self._key(index, "words")))[::-1]
+        captions = describe(scene, Draws(self._key(index, "words")))
         return Item(f"{self.split}-{index:06d}", captions, labels)
 
     def image(self, index: int) -> Image.Image:

@@ -91,7 +91,7 @@ def score(pictures: torch.Tensor, captions: torch.Tensor, prompts: Layers, test:
     owner = torch.arange(len(pictures)).repeat_interleave(5)
     own = scores[owner, torch.arange(len(flat))]
     images = ((scores > own).sum(dim=0) < 10).float().mean().item()
-    full = scores[:, 4::5]
+    full = scores[:, ::5]
     texts = ((full > full.diag()[:, None]).sum(dim=1) < 10).float().mean().item()
     out = {"images@10, any caption": [images, 10 / len(pictures)], "texts@10, full": [texts, 10 / len(pictures)]}
     labels = [test.item(index).labels for index in range(len(test))]
@@ -127,7 +127,7 @@ def main() -> None:
         prompts = read_texts(text, list(asked.values()))
     rows = min(2000, len(train))
     near = [{name: nearest(values[:rows]) for name, values in x.items()}]
-    near.append({name: nearest(values.view(len(train), 5, -1)[:rows, 4]) for name, values in y.items()})
+    near.append({name: nearest(values.view(len(train), 5, -1)[:rows, 0]) for name, values in y.items()})
     shared = {
         (one, other): (a & b).sum().item() / (K * rows) for one, a in near[0].items() for other, b in near[1].items()
     }
