@@ -25,9 +25,10 @@ WIDTH = 128
 DEPTH = 6
 DECODER_WIDTH = 64
 KEPT = 40
-NEARNESS = 0.2
+NEARNESS = 0.5
 BINS = 9
-EDGES = 6.0
+EDGES = 8.0
+FAINT = 0.5
 TEMPERATURE = 0.15
 AGREEMENT = 0.2
 
@@ -131,7 +132,8 @@ def outline(pictures: torch.Tensor) -> torch.Tensor:
     A histogram of oriented gradients, each patch measured against the edges around it: what MaskFeat paints instead of
     pixels (Wei et al. 2022, arXiv:2112.09133).
     """
-    padded = F.pad(pictures, (1, 1, 1, 1), mode="replicate")
+    smooth = F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    padded = F.pad(smooth, (1, 1, 1, 1), mode="replicate")
     across = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
     down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
     strength = across.square() + down.square()
@@ -141,7 +143,7 @@ def outline(pictures: torch.Tensor) -> torch.Tensor:
     bins = F.one_hot(turn.long().clamp(max=BINS - 1), BINS).movedim(3, 1)
     energy = F.avg_pool2d(bins * strength.gather(1, boldest).sqrt(), PATCH)
     around = F.avg_pool2d(energy.sum(dim=1, keepdim=True), 5, stride=1, padding=2, count_include_pad=False)
-    return (energy / (around + 0.2)).flatten(2).transpose(1, 2)
+    return (energy / (around + FAINT)).flatten(2).transpose(1, 2)
 
 
 def agreement(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -181,11 +183,10 @@ def pretrain_vit(*, pictures: int, steps: int, batch: int, seed: int, rate: floa
             tokens, pooled = encode_kept(vit, views, kept)
             painted = decoder(tokens[:batch], kept[:batch])
             heads = head(pooled)
-        index = hidden[:batch, :, None].expand(-1, -1, painted.shape[2])
-        truth = torch.cat([into_patches(views[:batch]), EDGES * outline(views[:batch])], dim=2).gather(1, index)
-        error = (painted.float().gather(1, index) - truth).square()
-        painting, edges = error[..., :-BINS].mean(), error[..., -BINS:].mean()
-        finding = agreement(*heads.chunk(2))
+        index = hidden[:batch, :, None].expand(-1, -1, 3 * PATCH * PATCH)
+        pixels, strokes = painted.float().split([3 * PATCH * PATCH, BINS], dim=2)
+        painting = F.mse_loss(pixels.gather(1, index), into_patches(views[:batch]).gather(1, index))
+        edges = F.mse_loss(strokes, EDGES * outline(views[:batch]))
         optimiser.zero_grad()
         (painting + edges + AGREEMENT * finding).backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
