@@ -18,24 +18,18 @@ from structure.pipeline.datasets.scenes import Scenes
 log = logging.getLogger(__name__)
 
 MEAN, STD = 0.45, 0.25
-SIDE = 48
-PATCH = 4
-PATCHES = (SIDE // PATCH) ** 2
+PATCH = 8
 WIDTH = 128
 DEPTH = 6
 DECODER_WIDTH = 64
-KEPT = 40
-NEARNESS = 0.5
-BINS = 9
-EDGES = 8.0
-FAINT = 0.5
+KEPT = 26
 TEMPERATURE = 0.15
 AGREEMENT = 0.2
 
 
 def _configure(*, width: int, depth: int) -> ViTConfig:
     return ViTConfig(
-        image_size=SIDE,
+        image_size=64,
         patch_size=PATCH,
         hidden_size=width,
         num_hidden_layers=depth,
@@ -47,21 +41,7 @@ def _configure(*, width: int, depth: int) -> ViTConfig:
 
 def build_vit() -> ViTModel:
     """The untrained model: 64 px, patches of 8 px, width 128, 6 blocks, with a pooler."""
-    vit = ViTModel(_configure(width=WIDTH, depth=DEPTH))
-    vit.embeddings.position_embeddings.data[:, 1:] = locate(WIDTH)
-    return vit
-
-
-def locate(width: int) -> torch.Tensor:
-    """`(1, PATCHES, width)` sines and cosines of row and column, from which attention learns nearness sooner.
-
-    Vaswani et al. 2017, section 3.5, on each axis, with periods up to twice the grid.
-    """
-    side = SIDE // PATCH
-    angles = torch.arange(side)[:, None] * math.pi / torch.logspace(0, math.log2(side), width // 4, base=2)
-    waves = torch.cat([angles.sin(), angles.cos()], dim=1)
-    rows, columns = waves[:, None].expand(side, side, -1), waves[None].expand(side, side, -1)
-    return NEARNESS * torch.cat([rows, columns], dim=2).reshape(1, PATCHES, width)
+    return ViTModel(_configure(width=WIDTH, depth=DEPTH))
 
 
 def render(count: int, *, seed: int) -> torch.Tensor:
@@ -81,7 +61,7 @@ def augment(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     frame = torch.zeros(count, 2, 3)
     frame[:, 0, 0] = frame[:, 1, 1] = zoom
     frame[:, :, 2] = shift
-    grid = F.affine_grid(frame, [count, 3, SIDE, SIDE], align_corners=False)
+    grid = F.affine_grid(frame, [count, 3, 64, 64], align_corners=False)
     view = F.grid_sample(pictures.float().div_(255), grid, padding_mode="reflection", align_corners=False)
     view = (view - MEAN) * uniform(0.7, 1.3, 1, 1, 1) + uniform(-0.12, 0.12, 3, 1, 1)
     view = view + uniform(0, 0.05, 1, 1, 1) * torch.randn(view.shape, generator=generator)
@@ -96,9 +76,9 @@ class Decoder(nn.Module):
         blocks = _configure(width=DECODER_WIDTH, depth=2)
         self.enter = nn.Linear(WIDTH, DECODER_WIDTH)
         self.hidden = nn.Parameter(torch.zeros(1, 1, DECODER_WIDTH))
-        self.place = nn.Parameter(locate(DECODER_WIDTH))
+        self.place = nn.Parameter(0.02 * torch.randn(1, (64 // PATCH) ** 2, DECODER_WIDTH))
         self.blocks = nn.Sequential(*(ViTLayer(blocks) for _ in range(blocks.num_hidden_layers)))
-        self.leave = nn.Sequential(nn.LayerNorm(DECODER_WIDTH), nn.Linear(DECODER_WIDTH, 3 * PATCH * PATCH + BINS))
+        self.leave = nn.Sequential(nn.LayerNorm(DECODER_WIDTH), nn.Linear(DECODER_WIDTH, 3 * PATCH * PATCH))
 
     def forward(self, tokens: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
         """`(batch, kept, WIDTH)` and their places `(batch, kept)` -> `(batch, 64, 192)` pixels of every patch."""
@@ -124,26 +104,6 @@ def encode_kept(vit: ViTModel, pictures: torch.Tensor, kept: torch.Tensor) -> tu
 def into_patches(pictures: torch.Tensor) -> torch.Tensor:
     """`(batch, 3, 64, 64)` -> `(batch, 64, 192)`."""
     return F.unfold(pictures, PATCH, stride=PATCH).transpose(1, 2)
-
-
-def outline(pictures: torch.Tensor) -> torch.Tensor:
-    """`(batch, 3, SIDE, SIDE)` -> `(batch, PATCHES, BINS)`: how much edge of each direction a patch has.
-
-    A histogram of oriented gradients, each patch measured against the edges around it: what MaskFeat paints instead of
-    pixels (Wei et al. 2022, arXiv:2112.09133).
-    """
-    smooth = F.avg_pool2d(F.pad(pictures, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    padded = F.pad(smooth, (1, 1, 1, 1), mode="replicate")
-    across = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
-    down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
-    strength = across.square() + down.square()
-    boldest = strength.argmax(dim=1, keepdim=True)
-    across, down = across.gather(1, boldest)[:, 0], down.gather(1, boldest)[:, 0]
-    turn = torch.atan2(down, across).remainder(math.pi) * (BINS / math.pi)
-    bins = F.one_hot(turn.long().clamp(max=BINS - 1), BINS).movedim(3, 1)
-    energy = F.avg_pool2d(bins * strength.gather(1, boldest).sqrt(), PATCH)
-    around = F.avg_pool2d(energy.sum(dim=1, keepdim=True), 5, stride=1, padding=2, count_include_pad=False)
-    return (energy / (around + FAINT)).flatten(2).transpose(1, 2)
 
 
 def agreement(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -177,30 +137,23 @@ def pretrain_vit(*, pictures: int, steps: int, batch: int, seed: int, rate: floa
             order = torch.randperm(pictures, generator=generator)
         chosen = stock[order[torch.arange(step * batch, (step + 1) * batch) % pictures]]
         views = torch.cat([augment(chosen, generator), augment(chosen, generator)])
-        places = torch.rand(len(views), PATCHES, generator=generator).argsort(dim=1)
+        places = torch.rand(len(views), 64, generator=generator).argsort(dim=1)
         kept, hidden = places[:, :KEPT], places[:, KEPT:]
         with torch.autocast("cpu", torch.bfloat16):
             tokens, pooled = encode_kept(vit, views, kept)
             painted = decoder(tokens[:batch], kept[:batch])
             heads = head(pooled)
-        index = hidden[:batch, :, None].expand(-1, -1, 3 * PATCH * PATCH)
-        pixels, strokes = painted.float().split([3 * PATCH * PATCH, BINS], dim=2)
-        painting = F.mse_loss(pixels.gather(1, index), into_patches(views[:batch]).gather(1, index))
-        edges = F.mse_loss(strokes, EDGES * outline(views[:batch]))
+        index = hidden[:batch, :, None].expand(-1, -1, painted.shape[2])
+        painting = F.mse_loss(painted.float().gather(1, index), into_patches(views[:batch]).gather(1, index))
+        finding = agreement(*heads.chunk(2))
         optimiser.zero_grad()
-        (painting + edges + AGREEMENT * finding).backward()
+        (painting + AGREEMENT * finding).backward()
         nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()
         schedule.step()
-        if step % 40 == 0 or step == steps - 1:
+        if step % 20 == 0 or step == steps - 1:
             spent = time.monotonic() - started
             log.info(
-                "step %d/%d painting %.4f edges %.4f finding %.3f %.0f s",
-                step,
-                steps,
-                painting.item(),
-                edges.item(),
-                finding.item(),
-                spent,
+                "step %d/%d painting %.4f finding %.3f %.0f s", step, steps, painting.item(), finding.item(), spent
             )
     return vit.eval()
