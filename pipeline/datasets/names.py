@@ -11,7 +11,7 @@ def folder_safe(name: str) -> str:
 
     Where letters would be lost (any script but ASCII) eight digits of the name's SHA-256 keep two names apart.
     """
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-").lstrip(".")
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-").lstrip(".-")
     if name.isascii() and plain:
         return plain
     return f"{plain or 'data'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
