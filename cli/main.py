@@ -67,6 +67,8 @@ def _common(
     pass
 
 
+INTERRUPTED = 130
+
 SURROUNDINGS = {
     # Threads of a CPU that others use too wait asleep, not spinning: on two busy cores an epoch of 1,000 pairs took
     # 25 ms this way and 380 ms with the default.
@@ -90,22 +92,26 @@ def run(arguments: list[str]) -> int:
     try:
         signal.signal(signal.SIGTERM, _terminate)
         code = app(args=arguments, prog_name="structure", standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        return _told(code if isinstance(code, int) else 0)
     except typer.Exit as leaving:
-        return leaving.exit_code
+        return _told(leaving.exit_code)
     except CommandLineError as error:
         error.show()
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        print(
-            "\nStopped. Every finished shard and result is kept; run the same command again to go on.", file=sys.stderr
-        )
-        return 130
+        return _told(INTERRUPTED)
     except StructureError as error:
         if verbose >= 2:
             traceback.print_exc()
         print(f"structure: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+
+
+def _told(code: int) -> int:
+    """The exit code; what an interrupted run leaves behind is said first (typer itself turns Ctrl-C into a code)."""
+    if code == INTERRUPTED:
+        print("\nStopped. What was finished is kept; run the same command again to go on.", file=sys.stderr)
+    return code
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -151,3 +155,20 @@ def test_sizes(text: str, count: int) -> None:
 def test_a_size_that_is_none() -> None:
     with pytest.raises(UsageError, match="'lots' is not a size"):
         byte_count("--memory", "lots")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_what_is_kept_and_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-c", "from structure.cli.main import main; main()", "extract", "--store", str(tmp_path)]
+    process = subprocess.Popen(
+        [*command, "--model", "bundled:scenes-vit", "--dataset", "scenes:9000"], stderr=subprocess.PIPE, text=True
+    )
+    while not list(tmp_path.glob("features/*/*/*/claims/*.json")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "Stopped. What was finished is kept; run the same command again" in told
+    assert "Traceback" not in told
+    assert list(tmp_path.glob("features/*/*/*/claims/*.json")) == []
