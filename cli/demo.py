@@ -46,15 +46,15 @@ def demo(
     rows = []
     for dataset, metric in SHOWN:
         found = [row for row in done.means if (row.dataset, row.metric) == (dataset, metric)]
-        cells = {row.variant: f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in found}
+        cells = {short(row.variant): f"{row.value:.3f} ±{row.high - row.value:.3f}" for row in found}
         rows.append({"task": dataset, "metric": metric, **cells, "chance": found[0].chance if found else None})
     terminal.table(
-        rows, list(rows[0]), title="Mean over 5 seeds [95 % interval over seeds], as fractions; chance beside it"
+        rows, list(rows[0]), title="Mean over 5 seeds ± half its 95 % interval, as fractions; chance beside it"
     )
     told = [
         {
-            "first": row.first,
-            "minus second": row.second,
+            "first": short(row.first),
+            "minus second": short(row.second),
             "task": row.dataset,
             "metric": row.metric,
             "difference": f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]",
@@ -65,3 +65,9 @@ def demo(
     ]
     terminal.table(told, list(told[0]), title="Paired differences over seeds (* = the interval does not hold zero)")
     terminal.say(f"{document['seconds_total']:.0f} s in all. Report: {out}. Store: {store}")
+
+
+def short(variant: str) -> str:
+    """`layers=auto regulariser=structure` -> `auto + R_S`."""
+    values = dict(part.split("=") for part in variant.split())
+    return values["layers"] + (" + R_S" if values["regulariser"] == "structure" else "")
