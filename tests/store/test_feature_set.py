@@ -181,9 +181,10 @@ def test_a_reader_during_a_write_sees_only_done_shards(
 def test_a_second_writer_is_refused_with_who_holds_it(features: FeatureSet) -> None:
     shard = features.manifest.shards[0]
     with features.claim(shard), pytest.raises(HeldError, match=r"rows 0-63, is being written by process \d+ on"):
-        features.claim(shard).__enter__()
-    with features.claim(shard):
-        pass
+        features.claim(shard).acquire()
+    with features.claim(shard) as claim:
+        assert features.files.exists(claim.key)
+    assert not features.files.exists(claim.key)
 
 
 def test_a_dead_writer_holds_nothing(features: FeatureSet) -> None:
@@ -192,8 +193,8 @@ def test_a_dead_writer_holds_nothing(features: FeatureSet) -> None:
         body = json.loads(features.files.read(claim.key))
     body["started"] = "1"  # the same process number, used by a process that is gone
     assert features.files.create(claim.key, json.dumps(body).encode())
-    with features.claim(features.manifest.shards[0]):
-        pass
+    with features.claim(features.manifest.shards[0]) as taken:
+        assert json.loads(features.files.read(taken.key))["token"] != body["token"]
 
 
 def test_unknown_names_offer_the_nearest(features: FeatureSet, store: Store) -> None:
