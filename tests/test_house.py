@@ -33,7 +33,9 @@ ALLOWED: dict[str, set[str]] = {
     **{part: {"store", *VALUES} for part in PARTS},
     # What stages share between encoders, data and store: rows, plans, the extraction loop.
     "pipeline.features": {"store", *VALUES, "pipeline.encoders", "pipeline.datasets", "pipeline.similarity"},
-    **{stage: {"store", *VALUES, *PARTS, "pipeline.features"} for stage in STAGES},
+    # What evaluation is made of: an aligner's embeddings of a task's rows, each kind of task, what is kept.
+    "pipeline.evaluation": {"store", *VALUES, *PARTS, "pipeline.features"},
+    **{stage: {"store", *VALUES, *PARTS, "pipeline.features", "pipeline.evaluation"} for stage in STAGES},
     # A recipe runs stages one after the other; only the command line runs recipes.
     "pipeline.recipe": {"store", *VALUES, *STAGES, "pipeline.aligners", "pipeline.suites"},
     "pipeline.stages": set(),

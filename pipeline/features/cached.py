@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
 
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.loading import load_encoder
@@ -16,6 +18,10 @@ from structure.pipeline.progress import Listener, silent
 from structure.store import FeatureSet, Samples, Store
 from structure.store.errors import FingerprintError, NotPresentError
 from structure.store.fingerprint import differences
+from structure.store.shard import Shard
+
+KEPT_BYTES = 256 * 2**20
+"""Bytes of layers that a source keeps in memory between aligners."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,7 @@ class FeatureSource:
         self.store, self.device, self.on_event = store, device, on_event
         self.passes = 0
         self._loaded: dict[str, Encoder] = {}
+        self._kept: dict[tuple[str, str, str, int], np.ndarray] = {}
 
     def features(self, record: EncoderRecord, rows: Rows, *, captions: int | None = None) -> FeatureSet:
         """The sealed feature set of this encoder over these rows.
@@ -95,6 +102,19 @@ class FeatureSource:
         chosen = self._plan(encoder, rows, options, record.spec)
         self.passes += 1
         return fill(self.store, encoder, rows, chosen, options, device=self.device, on_event=self.on_event)
+
+    def blocks(self, features: FeatureSet, layer: str) -> Iterator[tuple[Shard, np.ndarray]]:
+        """A layer shard by shard, in the stored dtype. What was read last is kept, up to `KEPT_BYTES`, so that many
+        aligners of one layer read and check its bytes once."""
+        for shard in features.manifest.shards:
+            key = (features.key, features.fingerprint, layer, shard.start)
+            values = self._kept.pop(key, None)
+            if values is None:
+                values = features.rows(layer, shard.start, shard.stop)
+            self._kept[key] = values
+            while len(self._kept) > 1 and sum(array.nbytes for array in self._kept.values()) > KEPT_BYTES:
+                self._kept.pop(next(iter(self._kept)))
+            yield shard, values
 
     def refill(self, record: EncoderRecord, rows: Rows, features: FeatureSet) -> FeatureSet:
         """Encode what is due in a feature set that is already there. Raises as `features` does."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 
 from structure.pipeline.suites.rows import Array, as_tensor, unit_rows
@@ -23,6 +25,27 @@ def class_vectors(embeddings: Array) -> torch.Tensor:
     name = f"prompt embeddings ({templates} templates a class, class by class)"
     unit = unit_rows(prompts.reshape(classes * templates, dim), name=name).reshape(classes, templates, dim)
     return unit_rows(unit.mean(dim=1), name="class vectors (means over templates)")
+
+
+def class_vectors_of(blocks: Iterable[Array], *, classes: int, templates: int) -> torch.Tensor:
+    """`class_vectors` of prompt embeddings that come in blocks `(rows, dim)`, class by class, template by template.
+
+    Only the sums `(class, dim)` are held, in float64. Raises `ValueError` unless there are `classes * templates` rows.
+    """
+    sums: torch.Tensor | None = None
+    first = 0
+    for block in blocks:
+        unit = unit_rows(block, name=f"prompt embeddings ({templates} templates a class, class by class)", first=first)
+        if sums is None:
+            sums = torch.zeros(classes, unit.shape[1], dtype=torch.float64, device=unit.device)
+        if first + len(unit) > classes * templates:
+            break
+        owner = torch.arange(first, first + len(unit), device=unit.device) // templates
+        sums.index_add_(0, owner, unit.double())
+        first += len(unit)
+    if sums is None or first != classes * templates:
+        raise ValueError(f"{classes} classes x {templates} templates are not the {first} rows of prompts that came")
+    return unit_rows(sums / templates, name="class vectors (means over templates)").float()
 
 
 def class_logits(images: Array, vectors: Array) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from structure.pipeline.suites.chance import classification_chance, multilabel_c
 from structure.pipeline.suites.classifier import class_logits
 from structure.pipeline.suites.intervals import Interval, mean_interval, statistic_interval
 from structure.pipeline.suites.multilabel import average_precisions
-from structure.pipeline.suites.predictions import classify
+from structure.pipeline.suites.predictions import classify_blocks
 from structure.pipeline.suites.retrieval import retrieval_ranks
 from structure.pipeline.suites.rows import Array, as_numpy
 from structure.store.errors import StructureError
@@ -41,16 +41,23 @@ class Judgement:
 
 
 def judge_classification(
-    images: Array, vectors: Array, labels: np.ndarray, *, ids: Sequence[str], classes: Sequence[str], seed: int = 0
+    images: Iterable[Array],
+    vectors: Array,
+    labels: np.ndarray,
+    *,
+    ids: Sequence[str],
+    classes: Sequence[str],
+    seed: int = 0,
 ) -> Judgement:
-    """Zero-shot classification of `(n, dim)` embeddings by `(classes, dim)` vectors; `labels` -1 = not asked.
+    """Zero-shot classification of embeddings, in blocks `(rows, dim)`, by `(classes, dim)` vectors; `labels` (n,) of
+    all rows, -1 = not asked.
 
     Intervals: bootstrap over samples for acc1 and acc5, over the classes that occur for the mean recall.
     """
     asked = np.flatnonzero(labels >= 0)
     if not len(asked):
         raise StructureError("No sample has a label for this task: there is nothing to evaluate.")
-    said = classify(images[asked], vectors, labels[asked])
+    said = classify_blocks(images, vectors, labels)
     chance = classification_chance(len(classes))
     intervals = {"acc1": mean_interval(said.hits(1), seed=seed)}
     undefined: tuple[str, ...] = ("acc5",)
@@ -74,10 +81,11 @@ def judge_classification(
 
 
 def judge_multilabel(
-    images: Array, vectors: Array, targets: np.ndarray, *, ids: Sequence[str], seed: int = 0
+    images: Iterable[Array], vectors: Array, targets: np.ndarray, *, ids: Sequence[str], seed: int = 0
 ) -> Judgement:
-    """Mean average precision of `(n, dim)` embeddings against 0/1 `targets` (n, classes); bootstrap over samples."""
-    scores = as_numpy(class_logits(images, vectors))
+    """Mean average precision of embeddings, in blocks `(rows, dim)`, against 0/1 `targets` (n, classes); bootstrap
+    over samples."""
+    scores = np.concatenate([as_numpy(class_logits(block, vectors)) for block in images])
 
     def mean_precision(counts: np.ndarray) -> np.ndarray:
         return np.asarray(average_precisions(scores, targets, weights=counts).mean(axis=1))

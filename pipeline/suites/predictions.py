@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from structure.pipeline.suites.classifier import LOGIT_SCALE
-from structure.pipeline.suites.rows import SCORES_AT_ONCE, Array, as_labels, as_scores, blocks, unit_rows
+from structure.pipeline.suites.rows import SCORES_AT_ONCE, Array, as_labels, as_numpy, as_scores, blocks, unit_rows
 from structure.store.errors import StructureError
 
 DEPTH = 5
@@ -72,12 +73,30 @@ def classify(images: Array, vectors: Array, labels: Array, *, at_once: int = SCO
 
     The whole `(n, classes)` matrix never exists. Both sides may be raw; they are brought to unit length here.
     """
+    return classify_blocks([images], vectors, labels, at_once=at_once)
+
+
+def classify_blocks(
+    blocks_of_images: Iterable[Array], vectors: Array, labels: Array, *, at_once: int = SCORES_AT_ONCE
+) -> Predictions:
+    """`classify` of images that come in blocks `(rows, dim)`; `labels` (n,) are those of all, -1 = not judged."""
     weights = unit_rows(vectors, name="class vectors").T
-    truth = as_labels(labels, rows=len(images), classes=weights.shape[1])
-    parts = []
-    for rows in blocks(len(images), weights.shape[1], at_once=at_once):
-        unit = unit_rows(images[rows], name="image embeddings", first=rows.start).to(weights)
-        parts.append(_judge(LOGIT_SCALE * unit @ weights, truth[rows]))
+    marks = as_numpy(labels)
+    asked = marks >= 0
+    truth = as_labels(marks[asked], rows=int(asked.sum()), classes=weights.shape[1])
+    parts: list[Part] = []
+    seen = done = 0
+    for images in blocks_of_images:
+        judged = np.flatnonzero(asked[seen : seen + len(images)])
+        for rows in blocks(len(judged), weights.shape[1], at_once=at_once):
+            unit = unit_rows(images[judged[rows]], name="image embeddings", first=seen + rows.start).to(weights)
+            parts.append(_judge(LOGIT_SCALE * unit @ weights, truth[done + rows.start : done + rows.stop]))
+        seen += len(images)
+        done += len(judged)
+    if seen != len(marks):
+        raise StructureError(
+            f"{seen} rows of scores but {len(marks)} labels: a row without its label cannot be judged."
+        )
     return _joined(parts, truth, weights.shape[1])
 
 

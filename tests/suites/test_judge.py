@@ -18,7 +18,11 @@ def test_classification_is_the_plain_metric_with_intervals_and_predictions() -> 
     images = (vectors[labels] + 1.5 * RANDOM.standard_normal((200, 12))).astype(np.float32)
     labels[:10] = -1
     judged = judge_classification(
-        images, vectors, labels, ids=[f"i{i}" for i in range(200)], classes=[f"c{i}" for i in range(7)]
+        [images[:70], images[70:]],
+        vectors,
+        labels,
+        ids=[f"i{i}" for i in range(200)],
+        classes=[f"c{i}" for i in range(7)],
     )
     cosine = (images / np.linalg.norm(images, axis=1, keepdims=True)) @ (
         vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -37,17 +41,19 @@ def test_classification_is_the_plain_metric_with_intervals_and_predictions() -> 
 def test_four_classes_have_no_acc5_and_no_label_is_an_error() -> None:
     images = RANDOM.standard_normal((20, 5)).astype(np.float32)
     names = list("abcd")
-    judged = judge_classification(images, images[:4], np.arange(20) % 4, ids=[str(i) for i in range(20)], classes=names)
+    judged = judge_classification(
+        [images], images[:4], np.arange(20) % 4, ids=[str(i) for i in range(20)], classes=names
+    )
     assert judged.undefined == ("acc5",)
     assert np.isnan(judged.metrics()["acc5"])
     with pytest.raises(StructureError, match="No sample has a label"):
-        judge_classification(images, images[:4], np.full(20, -1), ids=[str(i) for i in range(20)], classes=names)
+        judge_classification([images], images[:4], np.full(20, -1), ids=[str(i) for i in range(20)], classes=names)
 
 
 def test_multilabel_is_the_plain_metric() -> None:
     images, vectors = RANDOM.standard_normal((60, 8)), RANDOM.standard_normal((5, 8))
     targets = RANDOM.integers(0, 2, (60, 5))
-    judged = judge_multilabel(images, vectors, targets, ids=[str(i) for i in range(60)])
+    judged = judge_multilabel([images[:7], images[7:]], vectors, targets, ids=[str(i) for i in range(60)])
     interval = judged.intervals["mean_average_precision"]
     cosine = (images / np.linalg.norm(images, axis=1, keepdims=True)) @ (
         vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

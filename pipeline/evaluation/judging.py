@@ -1,0 +1,26 @@
+"""Every kind of task that can be evaluated, by its name in suites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from structure.pipeline.evaluation.classification import classify_zeroshot
+from structure.pipeline.evaluation.question import Question
+from structure.pipeline.evaluation.retrieval import retrieve_zeroshot
+from structure.pipeline.evaluation.subject import Subject
+from structure.pipeline.features.cached import FeatureSource
+from structure.pipeline.suites.judge import Judgement
+from structure.pipeline.suites.suite import Kind
+
+
+class Judge(Protocol):
+    """One aligner on one task. Raises NotPresentError where features are neither here nor to be made."""
+
+    def __call__(self, question: Question, subject: Subject, source: FeatureSource, *, seed: int) -> Judgement: ...
+
+
+JUDGES: Mapping[Kind, Judge] = {
+    "zeroshot_classification": classify_zeroshot,
+    "zeroshot_retrieval": retrieve_zeroshot,
+}

@@ -1,0 +1,45 @@
+"""Where the results of one aligner on one task go: JSON for CLIP_benchmark, flat rows, and a row a sample."""
+
+from __future__ import annotations
+
+from structure.pipeline.evaluation.question import Question
+from structure.pipeline.evaluation.subject import Subject
+from structure.pipeline.results import Result, keep_results, write_table
+from structure.pipeline.suites.clip_benchmark_json import Record
+from structure.pipeline.suites.judge import Judgement
+from structure.store import Store
+
+
+def keep(store: Store, suite: str, question: Question, subject: Subject, judged: Judgement) -> list[Result]:
+    """Write them below `results/<aligner>/` and return the flat rows."""
+    task, samples, facts = question.task, question.samples, subject.aligner.metadata
+    folder = store.folder("results", subject.name)
+    Record(
+        dataset=task.title, model=subject.name, pretrained="structure", task=task.kind, metrics=judged.metrics()
+    ).write(folder)
+    provenance = {
+        **question.provenance(),
+        **(judged.notes or {}),
+        "trained_on_this_split": facts.get("data") == {"dataset": samples.dataset, "split": samples.split},
+        "aligner_features": facts.get("fingerprints", {}),
+    }
+    results = [
+        Result(
+            aligner=subject.name,
+            suite=suite,
+            dataset=task.title,
+            task=task.kind,
+            metric=metric,
+            value=interval.value,
+            low=interval.low,
+            high=interval.high,
+            n=interval.n,
+            chance=judged.chance.get(metric),
+            provenance=provenance,
+        )
+        for metric, interval in judged.intervals.items()
+    ]
+    keep_results(folder, results)
+    slug = f"{task.title}_{task.kind}".replace("/", "_")
+    write_table(folder / "predictions" / f"{slug}.parquet", judged.samples)
+    return results

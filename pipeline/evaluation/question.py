@@ -1,0 +1,85 @@
+"""What one task of a suite asks: its rows, and the prompts of a classification."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from structure.pipeline.datasets.dataset import Task
+from structure.pipeline.features.rows import Rows, open_rows
+from structure.pipeline.progress import Listener
+from structure.pipeline.suites.prompts import Prompts, load_prompt_set, resolve_prompts
+from structure.pipeline.suites.suite import SuiteTask
+from structure.store import SampleItem, Samples, Store
+from structure.store.errors import StructureError, unknown
+
+
+@dataclass(frozen=True)
+class Question:
+    """A task with its data at hand; `prompts` is None where nothing is asked in words of ours."""
+
+    task: SuiteTask
+    rows: Rows
+    prompts: Prompts | None
+
+    @property
+    def samples(self) -> Samples:
+        return self.rows.samples
+
+    def prompt_rows(self) -> Rows:
+        """The prompts as rows of their own: split `prompts.<label>.<digest>`, class by class."""
+        assert self.prompts is not None
+        items = [SampleItem(f"{number:06d}", (text,)) for number, text in enumerate(self.prompts.texts())]
+        split = f"prompts.{self.task.label}.{self.prompts.digest[:12]}"
+        return Rows(Samples.build(self.samples.dataset, split, items, kind="prompts"), None, "")
+
+    def provenance(self) -> dict[str, Any]:
+        """What a result records of the question; JSON values."""
+        return {
+            "dataset_spec": self.task.dataset,
+            "split": self.samples.split,
+            "task": self.task.kind,
+            **(self.prompts.provenance() if self.prompts else {"captions": len(self.samples.caption_rows())}),
+        }
+
+
+class Questions:
+    """Opens the tasks of a suite; a dataset that several tasks ask about is opened once."""
+
+    def __init__(self, store: Store, *, data_root: str | Path, prompts: str | None, on_event: Listener) -> None:
+        self.store, self.data_root, self.prompts, self.on_event = store, data_root, prompts, on_event
+        self._opened: dict[tuple[str, str | None], Rows] = {}
+
+    def ask(self, task: SuiteTask) -> Question:
+        """Raises NotPresentError where the data are not here, StructureError where they cannot be used."""
+        place = (task.dataset, task.split)
+        if place not in self._opened:
+            self._opened[place] = self._open(task)
+        rows = self._opened[place]
+        return Question(task, rows, self._prompts(task, rows.samples))
+
+    def _open(self, task: SuiteTask) -> Rows:
+        """From the raw data, or from the store alone where a dataset of that name was kept or imported."""
+        kept = Samples.file(task.dataset, task.split or "test") if ":" not in task.dataset else ""
+        try:
+            return open_rows(
+                self.store, task.dataset, split=task.split, data_root=self.data_root, on_event=self.on_event
+            )
+        except StructureError:
+            if not kept or not self.store.files.exists(kept):
+                raise
+            return Rows(self.store.samples(task.dataset, task.split or "test"), None, "")
+
+    def _prompts(self, task: SuiteTask, samples: Samples) -> Prompts | None:
+        if task.kind != "zeroshot_classification":
+            return None
+        own = samples.tasks.get(task.label)
+        if own is None:
+            raise unknown("label", task.label, list(samples.tasks), hint=f"It was looked for in {task.dataset}.")
+        return resolve_prompts(
+            load_prompt_set(self.prompts or task.prompts),
+            dataset=task.name,
+            task=task.label,
+            own=Task(tuple(own["classes"]), tuple(own["templates"]), own["source"]),
+        )

@@ -1,0 +1,60 @@
+"""An aligner under test: its two heads, and the encoders and layers that they take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from structure.pipeline.aligners.aligner import RECORD, Aligner, load_aligner
+from structure.pipeline.evaluation.embeddings import Embeddings
+from structure.pipeline.features.cached import EncoderRecord, FeatureSource
+from structure.pipeline.features.rows import Rows
+from structure.store import Store
+from structure.store.errors import StructureError, unknown
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`name` is the aligner's folder in the store; `layers` are the columns of each side's features."""
+
+    name: str
+    aligner: Aligner
+    vision: EncoderRecord
+    text: EncoderRecord
+    layers: Mapping[str, str]
+
+    @classmethod
+    def load(cls, store: Store, name: str) -> Subject:
+        """The aligner of that name. Raises as `load_aligner` does."""
+        aligner = load_aligner(store.folder("aligners", name))
+        facts: Mapping[str, Any] = aligner.metadata
+        return cls(
+            name,
+            aligner,
+            EncoderRecord.from_json(facts["encoders"]["vision"]),
+            EncoderRecord.from_json(facts["encoders"]["text"]),
+            facts["layers"],
+        )
+
+    def images(self, source: FeatureSource, rows: Rows) -> Embeddings:
+        """Embeddings of the pictures of `rows`, one an item."""
+        features = source.features(self.vision, rows)
+        return Embeddings(features, self.layers["vision"], self.aligner.embed_images, source)
+
+    def texts(self, source: FeatureSource, rows: Rows, *, captions: int | None = 1) -> Embeddings:
+        """Embeddings of the first `captions` texts of every item (None = all)."""
+        features = source.features(self.text, rows, captions=captions)
+        return Embeddings(features, self.layers["text"], self.aligner.embed_texts, source)
+
+
+def aligner_names(store: Store, names: Sequence[str]) -> list[str]:
+    """The aligners that are meant: those named, else the newest. Raises StructureError for one that is not there."""
+    folder = store.folder("aligners")
+    there = {path.parent.name: path.stat().st_mtime for path in folder.glob(f"*/{RECORD}")}
+    if not there:
+        raise StructureError(f"The store {store.url} has no aligner. Train one with: structure align --layers auto")
+    for name in names:
+        if name not in there:
+            raise unknown("aligner", name, sorted(there), hint=f"The store is {store.url}.")
+    return list(dict.fromkeys(names)) or [max(there, key=lambda name: (there[name], name))]
