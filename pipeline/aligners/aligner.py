@@ -16,12 +16,14 @@ import torch.nn.functional as F
 
 from structure.pipeline.aligners.arrays import Array, as_tensor, check_rows
 from structure.pipeline.aligners.heads import Head, make_head
+from structure.pipeline.aligners.padded import Padded, Ragged, as_sequences, check_sequences
 from structure.store.errors import DamageError, StructureError
 
 FORMAT = "structure-aligner"
 VERSION = 1
 WEIGHTS, RECORD = "aligner.safetensors", "aligner.json"
 _CHUNK = 16384
+_TOKEN_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -48,16 +50,47 @@ class Aligner:
         """Width of the features it takes: (vision, text)."""
         return self.vision.width, self.text.width
 
-    def embed_images(self, features: Array) -> Array:
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether it embeds the tokens of a layer instead of one vector an item."""
+        return self.vision.takes_tokens
+
+    def embed_images(self, features: Any, *, mask: Array | None = None, prefix: int = 0) -> Array:
         """`(rows, vision width)` features -> `(rows, dim)` float32 unit rows, of the kind and on the device given.
 
-        Raises StructureError for another width or a row that is not finite.
+        An aligner that `takes_tokens` reads `(rows, token, width)` with `mask` (rows, token), True = real, and `prefix`
+        leading tokens that are no patches; or the store's `features.tokens(layer)`, which bring both. Raises
+        StructureError for another width or a row that is not finite.
         """
-        return _embed(self.vision, features, "vision")
+        return _embed(self.vision, features, "vision", mask, prefix)
 
-    def embed_texts(self, features: Array) -> Array:
-        """`(rows, text width)` features -> `(rows, dim)` float32 unit rows, of the kind and on the device given."""
-        return _embed(self.text, features, "text")
+    def embed_texts(self, features: Any, *, mask: Array | None = None) -> Array:
+        """`(rows, text width)` features -> `(rows, dim)` float32 unit rows; tokens as `embed_images` takes them."""
+        return _embed(self.text, features, "text", mask, 0)
+
+    @torch.no_grad()
+    def patch_scores(self, tokens: Any, class_vectors: Array, *, prefix: int = 0) -> Array:
+        """Score of every patch with every class: (rows, patch, class) float32, of the kind given.
+
+        `tokens` (rows, token, vision width), or the store's `features.tokens(layer)`; the first `prefix` tokens (CLS,
+        registers) are dropped. `class_vectors` (class, dim) are unit rows from `embed_texts`. For PAL the score is
+        sum_k cos(patch, anchor_k) class_k, the patch's code not normalised (arXiv 2605.16834); for every other aligner
+        the cosine of the patch put through the vision head. Raises StructureError for another width.
+        """
+        rows = as_sequences(tokens, prefix=prefix, what="vision")
+        check_sequences(rows, "vision", width=self.vision.width)
+        home = next(iter(self.vision.state_dict().values())).device
+        classes = as_tensor(class_vectors).to(home, torch.float32)
+        if self.weights is not None:
+            classes = classes * self.weights.to(classes)
+        parts = []
+        for start in range(0, len(rows), _TOKEN_CHUNK):
+            part = rows.take(slice(start, start + _TOKEN_CHUNK))
+            patches = part.values[:, part.prefix :].to(home, torch.float32)
+            codes = self.vision.local(patches.flatten(0, 1))
+            parts.append((codes @ classes.T).view(*patches.shape[:2], len(classes)).to(rows.values.device))
+        scores = torch.cat(parts)
+        return scores if _is_tensor(tokens) else scores.numpy()
 
     def similarity(self, images: Array, texts: Array) -> Array:
         """Scores `(images, texts)` of embeddings: cosines, or their weighted sum where the method has `weights`."""
@@ -181,15 +214,26 @@ def _filled(record: Mapping[str, Any], side: str, tensors: Mapping[str, torch.Te
 
 
 @torch.no_grad()
-def _embed(head: Head, features: Array, what: str) -> Array:
-    check_rows(features, what, width=head.width)
+def _embed(head: Head, features: Any, what: str, mask: Array | None, prefix: int) -> Array:
+    if head.takes_tokens:
+        source: Any = as_sequences(features, mask=mask, prefix=prefix, what=what)
+        check_sequences(source, what, width=head.width)
+        place, chunk = source.values.device, _TOKEN_CHUNK
+    else:
+        check_rows(features, what, width=head.width)
+        source, chunk = as_tensor(features), _CHUNK
+        place = source.device
     home = next(iter(head.state_dict().values())).device
-    source = as_tensor(features)
     training = head.training
     head.eval()
-    out = torch.empty(len(source), head.dim, dtype=torch.float32, device=source.device)
-    for start in range(0, len(source), _CHUNK):
-        rows = source[start : start + _CHUNK].to(home, torch.float32)
-        out[start : start + _CHUNK] = F.normalize(head(rows), dim=1).to(source.device)
+    out = torch.empty(len(source), head.dim, dtype=torch.float32, device=place)
+    for start in range(0, len(source), chunk):
+        part = slice(start, start + chunk)
+        rows = source.take(part).to(home) if head.takes_tokens else source[part].to(home, torch.float32)
+        out[part] = F.normalize(head(rows), dim=1).to(place)
     head.train(training)
-    return out.numpy() if isinstance(features, np.ndarray) else out
+    return out if _is_tensor(features) else out.numpy()
+
+
+def _is_tensor(features: Any) -> bool:
+    return isinstance(features, torch.Tensor | Padded | Ragged)

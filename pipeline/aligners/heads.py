@@ -1,5 +1,6 @@
 """Light heads from a frozen layer's width to the shared space: (rows, width) -> (rows, dim), not yet normalised.
 
+A head with `takes_tokens` reads `Padded` tokens (rows, token, width) instead.
 A head is made empty, then either reset from a generator (a new run) or filled from a file. Its `settings` are what its
 constructor takes besides the two widths, as JSON values. No head touches the global random state.
 """
@@ -13,6 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from structure.pipeline.aligners.anchors import anchor_code, anchor_profile
+from structure.pipeline.aligners.padded import Padded
+from structure.pipeline.aligners.pieces import in_pieces
 from structure.store.errors import StructureError, unknown
 
 
@@ -25,9 +29,18 @@ class Head(nn.Module):
         super().__init__()
         self.width, self.dim, self.settings = width, dim, settings
 
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether it reads the tokens of a layer instead of one vector an item."""
+        return False
+
     def reset(self, generator: torch.Generator) -> None:
         """Draw the initial weights. CPU generator; call before moving the head to its device."""
         raise NotImplementedError
+
+    def local(self, x: torch.Tensor) -> torch.Tensor:
+        """Single vectors such as patches, (rows, width) -> (rows, dim): what is scored against class vectors."""
+        return F.normalize(self(x), dim=1)
 
 
 def _empty(*shape: int) -> nn.Parameter:
@@ -179,8 +192,93 @@ class RelativeHead(Head):
         return torch.zeros_like(cosines).scatter_(1, places, values.clamp_min(0) ** exponent)
 
 
+class AnchorHead(Head):
+    """PAL (arXiv 2605.16834): cosines with `dim` learnable anchors, attention-pooled over tokens; no projection.
+
+    `pooling`: "attention" (per anchor, a softmax over tokens at `temperature`), "mean", or "global": no tokens but one
+    vector an item, the paper's ablation.
+    """
+
+    kind = "anchors"
+
+    def __init__(self, width: int, dim: int, *, temperature: float = 0.03, pooling: str = "attention") -> None:
+        super().__init__(width, dim, temperature=temperature, pooling=pooling)
+        self.anchors = _empty(dim, width)
+
+    @property
+    def takes_tokens(self) -> bool:
+        return bool(self.settings["pooling"] != "global")
+
+    @torch.no_grad()
+    def reset(self, generator: torch.Generator) -> None:
+        self.anchors.copy_(F.normalize(torch.randn(self.dim, self.width, generator=generator), dim=1))
+
+    def forward(self, x: Padded | torch.Tensor) -> torch.Tensor:
+        if isinstance(x, Padded):
+            how = self.settings
+            return anchor_profile(
+                x.values, self.anchors, mask=x.mask, temperature=how["temperature"], pooling=how["pooling"]
+            )
+        return anchor_profile(x, self.anchors)
+
+    def local(self, x: torch.Tensor) -> torch.Tensor:
+        """Cosines with the anchors, not normalised: equation of PAL's segmentation score."""
+        return anchor_code(x, self.anchors)
+
+
+class TokenHead(Head):
+    """A light head over tokens after FreezeAlign (arXiv 2409.19425): z = mean_t g(x_t) [+ C x_cls].
+
+    g(x) = W x + W2 gelu(W1 x + b1) + b is one small projection for all tokens, the mean runs over the real ones. With
+    `cls` (a vision transformer) the mean is over the patches and the first token has a projection of its own.
+    """
+
+    kind = "tokens"
+
+    def __init__(self, width: int, dim: int, *, hidden: int, cls: bool) -> None:
+        super().__init__(width, dim, hidden=hidden, cls=cls)
+        self.weight, self.bias = _empty(dim, width), _empty(dim)
+        self.weight1, self.bias1 = _empty(hidden, width), _empty(hidden)
+        self.weight2 = _empty(dim, hidden)
+        if cls:
+            self.weight_cls = _empty(dim, width)
+
+    @property
+    def takes_tokens(self) -> bool:
+        return True
+
+    def reset(self, generator: torch.Generator) -> None:
+        _draw(self.weight, self.bias, generator)
+        _draw(self.weight1, self.bias1, generator)
+        _draw(self.weight2, None, generator)
+        if self.settings["cls"]:
+            _draw(self.weight_cls, None, generator)
+
+    def forward(self, x: Padded) -> torch.Tensor:
+        cls = self.settings["cls"]
+        if cls and not x.prefix:
+            raise StructureError("This head projects the CLS token on its own, and these tokens have none.")
+        patches = slice(x.prefix if cls else 0, None)
+        pooled = in_pieces(self._mean, x.values[:, patches], x.mask[:, patches], width=self.weight1.shape[0])
+        return pooled + F.linear(x.values[:, 0].to(pooled.dtype), self.weight_cls) if cls else pooled
+
+    def _mean(self, values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        assert mask is not None
+        z = values.to(self.weight.dtype).masked_fill(~mask[..., None], 0.0)
+        count = mask.sum(dim=1, keepdim=True)
+        inner = F.gelu(F.linear(z, self.weight1, self.bias1)).masked_fill(~mask[..., None], 0.0)
+        # Both maps are linear: the mean goes first, so that no (token, dim) tensor is made.
+        straight = F.linear(z.sum(dim=1) / count, self.weight, self.bias)
+        return straight + F.linear(inner.sum(dim=1) / count, self.weight2)
+
+    def local(self, x: torch.Tensor) -> torch.Tensor:
+        inner = F.linear(F.gelu(F.linear(x, self.weight1, self.bias1)), self.weight2)
+        return F.normalize(F.linear(x, self.weight, self.bias) + inner, dim=1)
+
+
 HEADS: dict[str, type[Head]] = {
-    head.kind: head for head in (LinearHead, MlpHead, LowRankHead, GatedHead, IdentityHead, RelativeHead)
+    head.kind: head
+    for head in (LinearHead, MlpHead, LowRankHead, GatedHead, IdentityHead, RelativeHead, AnchorHead, TokenHead)
 }
 
 
