@@ -16,6 +16,7 @@ from structure.cli import (
     datasets,
     demo,
     evaluate,
+    export,
     extract,
     importing,
     models,
@@ -44,6 +45,7 @@ app.command("rank-layers")(rank_layers.rank_layers)
 app.command("align")(align.align)
 app.command("eval")(evaluate.evaluate)
 app.command("report")(report.report)
+app.command("export")(export.export)
 app.command("import")(importing.import_features)
 app.command("models")(models.models)
 app.command("datasets")(datasets.datasets)

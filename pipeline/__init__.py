@@ -10,6 +10,7 @@ _HOMES = {
     "anchor_profile": "aligners.anchors",
     "classification_metrics": "suites.metrics",
     "evaluate": "stages.evaluate",
+    "export": "stages.export",
     "extract": "stages.extract",
     "fit_csa": "aligners.csa",
     "import_features": "stages.import_features",

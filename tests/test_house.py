@@ -23,7 +23,7 @@ PARTS = {
 }
 STAGES = {
     f"pipeline.stages.{name}"
-    for name in ("extract", "rank_layers", "align", "evaluate", "report", "import_features", "repair")
+    for name in ("extract", "rank_layers", "align", "evaluate", "report", "import_features", "repair", "export")
 }
 # Room -> rooms it may import. A room always may import itself; `store` and the values are open to all of pipeline.
 ALLOWED: dict[str, set[str]] = {
@@ -36,6 +36,9 @@ ALLOWED: dict[str, set[str]] = {
     # What evaluation is made of: an aligner's embeddings of a task's rows, each kind of task, what is kept.
     "pipeline.evaluation": {"store", *VALUES, *PARTS, "pipeline.features"},
     **{stage: {"store", *VALUES, *PARTS, "pipeline.features", "pipeline.evaluation"} for stage in STAGES},
+    **{stage: {"store", *VALUES, *PARTS, "pipeline.features"} for stage in STAGES},
+    # Aligned models in the forms of other tools: an encoder, a layer, a head.
+    "pipeline.exports": {"store", *VALUES, "pipeline.encoders", "pipeline.aligners", "pipeline.features"},
     # A recipe runs stages one after the other; only the command line runs recipes.
     "pipeline.recipe": {"store", *VALUES, *STAGES, "pipeline.aligners", "pipeline.suites"},
     "pipeline.stages": set(),
@@ -44,6 +47,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 # The suites take class names and templates as datasets bring them.
 ALLOWED["pipeline.suites"] |= {"pipeline.datasets"}
+ALLOWED["pipeline.stages.export"] |= {"pipeline.exports"}
 # The bundled encoders' pre-training reads generated scenes.
 ALLOWED["pipeline.encoders.bundled"] = {"store", *VALUES, "pipeline.encoders", "pipeline.datasets"}
 

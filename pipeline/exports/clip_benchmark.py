@@ -1,0 +1,124 @@
+"""An aligned model inside the original `clip_benchmark` command line: the folder, the script, and what it registers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from structure.pipeline.aligners.aligner import Aligner, load_aligner
+from structure.pipeline.exports.side import Side, load_side
+from structure.store.errors import StructureError
+
+MODEL_TYPE = "structure"
+SCRIPT = "run.py"
+_SCRIPT = '''"""clip_benchmark's own command line with the aligned model of this folder.
+
+    pip install structure-align clip-benchmark
+    python run.py eval --dataset wds/vtab/cifar10 --dataset_root 'data/wds_{dataset_cleaned}' --no_amp
+
+All of its options work. Model, weights and type are filled in; they appear in its JSON as "aligned" and the name of
+this folder. With NumPy 2.4 and newer clip-benchmark 1.6.2 fails in accuracy(): use an environment with numpy<2.4.
+"""
+
+import sys
+from pathlib import Path
+
+from structure.pipeline.exports.clip_benchmark import arguments, register
+
+if __name__ == "__main__":
+    folder = Path(__file__).resolve().parent
+    register(folder)
+    sys.argv[1:] = arguments(sys.argv[1:], folder)
+    from clip_benchmark.cli import main
+
+    main()
+'''
+
+
+def write_clip_benchmark(aligner: Aligner, folder: Path) -> dict[str, Any]:
+    """Write the aligner and a script that runs `clip_benchmark` with it. Any head, any layer and any encoder.
+
+    The encoders themselves are not copied: their names are in the aligner's record, and they are loaded where the
+    script runs. Raises `StructureError` for the weighted similarity of CSA, which clip_benchmark does not compute.
+    """
+    _plain_cosine(aligner)
+    load_side(aligner, "vision"), load_side(aligner, "text")  # refuses now what would fail there
+    aligner.save(folder)
+    (folder / SCRIPT).write_text(_SCRIPT, encoding="utf-8")
+    return {"run": f"python {folder / SCRIPT} eval --dataset NAME --dataset_root ROOT"}
+
+
+def register(folder: str | Path) -> None:
+    """Make clip_benchmark know the model type `structure`, in place: it has no hook for models of others."""
+    from clip_benchmark.models import MODEL_TYPES, TYPE2FUNC
+
+    def load(model_name: str, pretrained: str, cache_dir: str | None, device: str) -> tuple[nn.Module, Any, Any]:
+        aligner = load_aligner(folder)
+        _plain_cosine(aligner)
+        vision, text = load_side(aligner, "vision", device=device), load_side(aligner, "text", device=device)
+        return AlignedTowers(vision, text, device), _Picture(vision), _Tokenizer(text)
+
+    TYPE2FUNC[MODEL_TYPE] = load
+    if MODEL_TYPE not in MODEL_TYPES:
+        MODEL_TYPES.append(MODEL_TYPE)
+
+
+def arguments(given: Sequence[str], folder: Path) -> list[str]:
+    """The command line of `clip_benchmark`, with model, weights and type of this folder where it evaluates."""
+    if not given or given[0] != "eval":
+        return list(given)
+    return [*given, "--model_type", MODEL_TYPE, "--model", "aligned", "--pretrained", folder.name]
+
+
+class AlignedTowers(nn.Module):
+    """What clip_benchmark asks of a model: `encode_image(pixels)` and `encode_text(tokens)`, unit rows."""
+
+    def __init__(self, vision: Side, text: Side, device: str) -> None:
+        super().__init__()
+        self.vision, self.text = vision, text
+        for side in (vision, text):
+            side.aligner.to(device)
+
+    def encode_image(self, pixels: torch.Tensor) -> torch.Tensor:
+        """`(batch, 3, height, width)` -> `(batch, dim)`."""
+        return self.vision.embed(list(pixels))
+
+    def encode_text(self, texts: Sequence[Any]) -> torch.Tensor:
+        """What the tokenizer made of `batch` texts -> `(batch, dim)`."""
+        return self.text.embed(texts)
+
+
+class Texts(list[Any]):
+    """Token lists that answer to `.to(device)`; they are padded and moved where they are encoded."""
+
+    def to(self, device: object) -> Texts:
+        return self
+
+
+class _Picture:
+    def __init__(self, vision: Side) -> None:
+        self.preprocess = vision.encoder.preprocess
+
+    def __call__(self, picture: Any) -> Any:
+        return self.preprocess(picture.convert("RGB"))
+
+
+class _Tokenizer:
+    def __init__(self, text: Side) -> None:
+        self.preprocess = text.encoder.preprocess
+
+    def __call__(self, texts: Sequence[str] | str) -> Texts:
+        return Texts(self.preprocess(text) for text in ([texts] if isinstance(texts, str) else texts))
+
+
+def _plain_cosine(aligner: Aligner) -> None:
+    if aligner.weights is not None:
+        raise StructureError(
+            "This aligner compares by a weighted sum of products (CSA's weighted similarity), and clip_benchmark "
+            "normalises the embeddings it is given: its numbers would be those of the plain cosine. Evaluate with "
+            "`structure eval`, or use --format onnx."
+        )

@@ -1,0 +1,61 @@
+"""The two heads as ONNX files: features in, embeddings out."""
+
+from __future__ import annotations
+
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from structure.pipeline.aligners.aligner import Aligner
+from structure.pipeline.aligners.heads import Head
+from structure.store.errors import NotPresentError
+
+OPSET = 18
+
+
+def write_onnx(aligner: Aligner, folder: Path) -> dict[str, Any]:
+    """Write `vision.onnx` and `text.onnx`: input `features` (rows, width) float32, output `embeddings` (rows, dim).
+
+    Rows of the outputs have unit length and their inner product is the aligner's similarity. Where that is weighted
+    (CSA), both outputs carry the square roots of the weights instead, so that the inner product is still it.
+    Raises `NotPresentError` without the packages onnx and onnxscript.
+    """
+    lacking = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if lacking:
+        raise NotPresentError(
+            f"Writing ONNX needs the package {' and '.join(lacking)}. Run: pip install 'structure-align[onnx]'"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    roots = None if aligner.weights is None else aligner.weights.detach().cpu().clamp(min=0).sqrt()
+    for name, head in (("vision", aligner.vision), ("text", aligner.text)):
+        module = _Unit(head, roots).cpu().eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter warns of its own internals
+            program = torch.onnx.export(
+                module,
+                (torch.randn(2, head.width),),
+                input_names=["features"],
+                output_names=["embeddings"],
+                dynamic_shapes=({0: torch.export.Dim("rows")},),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+            program.save(folder / f"{name}.onnx", external_data=False)
+    return {"files": ["vision.onnx", "text.onnx"], "input": "features", "output": "embeddings", "opset": OPSET}
+
+
+class _Unit(nn.Module):
+    def __init__(self, head: Head, roots: torch.Tensor | None) -> None:
+        super().__init__()
+        self.head = head
+        self.roots = None if roots is None else nn.Buffer(roots)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        unit = F.normalize(self.head(features), dim=1)
+        return unit if self.roots is None else unit * self.roots

@@ -1,0 +1,72 @@
+"""One half of an aligned model that runs outside the store: an encoder, the layer that the head reads, the head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from structure.pipeline.aligners.aligner import Aligner
+from structure.pipeline.encoders.encoder import Encoder
+from structure.pipeline.encoders.layer import Pooling
+from structure.pipeline.encoders.loading import load_encoder
+from structure.pipeline.features.cached import EncoderRecord
+from structure.pipeline.features.plan import identity_of
+from structure.store.errors import FingerprintError, NotPresentError, StructureError
+from structure.store.fingerprint import differences
+
+Which = Literal["vision", "text"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """Embeds what the encoder's `preprocess` makes of pictures or texts."""
+
+    which: Which
+    encoder: Encoder
+    record: EncoderRecord
+    layer: str
+    pooling: Pooling
+    aligner: Aligner
+
+    def embed(self, examples: Sequence[Any]) -> torch.Tensor:
+        """(len(examples), dim) float32 unit rows on the encoder's device."""
+        features = self.encoder.encode(examples, pooling=(self.pooling,), layers=[self.layer])[self.layer]
+        head = self.aligner.embed_images if self.which == "vision" else self.aligner.embed_texts
+        embeddings: torch.Tensor = head(features)  # type: ignore[assignment]
+        return embeddings
+
+
+def load_side(aligner: Aligner, which: Which, *, device: str = "cpu") -> Side:
+    """The half that the aligner's record names, its encoder loaded in float32.
+
+    Raises `NotPresentError` for an encoder that is not here or was imported, `FingerprintError` where the one that
+    loads is not the one that the aligner was trained on, `StructureError` for an aligner without record of encoders.
+    """
+    encoders = aligner.metadata.get("encoders")
+    if not encoders:
+        raise StructureError(
+            "This aligner says nothing of encoders: it was not trained from a store. Only its heads can be exported: "
+            "--format safetensors or onnx."
+        )
+    record = EncoderRecord.from_json(encoders[which])
+    if not record.spec:
+        raise NotPresentError(
+            f"The {which} features {record.name} were imported: no encoder here makes them, so only the heads can be "
+            "taken elsewhere. Use --format safetensors or onnx."
+        )
+    encoder = load_encoder(record.spec, device=device)
+    changed = [
+        field for field in differences(identity_of(encoder), record.identity) if not field[0].startswith("precision")
+    ]
+    if changed:
+        told = "; ".join(f"{path}: then {then!r}, now {now!r}" for path, now, then in changed[:4])
+        raise FingerprintError(
+            f"The encoder {record.spec} is not the one that the aligner was trained on ({told}). Its embeddings would "
+            "not fit. Put the same weights back, or train again."
+        )
+    layer, _, kind = str(aligner.metadata["layers"][which]).partition("@")
+    pooling = kind or record.extraction["pooling"][0]
+    return Side(which, encoder, record, layer, pooling, aligner)
