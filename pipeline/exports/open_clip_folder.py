@@ -73,7 +73,8 @@ def write_open_clip(aligner: Aligner, folder: Path) -> dict[str, Any]:
         tokenizer.save_pretrained(folder)
     save_file({name: _stored(value) for name, value in weights.items()}, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps({"model_cfg": model, "preprocess_cfg": preprocess}, indent=2))
-    return _compared(folder, vision, text)
+    compared: dict[str, Any] = _compared(folder, vision, text)
+    return compared
 
 
 def _affine_heads(aligner: Aligner) -> Mapping[str, Affine]:

@@ -125,8 +125,8 @@ def _only_final_norm(layer: str, norm: str, tower: str) -> None:
         raise StructureError(
             f"open_clip's {tower} tower ends in the layer norm {norm}, which takes mean and length from every token: "
             f"the raw layer {layer} that this aligner reads cannot come out of it, nor out of a truncated one. Align "
-            "on final_norm or pooled (structure align --layers VISION,TEXT), or use --format clip-benchmark, which reads "
-            "any layer."
+            "on final_norm or pooled (structure align --layers VISION,TEXT), or use --format clip-benchmark, which "
+            "reads any layer."
         )
 
 

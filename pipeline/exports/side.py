@@ -68,5 +68,5 @@ def load_side(aligner: Aligner, which: Which, *, device: str = "cpu") -> Side:
             "not fit. Put the same weights back, or train again."
         )
     layer, _, kind = str(aligner.metadata["layers"][which]).partition("@")
-    pooling = kind or record.extraction["pooling"][0]
+    pooling: Any = kind or record.extraction["pooling"][0]
     return Side(which, encoder, record, layer, pooling, aligner)
