@@ -36,7 +36,6 @@ ALLOWED: dict[str, set[str]] = {
     # What evaluation is made of: an aligner's embeddings of a task's rows, each kind of task, what is kept.
     "pipeline.evaluation": {"store", *VALUES, *PARTS, "pipeline.features"},
     **{stage: {"store", *VALUES, *PARTS, "pipeline.features", "pipeline.evaluation"} for stage in STAGES},
-    **{stage: {"store", *VALUES, *PARTS, "pipeline.features"} for stage in STAGES},
     # Aligned models in the forms of other tools: an encoder, a layer, a head.
     "pipeline.exports": {"store", *VALUES, "pipeline.encoders", "pipeline.aligners", "pipeline.features"},
     # A recipe runs stages one after the other; only the command line runs recipes.
