@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` units of `what` are finished."""
+    """`done` of `total` units of `what` are finished; `values` are numbers worth plotting, by name."""
 
     what: str
     done: int
     total: int
     unit: str = "rows"
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 SAMPLES = 5000
 """The test sees at most this many pairs."""
@@ -23,6 +24,11 @@ class RateCurve:
     losses: tuple[float, ...]
     chosen: float
     note: str = ""
+
+    @classmethod
+    def of(cls, body: Mapping[str, Any]) -> RateCurve:
+        """From its fields as JSON keeps them."""
+        return cls(tuple(body["rates"]), tuple(body["losses"]), body["chosen"], body["note"])
 
 
 def find_rate(step: Callable[[float], float]) -> RateCurve:

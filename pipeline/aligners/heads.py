@@ -42,6 +42,13 @@ class Head(nn.Module):
         """Single vectors such as patches, (rows, width) -> (rows, dim): what is scored against class vectors."""
         return F.normalize(self(x), dim=1)
 
+    def noise(self) -> torch.Tensor | None:
+        """State of the head's own random numbers in training, uint8; None where it draws none."""
+        return None
+
+    def resume_noise(self, state: torch.Tensor, device: torch.device) -> None:
+        """Draw on from a state of `noise`."""
+
 
 def _empty(*shape: int) -> nn.Parameter:
     return nn.Parameter(torch.zeros(*shape))
@@ -122,6 +129,13 @@ class LowRankHead(Head):
         _draw(self.weight1, None, generator)
         nn.init.zeros_(self.weight2)
         self._seed = int(torch.randint(2**62, (), generator=generator))
+
+    def noise(self) -> torch.Tensor | None:
+        return None if self._noise is None else self._noise.get_state()
+
+    def resume_noise(self, state: torch.Tensor, device: torch.device) -> None:
+        self._noise = torch.Generator(device)
+        self._noise.set_state(state)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         inner = F.gelu(F.linear(x, self.weight1))

@@ -10,8 +10,10 @@ from structure.store.errors import unknown
 
 if TYPE_CHECKING:
     from structure.pipeline.aligners.arrays import Array
+    from structure.pipeline.aligners.checkpoint import Checkpoint
     from structure.pipeline.aligners.options import TrainingOptions
     from structure.pipeline.aligners.training import Trained
+    from structure.pipeline.aligners.unpaired import Unpaired
 
 
 class Method(Protocol):
@@ -25,6 +27,8 @@ class Method(Protocol):
         options: TrainingOptions,
         validation: tuple[Array, Array] | None = None,
         groups: Array | None = None,
+        extras: Unpaired = ...,
+        checkpoint: Checkpoint | None = None,
         on_event: Listener = silent,
     ) -> Trained: ...
 
@@ -34,13 +38,13 @@ METHODS: dict[str, str] = {
     "mlp": "training:train",
     "lowrank": "training:train",
     "gated": "training:train",
-    "sail": "baselines:sail",
-    "csa": "baselines:csa",
-    "procrustes": "baselines:procrustes",
-    "ridge": "baselines:ridge",
-    "asif": "baselines:asif",
-    "relative": "baselines:relative",
-    "mean-shift": "baselines:mean_shift",
+    "sail": "sail:train_sail",
+    "csa": "closed:fit_closed",
+    "procrustes": "closed:fit_closed",
+    "ridge": "closed:fit_closed",
+    "asif": "closed:fit_closed",
+    "relative": "closed:fit_closed",
+    "mean-shift": "closed:fit_closed",
 }
 """Name -> where its `Method` is, `module:function` below this package."""
 
@@ -63,8 +67,19 @@ def fit(
     options: TrainingOptions,
     validation: tuple[Array, Array] | None = None,
     groups: Array | None = None,
+    extras: Unpaired | None = None,
+    checkpoint: Checkpoint | None = None,
     on_event: Listener = silent,
 ) -> Trained:
     """Align by `options.method`; see `training.train` for the arguments. Every method holds out the same pairs."""
-    chosen = method(options.method)
-    return chosen(vision, text, options=options, validation=validation, groups=groups, on_event=on_event)
+    more = {} if extras is None else {"extras": extras}
+    return method(options.method)(
+        vision,
+        text,
+        options=options,
+        validation=validation,
+        groups=groups,
+        checkpoint=checkpoint,
+        on_event=on_event,
+        **more,
+    )

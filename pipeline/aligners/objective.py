@@ -12,7 +12,9 @@ from torch import nn
 from structure.pipeline.aligners.contrastive import info_nce, sigmoid_loss
 from structure.pipeline.aligners.heads import Head, make_head
 from structure.pipeline.aligners.options import TrainingOptions
-from structure.pipeline.aligners.structure_loss import Centring, Divergence, Frozen, Weighting, freeze, structure_loss
+from structure.pipeline.aligners.spaces import Centring, Similarity, Space
+from structure.pipeline.aligners.structure_gradients import Divergence
+from structure.pipeline.aligners.structure_loss import Frozen, Weighting, freeze, structure_loss
 
 MOST_KEPT = 4096
 """Rows up to which the frozen side of a batch that never changes is kept: two N x N matrices, 134 MB at most."""
@@ -20,12 +22,17 @@ MOST_KEPT = 4096
 
 @dataclass(frozen=True)
 class Batch:
-    """Paired features (n, dv), (n, dt) float32 on the training device, and what R_S compares them with."""
+    """Paired features (n, dv), (n, dt) float32 on the training device, and what R_S compares them with.
+
+    `vision_extra` (m, dv) and `text_extra` (k, dt) are unpaired rows that R_S sees and the contrastive loss does not.
+    """
 
     vision: torch.Tensor
     text: torch.Tensor
     vision_frozen: torch.Tensor | Frozen
     text_frozen: torch.Tensor | Frozen
+    vision_extra: torch.Tensor | None = None
+    text_extra: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -48,17 +55,31 @@ class Objective(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(start)), requires_grad=learn)
         self.bias = nn.Parameter(torch.tensor(options.bias), requires_grad=learn and options.loss == "sigmoid")
 
-    def batch(self, vision: torch.Tensor, text: torch.Tensor, *, repeats: bool = False) -> Batch:
+    def batch(
+        self,
+        vision: torch.Tensor,
+        text: torch.Tensor,
+        *,
+        extra: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
+        repeats: bool = False,
+    ) -> Batch:
         """`repeats` says that the batch will be seen again and again: its frozen sides are computed once and kept."""
         seen, read = vision.float(), text.float()
+        beyond = [None if rows is None else rows.float() for rows in extra]
         if not repeats or len(seen) > MOST_KEPT:
-            return Batch(seen, read, seen, read)
-        space = {name: self._structure[name] for name in ("temperature", "centring", "centre_first")}
-        return Batch(seen, read, freeze(seen, **space), freeze(read, **space))
+            return Batch(seen, read, seen, read, *beyond)
+        space = self.space
+        return Batch(
+            seen,
+            read,
+            seen if beyond[0] is not None else freeze(seen, space),
+            read if beyond[1] is not None else freeze(read, space),
+            *beyond,
+        )
 
     def losses(self, batch: Batch, *, structure: bool) -> tuple[Losses, torch.Tensor, torch.Tensor]:
-        """The parts of the loss and both sides' aligned features (n, dim), not normalised."""
-        images, texts = self.vision(batch.vision), self.text(batch.text)
+        """The parts of the loss and both sides' aligned features (n, dim) float32, not normalised."""
+        images, texts = self._embed(self.vision, batch.vision), self._embed(self.text, batch.text)
         # A fixed scale stays a number: no gradient is computed for it.
         scale: Any = self.log_scale.exp() if self.log_scale.requires_grad else None
         if self.options.loss == "sigmoid":
@@ -69,9 +90,8 @@ class Objective(nn.Module):
         if not structure:
             nothing = torch.zeros_like(contrastive)
             return Losses(contrastive, nothing, nothing), images, texts
-        kept = self._structure
-        of_vision = structure_loss(batch.vision_frozen, images, **kept)
-        of_text = structure_loss(batch.text_frozen, texts, **kept)
+        of_vision = self._structure_loss(self.vision, batch.vision_frozen, images, batch.vision_extra)
+        of_text = self._structure_loss(self.text, batch.text_frozen, texts, batch.text_extra)
         return Losses(contrastive, of_vision, of_text), images, texts
 
     def total(self, losses: Losses, *, weight: float | torch.Tensor) -> torch.Tensor:
@@ -79,18 +99,50 @@ class Objective(nn.Module):
         both = losses.structure_vision + losses.structure_text
         return losses.contrastive + weight * (both / 2 if self.options.combine == "mean" else both)
 
+    def _embed(self, head: Head, rows: torch.Tensor) -> torch.Tensor:
+        if self.options.precision == "fp32":
+            return cast(torch.Tensor, head(rows))
+        with torch.autocast(rows.device.type, dtype=torch.bfloat16):
+            return cast(torch.Tensor, head(rows)).float()
+
     @property
-    def _structure(self) -> dict[str, Any]:
+    def space(self) -> Space:
+        """Where R_S compares neighbourhoods."""
         options = self.options
-        return {
-            "levels": options.levels,
-            "temperature": options.temperature,
-            "divergence": cast(Divergence, options.divergence),
-            "weighting": cast(Weighting, options.weighting),
-            "centring": cast(Centring, options.centring),
-            "centre_first": options.centre_first,
-            "margin": options.margin,
-        }
+        return Space(
+            options.temperature,
+            cast(Similarity, options.similarity),
+            options.gamma,
+            cast(Centring, options.centring),
+            options.centre_first,
+        )
+
+    def _structure_loss(
+        self, head: Head, before: torch.Tensor | Frozen, after: torch.Tensor, extra: torch.Tensor | None
+    ) -> torch.Tensor:
+        options = self.options
+        if extra is not None:
+            beyond = self._embed(head, extra)
+            if options.extras == "replace":
+                before, after = extra, beyond
+            elif isinstance(before, torch.Tensor):
+                before, after = torch.cat([before, extra]), torch.cat([after, beyond])
+        return structure_loss(before, after, **structure_options(options))
+
+
+def structure_options(options: TrainingOptions) -> dict[str, Any]:
+    """What `structure_loss` is told."""
+    return {
+        "levels": options.levels,
+        "temperature": options.temperature,
+        "divergence": cast(Divergence, options.divergence),
+        "weighting": cast(Weighting, options.weighting),
+        "centring": cast(Centring, options.centring),
+        "centre_first": options.centre_first,
+        "similarity": cast(Similarity, options.similarity),
+        "gamma": options.gamma,
+        "margin": options.margin,
+    }
 
 
 def make_objective(widths: tuple[int, int], options: TrainingOptions) -> Objective:

@@ -9,6 +9,7 @@ from structure.store.errors import StructureError, unknown
 
 Regulariser = Literal["structure", "none"]
 Selection = Literal["contrastive", "retrieval", "loss"]
+Extras = Literal["append", "replace"]
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "regulariser": get_args(Regulariser),
@@ -16,6 +17,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "divergence": ("js", "released"),
     "weighting": ("inverse", "uniform"),
     "centring": ("mean", "none", "standard"),
+    "similarity": ("cosine", "rbf", "spearman"),
+    "extras": get_args(Extras),
+    "precision": ("fp32", "bf16"),
     "loss": ("info_nce", "sigmoid"),
     "clip_scope": ("global", "tensor"),
     "cosine": ("run", "published"),
@@ -25,6 +29,7 @@ _POSITIVE = (
     "dim",
     "levels",
     "temperature",
+    "gamma",
     "batch",
     "epochs",
     "patience",
@@ -34,6 +39,9 @@ _POSITIVE = (
     "exponent",
     "anchors",
 )
+
+
+NAMES = {"rate": "The learning rate"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,14 @@ class TrainingOptions:
     weighting: str = "inverse"
     centring: str = "mean"
     centre_first: bool = False
+    similarity: str = "cosine"
+    gamma: float = 1.0
+    """Of the similarity "rbf"."""
     margin: float = 0.0
+    extras: Extras = "append"
+    """Unpaired rows join each batch of R_S, or take its place."""
+    extra_rows: int | None = None
+    """How many of them a batch; None: as many as it has pairs."""
     warm_up: float = 0.1
     """Share of the run over which the regulariser's weight rises to its full value ..."""
     warm_up_steps: int | None = None
@@ -77,6 +92,8 @@ class TrainingOptions:
     selection: Selection = "contrastive"
     validation: float = 0.1
     """Share of the pairs held out to select the epoch, where no validation pairs are given."""
+    refit: bool = False
+    """Train once more on all pairs, the held-out ones too, for as many epochs as the selection kept."""
     seed: int = 42
 
     rate: float | None = None
@@ -86,6 +103,8 @@ class TrainingOptions:
     weight_decay: float = 1e-4
     clip: float = 1.0
     clip_scope: str = "global"
+    precision: str = "fp32"
+    """Of the heads' products; "bf16" casts them, never a loss."""
 
     hidden: int | None = None
     """Inner width of `mlp` and `gated`; None: twice `dim`."""
@@ -115,8 +134,10 @@ class TrainingOptions:
                 raise StructureError(f"{field} is {getattr(self, field)}; it must be above 0.")
         if not 0 < self.validation < 1:
             raise StructureError(f"validation is {self.validation}; it is a share of the pairs between 0 and 1.")
-        if self.rate is not None and not self.rate > 0:
-            raise StructureError(f"The learning rate is {self.rate}; it must be above 0.")
+        for field in ("rate", "mix", "hidden", "extra_rows"):
+            value = getattr(self, field)
+            if value is not None and not value > 0:
+                raise StructureError(f"{NAMES.get(field, field)} is {value}; it must be above 0.")
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> TrainingOptions:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import platform
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +14,13 @@ import torch
 from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.arrays import Array, as_tensor, check_pairs
 from structure.pipeline.aligners.batches import LEAST_PAIRS, BatchSource, PairsInMemory, held_out
-from structure.pipeline.aligners.finder import SAMPLES, RateCurve, find_rate
-from structure.pipeline.aligners.objective import Batch, Objective, make_objective
+from structure.pipeline.aligners.checkpoint import Checkpoint
+from structure.pipeline.aligners.finder import RateCurve
 from structure.pipeline.aligners.options import TrainingOptions
-from structure.pipeline.aligners.pair_retrieval import pair_recall
-from structure.pipeline.aligners.schedule import clip_gradients, cosine, published_period, warm_up
+from structure.pipeline.aligners.run import Run, rate_test, within
+from structure.pipeline.aligners.unpaired import NO_EXTRAS, Unpaired
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.store.errors import StructureError
-
-BETAS = (0.9, 0.95)
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,8 @@ class Trained:
     `history`: one flat dict of numbers per epoch (empty for closed forms): epoch (from 1), step, rate, weight, loss and
     its parts over the epoch, the same of the validation pairs with `val_` before, `val_recall_images` and
     `val_recall_texts` (recall@1 over the validation pairs), seconds since the start. `curve` is the learning-rate
-    test, None where the rate was given. `best_epoch` is the one whose weights the aligner holds.
+    test, None where the rate was given. `best_epoch` is the one whose weights the aligner holds. `refit_pairs` is 0, or
+    how many pairs the weights were fitted to once more after the choice; the metrics are then those of the choice.
     """
 
     aligner: Aligner
@@ -42,6 +41,7 @@ class Trained:
     rate: float | None = None
     pairs: int = 0
     validation_pairs: int = 0
+    refit_pairs: int = 0
     epochs: int = 0
     best_epoch: int = 0
     seconds: float = 0.0
@@ -67,90 +67,191 @@ def train(
     options: TrainingOptions,
     validation: tuple[Array, Array] | None = None,
     groups: Array | None = None,
+    extras: Unpaired = NO_EXTRAS,
+    checkpoint: Checkpoint | None = None,
     on_event: Listener = silent,
 ) -> Trained:
     """Train heads of kind `options.method` on features (n, dv) and (n, dt) whose rows pair; any float kind.
 
     Part of the pairs is held out to select the epoch, unless `validation` pairs are given; `groups` (n,) keeps rows of
-    one item on one side. The same seed on the same machine gives the same weights; no global random state is touched.
-    Raises StructureError for too few pairs, unequal counts, rows that are not finite, constant features, or a
-    run that diverges.
+    one item on one side. `extras` are rows that only R_S sees. The same seed on the same machine gives the same
+    weights, also where a run goes on from its `checkpoint`; no global random state is touched. Raises StructureError
+    for too few pairs, unequal counts, rows that are not finite, constant features, or a run that diverges.
     """
     check_pairs(vision, text, least=LEAST_PAIRS, why="training")
+    extras.check((vision.shape[1], text.shape[1]))
+    everything = (vision, text)
     if validation is None:
         chosen, out = held_out(len(vision), share=options.validation, seed=options.seed, groups=groups)
         validation = (vision[out], text[out])
         vision, text = vision[chosen], text[chosen]
     else:
         check_pairs(*validation, least=2, why="validation")
-    source = PairsInMemory(vision, text, batch=options.batch, device=pick_device(options.device), mix=options.mix)
-    return train_source(source, validation=validation, options=options, on_event=on_event)
+        everything = (_joined(vision, validation[0]), _joined(text, validation[1]))
+    device = pick_device(options.device)
+
+    def source(pair: tuple[Array, Array]) -> PairsInMemory:
+        return PairsInMemory(*pair, batch=options.batch, device=device, mix=options.mix)
+
+    if len(vision) < options.batch:
+        on_event(Note(f"one batch holds all {len(vision):,} training pairs: there are no {options.batch:,}"))
+    trained = train_source(
+        source((vision, text)),
+        validation=validation,
+        options=options,
+        extras=extras,
+        checkpoint=checkpoint,
+        on_event=on_event,
+    )
+    if options.refit:
+        trained = refit(
+            trained, source(everything), options=options, extras=extras, checkpoint=checkpoint, on_event=on_event
+        )
+    if checkpoint is not None:
+        for kept in (checkpoint, checkpoint.of("refit")):
+            kept.remove()
+    return trained
 
 
 def train_source(
-    source: BatchSource, *, validation: tuple[Array, Array], options: TrainingOptions, on_event: Listener = silent
+    source: BatchSource,
+    *,
+    validation: tuple[Array, Array],
+    options: TrainingOptions,
+    extras: Unpaired = NO_EXTRAS,
+    checkpoint: Checkpoint | None = None,
+    on_event: Listener = silent,
 ) -> Trained:
-    """`train` over any source of batches; `validation` are paired features in memory."""
-    started = time.perf_counter()
+    """`train` over any source of batches; `validation` are paired features in memory. The checkpoint stays."""
     device = pick_device(options.device)
-    curve = None
-    rate = options.rate
-    if rate is None:
-        curve = _rate_test(source, options, device)
-        rate = curve.chosen
-        on_event(Note(f"learning rate {rate:.3g}" + (f" ({curve.note})" if curve.note else "")))
-    objective = make_objective(source.widths, options).to(device)
-    run = _Run(objective, source, validation, options, rate, device)
-    best: tuple[float, ...] | None = None
-    best_state: dict[str, torch.Tensor] = {}
-    best_row: dict[str, float] = {}
-    history: list[dict[str, float]] = []
-    for epoch in range(1, options.epochs + 1):
-        row = run.epoch(epoch)
-        row["seconds"] = time.perf_counter() - started
-        history.append(row)
-        score = _score(row, options)
-        if best is None or score < best:
-            best, best_row = score, row
-            best_state = {name: value.detach().clone() for name, value in objective.state_dict().items()}
-        on_event(Progress(f"training {options.method}", epoch, options.epochs, "epochs"))
-        if epoch - best_row["epoch"] >= options.patience:
-            on_event(Note(f"stopped after epoch {epoch}: the best was {best_row['epoch']:.0f}"))
-            break
-    seconds = time.perf_counter() - started
-    objective.load_state_dict(best_state)
-    metrics = {name.removeprefix("val_"): value for name, value in best_row.items() if name.startswith("val_")}
+    extras = extras.to(device)
+    state = _Outcome()
+    kept = _kept(checkpoint, on_event)
+    if kept is not None:
+        state = _Outcome(**kept[1]["outcome"])
+        state.best_state = within("best", kept[0])
+        on_event(Note(f"goes on after epoch {len(state.history)}, from the checkpoint of an earlier run"))
+    began = time.perf_counter() - state.seconds
+    curve = None if state.curve is None else RateCurve.of(state.curve)
+    if options.rate is not None:
+        state.rate = options.rate
+    elif curve is None:
+        curve = rate_test(source, extras, options, device)
+        state.curve, state.rate = vars(curve), curve.chosen
+        on_event(Note(f"learning rate {curve.chosen:.3g}" + (f" ({curve.note})" if curve.note else "")))
+    run = Run(source, validation=validation, extras=extras, options=options, rate=state.rate, device=device)
+    if kept is not None:
+        run.resume(*kept)
+    written = time.perf_counter()
+    while len(state.history) < options.epochs and not state.is_over(options.patience):
+        row = run.epoch(len(state.history) + 1)
+        state.seconds = row["seconds"] = time.perf_counter() - began
+        if state.take(row, options):
+            state.best_state = {name: value.detach().clone() for name, value in run.objective.state_dict().items()}
+        on_event(Progress(f"training {options.method}", len(state.history), options.epochs, "epochs", row))
+        if checkpoint is not None and time.perf_counter() - written >= checkpoint.every:
+            _keep(checkpoint, run, state)
+            written = time.perf_counter()
+    if len(state.history) < options.epochs:
+        on_event(Note(f"stopped after epoch {len(state.history)}: the best was {state.best_epoch}"))
+    if checkpoint is not None and options.refit:
+        _keep(checkpoint, run, state)
+    run.objective.load_state_dict(state.best_state)
+    best = state.history[state.best_epoch - 1]
+    metrics = {name.removeprefix("val_"): value for name, value in best.items() if name.startswith("val_")}
     facts = {
         "pairs": source.rows,
         "validation_pairs": len(validation[0]),
         "options": options.record(),
-        "rate": rate,
-        "epochs": len(history),
-        "best_epoch": int(best_row["epoch"]),
+        "rate": state.rate,
+        "epochs": len(state.history),
+        "best_epoch": state.best_epoch,
         "metrics": metrics,
-        "scale": float(objective.log_scale.detach().exp()),
+        "unpaired": {"vision": _count(extras.vision), "text": _count(extras.text)},
         "device": str(device),
         "versions": versions(),
     }
-    heads = [head.eval().requires_grad_(False) for head in (objective.vision, objective.text)]
     return Trained(
-        Aligner(heads[0], heads[1], options.method, facts),
-        history=history,
+        _aligner(run, options, facts),
+        history=state.history,
         metrics=metrics,
         curve=curve,
-        rate=rate,
+        rate=state.rate,
         pairs=source.rows,
         validation_pairs=len(validation[0]),
-        epochs=len(history),
-        best_epoch=int(best_row["epoch"]),
-        seconds=seconds,
-        pairs_per_second=source.rows * len(history) / seconds,
+        epochs=len(state.history),
+        best_epoch=state.best_epoch,
+        seconds=state.seconds,
+        pairs_per_second=source.rows * len(state.history) / state.seconds,
     )
+
+
+def refit(
+    trained: Trained,
+    source: BatchSource,
+    *,
+    options: TrainingOptions,
+    extras: Unpaired = NO_EXTRAS,
+    checkpoint: Checkpoint | None = None,
+    on_event: Listener = silent,
+) -> Trained:
+    """The run again over `source`, all pairs with the held-out ones, for the epochs that the choice kept.
+
+    Same first weights, rate and schedule. Nothing is left to judge it by: the metrics stay those of the choice.
+    """
+    device = pick_device(options.device)
+    mine = None if checkpoint is None else checkpoint.of("refit")
+    kept = _kept(mine, on_event)
+    began = time.perf_counter()
+    rate = trained.rate or 0.0
+    run = Run(source, validation=None, extras=extras.to(device), options=options, rate=rate, device=device)
+    state = _Outcome(rate=rate)
+    if kept is not None:
+        state = _Outcome(**kept[1]["outcome"])
+        run.resume(*kept)
+    written = time.perf_counter()
+    for epoch in range(len(state.history) + 1, trained.best_epoch + 1):
+        state.history.append(run.epoch(epoch))
+        on_event(Progress(f"training {options.method} on all pairs", epoch, trained.best_epoch, "epochs"))
+        if mine is not None and time.perf_counter() - written >= mine.every:
+            _keep(mine, run, state)
+            written = time.perf_counter()
+    facts = {**trained.aligner.metadata, "refit_pairs": source.rows}
+    seconds = trained.seconds + time.perf_counter() - began
+    return replace(trained, aligner=_aligner(run, options, facts), refit_pairs=source.rows, seconds=seconds)
 
 
 def versions() -> dict[str, str]:
     """Versions of what computed the weights."""
     return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+
+
+@dataclass
+class _Outcome:
+    """What a run has found so far, as JSON values; `best_state` are the weights of the best epoch."""
+
+    rate: float = 0.0
+    curve: Mapping[str, Any] | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    seconds: float = 0.0
+    best_state: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def take(self, row: dict[str, float], options: TrainingOptions) -> bool:
+        """Add an epoch; whether it is the best so far."""
+        self.history.append(row)
+        if self.best_epoch and not _score(row, options) < _score(self.history[self.best_epoch - 1], options):
+            return False
+        self.best_epoch = len(self.history)
+        return True
+
+    def is_over(self, patience: int) -> bool:
+        """Whether `patience` epochs have brought nothing better."""
+        return bool(self.history) and len(self.history) - self.best_epoch >= patience
+
+    def facts(self) -> dict[str, Any]:
+        """All but the tensors."""
+        return {name: value for name, value in vars(self).items() if name != "best_state"}
 
 
 def _score(row: dict[str, float], options: TrainingOptions) -> tuple[float, ...]:
@@ -160,112 +261,30 @@ def _score(row: dict[str, float], options: TrainingOptions) -> tuple[float, ...]
     return (row["val_loss"] if options.selection == "loss" else row["val_contrastive"],)
 
 
-def _optimiser(objective: Objective, rate: float, options: TrainingOptions) -> torch.optim.AdamW:
-    moving = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(moving, lr=rate, betas=BETAS, weight_decay=options.weight_decay)
+def _kept(checkpoint: Checkpoint | None, on_event: Listener) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    found = None if checkpoint is None else checkpoint.load()
+    if isinstance(found, str):
+        on_event(Note(f"the checkpoint of an earlier run is not used: {found}"))
+        return None
+    return found
 
 
-def _rate_test(source: BatchSource, options: TrainingOptions, device: torch.device) -> RateCurve:
-    """The learning-rate test on heads of its own, the regulariser at its full weight.
-
-    One batch serves the whole test: two batches of a few hundred pairs differ by more than a small step moves the
-    loss, and the steepest slope would then be that noise.
-    """
-    objective = make_objective(source.widths, options).to(device).train()
-    optimiser = _optimiser(objective, 1.0, options)
-    structure = options.regulariser == "structure"
-    vision, text = next(iter(source.epoch(options.seed)))
-    batch = objective.batch(vision[:SAMPLES].to(device), text[:SAMPLES].to(device), repeats=structure)
-
-    def step(rate: float) -> float:
-        optimiser.param_groups[0]["lr"] = rate
-        loss = objective.total(objective.losses(batch, structure=structure)[0], weight=options.weight)
-        _update(objective, optimiser, loss, options)
-        return float(loss.detach())
-
-    return find_rate(step)
+def _keep(checkpoint: Checkpoint, run: Run, state: _Outcome) -> None:
+    tensors, facts = run.state()
+    best = {f"best.{name}": value for name, value in state.best_state.items()}
+    checkpoint.save({**tensors, **best}, {**facts, "outcome": state.facts()})
 
 
-def _update(objective: Objective, optimiser: torch.optim.AdamW, loss: torch.Tensor, options: TrainingOptions) -> None:
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    clip_gradients(list(objective.parameters()), most=options.clip, scope=options.clip_scope)  # type: ignore[arg-type]
-    optimiser.step()
+def _aligner(run: Run, options: TrainingOptions, facts: Mapping[str, Any]) -> Aligner:
+    heads = [head.eval().requires_grad_(False) for head in (run.objective.vision, run.objective.text)]
+    scale = float(run.objective.log_scale.detach().exp())
+    return Aligner(heads[0], heads[1], options.method, {**facts, "scale": scale})
 
 
-class _Run:
-    """One run's moving state: the optimiser, the step, and the batch that is kept where it never changes."""
+def _count(rows: Array | None) -> int:
+    return 0 if rows is None else len(rows)
 
-    def __init__(
-        self,
-        objective: Objective,
-        source: BatchSource,
-        validation: tuple[Array, Array],
-        options: TrainingOptions,
-        rate: float,
-        device: torch.device,
-    ) -> None:
-        self.objective, self.source, self.options, self.rate, self.device = objective, source, options, rate, device
-        self.optimiser = _optimiser(objective, rate, options)
-        self.step = 0
-        total = options.epochs * math.ceil(source.rows / options.batch)
-        published = options.cosine == "published"
-        self.period = published_period(source.rows) if published else total
-        self.warming = math.ceil(options.warm_up * total) if options.warm_up_steps is None else options.warm_up_steps
-        self.structure = options.regulariser == "structure"
-        self.kept: Batch | None = None
-        self.validation = objective.batch(*(as_tensor(side).to(device) for side in validation), repeats=True)
 
-    def epoch(self, epoch: int) -> dict[str, float]:
-        """Train over every pair once, then judge on the validation pairs; the epoch's row of the history."""
-        options = self.options
-        self.objective.train()
-        names = ("loss", "contrastive", "structure_vision", "structure_text")
-        sums, seen, weight, rate = torch.zeros(4, device=self.device), 0, 0.0, 0.0
-        for batch in self._batches(epoch):
-            weight = options.weight * warm_up(self.step, steps=self.warming) if self.structure else 0.0
-            rate = self.rate * cosine(self.step, period=self.period)
-            self.optimiser.param_groups[0]["lr"] = rate
-            losses, _, _ = self.objective.losses(batch, structure=self.structure)
-            loss = self.objective.total(losses, weight=weight)
-            _update(self.objective, self.optimiser, loss, options)
-            parts = torch.stack([loss, losses.contrastive, losses.structure_vision, losses.structure_text])
-            sums += parts.detach() * len(batch.vision)
-            seen += len(batch.vision)
-            self.step += 1
-        means = (sums / seen).tolist()
-        if not math.isfinite(means[0]):
-            raise StructureError(
-                f"Training diverged in epoch {epoch}: the loss is {means[0]} at learning rate {self.rate:.3g}. "
-                "Pass a smaller --lr."
-            )
-        row = {"epoch": epoch, "step": self.step, "rate": rate, "weight": weight}
-        row.update(zip(names, means, strict=True))
-        row.update(self._judge(weight))
-        return row
-
-    def _batches(self, epoch: int) -> Iterator[Batch]:
-        if self.kept is not None:
-            yield self.kept
-            return
-        for vision, text in self.source.epoch(self.options.seed * 1_000_003 + epoch):
-            batch = self.objective.batch(
-                vision.to(self.device), text.to(self.device), repeats=self.source.whole and self.structure
-            )
-            if self.source.whole:
-                self.kept = batch
-            yield batch
-
-    @torch.no_grad()
-    def _judge(self, weight: float) -> dict[str, float]:
-        self.objective.eval()
-        losses, images, texts = self.objective.losses(self.validation, structure=True)
-        by_image, by_text = pair_recall(images, texts)
-        return {
-            "val_loss": float(self.objective.total(losses, weight=weight)),
-            "val_contrastive": float(losses.contrastive),
-            "val_structure_vision": float(losses.structure_vision),
-            "val_structure_text": float(losses.structure_text),
-            "val_recall_images": by_image,
-            "val_recall_texts": by_text,
-        }
+def _joined(first: Array, second: Array) -> torch.Tensor:
+    one = as_tensor(first)
+    return torch.cat([one, as_tensor(second).to(one)])

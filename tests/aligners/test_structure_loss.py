@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structure.pipeline.aligners import structure_loss as module
+from structure.pipeline.aligners import structure_gradients as module
+from structure.pipeline.aligners.spaces import Space
 from structure.pipeline.aligners.structure_loss import freeze, structure_loss
 from structure.store.errors import StructureError
 
@@ -30,7 +31,19 @@ def pair(rows=150, width=20, dim=12, dtype=torch.float64, seed=0):
     return before, torch.randn(rows, dim, generator=generator, dtype=dtype).requires_grad_()
 
 
-def plain(before, after, *, temperature=0.05, levels=1, divergence="js", centring="mean", first=False, uniform=False):
+def plain(
+    before,
+    after,
+    *,
+    temperature=0.05,
+    levels=1,
+    divergence="js",
+    centring="mean",
+    first=False,
+    uniform=False,
+    similarity="cosine",
+    gamma=1.0,
+):
     """The formula written out, with autograd through everything."""
 
     def matrix(x):
@@ -39,6 +52,8 @@ def plain(before, after, *, temperature=0.05, levels=1, divergence="js", centrin
             return z / z.std(0, correction=0) if centring == "standard" else z
 
         z = F.normalize(centred(x), dim=1) if first else centred(F.normalize(x, dim=1))
+        if similarity == "rbf":
+            return torch.softmax(torch.exp(-gamma * (z[:, None] - z).square().sum(2)) / temperature, dim=1)
         return torch.softmax(z @ z.T / temperature, dim=1)
 
     p, q = matrix(before), matrix(after)
@@ -86,6 +101,8 @@ def test_golden_values_and_gradients(golden: Path, dtype, divergence):
     {"levels": 2},
     {"levels": 3, "uniform": True},
     {"levels": 2, "divergence": "released", "temperature": 0.2},
+    {"similarity": "rbf", "gamma": 0.7},
+    {"similarity": "rbf", "levels": 2, "centring": "none"},
 ])  # fmt: skip
 def test_tiles_match_the_plain_formula(options):
     before, after = pair()
@@ -98,6 +115,21 @@ def test_tiles_match_the_plain_formula(options):
     (gradient,) = torch.autograd.grad(value, after)
     torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(gradient, wanted, rtol=1e-7, atol=1e-10)
+
+
+def test_spearman_is_the_rank_correlation_and_has_no_gradient():
+    from scipy.stats import spearmanr
+
+    before, after = pair(rows=40)
+    value = structure_loss(before, after, similarity="spearman", temperature=0.3)
+    p, q = (
+        torch.softmax(torch.from_numpy(spearmanr(z.detach().numpy(), axis=1).statistic) / 0.3, dim=1)
+        for z in ((F.normalize(x, dim=1) - F.normalize(x, dim=1).mean(0)) for x in (before, after))
+    )
+    m = (p + q) / 2
+    wanted = ((p * (p / m).log() + q * (q / m).log()).sum(1) / 2).mean()
+    torch.testing.assert_close(value, wanted, rtol=1e-10, atol=1e-12)
+    assert not value.requires_grad
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -158,7 +190,7 @@ def test_kept_frozen_side_is_the_same():
         kept = structure_loss(freeze(before), after, levels=levels)
         torch.testing.assert_close(kept, structure_loss(before, after, levels=levels), rtol=1e-12, atol=0)
     with pytest.raises(ValueError, match="another temperature"):
-        structure_loss(freeze(before), after, temperature=0.2)
+        structure_loss(freeze(before, Space(0.1)), after, temperature=0.2)
 
 
 def test_numpy_half_and_autocast_compute_in_float32():
@@ -198,6 +230,8 @@ def test_unknown_options_and_wrong_shapes():
     before, after = pair(rows=10)
     with pytest.raises(StructureError, match="Did you mean released"):
         structure_loss(before, after, divergence="release")
+    with pytest.raises(StructureError, match="Did you mean cosine"):
+        structure_loss(before, after, similarity="cosin")
     with pytest.raises(StructureError, match="weighting"):
         structure_loss(before, after, weighting="linear")
     with pytest.raises(ValueError, match="9 rows"):

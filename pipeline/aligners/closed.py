@@ -1,0 +1,218 @@
+"""The methods without gradient descent, each a closed form of the training pairs, under `methods.Method`.
+
+They hold out the pairs that a trained method with the same seed would hold out, so that rows of one table saw the same
+training pairs; their record carries the same validation metrics. Pairs may be any arrays that can be sliced, such as
+rows that are read from shards on demand: CSA, Procrustes, ridge and the control read them once, chunk by chunk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from structure.pipeline.aligners import closed_form
+from structure.pipeline.aligners.aligner import Aligner
+from structure.pipeline.aligners.arrays import Array, as_tensor, check_pairs
+from structure.pipeline.aligners.batches import LEAST_PAIRS, held_out
+from structure.pipeline.aligners.checkpoint import Checkpoint
+from structure.pipeline.aligners.csa import Moments, fit_csa_moments, moments
+from structure.pipeline.aligners.csa_refinement import refine
+from structure.pipeline.aligners.heads import Head, LinearHead, RelativeHead
+from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.pair_retrieval import pair_recall
+from structure.pipeline.aligners.training import Trained, pick_device, versions
+from structure.pipeline.aligners.unpaired import NO_EXTRAS, Unpaired
+from structure.pipeline.progress import Listener, Note, silent
+from structure.store.errors import StructureError
+
+Pairs = tuple[Array, Array]
+_CHUNK = 8192
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Both heads, what to record of the fit, and the weights (dim,) of a weighted similarity."""
+
+    heads: tuple[Head, Head]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    weights: torch.Tensor | None = None
+
+
+Form = Callable[[Pairs, TrainingOptions, Unpaired, Listener], Fitted]
+
+
+def fit_closed(
+    vision: Array,
+    text: Array,
+    *,
+    options: TrainingOptions,
+    validation: Pairs | None = None,
+    groups: Array | None = None,
+    extras: Unpaired = NO_EXTRAS,
+    checkpoint: Checkpoint | None = None,
+    on_event: Listener = silent,
+) -> Trained:
+    """Fit the closed form that `options.method` names; see `training.train` for the arguments.
+
+    `checkpoint` is not used: a closed form starts again. With `options.refit` the form is fitted once more to all
+    pairs; the metrics stay those of the fit that did not see the held-out ones.
+    """
+    started = time.perf_counter()
+    form = FORMS[options.method]
+    check_pairs(vision, text, least=LEAST_PAIRS, why=options.method)
+    extras.check((vision.shape[1], text.shape[1]))
+    if extras and not (options.method == "csa" and options.regulariser == "structure"):
+        on_event(Note(f"{options.method} has no R_S to show unpaired rows to: they are not used"))
+    everything, pairs = (vision, text), (vision, text)
+    if validation is None:
+        chosen, out = held_out(len(vision), share=options.validation, seed=options.seed, groups=groups)
+        validation, pairs = (vision[out], text[out]), (vision[chosen], text[chosen])
+    else:
+        check_pairs(*validation, least=2, why="validation")
+    fitted = form(pairs, options, extras, on_event)
+    aligner = _aligner(fitted, options)
+    images, texts = (
+        as_tensor(side)
+        for side in (aligner.embed_images(_whole(validation[0])), aligner.embed_texts(_whole(validation[1])))
+    )
+    recalls = pair_recall(images, texts.to(images.device))
+    metrics = {"recall_images": recalls[0], "recall_texts": recalls[1]}
+    refit_pairs = 0
+    if options.refit:
+        fitted, refit_pairs = form(everything, options, extras, silent), len(everything[0])
+        aligner = _aligner(fitted, options)
+        on_event(Note(f"fitted once more to all {refit_pairs:,} pairs; the metrics are those of the first fit"))
+    seconds = time.perf_counter() - started
+    described = aligner.describe(
+        pairs=len(pairs[0]),
+        validation_pairs=len(validation[0]),
+        options=options.record(),
+        metrics=metrics,
+        versions=versions(),
+        **({"refit_pairs": refit_pairs} if refit_pairs else {}),
+        **fitted.facts,
+    )
+    return Trained(
+        described,
+        metrics=metrics,
+        pairs=len(pairs[0]),
+        validation_pairs=len(validation[0]),
+        refit_pairs=refit_pairs,
+        seconds=seconds,
+        pairs_per_second=len(pairs[0]) / seconds,
+    )
+
+
+def _csa(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_event: Listener) -> Fitted:
+    """CCA to `dim`; with `regulariser="structure"` refined under R_S and whitened again (paper, appendix)."""
+    dim = _fitting(options.dim, pairs, on_event)
+    if len(pairs[0]) < dim:
+        raise StructureError(
+            f"{len(pairs[0])} training pairs are fewer than the {dim} dimensions of CSA: every direction would fit by "
+            f"chance. Pass --dim {len(pairs[0]) // 2} or less, or more pairs."
+        )
+    gathered = _moments(pairs)
+    fitted = fit_csa_moments(gathered, dim=dim, ridge=options.ridge or 0.0)
+    for note in fitted.cut:
+        on_event(Note(note))
+    if gathered.rows <= sum(gathered.xy.shape) and not options.ridge:
+        on_event(
+            Note(
+                f"{gathered.rows} pairs are not more than both widths together ({sum(gathered.xy.shape)}): the leading "
+                "canonical correlations are 1 by construction. --ridge 0.1 tempers that."
+            )
+        )
+    projections = (fitted.projection_x, fitted.projection_y)
+    weights = torch.as_tensor(fitted.correlations)
+    if options.regulariser == "structure":
+        projections, weights = refine(fitted, gathered, *pairs, options=options, extras=extras, on_event=on_event)
+    return Fitted(
+        (LinearHead.of_map(projections[0], gathered.mean_x), LinearHead.of_map(projections[1], gathered.mean_y)),
+        {"correlations": [round(float(value), 6) for value in fitted.correlations], "cut": list(fitted.cut)},
+        weights.float() if options.weighted else None,
+    )
+
+
+def _procrustes(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_event: Listener) -> Fitted:
+    """Centre and rotate both sides onto the directions they share (see `closed_form.procrustes`)."""
+    return Fitted(closed_form.procrustes(_moments(pairs), dim=_fitting(options.dim, pairs, on_event)))
+
+
+def _ridge(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_event: Listener) -> Fitted:
+    """Ridge regression of text features on vision features; the shared space is the text layer's own."""
+    share = 0.1 if options.ridge is None else options.ridge
+    return Fitted(closed_form.ridge(_moments(pairs), share=share), {"ridge": share})
+
+
+def _asif(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_event: Listener) -> Fitted:
+    """ASIF (arXiv 2210.01738): each side relative to all training pairs, the nearest kept, raised to an exponent."""
+    if options.nearest >= len(pairs[0]):
+        on_event(Note(f"asif keeps the nearest {options.nearest} of {len(pairs[0])} pairs: all of them"))
+    heads = [_relative_to(_whole(side), keep=options.nearest, exponent=options.exponent) for side in pairs]
+    return Fitted((heads[0], heads[1]))
+
+
+def _relative(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_event: Listener) -> Fitted:
+    """Relative representations (arXiv 2209.15430): cosines with random training pairs as anchors."""
+    count = min(options.anchors, len(pairs[0]))
+    if count < options.anchors:
+        on_event(Note(f"relative has {count} anchors: there are no {options.anchors} training pairs"))
+    chosen = np.sort(np.random.default_rng(options.seed).permutation(len(pairs[0]))[:count])
+    heads = [_relative_to(_whole(side[chosen]), keep=count, exponent=1) for side in pairs]
+    return Fitted((heads[0], heads[1]), {"anchors": count})
+
+
+def _mean_shift(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_event: Listener) -> Fitted:
+    """The control that does nothing but centre each side; it needs equal widths."""
+    if pairs[0].shape[1] != pairs[1].shape[1]:
+        raise StructureError(
+            f"mean-shift maps nothing: it needs equal widths, and these are {pairs[0].shape[1]} and "
+            f"{pairs[1].shape[1]}. Use it for two towers of one model, or take another method."
+        )
+    gathered = _moments(pairs)
+    return Fitted((closed_form.centred(gathered.mean_x), closed_form.centred(gathered.mean_y)))
+
+
+FORMS: dict[str, Form] = {
+    "csa": _csa,
+    "procrustes": _procrustes,
+    "ridge": _ridge,
+    "asif": _asif,
+    "relative": _relative,
+    "mean-shift": _mean_shift,
+}
+
+
+def _moments(pairs: Pairs) -> Moments:
+    vision, text = pairs
+    return moments((vision[at : at + _CHUNK], text[at : at + _CHUNK]) for at in range(0, len(vision), _CHUNK))
+
+
+def _fitting(dim: int, pairs: Pairs, on_event: Listener) -> int:
+    most: int = min(pairs[0].shape[1], pairs[1].shape[1])
+    if dim > most:
+        on_event(Note(f"the shared space has {most} dimensions, not {dim}: the narrower features have no more"))
+    return min(dim, most)
+
+
+def _whole(rows: Array) -> Array:
+    """All rows in memory."""
+    return rows if isinstance(rows, torch.Tensor) else rows[:]
+
+
+def _relative_to(anchors: Array, *, keep: int, exponent: int) -> RelativeHead:
+    rows = as_tensor(anchors).detach().float().cpu()
+    head = RelativeHead(rows.shape[1], len(rows), keep=min(keep, len(rows)), exponent=exponent)
+    head.anchors.copy_(rows)
+    return head
+
+
+def _aligner(fitted: Fitted, options: TrainingOptions) -> Aligner:
+    for head in fitted.heads:
+        head.eval().requires_grad_(False)
+    return Aligner(*fitted.heads, options.method, weights=fitted.weights).to(pick_device(options.device))
