@@ -17,6 +17,10 @@ def extract(
     layers: Annotated[
         str, typer.Option(help="Comma-separated globs over layer names, such as 'block.*,pooled'.")
     ] = "*",
+    tokens: Annotated[
+        list[str] | None,
+        typer.Option("--tokens", help="Keep all tokens of these layers too: a name or glob; repeat, or use commas."),
+    ] = None,
     pool: Annotated[
         str, typer.Option(help="cls, mean, last, max; several with commas. The encoder's own by default.")
     ] = "",
@@ -53,6 +57,7 @@ def extract(
             split=split,
             data_root=data_root,
             layers=words("--layers", layers),
+            tokens=[word for value in tokens or () for word in words("--tokens", value)],
             pool=[choice("--pool", word, ("cls", "mean", "last", "max")) for word in words("--pool", pool)],
             limit=limit,
             batch_size=count_or("--batch-size", batch_size, ("auto",)),

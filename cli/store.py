@@ -30,6 +30,7 @@ def ls(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
             "modality": features.modality,
             "rows": len(features),
             "layers": len(features.layers),
+            "tokens": len(features.token_layers),
             "bytes": features.manifest.size,
             "skipped": len(features.skipped),
             "state": features.state,
@@ -73,6 +74,18 @@ def info(
         "identity": manifest.identity,
         "provenance": manifest.provenance,
         "layers": [{"name": c.name, "width": c.width, "dtype": c.dtype} for c in manifest.columns],
+        "tokens": [
+            {
+                "name": c.name,
+                "width": c.width,
+                "dtype": c.dtype,
+                "tokens": c.tokens or "as the text",
+                "prefix": c.prefix,
+                "grid": list(c.grid) if c.grid else None,
+                "bytes": c.size,
+            }
+            for c in manifest.tokens
+        ],
     }
     if as_json:
         terminal.document(document)
@@ -82,6 +95,9 @@ def info(
     flat |= {f"provenance.{path}": value for path, value in _leaves(manifest.provenance or {})}
     terminal.table([{"field": name, "value": str(value)} for name, value in flat.items()], ["field", "value"])
     terminal.table(document["layers"], ["name", "width", "dtype"], title="Layers")  # type: ignore[arg-type]
+    if manifest.tokens:
+        columns = ["name", "width", "dtype", "tokens", "prefix", "grid", "bytes"]
+        terminal.table(document["tokens"], columns, title="Tokens")  # type: ignore[arg-type]
 
 
 @app.command("verify")

@@ -6,6 +6,7 @@ from structure.store.feature_set import FeatureSet
 from structure.store.manifest import Column, Manifest
 from structure.store.samples import SampleItem, Samples
 from structure.store.shard import Shard
+from structure.store.tokens import Tokens
 
 __all__ = [
     "Column",
@@ -16,5 +17,6 @@ __all__ = [
     "Shard",
     "Store",
     "StructureError",
+    "Tokens",
     "open_store",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -67,10 +68,13 @@ class Store:
                 wanted.append(self[key])
         return wanted
 
-    def allocate(self, manifest: Manifest, samples: Samples) -> FeatureSet:
-        """Create or open a feature set whose rows are rows of `samples` (written to the store before)."""
+    def allocate(self, manifest: Manifest, samples: Samples, lengths: np.ndarray | None = None) -> FeatureSet:
+        """Create or open a feature set whose rows are rows of `samples` (written to the store before).
+
+        `lengths` (rows,) are the token counts of its texts, where their tokens are kept.
+        """
         ids = samples.row_ids(manifest.rows_of, manifest.captions)
-        return FeatureSet.allocate(self.files, f"features/{manifest.key}", manifest, ids)
+        return FeatureSet.allocate(self.files, f"features/{manifest.key}", manifest, ids, lengths)
 
     def samples(self, dataset: str, split: str) -> Samples:
         """The row table. Raises StructureError if the split was never extracted."""

@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from structure.store.chunk import as_bytes, read_chunk, write_chunk
+from structure.store.chunk import read_chunk, write_chunk
 from structure.store.claim import Claim
 from structure.store.errors import DamageError, FingerprintError, StructureError, unknown
 from structure.store.files import Files
 from structure.store.fingerprint import differences, fingerprint
-from structure.store.manifest import Column, Manifest, read_ids, zarr_documents
+from structure.store.layer_rows import LayerRows
+from structure.store.manifest import TOKENS, Column, Manifest
 from structure.store.mark import Mark
 from structure.store.shard import Shard, overlapping
+from structure.store.shard_tokens import ShardTokens
+from structure.store.storable import storable
+from structure.store.token_files import TokenFiles
+from structure.store.tokens import Tokens
 from structure.store.verify import Fault, faults_of
+from structure.store.zarr_metadata import read_ids, zarr_documents
 
 if TYPE_CHECKING:
     import xarray as xr
 
-FLOAT16_MAX = 65504.0
 READERS = 4
-
-
-class OverflowError16(StructureError):
-    """A value that float16 cannot hold; `column` says where, so that `--dtype auto` can widen it."""
-
-    def __init__(self, message: str, column: str) -> None:
-        super().__init__(message)
-        self.column = column
 
 
 class FeatureSet:
     """Rows by sample id, layers by name. Made by `Store.allocate` or `Store[...]`, not directly.
 
-    On disk: a zarr v3 group with one array `(sample, feature)` per layer (chunk = shard), `manifest.json`, and a mark
-    for every finished shard below `done/`.
+    On disk: a zarr v3 group with one array `(sample, feature)` per layer (chunk = shard), the tokens of some layers in
+    the subgroup `tokens`, `manifest.json`, and a mark for every finished shard below `done/`.
     """
 
     def __init__(self, files: Files, prefix: str, manifest: Manifest) -> None:
@@ -51,25 +49,30 @@ class FeatureSet:
         return cls(files, prefix, Manifest.from_json(files.read(key), source=key))
 
     @classmethod
-    def allocate(cls, files: Files, prefix: str, manifest: Manifest, ids: Sequence[str]) -> FeatureSet:
-        """Create the feature set, or open it if it is already there for the same identity.
+    def allocate(
+        cls, files: Files, prefix: str, manifest: Manifest, ids: Sequence[str], lengths: np.ndarray | None = None
+    ) -> FeatureSet:
+        """Create the feature set, or open it if it is already there for the same identity; token columns that it does
+        not have yet are added.
 
-        Writes metadata only. `ids` are the sample ids of the rows. Raises FingerprintError, naming the fields, for
-        another identity.
+        Writes metadata only. `ids` are the sample ids of the rows, `lengths` their token counts where tokens of texts
+        are kept. Raises FingerprintError, naming the fields, for another identity.
         """
         if len(ids) != manifest.rows:
             raise ValueError(f"{manifest.key}: {manifest.rows} rows and {len(ids)} ids")
         try:
             there = cls.open(files, prefix)
         except FileNotFoundError:
-            for name, data in zarr_documents(manifest, list(ids)).items():
-                files.write(f"{prefix}/{name}", data)
-            files.write(f"{prefix}/manifest.json", manifest.to_json())  # last: it makes the feature set exist
-            return cls(files, prefix, manifest)
+            return cls(files, prefix, manifest)._write_metadata(ids, lengths)
         there.require(manifest.identity)
-        return there
+        kept = {column.name for column in there.manifest.tokens}
+        more = tuple(column for column in manifest.tokens if column.name not in kept)
+        if not more:
+            return there
+        wider = replace(there.manifest, tokens=(*there.manifest.tokens, *more), lengths=manifest.lengths)
+        return cls(files, prefix, wider)._write_metadata(ids, lengths)
 
-    def grow(self, manifest: Manifest, ids: Sequence[str]) -> FeatureSet:
+    def grow(self, manifest: Manifest, ids: Sequence[str], lengths: np.ndarray | None = None) -> FeatureSet:
         """The same feature set with more rows: the old ones, then new ones. Only new rows, and the last shard if it
         was not full, are due.
 
@@ -80,10 +83,7 @@ class FeatureSet:
             raise ValueError(f"{self.key}: {old.rows} rows do not grow to {manifest.rows}")
         if old.rows % old.shard_rows:
             self.files.remove(self._mark_key(len(old.shards) - 1))
-        for name, data in zarr_documents(manifest, list(ids)).items():
-            self.files.write(f"{self.prefix}/{name}", data)
-        self.files.write(f"{self.prefix}/manifest.json", manifest.to_json())
-        return FeatureSet(self.files, self.prefix, manifest)
+        return FeatureSet(self.files, self.prefix, manifest)._write_metadata(ids, lengths)
 
     def require(self, identity: Mapping[str, Any]) -> None:
         """Refuse another identity. Raises FingerprintError with each field that differs."""
@@ -116,6 +116,16 @@ class FeatureSet:
         return tuple(column.name for column in self.manifest.columns)
 
     @property
+    def token_layers(self) -> tuple[str, ...]:
+        """Names of the layers whose tokens are stored."""
+        return tuple(column.name for column in self.manifest.tokens)
+
+    @property
+    def token_lengths(self) -> np.ndarray | None:
+        """(rows,) int64 token counts of the texts whose tokens are stored; None where all rows have as many."""
+        return self._tokens.lengths
+
+    @property
     def shape(self) -> tuple[int, int]:
         """(rows, layers)."""
         return self.manifest.rows, len(self.manifest.columns)
@@ -135,8 +145,9 @@ class FeatureSet:
 
     @property
     def is_sealed(self) -> bool:
-        """Whether every shard is there."""
-        return not self.pending()
+        """Whether every layer is there whole; its tokens, where they are kept besides, may still be on their way."""
+        tokens = {column.path for column in self.manifest.tokens}
+        return all(tokens.issuperset(lacking) for lacking in self.pending().values())
 
     @cached_property
     def ids(self) -> np.ndarray:
@@ -156,7 +167,7 @@ class FeatureSet:
         return mask
 
     def content(self) -> str:
-        """Hex digest of every stored value (through the shards' checksums); cache keys are made from it."""
+        """Hex digest of every value of the layers (through the shards' checksums); cache keys are made from it."""
         marks = self.marks()
         return fingerprint({"shards": [[mark.start, sorted(mark.chunks.items())] for _, mark in sorted(marks.items())]})
 
@@ -171,13 +182,17 @@ class FeatureSet:
         return found
 
     def pending(self) -> dict[Shard, tuple[str, ...]]:
-        """What is still to do: shard -> the columns that it lacks."""
+        """What is still to do: shard -> the columns that it lacks; the tokens of a layer are named `tokens/<layer>`."""
         marks = self.marks()
         wanted = {column.name: column.dtype for column in self.manifest.columns}
+        wanted |= {column.path: column.dtype for column in self.manifest.tokens}
         due: dict[Shard, tuple[str, ...]] = {}
         for index, shard in enumerate(self.manifest.shards):
-            done = marks[index].chunks if index in marks else {}
-            lacking = tuple(name for name, dtype in wanted.items() if done.get(name, ("", ""))[0] != dtype)
+            done: dict[str, str] = {}
+            if index in marks:
+                done = {name: dtype for name, (dtype, _) in marks[index].chunks.items()}
+                done |= {f"{TOKENS}/{name}": dtype for name, (dtype, _) in marks[index].tokens.items()}
+            lacking = tuple(name for name, dtype in wanted.items() if done.get(name) != dtype)
             if lacking:
                 due[shard] = lacking
         return due
@@ -187,8 +202,17 @@ class FeatureSet:
         index = self._index(shard)
         return Claim(self.files, f"{self.prefix}/claims/{index:06d}.json", what=f"{self.key}, {shard},")
 
+    def shard_tokens(self, shard: Shard, layers: Collection[str]) -> ShardTokens:
+        """Takes the tokens of one shard while it is encoded; goes into `fill` when it has them all."""
+        return ShardTokens(self._tokens, shard, layers)
+
     def fill(
-        self, shard: Shard, features: Mapping[str, np.ndarray], *, skipped: Mapping[int, str] | None = None
+        self,
+        shard: Shard,
+        features: Mapping[str, np.ndarray],
+        *,
+        skipped: Mapping[int, str] | None = None,
+        tokens: ShardTokens | None = None,
     ) -> None:
         """Write one whole shard: `{column: (len(shard), width) float}`; durable when the call returns.
 
@@ -215,9 +239,11 @@ class FeatureSet:
                 prepared,
             )
             written = {name: (self._column(name).dtype, crc) for name, crc in zip(prepared, checksums, strict=True)}
+        finished = tokens.finish(missing) if tokens is not None else {}
         before = self.marks().get(index)
         chunks = {**(before.chunks if before else {}), **written}
-        mark = Mark(start=shard.start, stop=shard.stop, chunks=chunks, skipped=missing)
+        finished = {**(before.tokens if before else {}), **finished}
+        mark = Mark(start=shard.start, stop=shard.stop, chunks=chunks, skipped=missing, tokens=finished)
         self.files.write(self._mark_key(index), mark.to_json())
 
     def tidy(self) -> None:
@@ -233,11 +259,15 @@ class FeatureSet:
 
     def widen(self, name: str) -> FeatureSet:
         """The same set with one column in float32; its shards are due again, nothing else is touched."""
-        manifest = self.manifest.widened(name)
-        for document, data in zarr_documents(manifest, self.ids.tolist()).items():
-            self.files.write(f"{self.prefix}/{document}", data)
-        self.files.write(f"{self.prefix}/manifest.json", manifest.to_json())
-        return FeatureSet(self.files, self.prefix, manifest)
+        wider = FeatureSet(self.files, self.prefix, self.manifest.widened(name))
+        return wider._write_metadata(self.ids.tolist(), self.token_lengths)
+
+    def _write_metadata(self, ids: Sequence[str], lengths: np.ndarray | None) -> FeatureSet:
+        """Everything that follows from the manifest, and last the manifest, which makes it count."""
+        for name, data in zarr_documents(self.manifest, list(ids), lengths).items():
+            self.files.write(f"{self.prefix}/{name}", data)
+        self.files.write(f"{self.prefix}/manifest.json", self.manifest.to_json())
+        return self
 
     def _prepare(self, shard: Shard, column: Column, values: np.ndarray, skipped: Mapping[int, str]) -> np.ndarray:
         if values.shape != (len(shard), column.width):
@@ -248,28 +278,17 @@ class FeatureSet:
         if rows:
             values = np.array(values)
             values[rows] = 0
-        with np.errstate(over="ignore"):
-            stored = np.ascontiguousarray(values, dtype=column.dtype)
-        if not _all_finite(stored):
-            self._explain(shard, column, values)
+        stored = storable(
+            values,
+            column.dtype,
+            key=self.key,
+            column=column.name,
+            what=str(shard),
+            sample=lambda row: str(self.ids[shard.start + row]),
+        )
         if rows:
             stored[rows] = np.nan
         return stored
-
-    def _explain(self, shard: Shard, column: Column, values: np.ndarray) -> None:
-        finite = np.isfinite(values)
-        row, place = (int(i) for i in np.argwhere(~finite | (np.abs(values) > FLOAT16_MAX))[0])
-        what = f"layer {column.name}, sample {self.ids[shard.start + row]} (feature {place})"
-        if not finite[row, place]:
-            raise StructureError(
-                f"{self.key}: the encoder gave {values[row, place]} in {what}. Nothing of {shard} was kept. "
-                "Try --amp off, or --layers without this layer."
-            )
-        raise OverflowError16(
-            f"{self.key}: {values[row, place]:.6g} in {what} is beyond float16's {FLOAT16_MAX:.0f}. "
-            "Nothing was clipped. Pass --dtype auto to keep this layer in float32, or --dtype fp32.",
-            column.name,
-        )
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -278,9 +297,7 @@ class FeatureSet:
 
         Skipped rows are NaN. Raises DamageError for bytes that changed and StructureError for shards not written yet.
         """
-        stop = self.manifest.rows if stop is None else stop
-        if not 0 <= start <= stop <= self.manifest.rows:
-            raise IndexError(f"{self.key} has rows 0 to {self.manifest.rows}; [{start}, {stop}) was asked for")
+        stop = self._stop(start, stop)
         column, marks = self._column(layer), self.marks()
         out = np.empty((stop - start, column.width), dtype=column.dtype)
 
@@ -303,15 +320,33 @@ class FeatureSet:
                 list(pool.map(read, touched))
         return out
 
+    def tokens(self, layer: str, start: int = 0, stop: int | None = None) -> Tokens:
+        """Tokens of a layer of rows `[start, stop)`, in the stored dtype; only the chunks that hold one are read, every
+        one is checked. Skipped rows have no token. Raises as `rows` does.
+        """
+        try:
+            return self._tokens.read(layer, start, self._stop(start, stop), self.marks())
+        except DamageError as error:
+            raise DamageError(f"{error} Run: structure store repair {self.key}") from None
+
     def column(self, layer: str) -> LayerRows:
         """A layer as a lazy array: `.shape`, `.dtype`, `[start:stop]`."""
-        return LayerRows(self, self._column(layer))
+        column = self._column(layer)
+        shape = self.manifest.rows, column.width
+        return LayerRows(column.name, shape, np.dtype(column.dtype), self.manifest.shards, partial(self.rows, layer))
 
     def to_xarray(self) -> xr.Dataset:
         """Lazy dask arrays chunked as on disk, dims `("sample", "feature")`, sample ids as the coordinate."""
         import xarray as xr
 
         return xr.open_zarr(self.files.zarr_store(self.prefix))
+
+    def tokens_to_xarray(self) -> xr.Dataset:
+        """The tokens as lazy dask arrays chunked as on disk: dims `("sample", "token", "feature")`; of texts
+        `("token", "feature")`, with `start` and `length` of each sample. Skipped rows are NaN."""
+        import xarray as xr
+
+        return xr.open_zarr(self.files.zarr_store(self.prefix), group=TOKENS)
 
     def verify(self) -> list[Fault]:
         """Every fault found (`str(fault)` is a sentence); an empty list means that all is as it was written."""
@@ -335,6 +370,16 @@ class FeatureSet:
         except DamageError as error:
             raise DamageError(f"{error} Run: structure store repair {self.key}") from None
 
+    @cached_property
+    def _tokens(self) -> TokenFiles:
+        return TokenFiles(self.files, self.prefix, self.manifest)
+
+    def _stop(self, start: int, stop: int | None) -> int:
+        stop = self.manifest.rows if stop is None else stop
+        if not 0 <= start <= stop <= self.manifest.rows:
+            raise IndexError(f"{self.key} has rows 0 to {self.manifest.rows}; [{start}, {stop}) was asked for")
+        return stop
+
     def _column(self, layer: str) -> Column:
         try:
             return self.manifest.column(layer)
@@ -352,35 +397,3 @@ class FeatureSet:
 
     def _mark_key(self, index: int) -> str:
         return f"{self.prefix}/done/{index:06d}.json"
-
-
-class LayerRows:
-    """One layer of a feature set as a lazily read array: what ranking and training take instead of a NumPy array."""
-
-    def __init__(self, features: FeatureSet, column: Column) -> None:
-        self.features, self.name = features, column.name
-        self.shape = (features.manifest.rows, column.width)
-        self.dtype = np.dtype(column.dtype)
-        self.ndim = 2
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        start, stop, step = rows.indices(self.shape[0])
-        if step != 1:
-            raise IndexError(f"{self.features.key}, {self.name}: rows are read in steps of 1, not {step}")
-        return self.features.rows(self.name, start, max(start, stop))
-
-    def blocks(self) -> Iterator[tuple[Shard, np.ndarray]]:
-        """Shard by shard, in order."""
-        for shard in self.features.manifest.shards:
-            yield shard, self[shard.start : shard.stop]
-
-
-def _all_finite(values: np.ndarray) -> bool:
-    """isfinite().all(), on float16 through its exponent bits: NumPy's own float16 loop is ten times slower."""
-    if values.dtype == np.float16:
-        bits = as_bytes(values).cast("H")
-        return not bool(np.any((np.frombuffer(bits, dtype=np.uint16) & 0x7C00) == 0x7C00))
-    return bool(np.isfinite(values).all())

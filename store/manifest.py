@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -13,7 +13,7 @@ import numpy as np
 
 from structure.store.chunk import crc32c
 from structure.store.errors import DamageError, StructureError
-from structure.store.files import Files, check_key
+from structure.store.files import check_key
 from structure.store.fingerprint import canonical, fingerprint
 from structure.store.shard import Shard, plan_shards
 
@@ -21,7 +21,10 @@ FORMAT = 1
 ATTRIBUTE = "structure"
 """The attribute of the zarr group that holds the second copy of the manifest."""
 
-RESERVED = ("sample", "done", "claims", "manifest.json", "zarr.json")
+TOKENS = "tokens"
+"""The subgroup of the token arrays; `tokens/<layer>` names a token column where pooled columns are named too."""
+
+RESERVED = ("sample", "length", "start", TOKENS, "done", "claims", "manifest.json", "zarr.json")
 
 Modality = Literal["vision", "text"]
 RowKind = Literal["items", "captions"]
@@ -45,12 +48,53 @@ class Column:
 
 
 @dataclass(frozen=True)
+class TokenColumn:
+    """The tokens of one layer: a run of tokens for every shard, cut into chunks.
+
+    `tokens`: how many a row has, of which the first `prefix` are no patches and the others a `grid` (height, width);
+    None where rows differ (texts), whose lengths lie beside the arrays. `chunk`: rows in a chunk, or tokens where rows
+    differ. `chunks`: how many there are.
+    """
+
+    name: str
+    width: int
+    chunk: int
+    chunks: int
+    dtype: str = "float16"
+    tokens: int | None = None
+    prefix: int = 0
+    grid: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.chunk, self.chunks) < 1 or self.dtype not in ("float16", "float32"):
+            raise ValueError(f"token column {self}")
+        if self.grid is not None and self.tokens != self.prefix + self.grid[0] * self.grid[1]:
+            raise ValueError(f"token column {self.name}: {self.tokens} tokens, {self.prefix} + {self.grid}")
+
+    @property
+    def path(self) -> str:
+        """Where it lies in the feature set, and its name among all columns."""
+        return f"{TOKENS}/{self.name}"
+
+    @property
+    def chunk_tokens(self) -> int:
+        """Tokens in a chunk."""
+        return self.chunk * (self.tokens or 1)
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk, before compression."""
+        return self.chunks * self.chunk_tokens * self.width * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a feature set is. `identity` is everything that determines its bytes, in sections `encoder`, `data` and
     `extraction`; `provenance` is what is worth knowing besides (versions, hardware). All values are JSON.
 
     `rows_of` says whether a row is an item of the samples table or one of its captions; `captions` is how many
-    captions of an item are rows (None = all).
+    captions of an item are rows (None = all). `tokens` are the layers whose tokens are kept besides: no part of the
+    identity, they follow from it. `lengths` is the digest of the rows' token counts where these differ.
     """
 
     dataset: str
@@ -63,15 +107,19 @@ class Manifest:
     columns: tuple[Column, ...]
     identity: Mapping[str, Any]
     captions: int | None = None
+    tokens: tuple[TokenColumn, ...] = ()
+    lengths: str = ""
     zstd_level: int | None = None
     provenance: Mapping[str, Any] | None = None
     format: int = FORMAT
 
     def __post_init__(self) -> None:
-        names = [column.name for column in self.columns]
-        if self.rows < 1 or not names or len(set(names)) != len(names):
-            raise ValueError(f"a feature set of {self.rows} rows and the columns {names}")
-        for name in (self.dataset, self.split, self.encoder, *names):
+        names, with_tokens = [column.name for column in self.columns], [column.name for column in self.tokens]
+        if self.rows < 1 or not names or len(set(names)) != len(names) or len(set(with_tokens)) != len(with_tokens):
+            raise ValueError(f"a feature set of {self.rows} rows and the columns {names} and tokens {with_tokens}")
+        if bool(self.lengths) != self.is_ragged:
+            raise ValueError(f"{self.key}: rows of different lengths need the digest of their lengths, and only they")
+        for name in (self.dataset, self.split, self.encoder, *names, *with_tokens):
             if check_key(name) in RESERVED or "/" in name:
                 raise StructureError(f"{name!r} cannot name a dataset, split, encoder or layer in the store.")
 
@@ -89,18 +137,37 @@ class Manifest:
         return plan_shards(self.rows, self.shard_rows)
 
     @property
+    def is_ragged(self) -> bool:
+        """Whether tokens are kept of rows that differ in their number of tokens."""
+        return any(column.tokens is None for column in self.tokens)
+
+    @property
     def size(self) -> int:
         """Bytes of all columns on disk, before compression."""
-        return len(self.shards) * self.shard_rows * sum(column.row_bytes for column in self.columns)
+        return len(self.shards) * self.shard_rows * sum(column.row_bytes for column in self.columns) + sum(
+            column.size for column in self.tokens
+        )
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Names of all columns: pooled layers, then `tokens/<layer>`."""
+        return (*(column.name for column in self.columns), *(column.path for column in self.tokens))
+
+    def bytes_of(self, path: str) -> float:
+        """Bytes on disk that a row takes in the column of that name, the mean over rows where they differ."""
+        if path.startswith(f"{TOKENS}/"):
+            return next(column.size for column in self.tokens if column.path == path) / self.rows
+        return self.column(path).row_bytes
 
     def column(self, name: str) -> Column:
         """The column of that name. Raises KeyError."""
         return next(column for column in self.columns if column.name == name)
 
-    def widened(self, name: str) -> Manifest:
+    def widened(self, path: str) -> Manifest:
         """The same with one column in float32: what `--dtype auto` does where float16 overflows."""
-        columns = tuple(replace(c, dtype="float32") if c.name == name else c for c in self.columns)
-        return replace(self, columns=columns)
+        columns = tuple(replace(c, dtype="float32") if c.name == path else c for c in self.columns)
+        tokens = tuple(replace(c, dtype="float32") if c.path == path else c for c in self.tokens)
+        return replace(self, columns=columns, tokens=tokens)
 
     def body(self) -> dict[str, Any]:
         """All fields as JSON values, with the fingerprint and a checksum over everything else."""
@@ -130,58 +197,17 @@ class Manifest:
                 raise ValueError("its checksum does not fit its content")
             body.pop("fingerprint")
             body["columns"] = tuple(Column(**column) for column in body["columns"])
+            body["tokens"] = tuple(_token_column(column) for column in body["tokens"])
             return cls(**body)
         except (ValueError, TypeError, KeyError) as error:
             raise DamageError(f"{source} is damaged: {error}.") from None
 
 
-def read_ids(files: Files, prefix: str) -> np.ndarray:
-    """The `sample` coordinate of a feature set: (rows,) string array."""
-    import zarr
-
-    group = zarr.open_group(files.zarr_store(prefix), mode="r")
-    return np.array(group["sample"][:].tolist(), dtype=str)
+def lengths_digest(lengths: np.ndarray) -> str:
+    """Hex SHA-256 of the rows' token counts."""
+    return hashlib.sha256(np.ascontiguousarray(lengths, dtype="<i8").data).hexdigest()
 
 
-def zarr_documents(manifest: Manifest, ids: list[str]) -> dict[str, bytes]:
-    """Every metadata file of the zarr group, and the `sample` coordinate, as relative key -> bytes.
-
-    Written by zarr itself into memory, so that they are what zarr writes; deterministic, so that `verify` can compare
-    and `repair` can write them again. The group's attributes hold a second copy of the manifest. Columns of the
-    commonest width share the dimension `feature`; others get `feature_<width>`, since one name must have one size.
-    """
-    import zarr
-    from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
-    from zarr.storage import MemoryStore
-
-    widths = [column.width for column in manifest.columns]
-    common = max(widths, key=widths.count)
-    documents: dict[str, Any] = {}
-    group = zarr.create_group(MemoryStore(documents), attributes={ATTRIBUTE: manifest.body()})
-    codecs = [] if manifest.zstd_level is None else [ZstdCodec(level=manifest.zstd_level)]
-    for column in manifest.columns:
-        group.create_array(
-            column.name,
-            shape=(manifest.rows, column.width),
-            chunks=(manifest.shard_rows, column.width),
-            dtype=column.dtype,
-            serializer=BytesCodec(endian="little"),
-            compressors=[*codecs, Crc32cCodec()],
-            fill_value=float("nan"),  # a shard that is not there reads as NaN, never as a plausible zero
-            dimension_names=("sample", "feature" if column.width == common else f"feature_{column.width}"),
-        )
-    coordinate = group.create_array(
-        "sample",
-        shape=(len(ids),),
-        chunks=(len(ids),),
-        dtype=str,
-        compressors=[Crc32cCodec()],
-        dimension_names=("sample",),
-    )
-    coordinate[:] = np.array(ids, dtype=np.dtypes.StringDType())
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # zarr warns that consolidated metadata are not in the v3 text yet; xarray reads them
-        zarr.consolidate_metadata(group.store)
-    return {name: buffer.to_bytes() for name, buffer in sorted(documents.items())}
+def _token_column(body: Mapping[str, Any]) -> TokenColumn:
+    grid = body["grid"]
+    return TokenColumn(**{**body, "grid": None if grid is None else (grid[0], grid[1])})

@@ -14,7 +14,8 @@ from structure.store.shard import Shard
 
 @dataclass(frozen=True)
 class Mark:
-    """Checksums of one shard: `chunks` maps a column to (dtype, CRC-32C as hex); `skipped` maps a row to its reason.
+    """Checksums of one shard: `chunks` maps a column to (dtype, CRC-32C as hex); `tokens` maps a layer to (dtype, one
+    CRC-32C for each chunk of its tokens); `skipped` maps a row to its reason.
 
     A column counts as done only if its dtype is the manifest's, so widening a column makes its shards due again.
     """
@@ -23,6 +24,7 @@ class Mark:
     stop: int
     chunks: Mapping[str, tuple[str, str]]
     skipped: Mapping[int, str] = field(default_factory=dict)
+    tokens: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
 
     @property
     def shard(self) -> Shard:
@@ -47,6 +49,7 @@ class Mark:
                 stop=body["stop"],
                 chunks={name: (dtype, crc) for name, (dtype, crc) in body["chunks"].items()},
                 skipped={int(row): reason for row, reason in body["skipped"].items()},
+                tokens={name: (dtype, tuple(crcs)) for name, (dtype, crcs) in body["tokens"].items()},
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DamageError(f"{source} is damaged: {error}.") from None

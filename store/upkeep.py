@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from structure.store.catalogue import Store
 from structure.store.errors import StructureError
 from structure.store.files import LocalFiles, is_temporary
+from structure.store.manifest import TOKENS
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,13 @@ class Leftover:
 
 
 def sizes(store: Store) -> dict[str, int]:
-    """Bytes below each part: every feature set by its key, and each other top folder."""
+    """Bytes below each part: every feature set by its key, its tokens besides, and each other top folder."""
     found: dict[str, int] = {}
     for key in store.files.keys(""):
         parts = key.split("/")
-        part = "/".join(parts[:4]) if parts[0] == "features" and len(parts) > 4 else parts[0]
+        part = (
+            "/".join(parts[: 5 if parts[4] == TOKENS else 4]) if parts[0] == "features" and len(parts) > 4 else parts[0]
+        )
         found[part] = found.get(part, 0) + store.files.size(key)
     return dict(sorted(found.items()))
 

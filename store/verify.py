@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,19 +11,22 @@ import numpy as np
 from structure.store.chunk import read_chunk
 from structure.store.errors import DamageError, StructureError
 from structure.store.files import Files
-from structure.store.manifest import Column, Manifest, read_ids, zarr_documents
+from structure.store.manifest import Column, Manifest
 from structure.store.mark import Mark
 from structure.store.samples import Samples
 from structure.store.shard import Shard
+from structure.store.token_files import TokenFiles
+from structure.store.zarr_metadata import read_ids, zarr_documents
 
 
 @dataclass(frozen=True)
 class Fault:
     """One thing that is not as it was written. `part` says what mends it: `metadata` and `shard` follow from the
-    manifest and the encoder, `rows` from the dataset. `shard` is the index of the shard, None for the other parts."""
+    manifest and the encoder, `lengths` from the encoder's tokenizer, `rows` from the dataset. `shard` is the index of
+    the shard, None for the other parts."""
 
     key: str
-    part: Literal["metadata", "rows", "shard"]
+    part: Literal["metadata", "rows", "lengths", "shard"]
     what: str
     shard: int | None = None
 
@@ -34,22 +37,32 @@ class Fault:
 def faults_of(files: Files, prefix: str, manifest: Manifest) -> list[Fault]:
     """Every fault: metadata, row table, marks, chunks, and NaN outside the skipped rows."""
     faults: list[Fault] = []
+    tokens = TokenFiles(files, prefix, manifest)
+    lengths: np.ndarray | None = None
+    readable = True
+    try:
+        lengths = tokens.lengths
+    except DamageError as error:
+        readable = False
+        faults.append(Fault(manifest.key, "lengths", str(error)))
     try:
         ids = read_ids(files, prefix)
     except Exception as error:  # zarr raises many kinds on damaged metadata; all mean the same here
         told = f"the zarr metadata or the sample ids do not read ({type(error).__name__}: {error})"
         faults.append(Fault(manifest.key, "metadata", told))
     else:
-        faults += [Fault(manifest.key, "metadata", what) for what in _metadata_faults(files, prefix, manifest, ids)]
+        if readable:
+            documents = zarr_documents(manifest, ids.tolist(), lengths)
+            faults += [Fault(manifest.key, "metadata", what) for what in _metadata_faults(files, prefix, documents)]
         faults += [Fault(manifest.key, "rows", what) for what in _row_faults(files, manifest, ids)]
     for index, shard in enumerate(manifest.shards):
-        for what in _shard_faults(files, prefix, manifest, index, shard):
+        for what in _shard_faults(files, prefix, manifest, tokens if readable else None, index, shard):
             faults.append(Fault(manifest.key, "shard", f"{shard}: {what}", index))
     return faults
 
 
-def _metadata_faults(files: Files, prefix: str, manifest: Manifest, ids: np.ndarray) -> Iterator[str]:
-    for name, expected in zarr_documents(manifest, ids.tolist()).items():
+def _metadata_faults(files: Files, prefix: str, documents: Mapping[str, bytes]) -> Iterator[str]:
+    for name, expected in documents.items():
         try:
             if files.read(f"{prefix}/{name}") != expected:
                 yield f"{name} is not what was written"
@@ -81,7 +94,9 @@ def _row_faults(files: Files, manifest: Manifest, ids: np.ndarray) -> Iterator[s
         yield f"the row table {table} does not describe the data that the features were made from"
 
 
-def _shard_faults(files: Files, prefix: str, manifest: Manifest, index: int, shard: Shard) -> Iterator[str]:
+def _shard_faults(
+    files: Files, prefix: str, manifest: Manifest, tokens: TokenFiles | None, index: int, shard: Shard
+) -> Iterator[str]:
     key = f"{prefix}/done/{index:06d}.json"
     try:
         mark = Mark.from_json(files.read(key), source=key)
@@ -98,6 +113,11 @@ def _shard_faults(files: Files, prefix: str, manifest: Manifest, index: int, sha
         fault = _chunk_fault(files, f"{prefix}/{column.name}/c/{index}/0", manifest, column, mark)
         if fault:
             yield f"layer {column.name}: {fault}"
+    if tokens is None:
+        return
+    for with_tokens in manifest.tokens:
+        for fault in tokens.faults(with_tokens, index, mark):
+            yield f"tokens of layer {with_tokens.name}: {fault}"
 
 
 def _chunk_fault(files: Files, key: str, manifest: Manifest, column: Column, mark: Mark) -> str:

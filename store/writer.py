@@ -13,6 +13,7 @@ import numpy as np
 from structure.store.claim import Claim
 from structure.store.feature_set import FeatureSet
 from structure.store.shard import Shard
+from structure.store.shard_tokens import ShardTokens
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class _Job:
     features: Mapping[str, np.ndarray]
     skipped: Mapping[int, str]
     claim: Claim
+    tokens: ShardTokens | None
 
 
 class Writer:
@@ -41,13 +43,21 @@ class Writer:
         return self
 
     def submit(
-        self, shard: Shard, features: Mapping[str, np.ndarray], *, skipped: Mapping[int, str], claim: Claim
+        self,
+        shard: Shard,
+        features: Mapping[str, np.ndarray],
+        *,
+        skipped: Mapping[int, str],
+        claim: Claim,
+        tokens: ShardTokens | None = None,
     ) -> None:
         """Hand over one encoded shard and the claim on it; the claim ends when the shard is durable."""
         if self._fault is not None:
+            if tokens is not None:
+                tokens.abandon()
             claim.release()
             raise self._fault
-        self._jobs.put(_Job(shard, features, skipped, claim))
+        self._jobs.put(_Job(shard, features, skipped, claim, tokens))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -61,8 +71,10 @@ class Writer:
         while (job := self._jobs.get()) is not None:
             try:
                 if self._fault is None:
-                    self.features.fill(job.shard, job.features, skipped=job.skipped)
+                    self.features.fill(job.shard, job.features, skipped=job.skipped, tokens=job.tokens)
             except BaseException as error:  # handed to the thread that submits
                 self._fault = error
             finally:
+                if job.tokens is not None:
+                    job.tokens.abandon()
                 job.claim.release()

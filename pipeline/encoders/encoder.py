@@ -13,7 +13,7 @@ from structure.pipeline.encoders.layer import POOLINGS, Layer, Modality, Pooling
 from structure.pipeline.encoders.pooling import pool
 from structure.store.errors import StructureError, unknown
 
-__all__ = ["Encoder", "Hidden", "Layer", "Modality", "Visitor", "column"]
+__all__ = ["Encoder", "Hidden", "Layer", "LayerTokens", "Modality", "Visitor", "column"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,19 @@ class Hidden:
 
     values: torch.Tensor
     mask: torch.Tensor | None = None
+    prefix: int = 0
+    grid: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class LayerTokens:
+    """All real tokens of one layer for one batch: `values` (tokens, width), row after row, `lengths` (batch,) each.
+
+    `prefix` and `grid` as in `Hidden`; a feature map is its places in rows, without a prefix.
+    """
+
+    values: torch.Tensor
+    lengths: Sequence[int]
     prefix: int = 0
     grid: tuple[int, int] | None = None
 
@@ -69,13 +82,34 @@ class Encoder(ABC):
         variants. Each layer is pooled as soon as it appears, so that hidden states do not pile up. Raises
         `StructureError` for a layer or a pooling that this encoder does not have.
         """
+        return self.encode_tokens(examples, {}, pooling=pooling, layers=layers)[0]
+
+    def encode_tokens(
+        self,
+        examples: Sequence[Any],
+        tokens: Mapping[str, torch.dtype],
+        *,
+        pooling: Sequence[Pooling] | None = None,
+        layers: Sequence[str] | None = None,
+    ) -> tuple[dict[str, torch.Tensor], dict[str, LayerTokens]]:
+        """What `encode` returns, and from the same forward pass the tokens of some layers: `{layer: LayerTokens}`.
+
+        `tokens` maps a layer to float16 or float32; where float16 does not hold a value, the layer's values come back
+        in float32. Raises `StructureError` as `encode` does.
+        """
         kinds = tuple(pooling) if pooling else (self.default_pooling,)
         names = [layer.name for layer in self.layers] if layers is None else list(layers)
         columns = self.columns(kinds, names)
+        pooled = frozenset(names)
         forms = {layer.name: layer.form for layer in self.layers}
         out: dict[str, torch.Tensor] = {}
+        kept: dict[str, LayerTokens] = {}
 
         def visit(name: str, hidden: Hidden) -> None:
+            if name in tokens:
+                kept[name] = _tokens(hidden, tokens[name])
+            if name not in pooled:
+                return
             if forms[name] == "vector":
                 out[name] = hidden.values.float()
                 return
@@ -83,8 +117,8 @@ class Encoder(ABC):
                 out[column(name, kind, kinds)] = pool(hidden.values, kind, mask=hidden.mask, prefix=hidden.prefix)
 
         with torch.inference_mode():
-            self.forward(examples, visit, wanted=frozenset(names))
-        return {name: out[name] for name in columns}
+            self.forward(examples, visit, wanted=pooled | frozenset(tokens))
+        return {name: out[name] for name in columns}, kept
 
     def columns(self, pooling: Sequence[Pooling], layers: Sequence[str]) -> dict[str, int]:
         """Column name -> width, in order of depth, of what `encode` returns for these options.
@@ -113,3 +147,21 @@ class Encoder(ABC):
 def column(layer: str, kind: Pooling, kinds: Sequence[Pooling]) -> str:
     """The stored name of a pooled layer: `block.03`, or `block.03@mean` when several poolings are kept."""
     return layer if len(kinds) == 1 else f"{layer}@{kind}"
+
+
+def _tokens(hidden: Hidden, dtype: torch.dtype) -> LayerTokens:
+    values, grid = hidden.values, hidden.grid
+    if values.ndim == 4:
+        grid = (values.shape[2], values.shape[3])
+        values = values.flatten(2).transpose(1, 2)
+    rows, longest, width = values.shape
+    if hidden.mask is None:
+        lengths, flat = [longest] * rows, values.reshape(rows * longest, width)
+    else:
+        mask = hidden.mask.to(torch.bool)
+        lengths, flat = mask.sum(dim=1).tolist(), values[mask]
+    # A copy in any case: a network may go on to change its hidden states in place.
+    stored = flat.to(dtype, copy=True)
+    if dtype == torch.float16 and not bool(stored.isfinite().all()):
+        stored = flat.float()
+    return LayerTokens(stored, lengths, hidden.prefix, grid)

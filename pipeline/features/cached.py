@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,10 +14,12 @@ from structure.pipeline.encoders.precision import Amp
 from structure.pipeline.features.fill import fill
 from structure.pipeline.features.plan import Extraction, Plan, identity_of, plan
 from structure.pipeline.features.rows import Rows
+from structure.pipeline.features.token_plan import text_lengths
 from structure.pipeline.progress import Listener, silent
 from structure.store import FeatureSet, Samples, Store
 from structure.store.errors import FingerprintError, NotPresentError
 from structure.store.fingerprint import differences
+from structure.store.manifest import TOKENS
 from structure.store.shard import Shard
 
 KEPT_BYTES = 256 * 2**20
@@ -51,9 +53,10 @@ class EncoderRecord:
             extraction=manifest.identity["extraction"],
         )
 
-    def options(self, captions: int | None) -> Extraction:
-        """How to extract more of the same."""
+    def options(self, captions: int | None, tokens: Sequence[str] = ()) -> Extraction:
+        """How to extract more of the same, with the tokens of some layers."""
         return Extraction(
+            tokens=tuple(tokens),
             layers=tuple(self.extraction["layers"]),
             pooling=tuple(self.extraction["pooling"]),
             dtype=self.extraction["dtype"],
@@ -80,15 +83,18 @@ class FeatureSource:
         self._loaded: dict[str, Encoder] = {}
         self._kept: dict[tuple[str, str, str, int], np.ndarray] = {}
 
-    def features(self, record: EncoderRecord, rows: Rows, *, captions: int | None = None) -> FeatureSet:
-        """The sealed feature set of this encoder over these rows.
+    def features(
+        self, record: EncoderRecord, rows: Rows, *, captions: int | None = None, tokens: Sequence[str] = ()
+    ) -> FeatureSet:
+        """The sealed feature set of this encoder over these rows, with the tokens of these layers.
 
         Raises NotPresentError where there is none and no encoder or pictures to make it, FingerprintError where the
         encoder that loads now is not the one on record.
         """
         samples = rows.samples
         found = self.find(record, samples, captions=captions)
-        if found is not None:
+        paths = {f"{TOKENS}/{layer}" for layer in tokens}
+        if found is not None and paths <= set(found.manifest.paths) and not paths & _lacking(found):
             return found
         if not record.spec:
             raise NotPresentError(
@@ -98,8 +104,8 @@ class FeatureSource:
             )
         if record.modality == "vision" and rows.dataset is None:
             raise NotPresentError(f"The pictures of {samples.dataset}/{samples.split} are not on this machine.")
-        encoder, options = self._encoder(record), record.options(captions)
-        chosen = self._plan(encoder, rows, options, record.spec)
+        encoder, options = self._encoder(record), record.options(captions, tokens)
+        chosen = self._plan(encoder, rows, options, record.spec, found.manifest.encoder if found else None)
         self.passes += 1
         return fill(self.store, encoder, rows, chosen, options, device=self.device, on_event=self.on_event)
 
@@ -154,14 +160,24 @@ class FeatureSource:
             )
         return encoder
 
-    def _plan(self, encoder: Encoder, rows: Rows, options: Extraction, spec: str) -> Plan:
-        """The plan under the encoder's own name, or a longer one where that name holds features of another kind."""
+    def token_lengths(self, record: EncoderRecord, rows: Rows, features: FeatureSet) -> np.ndarray:
+        """(rows,) int64 token counts of the texts, from the encoder's tokenizer."""
+        return text_lengths(self._encoder(record), rows.samples, features.manifest.captions)[: len(features)]
+
+    def _plan(self, encoder: Encoder, rows: Rows, options: Extraction, spec: str, folder: str | None) -> Plan:
+        """The plan under `folder` (the encoder's own name without one), or a longer name where that holds features of
+        another kind."""
         try:
-            return plan(self.store, encoder, rows, options, spec=spec, device=self.device)
+            return plan(self.store, encoder, rows, options, spec=spec, device=self.device, folder=folder)
         except FingerprintError:
             suffix = "all" if options.captions is None else str(options.captions)
             folder = f"{encoder.name}.captions-{suffix}"
             return plan(self.store, encoder, rows, options, spec=spec, device=self.device, folder=folder)
+
+
+def _lacking(features: FeatureSet) -> set[str]:
+    """The columns that some shard lacks."""
+    return {name for names in features.pending().values() for name in names}
 
 
 def _amp(record: EncoderRecord) -> Amp:

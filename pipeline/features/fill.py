@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 
-from structure.pipeline.encoders.encoder import Encoder
+from structure.pipeline.encoders.encoder import Encoder, LayerTokens
 from structure.pipeline.encoders.pooling import Pooling
 from structure.pipeline.features.batches import Batch, batches, default_workers
 from structure.pipeline.features.plan import Extraction, Plan, choose_layers
@@ -20,7 +21,7 @@ from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.store import FeatureSet, Store
 from structure.store.claim import HeldError
 from structure.store.errors import BadSampleError
-from structure.store.feature_set import OverflowError16
+from structure.store.storable import OverflowError16
 from structure.store.writer import Writer
 
 
@@ -44,9 +45,9 @@ def fill(
     samples = rows.samples
     if chosen.grows:
         ids = samples.row_ids(chosen.manifest.rows_of, chosen.manifest.captions)
-        features = store[chosen.manifest.key].grow(chosen.manifest, ids)
+        features = store[chosen.manifest.key].grow(chosen.manifest, ids, chosen.lengths)
     else:
-        features = store.allocate(chosen.manifest, samples)
+        features = store.allocate(chosen.manifest, samples, chosen.lengths)
     if not features.pending():
         on_event(Note(f"{features.key}: all {len(features)} rows are in the store already."))
     while features.pending():
@@ -88,6 +89,7 @@ def _fill_once(
     )
     pooling = options.pooling or (encoder.default_pooling,)
     layers = choose_layers(encoder, options.layers)
+    kept = {column.path: column for column in features.manifest.tokens}
     done, total = len(features) - sum(len(shard) for shard in due), len(features)
     held: HeldError | None = None
     filled = cut = 0
@@ -104,21 +106,31 @@ def _fill_once(
                 arrays = {
                     name: np.zeros((len(shard), features.manifest.column(name).width), dtype=np.float32)
                     for name in due[shard]
+                    if name not in kept
                 }
+                dtypes = {kept[name].name: kept[name].dtype for name in due[shard] if name in kept}
+                tokens = features.shard_tokens(shard, dtypes)
+                undo.callback(tokens.abandon)
                 skipped: dict[int, str] = {}
                 for part in group:
                     good = _readable(part, skipped, keep_going=options.skip_bad)
-                    if good:
-                        examples = [part.examples[i] for i in good]
-                        encoded = encode_within_memory(
-                            encoder, examples, pooling=pooling, layers=layers, on_event=on_event
-                        )
-                        _scatter(arrays, encoded, [part.rows[i] - shard.start for i in good])
+                    for some, pooled, of_tokens in encode_within_memory(
+                        encoder,
+                        [part.examples[i] for i in good],
+                        pooling=pooling,
+                        layers=layers if arrays else (),
+                        tokens=dtypes,
+                        on_event=on_event,
+                    ):
+                        places = [part.rows[i] for i in good[some]]
+                        _scatter(arrays, pooled, [row - shard.start for row in places])
+                        for layer, found in of_tokens.items():
+                            tokens.put(layer, places, found.values.cpu().numpy(), found.lengths)
                     cut += sum(getattr(example, "cut", 0) > 0 for example in part.examples)
                     done += len(part.rows)
                     on_event(Progress(f"extracting {features.key}", done, total))
-                undo.pop_all()  # from here the claim is the writer's to release
-            writer.submit(shard, arrays, skipped=skipped, claim=claim)
+                undo.pop_all()  # from here the claim and the tokens are the writer's to end
+            writer.submit(shard, arrays, skipped=skipped, claim=claim, tokens=tokens)
             filled += 1
     if cut:
         on_event(Note(f"{features.key}: {cut} texts were longer than {encoder.limit} tokens and were cut."))
@@ -145,27 +157,38 @@ def encode_within_memory(
     *,
     pooling: Sequence[Pooling],
     layers: Sequence[str],
+    tokens: Mapping[str, str] = MappingProxyType({}),
     on_event: Listener = silent,
-) -> dict[str, torch.Tensor]:
-    """`encoder.encode`, in halves where the device's memory does not hold the batch."""
+) -> Iterator[tuple[slice, dict[str, torch.Tensor], dict[str, LayerTokens]]]:
+    """`encoder.encode_tokens`, in halves where the device's memory does not hold the batch: parts of the examples with
+    their features. `tokens` maps a layer to its stored dtype."""
+    if not examples:
+        return
     try:
-        return encoder.encode(examples, pooling=pooling, layers=layers)
+        dtypes = {layer: getattr(torch, dtype) for layer, dtype in tokens.items()}
+        pooled, of_tokens = encoder.encode_tokens(examples, dtypes, pooling=pooling, layers=layers)
+        half = 0
     except torch.OutOfMemoryError:
         if len(examples) == 1:
             raise
         half = len(examples) // 2
+    if not half:
+        yield slice(0, len(examples)), pooled, of_tokens
+        return
     on_event(Note(f"{encoder.name}: a batch of {half * 2} does not fit the device; going on with {half}."))
     torch.cuda.empty_cache()
-    parts = [
-        encode_within_memory(encoder, part, pooling=pooling, layers=layers, on_event=on_event)
-        for part in (examples[:half], examples[half:])
-    ]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    for start, part in ((0, examples[:half]), (half, examples[half:])):
+        for some, pooled, of_tokens in encode_within_memory(
+            encoder, part, pooling=pooling, layers=layers, tokens=tokens, on_event=on_event
+        ):
+            yield slice(start + some.start, start + some.stop), pooled, of_tokens
 
 
 def _scatter(arrays: dict[str, np.ndarray], encoded: dict[str, torch.Tensor], place: list[int]) -> None:
     """Put a batch's rows in their places; one transfer from the device for all layers."""
     names = [name for name in arrays if name in encoded]
+    if not names:
+        return
     widths = [encoded[name].shape[1] for name in names]
     whole = torch.cat([encoded[name] for name in names], dim=1).cpu().numpy()
     for name, end, width in zip(names, np.cumsum(widths), widths, strict=True):

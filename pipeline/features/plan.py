@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.pooling import Pooling
 from structure.pipeline.features.rows import Rows
+from structure.pipeline.features.token_plan import choose_token_layers, text_lengths, with_tokens
 from structure.store import Column, Manifest, Samples, Store
 from structure.store.errors import StructureError, unknown
 from structure.store.files import LocalFiles
@@ -27,10 +30,12 @@ SPARE = 64 * 2**20  # bytes to leave free on the disk
 
 @dataclass(frozen=True)
 class Extraction:
-    """How to extract. `layers` are globs over layer names; no `pooling` means the encoder's own; `captions` is how many
-    captions of an item are encoded (None = all); `batch` None lets the device decide; `append` lets a set grow."""
+    """How to extract. `layers` are globs over layer names, `tokens` globs over those whose tokens are kept besides; no
+    `pooling` means the encoder's own; `captions` is how many captions of an item are encoded (None = all); `batch` None
+    lets the device decide; `append` lets a set grow."""
 
     layers: tuple[str, ...] = ("*",)
+    tokens: tuple[str, ...] = ()
     pooling: tuple[Pooling, ...] = ()
     dtype: Dtype = "auto"
     captions: int | None = 1
@@ -42,13 +47,15 @@ class Extraction:
 
 @dataclass(frozen=True)
 class Plan:
-    """One feature set to come. `due` counts the rows still to encode, `free` the bytes free on the store's disk."""
+    """One feature set to come. `due` counts the rows still to encode, `free` the bytes free on the store's disk;
+    `lengths` (rows,) are the token counts of its texts, where their tokens are kept."""
 
     manifest: Manifest
     due: int
     due_bytes: int
     free: int | None
     grows: bool = False
+    lengths: np.ndarray | None = None
 
     @property
     def batch(self) -> int:
@@ -121,29 +128,54 @@ def plan(
             "structure": importlib.metadata.version("structure-align"),
         },
     )
-    due, due_bytes = count, manifest.size
-    if manifest.key in store:
-        there = store[manifest.key]
-        fields = {path for path, _, _ in differences(manifest.identity, there.manifest.identity)}
-        if options.append and fields == {"data.digest"} and _is_longer(rows.samples, manifest, there.manifest):
-            manifest = replace(
-                there.manifest, rows=manifest.rows, identity=manifest.identity, provenance=manifest.provenance
-            )
-            first = there.manifest.rows // manifest.shard_rows * manifest.shard_rows
-            return Plan(manifest, count - first, (count - first) * row_bytes(manifest), _free(store), grows=True)
-        there.require(manifest.identity)
-        pending = there.pending()
-        due = sum(len(shard) for shard in pending)
-        due_bytes = sum(
-            manifest.shard_rows * there.manifest.column(name).row_bytes for names in pending.values() for name in names
+    wanted = choose_token_layers(encoder, options.tokens)
+    if manifest.key not in store:
+        manifest, lengths = _with_tokens(manifest, encoder, samples, wanted, dtype=dtype)
+        return Plan(manifest, count, manifest.size, _free(store), lengths=lengths)
+    there = store[manifest.key]
+    fields = {path for path, _, _ in differences(manifest.identity, there.manifest.identity)}
+    if options.append and fields == {"data.digest"} and _is_longer(samples, manifest, there.manifest):
+        manifest = replace(
+            there.manifest, rows=manifest.rows, identity=manifest.identity, provenance=manifest.provenance
         )
-        manifest = there.manifest
-    return Plan(manifest, due, due_bytes, _free(store))
+        manifest, lengths = _with_tokens(manifest, encoder, samples, wanted, dtype=dtype)
+        first = there.manifest.rows // manifest.shard_rows * manifest.shard_rows
+        due_bytes = (count - first) * row_bytes(manifest)
+        return Plan(manifest, count - first, due_bytes, _free(store), grows=True, lengths=lengths)
+    there.require(manifest.identity)
+    manifest, lengths = _with_tokens(there.manifest, encoder, samples, wanted, dtype=dtype, lengths=there.token_lengths)
+    pending = there.pending()
+    due_of = {shard: set(pending.get(shard, ())) for shard in manifest.shards}
+    for column in manifest.tokens[len(there.manifest.tokens) :]:
+        for lacking in due_of.values():
+            lacking.add(column.path)
+    due = sum(len(shard) for shard, lacking in due_of.items() if lacking)
+    due_bytes = sum(
+        int(manifest.shard_rows * manifest.bytes_of(path)) for lacking in due_of.values() for path in lacking
+    )
+    return Plan(manifest, due, due_bytes, _free(store), lengths=lengths)
+
+
+def _with_tokens(
+    manifest: Manifest,
+    encoder: Encoder,
+    samples: Samples,
+    layers: Sequence[str],
+    *,
+    dtype: str,
+    lengths: np.ndarray | None = None,
+) -> tuple[Manifest, np.ndarray | None]:
+    """The manifest with the tokens of these layers too, and the token counts of its texts, if it keeps any."""
+    if not layers and not manifest.tokens:
+        return manifest, None
+    if lengths is None and encoder.modality == "text":
+        lengths = text_lengths(encoder, samples, manifest.captions)
+    return with_tokens(manifest, encoder, layers, dtype=dtype, lengths=lengths), lengths
 
 
 def row_bytes(manifest: Manifest) -> int:
-    """Bytes of one row over all columns."""
-    return sum(column.row_bytes for column in manifest.columns)
+    """Bytes of one row over all columns, the mean where rows differ."""
+    return int(sum(manifest.bytes_of(path) for path in manifest.paths))
 
 
 def _free(store: Store) -> int | None:

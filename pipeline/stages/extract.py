@@ -39,6 +39,7 @@ class Extracted:
             "modality": manifest.modality,
             "rows": manifest.rows,
             "layers": len(manifest.columns),
+            "tokens": [column.name for column in manifest.tokens],
             "bytes": manifest.size,
             "due_rows": self.plan.due,
             "due_bytes": self.plan.due_bytes,
@@ -58,6 +59,7 @@ def extract(
     split: str | None = None,
     data_root: str | Path = "data",
     layers: Sequence[str] = ("*",),
+    tokens: Sequence[str] = (),
     pool: Sequence[Pooling] = (),
     limit: int | None = None,
     batch_size: int | Literal["auto"] = "auto",
@@ -84,6 +86,7 @@ def extract(
     open_dataset(dataset, split=split, data_root=data_root)  # a name that is wrong is told before weights are read
     options = Extraction(
         layers=tuple(layers),
+        tokens=tuple(tokens),
         pooling=tuple(pool),
         dtype=dtype,
         captions={"first": 1, "all": None}[captions] if isinstance(captions, str) else captions,

@@ -47,7 +47,10 @@ def repair(
         on_event(Note(str(fault)))
     source = FeatureSource(target, device=resolve_device(device), on_event=on_event)
     rows = _rows(target, features, data_root, on_event)
-    features = mend(features, rows.samples, faults)
+    lengths = None
+    if any(fault.part == "lengths" for fault in faults):
+        lengths = source.token_lengths(EncoderRecord.of(features), rows, features)
+    features = mend(features, rows.samples, faults, lengths)
     due = sum(len(shard) for shard in features.pending())
     if due:
         source.refill(EncoderRecord.of(features), rows, features)

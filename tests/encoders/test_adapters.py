@@ -126,6 +126,26 @@ class TestEveryAdapter:
         some = model.encode(_examples(model, images, texts), layers=wanted)
         assert all(torch.equal(some[layer], everything[layer]) for layer in wanted)
 
+    def test_tokens_come_with_the_pooled_layers_and_pool_to_them(self, name, encoder, images, texts):
+        model = encoder(name)
+        examples = _examples(model, images, texts)
+        layer = next(layer for layer in reversed(model.layers) if layer.form != "vector")
+        pooled, kept = model.encode_tokens(examples, {layer.name: torch.float32}, pooling=["mean"], layers=[layer.name])
+        tokens = kept[layer.name]
+        assert tokens.values.shape == (sum(tokens.lengths), layer.width)
+        if model.modality == "text":
+            assert tokens.lengths == [len(example) for example in examples]
+            assert (tokens.prefix, tokens.grid) == (0, None)
+        else:
+            assert tokens.grid is not None
+            assert tokens.lengths == [tokens.prefix + tokens.grid[0] * tokens.grid[1]] * len(examples)
+        rows = tokens.values.split(tokens.lengths)
+        means = torch.stack([row[tokens.prefix :].mean(dim=0) for row in rows])
+        torch.testing.assert_close(means, pooled[layer.name], rtol=1e-5, atol=1e-6)
+        assert torch.equal(
+            pooled[layer.name], model.encode(examples, pooling=["mean"], layers=[layer.name])[layer.name]
+        )
+
     def test_preprocess_survives_pickling(self, name, encoder, images, texts):
         model = encoder(name)
         copy = pickle.loads(pickle.dumps(model.preprocess))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from structure.store import FeatureSet, Manifest, Samples, Shard, Store, StructureError, open_store
 from structure.store.claim import Claim, HeldError
 from structure.store.errors import DamageError, FingerprintError
-from structure.store.feature_set import OverflowError16
+from structure.store.storable import OverflowError16
 
 Values = dict[str, np.ndarray]
 Fill = Callable[[FeatureSet, Values], None]

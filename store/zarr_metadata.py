@@ -1,0 +1,130 @@
+"""The zarr v3 metadata of a feature set: they follow from its manifest, its sample ids and its token counts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from structure.store.files import Files
+from structure.store.manifest import ATTRIBUTE, TOKENS, Manifest
+from structure.store.token_layout import TokenLayout
+
+
+def read_ids(files: Files, prefix: str) -> np.ndarray:
+    """The `sample` coordinate of a feature set: (rows,) string array."""
+    import zarr
+
+    group = zarr.open_group(files.zarr_store(prefix), mode="r")
+    return np.array(group["sample"][:].tolist(), dtype=str)
+
+
+def read_lengths(files: Files, prefix: str) -> np.ndarray:
+    """The token counts of the rows: (rows,) int64."""
+    import zarr
+
+    group = zarr.open_group(files.zarr_store(f"{prefix}/{TOKENS}"), mode="r")
+    return np.asarray(group["length"][:], dtype=np.int64)
+
+
+def zarr_documents(manifest: Manifest, ids: list[str], lengths: np.ndarray | None = None) -> dict[str, bytes]:
+    """Every metadata file of the zarr group, the `sample` coordinate, and the token counts, as relative key -> bytes.
+
+    Written by zarr itself into memory, so that they are what zarr writes; deterministic, so that `verify` can compare
+    and `repair` can write them again. The group's attributes hold a second copy of the manifest. Columns of the
+    commonest width share the dimension `feature`; others get `feature_<width>`, since one name must have one size.
+    Tokens lie in the subgroup `tokens`, as `(sample, token, feature)`, or, where rows differ in their tokens
+    (`lengths` must be given then), as `(token, feature)` with `start` and `length` of each sample.
+    """
+    import zarr
+    from zarr.storage import MemoryStore
+
+    documents: dict[str, Any] = {}
+    group = zarr.create_group(MemoryStore(documents), attributes={ATTRIBUTE: manifest.body()})
+    feature = _dimension("feature", [column.width for column in manifest.columns])
+    for column in manifest.columns:
+        shape, chunk = (manifest.rows, column.width), (manifest.shard_rows, column.width)
+        _features(group, manifest, column.name, column.dtype, shape, chunk, ("sample", feature(column.width)))
+    _coordinate(group, "sample", np.array(ids, dtype=np.dtypes.StringDType()))
+    if manifest.tokens:
+        _tokens(group.create_group(TOKENS), manifest, ids, lengths)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # zarr warns that consolidated metadata are not in the v3 text yet; xarray reads them
+        zarr.consolidate_metadata(group.store)
+    return {name: buffer.to_bytes() for name, buffer in sorted(documents.items())}
+
+
+def _tokens(group: Any, manifest: Manifest, ids: list[str], lengths: np.ndarray | None) -> None:
+    feature = _dimension("feature", [column.width for column in manifest.tokens])
+    token = _dimension("token", [column.tokens or 0 for column in manifest.tokens])
+    _coordinate(group, "sample", np.array(ids, dtype=np.dtypes.StringDType()))
+    for column in manifest.tokens:
+        shape: tuple[int, ...]
+        chunk: tuple[int, ...]
+        dims: tuple[str, ...]
+        if column.tokens is None:
+            shape, chunk = (column.chunks * column.chunk, column.width), (column.chunk, column.width)
+            dims = ("token", feature(column.width))
+        else:
+            shape = (manifest.rows, column.tokens, column.width)
+            chunk = (column.chunk, column.tokens, column.width)
+            dims = ("sample", token(column.tokens), feature(column.width))
+        about = {"prefix": column.prefix, "grid": None if column.grid is None else list(column.grid)}
+        _features(group, manifest, column.name, column.dtype, shape, chunk, dims, about)
+    if manifest.is_ragged:
+        if lengths is None:
+            raise ValueError(f"{manifest.key}: the token counts of its texts are needed")
+        ragged = next(column for column in manifest.tokens if column.tokens is None)
+        _coordinate(group, "length", np.asarray(lengths, dtype=np.int64))
+        _coordinate(group, "start", TokenLayout(ragged, manifest.shards, lengths).starts())
+
+
+def _features(
+    group: Any,
+    manifest: Manifest,
+    name: str,
+    dtype: str,
+    shape: tuple[int, ...],
+    chunk: tuple[int, ...],
+    dims: tuple[str, ...],
+    attributes: dict[str, Any] | None = None,
+) -> None:
+    from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
+
+    codecs = [] if manifest.zstd_level is None else [ZstdCodec(level=manifest.zstd_level)]
+    group.create_array(
+        name,
+        shape=shape,
+        chunks=chunk,
+        dtype=dtype,
+        serializer=BytesCodec(endian="little"),
+        compressors=[*codecs, Crc32cCodec()],
+        fill_value=float("nan"),  # a shard that is not there reads as NaN, never as a plausible zero
+        dimension_names=dims,
+        attributes=attributes,
+    )
+
+
+def _coordinate(group: Any, name: str, values: np.ndarray) -> None:
+    """An array `(sample,)` of one chunk."""
+    from zarr.codecs import Crc32cCodec
+
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        chunks=values.shape,
+        dtype=str if values.dtype.kind == "T" else values.dtype,
+        compressors=[Crc32cCodec()],
+        dimension_names=("sample",),
+    )
+    array[:] = values
+
+
+def _dimension(name: str, sizes: list[int]) -> Callable[[int], str]:
+    """Names for a dimension of several sizes: the commonest has the plain name."""
+    common = max(sizes, key=sizes.count)
+    return lambda size: name if size == common else f"{name}_{size}"

@@ -1,0 +1,56 @@
+"""The arithmetic of token chunks against brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from structure.store.shard import plan_shards
+from structure.store.token_layout import TokenLayout, plan_tokens
+from structure.store.token_plan import WASTE, chunk_count, chunk_size, first_chunks
+
+RUNS = st.lists(st.integers(1, 5000), min_size=1, max_size=30)
+
+
+@given(RUNS, st.integers(1, 10**5))
+def test_a_chunk_is_as_large_as_the_waste_allows(runs: list[int], most: int) -> None:
+    size = chunk_size(runs, most)
+
+    def wasted(size: int) -> float:
+        return sum(-(-run // size) * size for run in runs) / sum(runs) - 1
+
+    assert 1 <= size <= most
+    assert wasted(size) <= 1 / WASTE
+    assert size * 2 > most or wasted(size * 2) > 1 / WASTE
+
+
+@given(RUNS, st.integers(1, 300))
+def test_chunks_never_belong_to_two_runs(runs: list[int], size: int) -> None:
+    first = first_chunks(runs, size)
+    assert first[0] == 0
+    assert first[-1] == chunk_count(runs, size) == sum(-(-run // size) for run in runs)
+    owners = [number for number, run in enumerate(runs) for _ in range(-(-run // size))]
+    assert [owners[chunk] for chunk in first[:-1]] == list(range(len(runs)))
+
+
+@given(st.lists(st.integers(1, 600), min_size=1, max_size=200), st.integers(1, 64), st.integers(1, 300))
+def test_every_token_has_one_place_of_its_own(lengths: list[int], shard_rows: int, width: int) -> None:
+    shards, counts = plan_shards(len(lengths), shard_rows), np.array(lengths, dtype=np.int64)
+    column = plan_tokens("x", width, "float16", shards, lengths=counts)
+    starts = TokenLayout(column, shards, counts).starts()
+    places = [start + i for start, length in zip(starts, lengths, strict=True) for i in range(length)]
+    assert len(set(places)) == len(places)
+    assert max(places) < column.chunks * column.chunk
+    assert column.size <= 1.1 * sum(lengths) * width * 2
+    for shard in shards:
+        chunks = {place // column.chunk for row in range(shard.start, shard.stop) for place in (starts[row],)}
+        others = {starts[row] // column.chunk for row in range(len(lengths)) if not shard.start <= row < shard.stop}
+        assert not chunks & others
+
+
+@given(st.integers(1, 3000), st.sampled_from([64, 256, 2048]), st.integers(1, 300), st.integers(1, 2000))
+def test_pictures_waste_no_more_than_texts(rows: int, shard_rows: int, tokens: int, width: int) -> None:
+    column = plan_tokens("x", width, "float16", plan_shards(rows, shard_rows), tokens=tokens, prefix=tokens)
+    assert column.chunk <= shard_rows
+    assert column.size <= 1.1 * rows * tokens * width * 2
