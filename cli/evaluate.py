@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,13 +11,24 @@ from structure.cli.terminal import Terminal
 
 
 def evaluate(
-    suite: Annotated[str, typer.Option(help="clip-benchmark, structure-paper, retrieval, scenes, or a YAML file.")],
+    suite: Annotated[
+        str | None,
+        typer.Option(help="clip-benchmark, structure-paper, retrieval, scenes, or a YAML file.", show_default=False),
+    ] = None,
     aligner: Annotated[
         list[str] | None, typer.Option(help="Aligner; repeat for several. The newest by default.")
     ] = None,
     datasets: Annotated[str, typer.Option(help="Only these, with commas; a collection's name works too.")] = "",
     prompts: Annotated[str | None, typer.Option(help="clip-benchmark, structure-paper, plain, or a YAML file.")] = None,
     require_all: Annotated[bool, typer.Option("--require-all", help="A dataset that is not here is an error.")] = False,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="A B",
+            help="Two aligners, compared sample by sample; without --suite, on all that both were evaluated on.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
     store: StoreOption = DEFAULT_STORE,
     data_root: DataRootOption = DEFAULT_DATA,
@@ -29,9 +40,22 @@ def evaluate(
     Example: structure eval --suite clip-benchmark
     """
     from structure.cli.choices import words
+    from structure.pipeline.results import notes_of
+    from structure.pipeline.stages.evaluate import compare_aligners
     from structure.pipeline.stages.evaluate import evaluate as run
+    from structure.pipeline.suites.published import beside
+    from structure.store.errors import UsageError
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
+    if suite is None:
+        if compare is None:
+            raise UsageError("Say what to evaluate on: --suite clip-benchmark (structure suites lists them).")
+        differences = [row.row() for row in compare_aligners(*compare, store=store)]
+        if as_json:
+            terminal.document({"compared": list(compare), "differences": differences})
+        else:
+            _show_differences(terminal, compare, differences)
+        return
     with terminal.working() as listener:
         done = run(
             suite,
@@ -41,15 +65,38 @@ def evaluate(
             prompts=prompts,
             data_root=data_root,
             require_all=require_all,
+            compare=compare,
             device=device,
             on_event=listener,
         )
     document = done.to_json()
     if as_json:
         terminal.document(document)
-        return
+        raise typer.Exit(1 if done.failed else 0)
     terminal.table(document["results"], ["aligner", "dataset", "metric", "value", "low", "high", "chance", "n"])
+    if compare is not None:
+        _show_differences(terminal, compare, document["differences"])
+    published = beside(done.results)
+    shown = [entry.row() for entry in published if entry.same_encoders]
+    if shown:
+        columns = ["aligner", "dataset", "metric", "value", "published", "method", "protocol"]
+        terminal.table(shown, columns, title="Published for these encoders")
+    elif published:
+        terminal.say(f"{len(published)} published numbers of other encoders stand beside these in: structure report")
     if done.absent:
         terminal.table(document["absent"], ["dataset", "how_to_get"], title="Not evaluated")
-    evaluated = done.asked - len(done.absent)
-    terminal.say(f"{evaluated} of {done.asked} tasks evaluated, {done.encoder_passes} encoder passes.")
+    if done.failed:
+        terminal.table(document["failed"], ["dataset", "why"], title="Cannot be used")
+    for sentence in notes_of(done.results):
+        terminal.say(sentence)
+    terminal.say(f"{done.evaluated} of {done.asked} tasks evaluated, {done.encoder_passes} encoder passes.")
+    raise typer.Exit(1 if done.failed else 0)
+
+
+def _show_differences(terminal: Terminal, compare: tuple[str, str], rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        row[""] = "" if row["low"] <= 0 <= row["high"] else "*"
+        row["difference"] = row["value"]
+    columns = ["dataset", "metric", "first", "second", "difference", "low", "high", "", "n"]
+    title = f"{compare[0]} (first) minus {compare[1]} (second) on the same samples; * = the interval does not hold zero"
+    terminal.table(rows, columns, title=title)

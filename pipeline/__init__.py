@@ -9,6 +9,7 @@ _HOMES = {
     "align": "stages.align",
     "anchor_profile": "aligners.anchors",
     "classification_metrics": "suites.metrics",
+    "compare_aligners": "stages.evaluate",
     "evaluate": "stages.evaluate",
     "export": "stages.export",
     "extract": "stages.extract",

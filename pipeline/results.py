@@ -16,7 +16,8 @@ FILE = "results.parquet"
 
 @dataclass(frozen=True)
 class Result:
-    """One number. Values are fractions, not percent; `low` and `high` bound the 95 % interval; `n` counts the samples.
+    """One number. Values are fractions, not percent (a median rank counts from 1); `low` and `high` bound the 95 %
+    interval; `n` counts the resampled units (samples, images, classes).
 
     `chance` is the expected value of a random guess, None where it has no closed form.
     `provenance` holds what the number was made from (prompt set and its digest, split, protocol, fingerprints).
@@ -39,6 +40,26 @@ class Result:
         flat = asdict(self)
         flat.pop("provenance")
         return flat
+
+
+COUNTED = ("classes_without_samples", "unlabelled", "unreadable", "without_caption")
+"""What a provenance may count of the data that took no part."""
+
+
+def notes_of(results: Sequence[Result]) -> list[str]:
+    """A sentence for every dataset of which something took no part: `wds/pets: 2 classes without samples`."""
+    told = {
+        result.dataset: ", ".join(
+            f"{result.provenance[name]:,} {name.replace('_', ' ')}" for name in COUNTED if result.provenance.get(name)
+        )
+        for result in results
+    }
+    return [f"{dataset}: {counts}" for dataset, counts in told.items() if counts]
+
+
+def predictions_file(suite: str, dataset: str, task: str) -> str:
+    """Path of a task's per-sample table, relative to the aligner's results; `confusion/` has the same below it."""
+    return f"{suite}/{f'{dataset}_{task}'.replace('/', '_')}.parquet"
 
 
 def keep_results(folder: Path, results: Sequence[Result]) -> None:

@@ -12,6 +12,8 @@ from structure.pipeline.datasets.names import folder_safe
 from structure.pipeline.datasets.webdataset import KINDS, Shards
 from structure.store.errors import NotPresentError, StructureError, unknown
 
+NAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
+
 
 def open_copy(argument: str, *, split: str | None, data_root: Path, seed: int) -> Shards:
     """`clip-benchmark:NAME`: the folder `wds_<name>` with `/` as `-`, below the data root or its `clip-benchmark`
@@ -41,11 +43,11 @@ def read_copy(folder: Path, *, name: str, split: str | None = None) -> Shards:
     templates: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     if kind != "retrieval":
-        classes, notes = read_class_names(folder / "classnames.txt")
-        templates = read_templates(folder / "zeroshot_classification_templates.txt")
-    shards = Shards(
-        name, wanted, kind, _counted_tars(folder / wanted), Task(classes, templates, f"files in {folder.name}")
-    )
+        classes, notes = read_class_names(folder / NAMES)
+        templates = read_templates(folder / TEMPLATES)
+    read = " and ".join(file for file, lines in ((NAMES, classes), (TEMPLATES, templates)) if lines)
+    task = Task(classes, templates, f"{folder.name}/{read}")
+    shards = Shards(name, wanted, kind, _counted_tars(folder / wanted), task)
     shards.notes = notes
     return shards
 

@@ -130,7 +130,7 @@ def open_wds(argument: str, *, split: str | None, data_root: Path, seed: int) ->
         else "classification"
     )
     classes, notes = read_class_names(folder / "classnames.txt") if kind != "retrieval" else ((), ())
-    shards = Shards(folder_safe(folder.name), "all", kind, files, Task(classes, (), f"files in {folder.name}"))
+    shards = Shards(folder_safe(folder.name), "all", kind, files, Task(classes, (), f"{folder.name}/classnames.txt"))
     shards.notes = notes
     ids = [sample.id for sample in shards.samples]
     shards.split, chosen = choose(ids, split=split, seed=seed, source=argument)

@@ -18,11 +18,14 @@ def classify_zeroshot(question: Question, subject: Subject, source: FeatureSourc
     images = subject.images(source, question.rows)
     words = subject.texts(source, question.prompt_rows())
     vectors = class_vectors_of(words.blocks(), classes=len(prompts.classes), templates=len(prompts.templates))
-    ids = [samples.item_ids[row] for row in images.rows]
+    item_ids = samples.item_ids
+    ids = [item_ids[row] for row in images.rows]
     if samples.kind == "multilabel":
         targets = np.zeros((len(samples), len(prompts.classes)), dtype=np.int64)
         for row, present in enumerate(samples.label_sets(label)):
             targets[row, present] = 1
-        return judge_multilabel(images.blocks(), vectors, targets[images.rows], ids=ids, seed=seed)
-    labels = samples.labels(label)[images.rows]
-    return judge_classification(images.blocks(), vectors, labels, ids=ids, classes=prompts.classes, seed=seed)
+        judged = judge_multilabel(images.blocks(), vectors, targets[images.rows], ids=ids, seed=seed)
+    else:
+        labels = samples.labels(label)[images.rows]
+        judged = judge_classification(images.blocks(), vectors, labels, ids=ids, classes=prompts.classes, seed=seed)
+    return judged.noted(unreadable=images.unreadable)

@@ -32,6 +32,11 @@ class Embeddings:
         """(n,) numbers of the rows that could be read."""
         return np.flatnonzero(self.features.valid)
 
+    @property
+    def unreadable(self) -> int:
+        """How many rows could not be read and are left out."""
+        return len(self.features) - len(self.rows)
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from structure.pipeline.evaluation.question import Question
 from structure.pipeline.evaluation.subject import Subject
-from structure.pipeline.results import Result, keep_results, write_table
+from structure.pipeline.results import Result, keep_results, predictions_file, write_table
 from structure.pipeline.suites.clip_benchmark_json import Record
 from structure.pipeline.suites.judge import Judgement
 from structure.store import Store
@@ -15,11 +15,16 @@ def keep(store: Store, suite: str, question: Question, subject: Subject, judged:
     task, samples, facts = question.task, question.samples, subject.aligner.metadata
     folder = store.folder("results", subject.name)
     Record(
-        dataset=task.title, model=subject.name, pretrained="structure", task=task.kind, metrics=judged.metrics()
+        dataset=task.title,
+        model=subject.name,
+        pretrained=suite.partition("@")[0],
+        task=task.kind,
+        metrics=judged.metrics(),
     ).write(folder)
     provenance = {
         **question.provenance(),
-        **(judged.notes or {}),
+        **judged.notes,
+        "encoders": {side.modality: str(side.identity.get("source", "")) for side in (subject.vision, subject.text)},
         "trained_on_this_split": facts.get("data") == {"dataset": samples.dataset, "split": samples.split},
         "aligner_features": facts.get("fingerprints", {}),
     }
@@ -40,6 +45,8 @@ def keep(store: Store, suite: str, question: Question, subject: Subject, judged:
         for metric, interval in judged.intervals.items()
     ]
     keep_results(folder, results)
-    slug = f"{task.title}_{task.kind}".replace("/", "_")
-    write_table(folder / "predictions" / f"{slug}.parquet", judged.samples)
+    file = predictions_file(suite, task.title, task.kind)
+    write_table(folder / "predictions" / file, judged.samples)
+    if judged.confusion is not None:
+        write_table(folder / "confusion" / file, judged.confusion)
     return results

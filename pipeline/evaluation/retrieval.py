@@ -21,7 +21,7 @@ def retrieve_zeroshot(question: Question, subject: Subject, source: FeatureSourc
     kept = np.flatnonzero(place[of_text] >= 0)
     described = np.unique(place[of_text[kept]])
     item_ids, text_ids = samples.item_ids, texts.features.ids
-    return judge_retrieval(
+    judged = judge_retrieval(
         images.whole()[described],
         texts.whole()[kept],
         np.searchsorted(described, place[of_text[kept]]),
@@ -30,3 +30,4 @@ def retrieve_zeroshot(question: Question, subject: Subject, source: FeatureSourc
         ks=question.task.ks,
         seed=seed,
     )
+    return judged.noted(unreadable=images.unreadable, without_caption=len(images) - len(described))

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from structure.pipeline.device import resolve_device
+from structure.pipeline.evaluation.comparing import Difference, compare_kept
 from structure.pipeline.evaluation.judging import JUDGES
 from structure.pipeline.evaluation.keeping import keep
 from structure.pipeline.evaluation.question import Questions
 from structure.pipeline.evaluation.subject import Subject, aligner_names
 from structure.pipeline.features.cached import FeatureSource
-from structure.pipeline.progress import Listener, Progress, silent
-from structure.pipeline.results import Result
+from structure.pipeline.progress import Listener, Note, Progress, silent
+from structure.pipeline.results import COUNTED, Result
+from structure.pipeline.suites.published import beside
 from structure.pipeline.suites.suite import load_suite
 from structure.store import Store, open_store
 from structure.store.errors import NotPresentError, StructureError
@@ -23,24 +25,44 @@ from structure.store.errors import NotPresentError, StructureError
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Every number, what could not be evaluated and how to get it, and how often an encoder had to run."""
+    """Every number, what could not be evaluated and how to get it, and how often an encoder had to run.
+
+    `absent` lists what is not on this machine, `failed` what is here and cannot be used (a damaged tar, a template
+    without `{c}`); `differences` are those of two aligners that were compared.
+    """
 
     suite: str
     aligners: tuple[str, ...]
     results: tuple[Result, ...]
     absent: tuple[Mapping[str, str], ...]
+    failed: tuple[Mapping[str, str], ...]
     asked: int
     encoder_passes: int
     seconds: float
+    differences: tuple[Difference, ...] = ()
+
+    @property
+    def evaluated(self) -> int:
+        """Tasks with a result."""
+        return len({(result.dataset, result.task) for result in self.results})
 
     def to_json(self) -> dict[str, Any]:
         """The document of `structure eval --json`."""
         return {
             "suite": self.suite,
             "aligners": list(self.aligners),
-            "results": [result.row() for result in self.results],
+            "results": [
+                {
+                    **result.row(),
+                    "notes": {name: result.provenance[name] for name in COUNTED if name in result.provenance},
+                }
+                for result in self.results
+            ],
             "absent": [dict(entry) for entry in self.absent],
-            "evaluated": self.asked - len(self.absent),
+            "failed": [dict(entry) for entry in self.failed],
+            "published": [entry.row() for entry in beside(self.results)],
+            "differences": [difference.row() for difference in self.differences],
+            "evaluated": self.evaluated,
             "asked": self.asked,
             "encoder_passes": self.encoder_passes,
             "seconds": self.seconds,
@@ -56,6 +78,7 @@ def evaluate(
     prompts: str | None = None,
     data_root: str | Path = "data",
     require_all: bool = False,
+    compare: tuple[str, str] | None = None,
     device: str = "auto",
     seed: int = 0,
     on_event: Listener = silent,
@@ -63,8 +86,9 @@ def evaluate(
     """Evaluate aligners (by name; the newest by default) on a suite and keep the results below `results/<aligner>/`.
 
     Features of images, captions and prompts are taken from the store, or extracted and kept there. Datasets that are
-    not on this machine are listed in `absent`; under `require_all` they are an error. Raises StructureError where
-    nothing at all could be evaluated.
+    not on this machine are listed in `absent`; under `require_all` they are an error. One that is damaged is listed in
+    `failed`, and the others go on. `compare` names two aligners, which are evaluated too and compared sample by sample.
+    Raises StructureError where nothing at all could be evaluated.
     """
     began = time.perf_counter()
     target = store if isinstance(store, Store) else open_store(store)
@@ -73,33 +97,75 @@ def evaluate(
     for task in tasks:
         if task.kind not in JUDGES:
             raise StructureError(f"{task.title} asks for {task.kind}; this version evaluates {', '.join(JUDGES)}.")
-    subjects = [Subject.load(target, name) for name in aligner_names(target, aligners)]
+    names = aligner_names(target, [*aligners, *(compare or ())])
+    subjects = [Subject.load(target, name) for name in names]
     source = FeatureSource(target, device=resolve_device(device), on_event=on_event)
     questions = Questions(target, data_root=data_root, prompts=prompts, on_event=on_event)
     absent: list[dict[str, str]] = []
+    failed: list[dict[str, str]] = []
     results: list[Result] = []
     for number, task in enumerate(tasks, start=1):
         try:
             question = questions.ask(task)
-            for subject in subjects:
-                judged = JUDGES[task.kind](question, subject, source, seed=seed)
-                results += keep(target, chosen.label, question, subject, judged)
         except NotPresentError as error:
             absent.append({"dataset": task.title, "why": f"{task.dataset} is not here", "how_to_get": str(error)})
+        except StructureError as error:
+            failed.append({"dataset": task.title, "why": str(error)})
+            on_event(Note(f"{task.title} cannot be evaluated: {error}"))
+        else:
+            for subject in subjects:
+                try:
+                    judged = JUDGES[task.kind](question, subject, source, seed=seed)
+                except NotPresentError as error:
+                    why = f"features of {task.dataset} for {subject.name} are not here"
+                    absent.append({"dataset": task.title, "why": why, "how_to_get": str(error)})
+                else:
+                    results += keep(target, chosen.label, question, subject, judged)
         on_event(Progress("evaluating", number, len(tasks), "tasks"))
-    if absent and (require_all or len(absent) == len(tasks)):
-        raise NotPresentError(
-            f"{len(absent)} of {len(tasks)} datasets of the suite {chosen.name} could not be evaluated"
-            f"{'' if len(absent) == len(tasks) else ' and --require-all was given'}. "
-            + " ".join(f"{entry['dataset']}: {entry['how_to_get']}" for entry in absent[:3])
-            + (f" ... and {len(absent) - 3} more; see: structure datasets" if len(absent) > 3 else "")
-        )
+    if not results or (require_all and (absent or failed)):
+        raise _refusal(chosen.name, len(tasks), absent, failed, Path(data_root), anything=bool(results))
+    differences = compare_kept(target, *compare, only=results, seed=seed) if compare else []
     return Evaluation(
         chosen.label,
-        tuple(subject.name for subject in subjects),
+        tuple(names),
         tuple(results),
         tuple(absent),
+        tuple(failed),
         len(tasks),
         source.passes,
         time.perf_counter() - began,
+        tuple(differences),
     )
+
+
+def compare_aligners(first: str, second: str, *, store: Store | str | Path, seed: int = 0) -> list[Difference]:
+    """Differences of two aligners on every task that both were evaluated on before, sample by sample.
+
+    Raises StructureError where there is none, or where a task was asked in different ways.
+    """
+    target = store if isinstance(store, Store) else open_store(store)
+    return compare_kept(target, *aligner_names(target, [first, second]), seed=seed)
+
+
+def _refusal(
+    suite: str,
+    asked: int,
+    absent: Sequence[Mapping[str, str]],
+    failed: Sequence[Mapping[str, str]],
+    data_root: Path,
+    *,
+    anything: bool,
+) -> StructureError:
+    """What to say where nothing, or under `require_all` not everything, could be evaluated."""
+    lacking = len({entry["dataset"] for entry in (*absent, *failed)})
+    told = [f"{entry['dataset']}: {entry['how_to_get']}" for entry in absent]
+    told = [f"{entry['dataset']}: {entry['why']}" for entry in failed] + told
+    first = (
+        f"{lacking} of {asked} datasets of the suite {suite} could not be evaluated and --require-all was given"
+        if anything
+        else f"Nothing could be evaluated: of the {asked} datasets of the suite {suite}, {len(failed)} cannot be used "
+        f"and the others are not here (looked below {data_root.absolute()})"
+    )
+    more = f" ... and {len(told) - 3} more; see: structure datasets" if len(told) > 3 else ""
+    kind = StructureError if failed else NotPresentError
+    return kind(f"{first}. {' '.join(told[:3])}{more}")

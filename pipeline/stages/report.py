@@ -16,8 +16,9 @@ import xarray as xr
 from structure.pipeline.aligners.aligner import RECORD
 from structure.pipeline.figures import depth_curves, heatmap, png, training_curves
 from structure.pipeline.progress import Listener, Note, silent
-from structure.pipeline.results import Result, read_results
+from structure.pipeline.results import Result, notes_of, read_results
 from structure.pipeline.similarity.ranking import FILE
+from structure.pipeline.suites.published import beside
 from structure.store import Store, open_store
 
 MOST_CURVES = 8
@@ -43,13 +44,16 @@ def report(
         files("structure.pipeline.stages").joinpath("report.html.j2").read_text(encoding="utf-8")
     )
     aligners = sorted(p.parent.name for p in target.folder("aligners").glob(f"*/{RECORD}"))
+    results = _results(target, aligners)
     page = template.render(
         title=(summary or {}).get("recipe", "structure"),
         summary=summary,
         features=_features(target),
         rankings=_rankings(target),
         training=_training(target, aligners),
-        results=_results(target, aligners),
+        results=results,
+        published=[entry.row() for entry in beside(results)],
+        left_out=notes_of(results),
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")

@@ -16,6 +16,7 @@ _HOMES = {
     "Predictions": "predictions",
     "predict": "predictions",
     "classify": "predictions",
+    "classify_blocks": "predictions",
     "Ranks": "retrieval",
     "retrieval_ranks": "retrieval",
     "average_precisions": "multilabel",
@@ -23,12 +24,16 @@ _HOMES = {
     "segmentation_areas": "segmentation",
     "confusion_matrix": "segmentation",
     "class_vectors": "classifier",
+    "class_vectors_of": "classifier",
     "class_logits": "classifier",
     "classification_chance": "chance",
     "multilabel_chance": "chance",
     "retrieval_chance": "chance",
+    "selection_chance": "chance",
+    "Pairing": "paired",
     "Interval": "intervals",
     "mean_interval": "intervals",
+    "median_interval": "intervals",
     "statistic_interval": "intervals",
     "paired_interval": "intervals",
     "seeds_interval": "intervals",
@@ -45,6 +50,8 @@ _HOMES = {
     "read_records": "clip_benchmark_json",
     "PublishedNumber": "published",
     "published_numbers": "published",
+    "Beside": "published",
+    "beside": "published",
 }
 
 __all__ = list(_HOMES)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
+from structure.pipeline.results import Result
 from structure.pipeline.suites.prompts import lookup_keys
 from structure.pipeline.yaml_file import YamlFile, load_yaml, shipped
 
@@ -71,6 +73,54 @@ def published_numbers(
         and all(value is None or getattr(number, field) == value for field, value in wanted.items())
         and (split is None or number.protocol.split == split)
     ]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A published number next to one of ours; `differences` says in what the protocols differ, empty = the same."""
+
+    result: Result
+    number: PublishedNumber
+    differences: tuple[str, ...]
+
+    @property
+    def same_encoders(self) -> bool:
+        """Whether our aligner stands on the encoders of the published number."""
+        ours = self.result.provenance.get("encoders", {})
+        return all(
+            str(ours.get(side, "")).rpartition(":")[2].rpartition("/")[2] == theirs
+            for side, theirs in (("vision", self.number.vision), ("text", self.number.text))
+        )
+
+    def row(self) -> dict[str, Any]:
+        """Flat JSON values."""
+        number = self.number
+        return {
+            "aligner": self.result.aligner,
+            "dataset": self.result.dataset,
+            "metric": self.result.metric,
+            "value": self.result.value,
+            "published": number.value,
+            "method": number.method,
+            "vision": number.vision,
+            "text": number.text,
+            "source": f"{number.source}, {number.table}",
+            "protocol": f"different protocol: {'; '.join(self.differences)}" if self.differences else "same",
+            "same_encoders": self.same_encoders,
+        }
+
+
+def beside(results: Sequence[Result]) -> list[Beside]:
+    """Every published number for the datasets and metrics of these results, marked where the protocol is another."""
+    found = []
+    for result in results:
+        facts = result.provenance
+        for number in published_numbers(result.dataset, result.metric):
+            differences = number.protocol.differences(
+                samples=facts.get("images", result.n), classes=facts.get("classes"), prompt_set=facts.get("prompt_set")
+            )
+            found.append(Beside(result, number, tuple(differences)))
+    return found
 
 
 @cache

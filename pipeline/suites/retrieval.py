@@ -1,9 +1,10 @@
-"""Where the first right answer stands, for every query of a retrieval test, in bounded memory."""
+"""Where the right answers stand, for every query of a retrieval test, in bounded memory."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,15 +15,32 @@ from structure.store.errors import StructureError
 
 @dataclass(frozen=True)
 class Ranks:
-    """Rank of the best right answer of every query, 0 = first; cosine descending, then gallery index ascending.
+    """Rank of every right answer, 0 = first; cosine descending, then gallery index ascending.
 
-    `of_images` (captions,) int32: the caption's image among all images. `of_texts` (images,) int32: the best of the
-    image's captions among all captions. `image_of_text` (captions,) int64 ties the two together.
+    `of_images` (captions,) int32: the caption's image among all images. `of_captions` (captions,) int32: each caption
+    among all captions, asked by its image. `image_of_text` (captions,) int64 ties the two together.
     """
 
     of_images: np.ndarray
-    of_texts: np.ndarray
+    of_captions: np.ndarray
     image_of_text: np.ndarray
+
+    @cached_property
+    def of_texts(self) -> np.ndarray:
+        """(images,) int32: the best of the image's captions among all captions."""
+        best = np.full(int(self.image_of_text.max()) + 1, np.iinfo(np.int32).max, dtype=np.int32)
+        np.minimum.at(best, self.image_of_text, self.of_captions)
+        return best
+
+    @cached_property
+    def precisions(self) -> np.ndarray:
+        """(images,) float64 average precision of text retrieval: mean over the image's captions of the precision at
+        their rank. Image retrieval has one right answer, so its average precision is `1 / (1 + of_images)`."""
+        order = np.lexsort((self.of_captions, self.image_of_text))
+        owner = self.image_of_text[order]
+        counts = np.bincount(owner)
+        found = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts) + 1
+        return np.bincount(owner, weights=found / (self.of_captions[order] + 1.0)) / counts
 
     def metrics(self, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
         """`image_retrieval_recall@k` (mean over captions) and `text_retrieval_recall@k` (mean over images)."""
@@ -52,35 +70,38 @@ def retrieval_ranks(
     captions = torch.arange(len(texts), device=images.device)
     image = torch.from_numpy(owner).to(images.device)
     by_image = torch.argsort(image, stable=True)
+    of_captions = np.empty(len(texts), dtype=np.int32)
+    of_captions[by_image.cpu().numpy()] = _answer_ranks(images, texts, image[by_image], by_image, at_once=at_once)
     return Ranks(
-        of_images=_best_ranks(texts, images, captions, image, at_once=at_once),
-        of_texts=_best_ranks(images, texts, image[by_image], by_image, at_once=at_once),
+        of_images=_answer_ranks(texts, images, captions, image, at_once=at_once),
+        of_captions=of_captions,
         image_of_text=owner,
     )
 
 
-def _best_ranks(
+def _answer_ranks(
     queries: torch.Tensor, gallery: torch.Tensor, query: torch.Tensor, answer: torch.Tensor, *, at_once: int
 ) -> np.ndarray:
-    """Rank of each query's best answer; `query[i]` (ascending) has gallery row `answer[i]` for an answer."""
+    """(answers,) int32 rank of every answer; `query[i]` (ascending) has gallery row `answer[i]` for an answer."""
     columns = torch.arange(len(gallery), device=gallery.device)
-    bounds = torch.searchsorted(query, torch.arange(len(queries) + 1, device=query.device)).tolist()
-    found = []
+    bounds = torch.searchsorted(query, torch.arange(len(queries) + 1, device=query.device))
+    found = torch.empty(len(query), dtype=torch.int32, device=query.device)
     for rows in blocks(len(queries), len(gallery), at_once=at_once):
         scores = queries[rows] @ gallery.T
-        mine = slice(bounds[rows.start], bounds[rows.stop])
-        row, place = query[mine] - rows.start, answer[mine]
-        # An answer's score is read from the same product as its rivals', so rounding cannot put it above itself.
-        right = scores[row, place]
-        best = right.new_full((len(scores),), -torch.inf).scatter_reduce(0, row, right, "amax")
-        place = torch.where(right == best[row], place, len(gallery))
-        first = place.new_full((len(scores),), len(gallery)).scatter_reduce(0, row, place, "amin")
-        ranks = torch.count_nonzero(scores > best[:, None], dim=1)
-        tied = scores == best[:, None]
-        if int(torch.count_nonzero(tied)) > len(scores):
-            ranks += torch.count_nonzero(tied & (columns < first[:, None]), dim=1)
-        found.append(ranks.int().cpu().numpy())
-    return np.concatenate(found)
+        first, end = bounds[rows.start : rows.stop], bounds[rows.start + 1 : rows.stop + 1]
+        for slot in range(int((end - first).max())):
+            here = (first + slot < end).nonzero()[:, 0]
+            some = scores if len(here) == len(scores) else scores[here]
+            one = first[here] + slot
+            place = answer[one][:, None]
+            # An answer's score is read from the same product as its rivals', so rounding cannot put it above itself.
+            right = some.gather(1, place)
+            ranks = torch.count_nonzero(some > right, dim=1)
+            tied = some == right
+            if int(torch.count_nonzero(tied)) > len(some):
+                ranks += torch.count_nonzero(tied & (columns < place), dim=1)
+            found[one] = ranks.int()
+    return found.cpu().numpy()
 
 
 def _owners(image_of_text: Array, *, images: int, captions: int) -> np.ndarray:

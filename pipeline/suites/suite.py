@@ -16,7 +16,12 @@ Kind = Literal["zeroshot_classification", "zeroshot_retrieval", "image_caption_s
 
 METRICS: Mapping[Kind, tuple[str, ...]] = {
     "zeroshot_classification": ("acc1", "acc5", "mean_per_class_recall", "mean_average_precision"),
-    "zeroshot_retrieval": ("image_retrieval_recall", "text_retrieval_recall"),
+    "zeroshot_retrieval": (
+        "image_retrieval_map",
+        "text_retrieval_map",
+        "image_retrieval_median_rank",
+        "text_retrieval_median_rank",
+    ),
     "image_caption_selection": ("acc", "image_acc", "text_acc"),
     "segmentation": ("miou",),
 }
@@ -151,7 +156,8 @@ def _task(file: YamlFile, place: Place, entry: Any, defaults: Mapping[str, Any])
     task = SuiteTask(**{**fields, "ks": tuple(ks), "prompts": fields.get("prompts") or ""})
     known = METRICS[task.kind]
     if task.kind == "zeroshot_retrieval":
-        known = tuple(f"{metric}@{k}" for metric in known for k in task.ks)
+        recalls = ("image_retrieval_recall", "text_retrieval_recall")
+        known = (*(f"{metric}@{k}" for metric in recalls for k in task.ks), *known)
     if task.metric not in known:
         raise file.error((*place, "metric"), str(unknown(f"metric of {task.kind}", task.metric, known)))
     if task.kind in ("zeroshot_classification", "segmentation") and not task.prompts:

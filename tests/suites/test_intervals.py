@@ -147,3 +147,28 @@ def test_chance_of_multilabel_is_the_mean_over_every_order():
     ]
     expected = np.mean([one["mean_average_precision"] for one in orders])
     assert suites.multilabel_chance(targets)["mean_average_precision"] == pytest.approx(expected)
+
+
+def test_chance_of_ranks_is_the_mean_over_random_orders():
+    random = np.random.default_rng(5)
+    owner = np.array([0, 0, 0, 1, 2, 2, 2, 2])
+    found = suites.retrieval_chance(owner, images=3, ks=())
+    orders = np.argsort(random.random((20_000, 8)), axis=1)
+    best, precision = [], []
+    for image in range(3):
+        places = np.sort(np.argsort(orders, axis=1)[:, owner == image], axis=1)
+        best.append(places[:, 0] + 1)
+        precision.append((np.arange(1, places.shape[1] + 1) / (places + 1)).mean(axis=1))
+    assert found["text_retrieval_map"] == pytest.approx(np.mean(precision), abs=0.005)
+    assert found["text_retrieval_median_rank"] == np.median(np.concatenate(best))
+    assert found["image_retrieval_map"] == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+    assert found["image_retrieval_median_rank"] == 2
+
+
+def test_a_median_has_the_interval_of_its_order_statistics():
+    values = np.arange(101)
+    found = suites.median_interval(values, replicates=8000)
+    assert found.value == 50
+    assert (found.low, found.high) == (pytest.approx(40, abs=1.5), pytest.approx(60, abs=1.5))
+    clustered = suites.median_interval(np.repeat(values, 3), clusters=np.repeat(values, 3), replicates=8000)
+    assert (clustered.low, clustered.high, clustered.n) == (found.low, found.high, 101)

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structure.pipeline import suites
+from structure.pipeline.results import Result
 from structure.pipeline.suites.clip_benchmark_json import read_records
 from structure.store.errors import DamageError, StructureError
 
@@ -200,3 +201,28 @@ def test_a_truncated_or_foreign_file_is_not_taken(tmp_path, text):
 def test_an_infinite_metric_is_a_fault():
     with pytest.raises(StructureError, match="acc1 is infinite"):
         suites.Record("d", "m", "p", "t", {"acc1": math.inf})
+
+
+def result(dataset: str, metric: str, n: int, **facts: object) -> Result:
+    return Result("mine", "s@1", dataset, "t", metric, 0.5, 0.4, 0.6, n, 0.1, facts)
+
+
+def test_published_numbers_stand_beside_ours_and_say_what_differs():
+    encoders = {
+        "vision": "hf:facebook/dinov2-giant",
+        "text": "hf:sentence-transformers/all-roberta-large-v1",
+    }
+    ours = result("wds/stl10", "acc1", 8000, classes=10, prompt_set="structure-paper@1", encoders=encoders)
+    rows = [entry.row() for entry in suites.beside([ours])]
+    best = next(row for row in rows if row["method"] == "Linear+Similar+R_S" and row["same_encoders"])
+    assert (best["value"], best["published"], best["protocol"]) == (0.5, 0.926, "same")
+    clip = next(row for row in rows if row["method"] == "CLIP")
+    assert not clip["same_encoders"]
+    fewer = result("wds/stl10", "acc1", 800, classes=10, prompt_set="clip-benchmark@1", encoders=encoders)
+    told = suites.beside([fewer])[0].row()["protocol"]
+    assert told == (
+        "different protocol: 800 test images, published 8,000; prompts clip-benchmark@1, published structure-paper"
+    )
+    karpathy = result("coco", "image_retrieval_recall@1", 5000, images=5000)
+    assert "5,000 test images, published 40,504" in suites.beside([karpathy])[0].row()["protocol"]
+    assert suites.beside([result("mine", "acc1", 10)]) == []

@@ -1,0 +1,190 @@
+"""Evaluation of copies on disk: every fault is told with its place, two aligners are compared on the same samples."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from structure.cli.main import run
+from structure.pipeline import align, compare_aligners, evaluate
+from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.datasets import export_webdataset, open_dataset
+from structure.store import Store, StructureError
+
+SUITE = """name: copies
+version: 1
+defaults: {split: test, kind: zeroshot_classification, metric: acc1, prompts: plain}
+tasks:
+  - clip-benchmark:wds/colours
+  - clip-benchmark:wds/shapes
+"""
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two copies in CLIP_benchmark's layout, of 40 scenes each."""
+    root = tmp_path_factory.mktemp("data")
+    scenes = open_dataset("scenes:40", split="test", data_root=root)
+    for name, task in (("colours", "colour"), ("shapes", "shape")):
+        export_webdataset(scenes, root / f"wds_{name}", task=task, shard_items=25)
+    return root
+
+
+@pytest.fixture(scope="module")
+def aligned(scenes_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The scenes with two aligners, one trained and one hardly; read-only for tests."""
+    from structure.store import open_store
+
+    place = tmp_path_factory.mktemp("aligned") / "store"
+    shutil.copytree(scenes_store.url, place)
+    store = open_store(place)
+    for name, epochs in (("good", 30), ("poor", 1)):
+        options = TrainingOptions(dim=16, epochs=epochs, rate=3e-3 if name == "good" else 1e-6)
+        align("last", store=store, options=options, name=name)
+    return store
+
+
+@pytest.fixture
+def place(aligned: Store, copies: Path, tmp_path: Path) -> tuple[Path, Path, str]:
+    """Store, data root and suite that a test may change."""
+    shutil.copytree(aligned.url, tmp_path / "store")
+    shutil.copytree(copies, tmp_path / "data")
+    (tmp_path / "copies.yaml").write_text(SUITE)
+    return tmp_path / "store", tmp_path / "data", str(tmp_path / "copies.yaml")
+
+
+def test_two_aligners_are_compared_sample_by_sample(
+    place: tuple[Path, Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, data, suite = place
+    done = evaluate(suite, store=store, data_root=data, compare=("good", "poor"))
+    assert done.aligners == ("good", "poor")
+    assert done.encoder_passes == 4  # pictures and prompts of either copy, once for both aligners
+    values = {(result.aligner, result.dataset, result.metric): result.value for result in done.results}
+    for row in done.differences:
+        assert (row.first, row.second) == tuple(values[name, row.dataset, row.metric] for name in ("good", "poor"))
+        assert row.value == pytest.approx(row.first - row.second)
+        assert row.low <= row.value <= row.high
+    assert {(row.dataset, row.metric) for row in done.differences} == {key[1:] for key in values}
+    assert compare_aligners("good", "poor", store=store) == list(done.differences)
+    assert run(["eval", "--compare", "good", "poor", "--store", str(store), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["compared"] == ["good", "poor"]
+    assert document["differences"] == [row.row() for row in done.differences]
+    mine = Path(suite).with_name("mine.yaml")
+    mine.write_text("name: mine\nversion: 1\ndatasets: {colours: {templates: ['{c}']}, shapes: {templates: ['{c}']}}\n")
+    evaluate(suite, store=store, data_root=data, aligners=["poor"], prompts=str(mine))
+    with pytest.raises(StructureError, match="was asked in two ways .prompts_digest"):
+        compare_aligners("good", "poor", store=store)
+
+
+def test_a_comparison_needs_something_in_common(place: tuple[Path, Path, str]) -> None:
+    store, data, suite = place
+    evaluate(suite, store=store, data_root=data, aligners=["good"], datasets=["shapes"])
+    with pytest.raises(StructureError, match="Run: structure eval --suite SUITE --compare good poor"):
+        compare_aligners("good", "poor", store=store)
+    assert run(["eval", "--store", str(store)]) == 2
+
+
+def truncated(copy: Path) -> None:
+    tar = copy / "test" / "1.tar"
+    tar.write_bytes(tar.read_bytes()[:3000])
+
+
+def uncounted(copy: Path) -> None:
+    (copy / "test" / "nshards.txt").unlink()
+
+
+def lacking_a_class(copy: Path) -> None:
+    names = (copy / "classnames.txt").read_text().splitlines()
+    (copy / "classnames.txt").write_text("\n".join(names[:2]) + "\n")
+
+
+def repeating_a_class(copy: Path) -> None:
+    names = (copy / "classnames.txt").read_text().splitlines()
+    (copy / "classnames.txt").write_text("\n".join([*names[:-1], names[0]]) + "\n")
+
+
+def without_a_slot(copy: Path) -> None:
+    (copy / "zeroshot_classification_templates.txt").write_text("a {c}\na photo of it\n")
+
+
+def with_an_empty_name(copy: Path) -> None:
+    names = (copy / "classnames.txt").read_text().splitlines()
+    (copy / "classnames.txt").write_text("\n".join([names[0], "", *names[2:]]) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "words"),
+    [
+        (truncated, r"wds_colours/test/1.tar is (damaged|cut short)"),
+        (uncounted, r"wds_colours/test/nshards.txt is missing; .* 2 are there.* echo 2 >"),
+        (lacking_a_class, r"wds_colours/test/0.tar, member s\d+.*: label \d is outside the class list.* 2 names"),
+        (repeating_a_class, r"wds_colours/classnames.txt.*stands on lines 1 and 8"),
+        (without_a_slot, r"zeroshot_classification_templates.txt, line 2: the template 'a photo of it' has no"),
+        (with_an_empty_name, r"wds_colours/classnames.txt, line 2 is empty"),
+    ],
+)
+def test_a_fault_of_one_copy_is_told_with_its_place_and_the_others_go_on(
+    place: tuple[Path, Path, str],
+    capsys: pytest.CaptureFixture[str],
+    break_it: Callable[[Path], None],
+    words: str,
+) -> None:
+    store, data, suite = place
+    break_it(data / "wds_colours")
+    command = ["eval", "--suite", suite, "--aligner", "good", "--store", str(store), "--data-root", str(data), "--json"]
+    assert run(command) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert {row["dataset"] for row in document["results"]} == {"wds/shapes"}
+    (failed,) = document["failed"]
+    assert failed["dataset"] == "wds/colours"
+    with pytest.raises(StructureError, match=words):
+        raise StructureError(failed["why"])
+    with pytest.raises(StructureError, match="Nothing could be evaluated: .* 1 cannot be used"):
+        evaluate(suite, store=store, data_root=data, datasets=["colours"])
+    with pytest.raises(StructureError, match="1 of 2 datasets .* --require-all was given"):
+        evaluate(suite, store=store, data_root=data, require_all=True)
+
+
+def test_a_picture_that_does_not_decode_is_counted_and_named(place: tuple[Path, Path, str]) -> None:
+    store, data, suite = place
+    tar = data / "wds_colours" / "test" / "0.tar"
+    body = bytearray(tar.read_bytes())
+    start = body.index(b"\x89PNG") + 30
+    body[start : start + 60] = bytes(60)
+    tar.write_bytes(bytes(body))
+    told: list[str] = []
+    done = evaluate(
+        suite,
+        store=store,
+        data_root=data,
+        datasets=["colours"],
+        on_event=lambda event: told.append(getattr(event, "text", "")),
+    )
+    row = next(row for row in done.to_json()["results"] if row["metric"] == "acc1")
+    count = len(open_dataset("clip-benchmark:wds/colours", data_root=data))
+    assert row["n"] == count - 1
+    assert row["notes"]["unreadable"] == 1
+    assert any(f"1 of {count} samples could not be read" in text for text in told)
+    (skipped,) = pq.read_table(store / "samples" / "wds_colours" / "test.skipped.parquet").to_pylist()
+    assert skipped["sample"] == "test/0/s0000000"
+    assert "0.tar, member s0000000.png" in skipped["reason"]
+
+
+def test_nothing_there_is_an_error_that_says_how_to_get_it(
+    place: tuple[Path, Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, _, _ = place
+    command = ["eval", "--suite", "clip-benchmark", "--store", str(store), "--data-root", str(tmp_path / "none")]
+    assert run(command) == 1
+    told = capsys.readouterr().err
+    assert "Nothing could be evaluated: of the 41 datasets" in told
+    assert str(tmp_path / "none") in told
+    assert "To get it:" in told
+    assert "structure datasets" in told
