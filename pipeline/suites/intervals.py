@@ -95,7 +95,7 @@ def weighted_median(values: np.ndarray, member: np.ndarray) -> Callable[[np.ndar
 
     def medians(taken: np.ndarray) -> np.ndarray:
         so_far = np.cumsum(taken[:, owner], axis=1)
-        return ranked[np.argmax(2 * so_far >= so_far[:, -1:], axis=1)]
+        return np.asarray(ranked[np.argmax(2 * so_far >= so_far[:, -1:], axis=1)])
 
     return medians
 

@@ -96,12 +96,13 @@ def _answer_ranks(
             place = answer[one][:, None]
             # An answer's score is read from the same product as its rivals', so rounding cannot put it above itself.
             right = some.gather(1, place)
-            ranks = torch.count_nonzero(some > right, dim=1)
+            above = torch.count_nonzero(some > right, dim=1)
             tied = some == right
             if int(torch.count_nonzero(tied)) > len(some):
-                ranks += torch.count_nonzero(tied & (columns < place), dim=1)
-            found[one] = ranks.int()
-    return found.cpu().numpy()
+                above += torch.count_nonzero(tied & (columns < place), dim=1)
+            found[one] = above.int()
+    ranks: np.ndarray = found.cpu().numpy()
+    return ranks
 
 
 def _owners(image_of_text: Array, *, images: int, captions: int) -> np.ndarray:
