@@ -12,15 +12,14 @@ if TYPE_CHECKING:
     from structure.pipeline.similarity.calibration import (
         Calibration,
         Interval,
-        Stability,
         bootstrap,
         calibrate,
-        stability,
     )
     from structure.pipeline.similarity.neighbours import Neighbours
     from structure.pipeline.similarity.overlap import cycle_knn, mutual_curve
     from structure.pipeline.similarity.rules import k_of
     from structure.pipeline.similarity.score import METRICS, layer_similarity, mutual_knn
+    from structure.pipeline.similarity.stability import Stability, stability
     from structure.pipeline.similarity.tables import neighbour_tables
 
 __all__ = [
@@ -45,7 +44,7 @@ _HOMES = {
     "Calibration": "calibration",
     "Interval": "calibration",
     "Neighbours": "neighbours",
-    "Stability": "calibration",
+    "Stability": "stability",
     "bootstrap": "calibration",
     "calibrate": "calibration",
     "cycle_knn": "overlap",
@@ -54,7 +53,7 @@ _HOMES = {
     "mutual_curve": "overlap",
     "mutual_knn": "score",
     "neighbour_tables": "tables",
-    "stability": "calibration",
+    "stability": "stability",
 }
 
 

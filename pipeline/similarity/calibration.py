@@ -1,5 +1,4 @@
-"""What chance would have given: a permutation null of the best score, intervals over rows, and how stable the choice
-is.
+"""What chance would have given: a permutation null of the best score, and intervals over rows.
 
 The maximum of Lv x Lt scores is high even for unrelated spaces. The null permutes which text row belongs to which
 vision row, the same way in every layer, and keeps the maximum over all pairs each time; neighbour tables are
@@ -9,16 +8,12 @@ as aggregate; p-value: Phipson and Smyth, "Permutation p-values should never be 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from structure.pipeline.similarity.neighbours import MEMORY, Neighbours, search
-from structure.pipeline.similarity.overlap import shared_counts, shared_totals, stacked
-from structure.pipeline.similarity.rows import RowSource
-from structure.pipeline.similarity.rules import k_of
-from structure.pipeline.similarity.score import same_rows
+from structure.pipeline.similarity.measures import Measure
 from structure.store.errors import StructureError
 
 Pair = tuple[int, int]
@@ -34,90 +29,116 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Scores of all layer pairs against chance. Pairs are (vision layer, text layer), 0-based.
+class Null:
+    """`best` (draws,) float64: the largest score over all pairs in each permutation; `threshold` its 0.95 quantile.
 
-    `scores`, `calibrated`, `p_values` are (Lv, Lt) float64; `informative` (Lv, Lt) bool is False where a layer is
-    constant: those pairs are neither in the null nor eligible, and are calibrated to 0 with p = 1. `null` (draws,)
-    float64: the largest score of each permutation; `threshold` its 0.95 quantile. `calibrated` = max(0, (score -
-    threshold) / (1 - threshold)): 0 is what chance reaches in 1 of 20 rankings, 1 is identity. `p_values` = (1 +
-    #{null >= score}) / (1 + draws), corrected for having looked at all pairs. `interval` is the best pair's, `margin`
-    the best's lead over the runner-up, both by bootstrap over rows.
+    `calibrated` (Lv, Lt) = max(0, (score - threshold) / (1 - threshold)): 0 is what chance reaches in 1 of 20 rankings,
+    1 is identity. `p_values` (Lv, Lt) = (1 + #{best >= score}) / (1 + draws), corrected for having looked at all pairs.
     """
 
-    k: int
-    rows: int
-    scores: np.ndarray
-    informative: np.ndarray
-    null: np.ndarray
+    best: np.ndarray
     threshold: float
     calibrated: np.ndarray
     p_values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Scores of all layer pairs against chance. Pairs are (vision layer, text layer), 0-based.
+
+    `scores` (Lv, Lt) float64; `informative` (Lv, Lt) bool is False where a layer is constant or the score undefined:
+    those pairs are neither in the null nor eligible, and are calibrated to 0 with p = 1. `null` is None where no
+    permutation was drawn. `interval` is the best pair's, `margin` the best's lead over the runner-up, both by bootstrap
+    over rows with the neighbours as they are; None where the score is no mean over rows.
+    """
+
+    rows: int
+    scores: np.ndarray
+    informative: np.ndarray
+    null: Null | None
     best: Pair
     runner_up: Pair | None
-    interval: Interval
+    interval: Interval | None
     margin: Interval | None
 
 
 def calibrate(
-    vision: Sequence[Neighbours], text: Sequence[Neighbours], *, k: int | None = None, draws: int = 200, seed: int = 0
+    measure: Measure,
+    *,
+    constant: tuple[np.ndarray, np.ndarray],
+    draws: int = 200,
+    seed: int = 0,
+    on_draw: Callable[[int], None] = lambda done: None,
 ) -> Calibration:
-    """Mutual kNN of all pairs at `k` (default: as deep as the tables), with `draws` permutations as null.
+    """Scores of all pairs, with `draws` permutations as null.
 
-    Cost of a permutation: reading each table once; 13 x 13 layers of 5,000 rows take tens of milliseconds.
-    Raises StructureError where rows differ, k exceeds a table, or every layer of a side is constant.
+    `constant` are (Lv,) and (Lt,) bool: layers whose rows are all equal. `on_draw` is told how many permutations are
+    done. Mutual kNN of 13 x 13 layers of 5,000 rows takes tens of milliseconds a permutation. Raises StructureError
+    where every layer of a side is constant.
     """
-    k = k if k is not None else min(table.k for table in (*vision, *text))
-    v, t = stacked([layer.table for layer in vision], [layer.table for layer in text], k)
-    rows = v.shape[1]
-    live = [np.flatnonzero([not layer.constant for layer in side]) for side in (vision, text)]
-    for name, side in zip(("vision", "text"), live, strict=True):
-        if not len(side):
+    for name, side in zip(("vision", "text"), constant, strict=True):
+        if side.all():
             raise StructureError(
                 f"Every {name} layer is constant (all rows equal), so no neighbour means anything. Extract "
                 "deeper layers, or pool with --pool mean."
             )
-    scores = shared_totals(v, t) / float(rows * k)
-    informative = np.zeros(scores.shape, bool)
-    informative[np.ix_(*live)] = True
-    null = permutation_null(v[live[0]], t[live[1]], draws=draws, seed=seed)
-    threshold = float(np.quantile(null, 0.95)) if draws else 0.0
-    calibrated = np.where(informative, np.maximum(0.0, (scores - threshold) / max(1.0 - threshold, 1e-12)), 0.0)
-    reached = len(null) - np.searchsorted(np.sort(null), scores, side="left")
+    scores = measure.scores()
+    informative = ~(constant[0][:, None] | constant[1][None, :]) & np.isfinite(scores)
+    if not informative.any():
+        raise StructureError(
+            "No layer pair has a score: the measure is undefined for all of them. Choose another --metric, or extract "
+            "more rows."
+        )
     ranked = np.argsort(np.where(informative, -scores, np.inf).ravel(), kind="stable")[: informative.sum()]
     pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(ranked[:2], scores.shape), strict=True)]
-    counts = [shared_counts(v[i], t[j]) for i, j in pairs]
+    of_rows = [measure.of_rows(*pair) for pair in pairs]
+    null = None
+    if draws:
+        best = permutation_null(measure, informative, draws=draws, seed=seed, on_draw=on_draw)
+        null = against(best, scores, informative)
     return Calibration(
-        k=k,
-        rows=rows,
+        rows=measure.rows,
         scores=scores,
         informative=informative,
         null=null,
-        threshold=threshold,
-        calibrated=calibrated,
-        p_values=np.where(informative, (1.0 + reached) / (1.0 + draws), 1.0),
         best=pairs[0],
         runner_up=pairs[1] if len(pairs) > 1 else None,
-        interval=bootstrap(counts[0] / k, seed=seed),
-        margin=bootstrap((counts[0] - counts[1]) / k, seed=seed) if len(pairs) > 1 else None,
+        interval=None if of_rows[0] is None else bootstrap(of_rows[0], seed=seed),
+        margin=None if len(pairs) < 2 or of_rows[0] is None else bootstrap(of_rows[0] - of_rows[1], seed=seed),
     )
 
 
-def permutation_null(v: np.ndarray, t: np.ndarray, *, draws: int, seed: int) -> np.ndarray:
-    """`(draws,)` float64: the largest mutual kNN over all pairs of `(layers, rows, k)` tables when text rows are
-    shuffled.
+def permutation_null(
+    measure: Measure,
+    informative: np.ndarray,
+    *,
+    draws: int,
+    seed: int,
+    on_draw: Callable[[int], None] = lambda done: None,
+) -> np.ndarray:
+    """`(draws,)` float64: the largest score over the informative pairs when text rows are shuffled.
 
     One permutation s for all layers: text row n becomes row s(n), and its neighbours are renamed by s too.
     """
-    rows, k = t.shape[1:]
     random = np.random.default_rng(seed)
     best = np.empty(draws)
-    moved = np.empty_like(t)
     for draw in range(draws):
-        order = random.permutation(rows).astype(t.dtype)
-        moved[:, order] = order[t]
-        best[draw] = shared_totals(v, moved).max() / float(rows * k)
+        best[draw] = np.nanmax(measure.scores(random.permutation(measure.rows))[informative])
+        on_draw(draw + 1)
     return best
+
+
+def against(best: np.ndarray, scores: np.ndarray, informative: np.ndarray) -> Null:
+    """The scores held against the largest ones of the permutations."""
+    threshold = float(np.quantile(best, 0.95))
+    reached = len(best) - np.searchsorted(np.sort(best), scores, side="left")
+    calibrated = np.maximum(0.0, (scores - threshold) / max(1.0 - threshold, 1e-12))
+    return Null(
+        best,
+        threshold,
+        np.where(informative, calibrated, 0.0),
+        np.where(informative, (1.0 + reached) / (1.0 + len(best)), 1.0),
+    )
 
 
 def bootstrap(values: np.ndarray, *, draws: int = 2000, seed: int = 0) -> Interval:
@@ -131,83 +152,3 @@ def bootstrap(values: np.ndarray, *, draws: int = 2000, seed: int = 0) -> Interv
     drawn = np.random.default_rng(seed).multinomial(rows, times / rows, size=draws) @ distinct / rows
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Interval(float(np.mean(values)), float(low), float(high))
-
-
-@dataclass(frozen=True)
-class Stability:
-    """Which pair wins on subsets of `size` rows: `chosen` one pair a repeat, `score` that pair's score.
-
-    `agreement` is the share of repeats that choose the reference pair; `reference_score` (repeats,) is that pair's
-    score there.
-    """
-
-    size: int
-    k: int
-    chosen: tuple[Pair, ...]
-    score: tuple[float, ...]
-    reference_score: tuple[float, ...]
-    agreement: float
-
-
-def stability(
-    vision_layers: Sequence[RowSource],
-    text_layers: Sequence[RowSource],
-    *,
-    reference: Pair,
-    k: int | str = "rice",
-    sizes: Sequence[int] = (100, 500, 1000, 5000),
-    repeats: int = 5,
-    seed: int = 0,
-    memory: int = MEMORY,
-) -> list[Stability]:
-    """The choice repeated on random subsets of rows; neighbours among the subset are computed afresh, exactly.
-
-    `reference` is the pair chosen on all rows. Sizes beyond the rows there are, or too small for k, are left out of the
-    answer; a subset of all rows is taken once. `k` is a number or a rule, applied to each size.
-    """
-    rows = same_rows(vision_layers, text_layers)
-    random = np.random.default_rng(seed)
-    found = []
-    for size in sorted({size for size in sizes if size <= rows}):
-        depth = k_of(k, size) if isinstance(k, str) else k
-        if size < depth + 1:
-            continue
-        subsets = [np.sort(random.choice(rows, size, replace=False)) for _ in range(repeats if size < rows else 1)]
-        rankings = [
-            [search(part, k=depth, memory=memory, name=f"{side} {number}") for part in _subsets(layer, subsets)]
-            for side, layers in (("vision", vision_layers), ("text", text_layers))
-            for number, layer in enumerate(layers)
-        ]
-        chosen, score, known = [], [], []
-        for repeat in range(len(subsets)):
-            tables = [ranking[repeat] for ranking in rankings]
-            v, t = stacked(
-                [layer.table for layer in tables[: len(vision_layers)]],
-                [layer.table for layer in tables[len(vision_layers) :]],
-                depth,
-            )
-            scores = shared_totals(v, t) / float(size * depth)
-            dull = np.array([layer.constant for layer in tables])
-            eligible = np.where(dull[: len(v), None] | dull[None, len(v) :], -1.0, scores)
-            best = np.unravel_index(eligible.argmax(), eligible.shape)
-            chosen.append((int(best[0]), int(best[1])))
-            score.append(float(scores[best]))
-            known.append(float(scores[reference]))
-        agreement = sum(pair == reference for pair in chosen) / len(chosen)
-        found.append(Stability(size, depth, tuple(chosen), tuple(score), tuple(known), agreement))
-    return found
-
-
-def _subsets(layer: RowSource, subsets: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-    """The rows of each ascending index array, read once from the layer in slices."""
-    rows, width = (int(size) for size in layer.shape)
-    parts: list[list[np.ndarray]] = [[] for _ in subsets]
-    for start in range(0, rows, 4096):
-        stop = min(start + 4096, rows)
-        block = layer[start:stop]
-        block = block.detach().to("cpu").float().numpy() if hasattr(block, "detach") else np.asarray(block)
-        for part, chosen in zip(parts, subsets, strict=True):
-            a, b = np.searchsorted(chosen, [start, stop])
-            part.append(block[chosen[a:b] - start])
-    for part in parts:
-        yield np.concatenate(part).reshape(-1, width)

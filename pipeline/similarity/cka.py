@@ -1,12 +1,15 @@
-"""Centred kernel alignment of all layer pairs: linear or RBF, biased or unbiased; and CKNNA, its local form."""
+"""Centred kernel alignment of all layer pairs: linear or RBF, biased or unbiased."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from structure.pipeline.similarity.hsic import Pair, gram_sums, linear_sums, unit_rows
+from structure.pipeline.similarity.hsic import Pair, gram_sums, linear_sums, quotient, unit_rows
 from structure.pipeline.similarity.rows import RowSource
 from structure.store.errors import StructureError
 
@@ -42,7 +45,7 @@ def cka(
     else:
         sums = linear_sums(layers, pairs, normalise=normalise, memory=memory)
     hsic = {pair: joint.unbiased if unbiased else joint.biased for pair, joint in sums.items()}
-    scores = np.array([_quotient(hsic[i, j], hsic[i, i], hsic[j, j], eps) for i, j in across])
+    scores = np.array([quotient(hsic[i, j], hsic[i, i], hsic[j, j], eps) for i, j in across])
     return scores.reshape(len(vision), len(text))
 
 
@@ -53,64 +56,87 @@ def _gram_is_cheaper(layers: Sequence[RowSource], pairs: Sequence[Pair], rows: i
     return grams < moments and 8 * rows * sum(widths) <= memory
 
 
-def _quotient(cross: float, first: float, second: float, eps: float) -> float:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return float(np.float64(cross) / (np.sqrt(np.float64(first) * np.float64(second)) + eps))
+@dataclass(frozen=True)
+class Cka:
+    """`cka` as a measure. Permuted scores come from whole centred kernels in float32, (Lv + Lt) rows^2 numbers.
 
-
-def cknna(
-    vision: Sequence[RowSource],
-    text: Sequence[RowSource],
-    tables: tuple[np.ndarray, np.ndarray],
-    *,
-    eps: float = 1e-6,
-) -> np.ndarray:
-    """`(Lv, Lt)` float64: unbiased CKA of cosines kept only where both k-nearest-neighbour graphs have the (directed)
-    edge.
-
-    Huh et al. 2024, appendix A. `tables` are the `(layers, rows, k)` neighbours of both sides, k >= 2; the two self
-    terms use their own graph. Everything is sparse: rows x k entries a layer.
+    A permuted kernel is P L P^T, so only the inner products change: biased tr(HKH PLP^T); unbiased the inner product of
+    U-centred kernels over m(m - 3) (Szekely and Rizzo, "Partial distance correlation", Ann. Stat. 42, 2014, eq. 3.1).
     """
-    rows, k = tables[0].shape[1:]
-    if k < 2 or rows < 4:
-        raise StructureError(
-            f"CKNNA needs k >= 2 and at least 4 rows; this has k = {k} and {rows} rows. Pass --k 2 or more."
-        )
-    ours = [_edges(layer, table) for layer, table in zip(vision, tables[0], strict=True)]
-    theirs = [_edges(layer, table) for layer, table in zip(text, tables[1], strict=True)]
-    self_v = [_masked_hsic(values, values, keys, rows) for keys, values in ours]
-    self_t = [_masked_hsic(values, values, keys, rows) for keys, values in theirs]
-    scores = np.empty((len(ours), len(theirs)))
-    for i, (a, x) in enumerate(ours):
-        for j, (b, y) in enumerate(theirs):
-            place = np.minimum(np.searchsorted(b, a), len(b) - 1)
-            both = b[place] == a
-            scores[i, j] = _quotient(_masked_hsic(x[both], y[place[both]], a[both], rows), self_v[i], self_t[j], eps)
-    return scores
 
+    vision: Sequence[RowSource]
+    text: Sequence[RowSource]
+    unbiased: bool = False
+    sigma: float | None = None
+    eps: float = 1e-6
+    normalise: bool = True
+    memory: int = 1 << 30
 
-def _edges(layer: RowSource, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A graph's edges as sorted keys row * rows + column, and their cosines."""
-    rows, k = table.shape
-    x = unit_rows(layer, 0, rows, normalise=True)
-    keys = np.sort(np.arange(rows, dtype=np.int64)[:, None] * rows + table, axis=1)
-    values = np.empty((rows, k))
-    for start in range(0, rows, 256):
-        columns = keys[start : start + 256] % rows
-        values[start : start + 256] = np.einsum("id,ijd->ij", x[start : start + 256], x[columns])
-    return keys.ravel(), values.ravel()
+    @property
+    def rows(self) -> int:
+        return int(self.vision[0].shape[0])
 
+    def scores(self, order: np.ndarray | None = None) -> np.ndarray:
+        if order is None:
+            return cka(
+                self.vision,
+                self.text,
+                unbiased=self.unbiased,
+                sigma=self.sigma,
+                eps=self.eps,
+                normalise=self.normalise,
+                memory=self.memory,
+            )
+        kernels, count = self._kernels, len(self.vision)
+        ours, theirs = kernels[:count], kernels[count:]
+        height = max(1, (32 << 20) // (4 * self.rows * count))
+        cross = np.zeros((len(ours), len(theirs)))
+        for start in range(0, self.rows, height):
+            band = order[start : start + height]
+            moved = np.stack([kernel[band][:, order].ravel() for kernel in ours])
+            cross += moved @ theirs[:, start : start + height].reshape(len(theirs), -1).T
+        scale = np.sqrt(np.outer(self._norms[:count], self._norms[count:])) + self.eps
+        return np.divide(cross, scale, out=np.zeros_like(cross), where=scale > 0)
 
-def _masked_hsic(x: np.ndarray, y: np.ndarray, keys: np.ndarray, m: int) -> float:
-    """Song et al.'s estimator of two directed sparse matrices with the same edges, zero elsewhere and on the diagonal.
+    def of_rows(self, i: int, j: int) -> None:
+        return None
 
-    Not symmetric: sum K * L^T pairs an edge with its reverse, and 1^T K L 1 takes column sums of K, row sums of L.
-    """
-    row, column = keys // m, keys % m
-    reverse = column * m + row
-    place = np.minimum(np.searchsorted(keys, reverse), max(len(keys) - 1, 0))
-    back = keys[place] == reverse if len(keys) else np.zeros(0, bool)
-    inner = float((x[back] * y[place[back]]).sum())
-    through = float(np.bincount(column, x, m) @ np.bincount(row, y, m))
-    whole = float(x.sum() * y.sum())
-    return (inner + whole / ((m - 1) * (m - 2)) - 2.0 * through / (m - 2)) / (m * (m - 3))
+    def kernel_bytes(self) -> int:
+        """What a permutation null holds in memory."""
+        return 4 * self.rows**2 * (len(self.vision) + len(self.text))
+
+    @cached_property
+    def _kernels(self) -> np.ndarray:
+        if self.kernel_bytes() > self.memory:
+            most = math.isqrt(self.memory // (4 * (len(self.vision) + len(self.text))))
+            raise StructureError(
+                f"A permutation null of CKA holds every kernel: {self.kernel_bytes():,} bytes for {self.rows:,} rows, "
+                f"and --memory allows {self.memory:,}. Pass --samples {most} or fewer, more --memory, or --calibrate 0."
+            )
+        layers = [*self.vision, *self.text]
+        kernels = np.empty((len(layers), self.rows, self.rows), np.float32)
+        for kernel, layer in zip(kernels, layers, strict=True):
+            kernel[:] = self._centred(unit_rows(layer, 0, self.rows, normalise=self.normalise))
+        return kernels
+
+    @cached_property
+    def _norms(self) -> np.ndarray:
+        flat = self._kernels.reshape(len(self._kernels), -1)
+        return np.array([max(float(row @ row), 0.0) for row in flat])
+
+    def _centred(self, x: np.ndarray) -> np.ndarray:
+        m = self.rows
+        kernel = x @ x.T
+        if self.sigma is not None:
+            square = np.diag(kernel)
+            kernel = np.exp(np.maximum(square[:, None] + square - 2.0 * kernel, 0.0) / (-2.0 * self.sigma**2))
+        if self.unbiased:
+            np.fill_diagonal(kernel, 0.0)
+        lost = 2 if self.unbiased else 0
+        sums, whole = kernel.sum(axis=1), kernel.sum()
+        kernel -= sums[:, None] / (m - lost) + sums / (m - lost)
+        kernel += whole / ((m - 1) * (m - 2) if self.unbiased else m * m)
+        if self.unbiased:
+            np.fill_diagonal(kernel, 0.0)
+            kernel /= math.sqrt(m * (m - 3))
+        return np.asarray(kernel)

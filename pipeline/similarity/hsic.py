@@ -44,6 +44,12 @@ class Joint:
 Pair = tuple[int, int]
 
 
+def quotient(cross: float, first: float, second: float, eps: float) -> float:
+    """cross / (sqrt(first second) + eps); NaN where that is undefined."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(np.float64(cross) / (np.sqrt(np.float64(first) * np.float64(second)) + eps))
+
+
 def unit_rows(layer: RowSource, start: int, stop: int, *, normalise: bool) -> np.ndarray:
     """Rows `[start, stop)` as float64, divided by their norms (zero rows stay zero) unless `normalise` is False."""
     if not normalise:

@@ -69,6 +69,35 @@ def search(
     x: RowSource, *, k: int, memory: int = MEMORY, device: str | torch.device | None = None, name: str = "x"
 ) -> Neighbours:
     """As `neighbours`, and whether the layer is constant."""
+    return joined([search_part(x, k=k, memory=memory, device=device, name=name)], k=k)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The search for the rows `[start, start + n)` of a layer, to be joined with the others.
+
+    `lists` (n, k + 1) int32: the nearest of each row that is the first of its kind, itself included; `leader` (n,): the
+    first row with the same values; `is_zero` (n,) bool: rows that point nowhere.
+    """
+
+    start: int
+    lists: np.ndarray
+    leader: np.ndarray
+    is_zero: np.ndarray
+    constant: bool
+
+
+def search_part(
+    x: RowSource,
+    *,
+    k: int,
+    start: int = 0,
+    stop: int | None = None,
+    memory: int = MEMORY,
+    device: str | torch.device | None = None,
+    name: str = "x",
+) -> Part:
+    """The search for the rows `[start, stop)` among all rows: one task of many, wherever it runs."""
     count, _ = shape_of(x, name)
     if k < 1:
         raise StructureError(f"k is {k}: a row needs at least one neighbour. Pass --k rice, or a number of 1 or more.")
@@ -81,23 +110,40 @@ def search(
         torch.device(device) if device is not None else x.device if isinstance(x, torch.Tensor) else torch.device("cpu")
     )
     rows = Rows(x, k=k, memory=memory, name=name)
-    lists = _lists(rows, k + 1, where, memory)
-    return Neighbours(_without_self(rows, lists, k), constant=rows.is_constant())
+    span = slice(start, count if stop is None else min(stop, count))
+    lists = _lists(rows, k + 1, where, memory, span)
+    return Part(start, lists, rows.leader[span], rows.norms[span] == 0, rows.is_constant())
 
 
-def _lists(rows: Rows, k: int, device: torch.device, memory: int) -> np.ndarray:
-    """`(rows, k)` int64: the k nearest of each non-zero row that is the first of its kind, itself included; others
-    are 0."""
-    lists = np.zeros((rows.rows, k), np.int64)
+def joined(parts: Sequence[Part], *, k: int) -> Neighbours:
+    """The table of a layer from parts that cover its rows, in order."""
+    lists, leader, is_zero = (
+        np.concatenate([getattr(part, field) for part in parts]) for field in ("lists", "leader", "is_zero")
+    )
+    own = lists[leader]  # copies take the list of the first of their kind
+    own[is_zero] = np.arange(k + 1)  # cosine 0 with every row: the lowest indices
+    keep = own != np.arange(len(own))[:, None]
+    keep[keep.all(axis=1), k] = False  # itself left out, or the last entry where it is not in the list
+    return Neighbours(own[keep].reshape(len(own), k), constant=parts[0].constant)
+
+
+def _lists(rows: Rows, k: int, device: torch.device, memory: int, span: slice) -> np.ndarray:
+    """`(rows of the span, k)` int32: the k nearest of each non-zero row that is the first of its kind, itself included;
+    others are 0."""
+    lists = np.zeros((span.stop - span.start, k), np.int32)
     leads = (rows.leader[rows.kept] == rows.kept) & (rows.norms[rows.kept] > 0)
+    leads &= (rows.kept >= span.start) & (rows.kept < span.stop)
     finder = Search(
         k,
         device=device,
         narrow=worth_narrowing(rows, k),
         most=max(memory // 128, len(rows.kept)),
     )
-    for panel in rows.blocks():
-        queries = np.flatnonzero(leads[panel.start : panel.stop])
+    for start, stop in zip(rows.edges[:-1], rows.edges[1:], strict=True):
+        queries = np.flatnonzero(leads[start:stop])
+        if not len(queries):
+            continue
+        panel = rows.block(start, stop)
         waiting = [queries[first : first + _PANEL] for first in range(0, len(queries), _PANEL)]
         while waiting:
             part = waiting.pop()
@@ -106,7 +152,7 @@ def _lists(rows: Rows, k: int, device: torch.device, memory: int) -> np.ndarray:
             except TooManyCandidates:
                 waiting += [part[: len(part) // 2], part[len(part) // 2 :]]
                 continue
-            lists[rows.kept[panel.start + part]] = rows.kept[found]
+            lists[rows.kept[panel.start + part] - span.start] = rows.kept[found]
     return lists
 
 
@@ -198,15 +244,3 @@ class _Pairs:
                 x = self.panel.values[self.part[row[pairs]]]
                 value[pairs] = exact.cosines(x, block.values[column[pairs] - block.start])
         return value, 0.0
-
-
-def _without_self(rows: Rows, lists: np.ndarray, k: int) -> np.ndarray:
-    """Each row takes its leader's list and leaves itself out, or the last entry where it is not in the list."""
-    own = lists[rows.leader]
-    zero = np.flatnonzero(rows.norms == 0)
-    own[zero] = np.arange(k + 1)  # cosine 0 with every row: the lowest indices
-    ids = np.arange(rows.rows)[:, None]
-    keep = own != ids
-    keep[keep.all(axis=1), k] = False
-    table: np.ndarray = own[keep].reshape(rows.rows, k).astype(np.int32)
-    return table

@@ -32,6 +32,29 @@ def stacked(vision: Sequence[np.ndarray], text: Sequence[np.ndarray], k: int) ->
     return np.stack([t[:, :k] for t in vision]), np.stack([t[:, :k] for t in text])
 
 
+def matches(vision: np.ndarray, text: np.ndarray) -> Iterator[tuple[int, int, np.ndarray, np.ndarray]]:
+    """`(i, j, p, q)` for every layer pair: the flat places where both tables name the same neighbour of the same row.
+
+    `vision` (Lv, rows, k), `text` (Lt, rows, k); `p` and `q` (shared,) int64 are row * k + rank in either table, `p`
+    ascending. Unrelated tables share about k * k entries in all, so what is made from matches costs almost only the
+    reads.
+    """
+    rows, k = vision.shape[1:]
+    rank = np.arange(k, dtype=np.int16)
+    for j, table in enumerate(text):
+        found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in vision]
+        for start, stop, base in _chunks(rows, 2):
+            scratch = np.full((stop - start) * rows, k, np.int16)
+            scratch[table[start:stop] + base] = rank
+            for i, own in enumerate(vision):
+                there = scratch[own[start:stop] + base].ravel()
+                p = np.flatnonzero(there < k)
+                found[i].append((p + start * k, (p // k + start) * k + there[p]))
+        for i, parts in enumerate(found):
+            p, q = (np.concatenate(side) for side in zip(*parts, strict=True))
+            yield i, j, p, q
+
+
 def mutual_curve(vision: Sequence[np.ndarray], text: Sequence[np.ndarray]) -> np.ndarray:
     """`(k_max, Lv, Lt)` float64: mutual kNN of every layer pair for every k from 1 to k_max (first index k - 1).
 
@@ -92,25 +115,51 @@ def cycle_knn(vision: np.ndarray, text: np.ndarray, *, back: str = "vision") -> 
     """
     if back == "text":
         return cycle_knn(text, vision).T
-    rows, k = vision.shape[1:]
-    scores = np.empty((len(vision), len(text)))
-    source = np.repeat(np.arange(rows, dtype=np.int64), k)
-    for i, table in enumerate(vision):
-        order = np.argsort(table.ravel(), kind="stable")
-        target, origin = table.ravel()[order].astype(np.int64), source[order]  # edges origin -> target, by target
+    return cycles([reversed_edges(table) for table in vision], text) / float(vision.shape[1])
+
+
+Edges = tuple[np.ndarray, np.ndarray]
+
+
+def reversed_edges(table: np.ndarray) -> Edges:
+    """`(target, origin)`, each (rows * k,) int64: the edges row -> neighbour of a `(rows, k)` table, by target."""
+    rows, k = table.shape
+    order = np.argsort(table.ravel(), kind="stable")
+    return table.ravel()[order].astype(np.int64), np.repeat(np.arange(rows, dtype=np.int64), k)[order]
+
+
+def cycles(back: Sequence[Edges], text: np.ndarray) -> np.ndarray:
+    """`(layers, Lt)` int64: how many rows n have a text neighbour from which an edge leads back to n."""
+    rows = text.shape[1]
+    hits = np.zeros((len(back), len(text)), np.int64)
+    for i, edges in enumerate(back):
         for first in range(0, len(text), 64):
             part = text[first : first + 64]
-            hits = np.zeros(len(part), np.int64)
-            for start, stop, base in _chunks(rows, 8):
-                scratch = np.zeros((stop - start) * rows, np.uint64)
-                for j, other in enumerate(part):
-                    scratch[other[start:stop] + base] |= np.uint64(1 << j)
-                a, b = np.searchsorted(target, [start, stop])
-                seen = np.zeros(stop - start, np.uint64)
-                np.bitwise_or.at(seen, target[a:b] - start, scratch[(target[a:b] - start) * rows + origin[a:b]])
-                hits += _bits(seen, len(part))
-            scores[i, first : first + len(part)] = hits / rows
-    return scores
+            for _, _, seen in _returned(edges, part, rows):
+                hits[i, first : first + len(part)] += _bits(seen, len(part))
+    return hits
+
+
+def cycle_rows(back: Edges, table: np.ndarray) -> np.ndarray:
+    """`(rows,)` bool: the rows that `cycles` counts for one pair."""
+    found = np.zeros(len(table), bool)
+    for start, stop, seen in _returned(back, table[None], len(table)):
+        found[start:stop] = seen != 0
+    return found
+
+
+def _returned(edges: Edges, text: np.ndarray, rows: int) -> Iterator[tuple[int, int, np.ndarray]]:
+    """`(start, stop, seen)`: for each row of a chunk one bit a text layer (64 at most), set where the row is found
+    again."""
+    target, origin = edges
+    for start, stop, base in _chunks(rows, 8):
+        scratch = np.zeros((stop - start) * rows, np.uint64)
+        for j, other in enumerate(text):
+            scratch[other[start:stop] + base] |= np.uint64(1 << j)
+        a, b = np.searchsorted(target, [start, stop])
+        seen = np.zeros(stop - start, np.uint64)
+        np.bitwise_or.at(seen, target[a:b] - start, scratch[(target[a:b] - start) * rows + origin[a:b]])
+        yield start, stop, seen
 
 
 def _bits(words: np.ndarray, count: int) -> np.ndarray:

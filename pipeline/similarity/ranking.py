@@ -1,15 +1,18 @@
-"""What ranking found, kept below `rankings/<id>/`: the whole matrix, the choice and its reasons, a heatmap."""
+"""What ranking found, kept below `rankings/<id>/`: the whole matrix, the choice and its reasons, pictures."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from structure.pipeline.figures import png
+from structure.pipeline.similarity.pictures import pictures
+from structure.pipeline.similarity.score import OF_NEIGHBOURS
 from structure.store import FeatureSet, Store
 from structure.store.errors import DamageError, StructureError
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from structure.pipeline.similarity.calibration import Calibration
+    from structure.pipeline.similarity.stability import Stability
 
 FILE = "ranking.json"
 
@@ -37,62 +41,117 @@ class LayerSimilarity:
         """The chosen (vision layer, text layer)."""
         return self.ranking["best"]["vision_layer"], self.ranking["best"]["text_layer"]
 
-    def save(self, calibration: Calibration | None = None) -> None:
-        """Write `scores.nc` (with calibrated scores, p-values and null where there are) and then `ranking.json`."""
+    def save(self, calibration: Calibration, curve: np.ndarray | None) -> None:
+        """Write `scores.nc` (with calibrated scores, p-values, null and the curve over k where there are), the
+        pictures, and last `ranking.json`."""
         whole = self.scores.to_dataset()
-        if calibration is not None:
-            whole["calibrated"] = (self.scores.dims, calibration.calibrated)
-            whole["p_value"] = (self.scores.dims, calibration.p_values)
-            whole["null"] = (("permutation",), calibration.null)
+        if calibration.null is not None:
+            whole["calibrated"] = (self.scores.dims, calibration.null.calibrated)
+            whole["p_value"] = (self.scores.dims, calibration.null.p_values)
+            whole["null"] = (("permutation",), calibration.null.best)
+        if curve is not None:
+            whole["mutual_knn_at_k"] = (("k", *self.scores.dims), curve)
+            whole.coords["k"] = np.arange(1, len(curve) + 1)
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / ".scores.nc.part"
-        whole.to_netcdf(part, engine="scipy")
-        part.replace(self.folder / "scores.nc")
-        part = self.folder / f".{FILE}.part"
-        part.write_text(json.dumps(self.ranking, indent=1, allow_nan=False))
-        part.replace(self.folder / FILE)
+        files = {"scores.nc": bytes(whole.to_netcdf(engine="scipy"))}
+        files |= {f"{name}.png": png(figure) for name, figure in pictures(self.scores, self.ranking).items()}
+        files[FILE] = json.dumps(self.ranking, indent=1, allow_nan=False).encode()
+        for name, data in files.items():
+            part = self.folder / f".{name}.part"
+            part.write_bytes(data)
+            part.replace(self.folder / name)
 
 
-def choice(scores: xr.DataArray, calibration: Calibration | None) -> dict[str, Any]:
-    """Best pair, runner-up, and in a sentence why: the ranking's part that decides."""
-    if calibration is None:
-        order = np.argsort(np.where(np.isfinite(scores.values), -scores.values, np.inf), axis=None, kind="stable")
-        pairs = [np.unravel_index(place, scores.shape) for place in order[:2]]
-    else:
-        pairs = [pair for pair in (calibration.best, calibration.runner_up) if pair is not None]
-    told = [_pair(scores, calibration, int(i), int(j)) for i, j in pairs]
-    best, runner_up = told[0], told[1] if len(told) > 1 else None
-    reason = f"{best['vision_layer']} and {best['text_layer']} have the largest {scores.name}: {best['score']:.4f}"
-    if calibration is not None:
-        reason += (
-            f" [{calibration.interval.low:.4f}, {calibration.interval.high:.4f}] over {calibration.rows:,} rows at "
-            f"k = {calibration.k}, where chance gives {calibration.k / (calibration.rows - 1):.4f} and the largest of "
-            f"all pairs stays below {calibration.threshold:.4f} in 95 % of {len(calibration.null)} permutations "
-            f"(p = {best['p_value']:.3g})"
-        )
-    if runner_up is not None:
-        lead = best["score"] - runner_up["score"]
-        reason += f"; next is {runner_up['vision_layer']} with {runner_up['text_layer']}, {lead:.4f} behind"
-        if calibration is not None and calibration.margin is not None:
-            margin = calibration.margin
-            reason += f" [{margin.low:.4f}, {margin.high:.4f}]"
-            if margin.low <= 0:
-                reason += ", so that the rows do not tell the two apart"
-    found: dict[str, Any] = {"best": best, "runner_up": runner_up, "reason": f"{reason}."}
-    if calibration is not None:
-        found["threshold"] = calibration.threshold
-        found["interval"] = [calibration.interval.low, calibration.interval.high]
-        found["constant_pairs"] = int((~calibration.informative).sum())
+def choice(
+    scores: xr.DataArray, calibration: Calibration, curve: np.ndarray | None, stable: Sequence[Stability]
+) -> dict[str, Any]:
+    """Best pair, runner-up, in a sentence why, and the numbers behind it: the ranking's part that decides."""
+    pairs = [pair for pair in (calibration.best, calibration.runner_up) if pair is not None]
+    told = [_pair(scores, calibration, *pair) for pair in pairs]
+    null, interval, margin = calibration.null, calibration.interval, calibration.margin
+    found: dict[str, Any] = {
+        "best": told[0],
+        "runner_up": told[1] if len(told) > 1 else None,
+        "reason": reason(scores, calibration, told, stable),
+        "interval": None if interval is None else [interval.low, interval.high],
+        "margin": None if margin is None else {"value": margin.value, "low": margin.low, "high": margin.high},
+        "threshold": None if null is None else null.threshold,
+        "null": None if null is None else null.best.tolist(),
+        "curve": None,
+        "stability": [_stability(scores, each) for each in stable],
+    }
+    if curve is not None:
+        eligible = np.where(calibration.informative, curve, -1.0).reshape(len(curve), -1)
+        winners = [_names(scores, *divmod(int(place), scores.shape[1])) for place in eligible.argmax(axis=1)]
+        ks = np.arange(1, len(curve) + 1)
+        found["curve"] = {
+            "k": ks.tolist(),
+            "score": curve[:, calibration.best[0], calibration.best[1]].tolist(),
+            "chance": (ks / (calibration.rows - 1)).tolist(),
+            "best": winners,
+        }
     return found
 
 
-def _pair(scores: xr.DataArray, calibration: Calibration | None, i: int, j: int) -> dict[str, Any]:
+def reason(
+    scores: xr.DataArray, calibration: Calibration, told: Sequence[Mapping[str, Any]], stable: Sequence[Stability]
+) -> str:
+    """In a sentence why the pair was chosen, and how far that can be trusted."""
+    best, k, null = told[0], scores.attrs["k"], calibration.null
+    text = f"{best['vision_layer']} and {best['text_layer']} have the largest {scores.name}: {best['score']:.4f}"
+    if calibration.interval is not None:
+        text += f" [{calibration.interval.low:.4f}, {calibration.interval.high:.4f}]"
+    text += f" over {calibration.rows:,} rows"
+    if scores.name in OF_NEIGHBOURS:
+        text += f" at k = {k}"
+    if scores.name == "mutual_knn":
+        text += f", where chance gives {k / (calibration.rows - 1):.4f}"
+    if null is not None:
+        text += (
+            f"; the largest of all pairs stays below {null.threshold:.4f} in 95 % of {len(null.best)} permutations "
+            f"(p = {best['p_value']:.3g})"
+        )
+    else:
+        text += "; not calibrated: no permutation was drawn (--calibrate N draws N)"
+    for other in told[1:]:
+        lead = best["score"] - other["score"]
+        text += f"; next is {other['vision_layer']} with {other['text_layer']}, {lead:.4f} behind"
+        if calibration.margin is not None:
+            margin = calibration.margin
+            text += f" [{margin.low:.4f}, {margin.high:.4f}]"
+            if margin.low <= 0:
+                text += ", so that the rows do not tell the two apart"
+    if stable:
+        times = [f"{round(each.agreement * len(each.chosen))} of {len(each.chosen)}" for each in stable]
+        sizes = [f"{each.size:,}" for each in stable]
+        text += f"; the same pair wins in {', '.join(times)} random subsets of {', '.join(sizes)} rows"
+    return f"{text}."
+
+
+def _names(scores: xr.DataArray, i: int, j: int) -> list[str]:
+    return [str(scores.coords[side].values[place]) for side, place in (("vision_layer", i), ("text_layer", j))]
+
+
+def _pair(scores: xr.DataArray, calibration: Calibration, i: int, j: int) -> dict[str, Any]:
+    vision, text = _names(scores, i, j)
+    null = calibration.null
     return {
-        "vision_layer": str(scores.coords["vision_layer"].values[i]),
-        "text_layer": str(scores.coords["text_layer"].values[j]),
+        "vision_layer": vision,
+        "text_layer": text,
         "score": float(scores.values[i, j]),
-        "calibrated": None if calibration is None else float(calibration.calibrated[i, j]),
-        "p_value": None if calibration is None else float(calibration.p_values[i, j]),
+        "calibrated": None if null is None else float(null.calibrated[i, j]),
+        "p_value": None if null is None else float(null.p_values[i, j]),
+    }
+
+
+def _stability(scores: xr.DataArray, found: Stability) -> dict[str, Any]:
+    return {
+        "rows": found.size,
+        "k": found.k,
+        "agreement": found.agreement,
+        "chosen": [_names(scores, *pair) for pair in found.chosen],
+        "score": list(found.score),
+        "score_of_best": list(found.reference_score),
     }
 
 

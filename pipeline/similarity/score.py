@@ -8,14 +8,16 @@ from typing import Literal, get_args
 import numpy as np
 
 from structure.pipeline.similarity.clamp import Clamp, Clamped, clamp_levels
+from structure.pipeline.similarity.measures import OF_TABLES, Measure, of_tables
 from structure.pipeline.similarity.neighbours import MEMORY, neighbours
-from structure.pipeline.similarity.overlap import cycle_knn, shared_counts, shared_totals
+from structure.pipeline.similarity.overlap import shared_counts
 from structure.pipeline.similarity.rows import RowSource, check_finite, shape_of
 from structure.pipeline.similarity.rules import k_of
 from structure.store.errors import StructureError, unknown
 
 Metric = Literal[
     "mutual_knn",
+    "multiscale_knn",
     "cka",
     "unbiased_cka",
     "rbf_cka",
@@ -27,7 +29,8 @@ Metric = Literal[
     "svcca",
 ]
 METRICS: tuple[str, ...] = get_args(Metric)
-_OF_NEIGHBOURS = {"mutual_knn", "cknna", "cycle_knn", "lcs_knn", "edit_distance_knn"}
+OF_NEIGHBOURS: tuple[str, ...] = (*OF_TABLES, "cknna")
+"""The measures that need neighbour tables."""
 
 
 def mutual_knn(x: RowSource, y: RowSource, *, k: int | str) -> float:
@@ -58,30 +61,65 @@ def layer_similarity(
     quotient. `clamp` is platonic-rep's preprocessing, per modality. `cycle_knn` goes text -> vision -> back. Raises
     StructureError for an unknown measure, rows that differ or are too few, and NaN or infinity (names layer and row).
     """
-    metric = metric.replace("-", "_")
-    if metric not in METRICS:
-        raise unknown("metric", metric, METRICS)
+    metric = metric_named(metric)
     rows = same_rows(vision_layers, text_layers)
     vision: list[RowSource] = list(vision_layers)
     text: list[RowSource] = list(text_layers)
     for side, layers in (("vision", vision), ("text", text)):
-        if metric not in _OF_NEIGHBOURS or clamp is not None:
+        if metric not in OF_NEIGHBOURS or clamp is not None:
             for number, layer in enumerate(layers):
                 _check(layer, f"{side} {number}")
     if clamp is not None:
         vision = [Clamped(layer, level) for layer, level in zip(vision, clamp_levels(vision, clamp), strict=True)]
         text = [Clamped(layer, level) for layer, level in zip(text, clamp_levels(text, clamp), strict=True)]
-    if metric in _OF_NEIGHBOURS:
+    tables = None
+    if metric in OF_NEIGHBOURS:
         if not normalise:
             raise ValueError(f"{metric} compares cosines: rows are always normalised")
-        return _of_neighbours(vision, text, metric, k_of(k, rows), eps, memory)
+        depth = k_of(k, rows)
+        ours, theirs = (
+            np.stack([neighbours(x, k=depth, memory=memory, name=f"{side} {i}") for i, x in enumerate(layers)])
+            for side, layers in (("vision", vision), ("text", text))
+        )
+        tables = ours, theirs
+    return measure_of(metric, vision, text, tables=tables, eps=eps, normalise=normalise, memory=memory).scores()
+
+
+def metric_named(metric: str) -> str:
+    """The measure's name with underscores (`mutual-knn` is accepted). Raises StructureError, offering the nearest."""
+    name = metric.replace("-", "_")
+    if name not in METRICS:
+        raise unknown("metric", name, METRICS)
+    return name
+
+
+def measure_of(
+    metric: str,
+    vision: Sequence[RowSource],
+    text: Sequence[RowSource],
+    *,
+    tables: tuple[np.ndarray, np.ndarray] | None = None,
+    eps: float = 1e-6,
+    normalise: bool = True,
+    memory: int = MEMORY,
+) -> Measure:
+    """The measure of that name over both sides' layers; `tables` are their `(layers, rows, k)` neighbours, for
+    `OF_NEIGHBOURS`."""
+    if metric in OF_NEIGHBOURS:
+        if tables is None:
+            raise ValueError(f"{metric} needs neighbour tables")
+        if metric == "cknna":
+            from structure.pipeline.similarity.cknna import cknna_of
+
+            return cknna_of(vision, text, tables, eps=eps)
+        return of_tables(metric, *tables)
     if metric == "svcca":
-        from structure.pipeline.similarity.svcca import svcca
+        from structure.pipeline.similarity.svcca import svcca_of
 
-        return svcca(vision, text, normalise=normalise)
-    from structure.pipeline.similarity.cka import cka
+        return svcca_of(vision, text, normalise=normalise)
+    from structure.pipeline.similarity.cka import Cka
 
-    return cka(
+    return Cka(
         vision,
         text,
         unbiased=metric.startswith("unbiased"),
@@ -90,27 +128,6 @@ def layer_similarity(
         normalise=normalise,
         memory=memory,
     )
-
-
-def _of_neighbours(
-    vision: list[RowSource], text: list[RowSource], metric: str, k: int, eps: float, memory: int
-) -> np.ndarray:
-    v, t = (
-        np.stack([neighbours(layer, k=k, memory=memory, name=f"{side} {i}") for i, layer in enumerate(layers)])
-        for side, layers in (("vision", vision), ("text", text))
-    )
-    if metric == "mutual_knn":
-        return shared_totals(v, t) / float(v.shape[1] * k)
-    if metric == "cycle_knn":
-        return cycle_knn(v, t)
-    if metric == "cknna":
-        from structure.pipeline.similarity.cka import cknna
-
-        return cknna(vision, text, (v, t), eps=eps)
-    from structure.pipeline.similarity.sequences import edit_distance_knn, lcs_knn
-
-    measure = lcs_knn if metric == "lcs_knn" else edit_distance_knn
-    return np.array([[measure(a, b) for b in t] for a in v])
 
 
 def same_rows(vision: Sequence[RowSource], text: Sequence[RowSource]) -> int:

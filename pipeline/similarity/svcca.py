@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,24 +12,41 @@ from structure.pipeline.similarity.rows import RowSource
 from structure.store.errors import StructureError
 
 
-def svcca(
-    vision: Sequence[RowSource], text: Sequence[RowSource], *, dim: int = 10, normalise: bool = True
-) -> np.ndarray:
-    """`(Lv, Lt)` float64: mean canonical correlation of the `dim` leading left singular vectors of both layers.
+@dataclass(frozen=True)
+class Svcca:
+    """Mean canonical correlation of the leading left singular vectors: `vision` and `text` hold one (rows, r) float64
+    orthonormal array a layer.
 
     Raghu et al., "SVCCA", NeurIPS 2017, as in platonic-rep: columns standardised first. Left singular vectors are
     orthonormal and centred, so canonical correlations are the singular values of U^T V: no iteration, no random
     numbers. A layer of lower rank has fewer directions; the mean is over the larger number of the two, and 0 for a
     constant layer.
     """
+
+    vision: tuple[np.ndarray, ...]
+    text: tuple[np.ndarray, ...]
+
+    @property
+    def rows(self) -> int:
+        return len(self.vision[0])
+
+    def scores(self, order: np.ndarray | None = None) -> np.ndarray:
+        ours = self.vision if order is None else [u[order] for u in self.vision]
+        return np.array([[_mean_correlation(u, v) for v in self.text] for u in ours], dtype=np.float64)
+
+    def of_rows(self, i: int, j: int) -> None:
+        return None
+
+
+def svcca_of(vision: Sequence[RowSource], text: Sequence[RowSource], *, dim: int = 10, normalise: bool = True) -> Svcca:
+    """The measure over `(rows, width)` layers with `dim` directions each. Raises StructureError for too few rows."""
     rows = int(vision[0].shape[0])
     if rows <= dim:
         raise StructureError(
             f"SVCCA with {dim} directions needs more than {dim} rows, there are {rows}. Extract more rows."
         )
-    ours = [_leading(layer, rows, dim, normalise) for layer in vision]
-    theirs = [_leading(layer, rows, dim, normalise) for layer in text]
-    return np.array([[_mean_correlation(u, v) for v in theirs] for u in ours], dtype=np.float64)
+    ours, theirs = (tuple(_leading(layer, rows, dim, normalise) for layer in side) for side in (vision, text))
+    return Svcca(ours, theirs)
 
 
 def _mean_correlation(u: np.ndarray, v: np.ndarray) -> float:

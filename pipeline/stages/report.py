@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import xarray as xr
 
 from structure.pipeline.aligners.aligner import RECORD
-from structure.pipeline.figures import depth_curves, heatmap, png, training_curves
+from structure.pipeline.figures import png, training_curves
 from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.results import Result, notes_of, read_results
+from structure.pipeline.similarity.pictures import pictures
 from structure.pipeline.similarity.ranking import FILE
 from structure.pipeline.suites.published import beside
 from structure.store import Store, open_store
@@ -91,13 +92,8 @@ def _rankings(store: Store) -> list[dict[str, Any]]:
         ranking = json.loads(path.read_text())
         with xr.open_dataset(path.with_name("scores.nc"), engine="scipy") as kept:
             scores = kept[ranking["metric"]].load()
-        found.append(
-            {
-                **ranking,
-                "heatmap": _image(png(heatmap(scores, ranking))),
-                "depth": _image(png(depth_curves(scores, ranking))),
-            }
-        )
+        drawn = {name: _image(png(figure)) for name, figure in pictures(scores, ranking).items()}
+        found.append({**ranking, "pictures": drawn})
     return found
 
 

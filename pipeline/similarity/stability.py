@@ -1,0 +1,129 @@
+"""How stable the choice of layers is: the ranking repeated on random subsets of the rows.
+
+The neighbours of a row among a subset are not those of the full table cut down (the table is far too shallow for
+that), so they are computed afresh, exactly. That is cheap: m rows cost (m / rows)^2 of a full table, and each layer is
+read once for all its subsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from structure.pipeline.similarity.measures import of_tables
+from structure.pipeline.similarity.neighbours import MEMORY, search
+from structure.pipeline.similarity.rows import RowSource, read
+from structure.pipeline.similarity.rules import k_of
+
+Pair = tuple[int, int]
+SIZES = (100, 500, 1000, 5000)
+_SLICE = 4096
+
+
+@dataclass(frozen=True)
+class Subset:
+    """`rows` (size,) int64 ascending: which rows of the ranking; `k` neighbours are compared among them."""
+
+    rows: np.ndarray
+    k: int
+
+    @property
+    def size(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True)
+class SubsetTables:
+    """One side's neighbours among a subset: `tables` (layers, size, k) int32, `constant` (layers,) bool."""
+
+    tables: np.ndarray
+    constant: np.ndarray
+
+
+@dataclass(frozen=True)
+class Stability:
+    """Which pair wins on subsets of `size` rows: `chosen` one pair a repeat, `score` that pair's score.
+
+    `agreement` is the share of repeats that choose the reference pair; `reference_score` (repeats,) is that pair's
+    score there.
+    """
+
+    size: int
+    k: int
+    chosen: tuple[Pair, ...]
+    score: tuple[float, ...]
+    reference_score: tuple[float, ...]
+    agreement: float
+
+
+def draw_subsets(
+    rows: int, *, k: int | str = "rice", sizes: Sequence[int] = SIZES, repeats: int = 5, seed: int = 0
+) -> list[Subset]:
+    """`repeats` subsets of each size, by ascending size; `k` is a number or a rule, applied to each size.
+
+    Sizes that are not below `rows` (that is the ranking itself), or too small for k, are left out.
+    """
+    random = np.random.default_rng(seed)
+    drawn = []
+    for size in sorted({size for size in sizes if size < rows}):
+        depth = k_of(k, size) if isinstance(k, str) else k
+        if size > depth:
+            drawn += [Subset(np.sort(random.choice(rows, size, replace=False)), depth) for _ in range(repeats)]
+    return drawn
+
+
+def subset_tables(
+    layers: Mapping[str, RowSource], subsets: Sequence[Subset], *, memory: int = MEMORY
+) -> list[SubsetTables]:
+    """The tables of every layer among each subset."""
+    found = [
+        [search(part, k=subset.k, memory=memory, name=name) for subset, part in zip(subsets, parts, strict=True)]
+        for name, layer in layers.items()
+        for parts in [_taken(layer, [subset.rows for subset in subsets])]
+    ]
+    return [
+        SubsetTables(np.stack([own.table for own in of_layers]), np.array([own.constant for own in of_layers]))
+        for of_layers in zip(*found, strict=True)
+    ]
+
+
+def stability(
+    metric: str,
+    subsets: Sequence[Subset],
+    vision: Sequence[SubsetTables],
+    text: Sequence[SubsetTables],
+    *,
+    reference: Pair,
+) -> list[Stability]:
+    """What is chosen on each subset by a measure of neighbour tables; `reference` is the pair chosen on all rows."""
+    found = []
+    for size, group in groupby(zip(subsets, vision, text, strict=True), key=lambda each: each[0].size):
+        chosen, score, known, k = [], [], [], 0
+        for subset, ours, theirs in group:
+            k = subset.k
+            scores = of_tables(metric, ours.tables, theirs.tables).scores()
+            eligible = np.where(ours.constant[:, None] | theirs.constant[None, :], -np.inf, scores)
+            best = np.unravel_index(eligible.argmax(), eligible.shape)
+            chosen.append((int(best[0]), int(best[1])))
+            score.append(float(scores[best]))
+            known.append(float(scores[reference]))
+        agreement = sum(pair == reference for pair in chosen) / len(chosen)
+        found.append(Stability(size, k, tuple(chosen), tuple(score), tuple(known), agreement))
+    return found
+
+
+def _taken(layer: RowSource, subsets: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """The rows of each ascending index array, read once from the layer in slices."""
+    rows, width = (int(size) for size in layer.shape)
+    parts: list[list[np.ndarray]] = [[] for _ in subsets]
+    for start in range(0, rows, _SLICE):
+        stop = min(start + _SLICE, rows)
+        block = read(layer, start, stop)
+        for part, chosen in zip(parts, subsets, strict=True):
+            a, b = np.searchsorted(chosen, [start, stop])
+            part.append(block[chosen[a:b] - start])
+    for part in parts:
+        yield np.concatenate(part).reshape(-1, width)
