@@ -2,84 +2,183 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from structure.cli.options import DEFAULT_STORE, JsonOption, QuietOption, StoreOption
+from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
+
+REGULARISER, TRAINING, DATA, MANY = "The regulariser R_S", "Training", "Data", "Many runs"
 
 
 def align(
     layers: Annotated[str, typer.Option(help="auto (the newest ranking), last, or VISION_LAYER,TEXT_LAYER.")] = "auto",
-    method: Annotated[str, typer.Option(help="linear, mlp, lowrank, csa, ...")] = "linear",
-    regulariser: Annotated[str | None, typer.Option(help="structure (R_S) or none.")] = None,
-    weight: Annotated[float | None, typer.Option(help="Weight of R_S.")] = None,
-    levels: Annotated[int | None, typer.Option(min=1, help="Levels of R_S.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of R_S and of InfoNCE.")] = None,
-    divergence: Annotated[str | None, typer.Option(help="js (the paper's) or released.")] = None,
+    method: Annotated[
+        str, typer.Option(help="linear, mlp, lowrank, csa, procrustes, ridge, asif, relative, sail, ...")
+    ] = "linear",
     preset: Annotated[str, typer.Option(help="default, paper or released.")] = "default",
-    pairs: Annotated[int | None, typer.Option(min=1, help="Train on a seeded subset of N pairs.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the split, the batches and the first weights.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most this many.")] = None,
-    dim: Annotated[int | None, typer.Option(min=1, help="Width of the shared space.")] = None,
-    batch: Annotated[int | None, typer.Option(min=2, help="Pairs in a batch.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate; without it a learning-rate test finds one.")] = None,
-    selection: Annotated[str | None, typer.Option(help="contrastive, retrieval or loss: what picks the epoch.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Dataset; needed only if there are several.")] = None,
-    split: Annotated[str | None, typer.Option(help="Split; train by default.")] = None,
-    vision: Annotated[str | None, typer.Option(help="Vision features; needed only if there are several.")] = None,
-    text: Annotated[str | None, typer.Option(help="Text features; needed only if there are several.")] = None,
-    memory: Annotated[str | None, typer.Option(help="Budget for the two layers, such as 2GB.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the aligner in the store.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
+    regulariser: Annotated[
+        str | None, typer.Option(help="structure (R_S) or none.", rich_help_panel=REGULARISER)
+    ] = None,
+    weight: Annotated[float | None, typer.Option(help="Weight of R_S.", rich_help_panel=REGULARISER)] = None,
+    levels: Annotated[
+        int | None, typer.Option(min=1, help="Levels, as matrix powers.", rich_help_panel=REGULARISER)
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of R_S and of InfoNCE.", rich_help_panel=REGULARISER)
+    ] = None,
+    divergence: Annotated[
+        str | None, typer.Option(help="js (the paper's) or released.", rich_help_panel=REGULARISER)
+    ] = None,
+    similarity: Annotated[
+        str | None, typer.Option(help="cosine, rbf or spearman (no gradient).", rich_help_panel=REGULARISER)
+    ] = None,
+    centring: Annotated[str | None, typer.Option(help="mean, none or standard.", rich_help_panel=REGULARISER)] = None,
+    unpaired: Annotated[
+        list[str] | None,
+        typer.Option(help="DATASET or DATASET/SPLIT: rows that only R_S sees; repeat.", rich_help_panel=REGULARISER),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most this many.", rich_help_panel=TRAINING)] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Epochs without gain before it stops.", rich_help_panel=TRAINING)
+    ] = None,
+    dim: Annotated[int | None, typer.Option(min=1, help="Width of the shared space.", rich_help_panel=TRAINING)] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="Pairs in a batch.", rich_help_panel=TRAINING)] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="Learning rate; without it a learning-rate test finds one.", rich_help_panel=TRAINING),
+    ] = None,
+    selection: Annotated[
+        str | None,
+        typer.Option(help="contrastive, retrieval or loss: what picks the epoch.", rich_help_panel=TRAINING),
+    ] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Then train on all pairs for that many epochs.", rich_help_panel=TRAINING)
+    ] = False,
+    ridge: Annotated[
+        float | None, typer.Option(help="Of csa and ridge, a share of the mean variance.", rich_help_panel=TRAINING)
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, or bf16 for the heads' products.", rich_help_panel=TRAINING)
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="OPTION=VALUE: any other training option; repeat.", rich_help_panel=TRAINING),
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Folder for TensorBoard's event files.", rich_help_panel=TRAINING)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Of the split, the batches and the first weights.", rich_help_panel=TRAINING)
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.", rich_help_panel=TRAINING)] = "auto",
+    dataset: Annotated[
+        str | None, typer.Option(help="Dataset; needed only if there are several.", rich_help_panel=DATA)
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split; train by default.", rich_help_panel=DATA)] = None,
+    vision: Annotated[
+        str | None, typer.Option(help="Vision features; needed only if there are several.", rich_help_panel=DATA)
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(help="Text features; needed only if there are several.", rich_help_panel=DATA)
+    ] = None,
+    pairs: Annotated[int | None, typer.Option(min=1, help="A seeded subset of N pairs.", rich_help_panel=DATA)] = None,
+    test: Annotated[
+        float | None, typer.Option(help="Share of the pairs held back as a test.", rich_help_panel=DATA)
+    ] = None,
+    add: Annotated[
+        list[str] | None,
+        typer.Option(help="DATASET:K, K labelled pictures a class, captioned with it; repeat.", rich_help_panel=DATA),
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="Budget for the two layers, such as 2GB.", rich_help_panel=DATA)
+    ] = None,
+    grid: Annotated[
+        list[str] | None, typer.Option(help="OPTION=A,B: every combination; repeat.", rich_help_panel=MANY)
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="How many, or which with commas: 1,42,55.", rich_help_panel=MANY)
+    ] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(help="OPTION=A,B: paired differences at one learning rate.", rich_help_panel=MANY),
+    ] = None,
+    curve: Annotated[
+        str | None, typer.Option(help="Numbers of pairs, such as 1000,2500,5000.", rich_help_panel=MANY)
+    ] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="Evaluate every aligner of many on this suite.", rich_help_panel=MANY)
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
+    data_root: DataRootOption = DEFAULT_DATA,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Train an aligner from the cached shards, with the regulariser R_S of STRUCTURE or without.
 
-    Example: structure align --layers auto --regulariser none
+    Example: structure align --layers auto --compare regulariser=structure,none --seeds 5
     """
     from structure.cli.choices import byte_count
-    from structure.pipeline.aligners.options import TrainingOptions
-    from structure.pipeline.stages.align import align as run
+    from structure.cli.training import changes, logged, show_aligned
 
+    terminal = Terminal(as_json=as_json, quiet=quiet)
     given = {
         "regulariser": regulariser,
         "weight": weight,
         "levels": levels,
         "temperature": temperature,
         "divergence": divergence,
-        "seed": seed,
+        "similarity": similarity,
+        "centring": centring,
         "epochs": epochs,
+        "patience": patience,
         "dim": dim,
         "batch": batch,
         "rate": lr,
         "selection": selection,
+        "refit": refit or None,
+        "ridge": ridge,
+        "precision": precision,
+        "seed": seed,
     }
-    changes = {field: value for field, value in given.items() if value is not None}
-    options = TrainingOptions.preset(preset, method=method, device=device, **changes)
-    terminal = Terminal(as_json=as_json, quiet=quiet)
-    with terminal.working() as listener:
-        done = run(
+    options = changes(preset, given, setting or [], method=method, device=device)
+    where: dict[str, Any] = {
+        "store": store,
+        "dataset": dataset,
+        "split": split,
+        "vision": vision,
+        "text": text,
+        "options": options,
+        "pairs": pairs,
+        "add": add or (),
+        "unpaired": unpaired or (),
+        "memory": None if memory is None else byte_count("--memory", memory),
+        "data_root": data_root,
+    }
+    many = {"--grid": grid, "--seeds": seeds, "--compare": compare, "--curve": curve, "--suite": suite}
+    if any(value is not None for value in many.values()):
+        from structure.cli.sweeps import run_sweep
+
+        run_sweep(
             layers,
-            store=store,
-            dataset=dataset,
-            split=split,
-            vision=vision,
-            text=text,
-            options=options,
-            pairs=pairs,
-            memory=None if memory is None else byte_count("--memory", memory),
+            terminal,
+            where,
+            grid=grid or [],
+            seeds=seeds,
+            first_seed=seed,
+            compare=compare,
+            curve=curve,
+            suite=suite,
+            test=test,
             name=name,
-            on_event=listener,
+            tensorboard=tensorboard,
         )
-    document = done.to_json()
-    if as_json:
-        terminal.document(document)
         return
-    flat = {key: value for key, value in document.items() if not isinstance(value, dict)}
-    flat |= {f"{side} layer": layer for side, layer in done.layers.items()} | document["metrics"]
-    terminal.table([{"": key, "value": value} for key, value in flat.items()], ["", "value"])
-    terminal.say(f"Kept in {done.folder}. Next: structure eval --suite SUITE --aligner {done.name} --store {store}")
+    from structure.pipeline.stages.align import align as run
+
+    with terminal.working() as listener, logged(listener, tensorboard) as telling:
+        done = run(layers, **where, test=test or 0.0, name=name, on_event=telling)
+    show_aligned(terminal, done, store)

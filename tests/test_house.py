@@ -40,9 +40,11 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline.exports": {"store", *VALUES, "pipeline.encoders", "pipeline.aligners", "pipeline.features"},
     # A recipe runs stages one after the other; only the command line runs recipes.
     "pipeline.recipe": {"store", *VALUES, *STAGES, "pipeline.aligners", "pipeline.suites"},
+    # The same for many training runs and the evaluation of their aligners.
+    "pipeline.sweep": {"store", *VALUES, *STAGES, "pipeline.aligners", "pipeline.suites", "pipeline.features"},
     "pipeline.stages": set(),
     "pipeline": set(),
-    "cli": {"store", "pipeline", *VALUES, *PARTS, *STAGES, "pipeline.features", "pipeline.recipe"},
+    "cli": {"store", "pipeline", *VALUES, *PARTS, *STAGES, "pipeline.features", "pipeline.recipe", "pipeline.sweep"},
 }
 # The suites take class names and templates as datasets bring them.
 ALLOWED["pipeline.suites"] |= {"pipeline.datasets"}

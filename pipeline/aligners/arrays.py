@@ -26,7 +26,10 @@ def computing_dtype(*values: torch.Tensor) -> torch.dtype:
 
 
 def check_rows(features: Array, what: str, *, width: int | None = None) -> None:
-    """Raises StructureError unless `features` is (rows, width), finite, of the width expected; names the bad row."""
+    """Raises StructureError unless `features` is (rows, width), finite, of the width expected; names the bad row.
+
+    Rows that are read on demand are checked by their reader: this would read them all once more.
+    """
     if features.ndim != 2:
         raise StructureError(f"{what} features must be (rows, width); these have shape {tuple(features.shape)}.")
     if width is not None and features.shape[1] != width:
@@ -34,6 +37,8 @@ def check_rows(features: Array, what: str, *, width: int | None = None) -> None:
             f"{what} features are {features.shape[1]} wide; this aligner was made for {width}. "
             "Take the layer it was trained on (`structure align` prints it), or train another aligner."
         )
+    if not isinstance(features, np.ndarray | torch.Tensor):
+        return
     for start in range(0, len(features), 65536):
         chunk = as_tensor(features[start : start + 65536])
         finite = torch.isfinite(chunk).all(dim=1)
@@ -57,8 +62,8 @@ def check_pairs(vision: Array, text: Array, *, least: int, why: str) -> None:
     if len(vision) < least:
         raise StructureError(f"{len(vision)} pairs are too few: {why} needs at least {least}. Add pairs with --pairs.")
     for side, what in ((vision, "vision"), (text, "text")):
-        rows = as_tensor(side[: min(len(side), 65536)])
-        if bool((rows == rows[0]).all()):
+        rows = as_tensor(side[:256])
+        if bool((rows == rows[0]).all()) and bool((as_tensor(side[:]) == rows[0]).all()):
             raise StructureError(
                 f"The {what} features are constant: all {len(side)} rows are the same, so nothing can be aligned. "
                 "Choose another layer or pooling."

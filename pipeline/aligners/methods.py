@@ -51,6 +51,9 @@ METHODS: dict[str, str] = {
 TRAINED = ("linear", "mlp", "lowrank", "gated", "sail")
 """The methods that train by gradient descent; they take batches from any source."""
 
+STREAMED = ("csa", "procrustes", "ridge", "mean-shift")
+"""The methods that need no more than one pass over the pairs, chunk by chunk (CSA without R_S)."""
+
 
 def method(name: str) -> Method:
     """The method of that name. Raises StructureError that offers the nearest names."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from structure.store.errors import StructureError, unknown
 
@@ -150,6 +150,31 @@ class TrainingOptions:
         if name not in PRESETS:
             raise unknown("preset", name, PRESETS)
         return replace(PRESETS[name], **changes)
+
+    @classmethod
+    def parse(cls, field: str, text: str) -> Any:
+        """The value of a field that a text such as `10`, `true`, `rbf` or `none` means.
+
+        Raises StructureError for a field that is not there, and for a text that is no value of its type.
+        """
+        hints = get_type_hints(cls)
+        if field not in hints:
+            raise unknown("training option", field, hints)
+        wanted = list(get_args(hints[field]) or (hints[field],))
+        if type(None) in wanted and text.lower() == "none":
+            return None
+        if bool in wanted and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        for kind in (int, float):
+            if kind in wanted:
+                try:
+                    return kind(text)
+                except ValueError:
+                    break
+        if str in wanted or get_origin(hints[field]) is Literal:
+            return text
+        names = ", ".join("none" if kind is type(None) else kind.__name__ for kind in wanted)
+        raise StructureError(f"{field}={text!r}: {field} takes {names}.")
 
     def record(self) -> dict[str, Any]:
         """All fields as JSON values."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
@@ -29,7 +30,10 @@ class Pairs:
         """`count` pairs drawn without replacement, in dataset order; all of them if there are not more."""
         if count >= len(self):
             return self
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
+        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+
+    def take(self, chosen: np.ndarray) -> Pairs:
+        """The pairs with these numbers."""
         return Pairs(self.vision[chosen], self.text[chosen], self.items[chosen], self.skipped)
 
 
@@ -63,7 +67,10 @@ def _rows_of_items(samples: Samples, features: FeatureSet) -> np.ndarray:
 
 
 def gather(features: FeatureSet, layer: str, rows: np.ndarray) -> np.ndarray:
-    """`features[layer][rows]`, read shard by shard: only shards that hold a wanted row are read."""
+    """`features[layer][rows]`, read shard by shard: only shards that hold a wanted row are read.
+
+    Raises StructureError, with the layer and the sample, for a row that holds a NaN or an infinity.
+    """
     out = np.empty((len(rows), features.manifest.column(layer).width), dtype=features.column(layer).dtype)
     order = np.argsort(rows, kind="stable")
     for shard in features.manifest.shards:
@@ -71,7 +78,22 @@ def gather(features: FeatureSet, layer: str, rows: np.ndarray) -> np.ndarray:
         if high > low:
             part = order[low:high]
             out[part] = features.rows(layer, shard.start, shard.stop)[rows[part] - shard.start]
+    _require_finite(features, layer, rows, out)
     return out
+
+
+def _require_finite(features: FeatureSet, layer: str, rows: np.ndarray, values: np.ndarray) -> None:
+    if values.dtype == np.float16:  # through the exponent bits: NumPy's own float16 loop is ten times slower
+        bad = (values.view(np.uint16) & 0x7C00) == 0x7C00
+    else:
+        bad = ~np.isfinite(values)
+    if bad.any():
+        row = int(rows[np.flatnonzero(bad.any(axis=1))[0]])
+        raise StructureError(
+            f"{features.key}, layer {layer}: sample {features.ids[row]} (row {row}) holds a NaN or an infinity. One "
+            f"such row spoils every head and every similarity. Run: structure store verify {features.key}, then "
+            "extract again, or take another layer."
+        )
 
 
 def choose_sets(
@@ -116,7 +138,12 @@ def choose_sets(
 
 
 class SelectedRows:
-    """Some rows of one layer as a lazily read array: `.shape`, `[start:stop]`. Picklable; opens no file until read."""
+    """Some rows of one layer as a lazily read array: `.shape`, `[start:stop]`. Picklable; opens no file until read.
+
+    An array of row numbers selects among the rows, and reads nothing either.
+    """
+
+    ndim = 2
 
     def __init__(self, features: FeatureSet, layer: str, rows: np.ndarray) -> None:
         self.features, self.layer, self.rows = features, layer, rows
@@ -125,5 +152,33 @@ class SelectedRows:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, part: slice) -> np.ndarray:
-        return gather(self.features, self.layer, self.rows[part])
+    @overload
+    def __getitem__(self, part: slice) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, part: np.ndarray) -> SelectedRows: ...
+    def __getitem__(self, part: slice | np.ndarray) -> np.ndarray | SelectedRows:
+        if isinstance(part, slice):
+            return gather(self.features, self.layer, self.rows[part])
+        return SelectedRows(self.features, self.layer, self.rows[part])
+
+
+class HeldLayers:
+    """Layers read once for many runs: `most` bytes are held, what is beyond is read again for each."""
+
+    def __init__(self, most: int = 4 << 30) -> None:
+        self.most = most
+        self._held: dict[tuple[str, str, str], np.ndarray] = {}
+
+    def gather(self, features: FeatureSet, layer: str, rows: np.ndarray) -> np.ndarray:
+        """As `gather`; the valid rows of the whole layer are kept where they fit."""
+        key = (features.key, features.fingerprint, layer)
+        if key not in self._held:
+            column = features.manifest.column(layer)
+            held = sum(values.nbytes for values in self._held.values())
+            if held + len(features) * column.row_bytes > self.most:
+                return gather(features, layer, rows)
+            valid = np.flatnonzero(features.valid)
+            whole = np.zeros((len(features), column.width), dtype=features.column(layer).dtype)
+            whole[valid] = gather(features, layer, valid)
+            self._held[key] = whole
+        return np.asarray(self._held[key][rows])

@@ -1,0 +1,107 @@
+"""Training options from flags, what a training run shows, and TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from structure.cli.terminal import Terminal
+from structure.pipeline.progress import Event, Listener, Progress
+from structure.store.errors import StructureError, UsageError
+
+if TYPE_CHECKING:
+    from structure.pipeline.aligners.options import TrainingOptions
+    from structure.pipeline.stages.align import Aligned
+
+
+def changes(
+    preset: str, flags: Mapping[str, Any], settings: Sequence[str], *, method: str, device: str
+) -> TrainingOptions:
+    """The preset with the flags that were given and every `OPTION=VALUE`. Raises UsageError and StructureError."""
+    from structure.pipeline.aligners.options import TrainingOptions
+
+    values = {name: value for name, value in flags.items() if value is not None}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text!r}: write OPTION=VALUE, such as centre_first=true.")
+        if name in values:
+            raise UsageError(f"--set {name} is given twice, or beside its own flag.")
+        values[name] = TrainingOptions.parse(name, value)
+    return TrainingOptions.preset(preset, **{"method": method, "device": device} | values)
+
+
+def axis(option: str, text: str) -> tuple[str, list[Any]]:
+    """`OPTION=A,B` -> (option, its values). Layers are given as `A+B` for the pair A,B."""
+    from structure.cli.choices import words
+    from structure.pipeline.aligners.options import TrainingOptions
+
+    name, equals, listed = text.partition("=")
+    if not equals or not listed:
+        raise UsageError(f"{option} {text!r}: write OPTION=A,B, such as regulariser=structure,none.")
+    values = words(option, listed)
+    if name == "layers":
+        return name, [value.replace("+", ",") for value in values]
+    if name == "pairs":
+        return name, counts(option, listed)
+    return name, [TrainingOptions.parse(name, value) for value in values]
+
+
+def counts(option: str, text: str) -> list[int]:
+    """Whole numbers from 1, with commas. Raises UsageError."""
+    from structure.cli.choices import words
+
+    values = words(option, text)
+    if not all(value.isdigit() and int(value) > 0 for value in values):
+        raise UsageError(f"{option} {text!r}: write whole numbers with commas, such as 1000,2500.")
+    return [int(value) for value in values]
+
+
+def show_aligned(terminal: Terminal, done: Aligned, store: str) -> None:
+    """The outcome of one run: a table, or the document of `--json`."""
+    document = done.to_json()
+    if terminal.as_json:
+        terminal.document(document)
+        return
+    flat = {key: value for key, value in document.items() if not isinstance(value, dict)}
+    flat |= {f"{side} layer": layer for side, layer in done.layers.items()}
+    flat |= {f"validation {name}": value for name, value in document["metrics"].items()}
+    flat |= {f"test {name}": value for name, value in document["test_metrics"].items()}
+    terminal.table([{"": key, "value": value} for key, value in flat.items()], ["", "value"])
+    terminal.say(f"Kept in {done.folder}. Next: structure eval --suite SUITE --aligner {done.name} --store {store}")
+
+
+@contextmanager
+def logged(listener: Listener, folder: Path | None) -> Iterator[Listener]:
+    """A listener that also writes the numbers of every epoch for TensorBoard; each run of many is a folder of its own.
+
+    Raises StructureError where TensorBoard's writer is not installed.
+    """
+    if folder is None:
+        yield listener
+        return
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise StructureError(
+            "--tensorboard needs the package tensorboardX. Run: pip install 'structure-align[tensorboard]'"
+        ) from None
+    writers: list[Any] = []
+
+    def writing(event: Event) -> None:
+        listener(event)
+        if not isinstance(event, Progress) or not event.values:
+            return
+        if not writers or event.done == 1:
+            writers.append(SummaryWriter(str(folder / f"run{len(writers) + 1:03d}")))
+        for name, value in event.values.items():
+            group = "validation" if name.startswith("val_") else "training"
+            writers[-1].add_scalar(f"{group}/{name.removeprefix('val_')}", value, event.done)
+
+    try:
+        yield writing
+    finally:
+        for writer in writers:
+            writer.close()

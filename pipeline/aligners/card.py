@@ -1,0 +1,98 @@
+"""The model card of an aligner, in Markdown, from its record alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from structure.pipeline.aligners.aligner import Aligner
+
+CARD = "README.md"
+
+_USE = """\
+```python
+from structure.pipeline import load_aligner
+
+aligner = load_aligner(".")
+images = aligner.embed_images(vision_features)  # (rows, {vision}) of the vision layer below
+texts = aligner.embed_texts(text_features)  # (rows, {text}) of the text layer below
+scores = aligner.similarity(images, texts)
+```"""
+
+
+def card(aligner: Aligner, name: str) -> str:
+    """What it is, what it was trained on, how well it did on pairs it was not fitted to, and what made it."""
+    facts = aligner.metadata
+    options: Mapping[str, Any] = facts.get("options", {})
+    sections = [
+        f"# {_plain(name)}",
+        f"Two heads (`{aligner.vision.kind}` and `{aligner.text.kind}`, method `{aligner.method}`) that bring frozen "
+        f"vision and text features into one space of {aligner.dim} dimensions.",
+        _USE.format(vision=aligner.widths[0], text=aligner.widths[1]),
+        "## Features it takes",
+        _table(["side", "encoder", "layer", "width", "fingerprint"], _sides(aligner)),
+        "## Training",
+        _table(["", ""], _training(facts, options)),
+        "## Held-out pairs",
+        _table(["metric", "value"], _metrics(facts)),
+        "The validation pairs chose the epoch, so their figures are a little too good; test pairs, where there are "
+        "any, chose nothing.",
+        "## Versions",
+        _table(["", ""], list(facts.get("versions", {}).items())),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _sides(aligner: Aligner) -> list[tuple[Any, ...]]:
+    facts = aligner.metadata
+    rows = []
+    for side, width in (("vision", aligner.widths[0]), ("text", aligner.widths[1])):
+        encoder = facts.get("encoders", {}).get(side, {})
+        called = encoder.get("spec") or encoder.get("name", "")
+        print_of = str(facts.get("fingerprints", {}).get(side, ""))[:16]
+        rows.append((side, called, facts.get("layers", {}).get(side, ""), width, print_of))
+    return rows
+
+
+def _training(facts: Mapping[str, Any], options: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    data = facts.get("data", {})
+    rows = [
+        ("data", " / ".join(str(part) for part in data.values())),
+        ("training pairs", facts.get("pairs")),
+        ("validation pairs", facts.get("validation_pairs")),
+        ("test pairs", facts.get("test_pairs")),
+        ("refitted to", facts.get("refit_pairs")),
+        ("labelled pairs added", ", ".join(facts.get("added", [])) or None),
+        ("layers chosen by", facts.get("layers_chosen_by")),
+        ("seed", options.get("seed")),
+    ]
+    if facts.get("epochs"):
+        regulariser = "none"
+        if options.get("regulariser") == "structure":
+            regulariser = f"R_S, weight {options['weight']:g}, levels {options['levels']}, {options['divergence']}"
+        rows += [
+            ("regulariser", regulariser),
+            ("loss", options.get("loss")),
+            ("learning rate", f"{facts['rate']:.3g}"),
+            ("epochs", f"{facts['epochs']}, the weights are those of epoch {facts['best_epoch']}"),
+            ("epoch chosen by", options.get("selection")),
+        ]
+    return [row for row in rows if row[1] not in (None, "")]
+
+
+def _metrics(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    told = [(f"validation {name}", value) for name, value in facts.get("metrics", {}).items()]
+    told += [(f"test {name}", value) for name, value in facts.get("test_metrics", {}).items()]
+    return [(name, f"{value:.4f}") for name, value in told]
+
+
+def _table(header: list[str], rows: list[Any]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(_plain(str(cell)) for cell in row) + " |" for row in rows])
+
+
+def _plain(text: str) -> str:
+    """Text that comes from names of data: no markup, no cell break."""
+    for sign in "\\`*_[]<>|#":
+        text = text.replace(sign, f"\\{sign}")
+    return text.replace("\n", " ")
