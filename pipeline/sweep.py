@@ -266,9 +266,9 @@ def efficiency_of(contrasts: Sequence[tuple[Variant, Variant]], means: Sequence[
                 **dict(zip(("dataset", "task", "metric"), metric, strict=True)),
             }
             rows += [told | point.row() for point in found]
-            bounds = sorted({point.bound for point in found if point.bound})
+            bounds = {point.bound for point in found if point.bound}
             mean = sum(point.saving for point in found) / len(found)
-            rows.append(told | {"pairs": None, "U": mean, "bound": " and ".join(bounds)})
+            rows.append(told | {"pairs": None, "U": mean, "bound": "about" if len(bounds) > 1 else "".join(bounds)})
     return rows
 
 

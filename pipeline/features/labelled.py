@@ -15,7 +15,7 @@ from structure.store import FeatureSet, SampleItem, Samples
 from structure.store.errors import StructureError
 from structure.store.fingerprint import fingerprint
 
-TEMPLATE = "a photo of a {}."
+TEMPLATE = "a photo of a {c}."
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def labelled_pairs(
     if lacking:
         source.on_event(Note(f"{lacking} of {len(classes)} classes of {wanted.dataset} have no labelled picture"))
     template = (list(samples.tasks[task]["templates"]) or [TEMPLATE])[0]
-    texts = [template.format(name) for name in classes]
+    texts = [template.replace("{c}", name) for name in classes]
     split = f"prompts.captions.{fingerprint({'texts': texts})[:12]}"
     items = [SampleItem(f"{number:06d}", (text,)) for number, text in enumerate(texts)]
     said = Samples.build(samples.dataset, split, items, kind="prompts")

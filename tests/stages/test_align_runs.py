@@ -1,0 +1,185 @@
+"""Training from the store beyond one plain run: test pairs, extras, passes over shards, killed runs, cards."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from structure.pipeline import align, extract, load_aligner
+from structure.pipeline.aligners.card import card as card_of
+from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.features.labelled import Labelled, draw_per_class
+from structure.pipeline.features.pairs import HeldLayers
+from structure.pipeline.progress import Event, Note
+from structure.store import Store, StructureError
+
+QUICK = TrainingOptions(dim=16, epochs=4, rate=3e-3, device="cpu")
+LAYERS = "block.03,block.02"
+
+
+def notes(events: list[Event]) -> list[str]:
+    return [event.text for event in events if isinstance(event, Note)]
+
+
+def test_test_pairs_are_the_same_for_every_seed_and_never_trained_on(copied: Store) -> None:
+    runs = [align(LAYERS, store=copied, options=replace(QUICK, seed=seed), test=0.25) for seed in (1, 2)]
+    for done in runs:
+        assert done.test_pairs == 60
+        assert done.trained.pairs + done.trained.validation_pairs == 180
+        assert done.test.keys() == {f"{way}_retrieval_recall@{k}" for way in ("image", "text") for k in (1, 5, 10)}
+        facts = load_aligner(done.folder).metadata
+        assert facts["test_metrics"] == done.test
+        assert facts["test_pairs"] == 60
+    with pytest.raises(StructureError, match="--test 2 is no share"):
+        align(LAYERS, store=copied, options=QUICK, test=2)
+    with pytest.raises(StructureError, match=r"--pairs 200 .* has 180 pairs besides 60 test pairs"):
+        align(LAYERS, store=copied, options=QUICK, test=0.25, pairs=200)
+
+
+@pytest.mark.parametrize("method", ["csa", "ridge", "procrustes"])
+def test_passes_over_the_shards_give_what_memory_gives(copied: Store, method: str) -> None:
+    options = replace(QUICK, method=method, regulariser="none", dim=8)
+    events: list[Event] = []
+    whole = align(LAYERS, store=copied, options=options, name="whole")
+    passes = align(LAYERS, store=copied, options=options, name="passes", memory=1000, on_event=events.append)
+    assert any("read in passes" in text for text in notes(events))
+    for side in ("vision", "text"):
+        ours, theirs = (getattr(run.trained.aligner, side).state_dict() for run in (whole, passes))
+        for name, value in ours.items():
+            np.testing.assert_array_equal(value, theirs[name])
+
+
+def test_a_method_that_needs_all_rows_says_which_do_not(copied: Store) -> None:
+    with pytest.raises(StructureError, match=r"--memory allows 1,000.*csa, procrustes, ridge"):
+        align(LAYERS, store=copied, options=replace(QUICK, method="asif"), memory=1000)
+
+
+def test_layers_are_read_once_for_many_runs(copied: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from structure.store import FeatureSet
+
+    held, reads = HeldLayers(), []
+    plain = FeatureSet.rows
+    monkeypatch.setattr(FeatureSet, "rows", lambda self, *args: reads.append(args) or plain(self, *args))
+    one = align(LAYERS, store=copied, options=QUICK, held=held, pairs=100, test=0.1)
+    first = len(reads)
+    align(LAYERS, store=copied, options=replace(QUICK, seed=7), held=held, pairs=90, test=0.1)
+    assert len(reads) == first > 0
+    assert align(LAYERS, store=copied, options=QUICK, pairs=100, test=0.1).trained.metrics == one.trained.metrics
+
+
+def test_labelled_pictures_join_the_training_pairs(copied: Store) -> None:
+    events: list[Event] = []
+    done = align(LAYERS, store=copied, options=QUICK, add=["scenes:240:2"], on_event=events.append)
+    (told,) = [text for text in notes(events) if "labelled pairs" in text]
+    count = int(told.split()[0])
+    assert 8 <= count <= 16  # eight shapes, one of which may be rare
+    assert done.trained.pairs + done.trained.validation_pairs == 240 + count
+    assert load_aligner(done.folder).metadata["added"] == ["scenes:240:2"]
+    with pytest.raises(StructureError, match="write DATASET:K"):
+        align(LAYERS, store=copied, options=QUICK, add=["scenes"])
+    assert Labelled.parse("pairs:a.jsonl:3") == Labelled("pairs:a.jsonl", 3)
+
+
+def test_draws_per_class() -> None:
+    labels = np.array([0, 1, -1, 1, 1, 0, 2, -1])
+    drawn = draw_per_class(labels, 2, seed=0)
+    assert np.bincount(labels[drawn]).tolist() == [2, 2, 1]
+    np.testing.assert_array_equal(drawn, draw_per_class(labels, 2, seed=0))
+
+
+def test_unpaired_features_enter_r_s(copied: Store) -> None:
+    extract(["bundled:scenes-vit"], "scenes:40", split="test", store=copied)
+    plain = align(LAYERS, store=copied, options=QUICK)
+    done = align(LAYERS, store=copied, options=QUICK, unpaired=["scenes/test"])
+    facts = load_aligner(done.folder).metadata
+    assert facts["unpaired"] == {"vision": 40, "text": 0}
+    assert facts["unpaired_features"] == ["scenes/test"]
+    assert done.trained.history[-1]["structure_vision"] != plain.trained.history[-1]["structure_vision"]
+    with pytest.raises(StructureError, match=r"--unpaired flickr: .* it has .*scenes/test/scenes-vit"):
+        align(LAYERS, store=copied, options=QUICK, unpaired=["flickr"])
+
+
+def test_a_nan_in_a_shard_is_named_by_layer_and_sample(copied: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from structure.store import FeatureSet
+
+    plain = FeatureSet.rows
+
+    def spoiled(self: FeatureSet, layer: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        values = plain(self, layer, start, stop)
+        if layer == "block.03" and self.modality == "vision":
+            values[17, 3] = np.nan
+        return values
+
+    monkeypatch.setattr(FeatureSet, "rows", spoiled)
+    for method in ("linear", "ridge"):
+        with pytest.raises(StructureError, match=r"layer block\.03: sample \S+ \(row 17\) holds a NaN"):
+            align(LAYERS, store=copied, options=replace(QUICK, method=method))
+    with pytest.raises(StructureError, match=r"row 17"):
+        align(LAYERS, store=copied, options=replace(QUICK, method="ridge"), memory=1000)
+
+
+def test_what_is_made_again_and_what_is_taken(copied: Store) -> None:
+    first = align(LAYERS, store=copied, options=QUICK, name="a", test=0.1)
+    stamp = (first.folder / "aligner.safetensors").stat().st_mtime_ns
+    again = align(LAYERS, store=copied, options=QUICK, name="a", test=0.1, reuse=True)
+    assert (first.folder / "aligner.safetensors").stat().st_mtime_ns == stamp
+    ours, theirs = first.to_json(), again.to_json()
+    assert theirs == ours
+    align(LAYERS, store=copied, options=replace(QUICK, weight=1.0), name="a", test=0.1, reuse=True)
+    assert (first.folder / "aligner.safetensors").stat().st_mtime_ns != stamp
+
+
+def test_the_card_tells_what_it_was_made_from_and_escapes_names(copied: Store) -> None:
+    done = align(LAYERS, store=copied, options=replace(QUICK, refit=True), name="a_b", test=0.1)
+    card = (done.folder / "README.md").read_text()
+    for text in (
+        "block.03",
+        "scenes-vit",
+        "scenes / train",
+        "refitted to | 216",
+        "test image",
+        "torch",
+        "a\\_b",
+    ):
+        assert text in card
+    assert "\\<b\\>" in card_of(done.trained.aligner.describe(data={"dataset": "<b>"}), "a")
+
+
+SLOW = TrainingOptions(dim=16, epochs=40, patience=40, rate=1e-3, batch=64, method="lowrank", device="cpu")
+KILLED = f"""
+import sys
+from structure.pipeline import align
+from structure.pipeline.aligners.card import card as card_of
+from structure.pipeline.aligners.options import TrainingOptions
+options = TrainingOptions(**{SLOW.record()})
+align("{LAYERS}", store=sys.argv[1], options=options, name="run", checkpoint_every=0)
+"""
+
+
+def test_a_run_killed_at_any_moment_ends_with_the_same_weights(copied: Store) -> None:
+    process = subprocess.Popen([sys.executable, "-c", KILLED, copied.url])
+    checkpoint = Path(copied.url) / "checkpoints" / "run" / "checkpoint.safetensors"
+    while not checkpoint.exists():
+        assert process.poll() is None
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (Path(copied.url) / "aligners" / "run").exists()
+    events: list[Event] = []
+    resumed = align(LAYERS, store=copied, options=SLOW, name="run", on_event=events.append)
+    assert any("goes on after epoch" in text for text in notes(events))
+    whole = align(LAYERS, store=copied, options=SLOW, name="whole")
+    assert len(resumed.trained.history) == len(whole.trained.history)
+    for side in ("vision", "text"):
+        ours, theirs = (getattr(run.trained.aligner, side).state_dict() for run in (resumed, whole))
+        for name, value in ours.items():
+            np.testing.assert_array_equal(value, theirs[name])
+    assert not checkpoint.parent.exists()
