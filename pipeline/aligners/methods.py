@@ -45,10 +45,19 @@ METHODS: dict[str, str] = {
     "asif": "closed:fit_closed",
     "relative": "closed:fit_closed",
     "mean-shift": "closed:fit_closed",
+    "pal": "sequence_methods:train_sequences",
+    "freezealign": "sequence_methods:train_sequences",
+    "sma": "sequence_methods:train_sequences",
 }
 """Name -> where its `Method` is, `module:function` below this package."""
 
-TRAINED = ("linear", "mlp", "lowrank", "gated", "sail")
+TOKEN_METHODS = ("pal", "freezealign")
+"""The methods that read the tokens of a layer."""
+
+SET_METHODS = ("sma",)
+"""The methods that read several views and captions of an item."""
+
+TRAINED = ("linear", "mlp", "lowrank", "gated", "sail", *TOKEN_METHODS, *SET_METHODS)
 """The methods that train by gradient descent; they take batches from any source."""
 
 STREAMED = ("csa", "procrustes", "ridge", "mean-shift")

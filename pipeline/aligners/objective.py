@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from structure.pipeline.aligners.contrastive import info_nce, sigmoid_loss
-from structure.pipeline.aligners.heads import Head, make_head
+from structure.pipeline.aligners.heads import Head
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.spaces import Centring, Similarity, Space
 from structure.pipeline.aligners.structure_gradients import Divergence
@@ -143,19 +143,3 @@ def structure_options(options: TrainingOptions) -> dict[str, Any]:
         "gamma": options.gamma,
         "margin": options.margin,
     }
-
-
-def make_objective(widths: tuple[int, int], options: TrainingOptions) -> Objective:
-    """Fresh heads of the kind `options.method` names, drawn from `options.seed`; on the CPU."""
-    hidden = options.hidden or 2 * options.dim
-    settings: dict[str, dict[str, Any]] = {
-        "linear": {},
-        "mlp": {"hidden": hidden},
-        "lowrank": {"rank": options.rank, "dropout": options.dropout, "gate": options.gate},
-        "gated": {"hidden": hidden},
-    }
-    generator = torch.Generator().manual_seed(options.seed)
-    heads = [make_head(options.method, width, options.dim, **settings.get(options.method, {})) for width in widths]
-    for head in heads:
-        head.reset(generator)
-    return Objective(heads[0], heads[1], options)

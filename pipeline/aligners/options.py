@@ -21,6 +21,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "extras": get_args(Extras),
     "precision": ("fp32", "bf16"),
     "loss": ("info_nce", "sigmoid"),
+    "pooling": ("attention", "mean", "global"),
+    "information": ("flqmi", "flvmi", "gcmi", "logdetmi"),
     "clip_scope": ("global", "tensor"),
     "cosine": ("run", "published"),
     "selection": get_args(Selection),
@@ -38,6 +40,8 @@ _POSITIVE = (
     "nearest",
     "exponent",
     "anchors",
+    "pool_temperature",
+    "eta",
 )
 
 
@@ -114,14 +118,31 @@ class TrainingOptions:
     """Of `lowrank`; a gate of 0 stays shut for ever (the released configuration)."""
 
     ridge: float | None = None
-    """Of the closed forms, as a share of the mean variance; None: 0 for `csa`, 0.1 for `ridge`."""
+    """Of the closed forms, as a share of the mean variance; None: 0 for `csa`, 0.1 for `ridge` and for `sma` with
+    log-determinants."""
     weighted: bool = False
     """`csa`: score by the correlation-weighted similarity instead of the cosine."""
     nearest: int = 800
     exponent: int = 8
     """Of `asif`."""
     anchors: int = 512
-    """Random training pairs that `relative` uses as anchors."""
+    """Random training pairs that `relative` uses as anchors; learnable anchors of each side of `pal`."""
+
+    pool_temperature: float = 0.03
+    pooling: str = "attention"
+    """Of `pal`: each anchor's softmax over tokens; "mean" and "global" (one vector an item) are its ablations."""
+
+    information: str = "flqmi"
+    """Of `sma`: the submodular mutual information of views and captions (flqmi, flvmi, gcmi, logdetmi) ..."""
+    eta: float = 1.0
+    """... its balance, ..."""
+    sharpness: float = 50.0
+    """... how sharp its smooth maxima are (0: true maxima), ..."""
+    mu: float = 0.1
+    """... the weight of the divergence between both sets, ..."""
+    views: int | None = None
+    captions: int | None = None
+    """... and how many views and captions of an item take part; None: all that are stored."""
 
     device: str = "auto"
 
@@ -134,7 +155,10 @@ class TrainingOptions:
                 raise StructureError(f"{field} is {getattr(self, field)}; it must be above 0.")
         if not 0 < self.validation < 1:
             raise StructureError(f"validation is {self.validation}; it is a share of the pairs between 0 and 1.")
-        for field in ("rate", "mix", "hidden", "extra_rows"):
+        for field in ("sharpness", "mu"):
+            if getattr(self, field) < 0:
+                raise StructureError(f"{field} is {getattr(self, field)}; it must not be below 0.")
+        for field in ("rate", "mix", "hidden", "extra_rows", "views", "captions"):
             value = getattr(self, field)
             if value is not None and not value > 0:
                 raise StructureError(f"{NAMES.get(field, field)} is {value}; it must be above 0.")

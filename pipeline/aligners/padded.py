@@ -34,6 +34,10 @@ class Padded:
     def width(self) -> int:
         return int(self.values.shape[2])
 
+    @property
+    def device(self) -> torch.device:
+        return self.values.device
+
     def __getitem__(self, rows: slice | np.ndarray | torch.Tensor) -> Padded:
         return replace(self, values=self.values[rows], mask=self.mask[rows])
 

@@ -11,8 +11,10 @@ import torch
 from structure.pipeline.aligners.arrays import Array, as_tensor
 from structure.pipeline.aligners.batches import BatchSource
 from structure.pipeline.aligners.finder import SAMPLES, RateCurve, find_rate
-from structure.pipeline.aligners.objective import Batch, Objective, make_objective
+from structure.pipeline.aligners.objective import Batch, Objective
+from structure.pipeline.aligners.objectives import make_objective
 from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.padded import Padded
 from structure.pipeline.aligners.pair_retrieval import pair_recall
 from structure.pipeline.aligners.schedule import clip_gradients, cosine, published_period, warm_up
 from structure.pipeline.aligners.unpaired import Unpaired
@@ -36,7 +38,7 @@ class Run:
         device: torch.device,
     ) -> None:
         self.source, self.extras, self.options, self.rate, self.device = source, extras, options, rate, device
-        self.objective = make_objective(source.widths, options).to(device)
+        self.objective = make_objective(source.widths, options, prefix=getattr(source, "prefix", 0)).to(device)
         self.optimiser = make_optimiser(self.objective, rate, options)
         self.step = 0
         total = options.epochs * math.ceil(source.rows / options.batch)
@@ -47,7 +49,7 @@ class Run:
         self.validation = (
             None
             if validation is None
-            else self.objective.batch(*(as_tensor(side).to(device) for side in validation), repeats=True)
+            else self.objective.batch(*(_on(device, side) for side in validation), repeats=True)
         )
 
     def epoch(self, epoch: int) -> dict[str, float]:
@@ -135,6 +137,11 @@ class Run:
         }
 
 
+def _on(device: torch.device, side: Any) -> Any:
+    """Rows, or padded sequences of rows, on the training device."""
+    return side.to(device) if isinstance(side, Padded) else as_tensor(side).to(device)
+
+
 def within(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors whose names begin with `prefix.`, under the rest of their names."""
     return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
@@ -168,7 +175,7 @@ def rate_test(source: BatchSource, extras: Unpaired, options: TrainingOptions, d
     One batch serves the whole test: two batches of a few hundred pairs differ by more than a small step moves the
     loss, and the steepest slope would then be that noise.
     """
-    objective = make_objective(source.widths, options).to(device).train()
+    objective = make_objective(source.widths, options, prefix=getattr(source, "prefix", 0)).to(device).train()
     optimiser = make_optimiser(objective, 1.0, options)
     structure = options.regulariser == "structure"
     vision, text = next(iter(source.epoch(options.seed)))

@@ -10,7 +10,7 @@ from structure.pipeline.aligners.anchors import anchor_profile
 from structure.pipeline.aligners.contrastive import info_nce
 from structure.pipeline.aligners.csa import fit_csa, fit_csa_moments, moments
 from structure.pipeline.aligners.set_alignment import set_alignment_loss
-from structure.pipeline.aligners.submodular import submodular_information
+from structure.pipeline.aligners.submodular import largest_information, maximum, submodular_information
 from structure.store.errors import StructureError
 
 
@@ -107,6 +107,7 @@ def test_golden_submodular(monkeypatch, golden: Path):
 
     def check(most):
         monkeypatch.setattr("structure.pipeline.aligners.submodular._MOST", most)
+        monkeypatch.setattr("structure.pipeline.aligners.pieces._MOST", {"cpu": most})
         for e, eta in enumerate(map(float, file["etas"])):
 
             def made(*, eta=eta, **options):
@@ -158,3 +159,64 @@ def test_set_alignment_uses_the_normalised_information():
     torch.testing.assert_close(got, wanted)
     smooth = set_alignment_loss(views, captions, eta=0.5, temperature=0.1, sharpness=1e4, divergence=0.0)
     torch.testing.assert_close(smooth, wanted, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("sharpness", [None, 20.0])
+@pytest.mark.parametrize("kind", ["flqmi", "flvmi", "gcmi", "logdetmi"])
+def test_sets_of_different_sizes_are_masked(kind, sharpness):
+    """Entry (i, j) is that of the two sets alone, whatever lies in the padding."""
+    generator = torch.Generator().manual_seed(1)
+    views, captions = (torch.randn(4, size, 6, generator=generator, dtype=torch.float64) for size in (3, 4))
+    of_views, of_captions = torch.tensor([3, 1, 2, 3]), torch.tensor([2, 4, 1, 3])
+    views_mask, captions_mask = torch.arange(3) < of_views[:, None], torch.arange(4) < of_captions[:, None]
+    views[~views_mask], captions[~captions_mask] = torch.nan, 1e9
+    options = {"kind": kind, "eta": 0.7, "ridge": 0.2, "sharpness": sharpness}
+    whole = submodular_information(views, captions, views_mask=views_mask, captions_mask=captions_mask, **options)
+    largest = largest_information(
+        views, captions, kind=kind, eta=0.7, views_mask=views_mask, captions_mask=captions_mask
+    )
+    if kind == "flvmi":  # its ground set is the whole batch: by hand
+
+        def best(u, members):
+            return maximum(u @ members.T, 1, None, sharpness=sharpness)
+
+        unit = torch.nn.functional.normalize
+        a = [unit(views[i, : of_views[i]], dim=1) for i in range(4)]
+        q = [unit(captions[i, : of_captions[i]], dim=1) for i in range(4)]
+        ground = torch.cat([*a, *q])
+        for i in range(4):
+            for j in range(4):
+                one = torch.minimum(best(ground, a[i]), 0.7 * best(ground, q[j])).sum()
+                torch.testing.assert_close(whole[i, j], one)
+        assert largest[0, 0] == len(ground)
+        return
+    for i in range(4):
+        for j in range(4):
+            pair = views[None, i, : of_views[i]], captions[None, j, : of_captions[j]]
+            torch.testing.assert_close(whole[i, j], submodular_information(*pair, **options)[0, 0])
+            torch.testing.assert_close(largest[i, j], largest_information(*pair, kind=kind, eta=0.7)[0, 0])
+    if kind != "logdetmi":
+        alike = torch.ones(1, 3, 6, dtype=torch.float64)
+        same = submodular_information(alike, alike, kind=kind, eta=0.7) / largest_information(
+            alike, alike, kind=kind, eta=0.7
+        )
+        torch.testing.assert_close(same, torch.ones(1, 1, dtype=torch.float64))
+
+
+def test_the_set_loss_is_masked_and_made_in_pieces(monkeypatch):
+    generator = torch.Generator().manual_seed(2)
+    views, captions = (torch.randn(5, size, 6, generator=generator, dtype=torch.float64) for size in (2, 3))
+    mask = torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1], [1, 0, 1], [0, 1, 0]], dtype=torch.bool)
+
+    def run(fill):
+        leaves = views.clone().requires_grad_(), captions.masked_fill(~mask[..., None], fill).requires_grad_()
+        loss = set_alignment_loss(*leaves, captions_mask=mask)
+        loss.backward()
+        return loss.detach(), leaves[0].grad, leaves[1].grad
+
+    once = run(0.5)
+    assert (once[2][~mask] == 0).all()
+    monkeypatch.setattr("structure.pipeline.aligners.pieces._MOST", {"cpu": 1})
+    torch.testing.assert_close(run(-7.0), once)
+    with pytest.raises(ValueError, match="each needs a real member"):
+        set_alignment_loss(views, captions, captions_mask=torch.zeros(5, 3, dtype=torch.bool))

@@ -11,7 +11,7 @@ import torch
 from structure.pipeline.aligners import METHODS, TrainingOptions, fit
 from structure.pipeline.aligners.batches import PairsInMemory
 from structure.pipeline.aligners.checkpoint import Checkpoint
-from structure.pipeline.aligners.objective import make_objective
+from structure.pipeline.aligners.objectives import make_objective
 from structure.pipeline.aligners.structure_loss import structure_loss
 from structure.pipeline.aligners.training import train
 from structure.pipeline.aligners.unpaired import Unpaired

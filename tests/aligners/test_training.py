@@ -9,7 +9,7 @@ import torch
 
 from structure.pipeline.aligners.batches import PairsInMemory, held_out
 from structure.pipeline.aligners.contrastive import info_nce
-from structure.pipeline.aligners.objective import make_objective
+from structure.pipeline.aligners.objectives import make_objective
 from structure.pipeline.aligners.options import PRESETS, TrainingOptions
 from structure.pipeline.aligners.pair_retrieval import pair_recall
 from structure.pipeline.aligners.training import train, train_source

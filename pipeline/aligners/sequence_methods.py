@@ -1,0 +1,104 @@
+"""Methods whose items are several vectors: PAL and FreezeAlign over tokens, SMA over sets of views and captions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from structure.pipeline.aligners.arrays import Array
+from structure.pipeline.aligners.batches import LEAST_PAIRS, held_out
+from structure.pipeline.aligners.checkpoint import Checkpoint
+from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.padded import Sequences, as_sequences, check_sequences
+from structure.pipeline.aligners.sequence_batches import SequencesInMemory, as_ragged, joined, limited, rows_of
+from structure.pipeline.aligners.training import Trained, refit, train, train_source
+from structure.pipeline.aligners.unpaired import NO_EXTRAS, Unpaired
+from structure.pipeline.progress import Listener, Note, silent
+from structure.store.errors import StructureError
+
+
+def train_sequences(
+    vision: Any,
+    text: Any,
+    *,
+    options: TrainingOptions,
+    validation: tuple[Any, Any] | None = None,
+    groups: Array | None = None,
+    extras: Unpaired = NO_EXTRAS,
+    checkpoint: Checkpoint | None = None,
+    on_event: Listener = silent,
+) -> Trained:
+    """Train `pal`, `freezealign` or `sma`; the other arguments are those of `training.train`.
+
+    Row i of `vision` and of `text` are the tokens of one item (for `sma`: its views, its captions), as `Ragged`,
+    `Padded`, the store's `Tokens` or an array (rows, token, width). There is no R_S. `pal` with `pooling="global"`
+    takes one vector an item. Raises StructureError as `train` does, and for a row without any vector.
+    """
+    if options.regulariser != "none":
+        on_event(Note(f"{options.method} trains without R_S, which compares one frozen vector an item"))
+    options = replace(options, regulariser="none")
+    if extras:
+        on_event(Note(f"{options.method} has no R_S to show unpaired rows to: they are not used"))
+    if options.mix is not None:
+        raise StructureError(f"{options.method} cannot mix features (FuseMix mixes one vector an item). Leave out mix.")
+    if options.method == "pal" and options.pooling == "global":
+        return train(
+            vision,
+            text,
+            options=options,
+            validation=validation,
+            groups=groups,
+            checkpoint=checkpoint,
+            on_event=on_event,
+        )
+    if options.method == "sma" and options.loss != "info_nce":
+        raise StructureError(f"sma has a loss of its own: it cannot train with {options.loss}.")
+    sides = _sides(vision, text, options)
+    check_pairs_of_sequences(sides, least=LEAST_PAIRS, why=options.method)
+    if validation is None:
+        everything = (as_ragged(sides[0]), as_ragged(sides[1]))
+        chosen, out = held_out(len(sides[0]), share=options.validation, seed=options.seed, groups=groups)
+        pairs = (rows_of(sides[0], chosen), rows_of(sides[1], chosen))
+        judged = (sides[0].take(out), sides[1].take(out))
+    else:
+        others = _sides(*validation, options)
+        check_pairs_of_sequences(others, least=2, why="validation")
+        everything = (joined(sides[0], others[0]), joined(sides[1], others[1]))
+        pairs = (as_ragged(sides[0]), as_ragged(sides[1]))
+        judged = (others[0].take(slice(None)), others[1].take(slice(None)))
+    given: Any = {"options": options, "checkpoint": checkpoint, "on_event": on_event}
+    source = SequencesInMemory(*pairs, batch=options.batch)
+    trained = train_source(source, validation=judged, **given)
+    if options.refit:
+        trained = refit(trained, SequencesInMemory(*everything, batch=options.batch), **given)
+    if checkpoint is not None:
+        for kept in (checkpoint, checkpoint.of("refit")):
+            kept.remove()
+    return trained
+
+
+def check_pairs_of_sequences(sides: tuple[Sequences, Sequences], *, least: int, why: str) -> None:
+    """Raises StructureError unless row i pairs with row i, all is finite and no row is empty, and rows >= `least`."""
+    vision, text = sides
+    if len(vision) != len(text):
+        raise StructureError(
+            f"There are {len(vision)} vision rows and {len(text)} text rows; row i must pair with row i. "
+            "Select the pairs of both sides by the same ids."
+        )
+    if len(vision) < least:
+        raise StructureError(f"{len(vision)} pairs are too few: {why} needs at least {least}. Add pairs with --pairs.")
+    for side, what in ((vision, "vision"), (text, "text")):
+        check_sequences(side, what)
+        rows = side.take(slice(0, 256))
+        if bool((rows.values[rows.mask] == rows.first()[0]).all()):
+            raise StructureError(
+                f"The {what} features are constant: all vectors are the same, so nothing can be aligned. "
+                "Choose another layer."
+            )
+
+
+def _sides(vision: Any, text: Any, options: TrainingOptions) -> tuple[Sequences, Sequences]:
+    sides = as_sequences(vision, what="vision"), as_sequences(text, what="text")
+    if options.method != "sma":
+        return sides
+    return limited(sides[0], options.views), limited(sides[1], options.captions)
