@@ -31,6 +31,9 @@ def extract(
     amp: Annotated[str, typer.Option(help="auto, bf16, fp16 or off.")] = "auto",
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode pictures.")] = None,
     captions: Annotated[str, typer.Option(help="first, all, or a number of captions for each item.")] = "first",
+    views: Annotated[
+        int, typer.Option(min=1, help="Views of each picture: the plain one and N-1 augmented ones, for --method sma.")
+    ] = 1,
     on_bad_sample: Annotated[str, typer.Option(help="skip (counted and listed) or fail.")] = "skip",
     revision: Annotated[str | None, typer.Option(help="Pin the weights' revision.")] = None,
     trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with a model. Off by default.")] = False,
@@ -66,6 +69,7 @@ def extract(
             amp=choice("--amp", amp, ("auto", "bf16", "fp16", "off")),
             workers=workers,
             captions=count_or("--captions", captions, ("first", "all")),
+            views=views,
             on_bad_sample=choice("--on-bad-sample", on_bad_sample, ("skip", "fail")),
             revision=revision,
             trust_remote_code=trust_remote_code,

@@ -73,7 +73,7 @@ class Store:
 
         `lengths` (rows,) are the token counts of its texts, where their tokens are kept.
         """
-        ids = samples.row_ids(manifest.rows_of, manifest.captions)
+        ids = samples.row_ids(manifest.rows_of, manifest.captions, manifest.views)
         return FeatureSet.allocate(self.files, f"features/{manifest.key}", manifest, ids, lengths)
 
     def samples(self, dataset: str, split: str) -> Samples:

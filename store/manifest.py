@@ -93,7 +93,8 @@ class Manifest:
     `extraction`; `provenance` is what is worth knowing besides (versions, hardware). All values are JSON.
 
     `rows_of` says whether a row is an item of the samples table or one of its captions; `captions` is how many
-    captions of an item are rows (None = all). `tokens` are the layers whose tokens are kept besides: no part of the
+    captions of an item are rows (None = all). With `views` above 1 every item has that many rows, one after another:
+    its plain picture, then augmented ones. `tokens` are the layers whose tokens are kept besides: no part of the
     identity, they follow from it. `lengths` is the digest of the rows' token counts where these differ.
     """
 
@@ -107,6 +108,7 @@ class Manifest:
     columns: tuple[Column, ...]
     identity: Mapping[str, Any]
     captions: int | None = None
+    views: int = 1
     tokens: tuple[TokenColumn, ...] = ()
     lengths: str = ""
     zstd_level: int | None = None
@@ -115,6 +117,8 @@ class Manifest:
 
     def __post_init__(self) -> None:
         names, with_tokens = [column.name for column in self.columns], [column.name for column in self.tokens]
+        if self.views < 1 or self.rows % self.views or (self.views > 1 and self.rows_of != "items"):
+            raise ValueError(f"{self.key}: {self.rows} rows of {self.rows_of} in {self.views} views")
         if self.rows < 1 or not names or len(set(names)) != len(names) or len(set(with_tokens)) != len(with_tokens):
             raise ValueError(f"a feature set of {self.rows} rows and the columns {names} and tokens {with_tokens}")
         if bool(self.lengths) != self.is_ragged:

@@ -43,7 +43,7 @@ def mend(features: FeatureSet, samples: Samples, faults: list[Fault], lengths: n
     Good shards are not touched. Filling what is due then gives the bytes that were there before.
     """
     manifest = features.manifest
-    ids = samples.row_ids(manifest.rows_of, manifest.captions)[: manifest.rows]
+    ids = samples.row_ids(manifest.rows_of, manifest.captions, manifest.views)[: manifest.rows]
     if any(fault.part != "shard" for fault in faults):
         lengths = features.token_lengths if lengths is None else lengths
         if lengths is not None and lengths_digest(lengths) != manifest.lengths:

@@ -145,8 +145,13 @@ class Samples:
         """Captions in row order."""
         return list(self.table["text"].take(pa.array(self.caption_rows(limit))).to_pylist())
 
-    def row_ids(self, rows_of: RowKind, limit: int | None = None) -> list[str]:
-        """Sample ids of feature rows: item ids for items, `<item>#<caption>` for captions."""
+    def row_ids(self, rows_of: RowKind, limit: int | None = None, views: int = 1) -> list[str]:
+        """Sample ids of feature rows: item ids for items, `<item>#<caption>` for captions.
+
+        With several views an item has its own id and `<item>#view<n>` for its augmented views.
+        """
+        if rows_of == "items" and views > 1:
+            return [f"{item}#view{view}" if view else item for item in self.item_ids for view in range(views)]
         if rows_of == "items":
             return self.item_ids
         return list(self.table["sample"].take(pa.array(self.caption_rows(limit))).to_pylist())

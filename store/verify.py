@@ -81,7 +81,9 @@ def _row_faults(files: Files, manifest: Manifest, ids: np.ndarray) -> Iterator[s
         yield str(error)
         return
     # A table that has grown since is right as long as its first rows are these.
-    expected = np.array(samples.row_ids(manifest.rows_of, manifest.captions)[: manifest.rows], dtype=str)
+    expected = np.array(
+        samples.row_ids(manifest.rows_of, manifest.captions, manifest.views)[: manifest.rows], dtype=str
+    )
     if len(expected) != manifest.rows:
         yield f"{manifest.rows} rows, and {len(expected)} in the row table {table}"
         return
@@ -90,7 +92,7 @@ def _row_faults(files: Files, manifest: Manifest, ids: np.ndarray) -> Iterator[s
         row = int(differ[0])
         yield f"row {row} is {ids[row]!r}, and {expected[row]!r} in the row table {table}"
     written = manifest.identity.get("data", {}).get("digest")
-    if written and samples.digest(manifest.rows_of, manifest.captions, rows=manifest.rows) != written:
+    if written and samples.digest(manifest.rows_of, manifest.captions, rows=manifest.rows // manifest.views) != written:
         yield f"the row table {table} does not describe the data that the features were made from"
 
 

@@ -6,6 +6,8 @@ contrasted over the batch, plus the divergence between the two sets. Do not cite
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -40,7 +42,7 @@ def set_alignment_loss(
     s_ut| over all views and captions u of the batch. With kind "flqmi", m = n = 1 and eta = 1 the first part is
     InfoNCE. `ridge` is for the log-determinants. Masks (batch, m), (batch, n) are True where a member is real.
     """
-    masks = {"views_mask": views_mask, "captions_mask": captions_mask}
+    masks: dict[str, Any] = {"views_mask": views_mask, "captions_mask": captions_mask}
     information = submodular_information(
         views, captions, kind=kind, eta=eta, ridge=ridge, sharpness=sharpness, **masks
     ) / largest_information(views, captions, kind=kind, eta=eta, **masks)

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from structure.pipeline.features.cached import FeatureSource
 from structure.store import FeatureSet
 
-Head = Callable[[np.ndarray], np.ndarray]
-"""(rows, width) float32 features -> (rows, dim) float32 embeddings."""
+Head = Callable[[Any], np.ndarray]
+"""(rows, width) float32 features, or `Tokens` of rows -> (rows, dim) float32 embeddings."""
+
+TOKEN_ROWS = 256
+"""Rows whose tokens are read at once."""
 
 
 @dataclass(frozen=True)
 class Embeddings:
     """The embeddings of the rows of a feature set that could be read, in order; nothing is computed before it is asked.
 
-    `layer` is the column that `head` takes. Memory is bounded by one shard where `blocks` is used.
+    `layer` is the column that `head` takes; with `tokens` it takes that layer's tokens. Memory is bounded by one shard
+    where `blocks` is used.
     """
 
     features: FeatureSet
     layer: str
     head: Head
     source: FeatureSource
+    tokens: bool = False
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -43,10 +49,24 @@ class Embeddings:
     def blocks(self) -> Iterator[np.ndarray]:
         """(n, dim) float32 embeddings, shard by shard; a shard without a readable row gives none."""
         valid = self.features.valid
+        if self.tokens:
+            yield from self._token_blocks(valid)
+            return
         for shard, values in self.source.blocks(self.features, self.layer):
             kept = valid[shard.start : shard.stop]
             if kept.any():
                 yield self.head(values[kept].astype(np.float32))
+
+    def _token_blocks(self, valid: np.ndarray) -> Iterator[np.ndarray]:
+        """The same from tokens, some rows of a shard at a time; a row that could not be read has no token."""
+        for shard in self.features.manifest.shards:
+            for start in range(shard.start, shard.stop, TOKEN_ROWS):
+                stop = min(start + TOKEN_ROWS, shard.stop)
+                kept = valid[start:stop]
+                if kept.any():
+                    read = self.features.tokens(self.layer, start, stop)
+                    offsets = np.concatenate([read.offsets[:-1][kept], read.offsets[-1:]])
+                    yield self.head(replace(read, offsets=offsets))
 
     def whole(self) -> np.ndarray:
         """(n, dim) float32, all at once."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch.utils.data
 
-from structure.pipeline.datasets.dataset import Dataset
 from structure.pipeline.encoders.encoder import Encoder
+from structure.pipeline.features.augment import augmented
 from structure.pipeline.features.rows import Rows
 from structure.store import Shard
 from structure.store.errors import BadSampleError
@@ -36,13 +36,14 @@ def batches(
     size: int,
     workers: int,
     captions: int | None,
+    views: int = 1,
 ) -> Iterator[Batch]:
-    """Every row of the shards, shard after shard."""
+    """Every row of the shards, shard after shard; with several views an item's views are rows one after another."""
     if encoder.modality == "text":
         return _text_batches(encoder, rows.samples.texts(captions), shards, size)
     if rows.dataset is None:
         raise ValueError("a vision encoder needs the dataset's pictures")
-    return _picture_batches(encoder, rows.dataset, shards, size, workers)
+    return _picture_batches(_Pictures(rows, encoder.preprocess, views), shards, size, workers)
 
 
 def default_workers(device: str) -> int:
@@ -69,26 +70,28 @@ def tokenize(encoder: Encoder, texts: Sequence[str]) -> list[Any]:
 class _Pictures(torch.utils.data.Dataset[Any]):
     """Row -> preprocessed picture, in a worker process; a picture that cannot be read comes back as its error."""
 
-    def __init__(self, dataset: Dataset, preprocess: Callable[[Any], Any]) -> None:
-        self.dataset, self.preprocess = dataset, preprocess
+    def __init__(self, rows: Rows, preprocess: Callable[[Any], Any], views: int) -> None:
+        assert rows.dataset is not None
+        self.dataset, self.preprocess, self.views = rows.dataset, preprocess, views
+        self.items = rows.samples.item_ids if views > 1 else []
 
     def __getitem__(self, row: int) -> Any:
+        index, view = divmod(row, self.views)
         try:
-            return self.preprocess(self.dataset.image(row))
+            picture = self.dataset.image(index)
+            return self.preprocess(augmented(picture, item=self.items[index], view=view) if view else picture)
         except BadSampleError as error:
             return error
 
 
-def _picture_batches(
-    encoder: Encoder, dataset: Dataset, shards: Sequence[Shard], size: int, workers: int
-) -> Iterator[Batch]:
+def _picture_batches(pictures: _Pictures, shards: Sequence[Shard], size: int, workers: int) -> Iterator[Batch]:
     plan = [
         (shard, list(range(start, min(start + size, shard.stop))))
         for shard in shards
         for start in range(shard.start, shard.stop, size)
     ]
     loader = torch.utils.data.DataLoader(
-        _Pictures(dataset, encoder.preprocess),
+        pictures,
         batch_sampler=[rows for _, rows in plan],
         collate_fn=list,
         num_workers=workers,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -126,7 +126,8 @@ class FeatureSource:
         """Encode what is due in a feature set that is already there. Raises as `features` does."""
         if not record.spec:
             raise NotPresentError(f"{features.key} was imported: run its structure import command again.")
-        encoder, options = self._encoder(record), record.options(features.manifest.captions)
+        options = replace(record.options(features.manifest.captions), views=features.manifest.views)
+        encoder = self._encoder(record)
         chosen = plan(
             self.store, encoder, rows, options, spec=record.spec, device=self.device, folder=features.manifest.encoder
         )
@@ -139,7 +140,8 @@ class FeatureSource:
             identity, manifest = features.manifest.identity, features.manifest
             limit = captions if manifest.rows_of == "captions" else None
             if (
-                not differences(identity["encoder"], record.identity)
+                manifest.views == 1
+                and not differences(identity["encoder"], record.identity)
                 and not differences(identity["extraction"], record.extraction)
                 and identity["data"]["digest"] == samples.digest(manifest.rows_of, limit)
                 and features.is_sealed

@@ -44,7 +44,7 @@ def fill(
     chosen.require_space(store)
     samples = rows.samples
     if chosen.grows:
-        ids = samples.row_ids(chosen.manifest.rows_of, chosen.manifest.captions)
+        ids = samples.row_ids(chosen.manifest.rows_of, chosen.manifest.captions, chosen.manifest.views)
         features = store[chosen.manifest.key].grow(chosen.manifest, ids, chosen.lengths)
     else:
         features = store.allocate(chosen.manifest, samples, chosen.lengths)
@@ -86,6 +86,7 @@ def _fill_once(
         size=batch,
         workers=default_workers(device) if options.workers is None else options.workers,
         captions=options.captions,
+        views=features.manifest.views,
     )
     pooling = options.pooling or (encoder.default_pooling,)
     layers = choose_layers(encoder, options.layers)

@@ -58,7 +58,8 @@ def pair_rows(store: Store, vision: FeatureSet, text: FeatureSet) -> Pairs:
 def _rows_of_items(samples: Samples, features: FeatureSet) -> np.ndarray:
     """(items,) the feature row of each item, -1 where it has none or it was skipped."""
     if features.manifest.rows_of == "items":
-        rows = np.where(np.arange(len(samples)) < len(features), np.arange(len(samples)), -1)
+        first = np.arange(len(samples)) * features.manifest.views  # of several views the plain picture
+        rows = np.where(first < len(features), first, -1)
     else:
         of_caption = samples.item_of_caption(features.manifest.captions)[: len(features)]
         rows = np.full(len(samples), -1, dtype=np.int64)
@@ -97,9 +98,17 @@ def _require_finite(features: FeatureSet, layer: str, rows: np.ndarray, values: 
 
 
 def choose_sets(
-    store: Store, *, dataset: str | None, split: str | None, vision: str | None, text: str | None
+    store: Store,
+    *,
+    dataset: str | None,
+    split: str | None,
+    vision: str | None,
+    text: str | None,
+    views: bool = False,
 ) -> tuple[FeatureSet, FeatureSet]:
     """The one vision and the one text feature set that a command means.
+
+    Of a set of plain pictures and one of several views, `views` says which is meant where neither is named.
 
     Names that are not given are settled by what is there; if that leaves several, or a side is missing, the error
     lists what is there and the option that settles it.
@@ -123,6 +132,9 @@ def choose_sets(
     picked = []
     for option, name, modality, matching in chosen:
         here = [s for s in matching if (s.manifest.dataset, s.manifest.split) in common] or matching
+        if len(here) > 1 and not name:
+            meant = [s for s in here if (s.manifest.views > 1) == (views and modality == "vision")]
+            here = meant if len(meant) == 1 else here
         if len(here) != 1:
             listed = ", ".join(s.key for s in (here or sets))
             what = f"{len(here)} {modality} feature sets" if here else f"no {modality} feature set"

@@ -12,6 +12,7 @@ import numpy as np
 
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.pooling import Pooling
+from structure.pipeline.features.augment import AUGMENTATION
 from structure.pipeline.features.rows import Rows
 from structure.pipeline.features.token_plan import choose_token_layers, text_lengths, with_tokens
 from structure.store import Column, Manifest, Samples, Store
@@ -31,14 +32,15 @@ SPARE = 64 * 2**20  # bytes to leave free on the disk
 @dataclass(frozen=True)
 class Extraction:
     """How to extract. `layers` are globs over layer names, `tokens` globs over those whose tokens are kept besides; no
-    `pooling` means the encoder's own; `captions` is how many captions of an item are encoded (None = all); `batch` None
-    lets the device decide; `append` lets a set grow."""
+    `pooling` means the encoder's own; `captions` is how many captions of an item are encoded (None = all), `views` how
+    many views of a picture; `batch` None lets the device decide; `append` lets a set grow."""
 
     layers: tuple[str, ...] = ("*",)
     tokens: tuple[str, ...] = ()
     pooling: tuple[Pooling, ...] = ()
     dtype: Dtype = "auto"
     captions: int | None = 1
+    views: int = 1
     batch: int | None = None
     workers: int | None = None
     skip_bad: bool = True
@@ -84,14 +86,16 @@ def plan(
     """Plan one feature set; touches nothing.
 
     `spec` loads the encoder again and is kept for that; `folder` is the set's name in the store, the encoder's by
-    default. The batch size is planned too: it moves the last bits of a row, so resuming and repairing keep to it.
+    default, with `.views-N` behind it where there are several views. The batch size is planned too: it moves the last
+    bits of a row, so resuming and repairing keep to it.
     """
     samples = rows.samples
     layers = choose_layers(encoder, options.layers)
     pooling = options.pooling or (encoder.default_pooling,)
     rows_of: RowKind = "items" if encoder.modality == "vision" else "captions"
     limit = options.captions if rows_of == "captions" else None
-    count = len(samples.row_ids(rows_of, limit))
+    views = options.views if rows_of == "items" else 1
+    count = len(samples.row_ids(rows_of, limit, views))
     if not count:
         raise StructureError(
             f"{samples.dataset}/{samples.split} has no caption: the text encoder {encoder.name} has nothing to read."
@@ -101,11 +105,12 @@ def plan(
     manifest = Manifest(
         dataset=samples.dataset,
         split=samples.split,
-        encoder=folder or encoder.name,
+        encoder=folder or (f"{encoder.name}.views-{views}" if views > 1 else encoder.name),
         modality=encoder.modality,
         rows_of=rows_of,
         rows=count,
         captions=limit,
+        views=views,
         shard_rows=shard_size(count, sum(column.row_bytes for column in columns)),
         columns=columns,
         identity={
@@ -115,6 +120,7 @@ def plan(
                 "split": samples.split,
                 "rows_of": rows_of,
                 "captions": limit,
+                "views": {"count": views, **AUGMENTATION} if views > 1 else None,
                 "digest": samples.digest(rows_of, limit),
             },
             "extraction": {"layers": layers, "pooling": list(pooling), "dtype": options.dtype},
@@ -184,7 +190,7 @@ def _free(store: Store) -> int | None:
 
 def _is_longer(samples: Samples, manifest: Manifest, stored: Manifest) -> bool:
     """Whether the stored rows are the first of the new ones."""
-    digest = samples.digest(manifest.rows_of, manifest.captions, rows=stored.rows)
+    digest = samples.digest(manifest.rows_of, manifest.captions, rows=stored.rows // stored.views)
     return manifest.rows > stored.rows and digest == stored.identity["data"]["digest"]
 
 

@@ -68,6 +68,7 @@ def extract(
     amp: Amp = "auto",
     workers: int | None = None,
     captions: int | Literal["first", "all"] = "first",
+    views: int = 1,
     on_bad_sample: Literal["skip", "fail"] = "skip",
     revision: str | None = None,
     trust_remote_code: bool = False,
@@ -89,6 +90,7 @@ def extract(
         tokens=tuple(tokens),
         pooling=tuple(pool),
         dtype=dtype,
+        views=views,
         captions={"first": 1, "all": None}[captions] if isinstance(captions, str) else captions,
         batch=None if batch_size == "auto" else batch_size,
         workers=workers,
@@ -120,6 +122,7 @@ def extract(
                 size=chosen.batch,
                 workers=0,
                 captions=options.captions,
+                views=chosen.manifest.views,
             )
             rate = rows_per_second(encoder, probe, options) if chosen.due else 0.0
             done.append(Extracted(chosen, None, chosen.due / rate if rate else 0.0))
