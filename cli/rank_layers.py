@@ -2,67 +2,106 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from structure.cli.options import DEFAULT_STORE, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
 
+METRICS = (
+    "mutual-knn, multiscale-knn, cycle-knn, lcs-knn, edit-distance-knn, cknna, cka, unbiased-cka, rbf-cka, "
+    "unbiased-rbf-cka or svcca."
+)
+PAIRINGS = ("vision-text", "vision-vision", "text-text")
+
 
 def rank_layers(
-    vision: Annotated[str | None, typer.Option(help="Vision features; needed only if there are several.")] = None,
-    text: Annotated[str | None, typer.Option(help="Text features; needed only if there are several.")] = None,
+    vision: Annotated[
+        list[str] | None, typer.Option(help="Vision features; needed only if there are several. Repeat for a matrix.")
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help="Text features; needed only if there are several. Repeat for a matrix.")
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="Dataset; needed only if there are several.")] = None,
     split: Annotated[str | None, typer.Option(help="Split; train by default.")] = None,
-    metric: Annotated[
-        str, typer.Option(help="mutual-knn, cka, unbiased-cka, cknna, cycle-knn, svcca, ...")
-    ] = "mutual-knn",
+    every: Annotated[bool, typer.Option("--all", help="Every two models of the dataset: a matrix of models.")] = False,
+    between: Annotated[
+        str | None, typer.Option(help="Which models meet under --all: vision-text, vision-vision or text-text.")
+    ] = None,
+    metric: Annotated[str, typer.Option(help=METRICS)] = "mutual-knn",
     preset: Annotated[str, typer.Option(help="structure or platonic.")] = "structure",
     k: Annotated[
         str | None, typer.Option("--k", help="rice, sqrt, sturges or a number; the preset's by default.")
     ] = None,
     samples: Annotated[str | None, typer.Option(help="Number of items, or all; the preset's by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the subset and of the permutations.")] = 42,
-    calibrate: Annotated[int, typer.Option(min=0, help="Permutations of the null.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of the subsets and of the permutations.")] = 42,
+    calibrate: Annotated[
+        int | None, typer.Option(min=0, help="Permutations of the null; 200, or 0 for CKA, by default.")
+    ] = None,
+    repeats: Annotated[
+        int, typer.Option(min=0, help="Random subsets of 100, 500, 1,000 and 5,000 rows on which to choose again.")
+    ] = 5,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
-    memory: Annotated[str, typer.Option(help="Budget of the search, such as 1GB.")] = "1GB",
+    memory: Annotated[str, typer.Option(help="Budget of the search, such as 1GB; of each task on a cluster.")] = "1GB",
     scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler to run on.")] = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Score every pair of a vision and a text layer, keep the matrix and a heatmap, and say which pair and why.
+    """Score every pair of a vision and a text layer, keep the matrix and pictures, and say which pair and why.
 
     Example: structure rank-layers --k rice
     """
-    from structure.cli.choices import byte_count, count_or
+    from structure.cli.choices import byte_count, choice, count_or
     from structure.cli.cluster import compute_on
-    from structure.pipeline.stages.rank_layers import rank_layers as run
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
+    options: dict[str, Any] = {
+        "store": store,
+        "dataset": dataset,
+        "split": split,
+        "metric": metric,
+        "preset": preset,
+        "k": None if k is None else count_or("--k", k, ("rice", "sqrt", "sturges")),
+        "samples": None if samples is None else count_or("--samples", samples, ("all",)),
+        "seed": seed,
+        "calibrate": calibrate,
+        "repeats": repeats,
+        "device": device,
+        "memory": byte_count("--memory", memory),
+    }
+    names = {"vision": vision or [], "text": text or []}
     with terminal.working() as listener, compute_on(scheduler) as compute:
-        found = run(
-            store=store,
-            vision=vision,
-            text=text,
-            dataset=dataset,
-            split=split,
-            metric=metric,
-            preset=preset,  # type: ignore[arg-type]
-            k=None if k is None else count_or("--k", k, ("rice", "sqrt", "sturges")),
-            samples=None if samples is None else count_or("--samples", samples, ("all",)),
-            seed=seed,
-            calibrate=calibrate,
-            device=device,
-            memory=byte_count("--memory", memory),
-            compute=compute,
-            on_event=listener,
-        )
-    if as_json:
+        options |= {"compute": compute, "on_event": listener}
+        if every or between is not None or max(map(len, names.values())) > 1:
+            _models(terminal, names, choice("--between", between or PAIRINGS[0], PAIRINGS), options)
+        else:
+            _layers(terminal, {side: next(iter(own), None) for side, own in names.items()}, options)
+
+
+def _layers(terminal: Terminal, names: dict[str, str | None], options: dict[str, Any]) -> None:
+    from structure.pipeline.stages.rank_layers import rank_layers as run
+
+    found = run(**options, **names)  # type: ignore[arg-type]
+    if terminal.as_json:
         terminal.document(found.ranking)
         return
     rows = [{"": name, **found.ranking[name]} for name in ("best", "runner_up") if found.ranking[name]]
     terminal.table(rows, ["", "vision_layer", "text_layer", "score", "calibrated", "p_value"])
     terminal.say(found.ranking["reason"])
-    terminal.say(f"Kept in {found.folder}. Next: structure align --layers auto --store {store}")
+    terminal.say(f"Kept in {found.folder}. Next: structure align --layers auto --store {options['store']}")
+
+
+def _models(terminal: Terminal, names: dict[str, list[str]], between: str, options: dict[str, Any]) -> None:
+    from structure.pipeline.stages.rank_models import rank_models as run
+
+    found = run(between=between, **options, **names)  # type: ignore[arg-type]
+    if terminal.as_json:
+        terminal.document(found.document)
+        return
+    rows = sorted(found.document["cells"], key=lambda row: -row["score"])
+    columns = ["first", "second", "first_layer", "second_layer", "score", "calibrated", "p_value", "k", "rows"]
+    terminal.table(rows, columns, title=f"Best {found.document['metric']} of every two models")
+    terminal.say("p-values are corrected for the layer pairs of two models, not for the number of models.")
+    terminal.say(f"Kept in {found.folder}.")

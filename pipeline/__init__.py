@@ -22,6 +22,7 @@ _HOMES = {
     "mutual_knn": "similarity.score",
     "neighbours": "similarity.neighbours",
     "rank_layers": "stages.rank_layers",
+    "rank_models": "stages.rank_models",
     "report": "stages.report",
     "retrieval_metrics": "suites.metrics",
     "segmentation_metrics": "suites.metrics",

@@ -23,7 +23,17 @@ PARTS = {
 }
 STAGES = {
     f"pipeline.stages.{name}"
-    for name in ("extract", "rank_layers", "align", "evaluate", "report", "import_features", "repair", "export")
+    for name in (
+        "extract",
+        "rank_layers",
+        "rank_models",
+        "align",
+        "evaluate",
+        "report",
+        "import_features",
+        "repair",
+        "export",
+    )
 }
 # Room -> rooms it may import. A room always may import itself; `store` and the values are open to all of pipeline.
 ALLOWED: dict[str, set[str]] = {

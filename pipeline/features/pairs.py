@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
 
 from structure.store import FeatureSet, Samples, Store
-from structure.store.errors import StructureError
+from structure.store.errors import StructureError, unknown
 
 
 @dataclass(frozen=True)
@@ -147,6 +148,40 @@ def choose_sets(
             raise StructureError(f"There is {what}{wanted} to use in {store.url} ({listed}). {settle}.")
         picked.append(here[0])
     return picked[0], picked[1]
+
+
+def choose_many(
+    store: Store, *, dataset: str | None, split: str | None, sides: Sequence[tuple[str, Sequence[str]]]
+) -> list[list[FeatureSet]]:
+    """For each (modality, encoder names) the feature sets of one dataset split; no name means all of the modality.
+
+    Raises StructureError for a name that is not there, a side without features, or several datasets to choose from.
+    """
+    sets = [s for s in store.feature_sets(dataset=dataset, split=split) if "prompts" not in s.manifest.split]
+    wanted = {modality for modality, _ in sides}
+    places: dict[tuple[str, str], list[FeatureSet]] = {}
+    for features in sets:
+        places.setdefault((features.manifest.dataset, features.manifest.split), []).append(features)
+    whole = {place: here for place, here in places.items() if wanted <= {s.modality for s in here}}
+    if split is None and sum(name == "train" for _, name in whole) == 1:
+        whole = {place: here for place, here in whole.items() if place[1] == "train"}
+    if len(whole) != 1:
+        listed = ", ".join("/".join(place) for place in (whole or places)) or "nothing"
+        what, settle = (
+            ("several dataset splits have", "Choose with --dataset and --split.")
+            if whole
+            else ("no dataset split has", "Run: structure extract --model <encoder> --dataset <dataset>")
+        )
+        raise StructureError(f"In {store.url} {what} {' and '.join(sorted(wanted))} features ({listed}). {settle}")
+    ((_, here),) = whole.items()
+    chosen = []
+    for modality, names in sides:
+        matching = {s.manifest.encoder: s for s in here if s.modality == modality}
+        for name in names:
+            if name not in matching:
+                raise unknown(f"{modality} features", name, matching, hint=f"The store is {store.url}.")
+        chosen.append([matching[name] for name in dict.fromkeys(names)] if names else list(matching.values()))
+    return chosen
 
 
 class SelectedRows:

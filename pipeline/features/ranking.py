@@ -34,7 +34,7 @@ from structure.pipeline.similarity.stability import (
     stability,
     subset_tables,
 )
-from structure.pipeline.similarity.tables import Compute, neighbour_tables
+from structure.pipeline.similarity.tables import TASK_ROWS, Compute, neighbour_tables
 from structure.store import FeatureSet, Samples, Store
 from structure.store.errors import unknown
 
@@ -225,6 +225,7 @@ class Side:
                 device=run.device,
                 memory=run.memory,
                 compute=run.compute,
+                task_rows=TASK_ROWS,
             )
             self.cache.keep(made)
             found |= made

@@ -1,0 +1,102 @@
+"""Many rankings side by side: the best layer pair of every two models, as a matrix."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from structure.pipeline.figures import png
+from structure.pipeline.similarity.pictures import model_matrix
+
+FILE = "models.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The ranking of two models, shortened: its best pair, and the id under which the whole is kept."""
+
+    first: str
+    second: str
+    first_layer: str
+    second_layer: str
+    score: float
+    calibrated: float | None
+    p_value: float | None
+    k: int
+    rows: int
+    ranking: str
+
+    @classmethod
+    def of(cls, ranking: Mapping[str, Any], name: str) -> Cell:
+        """From a ranking's document."""
+        best = {field: ranking["best"][field] for field in ("score", "calibrated", "p_value")}
+        return cls(
+            ranking["vision"]["model"],
+            ranking["text"]["model"],
+            ranking["best"]["vision_layer"],
+            ranking["best"]["text_layer"],
+            **best,
+            k=ranking["k"],
+            rows=ranking["rows"],
+            ranking=name,
+        )
+
+    def turned(self) -> Cell:
+        """The same ranking seen from the second model."""
+        return replace(
+            self,
+            first=self.second,
+            second=self.first,
+            first_layer=self.second_layer,
+            second_layer=self.first_layer,
+        )
+
+
+@dataclass(frozen=True)
+class ModelSimilarity:
+    """Best scores of every (first model, second model) and where they are kept.
+
+    `cells` are the pairs that were ranked; `document` is what `structure rank-layers --all --json` prints. A p-value is
+    corrected for the layer pairs of its two models, not for the number of models.
+    """
+
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    cells: tuple[Cell, ...]
+    document: Mapping[str, Any]
+    folder: Path
+
+    def matrix(self) -> np.ndarray:
+        """`(first, second)` float64 best scores, NaN where two models were not compared."""
+        values = np.full((len(self.first), len(self.second)), np.nan)
+        for cell in self.cells:
+            values[self.first.index(cell.first), self.second.index(cell.second)] = cell.score
+        return values
+
+    def save(self) -> None:
+        """Write `models.png` and `models.json`."""
+        texts = [["" for _ in self.second] for _ in self.first]
+        for cell in self.cells:
+            words = f"{cell.score:.3f}\n{cell.first_layer}\n{cell.second_layer}"
+            texts[self.first.index(cell.first)][self.second.index(cell.second)] = words
+        title = (
+            f"best {self.document['metric']} over all layer pairs, {self.document['dataset']}/{self.document['split']}"
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, data in {
+            "models.png": png(model_matrix(self.matrix(), texts, self.first, self.second, title=title)),
+            FILE: json.dumps(self.document, indent=1, allow_nan=False).encode(),
+        }.items():
+            part = self.folder / f".{name}.part"
+            part.write_bytes(data)
+            part.replace(self.folder / name)
+
+
+def both_ways(cells: Sequence[Cell]) -> list[Cell]:
+    """Each cell and its mirror image, for models of one modality."""
+    return [side for cell in cells for side in (cell, cell.turned())]

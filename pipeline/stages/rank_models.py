@@ -1,0 +1,102 @@
+"""Stage 2 for many models: the best layer pair of every two feature sets of a dataset, and the matrix of scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import combinations, product
+from pathlib import Path
+from typing import Literal
+
+from structure.pipeline.device import resolve_device
+from structure.pipeline.features.pairs import choose_many
+from structure.pipeline.features.ranking import Count, Preset, RankingOptions, Running, rank_pair
+from structure.pipeline.progress import Listener, Note, Progress, silent
+from structure.pipeline.similarity.models import Cell, ModelSimilarity, both_ways
+from structure.pipeline.similarity.neighbours import MEMORY
+from structure.pipeline.similarity.tables import Compute
+from structure.store import Store, open_store
+from structure.store.errors import StructureError
+
+Between = Literal["vision-text", "vision-vision", "text-text"]
+
+
+def rank_models(
+    *,
+    store: Store | str | Path,
+    dataset: str | None = None,
+    split: str | None = None,
+    vision: Sequence[str] = (),
+    text: Sequence[str] = (),
+    between: Between = "vision-text",
+    metric: str = "mutual_knn",
+    preset: Preset = "structure",
+    k: int | str | None = None,
+    samples: Count | None = None,
+    seed: int = 42,
+    calibrate: int | None = None,
+    repeats: int = 5,
+    device: str = "auto",
+    memory: int = MEMORY,
+    compute: Compute | None = None,
+    on_event: Listener = silent,
+) -> ModelSimilarity:
+    """Rank the layers of every two models of one dataset split; neighbours of a model are found once for all partners.
+
+    `vision` and `text` narrow the models by name (all of them by default); `between` says which modalities meet, each
+    two models of one modality once. Every ranking is kept as `rank_layers` keeps it, and the matrix of best scores
+    (Huh et al. 2024, figure 3) beside them. Other options as there. Two models that cannot be ranked are listed with
+    the reason; raises StructureError where no two can.
+    """
+    began = time.perf_counter()
+    options = RankingOptions(metric, preset, k, samples, seed, calibrate, repeats)
+    target = store if isinstance(store, Store) else open_store(store)
+    ours, theirs = between.split("-")
+    named = {"vision": vision, "text": text}
+    sides = choose_many(target, dataset=dataset, split=split, sides=[(side, named[side]) for side in (ours, theirs)])
+    pairs = list(combinations(sides[0], 2) if ours == theirs else product(*sides))
+    if not pairs:
+        raise StructureError(
+            f"{sides[0][0].key} is the only {ours} feature set there: it has nothing to be compared with. "
+            f"Extract another encoder over {sides[0][0].manifest.dataset}."
+        )
+    running = Running(resolve_device(device), memory, compute, on_event)
+    cells, failed = [], []
+    for done, (first, second) in enumerate(pairs, start=1):
+        try:
+            ranked = rank_pair(target, first, second, options, running)
+        except StructureError as error:
+            failed.append({"first": first.manifest.encoder, "second": second.manifest.encoder, "why": str(error)})
+            on_event(Note(f"{first.key} and {second.key} were not ranked: {error}"))
+            if len(failed) == len(pairs):
+                raise
+        else:
+            ranked.save()
+            cells.append(Cell.of(ranked.similarity.ranking, ranked.similarity.folder.name))
+        on_event(Progress("pairs of models", done, len(pairs), "pairs"))
+    best = max(cells, key=lambda cell: cell.score)
+    place = sides[0][0].manifest
+    document = {
+        "metric": options.metric,
+        "preset": preset,
+        "seed": seed,
+        "dataset": place.dataset,
+        "split": place.split,
+        "between": between,
+        "first": [{"model": s.manifest.encoder, "fingerprint": s.fingerprint} for s in sides[0]],
+        "second": [{"model": s.manifest.encoder, "fingerprint": s.fingerprint} for s in sides[1]],
+        "cells": [asdict(cell) for cell in cells],
+        "best": asdict(best),
+        "not_ranked": failed,
+        "seconds": time.perf_counter() - began,
+    }
+    found = ModelSimilarity(
+        tuple(s.manifest.encoder for s in sides[0]),
+        tuple(s.manifest.encoder for s in sides[1]),
+        tuple(both_ways(cells) if ours == theirs else cells),
+        document,
+        target.folder("rankings", f"{place.dataset}.{place.split}.{between}.{options.metric}"),
+    )
+    found.save()
+    return found

@@ -1,0 +1,208 @@
+"""Rankings over a store: what is computed once, what is kept, many models at once, and the same on a cluster."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from structure.pipeline import import_features, layer_similarity, rank_layers, rank_models
+from structure.pipeline.features import ranking as module
+from structure.pipeline.features.pairs import gather, pair_rows
+from structure.pipeline.similarity import stability as subsets_module
+from structure.pipeline.similarity import tables as tables_module
+from structure.store import SampleItem, Samples, Store, StructureError, open_store
+
+ROWS = 160
+MODELS = {"small": ("vision", 3), "large": ("vision", 4), "short": ("text", 2), "long": ("text", 3)}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two vision and two text models over 160 items that share a latent space; 6 items repeat another's text."""
+    folder = tmp_path_factory.mktemp("ranking")
+    random = np.random.default_rng(3)
+    latent = random.normal(size=(ROWS, 6))
+    ids = [f"i{n}" for n in range(ROWS)]
+    items = [SampleItem(name, (f"caption {n if n >= 6 else n + 6}",), f"{n:064x}") for n, name in enumerate(ids)]
+    open_store(folder / "store").put_samples(Samples.build("things", "train", items))
+    for model, (modality, depth) in MODELS.items():
+        noise = [(depth - i) * random.normal(size=(ROWS, 12)) for i in range(depth)]
+        layers = [latent @ random.normal(size=(6, 12)) + own for own in noise]
+        arrays = {f"block.{i:02}": layer.astype(np.float32) for i, layer in enumerate(layers)}
+        if model == "small":
+            arrays = {"embed": np.ones((ROWS, 4), np.float32), **arrays}
+        np.savez(folder / "features.npz", ids=np.array(ids), **arrays)  # type: ignore[arg-type]
+        import_features(
+            folder / "features.npz",
+            model=model,
+            modality=modality,  # type: ignore[arg-type]
+            dataset="things",
+            store=folder / "store",
+        )
+    return folder / "store"
+
+
+@pytest.fixture
+def store(built: Path, tmp_path: Path) -> Store:
+    import shutil
+
+    shutil.copytree(built, tmp_path / "store")
+    return open_store(tmp_path / "store")
+
+
+@pytest.fixture
+def searched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
+    """(layer, rows, k) of every search that is run."""
+    seen: list[tuple[str, int, int]] = []
+    true = tables_module.search
+
+    def counted(x: Any, *, k: int, name: str = "x", **rest: Any) -> Any:
+        seen.append((name, int(x.shape[0]), k))
+        return true(x, k=k, name=name, **rest)
+
+    monkeypatch.setattr(tables_module, "search", counted)
+    monkeypatch.setattr(subsets_module, "search", counted)
+    return seen
+
+
+def test_what_was_computed_is_not_computed_again(store: Store, searched: list[Any]) -> None:
+    """Another k below, another measure of the same tables and another partner cost only what is new."""
+    first = rank_layers(store=store, vision="small", text="short", k=12, calibrate=5)
+    whole = [entry for entry in searched if entry[1] == first.ranking["rows"]]
+    assert len(whole) == 4 + 2
+    assert len(searched) == 6 * (1 + 5)  # and every layer among five subsets of 100 rows
+    searched.clear()
+    again = rank_layers(store=store, vision="small", text="short", k=12, calibrate=5)
+    assert not searched
+    assert again.ranking["scores"] == first.ranking["scores"]
+    assert again.ranking["stability"] == first.ranking["stability"]
+    for options in ({"k": 7}, {"k": 12, "metric": "cycle-knn"}, {"k": 9, "metric": "cknna"}):
+        rank_layers(store=store, vision="small", text="short", calibrate=5, repeats=0, **options)  # type: ignore[arg-type]
+    assert not searched
+    rank_layers(store=store, vision="small", text="long", k=12, calibrate=5)
+    assert {name for name, *_ in searched} == {"block.00", "block.01", "block.02"}
+    assert len(searched) == 3 * (1 + 5)
+
+
+def test_a_ranking_tells_everything(store: Store) -> None:
+    found = rank_layers(store=store, vision="large", text="long", k=8, calibrate=40)
+    told = found.ranking
+    contract = {"metric", "preset", "k", "rows", "seed", "vision", "text", "scores", "best", "runner_up", "seconds"}
+    assert contract <= told.keys()
+    for side in ("vision", "text"):
+        assert {"model", "fingerprint", "layers"} == told[side].keys()
+    for place in ("best", "runner_up"):
+        assert {"vision_layer", "text_layer", "score", "calibrated", "p_value"} == told[place].keys()
+    assert np.shape(told["scores"]) == (4, 3)
+    assert (told["rows"], told["folded"]) == (ROWS - 6, 6)
+    assert len(told["null"]) == 40
+    assert told["threshold"] == pytest.approx(np.quantile(told["null"], 0.95))
+    assert told["curve"]["k"] == list(range(1, 9))
+    assert told["curve"]["score"][-1] == pytest.approx(told["best"]["score"])
+    assert told["curve"]["best"][-1] == [told["best"]["vision_layer"], told["best"]["text_layer"]]
+    assert [part["rows"] for part in told["stability"]] == [100]
+    for words in ("in 95 % of 40 permutations", "random subsets of 100 rows", "next is", told["best"]["text_layer"]):
+        assert words in told["reason"]
+    for name in ("heatmap", "depth", "curve", "null"):
+        assert (found.folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    with xr.open_dataset(found.folder / "scores.nc", engine="scipy") as kept:
+        for k in (1, 5):
+            plain = rank_layers(store=store, vision="large", text="long", k=k, calibrate=0, repeats=0).scores.values
+            np.testing.assert_allclose(kept["mutual_knn_at_k"].sel(k=k).values, plain)
+
+
+@pytest.mark.parametrize("metric", ["multiscale_knn", "lcs_knn", "edit_distance_knn", "cknna", "svcca"])
+def test_measures_with_a_null(store: Store, metric: str) -> None:
+    told = rank_layers(store=store, vision="large", text="long", k=8, metric=metric, calibrate=20).ranking
+    assert told["best"]["p_value"] == pytest.approx(1 / 21)
+    assert (told["interval"] is None) == (metric in ("cknna", "svcca"))
+    assert bool(told["stability"]) == (told["interval"] is not None)
+
+
+def test_cka_is_calibrated_when_asked(store: Store) -> None:
+    plain = rank_layers(store=store, vision="small", text="long", metric="unbiased-cka").ranking
+    assert plain["best"]["calibrated"] is None
+    assert plain["null"] is None
+    assert "not calibrated" in plain["reason"]
+    assert plain["constant"] == {"vision": ["embed"], "text": []}
+    asked = rank_layers(store=store, vision="small", text="long", metric="unbiased-cka", calibrate=20).ranking
+    assert asked["scores"] == plain["scores"]
+    assert asked["best"]["p_value"] == pytest.approx(1 / 21)
+
+
+def test_every_two_models(store: Store, searched: list[Any]) -> None:
+    found = rank_models(store=store, k=8, calibrate=10, repeats=0)
+    assert len(searched) == 4 + 4 + 2 + 3  # each layer of each model once, whatever the number of partners
+    assert (found.first, found.second) == (("large", "small"), ("long", "short"))
+    sets = {name: store[f"things/train/{name}"] for name in MODELS}
+    rows = rank_layers(store=store, vision="large", text="long", k=8, calibrate=0, repeats=0).ranking["rows"]
+    for cell in found.cells:
+        ours, theirs = sets[cell.first], sets[cell.second]
+        pairs = pair_rows(store, ours, theirs)
+        kept = [n for n in range(ROWS) if n not in range(6, 12)]
+        assert rows == len(kept)
+        x, y = (
+            [gather(s, layer, p[kept]) for layer in s.layers if layer != "embed"]
+            for s, p in ((ours, pairs.vision), (theirs, pairs.text))
+        )
+        assert cell.score == pytest.approx(layer_similarity(x, y, k=8).max())
+        kept_ranking = json.loads((found.folder.parent / cell.ranking / "ranking.json").read_text())
+        assert kept_ranking["best"]["score"] == cell.score
+    assert found.matrix().max() == found.document["best"]["score"]
+    assert (found.folder / "models.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((found.folder / "models.json").read_text()) == found.document
+    searched.clear()
+    within = rank_models(store=store, between="vision-vision", k=8, calibrate=10, repeats=0)
+    assert not searched
+    assert np.isnan(within.matrix().diagonal()).all()
+    np.testing.assert_array_equal(within.matrix(), within.matrix().T)
+    one = rank_models(store=store, vision=["small"], k=8, calibrate=0, repeats=0)
+    assert one.first == ("small",)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"vision": ["smal"]}, "Unknown vision features 'smal'.*small"),
+        ({"dataset": "others"}, "no dataset split has text and vision features"),
+        ({"between": "text-text", "text": ["long"]}, "long is the only text feature set"),
+        ({"k": 500}, "need at least 501 rows"),
+    ],
+)
+def test_models_that_cannot_be_ranked(store: Store, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(StructureError, match=words):
+        rank_models(store=store, **options)
+
+
+def test_a_cluster_gives_the_same_bytes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two worker processes; every layer is cut into tasks of 50 rows."""
+    distributed = pytest.importorskip("distributed")
+    import dask
+
+    here = rank_layers(store=store, vision="small", text="long", k=9, calibrate=5).ranking
+    files = {path: path.read_bytes() for path in Path(store.url).glob("neighbours/**/*.npz")}
+    monkeypatch.setattr(module, "TASK_ROWS", 50)
+    with (
+        dask.config.set({"distributed.worker.daemon": False, "distributed.scheduler.idle-timeout": None}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1", silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        for path in files:
+            path.unlink()
+        tasks: list[int] = []
+
+        def compute(*delayed: Any) -> Any:
+            tasks.append(len(delayed))
+            return client.gather(client.compute(delayed))
+
+        there = rank_layers(store=store, vision="small", text="long", k=9, calibrate=5, compute=compute).ranking
+    assert tasks == [4 * 4, 3 * 4]
+    assert {path: path.read_bytes() for path in files} == files
+    assert {**there, "seconds": 0} == {**here, "seconds": 0}
