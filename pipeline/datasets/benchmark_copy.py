@@ -7,17 +7,21 @@ from pathlib import Path
 
 from structure.pipeline.datasets.catalogue import benchmark_absent, benchmark_folder, benchmark_places
 from structure.pipeline.datasets.class_files import read_class_names, read_lines, read_templates
-from structure.pipeline.datasets.dataset import Task
+from structure.pipeline.datasets.dataset import Dataset, Task
 from structure.pipeline.datasets.names import folder_safe
+from structure.pipeline.datasets.native import is_native, open_native
 from structure.pipeline.datasets.webdataset import KINDS, Shards
 from structure.store.errors import NotPresentError, StructureError, unknown
 
 NAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
 
 
-def open_copy(argument: str, *, split: str | None, data_root: Path, seed: int) -> Shards:
+def open_copy(argument: str, *, split: str | None, data_root: Path, seed: int) -> Dataset:
     """`clip-benchmark:NAME`: the folder `wds_<name>` with `/` as `-`, below the data root or its `clip-benchmark`
-    folder, or the path of such a folder. Default split `test`, as there."""
+    folder, or the path of such a folder. Default split `test`, as there. Sets that CLIP_benchmark reads from their
+    authors' files (sugar_crepe, winoground, crossmodal3600, xtd10) are in folders of their own names."""
+    if is_native(argument):
+        return open_native(argument, split=split, data_root=data_root)
     for folder in benchmark_places(argument, data_root):
         if folder.is_dir():
             return read_copy(folder, name=folder_safe(benchmark_folder(argument)), split=split)

@@ -46,7 +46,8 @@ class Dataset(ABC):
     `name` is the dataset's name in the store (letters, digits, `.`, `_`, `-`); `split` names the part, resolved: what
     was asked for as `train` of COCO is called `train2014` here.
     `tasks` maps a task's name to its classes; it is empty for a dataset without labels.
-    `kind` says what evaluation fits by default: "classification", "multilabel", "retrieval", "segmentation".
+    `kind` says what evaluation fits by default: "classification", "multilabel", "retrieval", "selection" (of captions
+    within small groups of items), "segmentation".
     `mask_classes` names the values of `mask`; empty for a dataset without masks.
     `notes` are sentences about what was left out or looks odd when the dataset was opened, to be shown to the user.
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from structure.pipeline.evaluation.classification import classify_zeroshot
+from structure.pipeline.evaluation.probe import probe_linear
 from structure.pipeline.evaluation.question import Question
 from structure.pipeline.evaluation.retrieval import retrieve_zeroshot
+from structure.pipeline.evaluation.selection import select_captions
 from structure.pipeline.evaluation.subject import Subject
 from structure.pipeline.features.cached import FeatureSource
 from structure.pipeline.suites.judge import Judgement
@@ -23,4 +25,6 @@ class Judge(Protocol):
 JUDGES: Mapping[Kind, Judge] = {
     "zeroshot_classification": classify_zeroshot,
     "zeroshot_retrieval": retrieve_zeroshot,
+    "image_caption_selection": select_captions,
+    "linear_probe": probe_linear,
 }

@@ -15,11 +15,12 @@ def keep(store: Store, suite: str, question: Question, subject: Subject, judged:
     task, samples, facts = question.task, question.samples, subject.aligner.metadata
     folder = store.folder("results", subject.name)
     Record(
-        dataset=task.title,
+        dataset=task.title.removesuffix(f"/{task.language}"),
         model=subject.name,
         pretrained=suite.partition("@")[0],
         task=task.kind,
         metrics=judged.metrics(),
+        language=task.language,
     ).write(folder)
     provenance = {
         **question.provenance(),

@@ -17,11 +17,13 @@ from structure.store.errors import StructureError, unknown
 
 @dataclass(frozen=True)
 class Question:
-    """A task with its data at hand; `prompts` is None where nothing is asked in words of ours."""
+    """A task with its data at hand; `prompts` is None where nothing is asked in words of ours, `training` where nothing
+    is trained."""
 
     task: SuiteTask
     rows: Rows
-    prompts: Prompts | None
+    prompts: Prompts | None = None
+    training: Rows | None = None
 
     @property
     def samples(self) -> Samples:
@@ -40,6 +42,7 @@ class Question:
             "dataset_spec": self.task.dataset,
             "split": self.samples.split,
             "task": self.task.kind,
+            "language": self.task.language,
             **(self.prompts.provenance() if self.prompts else {"captions": len(self.samples.caption_rows())}),
         }
 
@@ -53,23 +56,24 @@ class Questions:
 
     def ask(self, task: SuiteTask) -> Question:
         """Raises NotPresentError where the data are not here, StructureError where they cannot be used."""
-        place = (task.dataset, task.split)
-        if place not in self._opened:
-            self._opened[place] = self._open(task)
-        rows = self._opened[place]
-        return Question(task, rows, self._prompts(task, rows.samples))
+        rows = self._opened_once(task.dataset, task.split)
+        training = self._opened_once(task.dataset, task.train) if task.kind == "linear_probe" else None
+        return Question(task, rows, self._prompts(task, rows.samples), training)
 
-    def _open(self, task: SuiteTask) -> Rows:
+    def _opened_once(self, dataset: str, split: str | None) -> Rows:
+        if (dataset, split) not in self._opened:
+            self._opened[dataset, split] = self._open(dataset, split)
+        return self._opened[dataset, split]
+
+    def _open(self, dataset: str, split: str | None) -> Rows:
         """From the raw data, or from the store alone where a dataset of that name was kept or imported."""
-        kept = Samples.file(task.dataset, task.split or "test") if ":" not in task.dataset else ""
+        kept = Samples.file(dataset, split or "test") if ":" not in dataset else ""
         try:
-            return open_rows(
-                self.store, task.dataset, split=task.split, data_root=self.data_root, on_event=self.on_event
-            )
+            return open_rows(self.store, dataset, split=split, data_root=self.data_root, on_event=self.on_event)
         except StructureError:
             if not kept or not self.store.files.exists(kept):
                 raise
-            return Rows(self.store.samples(task.dataset, task.split or "test"), None, "")
+            return Rows(self.store.samples(dataset, split or "test"), None, "")
 
     def _prompts(self, task: SuiteTask, samples: Samples) -> Prompts | None:
         if task.kind != "zeroshot_classification":
@@ -82,4 +86,5 @@ class Questions:
             dataset=task.name,
             task=task.label,
             own=Task(tuple(own["classes"]), tuple(own["templates"]), own["source"]),
+            language=task.language,
         )

@@ -135,8 +135,13 @@ class FeatureSource:
         return fill(self.store, encoder, rows, chosen, options, device=self.device, on_event=self.on_event)
 
     def find(self, record: EncoderRecord, samples: Samples, *, captions: int | None) -> FeatureSet | None:
-        """The feature set that is already there and complete, if any."""
-        for features in self.store.feature_sets(dataset=samples.dataset, split=samples.split):
+        """The feature set that is already there and complete, if any.
+
+        Pictures are looked for in the other splits of the dataset too: the same ones with captions in another language
+        are the same features.
+        """
+        split = samples.split if record.modality == "text" else None
+        for features in self.store.feature_sets(dataset=samples.dataset, split=split):
             identity, manifest = features.manifest.identity, features.manifest
             limit = captions if manifest.rows_of == "captions" else None
             if (

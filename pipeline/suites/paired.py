@@ -56,6 +56,8 @@ class Pairing:
         side, _, measure = name.partition("_retrieval_")
         if measure:
             return self._retrieval(side, measure, int(k or 0), seed)
+        if k and f"hits@{k}" in self.first.column_names:
+            return paired_interval(*(_numbers(t, f"hits@{k}") for t in (self.first, self.second)), seed=seed)
         if name in ("acc1", "acc5"):
             return paired_interval(*(_numbers(t, "rank") < int(name[3:]) for t in (self.first, self.second)), seed=seed)
         if name in self.first.column_names:

@@ -143,21 +143,25 @@ def load_prompt_set(spec: str) -> PromptSet:
     )
 
 
-def resolve_prompts(prompt_set: PromptSet, *, dataset: str, task: str = "label", own: Task | None = None) -> Prompts:
+def resolve_prompts(
+    prompt_set: PromptSet, *, dataset: str, task: str = "label", own: Task | None = None, language: str = "en"
+) -> Prompts:
     """Names and templates of `task` (a label of `dataset`) as the set's order finds them.
 
     `dataset` is the name after the scheme: `wds/vtab/cifar10`, `scenes`. It is looked up whole, then without `wds/`,
     then without `vtab/`; a task other than `label` as `<dataset>/<task>`. `own` is what the dataset brings. Where it
-    brings names, their number is what the labels mean, and names from elsewhere must be as many. Raises
+    brings names, their number is what the labels mean, and names from elsewhere must be as many. `language` picks the
+    list of the package clip-benchmark; for any other than English only that and the set itself are asked. Raises
     `StructureError` when no place has the names or the templates, saying which places were asked.
     """
     keys = lookup_keys(dataset, task)
-    found = [_words(place, keys, prompt_set, own) for place in prompt_set.order]
+    order = tuple(p for p in prompt_set.order if language == "en" or p in ("set", "clip-benchmark"))
+    found = [_words(place, keys, prompt_set, own, language) for place in order]
     names = next((words for words in found if words.classes), None)
     if names is None:
         raise StructureError(
             f"No class names for {'/'.join((dataset, task)) if task != 'label' else dataset}: asked "
-            f"{', '.join(prompt_set.order)} of prompt set {prompt_set.label}. Put them into the dataset "
+            f"{', '.join(order)} of prompt set {prompt_set.label} in language {language}. Put them into the dataset "
             "(classnames.txt), install the package clip-benchmark, or pass --prompts FILE.yaml with a list of classes."
         )
     if own is not None and own.classes and len(names.classes) != len(own.classes):
@@ -165,11 +169,11 @@ def resolve_prompts(prompt_set: PromptSet, *, dataset: str, task: str = "label",
             f"{dataset} has labels for {len(own.classes)} classes but {names.source} names {len(names.classes)}. "
             "Labels would point to the wrong names. Use a prompt set made for this copy of the dataset."
         )
-    last = [_fallback(prompt_set)] if prompt_set.templates or prompt_set.templates_of else []
+    last = [_fallback(prompt_set, language)] if prompt_set.templates or prompt_set.templates_of else []
     templates = next((words for words in [*found, *last] if words.templates), None)
     if templates is None:
         raise StructureError(
-            f"No templates for {dataset}: asked {', '.join(prompt_set.order)} of prompt set {prompt_set.label}. "
+            f"No templates for {dataset}: asked {', '.join(order)} of prompt set {prompt_set.label}. "
             "Pass --prompts plain, or a FILE.yaml with templates such as 'a photo of a {c}.'"
         )
     repeated = next((REPEATED_NAMES[key] for key in keys if key in REPEATED_NAMES), frozenset())
@@ -203,21 +207,22 @@ def refuse_slotless(template: str, where: str) -> None:
         raise StructureError(f"{where}: {template!r} has no {SLOT}, so every class would get the same prompt.{hint}")
 
 
-def _words(place: Source, keys: Sequence[str], prompt_set: PromptSet, own: Task | None) -> Words:
+def _words(place: Source, keys: Sequence[str], prompt_set: PromptSet, own: Task | None, language: str) -> Words:
     if place == "dataset":
         return Words(own.classes, own.templates, own.source or "the dataset") if own is not None else Words()
     if place == "set":
         return next((prompt_set.entries[key] for key in keys if key in prompt_set.entries), Words())
     if place == "open_clip":
         return _imagenet() if any(key in IMAGENET_NAMED for key in keys) else Words()
-    return next((words for words in map(_benchmark, keys) if words.classes or words.templates), Words())
+    found = (_benchmark(key, language) for key in keys)
+    return next((words for words in found if words.classes or words.templates), Words())
 
 
-def _fallback(prompt_set: PromptSet) -> Words:
+def _fallback(prompt_set: PromptSet, language: str) -> Words:
     if prompt_set.templates:
         return Words(templates=prompt_set.templates, source=f"prompt set {prompt_set.label}, default")
     other = prompt_set.templates_of
-    words = (_words(place, [other], prompt_set, None) for place in prompt_set.order)
+    words = (_words(place, [other], prompt_set, None, language) for place in prompt_set.order)
     found = next((words for words in words if words.templates), Words())
     return Words(templates=found.templates, source=f"{found.source} ({other}'s, as default)")
 
@@ -227,8 +232,8 @@ def _imagenet() -> Words:
     return Words(classes, templates, source)
 
 
-def _benchmark(key: str) -> Words:
-    classes, templates, source = benchmark_lists(key)
+def _benchmark(key: str, language: str) -> Words:
+    classes, templates, source = benchmark_lists(key, language)
     return Words(classes, templates, source)
 
 

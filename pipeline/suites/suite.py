@@ -10,7 +10,9 @@ from typing import Any, Literal, get_args
 from structure.pipeline.yaml_file import Place, YamlFile, load_yaml, shipped
 from structure.store.errors import unknown
 
-Kind = Literal["zeroshot_classification", "zeroshot_retrieval", "image_caption_selection", "segmentation"]
+Kind = Literal[
+    "zeroshot_classification", "zeroshot_retrieval", "image_caption_selection", "linear_probe", "segmentation"
+]
 """CLIP_benchmark's task names, and segmentation, which it has not. A multi-label set is classification judged by
 `mean_average_precision`."""
 
@@ -23,9 +25,11 @@ METRICS: Mapping[Kind, tuple[str, ...]] = {
         "text_retrieval_median_rank",
     ),
     "image_caption_selection": ("acc", "image_acc", "text_acc"),
+    "linear_probe": ("lp_acc1", "lp_acc5", "lp_mean_per_class_recall"),
     "segmentation": ("miou",),
 }
-TASK_KEYS = ("dataset", "split", "kind", "metric", "prompts", "label", "ks")
+SPACES = ("embedding", "features")
+TASK_KEYS = ("dataset", "split", "kind", "metric", "prompts", "label", "ks", "language", "train", "shots", "space")
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,9 @@ class SuiteTask:
 
     `dataset` is a dataset spec (`clip-benchmark:wds/vtab/cifar10`, `scenes`, `coco`); `split` None = its default;
     `metric` the one that averages and tables show; `prompts` a prompt set's name or file, "" where nothing is asked in
-    words of ours; `label` which of the dataset's labels is asked; `ks` the k of recall@k.
+    words of ours; `label` which of the dataset's labels is asked; `ks` the k of recall@k; `language` that of captions
+    or class names. A linear probe is trained on the split `train`, once on all of it and once for every number of
+    samples a class in `shots`, in the `space` of the aligner's embeddings or of the frozen layer's features.
     """
 
     dataset: str
@@ -44,6 +50,10 @@ class SuiteTask:
     prompts: str = ""
     label: str = "label"
     ks: tuple[int, ...] = (1, 5, 10)
+    language: str = "en"
+    train: str = "train"
+    shots: tuple[int, ...] = ()
+    space: str = "embedding"
 
     @property
     def name(self) -> str:
@@ -150,10 +160,14 @@ def _task(file: YamlFile, place: Place, entry: Any, defaults: Mapping[str, Any])
             raise file.error(place, f"the task needs {key!r}, a string; it is {fields.get(key)!r}.")
     if fields["kind"] not in METRICS:
         raise file.error((*place, "kind"), str(unknown("kind of task", fields["kind"], get_args(Kind))))
-    ks = fields.get("ks", list(SuiteTask.ks))
-    if not isinstance(ks, list) or not ks or not all(isinstance(k, int) and k > 0 for k in ks):
-        raise file.error((*place, "ks"), f"'ks' is {ks!r}; it must be a list of whole numbers from 1.")
-    task = SuiteTask(**{**fields, "ks": tuple(ks), "prompts": fields.get("prompts") or ""})
+    for key, least in (("ks", 1), ("shots", 0)):
+        numbers = fields.get(key, list(getattr(SuiteTask, key)))
+        if not isinstance(numbers, list) or len(numbers) < least or not all(type(n) is int and n > 0 for n in numbers):
+            raise file.error((*place, key), f"{key!r} is {numbers!r}; it must be a list of whole numbers from 1.")
+        fields[key] = tuple(numbers)
+    if fields.get("space", SuiteTask.space) not in SPACES:
+        raise file.error((*place, "space"), str(unknown("space of a linear probe", fields["space"], SPACES)))
+    task = SuiteTask(**{**fields, "prompts": fields.get("prompts") or ""})
     known = METRICS[task.kind]
     if task.kind == "zeroshot_retrieval":
         recalls = ("image_retrieval_recall", "text_retrieval_recall")

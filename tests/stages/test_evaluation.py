@@ -14,7 +14,7 @@ from structure.cli.main import run
 from structure.pipeline import align, compare_aligners, evaluate
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.datasets import export_webdataset, open_dataset
-from structure.store import Store, StructureError
+from structure.store import Store, StructureError, open_store
 
 SUITE = """name: copies
 version: 1
@@ -32,14 +32,14 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     scenes = open_dataset("scenes:40", split="test", data_root=root)
     for name, task in (("colours", "colour"), ("shapes", "shape")):
         export_webdataset(scenes, root / f"wds_{name}", task=task, shard_items=25)
+    training = open_dataset("scenes:100", split="train", data_root=root)
+    export_webdataset(training, root / "wds_colours", split="train", task="colour")
     return root
 
 
 @pytest.fixture(scope="module")
 def aligned(scenes_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """The scenes with two aligners, one trained and one hardly; read-only for tests."""
-    from structure.store import open_store
-
     place = tmp_path_factory.mktemp("aligned") / "store"
     shutil.copytree(scenes_store.url, place)
     store = open_store(place)
@@ -188,3 +188,53 @@ def test_nothing_there_is_an_error_that_says_how_to_get_it(
     assert str(tmp_path / "none") in told
     assert "To get it:" in told
     assert "structure datasets" in told
+
+
+TASKS = """name: more
+version: 1
+defaults: {split: test}
+tasks:
+  - {dataset: 'clip-benchmark:wds/colours', kind: linear_probe, metric: lp_acc1, shots: [1, 2]}
+  - {dataset: 'clip-benchmark:winoground', kind: image_caption_selection, metric: acc}
+  - {dataset: 'clip-benchmark:xtd10/de', kind: zeroshot_retrieval, metric: image_retrieval_map, language: de}
+  - {dataset: 'clip-benchmark:xtd10/fr', kind: zeroshot_retrieval, metric: image_retrieval_map, language: fr}
+"""
+
+
+def test_probes_selection_and_languages(place: tuple[Path, Path, str]) -> None:
+    store, data, suite = place
+    scenes = open_dataset("scenes:12", split="test", data_root=data)
+    captions = [scenes.item(index).captions[0] for index in range(12)]
+    rows = []
+    for index in range(0, 12, 2):
+        row: dict[str, object] = {"id": index // 2}
+        for side in (0, 1):
+            path = data / "winoground" / "data" / "images" / f"ex_{index // 2}_img_{side}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scenes.image(index + side).save(path)
+            row |= {f"image_{side}": path.stem, f"caption_{side}": captions[index + side]}
+        rows.append(json.dumps(row))
+    (data / "winoground" / "data" / "examples.jsonl").write_text("\n".join(rows))
+    (data / "xtd10" / "images").mkdir(parents=True)
+    for index in range(12):
+        scenes.image(index).save(data / "xtd10" / "images" / f"{index}.png")
+    (data / "xtd10" / "test_image_names.txt").write_text("".join(f"{index}.png\n" for index in range(12)))
+    for code in ("de", "fr"):
+        file = data / "xtd10" / f"test_1kcaptions_{code}.txt"
+        file.write_text("".join(f"{code} {caption}\n" for caption in captions))
+    Path(suite).write_text(TASKS)
+    done = evaluate(suite, store=store, data_root=data, compare=("good", "poor"))
+    values = {(row.aligner, row.dataset, row.metric): row for row in done.results}
+    probe = values["good", "wds/colours", "lp_acc1"]
+    assert probe.value > 2 * (probe.chance or 0)
+    assert probe.provenance["training_samples"] > 30
+    assert values["good", "wds/colours", "lp_acc1@2"].n == probe.n
+    assert values["good", "winoground", "acc"].n == 6
+    assert values["good", "winoground", "acc"].chance == pytest.approx(1 / 6)
+    assert values["good", "xtd10/fr", "image_retrieval_recall@5"].chance == pytest.approx(5 / 12)
+    keys = [key for key in open_store(store) if key.startswith("xtd10/")]
+    assert sum("vit" in key for key in keys) == 1  # the pictures once, the captions for either language
+    assert sum("text" in key for key in keys) == 2
+    record = json.loads(next((store / "results" / "good").glob("xtd10_*_fr_*.json")).read_text())
+    assert (record["dataset"], record["language"]) == ("xtd10", "fr")
+    assert {(row.dataset, row.metric) for row in done.differences} == {key[1:] for key in values}

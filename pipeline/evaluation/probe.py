@@ -1,0 +1,92 @@
+"""Linear probes and k-shot classifiers on rows that are in the store: no encoder, no words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from structure.pipeline.evaluation.embeddings import Embeddings
+from structure.pipeline.evaluation.question import Question
+from structure.pipeline.evaluation.subject import Subject
+from structure.pipeline.features.cached import FeatureSource
+from structure.pipeline.features.rows import Rows
+from structure.pipeline.suites.chance import classification_chance
+from structure.pipeline.suites.intervals import Interval, mean_interval
+from structure.pipeline.suites.judge import Judgement, judge_predictions
+from structure.pipeline.suites.linear_probe import draw_shots, fit_probe
+from structure.pipeline.suites.paired import PROBE
+from structure.pipeline.suites.predictions import Predictions, predict
+from structure.store.errors import StructureError, unknown
+
+DRAWS = 5
+"""How often the samples of a k-shot probe are drawn; their mean is reported."""
+
+
+def probe_linear(question: Question, subject: Subject, source: FeatureSource, *, seed: int) -> Judgement:
+    """One aligner on one linear-probe task: trained on all of the training split, then on each number of shots.
+
+    `lp_acc1@k` is the mean over `DRAWS` draws of k samples a class; its interval is the bootstrap over test samples of
+    their mean hits, so it holds the test set's part of the doubt and, through the mean, little of the draws'.
+    """
+    task = question.task
+    assert question.training is not None
+    classes = _classes(question.samples.tasks, question.training.samples.tasks, task.label, task.dataset)
+    rows, labels, ids, unread = _side(question.rows, question, subject, source)
+    training, answers, _, _ = _side(question.training, question, subject, source)
+    probe = fit_probe(training, answers, classes=len(classes), seed=seed)
+    judged = judge_predictions(predict(probe.logits(rows), labels), ids=ids, classes=classes, prefix=PROBE, seed=seed)
+    intervals: dict[str, Interval] = dict(judged.intervals)
+    chance, table = dict(judged.chance), judged.samples
+    level = classification_chance(len(classes))["acc1"]
+    for shots in task.shots:
+        hits = np.mean([_shots(training, answers, rows, labels, shots, len(classes), draw) for draw in range(DRAWS)], 0)
+        intervals[f"{PROBE}acc1@{shots}"] = mean_interval(hits, seed=seed)
+        chance[f"{PROBE}acc1@{shots}"] = level
+        table = table.append_column(f"hits@{shots}", pa.array(hits))
+    notes = {
+        **judged.notes,
+        "unreadable": unread,
+        "training_samples": len(answers),
+        "draws": DRAWS if task.shots else 0,
+    }
+    notes |= {"penalty_c": probe.strength, "penalty_chosen": probe.chosen, "space": task.space}
+    return Judgement(intervals, chance, table, judged.undefined, notes, judged.confusion)
+
+
+def _shots(
+    training: np.ndarray, answers: np.ndarray, rows: np.ndarray, labels: np.ndarray, shots: int, classes: int, draw: int
+) -> np.ndarray:
+    chosen = draw_shots(answers, shots, seed=draw)
+    probe = fit_probe(training[chosen], answers[chosen], classes=classes, seed=draw)
+    said: Predictions = predict(probe.logits(rows), labels)
+    return said.hits(1)
+
+
+def _side(
+    rows: Rows, question: Question, subject: Subject, source: FeatureSource
+) -> tuple[np.ndarray, np.ndarray, list[str], int]:
+    """Rows with a label: (n, dim) in the task's space, (n,) labels, ids; and how many pictures could not be read."""
+    images = subject.images(source, rows)
+    if question.task.space == "features":
+        images = Embeddings(images.features, images.layer, np.asarray, source)
+    labels = rows.samples.labels(question.task.label)[images.rows]
+    kept = np.flatnonzero(labels >= 0)
+    if not len(kept):
+        raise StructureError(f"{rows.samples.dataset}/{rows.samples.split} has no label for this task.")
+    ids = rows.samples.item_ids
+    return images.whole()[kept], labels[kept], [ids[images.rows[i]] for i in kept], images.unreadable
+
+
+def _classes(test: object, train: object, label: str, dataset: str) -> list[str]:
+    names = []
+    for tasks in (test, train):
+        assert isinstance(tasks, dict)
+        if label not in tasks:
+            raise unknown("label", label, list(tasks), hint=f"It was looked for in {dataset}.")
+        names.append(list(tasks[label]["classes"]))
+    if names[0] != names[1]:
+        raise StructureError(
+            f"{dataset}: the class names of the training split ({len(names[1])}) are not those of the test split "
+            f"({len(names[0])}), so a label would mean two things."
+        )
+    return names[0]

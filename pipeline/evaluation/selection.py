@@ -1,0 +1,36 @@
+"""Choosing the caption that belongs to a picture, and the picture that belongs to a caption, within small groups."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from structure.pipeline.evaluation.question import Question
+from structure.pipeline.evaluation.subject import Subject
+from structure.pipeline.features.cached import FeatureSource
+from structure.pipeline.suites.judge import Judgement, judge_selection
+
+
+def select_captions(question: Question, subject: Subject, source: FeatureSource, *, seed: int) -> Judgement:
+    """One aligner on one selection task. Items `<group>/<number>` belong together; any other item is its own group.
+
+    A group with a picture that could not be read is left out as a whole: the rest of it is another question.
+    """
+    samples = question.samples
+    images = subject.images(source, question.rows)
+    texts = subject.texts(source, question.rows, captions=None)
+    names = np.array([item.rpartition("/")[0] or item for item in samples.item_ids], dtype=object)
+    groups, group = np.unique(names, return_inverse=True)
+    whole = np.ones(len(groups), dtype=bool)
+    whole[group[~images.features.valid]] = False
+    of_text = samples.item_of_caption(texts.features.manifest.captions)
+    pictures, captions = np.flatnonzero(whole[group[images.rows]]), np.flatnonzero(whole[group[of_text]])
+    number = np.cumsum(whole) - 1
+    judged = judge_selection(
+        images.whole()[pictures],
+        texts.whole()[captions],
+        group_of_image=number[group[images.rows[pictures]]],
+        group_of_text=number[group[of_text[captions]]],
+        groups=[str(name) for name in groups[whole]],
+        seed=seed,
+    )
+    return judged.noted(unreadable=images.unreadable)
