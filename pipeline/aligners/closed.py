@@ -22,7 +22,8 @@ from structure.pipeline.aligners.batches import LEAST_PAIRS, held_out
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.csa import Moments, fit_csa_moments, moments
 from structure.pipeline.aligners.csa_refinement import refine
-from structure.pipeline.aligners.heads import Head, LinearHead, RelativeHead
+from structure.pipeline.aligners.heads import Head, KernelHead, LinearHead, RelativeHead
+from structure.pipeline.aligners.kernel_csa import bandwidth, choose_landmarks, kernel, whitening
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.pair_retrieval import pair_recall
 from structure.pipeline.aligners.training import Trained, pick_device, versions
@@ -138,6 +139,43 @@ def _csa(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_event: Lis
     )
 
 
+def _kernel_csa(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_event: Listener) -> Fitted:
+    """Ridge CSA in the space of an RBF kernel; directions are scaled by their correlation, so that the cosine weighs
+    them (see `kernel_csa`)."""
+    share = 1.0 if options.ridge is None else options.ridge
+    chosen = choose_landmarks(len(pairs[0]), seed=options.seed)
+    if len(chosen) < len(pairs[0]):
+        on_event(Note(f"kernel-csa: {len(chosen):,} of {len(pairs[0]):,} training pairs are landmarks"))
+    landmarks = [as_tensor(side[chosen]).detach().float().cpu() for side in pairs]
+    gammas = [bandwidth(side) for side in landmarks]
+    bases = [whitening(side, gamma) for side, gamma in zip(landmarks, gammas, strict=True)]
+
+    def features(side: int, start: int) -> torch.Tensor:
+        rows = as_tensor(pairs[side][start : start + _CHUNK]).detach().double().cpu()
+        return kernel(rows, landmarks[side].double(), gammas[side]) @ bases[side]
+
+    gathered = moments((features(0, at), features(1, at)) for at in range(0, len(pairs[0]), _CHUNK))
+    dim = min(options.dim, *gathered.xy.shape)
+    fitted = fit_csa_moments(gathered, dim=dim, ridge=share)
+    scale = torch.as_tensor(fitted.correlations)
+    heads = []
+    for rows, gamma, basis, mean, projection in zip(
+        landmarks,
+        gammas,
+        bases,
+        (fitted.mean_x, fitted.mean_y),
+        (fitted.projection_x, fitted.projection_y),
+        strict=True,
+    ):
+        head = KernelHead(rows.shape[1], dim, landmarks=len(rows), gamma=gamma)
+        scaled = projection * scale
+        head.landmarks.copy_(rows)
+        head.coefficients.copy_((basis @ scaled).T)
+        head.bias.copy_(-(mean @ scaled))
+        heads.append(head)
+    return Fitted((heads[0], heads[1]), {"ridge": share, "landmarks": len(chosen)})
+
+
 def _procrustes(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_event: Listener) -> Fitted:
     """Centre and rotate both sides onto the directions they share (see `closed_form.procrustes`)."""
     return Fitted(closed_form.procrustes(_moments(pairs), dim=_fitting(options.dim, pairs, on_event)))
@@ -180,6 +218,7 @@ def _mean_shift(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_eve
 
 FORMS: dict[str, Form] = {
     "csa": _csa,
+    "kernel-csa": _kernel_csa,
     "procrustes": _procrustes,
     "ridge": _ridge,
     "asif": _asif,

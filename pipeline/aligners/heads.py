@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from structure.pipeline.aligners.anchors import anchor_code, anchor_profile
+from structure.pipeline.aligners.kernel_csa import kernel
 from structure.pipeline.aligners.padded import Padded
 from structure.pipeline.aligners.pieces import in_pieces
 from structure.store.errors import StructureError, unknown
@@ -206,6 +207,20 @@ class RelativeHead(Head):
         return torch.zeros_like(cosines).scatter_(1, places, values.clamp_min(0) ** exponent)
 
 
+class KernelHead(Head):
+    """z = C k(x) + b, with k(x) the RBF kernel of x with `landmarks` real rows (see `kernel_csa`)."""
+
+    kind = "kernel"
+
+    def __init__(self, width: int, dim: int, *, landmarks: int, gamma: float) -> None:
+        super().__init__(width, dim, landmarks=landmarks, gamma=gamma)
+        self.landmarks = nn.Buffer(torch.zeros(landmarks, width))
+        self.coefficients, self.bias = nn.Buffer(torch.zeros(dim, landmarks)), nn.Buffer(torch.zeros(dim))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(kernel(x, self.landmarks, self.settings["gamma"]), self.coefficients, self.bias)
+
+
 class AnchorHead(Head):
     """PAL (arXiv 2605.16834): cosines with `dim` learnable anchors, attention-pooled over tokens; no projection.
 
@@ -292,7 +307,17 @@ class TokenHead(Head):
 
 HEADS: dict[str, type[Head]] = {
     head.kind: head
-    for head in (LinearHead, MlpHead, LowRankHead, GatedHead, IdentityHead, RelativeHead, AnchorHead, TokenHead)
+    for head in (
+        LinearHead,
+        MlpHead,
+        LowRankHead,
+        GatedHead,
+        IdentityHead,
+        RelativeHead,
+        KernelHead,
+        AnchorHead,
+        TokenHead,
+    )
 }
 
 

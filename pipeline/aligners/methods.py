@@ -40,6 +40,7 @@ METHODS: dict[str, str] = {
     "gated": "training:train",
     "sail": "sail:train_sail",
     "csa": "closed:fit_closed",
+    "kernel-csa": "closed:fit_closed",
     "procrustes": "closed:fit_closed",
     "ridge": "closed:fit_closed",
     "asif": "closed:fit_closed",

@@ -118,8 +118,8 @@ class TrainingOptions:
     """Of `lowrank`; a gate of 0 stays shut for ever (the released configuration)."""
 
     ridge: float | None = None
-    """Of the closed forms, as a share of the mean variance; None: 0 for `csa`, 0.1 for `ridge` and for `sma` with
-    log-determinants."""
+    """Of the closed forms, as a share of the mean variance; None: 0 for `csa`, 1 for `kernel-csa`, 0.1 for `ridge` and
+    for `sma` with log-determinants."""
     weighted: bool = False
     """`csa`: score by the correlation-weighted similarity instead of the cosine."""
     nearest: int = 800
