@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ ALLOWED["pipeline.stages.export"] |= {"pipeline.exports"}
 ALLOWED["pipeline.encoders.bundled"] = {"store", *VALUES, "pipeline.encoders", "pipeline.datasets"}
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Dotted name without `structure.` -> file."""
     found = {}
