@@ -32,7 +32,7 @@ def demo(
 
     Example: structure demo
     """
-    from structure.pipeline.recipe import run
+    from structure.pipeline.recipe.running import run
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
     began = time.perf_counter()
@@ -45,7 +45,7 @@ def demo(
         return
     rows = []
     for dataset, metric in SHOWN:
-        found = [row for row in done.means if (row.dataset, row.metric) == (dataset, metric)]
+        found = [row for row in done.summary.means if (row.dataset, row.metric) == (dataset, metric)]
         cells = {short(row.variant): f"{row.value:.3f} ±{row.high - row.value:.3f}" for row in found}
         rows.append({"task": dataset, "metric": metric, **cells, "chance": found[0].chance if found else None})
     terminal.table(
@@ -60,7 +60,7 @@ def demo(
             "difference": f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]",
             "": "" if row.low <= 0 <= row.high else "*",
         }
-        for row in done.differences
+        for row in done.summary.differences
         if (row.dataset, row.metric) in SHOWN
     ]
     terminal.table(told, list(told[0]), title="Paired differences over seeds (* = the interval does not hold zero)")

@@ -22,6 +22,7 @@ from structure.cli import (
     models,
     rank_layers,
     report,
+    running,
     store,
     suites,
 )
@@ -46,6 +47,8 @@ app.command("align")(align.align)
 app.command("eval")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("export")(export.export)
+app.command("run")(running.run)
+app.command("status")(running.status)
 app.command("import")(importing.import_features)
 app.command("models")(models.models)
 app.command("datasets")(datasets.datasets)

@@ -30,6 +30,21 @@ def training_curves(histories: Mapping[str, Mapping[str, Sequence[float]]]) -> F
     return figure
 
 
+def scatter(panels: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x: str, y: str) -> Figure:
+    """A panel for every title with its points, at most three in a row."""
+    across = min(3, len(panels))
+    down = -(-len(panels) // across)
+    figure = _figure(width=3.6 * across, height=3.2 * down)
+    for place, (title, (first, second)) in enumerate(panels.items(), start=1):
+        axes = figure.add_subplot(down, across, place)
+        axes.plot(first, second, linestyle="none", marker="o", markersize=5)
+        axes.set_title(title, fontsize=8)
+        axes.set_xlabel(x, fontsize=8)
+        axes.set_ylabel(y, fontsize=8)
+        axes.tick_params(labelsize=7)
+    return figure
+
+
 def png(figure: Figure) -> bytes:
     """The figure as PNG bytes, the same for the same figure."""
     buffer = io.BytesIO()

@@ -50,7 +50,15 @@ ALLOWED: dict[str, set[str]] = {
     # Aligned models in the forms of other tools: an encoder, a layer, a head.
     "pipeline.exports": {"store", *VALUES, "pipeline.encoders", "pipeline.aligners", "pipeline.features"},
     # A recipe runs stages one after the other; only the command line runs recipes.
-    "pipeline.recipe": {"store", *VALUES, *STAGES, "pipeline.aligners", "pipeline.suites"},
+    "pipeline.recipe": {
+        "store",
+        *VALUES,
+        *STAGES,
+        "pipeline.aligners",
+        "pipeline.datasets",
+        "pipeline.encoders",
+        "pipeline.suites",
+    },
     # The same for many training runs and the evaluation of their aligners.
     "pipeline.sweep": {"store", *VALUES, *STAGES, "pipeline.aligners", "pipeline.suites", "pipeline.features"},
     "pipeline.stages": set(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -141,6 +142,20 @@ def describe(spec: str, *, revision: str | None = None, trust_remote_code: bool 
         "",
         encoder.poolings,
     )
+
+
+def weights_stamp(spec: str) -> str:
+    """What tells that a model's files may have changed: their names, sizes and times, as a digest; for a repository of
+    the hub the commit of its snapshot. "" where the model is not on this machine. Nothing is read or downloaded."""
+    parsed = parse_spec(spec)
+    place = _present(parsed, None)
+    if place is None:
+        return ""
+    if place.parent.name == "snapshots":
+        return place.name
+    names = [place] if place.is_file() else sorted(path for path in place.iterdir() if path.is_file())
+    told = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in names]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
 
 
 def _local_folder(parsed: Spec) -> Path | None:

@@ -34,8 +34,8 @@ def report(
 ) -> Path:
     """Write the page (`<store>/report.html` by default) and return its path.
 
-    `summary` is what a recipe adds: means over seeds and paired differences. Everything from the data (captions, class
-    names, model names) is escaped; the page loads nothing from elsewhere.
+    `summary` is what a recipe adds: means over seeds, paired differences, and figures (`title`, `alt`, PNG bytes).
+    Everything from the data (captions, class names, model names) is escaped; the page loads nothing from elsewhere.
     """
     target = store if isinstance(store, Store) else open_store(store)
     path = Path(out) if out is not None else target.folder("report.html")
@@ -49,6 +49,7 @@ def report(
     page = template.render(
         title=(summary or {}).get("recipe", "structure"),
         summary=summary,
+        figures=[{**figure, "image": _image(figure["png"])} for figure in (summary or {}).get("figures", ())],
         features=_features(target),
         rankings=_rankings(target),
         training=_training(target, aligners),

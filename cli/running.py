@@ -1,0 +1,161 @@
+"""`structure run` and `structure status`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
+from structure.cli.terminal import Terminal
+
+RecipeArgument = Annotated[str, typer.Argument(help="A shipped recipe's name, or a YAML file. Without it: the list.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change a value, as in --set extract.dataset=pairs:my.jsonl; repeat for several."),
+]
+
+
+def run(
+    recipe: RecipeArgument = "",
+    changes: SetOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan: steps, bytes and time; run nothing.")
+    ] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Say of each step whether it runs, and why.")] = False,
+    out: Annotated[Path | None, typer.Option(help="A copy of the report.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
+    store: StoreOption = DEFAULT_STORE,
+    data_root: DataRootOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Run a recipe: extract, rank, align over a grid, evaluate, report. Run it again to go on where it stopped.
+
+    A step is done again only where something that it depends on has changed.
+
+    Example: structure run figure2-scenes --store my-store
+    """
+    terminal = Terminal(as_json=as_json, quiet=quiet)
+    if not recipe:
+        _list(terminal)
+        return
+    if dry_run or explain:
+        _plan(terminal, recipe, changes or [], store, data_root, device, probe=dry_run)
+        return
+    from structure.pipeline.recipe.running import run as carry_out
+
+    began = time.perf_counter()
+    with terminal.working() as listener:
+        done = carry_out(
+            recipe, store=store, data_root=data_root, device=device, changes=changes or (), on_event=listener
+        )
+    if out is not None:
+        out.write_bytes(done.report.read_bytes())
+    document = {**done.to_json(), "seconds_total": time.perf_counter() - began}
+    if as_json:
+        terminal.document(document)
+        return
+    means, differences, found = document["means"], document["differences"], document["correlations"]
+    terminal.table(
+        means, ["variant", "dataset", "metric", "value", "low", "high", "chance", "seeds"], title="Means over seeds"
+    )
+    if differences:
+        terminal.table(
+            differences, ["first", "second", "dataset", "metric", "value", "low", "high"], title="Paired differences"
+        )
+    if found:
+        columns = ["dataset", "metric", "rho", "p_value", "layer_pairs", "group"]
+        terminal.table(found, columns, title="Spearman's rho of layer similarity with each metric")
+    if done.absent:
+        terminal.table(list(done.absent), ["dataset", "how_to_get"], title="Not evaluated")
+    kept = sum(was == "kept" for _, was, _ in done.steps)
+    terminal.say(
+        f"{len(done.steps) - kept} steps ran, {kept} were kept, {document['seconds_total']:.0f} s. "
+        f"Report: {out or done.report}"
+    )
+
+
+def status(
+    recipe: RecipeArgument = "",
+    changes: SetOption = None,
+    store: StoreOption = DEFAULT_STORE,
+    data_root: DataRootOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what is done, running and missing: of a recipe, or of everything in the store.
+
+    Example: structure status demo --store structure-demo
+    """
+    terminal = Terminal(as_json=as_json, quiet=False)
+    if recipe:
+        _plan(terminal, recipe, changes or [], store, data_root, "cpu", probe=False)
+        return
+    from structure.store import open_store
+    from structure.store.standing import standing
+
+    opened = open_store(store)
+    found = standing(opened)
+    if as_json:
+        terminal.document({"store": opened.url, **found})
+        return
+    if not any(found.values()):
+        terminal.say(f"The store {opened.url} is empty. Fill it with: structure extract --model M --dataset D")
+        return
+    terminal.table(found["features"], ["features", "state", "done", "rows", "running", "skipped"], title="Features")
+    for part in ("rankings", "aligners", "results", "recipes"):
+        if found[part]:
+            terminal.table(found[part], list(found[part][0]), title=part.capitalize())
+
+
+def _list(terminal: Terminal) -> None:
+    from structure.pipeline.recipe.schema import load_recipe, recipe_names
+
+    rows = [{"recipe": name, "about": load_recipe(name).about} for name in recipe_names()]
+    if terminal.as_json:
+        terminal.document({"recipes": rows})
+    else:
+        terminal.table(rows, ["recipe", "about"])
+        terminal.say("Run one with: structure run NAME. A file of your own is named by its path, ending in .yaml.")
+
+
+def _plan(
+    terminal: Terminal, recipe: str, changes: list[str], store: str, data_root: Path, device: str, *, probe: bool
+) -> None:
+    """Where the steps stand; with `probe` also what the extractions that are due would take."""
+    from structure.pipeline.recipe.running import outlook
+
+    plan, standings, going = outlook(recipe, store=store, data_root=data_root, changes=changes)
+    rows = [standing.row() for standing in standings]
+    due: list[dict[str, Any]] = []
+    if probe:
+        from structure.pipeline.stages.extract import extract
+
+        for standing in standings:
+            if standing.step.stage == "extract" and standing.state == "due":
+                given = dict(standing.step.options)
+                model, dataset = given.pop("model"), given.pop("dataset")
+                with terminal.working() as listener:
+                    found = extract(
+                        model,
+                        dataset,
+                        store=store,
+                        data_root=data_root,
+                        device=device,
+                        dry_run=True,
+                        on_event=listener,
+                        **given,
+                    )
+                due += [extracted.row() for extracted in found]
+    if terminal.as_json:
+        terminal.document({"recipe": plan.name, "running": going, "steps": rows, "extractions": due})
+        return
+    terminal.table(rows, ["step", "state", "why", "seconds"], title=f"{plan.name} ({plan.source})")
+    if due:
+        columns = ["features", "rows", "layers", "due_rows", "due_bytes", "free_bytes", "estimated_seconds"]
+        terminal.table(due, columns, title="Extractions that are due")
+    counts = {state: sum(row["state"] == state for row in rows) for state in ("done", "due", "waits")}
+    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    terminal.say(f"{len(rows)} steps: {told}." + (" A run of it is going on." if going else ""))

@@ -1,0 +1,102 @@
+"""The grid of a recipe: every combination of its values is a cell, trained once a seed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from structure.store.errors import StructureError
+
+NOT_TRAINING = ("layers", "pairs")
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """How a cell's two layers are chosen: by a ranking (its best pair, or its pair number `place` of `of` spread over
+    the range of similarity, the most similar last), or as `given` (`last`, or `VISION,TEXT`)."""
+
+    given: str
+    ranking: str | None = None
+    place: int | None = None
+    of: int | None = None
+
+    def options(self) -> dict[str, Any]:
+        """The choice as JSON values."""
+        if self.ranking is None:
+            return {"layers": self.given}
+        return {"layers": "ranked"} | ({} if self.of is None else {"place": self.place, "of": self.of})
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One variant: its coordinates in the grid, in the order of the grid's keys."""
+
+    values: Mapping[str, Any]
+    layers: LayerChoice
+
+    @property
+    def variant(self) -> str:
+        """`layers=auto regulariser=none`: what tells the cell apart."""
+        return " ".join(f"{key}={value}" for key, value in self.values.items())
+
+    @property
+    def slug(self) -> str:
+        """The same as part of a folder's name."""
+        return "-".join(str(value).replace(",", "+") for value in self.values.values())
+
+    @property
+    def pairs(self) -> int | None:
+        """Pairs to train on; None for all."""
+        return self.values.get("pairs")
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """The coordinates that are training options."""
+        return {key: value for key, value in self.values.items() if key not in NOT_TRAINING}
+
+
+def cells_of(grid: Mapping[str, Any]) -> tuple[Cell, ...]:
+    """Every cell of a grid. `layers` lists choices, or is `{ranking: NAME, spread: N}`. Raises StructureError."""
+    axes: list[list[tuple[str, Any, LayerChoice | None]]] = []
+    for key, values in grid.items():
+        if key == "layers":
+            axes.append([(key, told, choice) for told, choice in _layers(values)])
+            continue
+        if not isinstance(values, list) or not values:
+            raise StructureError(f"{key!r} is {values!r}; an axis of a grid is a list of one value or more.")
+        axes.append([(key, value, None) for value in values])
+    found = []
+    for corner in itertools.product(*axes):
+        choice = next(choice for *_, choice in corner if choice is not None)
+        found.append(Cell({key: value for key, value, _ in corner}, choice))
+    variants = [cell.variant for cell in found]
+    if len(set(variants)) != len(variants):
+        raise StructureError(f"A cell stands twice: {next(v for v in variants if variants.count(v) > 1)}.")
+    return tuple(found)
+
+
+def matching(cells: Iterable[Cell], values: Mapping[str, Any]) -> list[Cell]:
+    """The cells that have all these coordinates."""
+    return [cell for cell in cells if all(cell.values.get(key) == value for key, value in values.items())]
+
+
+def partners(cells: Sequence[Cell], first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[Cell, Cell]]:
+    """Every cell at `first` with the cell that differs from it by being at `second` instead."""
+    found = []
+    for cell in matching(cells, first):
+        found += [(cell, other) for other in matching(cells, {**cell.values, **second})]
+    return found
+
+
+def _layers(values: Any) -> list[tuple[str, LayerChoice]]:
+    if isinstance(values, dict):
+        if set(values) != {"ranking", "spread"} or type(values["spread"]) is not int or values["spread"] < 3:
+            raise StructureError("'layers' is {ranking: NAME, spread: N} with N from 3, or a list of choices.")
+        name, count = str(values["ranking"]), values["spread"]
+        digits = len(str(count - 1))
+        return [(f"{name}@{i:0{digits}}", LayerChoice("", name, i, count)) for i in range(count)]
+    if not isinstance(values, list) or not values or not all(isinstance(value, str) for value in values):
+        raise StructureError(f"'layers' is {values!r}; it must be a list such as [last, auto].")
+    return [(v, LayerChoice(v)) if v == "last" or "," in v else (v, LayerChoice("", v)) for v in values]

@@ -1,0 +1,73 @@
+"""What the steps of a recipe gave, kept in the store under a fingerprint of everything that they depended on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from structure.pipeline.recipe.steps import Step
+from structure.store import Store
+from structure.store.fingerprint import fingerprint
+
+FOLDER = "recipes"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step gave, JSON values; `digest` stands for it in the fingerprints of the steps that need it."""
+
+    result: Mapping[str, Any]
+    digest: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An outcome in the ledger with what it depended on, so that a later run can say which of it has changed."""
+
+    fingerprint: str
+    identity: Mapping[str, Any]
+    outcome: Outcome
+
+
+def identity_of(step: Step, inputs: Mapping[str, str], sources: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that a step's outcome depends on: its options, the digests of what it needs, and of the data,
+    weights and suites that it reads (`sources`)."""
+    return {"stage": step.stage, "options": dict(step.options), "inputs": dict(inputs), "sources": dict(sources)}
+
+
+def digest(value: Any) -> str:
+    """Hex SHA-256 of JSON values, NaN included."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+class Ledger:
+    """The entries of one recipe: `recipes/<recipe>/<step>.json`, each written whole once its step is done."""
+
+    def __init__(self, store: Store, recipe: str) -> None:
+        self.store, self.recipe = store, recipe
+
+    def read(self, step: Step) -> Entry | None:
+        """The step's entry; None where there is none, or one that cannot be read (then the step is run again)."""
+        try:
+            body = json.loads(self.store.files.read(self._key(step)))
+            return Entry(body["fingerprint"], body["identity"], Outcome(**body["outcome"]))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
+
+    def keep(self, step: Step, identity: Mapping[str, Any], outcome: Outcome) -> Entry:
+        """Write the step's entry in place of an earlier one."""
+        entry = Entry(fingerprint(identity), identity, outcome)
+        self.store.files.write(self._key(step), json.dumps(asdict(entry), indent=1).encode())
+        return entry
+
+    @property
+    def lock(self) -> str:
+        """The key of the claim that a run holds."""
+        return f"{FOLDER}/{self.recipe}/running.json"
+
+    def _key(self, step: Step) -> str:
+        return f"{FOLDER}/{self.recipe}/{step.key}.json"

@@ -1,0 +1,292 @@
+"""What a recipe may say, read strictly: an unknown key, a wrong type or a cell that does not exist names its line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import yaml
+
+from structure.pipeline.aligners.methods import method
+from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.recipe.cells import Cell, cells_of, matching
+from structure.pipeline.yaml_file import Place, YamlFile, load_yaml, parse_yaml, shipped
+from structure.store.errors import StructureError, UsageError, nearest
+
+SECTIONS = ("name", "version", "about", "encoders", "extract", "rank", "align", "evaluate", "compare", "correlate")
+NEEDED = ("name", "encoders", "extract", "align", "evaluate")
+
+Types = type | tuple[type, ...]
+EXTRACT: Mapping[str, Types] = {
+    "dataset": str,
+    "split": str,
+    "layers": list,
+    "pool": list,
+    "captions": (int, str),
+    "limit": int,
+    "dtype": str,
+    "amp": str,
+}
+RANK: Mapping[str, Types] = {
+    "name": str,
+    "metric": str,
+    "k": (int, str),
+    "samples": (int, str),
+    "calibrate": int,
+    "preset": str,
+    "seed": int,
+}
+ALIGN: Mapping[str, Types] = {
+    "preset": str,
+    "options": dict,
+    "share_rate": bool,
+    "seeds": list,
+    "pairs": int,
+    "grid": dict,
+}
+EVALUATE: Mapping[str, Types] = {"suite": (str, dict), "datasets": list, "prompts": str}
+CORRELATE: Mapping[str, Types] = {"ranking": str, "metrics": list}
+ELSEWHERE = ("seed", "device")
+"""Training options that a recipe says otherwise: 'seeds', and where it is run."""
+TRAINING = tuple(option.name for option in fields(TrainingOptions) if option.name not in ELSEWHERE)
+GRID = ("layers", "pairs", *TRAINING)
+RESERVED = "last"
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """Two encoders that are aligned with each other, as specs or aliases."""
+
+    vision: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Cells that are compared with each other: `first` and `second` give some coordinates, all others are equal."""
+
+    first: Mapping[str, Any]
+    second: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe that makes sense. `extract`, `evaluate` and the values of `rank` are options of those stages.
+
+    `rank`: ranking's name -> options. `training`: options of every run besides those of its cell. `source`: the file.
+    """
+
+    name: str
+    version: int
+    about: str
+    encoders: tuple[Encoders, ...]
+    extract: Mapping[str, Any]
+    rank: Mapping[str, Mapping[str, Any]]
+    preset: str
+    training: Mapping[str, Any]
+    share_rate: bool
+    seeds: tuple[int, ...]
+    cells: tuple[Cell, ...]
+    evaluate: Mapping[str, Any]
+    compare: tuple[Comparison, ...] = ()
+    correlate: Mapping[str, Any] | None = None
+    source: str = field(default="", compare=False)
+
+
+def recipe_names() -> list[str]:
+    """The recipes that ship."""
+    return list(shipped("recipes"))
+
+
+def load_recipe(spec: str, changes: Sequence[str] = ()) -> Recipe:
+    """The shipped recipe called `spec`, or the YAML file at that path, with `changes` (`align.seeds=[1, 2]`).
+
+    Raises StructureError with file and line for whatever cannot be; the nearest known key is offered.
+    """
+    file = load_yaml("recipe", spec, folder="recipes")
+    return read(changed(file, changes) if changes else file)
+
+
+def changed(file: YamlFile, changes: Sequence[str]) -> YamlFile:
+    """The document with values replaced: each change is `dotted.key=YAML value`; a list is entered by number."""
+    data = yaml.safe_load(yaml.safe_dump(dict(file.data)))
+    for change in changes:
+        path, equals, text = change.partition("=")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            equals, value = "", None
+        if not equals or not path:
+            raise UsageError(f"--set {change!r}: write a key, =, and a value, such as --set align.seeds=[1,2].")
+        *way, last = path.split(".")
+        here: Any = data
+        for step in way:
+            here = here[int(step)] if isinstance(here, list) and _is_place(step, here) else _entered(here, step, change)
+        if isinstance(here, list) and _is_place(last, here):
+            here[int(last)] = value
+        elif isinstance(here, dict):
+            here[last] = value
+        else:
+            raise UsageError(f"--set {change!r}: there is no {last!r} in {file.name}.")
+    return parse_yaml(yaml.safe_dump(data, sort_keys=False), name=f"{file.name} with --set {', '.join(changes)}")
+
+
+def _is_place(step: str, values: list[Any]) -> bool:
+    return step.isdecimal() and int(step) < len(values)
+
+
+def _entered(here: Any, step: str, change: str) -> Any:
+    if not isinstance(here, dict):
+        raise UsageError(f"--set {change!r}: there is nothing to enter at {step!r}.")
+    return here.setdefault(step, {})
+
+
+def read(file: YamlFile) -> Recipe:
+    """The document as a recipe. Raises as `load_recipe`."""
+    top = file.mapping((), allowed=SECTIONS)
+    for section in NEEDED:
+        if section not in top:
+            raise file.error((), f"a recipe needs {section!r}.")
+    _typed(file, ("name",), top["name"], str)
+    if not re.fullmatch(r"\w[\w.-]*", top["name"], re.ASCII):
+        raise file.error(("name",), f"'name' is {top['name']!r}; it names folders: letters, digits and . _ - only.")
+    _typed(file, ("version",), top.get("version", 1), int)
+    extract = _section(file, ("extract",), EXTRACT)
+    if "dataset" not in extract:
+        raise file.error(("extract",), "'extract' needs 'dataset'.")
+    rank = _rankings(file)
+    align = _section(file, ("align",), ALIGN)
+    evaluate = _section(file, ("evaluate",), EVALUATE)
+    if "suite" not in evaluate:
+        raise file.error(("evaluate",), "'evaluate' needs 'suite'.")
+    training = dict(file.mapping(("align", "options"), allowed=TRAINING)) if "options" in align else {}
+    cells = _grid(file, align, rank)
+    recipe = Recipe(
+        name=top["name"],
+        version=top.get("version", 1),
+        about=str(top.get("about", "")),
+        encoders=_encoders(file),
+        extract=extract,
+        rank=rank,
+        preset=align.get("preset", "default"),
+        training=training,
+        share_rate=align.get("share_rate", False),
+        seeds=_seeds(file, align),
+        cells=cells,
+        evaluate=evaluate,
+        compare=_comparisons(file, cells),
+        correlate=_correlation(file, rank),
+        source=file.name,
+    )
+    for cell in cells:  # a value that no training can have is told before anything runs
+        try:
+            method(TrainingOptions.preset(recipe.preset, **(training | dict(cell.training))).method)
+        except (StructureError, TypeError) as error:
+            raise file.error(("align",), str(error)) from None
+    return recipe
+
+
+def _section(file: YamlFile, place: Place, known: Mapping[str, Types]) -> Mapping[str, Any]:
+    values = dict(file.mapping(place, allowed=known))
+    for key, value in values.items():
+        _typed(file, (*place, key), value, known[key])
+    return values
+
+
+def _typed(file: YamlFile, place: Place, value: Any, types: Types) -> None:
+    wanted = types if isinstance(types, tuple) else (types,)
+    if isinstance(value, wanted) and not (isinstance(value, bool) and bool not in wanted):
+        return
+    names = {int: "a whole number", str: "text", list: "a list", dict: "keys with values", bool: "true or false"}
+    told = " or ".join(names[kind] for kind in wanted)
+    raise file.error(place, f"{place[-1]!r} is {value!r}; it must be {told}.")
+
+
+def _encoders(file: YamlFile) -> tuple[Encoders, ...]:
+    entries = file.data["encoders"]
+    _typed(file, ("encoders",), entries, list)
+    found = []
+    for index in range(len(entries)):
+        pair = _section(file, ("encoders", index), {"vision": str, "text": str})
+        if len(pair) != 2:
+            raise file.error(("encoders", index), "a pair of encoders needs 'vision' and 'text'.")
+        found.append(Encoders(**pair))
+    if not found or len(set(found)) != len(found):
+        raise file.error(("encoders",), "'encoders' needs one pair or more, each once.")
+    return tuple(found)
+
+
+def _rankings(file: YamlFile) -> dict[str, Mapping[str, Any]]:
+    entries = file.data.get("rank", [])
+    _typed(file, ("rank",), entries, list)
+    found: dict[str, Mapping[str, Any]] = {}
+    for index in range(len(entries)):
+        options = dict(_section(file, ("rank", index), RANK))
+        name = options.pop("name", "auto")
+        if name in found or name == RESERVED or not name.replace("-", "").replace("_", "").isalnum():
+            raise file.error(
+                ("rank", index), f"a ranking cannot be called {name!r}: a word of its own, not {RESERVED!r}."
+            )
+        found[name] = options
+    return found
+
+
+def _seeds(file: YamlFile, align: Mapping[str, Any]) -> tuple[int, ...]:
+    seeds = align.get("seeds", [42])
+    if not seeds or len(set(seeds)) != len(seeds) or not all(type(seed) is int and seed >= 0 for seed in seeds):
+        raise file.error(("align", "seeds"), f"'seeds' is {seeds!r}; it must be whole numbers from 0, each once.")
+    return tuple(seeds)
+
+
+def _grid(file: YamlFile, align: Mapping[str, Any], rank: Mapping[str, Any]) -> tuple[Cell, ...]:
+    place: Place = ("align", "grid")
+    grid = dict(file.mapping(place, allowed=GRID)) if "grid" in align else {}
+    grid.setdefault("layers", ["auto" if "auto" in rank else RESERVED])
+    if "pairs" in align:
+        if "pairs" in grid:
+            raise file.error((*place, "pairs"), "'pairs' stands in 'align' and in its grid. Keep one of them.")
+        grid["pairs"] = [align["pairs"]]
+    try:
+        cells = cells_of(grid)
+    except StructureError as error:
+        raise file.error(place, str(error)) from None
+    for cell in cells:
+        named = cell.layers.ranking
+        if named is not None and named not in rank:
+            close = nearest(named, rank)
+            offer = f"Did you mean {close[0]}?" if close else f"Known: {', '.join([*rank, RESERVED])}, VISION,TEXT."
+            raise file.error((*place, "layers"), f"there is no ranking {named!r}. {offer}")
+    return cells
+
+
+def _comparisons(file: YamlFile, cells: Sequence[Cell]) -> tuple[Comparison, ...]:
+    entries = file.data.get("compare", [])
+    _typed(file, ("compare",), entries, list)
+    found = []
+    for index in range(len(entries)):
+        pair = _section(file, ("compare", index), {"first": dict, "second": dict})
+        for side in ("first", "second"):
+            if side not in pair:
+                raise file.error(("compare", index), "a comparison needs 'first' and 'second'.")
+            file.mapping(("compare", index, side), allowed=GRID)
+            if not matching(cells, pair[side]):
+                told = ", ".join(sorted({f"{key}={value}" for cell in cells for key, value in cell.values.items()}))
+                raise file.error(("compare", index, side), f"{pair[side]} is no cell of the grid, which has {told}.")
+        if pair["first"].keys() != pair["second"].keys():
+            raise file.error(("compare", index), "'first' and 'second' must name the same keys; others are equal.")
+        found.append(Comparison(pair["first"], pair["second"]))
+    return tuple(found)
+
+
+def _correlation(file: YamlFile, rank: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if "correlate" not in file.data:
+        return None
+    section = dict(_section(file, ("correlate",), CORRELATE))
+    section.setdefault("ranking", next(iter(rank), ""))
+    if section["ranking"] not in rank:
+        raise file.error(("correlate",), f"there is no ranking {section['ranking']!r}; rankings: {', '.join(rank)}.")
+    if "metrics" in section:
+        section["metrics"] = list(file.strings(("correlate", "metrics")))
+    return section

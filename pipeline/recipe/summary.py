@@ -1,0 +1,158 @@
+"""What a recipe found: means over seeds, paired differences, and how similarity goes with accuracy over layer pairs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from structure.pipeline.figures import png, scatter
+from structure.pipeline.recipe.ledger import Outcome
+from structure.pipeline.recipe.schema import Recipe
+from structure.pipeline.recipe.spread import similarity
+from structure.pipeline.recipe.steps import STAGES, Run, rank_key, runs_of, steps_of
+from structure.pipeline.results import Result
+from structure.pipeline.suites.compare import SeedDifference, SeedMean, seed_differences, seed_means
+
+MOST_PANELS = 8
+FEWEST = 3
+"""Points from which on a rank correlation is told."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One pair of layers: its similarity in the ranking, and the mean over seeds of what its aligners reach."""
+
+    vision_layer: str
+    text_layer: str
+    similarity: float
+    value: float
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Spearman's rank correlation over layer pairs of similarity and one metric; None where either does not vary.
+
+    `group` says which runs (pair of encoders, other coordinates of the grid); `p_value` is two-sided.
+    """
+
+    group: str
+    dataset: str
+    task: str
+    metric: str
+    rho: float | None
+    p_value: float | None
+    points: tuple[Point, ...]
+
+    def row(self) -> dict[str, Any]:
+        """Flat JSON values, the number of points instead of them."""
+        return {**{k: v for k, v in asdict(self).items() if k != "points"}, "layer_pairs": len(self.points)}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Everything that is computed from a recipe's outcomes; `seconds` per stage, as each step took when it ran."""
+
+    means: tuple[SeedMean, ...]
+    differences: tuple[SeedDifference, ...]
+    correlations: tuple[Correlation, ...]
+    seconds: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "means": [row.row() for row in self.means],
+            "differences": [row.row() for row in self.differences],
+            "correlations": [
+                {**found.row(), "points": [asdict(point) for point in found.points]} for found in self.correlations
+            ],
+        }
+
+    def write(self, folder: Path) -> list[Path]:
+        """The correlations as `similarity.csv` (a line a point) and `similarity.png`; nothing where there are none."""
+        if not self.correlations:
+            return []
+        table, picture = folder / "similarity.csv", folder / "similarity.png"
+        with table.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["group", "dataset", "metric", "vision_layer", "text_layer", "similarity", "value"])
+            for found in self.correlations:
+                for point in found.points:
+                    place = [point.vision_layer, point.text_layer, point.similarity, point.value]
+                    writer.writerow([found.group, found.dataset, found.metric, *place])
+        picture.write_bytes(figures_of(self)[0]["png"])
+        return [table, picture]
+
+
+def summarise(recipe: Recipe, outcomes: Mapping[str, Outcome]) -> Summary:
+    """Means, differences and correlations from the outcomes of every step before the report."""
+    runs = runs_of(recipe)
+    by_variant: dict[str, dict[int, list[Result]]] = {}
+    for run in runs:
+        rows = outcomes[f"evaluate/{run.aligner}"].result["results"]
+        by_variant.setdefault(run.variant, {})[run.seed] = [Result(**row) for row in rows]
+    by_variant = dict(sorted(by_variant.items()))
+    means = [row for variant, seeds in by_variant.items() for row in seed_means(variant, seeds)]
+    pairs = steps_of(recipe)[-1].options["compare"]
+    differences = [
+        row for first, second in pairs for row in seed_differences(first, by_variant[first], second, by_variant[second])
+    ]
+    seconds = dict.fromkeys(STAGES[:-1], 0.0)
+    for step in steps_of(recipe)[:-1]:
+        seconds[step.stage] += outcomes[step.key].seconds
+    found = correlations(recipe, runs, means, outcomes) if recipe.correlate else []
+    return Summary(tuple(means), tuple(differences), tuple(found), seconds)
+
+
+def correlations(
+    recipe: Recipe, runs: tuple[Run, ...], means: list[SeedMean], outcomes: Mapping[str, Outcome]
+) -> list[Correlation]:
+    """One for every metric, pair of encoders and combination of the grid's other coordinates."""
+    settings = recipe.correlate or {}
+    groups: dict[tuple[str, ...], list[Point]] = {}
+    values = {(row.variant, row.dataset, row.task, row.metric): row.value for row in means}
+    for run in runs:
+        if run.seed != recipe.seeds[0]:
+            continue
+        layers = outcomes[f"align/{run.aligner}"].result["layers"]
+        ranking = outcomes[rank_key(recipe, run.encoders, settings["ranking"])].result
+        score = similarity(ranking, layers["vision"], layers["text"])
+        if score is None:
+            continue
+        others = [f"{key}={value}" for key, value in run.cell.values.items() if key != "layers"]
+        whose = f"{run.encoders.vision} with {run.encoders.text}"
+        for (variant, dataset, task, metric), value in values.items():
+            if variant == run.variant and metric in settings.get("metrics", (metric,)):
+                point = Point(layers["vision"], layers["text"], score, value)
+                groups.setdefault((" ".join([whose, *others]), dataset, task, metric), []).append(point)
+    return [Correlation(*place, *spearman(points), tuple(points)) for place, points in groups.items()]  # type: ignore[arg-type]
+
+
+def spearman(points: list[Point]) -> tuple[float | None, float | None]:
+    """(rho, two-sided p-value); (None, None) for too few points, or where one side is the same everywhere."""
+    from scipy.stats import spearmanr
+
+    x, y = np.array([point.similarity for point in points]), np.array([point.value for point in points])
+    if len(points) < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None, None
+    found = spearmanr(x, y)
+    return float(found.statistic), float(found.pvalue)
+
+
+def figures_of(summary: Summary) -> list[dict[str, Any]]:
+    """The pictures that go into the report: `title`, `alt` and the PNG's bytes."""
+    if not summary.correlations:
+        return []
+    shown = summary.correlations[:MOST_PANELS]
+    panels = {}
+    for found in shown:
+        rho = "undefined" if found.rho is None else f"{found.rho:.2f}"
+        title = f"{found.dataset} {found.metric}\nSpearman rho {rho}, {len(found.points)} layer pairs"
+        key = title if title not in panels else f"{title}\n{found.group}"
+        panels[key] = ([p.similarity for p in found.points], [p.value for p in found.points])
+    picture = png(scatter(panels, x="similarity of the two layers", y="value"))
+    told = "; ".join(f"{f.dataset} {f.metric} rho {f.rho}" for f in shown)
+    return [{"title": "Similarity of layers against what aligners reach", "alt": told, "png": picture}]

@@ -1,0 +1,256 @@
+"""How each step of a recipe is done: one call of its stage, and what of the outcome the ledger keeps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.datasets.listing import listing_digest
+from structure.pipeline.encoders.loading import weights_stamp
+from structure.pipeline.progress import Event, Listener, Note
+from structure.pipeline.recipe.ledger import FOLDER, Outcome, digest
+from structure.pipeline.recipe.schema import Recipe
+from structure.pipeline.recipe.spread import layer_pair, spread
+from structure.pipeline.recipe.steps import Step
+from structure.pipeline.recipe.summary import figures_of, summarise
+from structure.pipeline.stages.align import align
+from structure.pipeline.stages.evaluate import evaluate
+from structure.pipeline.stages.extract import extract
+from structure.pipeline.stages.rank_layers import rank_layers
+from structure.pipeline.stages.report import report
+from structure.pipeline.suites.prompts import load_prompt_set
+from structure.pipeline.suites.suite import SuiteTask, load_suite
+from structure.store import Store
+from structure.store.errors import StructureError
+
+ALIGNER_FILES = ("aligner.safetensors", "aligner.json")
+TOGETHER = 16
+"""Aligners that one evaluation takes: their tasks' data are opened once for all of them, and kept when all are done."""
+
+
+class Workshop:
+    """Does the steps of one recipe in one store. Raises whatever the stages raise."""
+
+    def __init__(self, recipe: Recipe, store: Store, *, data_root: str | Path, device: str, on_event: Listener) -> None:
+        self.recipe, self.store = recipe, store
+        self.data_root, self.device, self.on_event = data_root, device, on_event
+        self._listings: dict[tuple[str, str | None, int | None], str] = {}
+
+    def sources(self, step: Step) -> dict[str, str]:
+        """What the step reads besides the outcomes of others, each as a digest; "" for what is not here."""
+        if step.stage == "extract":
+            options = step.options
+            data = self._listing(options["dataset"], options.get("split"), options.get("limit"))
+            return {"data": data, "weights": weights_stamp(options["model"])}
+        if step.stage == "evaluate":
+            found = {"suite": hashlib.sha256(repr(self.tasks()).encode()).hexdigest()}
+            for task in self.tasks():
+                found[f"data.{task.title}.{task.split}"] = self._listing(task.dataset, task.split, None)
+                prompts = self.recipe.evaluate.get("prompts") or task.prompts
+                if prompts:
+                    found[f"prompts.{prompts}"] = hashlib.sha256(repr(load_prompt_set(prompts)).encode()).hexdigest()
+            return found
+        return {}
+
+    def intact(self, step: Step, outcome: Outcome) -> bool:
+        """Whether what the step left in the store is still there and is what it was."""
+        result = outcome.result
+        if step.stage == "extract":
+            return (
+                result["features"] in self.store
+                and (features := self.store[result["features"]]).is_sealed
+                and features.fingerprint == result["fingerprint"]
+            )
+        if step.stage == "align":
+            return self._aligner_digest(result["aligner"]) == result["files"]
+        if step.stage == "report":
+            return all(Path(path).is_file() for path in result["files"])
+        return True
+
+    def batch(self, step: Step) -> int:
+        """How many steps of this kind are done in one go."""
+        return TOGETHER if step.stage == "evaluate" else 1
+
+    def work(self, steps: Sequence[Step], outcomes: Mapping[str, Outcome]) -> list[Outcome]:
+        """Do the steps, all of one stage, with the outcomes of those before; one outcome each."""
+        if steps[0].stage == "evaluate":
+            return self._evaluate(steps)
+        (step,) = steps
+        needed = {role: outcomes[key] for role, key in step.needs.items()}
+        if step.stage == "extract":
+            return [self._extract(step.options)]
+        if step.stage == "rank":
+            return [self._rank(step, needed)]
+        if step.stage == "align":
+            return [self._align(step, needed)]
+        return [self._report(outcomes)]
+
+    def tasks(self) -> tuple[SuiteTask, ...]:
+        """What the recipe evaluates."""
+        return load_suite(self._suite()).select(self._datasets())
+
+    def _extract(self, options: Mapping[str, Any]) -> Outcome:
+        given = dict(options)
+        done = extract(
+            given.pop("model"),
+            given.pop("dataset"),
+            store=self.store,
+            data_root=self.data_root,
+            device=self.device,
+            on_event=self.on_event,
+            **given,
+        )[0]
+        manifest = done.plan.manifest
+        result = {
+            "features": manifest.key,
+            "dataset": manifest.dataset,
+            "split": manifest.split,
+            "encoder": manifest.encoder,
+            "rows": manifest.rows,
+            "layers": [column.name for column in manifest.columns],
+            # What the store holds now: a layer that did not fit float16 was widened on the way.
+            "fingerprint": self.store[manifest.key].fingerprint,
+        }
+        return Outcome(result, digest(result))
+
+    def _rank(self, step: Step, needed: Mapping[str, Outcome]) -> Outcome:
+        found = rank_layers(
+            store=self.store, device=self.device, on_event=self.on_event, **step.options, **_sets(needed)
+        )
+        ranking = {name: value for name, value in found.ranking.items() if name != "seconds"}
+        for side in ("vision", "text"):
+            features = self.store[needed[side].result["features"]]
+            head = {layer: features.rows(layer, 0, min(64, len(features))) for layer in ranking[side]["layers"]}
+            ranking[side] = {
+                **ranking[side],
+                "constant": [name for name, rows in head.items() if (rows == rows[0]).all()],
+            }
+        return Outcome(ranking, digest(ranking))
+
+    def _align(self, step: Step, needed: Mapping[str, Outcome]) -> Outcome:
+        options = step.options
+        layers = options["layers"]
+        if layers == "ranked":
+            ranking = needed["ranking"].result
+            layers = ",".join(
+                layer_pair(ranking) if "of" not in options else spread(ranking, options["of"])[options["place"]]
+            )
+        training = dict(options["training"])
+        if "rate" in needed:
+            training["rate"] = needed["rate"].result["rate"]
+        done = align(
+            layers,
+            store=self.store,
+            options=TrainingOptions.preset(options["preset"], device=self.device, **training),
+            pairs=options["pairs"],
+            name=options["aligner"],
+            on_event=self._without_notes,
+            **_sets(needed),
+        )
+        result = {
+            "aligner": done.name,
+            "layers": done.layers,
+            "pairs": done.trained.pairs,
+            "epochs": done.trained.epochs,
+            "best_epoch": done.trained.best_epoch,
+            "rate": done.trained.rate,
+            "metrics": dict(done.trained.metrics),
+            "files": self._aligner_digest(done.name),
+        }
+        return Outcome(result, digest(result))
+
+    def _evaluate(self, steps: Sequence[Step]) -> list[Outcome]:
+        names = [step.options["aligner"] for step in steps]
+        done = evaluate(
+            self._suite(),
+            store=self.store,
+            aligners=names,
+            datasets=self._datasets(),
+            prompts=self.recipe.evaluate.get("prompts"),
+            data_root=self.data_root,
+            device=self.device,
+            on_event=self.on_event,
+        )
+        outcomes = []
+        for name in names:
+            rows = [{**found.row(), "provenance": found.provenance} for found in done.results if found.aligner == name]
+            result = {"results": rows, "absent": [dict(entry) for entry in done.absent]}
+            outcomes.append(Outcome(result, digest(result)))
+        return outcomes
+
+    def _report(self, outcomes: Mapping[str, Outcome]) -> Outcome:
+        summary = summarise(self.recipe, outcomes)
+        folder = self.store.folder("reports", self.recipe.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        document = {
+            "recipe": self.recipe.name,
+            "about": self.recipe.about,
+            **summary.to_json(),
+            "seconds": summary.seconds,
+        }
+        files = [folder / "summary.json", *summary.write(folder)]
+        files[0].write_text(json.dumps(document, indent=1))
+        page = report(
+            store=self.store,
+            summary={**document, "figures": figures_of(summary)},
+            out=folder / "report.html",
+            on_event=self.on_event,
+        )
+        result = {"report": str(page), "files": [str(page), *map(str, files)]}
+        return Outcome(result, digest(result))
+
+    def _suite(self) -> str:
+        """The suite's name, or the file that a suite written in the recipe is kept in."""
+        suite = self.recipe.evaluate["suite"]
+        if isinstance(suite, str):
+            return suite
+        defaults = {"dataset": self.recipe.extract["dataset"], **suite.get("defaults", {})}
+        whole = {"name": self.recipe.name, "version": 1, **suite, "defaults": defaults}
+        file = self.store.folder(FOLDER, self.recipe.name, "suite.yaml")
+        text = json.dumps(whole, indent=1)  # JSON is YAML
+        if not file.is_file() or file.read_text() != text:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        return str(file)
+
+    def _datasets(self) -> Sequence[str]:
+        datasets: Sequence[str] = self.recipe.evaluate.get("datasets", ())
+        return datasets
+
+    def _listing(self, spec: str, split: str | None, limit: int | None) -> str:
+        place = (spec, split, limit)
+        if place not in self._listings:
+            self._listings[place] = listing_digest(spec, split=split, data_root=self.data_root, limit=limit)
+        return self._listings[place]
+
+    def _aligner_digest(self, name: str) -> str:
+        """Over the aligner's files; "" where one is missing."""
+        whole = hashlib.sha256()
+        for file in ALIGNER_FILES:
+            path = self.store.folder("aligners", name) / file
+            if not path.is_file():
+                return ""
+            whole.update(hashlib.sha256(path.read_bytes()).digest())
+        return whole.hexdigest()
+
+    def _without_notes(self, event: Event) -> None:
+        """Dozens of runs would say the same of their layers and pairs."""
+        if not isinstance(event, Note):
+            self.on_event(event)
+
+
+def _sets(needed: Mapping[str, Outcome]) -> dict[str, str]:
+    """Which features a stage takes, from the outcomes of the two extractions."""
+    vision, text = needed["vision"].result, needed["text"].result
+    if (vision["dataset"], vision["split"]) != (text["dataset"], text["split"]):
+        raise StructureError(f"{vision['features']} and {text['features']} are features of different data.")
+    return {
+        "dataset": vision["dataset"],
+        "split": vision["split"],
+        "vision": vision["encoder"],
+        "text": text["encoder"],
+    }

@@ -1,0 +1,127 @@
+"""What a recipe may say: every shipped one makes sense, every mistake is told with its line."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from structure.pipeline.recipe.ledger import Ledger
+from structure.pipeline.recipe.running import carry_out, outlook
+from structure.pipeline.recipe.schema import load_recipe, read, recipe_names
+from structure.pipeline.recipe.spread import spread
+from structure.pipeline.recipe.steps import compared, runs_of, steps_of
+from structure.pipeline.recipe.summary import summarise
+from structure.pipeline.yaml_file import parse_yaml
+from structure.store import Store, StructureError
+from structure.store.errors import UsageError
+
+
+def recipe(document: dict[str, Any], **changes: Any) -> Any:
+    return read(parse_yaml(yaml.safe_dump(document | changes), name="small.yaml"))
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_shipped_recipe_makes_sense_and_runs_on_stand_ins(name: str, store: Store, counted: Any) -> None:
+    plan = load_recipe(name)
+    assert plan.name == name
+    assert plan.about
+    outcomes, told = carry_out(steps_of(plan), Ledger(store, name), counted())
+    assert {was for _, was, _ in told} == {"ran"}
+    found = summarise(plan, outcomes)
+    assert len({row.variant for row in found.means}) == len(plan.cells) * len(plan.encoders)
+    assert bool(found.differences) == bool(plan.compare)
+    assert bool(found.correlations) == bool(plan.correlate)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_shipped_recipe_has_an_outlook_without_its_data(name: str, tmp_path: Path) -> None:
+    _, standings, going = outlook(name, store=tmp_path / "store", data_root=tmp_path / "nothing")
+    assert not going
+    assert {standing.state for standing in standings} == {"due"}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        (("extrct",), {}, r"line \d+: unknown key 'extrct'. Did you mean extract?"),
+        (("extract", "dtpe"), "fp16", "unknown key 'dtpe'. Did you mean dtype"),
+        (("extract", "limit"), "many", "'limit' is 'many'; it must be a whole number"),
+        (("align", "options", "epoch"), 3, "unknown key 'epoch'. Did you mean epochs"),
+        (("align", "options", "seed"), 3, "unknown key 'seed'"),
+        (("align", "grid", "layer"), ["last"], "unknown key 'layer'. Did you mean layers"),
+        (("align", "grid", "layers"), ["last", "aut"], "there is no ranking 'aut'. Did you mean auto"),
+        (("align", "grid", "layers"), {"ranking": "auto", "spread": 1}, "N from 3"),
+        (("align", "grid", "method"), ["linea"], "Did you mean linear"),
+        (("align", "options", "dim"), -1, "dim is -1"),
+        (("align", "seeds"), [1, 1], "each once"),
+        (("align", "grid", "weight"), [1, 1], "stands twice"),
+        (("compare",), [{"first": {"regulariser": "no"}, "second": {"regulariser": "none"}}], "is no cell of the grid"),
+        (("compare",), [{"first": {"layers": "last"}, "second": {"regulariser": "none"}}], "the same keys"),
+        (("rank",), [{"name": "last"}], "cannot be called 'last'"),
+        (("correlate",), {"ranking": "other"}, "no ranking 'other'"),
+        (("encoders",), [{"vision": "dinov2"}], "needs 'vision' and 'text'"),
+        (("name",), "../up", "names folders"),
+        (("evaluate",), {"datasets": []}, "needs 'suite'"),
+    ],
+)
+def test_a_mistake_names_its_line(place: tuple[str, ...], value: Any, told: str, small: dict[str, Any]) -> None:
+    changed = copy.deepcopy(small)
+    here: Any = changed
+    for step in place[:-1]:
+        here = here[step]
+    here[place[-1]] = value
+    with pytest.raises(StructureError, match=told) as error:
+        recipe(changed)
+    assert str(error.value).startswith("small.yaml, line ")
+
+
+def test_values_can_be_changed_from_outside(tmp_path: Path, small: dict[str, Any]) -> None:
+    file = tmp_path / "small.yaml"
+    file.write_text(yaml.safe_dump(small))
+    changed = load_recipe(str(file), ["align.seeds=[7]", "rank.0.k=9", "extract.limit=4"])
+    assert (changed.seeds, changed.rank["auto"]["k"], changed.extract["limit"]) == ((7,), 9, 4)
+    for wrong, told in (("seeds", "write a key"), ("rank.9.k=1", "nothing to enter"), ("align.sseeds=[1]", "seeds")):
+        with pytest.raises((StructureError, UsageError), match=told):
+            load_recipe(str(file), [wrong])
+
+
+def test_a_comparison_goes_over_all_other_coordinates(small: dict[str, Any]) -> None:
+    assert compared(recipe(small)) == [
+        (f"layers={layers} regulariser=structure", f"layers={layers} regulariser=none")
+        for layers in ("last", "auto", "cka")
+    ]
+
+
+def test_steps_stand_after_what_they_need_and_share_a_rate_only_with_their_like(small: dict[str, Any]) -> None:
+    steps = steps_of(recipe(small))
+    seen: set[str] = set()
+    for step in steps:
+        assert set(step.needs.values()) <= seen
+        assert step.key not in seen
+        seen.add(step.key)
+    leaders = {step.needs.get("rate") for step in steps if step.stage == "align"}
+    assert leaders == {None, *(f"align/small-{layers}-structure-seed1" for layers in ("last", "auto", "cka"))}
+
+
+def test_several_encoders_multiply_everything_but_their_shared_extraction(small: dict[str, Any]) -> None:
+    pairs = [{"vision": "a", "text": "t"}, {"vision": "b", "text": "t"}]
+    plan = recipe(small, encoders=pairs)
+    assert len(runs_of(plan)) == 2 * 6 * 2
+    assert sum(step.stage == "extract" for step in steps_of(plan)) == 3
+    assert len({run.variant for run in runs_of(plan)}) == 12
+    assert len(compared(plan)) == 6
+
+
+def test_spread_pairs_cover_the_range_evenly() -> None:
+    layers = [f"block.{i:02d}" for i in range(4)]
+    scores = [[0.1 * i + 0.01 * j for j in range(4)] for i in range(4)]
+    ranking = {"vision": {"layers": layers, "constant": ["block.03"]}, "text": {"layers": layers}, "scores": scores}
+    found = spread(ranking, 3)
+    assert found == [("block.00", "block.00"), ("block.01", "block.01"), ("block.02", "block.03")]
+    assert len(set(spread(ranking, 12))) == 12
+    with pytest.raises(StructureError, match="has 12 pairs of layers that vary"):
+        spread(ranking, 13)

@@ -1,0 +1,265 @@
+"""A changed field runs exactly what depends on it; a recipe killed anywhere ends as one that was not."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from structure.pipeline.recipe import running, schema
+from structure.pipeline.recipe.ledger import Ledger
+from structure.pipeline.recipe.steps import Step, steps_of
+from structure.pipeline.yaml_file import parse_yaml
+from structure.store import Store, StructureError, open_store
+
+
+def steps(document: dict[str, Any]) -> tuple[Step, ...]:
+    return _steps(json.dumps(document))
+
+
+@cache
+def _steps(text: str) -> tuple[Step, ...]:
+    return steps_of(schema.read(parse_yaml(text, name="small.yaml")))
+
+
+def ran(document: dict[str, Any], store: Store, worker: Any) -> set[str]:
+    """The steps that the worker is asked to do."""
+    running.carry_out(steps(document), Ledger(store, document["name"]), worker)
+    assert set(worker.done.values()) <= {1}
+    return set(worker.done)
+
+
+def put(document: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
+    changed = copy.deepcopy(document)
+    here: Any = changed
+    *way, last = place.split(".")
+    for step in way:
+        here = here[int(step)] if isinstance(here, list) else here.setdefault(step, {})
+    here[last] = value
+    return changed
+
+
+def everything(key: str) -> bool:
+    return True
+
+
+def after_extraction(key: str) -> bool:
+    return not key.startswith(("extract/", "rank/"))
+
+
+def page(key: str) -> bool:
+    return key == "report"
+
+
+def of_ranking(name: str) -> Callable[[str], bool]:
+    return lambda key: key in (f"rank/{name}", "report") or f"small-{name}-" in key
+
+
+def scoring(key: str) -> bool:
+    return key == "report" or key.startswith("evaluate/")
+
+
+CHANGES: dict[str, tuple[Any, Callable[[str], bool]]] = {
+    "name": ("other", everything),
+    "version": (2, page),
+    "about": ("Something else.", page),
+    "encoders.0.vision": ("dinov2", lambda key: key != "extract/bundled-scenes-text"),
+    "encoders.0.text": ("minilm", lambda key: key != "extract/bundled-scenes-vit"),
+    "extract.dataset": ("scenes:61", everything),
+    "extract.split": ("val", everything),
+    "extract.layers": (["*"], everything),
+    "extract.pool": (["mean"], everything),
+    "extract.captions": ("all", everything),
+    "extract.limit": (50, everything),
+    "extract.dtype": ("fp32", everything),
+    "extract.amp": ("off", everything),
+    "rank.0.metric": ("cknna", of_ranking("auto")),
+    "rank.0.k": (7, of_ranking("auto")),
+    "rank.0.samples": (40, of_ranking("auto")),
+    "rank.0.calibrate": (6, of_ranking("auto")),
+    "rank.0.preset": ("platonic", of_ranking("auto")),
+    "rank.0.seed": (1, of_ranking("auto")),
+    "align.preset": ("paper", after_extraction),
+    "align.share_rate": (False, lambda key: page(key) or ("seed" in key and not key.endswith("structure-seed1"))),
+    "align.seeds": ([1, 2, 3], lambda key: page(key) or key.endswith("seed3")),
+    "align.pairs": (30, after_extraction),
+    "align.grid.weight": ([1.0, 10.0], after_extraction),
+    "evaluate.suite": ("retrieval", scoring),
+    "evaluate.datasets": (["scenes/count"], scoring),
+    "evaluate.prompts": ("plain", scoring),
+    "compare": ([], page),
+    "correlate.ranking": ("cka", page),
+    "correlate.metrics": (["acc1"], page),
+}
+OPTIONS: dict[str, Any] = {
+    "method": "mlp",
+    "regulariser": None,  # stands in the grid
+    "combine": "mean",
+    "divergence": "released",
+    "weighting": "uniform",
+    "centring": "none",
+    "loss": "sigmoid",
+    "clip_scope": "tensor",
+    "cosine": "published",
+    "selection": "loss",
+}
+
+
+def other(option: str, training: dict[str, Any]) -> Any:
+    """A value that the option does not have in the recipe."""
+    if option in OPTIONS:
+        return OPTIONS[option]
+    value = getattr(schema.TrainingOptions(**training), option)
+    if isinstance(value, bool):
+        return not value
+    return 0.5 if value is None else value / 2 if isinstance(value, float) else value + 1
+
+
+def test_the_tables_below_name_every_field_of_the_schema() -> None:
+    named = {place.split(".")[0] for place in CHANGES}
+    assert named | {"rank", "align"} == set(schema.SECTIONS)
+    for section, known in (
+        ("extract", schema.EXTRACT),
+        ("rank.0", schema.RANK),
+        ("align", schema.ALIGN),
+        ("evaluate", schema.EVALUATE),
+        ("correlate", schema.CORRELATE),
+    ):
+        fields = {p.removeprefix(f"{section}.").split(".")[0] for p in CHANGES if p.startswith(f"{section}.")}
+        assert fields | {"name", "options"} >= set(known), section
+
+
+@pytest.mark.parametrize("place", [*CHANGES, *(f"align.options.{name}" for name in schema.TRAINING)])
+def test_a_changed_field_runs_exactly_what_depends_on_it(
+    place: str, store: Store, small: dict[str, Any], counted: Any
+) -> None:
+    if place in CHANGES:
+        value, expected = CHANGES[place]
+    elif place == "align.options.regulariser":
+        pytest.skip("stands in the grid")
+    else:
+        value, expected = other(place.rpartition(".")[2], small["align"]["options"]), after_extraction
+    assert ran(small, store, counted()) == {step.key for step in steps(small)}
+    changed = put(small, place, value)
+    standings = running.standings(steps(changed), Ledger(store, changed["name"]), counted())
+    now = ran(changed, store, counted())
+    assert now == {step.key for step in steps(changed) if expected(step.key)}
+    assert now == {standing.step.key for standing in standings if standing.state != "done"}
+    assert ran(changed, store, counted()) == set()
+
+
+@pytest.mark.parametrize(
+    ("what", "state", "expected"),
+    [
+        ("extract", "new pictures", everything),
+        ("evaluate", "new test pictures", scoring),
+        ("align/small-auto-none-seed2", "gone", lambda key: key == "align/small-auto-none-seed2"),
+        ("rank/cka", "gone", lambda key: key == "rank/cka"),
+    ],
+)
+def test_changed_data_and_lost_files_are_noticed(
+    what: str, state: str, expected: Callable[[str], bool], store: Store, small: dict[str, Any], counted: Any
+) -> None:
+    ran(small, store, counted())
+    worker = counted()
+    worker.state[what] = state
+    # What is gone is done again with the same outcome, so that what needs it stays.
+    assert ran(small, store, worker) == {step.key for step in steps(small) if expected(step.key)}
+
+
+@given(stops=st.lists(st.integers(0, 12), max_size=8))
+@settings(max_examples=15, deadline=None)
+def test_interrupted_anywhere_it_ends_as_if_nothing_had_happened(
+    stops: list[int], tmp_path_factory: pytest.TempPathFactory, small: dict[str, Any], counted: Any
+) -> None:
+    whole, broken = (open_store(f"memory:/{tmp_path_factory.mktemp('runs')}") for _ in range(2))
+    expected, _ = running.carry_out(steps(small), Ledger(whole, "small"), counted())
+    asked = 0
+    for stop in stops:
+        worker = counted(stop_after=stop)
+        try:
+            running.carry_out(steps(small), Ledger(broken, "small"), worker)
+        except KeyboardInterrupt:
+            asked += sum(worker.done.values())
+    last = counted()
+    found, _ = running.carry_out(steps(small), Ledger(broken, "small"), last)
+    assert {key: outcome.digest for key, outcome in found.items()} == {k: o.digest for k, o in expected.items()}
+    # Three evaluations are kept together: two may have been done in vain at each stop.
+    assert asked + sum(last.done.values()) <= len(expected) + 2 * len(stops)
+
+
+def test_half_written_entries_count_as_not_done(store: Store, small: dict[str, Any], counted: Any) -> None:
+    ran(small, store, counted())
+    key = "recipes/small/rank/auto.json"
+    store.files.write(key, store.files.read(key)[:40])
+    assert ran(small, store, counted()) == {"rank/auto"}
+
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "about": "Killed in the tests.",
+    "encoders": [{"vision": "bundled:scenes-vit", "text": "bundled:scenes-text"}],
+    "extract": {"dataset": "scenes:64", "layers": ["block.*"]},
+    "rank": [{"k": 5, "calibrate": 3}],
+    "align": {
+        "options": {"dim": 8, "epochs": 3, "batch": 32, "rate": 0.01},
+        "seeds": [1, 2],
+        "grid": {"layers": {"ranking": "auto", "spread": 3}},
+    },
+    "evaluate": {
+        "suite": {
+            "defaults": {"dataset": "scenes:30", "split": "test", "metric": "acc1", "prompts": "plain"},
+            "tasks": [{"label": "colour", "kind": "zeroshot_classification"}],
+        }
+    },
+    "correlate": {},
+}
+
+
+def test_a_recipe_killed_twice_ends_with_the_results_of_one_that_was_not(tmp_path: Path) -> None:
+    """kill -9, once while it extracts or ranks and once while it trains; then the same command to the end."""
+    file = tmp_path / "tiny.yaml"
+    file.write_text(yaml.safe_dump(TINY))
+    command = [sys.executable, "-c", "from structure.cli.main import main; main()", "run", str(file), "--quiet"]
+    chance = random.Random(time.time_ns())
+    for waited in ("features/*/*/*/manifest.json", "recipes/tiny/align/*.json"):
+        process = subprocess.Popen([*command, "--store", str(tmp_path / "killed")], stderr=subprocess.PIPE)
+        while process.poll() is None and not list((tmp_path / "killed").glob(waited)):
+            time.sleep(0.01)
+        time.sleep(chance.random() * 0.3)
+        process.kill()
+        process.communicate()
+    killed = running.run(str(file), store=tmp_path / "killed", device="cpu")
+    whole = running.run(str(file), store=tmp_path / "whole", device="cpu")
+    assert killed.summary.to_json() == whole.summary.to_json()
+    for name in ("similarity.csv", "similarity.png"):
+        ours, theirs = ((tmp_path / s / "reports/tiny" / name).read_bytes() for s in ("killed", "whole"))
+        assert ours == theirs
+    for path in (tmp_path / "whole/aligners").glob("*/aligner.safetensors"):
+        assert (tmp_path / "killed/aligners" / path.parent.name / path.name).read_bytes() == path.read_bytes()
+    assert {was for _, was, _ in killed.steps} == {"ran", "kept"}
+    (found,) = [c for c in whole.summary.correlations if c.metric == "acc1"]
+    assert len(found.points) == 3
+    assert "data:image/png" in whole.report.read_text()
+
+
+def test_two_runs_of_a_recipe_do_not_work_at_once(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    plan = schema.read(parse_yaml(yaml.safe_dump(TINY), name="tiny.yaml"))
+    with (
+        running.Claim(store.files, Ledger(store, "tiny").lock, what=""),
+        pytest.raises(StructureError, match="tiny is being written by process"),
+    ):
+        running.run(plan, store=store)
