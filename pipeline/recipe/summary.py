@@ -100,7 +100,7 @@ def summarise(recipe: Recipe, outcomes: Mapping[str, Outcome]) -> Summary:
     differences = [
         row for first, second in pairs for row in seed_differences(first, by_variant[first], second, by_variant[second])
     ]
-    seconds = dict.fromkeys(STAGES[:-1], 0.0)
+    seconds: dict[str, float] = dict.fromkeys(STAGES[:-1], 0.0)
     for step in steps_of(recipe)[:-1]:
         seconds[step.stage] += outcomes[step.key].seconds
     found = correlations(recipe, runs, means, outcomes) if recipe.correlate else []
@@ -112,7 +112,7 @@ def correlations(
 ) -> list[Correlation]:
     """One for every metric, pair of encoders and combination of the grid's other coordinates."""
     settings = recipe.correlate or {}
-    groups: dict[tuple[str, ...], list[Point]] = {}
+    groups: dict[tuple[str, str, str, str], list[Point]] = {}
     values = {(row.variant, row.dataset, row.task, row.metric): row.value for row in means}
     for run in runs:
         if run.seed != recipe.seeds[0]:
@@ -128,7 +128,7 @@ def correlations(
             if variant == run.variant and metric in settings.get("metrics", (metric,)):
                 point = Point(layers["vision"], layers["text"], score, value)
                 groups.setdefault((" ".join([whose, *others]), dataset, task, metric), []).append(point)
-    return [Correlation(*place, *spearman(points), tuple(points)) for place, points in groups.items()]  # type: ignore[arg-type]
+    return [Correlation(*place, *spearman(points), tuple(points)) for place, points in groups.items()]
 
 
 def spearman(points: list[Point]) -> tuple[float | None, float | None]:

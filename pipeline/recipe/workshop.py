@@ -60,13 +60,12 @@ class Workshop:
         """Whether what the step left in the store is still there and is what it was."""
         result = outcome.result
         if step.stage == "extract":
-            return (
-                result["features"] in self.store
-                and (features := self.store[result["features"]]).is_sealed
-                and features.fingerprint == result["fingerprint"]
-            )
+            if result["features"] not in self.store:
+                return False
+            features = self.store[result["features"]]
+            return features.is_sealed and features.fingerprint == result["fingerprint"]
         if step.stage == "align":
-            return self._aligner_digest(result["aligner"]) == result["files"]
+            return bool(self._aligner_digest(result["aligner"]) == result["files"])
         if step.stage == "report":
             return all(Path(path).is_file() for path in result["files"])
         return True
@@ -243,7 +242,7 @@ class Workshop:
             self.on_event(event)
 
 
-def _sets(needed: Mapping[str, Outcome]) -> dict[str, str]:
+def _sets(needed: Mapping[str, Outcome]) -> dict[str, Any]:
     """Which features a stage takes, from the outcomes of the two extractions."""
     vision, text = needed["vision"].result, needed["text"].result
     if (vision["dataset"], vision["split"]) != (text["dataset"], text["split"]):
