@@ -34,7 +34,7 @@ def scatter(panels: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x:
     """A panel for every title with its points, at most three in a row."""
     across = min(3, len(panels))
     down = -(-len(panels) // across)
-    figure = _figure(width=3.6 * across, height=3.2 * down)
+    figure = new_figure(width=3.6 * across, height=3.2 * down)
     for place, (title, (first, second)) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(down, across, place)
         axes.plot(first, second, linestyle="none", marker="o", markersize=5)
