@@ -9,23 +9,29 @@ from __future__ import annotations
 
 import sys
 
-import google_crc32c
+import crc32c as _crc32c
 import numpy as np
 from numcodecs.zstd import Zstd
 
 from structure.store.errors import DamageError
-from structure.store.files import Files
+from structure.store.files import PIECE, Files
 
-_BLOCK = 1 << 20  # the checksum copies its input: small blocks stay in the cache
 CRC_BYTES = 4
+_PAGE = 4096
 
 
-def crc32c(data: memoryview) -> int:
-    """CRC-32C (Castagnoli) of a byte buffer."""
-    value = 0
-    for start in range(0, len(data), _BLOCK):
-        value = google_crc32c.extend(value, bytes(data[start : start + _BLOCK]))
-    return int(value)
+def crc32c(data: memoryview, before: int = 0) -> int:
+    """CRC-32C (Castagnoli) of a byte buffer, continued from `before`, the CRC-32C of what comes before it."""
+    return int(_crc32c.crc32c(data, before))
+
+
+def page_aligned(shape: tuple[int, ...], dtype: str | np.dtype) -> np.ndarray:
+    """`np.empty` that begins at a page: Linux copies a file from its cache to there several times faster than to where
+    large blocks of malloc begin, 16 bytes behind one (19 and 2.6 GB/s on an AMD EPYC)."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    space = np.empty(size + _PAGE, dtype=np.uint8)
+    begin = -space.ctypes.data % _PAGE
+    return space[begin : begin + size].view(dtype).reshape(shape)
 
 
 def as_bytes(values: np.ndarray) -> memoryview:
@@ -51,28 +57,48 @@ def write_chunk(files: Files, key: str, values: np.ndarray, *, rows: int, level:
     return f"{checksum:08x}"
 
 
-def read_chunk(files: Files, key: str, into: np.ndarray, *, compressed: bool, expected: str) -> None:
-    """Read the chunk `key` into the C-contiguous array `into` and check it.
+def read_chunk(
+    files: Files, key: str, into: np.ndarray, *, compressed: bool, expected: str, before: int = 0, after: int = 0
+) -> None:
+    """Read the chunk `key` and check it; the C-contiguous array `into` gets it without the first `before` and the last
+    `after` bytes.
 
     Raises DamageError, naming the file, where it is missing, has another length, or another checksum than `expected`
     (hex, from the done mark).
     """
+    data = memoryview(into.reshape(-1).view(np.uint8).data)
     stored = bytearray(CRC_BYTES)
+    raw = b""
+    checksum = 0
+
+    def check(piece: memoryview) -> None:
+        nonlocal checksum
+        checksum = crc32c(piece, checksum)
+
     try:
         if compressed:
             raw = files.read(key)
-            data, stored[:] = memoryview(raw)[:-CRC_BYTES], raw[-CRC_BYTES:]
+            stored[:] = raw[-CRC_BYTES:]
+            check(memoryview(raw)[:-CRC_BYTES])
         else:
-            data = memoryview(into.reshape(-1).view(np.uint8).data)
-            size = files.read_into(key, data, memoryview(stored))
-            if size != len(data) + CRC_BYTES:
-                raise DamageError(f"{key} has {size:,} bytes, {len(data) + CRC_BYTES:,} were written.")
+            buffers = [*_nowhere(before), data, *_nowhere(after), memoryview(stored)]
+            size, wanted = files.read_into(key, *buffers, seen=check), before + len(data) + after + CRC_BYTES
+            if size != wanted:
+                raise DamageError(f"{key} has {size:,} bytes, {wanted:,} were written.")
     except FileNotFoundError:
         raise DamageError(f"{key} is missing.") from None
-    checksum = crc32c(data)
     if checksum != int.from_bytes(stored, "little") or f"{checksum:08x}" != expected:
         raise DamageError(f"{key} has checksum {checksum:08x}, {expected} was written: its bytes have changed.")
     if compressed:
-        Zstd().decode(data, memoryview(into.reshape(-1).view(np.uint8).data))
+        whole = Zstd().decode(memoryview(raw)[:-CRC_BYTES])
+        data[:] = memoryview(whole)[before : before + len(data)]
     if sys.byteorder == "big":
         into.byteswap(inplace=True)
+
+
+def _nowhere(size: int) -> list[memoryview]:
+    """Buffers of `size` bytes in all for what is read and not kept: one piece of memory, again and again."""
+    if not size:
+        return []
+    scratch = memoryview(bytearray(min(size, PIECE)))
+    return [*[scratch] * (size // len(scratch)), *([scratch[:rest]] if (rest := size % len(scratch)) else [])]

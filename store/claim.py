@@ -90,6 +90,17 @@ class Claim:
         return body if age < EXPIRES else None
 
 
+def clear_void(files: Files, prefix: str) -> bool:
+    """Remove the void claims below the prefix; whether one is left that somebody holds."""
+    held = False
+    for key in files.keys(prefix):
+        if Claim(files, key, what=key).is_void():
+            files.remove(key)
+        else:
+            held = True
+    return held
+
+
 def _this_process() -> dict[str, str | int]:
     return {"host": socket.gethostname(), "boot": _boot(), "pid": os.getpid(), "started": _started(os.getpid())}
 

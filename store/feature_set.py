@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from structure.store.chunk import read_chunk, write_chunk
-from structure.store.claim import Claim
-from structure.store.errors import DamageError, FingerprintError, StructureError, unknown
+from structure.store.chunk import page_aligned, write_chunk
+from structure.store.claim import Claim, clear_void
+from structure.store.errors import DamageError, FingerprintError, unknown
 from structure.store.files import Files
 from structure.store.fingerprint import differences, fingerprint
+from structure.store.layer_files import LayerFiles
 from structure.store.layer_rows import LayerRows
 from structure.store.manifest import TOKENS, Column, Manifest
 from structure.store.mark import Mark
-from structure.store.shard import Shard, overlapping
+from structure.store.shard import Shard
 from structure.store.shard_tokens import ShardTokens
 from structure.store.storable import storable
 from structure.store.token_files import TokenFiles
@@ -29,7 +31,7 @@ from structure.store.zarr_metadata import read_ids, zarr_documents
 if TYPE_CHECKING:
     import xarray as xr
 
-READERS = 4
+WRITERS = 8  # waiting for the disk, mostly
 
 
 class FeatureSet:
@@ -41,6 +43,7 @@ class FeatureSet:
 
     def __init__(self, files: Files, prefix: str, manifest: Manifest) -> None:
         self.files, self.prefix, self.manifest = files, prefix, manifest
+        self._whole: Mapping[int, Mark] | None = None
 
     @classmethod
     def open(cls, files: Files, prefix: str) -> FeatureSet:
@@ -134,8 +137,7 @@ class FeatureSet:
         return self.manifest.rows
 
     def __repr__(self) -> str:
-        rows, layers = self.shape
-        return f"<FeatureSet {self.key}: {rows} rows x {layers} layers, {self.state}>"
+        return f"<FeatureSet {self.key}: {len(self)} rows x {len(self.layers)} layers, {self.state}>"
 
     @property
     def state(self) -> str:
@@ -162,7 +164,7 @@ class FeatureSet:
     @property
     def valid(self) -> np.ndarray:
         """(rows,) bool: False for the skipped rows."""
-        mask = np.ones(self.manifest.rows, dtype=bool)
+        mask = np.ones(len(self), dtype=bool)
         mask[list(self.skipped)] = False
         return mask
 
@@ -183,7 +185,9 @@ class FeatureSet:
 
     def pending(self) -> dict[Shard, tuple[str, ...]]:
         """What is still to do: shard -> the columns that it lacks; the tokens of a layer are named `tokens/<layer>`."""
-        marks = self.marks()
+        return self._pending(self.marks())
+
+    def _pending(self, marks: Mapping[int, Mark]) -> dict[Shard, tuple[str, ...]]:
         wanted = {column.name: column.dtype for column in self.manifest.columns}
         wanted |= {column.path: column.dtype for column in self.manifest.tokens}
         due: dict[Shard, tuple[str, ...]] = {}
@@ -224,14 +228,13 @@ class FeatureSet:
         missing = dict(skipped or {})
         if any(not shard.start <= row < shard.stop for row in missing):
             raise ValueError(f"skipped rows {sorted(missing)} are not all in {shard}")
-        prepared = {
-            name: self._prepare(shard, self._column(name), values, missing) for name, values in features.items()
-        }
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(WRITERS) as pool:
+            stored = pool.map(lambda name: self._prepare(shard, self._column(name), features[name], missing), features)
+            prepared = dict(zip(features, stored, strict=True))  # all are sound before any is written
             checksums = pool.map(
                 lambda name: write_chunk(
                     self.files,
-                    self._chunk_key(name, index),
+                    self._layers.chunk_key(self._column(name), index),
                     prepared[name],
                     rows=self.manifest.shard_rows,
                     level=self.manifest.zstd_level,
@@ -240,21 +243,15 @@ class FeatureSet:
             )
             written = {name: (self._column(name).dtype, crc) for name, crc in zip(prepared, checksums, strict=True)}
         finished = tokens.finish(missing) if tokens is not None else {}
-        before = self.marks().get(index)
-        chunks = {**(before.chunks if before else {}), **written}
-        finished = {**(before.tokens if before else {}), **finished}
-        mark = Mark(start=shard.start, stop=shard.stop, chunks=chunks, skipped=missing, tokens=finished)
-        self.files.write(self._mark_key(index), mark.to_json())
+        mark = Mark(shard.start, shard.stop, written, missing, finished)
+        key = self._mark_key(index)
+        with suppress(FileNotFoundError):
+            mark = mark.after(Mark.from_json(self.files.read(key), source=key))
+        self.files.write(key, mark.to_json())
 
     def tidy(self) -> None:
         """Remove what killed writers left: void claims and, if no claim is left, half-written files."""
-        held = False
-        for key in self.files.keys(f"{self.prefix}/claims"):
-            if Claim(self.files, key, what=self.key).is_void():
-                self.files.remove(key)
-            else:
-                held = True
-        if not held:
+        if not clear_void(self.files, f"{self.prefix}/claims"):
             self.files.sweep(self.prefix)
 
     def widen(self, name: str) -> FeatureSet:
@@ -297,37 +294,37 @@ class FeatureSet:
 
         Skipped rows are NaN. Raises DamageError for bytes that changed and StructureError for shards not written yet.
         """
-        stop = self._stop(start, stop)
-        column, marks = self._column(layer), self.marks()
-        out = np.empty((stop - start, column.width), dtype=column.dtype)
-
-        def read(index: int) -> None:
-            shard = self.manifest.shards[index]
-            low, high = max(start, shard.start), min(stop, shard.stop)
-            target = out[low - start : high - start]
-            if len(target) == self.manifest.shard_rows:
-                self._read_chunk(column, index, marks, target)
-            else:
-                whole = np.empty((self.manifest.shard_rows, column.width), dtype=column.dtype)
-                self._read_chunk(column, index, marks, whole)
-                target[:] = whole[low - shard.start : high - shard.start]
-
-        touched = overlapping(start, stop, self.manifest.shard_rows)
-        if len(touched) == 1:
-            read(touched[0])
-        else:
-            with ThreadPoolExecutor(READERS) as pool:
-                list(pool.map(read, touched))
+        column = self._column(layer)
+        out = page_aligned((self._stop(start, stop) - start, column.width), dtype=column.dtype)
+        self.read_rows(layer, start, out)
         return out
+
+    def read_rows(self, layer: str, start: int, into: np.ndarray) -> None:
+        """`rows` into memory that is there: `into` (n, width), C-contiguous, of the stored dtype."""
+        self._stop(start, start + len(into))
+        with self._told_how_to_repair():
+            self._layers.read(self._column(layer), start, into, self._known_marks())
 
     def tokens(self, layer: str, start: int = 0, stop: int | None = None) -> Tokens:
         """Tokens of a layer of rows `[start, stop)`, in the stored dtype; only the chunks that hold one are read, every
         one is checked. Skipped rows have no token. Raises as `rows` does.
         """
-        try:
-            return self._tokens.read(layer, start, self._stop(start, stop), self.marks())
-        except DamageError as error:
-            raise DamageError(f"{error} Run: structure store repair {self.key}") from None
+        stop, marks = self._stop(start, stop), self._known_marks()
+        column, offsets = self._tokens.column(layer), self.token_offsets(layer, start, stop)
+        values = page_aligned((int(offsets[-1]), column.width), dtype=column.dtype)
+        self.read_tokens(layer, start, stop, values)
+        skipped = [row - start for mark in marks.values() for row in mark.skipped if start <= row < stop]
+        return Tokens(values, offsets, column.prefix, column.grid).without(skipped)
+
+    def token_offsets(self, layer: str, start: int, stop: int) -> np.ndarray:
+        """(stop - start + 1,) int64: where each row's tokens begin in what `read_tokens` reads, skipped rows too."""
+        return self._tokens.offsets(self._tokens.column(layer), start, stop)
+
+    def read_tokens(self, layer: str, start: int, stop: int, into: np.ndarray) -> None:
+        """Tokens of rows `[start, stop)` into memory that is there: `into` (tokens, width); those of skipped rows are
+        NaN."""
+        with self._told_how_to_repair():
+            self._tokens.read(self._tokens.column(layer), start, stop, into, self._known_marks())
 
     def column(self, layer: str) -> LayerRows:
         """A layer as a lazy array: `.shape`, `.dtype`, `[start:stop]`."""
@@ -342,8 +339,8 @@ class FeatureSet:
         return xr.open_zarr(self.files.zarr_store(self.prefix))
 
     def tokens_to_xarray(self) -> xr.Dataset:
-        """The tokens as lazy dask arrays chunked as on disk: dims `("sample", "token", "feature")`; of texts
-        `("token", "feature")`, with `start` and `length` of each sample. Skipped rows are NaN."""
+        """The tokens likewise, dims `("sample", "token", "feature")`; of texts `("token", "feature")`, with `start` and
+        `length` of each sample. Skipped rows are NaN."""
         import xarray as xr
 
         return xr.open_zarr(self.files.zarr_store(self.prefix), group=TOKENS)
@@ -352,32 +349,34 @@ class FeatureSet:
         """Every fault found (`str(fault)` is a sentence); an empty list means that all is as it was written."""
         return faults_of(self.files, self.prefix, self.manifest)
 
-    def _read_chunk(self, column: Column, index: int, marks: Mapping[int, Mark], into: np.ndarray) -> None:
-        entry = marks[index].chunks.get(column.name) if index in marks else None
-        if entry is None or entry[0] != column.dtype:
-            raise StructureError(
-                f"{self.key}, layer {column.name}, {self.manifest.shards[index]} are not written yet ({self.state}). "
-                "Run the same extract command again to finish."
-            )
+    @contextmanager
+    def _told_how_to_repair(self) -> Iterator[None]:
         try:
-            read_chunk(
-                self.files,
-                self._chunk_key(column.name, index),
-                into,
-                compressed=self.manifest.zstd_level is not None,
-                expected=entry[1],
-            )
+            yield
         except DamageError as error:
             raise DamageError(f"{error} Run: structure store repair {self.key}") from None
+
+    def _known_marks(self) -> Mapping[int, Mark]:
+        """The marks, read once when nothing is due any more: repairing writes the same bytes, and those are checked."""
+        if self._whole is None:
+            marks = self.marks()
+            if self._pending(marks):
+                return marks
+            self._whole = marks
+        return self._whole
+
+    @cached_property
+    def _layers(self) -> LayerFiles:
+        return LayerFiles(self.files, self.prefix, self.manifest)
 
     @cached_property
     def _tokens(self) -> TokenFiles:
         return TokenFiles(self.files, self.prefix, self.manifest)
 
     def _stop(self, start: int, stop: int | None) -> int:
-        stop = self.manifest.rows if stop is None else stop
-        if not 0 <= start <= stop <= self.manifest.rows:
-            raise IndexError(f"{self.key} has rows 0 to {self.manifest.rows}; [{start}, {stop}) was asked for")
+        stop = len(self) if stop is None else stop
+        if not 0 <= start <= stop <= len(self):
+            raise IndexError(f"{self.key} has rows 0 to {len(self)}; [{start}, {stop}) was asked for")
         return stop
 
     def _column(self, layer: str) -> Column:
@@ -391,9 +390,6 @@ class FeatureSet:
         if index >= len(self.manifest.shards) or self.manifest.shards[index] != shard:
             raise ValueError(f"{self.key}: {shard} is not one of its shards of {self.manifest.shard_rows} rows")
         return index
-
-    def _chunk_key(self, column: str, index: int) -> str:
-        return f"{self.prefix}/{column}/c/{index}/0"
 
     def _mark_key(self, index: int) -> str:
         return f"{self.prefix}/done/{index:06d}.json"

@@ -8,7 +8,7 @@ import re
 import secrets
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,10 @@ from typing import Any
 from structure.store.errors import StructureError
 
 Buffer = bytes | bytearray | memoryview
+Seen = Callable[[memoryview], None]
+
+PIECE = 1 << 20
+"""Bytes read at a time: what the checksum is then taken of is still in the cache."""
 
 _PART = re.compile(r"(?!\.{1,2}$)[\w.@+=,()\[\]-]+", re.ASCII)
 
@@ -37,8 +41,13 @@ class Files(ABC):
         """The whole file. Raises FileNotFoundError."""
 
     @abstractmethod
-    def read_into(self, key: str, *buffers: memoryview) -> int:
-        """Fill the writable byte buffers in order; returns the file's size. Raises FileNotFoundError."""
+    def read_into(self, key: str, *buffers: memoryview, seen: Seen | None = None) -> int:
+        """Fill the writable byte buffers in order; returns the file's size. Raises FileNotFoundError.
+
+        `seen` is called with each piece of all buffers but the last as it arrives, while the processor's cache still
+        holds it; one piece of memory may serve as several buffers. Where the file's size is not that of all buffers,
+        nothing is read.
+        """
 
     @abstractmethod
     def write(self, key: str, *parts: Buffer) -> None:
@@ -111,16 +120,18 @@ class LocalFiles(Files):
     def read(self, key: str) -> bytes:
         return self.path(key).read_bytes()
 
-    def read_into(self, key: str, *buffers: memoryview) -> int:
-        with self.path(key).open("rb", buffering=0) as file:
+    def read_into(self, key: str, *buffers: memoryview, seen: Seen | None = None) -> int:
+        with open(f"{self.url}/{check_key(key)}", "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             if size == sum(len(buffer) for buffer in buffers):
-                for buffer in buffers:
+                for number, buffer in enumerate(buffers):
                     done = 0
                     while done < len(buffer):
-                        got = file.readinto(buffer[done:])
+                        got = file.readinto(buffer[done : done + PIECE])
                         if not got:
                             raise OSError(errno.EIO, f"{key} became shorter while it was read")
+                        if seen is not None and number < len(buffers) - 1:
+                            seen(buffer[done : done + got])
                         done += got
             return size
 
@@ -223,13 +234,15 @@ class RemoteFiles(Files):
     def read(self, key: str) -> bytes:
         return bytes(self._fs.cat_file(self._path(key)))
 
-    def read_into(self, key: str, *buffers: memoryview) -> int:
+    def read_into(self, key: str, *buffers: memoryview, seen: Seen | None = None) -> int:
         data = memoryview(self.read(key))
         if len(data) == sum(len(buffer) for buffer in buffers):
             done = 0
-            for buffer in buffers:
+            for number, buffer in enumerate(buffers):
                 buffer[:] = data[done : done + len(buffer)]
                 done += len(buffer)
+                if seen is not None and number < len(buffers) - 1:
+                    seen(buffer)
         return len(data)
 
     def write(self, key: str, *parts: Buffer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from structure.store.chunk import crc32c
 from structure.store.errors import DamageError
@@ -29,6 +29,10 @@ class Mark:
     @property
     def shard(self) -> Shard:
         return Shard(self.start, self.stop)
+
+    def after(self, earlier: Mark) -> Mark:
+        """This mark with the columns that were done before and are not in it."""
+        return replace(self, chunks={**earlier.chunks, **self.chunks}, tokens={**earlier.tokens, **self.tokens})
 
     def to_json(self) -> bytes:
         body = asdict(self)

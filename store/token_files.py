@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 import numpy as np
 
-from structure.store.chunk import read_chunk
+from structure.store.chunk import page_aligned, read_chunk
 from structure.store.errors import DamageError, StructureError, unknown
 from structure.store.files import Files
 from structure.store.manifest import Manifest, TokenColumn, lengths_digest
 from structure.store.mark import Mark
 from structure.store.shard import overlapping
 from structure.store.token_layout import TokenLayout
-from structure.store.tokens import Tokens
 from structure.store.zarr_metadata import read_lengths
 
 THREADS = 4
@@ -52,45 +51,46 @@ class TokenFiles:
         """Where the column's tokens lie."""
         return TokenLayout(column, self.manifest.shards, self.lengths if column.tokens is None else None)
 
-    def read(self, layer: str, start: int, stop: int, marks: Mapping[int, Mark]) -> Tokens:
-        """Tokens of rows `[start, stop)`; only chunks that hold one of them are read, and every one is checked."""
-        column = self.column(layer)
+    def offsets(self, column: TokenColumn, start: int, stop: int) -> np.ndarray:
+        """(stop - start + 1,) int64: where the tokens of each of the rows begin among theirs, and where they end."""
+        if column.tokens is not None:
+            return np.arange(stop - start + 1, dtype=np.int64) * column.tokens
+        assert self.lengths is not None
+        return np.concatenate([[0], np.cumsum(self.lengths[start:stop])])
+
+    def read(self, column: TokenColumn, start: int, stop: int, into: np.ndarray, marks: Mapping[int, Mark]) -> None:
+        """Fill `into` (tokens, width) with all tokens of the rows `[start, stop)`; those of skipped rows are NaN. Only
+        chunks that hold one of them are read, and every one is checked.
+        """
         layout, size = self.layout(column), column.chunk_tokens
-        jobs: list[tuple[int, int, int, int, int]] = []  # shard, chunk of the run, part [low, high) of it, place in out
-        offsets = [np.zeros(1, dtype=np.int64)]
-        skipped: list[int] = []
-        total = 0
+        token = column.width * into.itemsize
+        jobs: list[tuple[int, int, int, int, int]] = []  # shard, chunk of its run, [low, high) of it, place in into
+        done = 0
         for index in overlapping(start, stop, self.manifest.shard_rows):
             shard = self.manifest.shards[index]
             run = layout.offsets(shard)
-            here = run[max(start, shard.start) - shard.start : min(stop, shard.stop) - shard.start + 1]
-            first, last = int(here[0]), int(here[-1])
+            first = int(run[max(start, shard.start) - shard.start])
+            last = int(run[min(stop, shard.stop) - shard.start])
             for chunk in overlapping(first, last, size):
                 low, high = max(first, chunk * size), min(last, (chunk + 1) * size)
-                jobs.append((index, chunk, low - chunk * size, high - chunk * size, total + low - first))
-            offsets.append(here[1:] - first + total)
-            total += last - first
-            skipped += [row - start for row in (marks[index].skipped if index in marks else ()) if start <= row < stop]
-        out = np.empty((total, column.width), dtype=column.dtype)
+                jobs.append((index, chunk, low - chunk * size, high - chunk * size, done + low - first))
+            done += last - first
 
         def read(job: tuple[int, int, int, int, int]) -> None:
             index, chunk, low, high, place = job
-            target = out[place : place + high - low]
-            crc = self._written(column, index, marks)[chunk]
-            key = self.chunk_key(column, layout.first[index] + chunk)
-            if high - low == size:
-                self._read(key, target, crc)
-            else:
-                whole = np.empty((size, column.width), dtype=column.dtype)
-                self._read(key, whole, crc)
-                target[:] = whole[low:high]
+            self._read(
+                self.chunk_key(column, layout.first[index] + chunk),
+                into[place : place + high - low],
+                self._written(column, index, marks)[chunk],
+                before=low * token,
+                after=(size - high) * token,
+            )
 
         if len(jobs) == 1:
             read(jobs[0])
         else:
             with ThreadPoolExecutor(THREADS) as pool:
                 list(pool.map(read, jobs))
-        return _without(Tokens(out, np.concatenate(offsets), column.prefix, column.grid), skipped)
 
     def chunk_key(self, column: TokenColumn, number: int) -> str:
         """The file of one chunk."""
@@ -106,7 +106,7 @@ class TokenFiles:
             return
         offsets = layout.offsets(shard)
         told = np.repeat(np.isin(np.arange(shard.start, shard.stop), list(mark.skipped)), np.diff(offsets))
-        whole = np.empty((size, column.width), dtype=column.dtype)
+        whole = page_aligned((size, column.width), dtype=column.dtype)
         for chunk, (number, crc) in enumerate(zip(numbers, checksums, strict=True)):
             try:
                 self._read(self.chunk_key(column, number), whole, crc)
@@ -128,18 +128,6 @@ class TokenFiles:
             )
         return checksums
 
-    def _read(self, key: str, into: np.ndarray, crc: str) -> None:
-        read_chunk(self.files, key, into, compressed=self.manifest.zstd_level is not None, expected=crc)
-
-
-def _without(tokens: Tokens, skipped: Sequence[int]) -> Tokens:
-    """The same without any token of the rows that were skipped."""
-    if not skipped:
-        return tokens
-    lengths = tokens.lengths
-    gone = np.zeros(len(tokens), dtype=bool)
-    gone[list(skipped)] = True
-    kept = np.repeat(~gone, lengths)
-    return Tokens(
-        tokens.values[kept], np.concatenate([[0], np.cumsum(np.where(gone, 0, lengths))]), tokens.prefix, tokens.grid
-    )
+    def _read(self, key: str, into: np.ndarray, crc: str, *, before: int = 0, after: int = 0) -> None:
+        packed = self.manifest.zstd_level is not None
+        read_chunk(self.files, key, into, compressed=packed, expected=crc, before=before, after=after)

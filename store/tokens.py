@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,3 +45,13 @@ class Tokens:
         out = np.zeros((*mask.shape, self.values.shape[1]), dtype=self.values.dtype)
         out[mask] = self.values
         return out, mask
+
+    def without(self, rows: Sequence[int]) -> Tokens:
+        """The same with no token in these rows."""
+        if not rows:
+            return self
+        gone = np.zeros(len(self), dtype=bool)
+        gone[list(rows)] = True
+        lengths = np.where(gone, 0, self.lengths)
+        kept = np.repeat(~gone, self.lengths)
+        return Tokens(self.values[kept], np.concatenate([[0], np.cumsum(lengths)]), self.prefix, self.grid)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from structure.store.chunk import read_chunk
+from structure.store.chunk import page_aligned, read_chunk
 from structure.store.errors import DamageError, StructureError
 from structure.store.files import Files
 from structure.store.manifest import Column, Manifest
@@ -126,7 +126,7 @@ def _chunk_fault(files: Files, key: str, manifest: Manifest, column: Column, mar
     dtype, crc = mark.chunks.get(column.name, ("", ""))
     if dtype != column.dtype:
         return f"not written as {column.dtype}"
-    values = np.empty((manifest.shard_rows, column.width), dtype=column.dtype)
+    values = page_aligned((manifest.shard_rows, column.width), dtype=column.dtype)
     try:
         read_chunk(files, key, values, compressed=manifest.zstd_level is not None, expected=crc)
     except (StructureError, OSError, RuntimeError) as error:
