@@ -18,7 +18,7 @@ from structure.store.files import Files
 from structure.store.fingerprint import differences, fingerprint
 from structure.store.layer_files import LayerFiles
 from structure.store.layer_rows import LayerRows
-from structure.store.manifest import TOKENS, Column, Manifest
+from structure.store.manifest import TOKENS, Column, Manifest, TokenColumn
 from structure.store.mark import Mark
 from structure.store.shard import Shard
 from structure.store.shard_tokens import ShardTokens
@@ -315,6 +315,10 @@ class FeatureSet:
         self.read_tokens(layer, start, stop, values)
         skipped = [row - start for mark in marks.values() for row in mark.skipped if start <= row < stop]
         return Tokens(values, offsets, column.prefix, column.grid).without(skipped)
+
+    def token_column(self, layer: str) -> TokenColumn:
+        """What is on record of a layer's tokens: width, dtype, tokens a row, prefix, grid. Raises StructureError."""
+        return self._tokens.column(layer)
 
     def token_offsets(self, layer: str, start: int, stop: int) -> np.ndarray:
         """(stop - start + 1,) int64: where each row's tokens begin in what `read_tokens` reads, skipped rows too."""

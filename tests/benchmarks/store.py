@@ -1,9 +1,11 @@
-"""Writing and reading a feature set beside `np.save` and `np.load`, in one process.
+"""Writing, reading and shuffled reading of a feature set beside NumPy, and bytes of tokens, in one process.
 
-    python tests/benchmarks/store.py [--layers 25 --rows 20000 --width 1024 --repeats 3]
+    python tests/benchmarks/store.py [--layers 25 --rows 20000 --width 1024 --batch 4096 --repeats 5]
 
-Prints one JSON line a measure: gigabytes a second of both, and the ratio (median over repeats, page cache warm). The
-store's figures include what `np.save` does not do: a finite check, a CRC-32C of every byte, fsync, and done marks.
+Prints one JSON line a measure. Both sides of a measure take turns, page cache warm; gigabytes a second are medians,
+`ratio` is ours over theirs (the median of the turns' ratios), `cpu_ratio` the same of processor seconds, which other
+work on the machine moves less. Writing includes what `np.save` does not do: a finite check, a CRC-32C of every byte,
+fsync, and done marks.
 """
 
 from __future__ import annotations
@@ -14,48 +16,202 @@ import os
 import shutil
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, open_store
+from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
+from structure.store.manifest import lengths_digest
+from structure.store.row_sources import LayerSource, RowSource
 from structure.store.shard import shard_size
+from structure.store.shuffled import Shuffled
+from structure.store.token_layout import plan_tokens
 
 
-def timed(work: Callable[[], object], repeats: int, prepare: Callable[[], object] = lambda: None) -> float:
-    seconds = []
+def turns(
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    repeats: int,
+    prepare: Callable[[], object] = lambda: None,
+) -> dict[str, float]:
+    """Median seconds of both, and the medians of the ratios of wall and processor time (above 1: ours is faster)."""
+    seen = []
     for _ in range(repeats):
-        prepare()
-        began = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
+        turn = []
+        for work in (theirs, ours):
+            prepare()
+            wall, cpu = time.perf_counter(), time.process_time()
+            kept = work()
+            turn += [time.perf_counter() - wall, time.process_time() - cpu]
+            del kept
+        seen.append(turn)
+    return {
+        "ours": statistics.median(turn[2] for turn in seen),
+        "theirs": statistics.median(turn[0] for turn in seen),
+        "ratio": statistics.median(turn[0] / turn[2] for turn in seen),
+        "cpu_ratio": statistics.median(turn[1] / turn[3] for turn in seen),
+    }
 
 
-def write(folder: Path, layers: dict[str, np.ndarray], level: int | None) -> FeatureSet:
-    rows = len(next(iter(layers.values())))
-    store = open_store(folder)
-    samples = store.put_samples(Samples.build("bench", "train", [SampleItem(f"i{i}") for i in range(rows)]))
-    columns = tuple(Column(name, values.shape[1], str(values.dtype)) for name, values in layers.items())
-    manifest = Manifest(
+def say(measure: str, gigabytes: float, peer: str, found: dict[str, float], **more: object) -> None:
+    line: dict[str, Any] = {"measure": measure, "gb": gigabytes, "gb_per_s": gigabytes / found["ours"]}
+    line |= {f"{peer}_gb_per_s": gigabytes / found["theirs"]}
+    line |= {"ratio": found["ratio"], "cpu_ratio": found["cpu_ratio"], **more}
+    print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in line.items()}), flush=True)
+
+
+def manifest_of(encoder: str, rows: int, columns: tuple[Column, ...], level: int | None = None) -> Manifest:
+    return Manifest(
         dataset="bench",
         split="train",
-        encoder="m",
+        encoder=encoder,
         modality="vision",
         rows_of="items",
         rows=rows,
         shard_rows=shard_size(rows, sum(column.row_bytes for column in columns)),
         columns=columns,
-        identity={"encoder": {"bench": 1}},
+        identity={"encoder": {"bench": encoder}},
         zstd_level=level,
     )
-    features = store.allocate(manifest, samples)
+
+
+def write(
+    store: Store, samples: Samples, encoder: str, layers: dict[str, np.ndarray], level: int | None = None
+) -> FeatureSet:
+    columns = tuple(Column(name, values.shape[1], str(values.dtype)) for name, values in layers.items())
+    features = store.allocate(manifest_of(encoder, len(samples), columns, level), samples)
     for shard in features.pending():
         with features.claim(shard):
             features.fill(shard, {name: values[shard.start : shard.stop] for name, values in layers.items()})
     return features
+
+
+@contextmanager
+def peak_memory() -> Iterator[list[float]]:
+    """Gigabytes of anonymous memory that were taken at most within, over what there was before."""
+    peak, ended = [0.0], threading.Event()
+
+    def anonymous() -> int:
+        text = Path("/proc/self/status").read_text()
+        return int(text.split("RssAnon:")[1].split()[0]) * 1024
+
+    before = anonymous()
+
+    def watch() -> None:
+        while not ended.wait(0.002):
+            peak[0] = max(peak[0], (anonymous() - before) / 1e9)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        ended.set()
+        thread.join()
+
+
+def plain(store: Store, samples: Samples, folder: Path, options: argparse.Namespace) -> None:
+    """np.save and np.load."""
+    block = np.random.default_rng(0).standard_normal((options.rows, options.width)).astype(np.float16)
+    layers = {f"block.{i:02d}": block for i in range(options.layers)}
+    size = block.nbytes * options.layers / 1e9
+    key = "bench/train/m"
+
+    def clear() -> None:
+        store.files.remove_tree(f"features/{key}")
+        shutil.rmtree(folder / "npy", ignore_errors=True)
+        (folder / "npy").mkdir()
+        os.sync()
+
+    def save(sync: bool) -> None:
+        for name, values in layers.items():
+            with open(folder / "npy" / f"{name}.npy", "wb") as file:
+                np.save(file, values)
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
+
+    for peer, sync in (("np.save", False), ("np.save+fsync", True)):
+        found = turns(lambda: write(store, samples, "m", layers), lambda sync=sync: save(sync), options.repeats, clear)
+        say("write", size, peer, found)
+    clear()
+    save(False)
+    features = write(store, samples, "m", layers)
+
+    def load() -> list[np.ndarray]:
+        return [np.load(folder / "npy" / f"{name}.npy") for name in layers]
+
+    say("read", size, "np.load", turns(lambda: [features.rows(name) for name in layers], load, options.repeats))
+    clear()
+    packed = write(store, samples, "packed", {"block.00": block}, 1)
+    stored = sum(packed.files.size(key) for key in packed.files.keys(f"{packed.prefix}/block.00/c"))
+    print(json.dumps({"measure": "zstd level 1, bytes on disk", "ratio": round(stored / block.nbytes, 4)}), flush=True)
+    clear()
+
+
+def shuffled(store: Store, samples: Samples, options: argparse.Namespace) -> None:
+    """One epoch of batches of two layers: from shards in bounded memory, from the reader's own memory, and by NumPy."""
+    random = np.random.default_rng(0)
+    shape = len(samples), options.width
+    both = {name: random.standard_normal(shape, dtype=np.float32).astype(np.float16) for name in ("image", "text")}
+    sets = [write(store, samples, name, {"block.00": values}) for name, values in both.items()]
+    sources: list[RowSource] = [LayerSource(features, "block.00") for features in sets]
+    size = sum(values.nbytes for values in both.values()) / 1e9
+    budget = int(options.memory * 1e9)
+    windows = Shuffled(sources, batch=options.batch, memory=budget)
+    whole = Shuffled(sources, batch=options.batch)
+    numbers = iter(range(10**6))
+
+    def epoch(reader: Shuffled) -> None:
+        for _, (image, text) in reader.epoch(0, next(numbers)):
+            assert len(image) == len(text)
+
+    def by_numpy() -> None:
+        order = random.permutation(len(samples))
+        for start in range(0, len(order), options.batch):
+            chosen = order[start : start + options.batch]
+            assert len(both["image"][chosen]) == len(both["text"][chosen])
+
+    for _, (_image, _text) in windows.epoch(0):
+        pass
+    with peak_memory() as peak:
+        epoch(windows)
+    more = {"batch": options.batch, "peak_gb": peak[0], "allowed_gb": budget / 1e9, "in_memory": windows.in_memory}
+    epoch(whole)  # reads it
+    found = turns(lambda: epoch(windows), lambda: epoch(whole), options.repeats)
+    say("shuffled read", size, "in memory", found, **more)
+    say("shuffled read", size, "NumPy in memory", turns(lambda: epoch(windows), by_numpy, options.repeats))
+    for features in sets:
+        store.files.remove_tree(features.prefix)
+
+
+def tokens(store: Store, samples: Samples, options: argparse.Namespace) -> None:
+    """Bytes on disk over bytes of the real tokens: captions, and documents that come sorted by their length."""
+    random = np.random.default_rng(0)
+    captions = np.clip(random.lognormal(2.5, 0.25, len(samples)).astype(np.int64), 5, 64)
+    documents = np.sort(np.clip(random.lognormal(4.5, 1.0, len(samples)).astype(np.int64), 2, 512))
+    for name, lengths in (("captions", captions), ("documents by length", documents)):
+        manifest = manifest_of(name.split()[0], len(samples), (Column("block.00", 8),))
+        column = plan_tokens("block.00", 64, "float16", manifest.shards, lengths=lengths)
+        manifest = replace(manifest, tokens=(column,), lengths=lengths_digest(lengths))
+        features = store.allocate(manifest, samples, lengths)
+        for shard in features.pending():
+            run = features.shard_tokens(shard, ["block.00"])
+            counts = lengths[shard.start : shard.stop]
+            values = np.ones((int(counts.sum()), 64), dtype=np.float16)
+            run.put("block.00", range(shard.start, shard.stop), values, counts)
+            features.fill(shard, {"block.00": np.zeros((len(shard), 8), dtype=np.float16)}, tokens=run)
+        stored = sum(store.files.size(key) for key in store.files.keys(f"{features.prefix}/tokens"))
+        real, padded = int(lengths.sum()) * 128, len(lengths) * int(lengths.max()) * 128
+        line = {"measure": f"token bytes, {name}", "ratio": stored / real, "padded_ratio": padded / real}
+        print(json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in line.items()}), flush=True)
+        store.files.remove_tree(features.prefix)
 
 
 def main() -> None:
@@ -63,40 +219,25 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=25)
     parser.add_argument("--rows", type=int, default=20000)
     parser.add_argument("--width", type=int, default=1024)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=4096)
+    parser.add_argument("--shuffled-rows", type=int, default=200000)
+    parser.add_argument("--memory", type=float, default=0.4, help="gigabytes that shuffled reading may take")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", choices=("plain", "shuffled", "tokens"))
     options = parser.parse_args()
-    block = np.random.default_rng(0).standard_normal((options.rows, options.width)).astype(np.float16)
-    layers = {f"block.{i:02d}": block for i in range(options.layers)}
-    size = block.nbytes * options.layers / 1e9
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        store = open_store(Path(name) / "store")
 
-        def clear() -> None:
-            shutil.rmtree(folder / "store", ignore_errors=True)
-            shutil.rmtree(folder / "npy", ignore_errors=True)
-            (folder / "npy").mkdir()
-            os.sync()
+        def table(rows: int) -> Samples:
+            store.files.remove_tree("samples")
+            return store.put_samples(Samples.build("bench", "train", [SampleItem(f"i{i}") for i in range(rows)]))
 
-        def save() -> None:
-            for key, values in layers.items():
-                np.save(folder / "npy" / f"{key}.npy", values)
-
-        saved = timed(save, options.repeats, clear)
-        written = timed(lambda: write(folder / "store", layers, None), options.repeats, clear)
-        save()
-        features = open_store(folder / "store")["bench/train/m"]
-        loaded = timed(lambda: [np.load(folder / "npy" / f"{key}.npy") for key in layers], options.repeats)
-        read = timed(lambda: [features.rows(key) for key in layers], options.repeats)
-        for measure, ours, theirs, peer in (
-            ("write", written, saved, "np.save"),
-            ("read", read, loaded, "np.load"),
-        ):
-            line = {"measure": measure, "gb": size, "gb_per_s": size / ours, f"{peer}_gb_per_s": size / theirs}
-            print(json.dumps({**line, "ratio": theirs / ours}), flush=True)
-        shutil.rmtree(folder / "store")
-        packed = write(folder / "store", {"block.00": block}, 1)
-        stored = sum(packed.files.size(key) for key in packed.files.keys(f"{packed.prefix}/block.00/c"))
-        print(json.dumps({"measure": "zstd level 1, bytes on disk", "ratio": stored / block.nbytes}), flush=True)
+        if options.only in (None, "plain"):
+            plain(store, table(options.rows), Path(name), options)
+        if options.only in (None, "shuffled"):
+            shuffled(store, table(options.shuffled_rows), options)
+        if options.only in (None, "tokens"):
+            tokens(store, table(options.rows), options)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,109 @@
+"""What shuffled reading reads: chosen rows of one layer, pooled or with all tokens."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from structure.store.feature_set import FeatureSet
+from structure.store.tokens import Tokens
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Rows `[start, stop)` of a feature set, `units` in all; each wanted row is `lengths` units from `begins` on."""
+
+    start: int
+    stop: int
+    units: int
+    begins: np.ndarray
+    lengths: np.ndarray
+
+
+class RowSource(ABC):
+    """Rows of one layer of a feature set, all by default; `rows` are row numbers in ascending order. A unit is what is
+    stored behind one another: a row, or a token."""
+
+    width: int
+    dtype: np.dtype
+
+    def __init__(self, features: FeatureSet, layer: str, rows: np.ndarray | None = None) -> None:
+        self.features, self.layer = features, layer
+        self.rows = np.arange(len(features)) if rows is None else np.asarray(rows, dtype=np.int64)
+
+    @property
+    def unit_bytes(self) -> int:
+        """Bytes of a unit."""
+        return self.width * self.dtype.itemsize
+
+    @property
+    @abstractmethod
+    def chunk_rows(self) -> int:
+        """About how many rows one chunk on the disk holds."""
+
+    @abstractmethod
+    def places(self, first: int, last: int) -> Places:
+        """Where the rows `self.rows[first:last]` lie among those that are read for them."""
+
+    @abstractmethod
+    def read(self, places: Places, into: np.ndarray) -> None:
+        """Fill `into` (units, width)."""
+
+    @abstractmethod
+    def batch(self, units: np.ndarray, lengths: np.ndarray) -> np.ndarray | Tokens:
+        """A batch from its units, row after row, `lengths` each."""
+
+
+class LayerSource(RowSource):
+    """Rows of a pooled layer; a batch is an array (n, width)."""
+
+    def __init__(self, features: FeatureSet, layer: str, rows: np.ndarray | None = None) -> None:
+        super().__init__(features, layer, rows)
+        column = features.column(layer)
+        self.width, self.dtype = column.shape[1], column.dtype
+
+    @property
+    def chunk_rows(self) -> int:
+        return self.features.manifest.shard_rows
+
+    def places(self, first: int, last: int) -> Places:
+        rows = self.rows[first:last]
+        start, stop = int(rows[0]), int(rows[-1]) + 1
+        return Places(start, stop, stop - start, rows - start, np.ones(len(rows), dtype=np.int64))
+
+    def read(self, places: Places, into: np.ndarray) -> None:
+        self.features.read_rows(self.layer, places.start, into)
+
+    def batch(self, units: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        return units
+
+
+class TokenSource(RowSource):
+    """All tokens of a layer; a batch is `Tokens`."""
+
+    def __init__(self, features: FeatureSet, layer: str, rows: np.ndarray | None = None) -> None:
+        super().__init__(features, layer, rows)
+        self._column = features.token_column(layer)
+        self.width, self.dtype = self._column.width, np.dtype(self._column.dtype)
+        self._skipped = np.array(sorted(features.skipped), dtype=np.int64)
+
+    @property
+    def chunk_rows(self) -> int:
+        return max(1, len(self.features) // self._column.chunks)
+
+    def places(self, first: int, last: int) -> Places:
+        rows = self.rows[first:last]
+        start, stop = int(rows[0]), int(rows[-1]) + 1
+        offsets = self.features.token_offsets(self.layer, start, stop)
+        lengths = np.diff(offsets)[rows - start]
+        lengths[np.isin(rows, self._skipped)] = 0
+        return Places(start, stop, int(offsets[-1]), offsets[rows - start], lengths)
+
+    def read(self, places: Places, into: np.ndarray) -> None:
+        self.features.read_tokens(self.layer, places.start, places.stop, into)
+
+    def batch(self, units: np.ndarray, lengths: np.ndarray) -> Tokens:
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        return Tokens(units, offsets, self._column.prefix, self._column.grid)

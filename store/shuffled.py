@@ -1,0 +1,178 @@
+"""Seeded, shuffled batches of aligned rows of several feature sets: in bounded memory, or from memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import pairwise
+
+import numpy as np
+
+from structure.store.chunk import PAGE, page_aligned
+from structure.store.errors import StructureError
+from structure.store.row_sources import RowSource
+from structure.store.shuffle_plan import ShufflePlan, Window, block_edges
+from structure.store.tokens import Tokens
+
+POOL_BYTES = 128 * 2**20
+"""What a window holds: the rows of a batch come from this many bytes of blocks that lie anywhere in the sets."""
+
+BLOCKS = 8
+"""Blocks in a window at least, where chunks are so large that fewer would fit."""
+
+THREADS = 4
+
+Values = np.ndarray | Tokens
+
+
+class Shuffled:
+    """Batches of aligned rows: row i of every source belongs together.
+
+    Blocks of rows are read in a drawn order into a window of `pool` bytes, and batches take the window's rows in a
+    drawn order, while `threads` threads read the next window. If all rows fit `memory` bytes (None: they do), they are
+    read once and stay. The batches are the same either way. Raises StructureError where the rows fit `memory` neither
+    whole nor in windows, ValueError for sources that do not have as many rows, or rows that do not ascend.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[RowSource],
+        *,
+        batch: int,
+        memory: int | None = None,
+        pool: int = POOL_BYTES,
+        threads: int = THREADS,
+    ) -> None:
+        counts = sorted({len(source.rows) for source in sources})
+        if len(counts) != 1 or batch < 1:
+            raise ValueError(f"sources of {counts} rows do not pair, or batches of {batch} rows")
+        self.rows, self.batch = counts[0], batch
+        edges = block_edges(sources[0].rows, _block_rows(sources, pool))
+        self._columns = [_Column(source, edges) for source in sources]
+        self._block_of = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
+        weights = tuple(sum(column.bytes_of(block) for column in self._columns) for block in range(len(edges) - 1))
+        self.plan = ShufflePlan(edges, weights, pool)
+        whole, window = sum(weights), max(min(pool, sum(weights)), *weights)
+        # Beside them: the batch that the caller holds, and the next one, which may come from two windows.
+        beside = -(-3 * whole * min(batch, self.rows) // self.rows)
+        self.in_memory = memory is None or whole + beside <= memory
+        if memory is not None and not self.in_memory and 2 * window + beside > memory:
+            raise StructureError(
+                f"Shuffled reading of {self.rows:,} rows needs {2 * window + beside:,} bytes (two windows of "
+                f"blocks and three batches of {batch:,}), or {whole + beside:,} to keep all; {memory:,} are allowed. "
+                "Raise --memory, or take a smaller batch."
+            )
+        self._bytes, self._threads = whole if self.in_memory else window, threads
+        self._resident: _Arena | None = None
+
+    def epoch(self, seed: int, epoch: int = 0) -> Iterator[tuple[np.ndarray, tuple[Values, ...]]]:
+        """Every row once: `(rows, batches)`, the (n,) int64 numbers of the rows in the sources, and a batch of every
+        source in newly made memory; n is `batch` but for the last. Raises as reading the sources does."""
+        parts: list[tuple[np.ndarray, list[np.ndarray]]] = []
+        wanted = min(self.batch, self.rows)
+        for window, arena in self._windows(seed, epoch):
+            rows = self.plan.rows_of(window)
+            while len(rows):
+                here, rows = rows[:wanted], rows[wanted:]
+                parts.append((here, arena.take(here, self._block_of)))
+                wanted -= len(here)
+                if not wanted:
+                    yield self._batch(parts)
+                    parts, wanted = [], self.batch
+        if parts:
+            yield self._batch(parts)
+
+    def _batch(self, parts: list[tuple[np.ndarray, list[np.ndarray]]]) -> tuple[np.ndarray, tuple[Values, ...]]:
+        rows, taken = parts[0]
+        if len(parts) > 1:  # it ends one window and begins the next
+            rows = np.concatenate([here for here, _ in parts])
+            taken = [np.concatenate(units) for units in zip(*(part for _, part in parts), strict=True)]
+        return rows, tuple(
+            column.source.batch(units, column.lengths[rows]) for column, units in zip(self._columns, taken, strict=True)
+        )
+
+    def _windows(self, seed: int, epoch: int) -> Iterator[tuple[Window, _Arena]]:
+        """The epoch's windows with their rows in memory; the next one is read meanwhile."""
+        if self.in_memory:
+            if self._resident is None:
+                arena = _Arena(self._columns, self._bytes, self._threads)
+                arena.load(range(len(self.plan.weights)))
+                self._resident = arena
+            for window in self.plan.windows(seed, epoch):
+                yield window, self._resident
+            return
+        arenas = [_Arena(self._columns, self._bytes, self._threads) for _ in range(2)]
+        ready: tuple[Window, _Arena, Future[None]] | None = None
+        with ThreadPoolExecutor(1) as reader:
+            for number, window in enumerate(self.plan.windows(seed, epoch)):
+                arena = arenas[number % 2]  # whose rows have all been given out
+                coming = window, arena, reader.submit(arena.load, window.blocks)
+                if ready is not None:
+                    ready[2].result()
+                    yield ready[:2]
+                ready = coming
+            if ready is not None:
+                ready[2].result()
+                yield ready[:2]
+
+
+class _Column:
+    """One source cut into blocks: `begins` and `lengths` (rows,) say where each row lies in its block, in units."""
+
+    def __init__(self, source: RowSource, edges: Sequence[int]) -> None:
+        self.source = source
+        self.blocks = [source.places(first, last) for first, last in pairwise(edges)]
+        self.begins = np.concatenate([block.begins for block in self.blocks])
+        self.lengths = np.concatenate([block.lengths for block in self.blocks])
+
+    def bytes_of(self, block: int) -> int:
+        """Bytes of one block."""
+        return self.blocks[block].units * self.source.unit_bytes
+
+
+class _Arena:
+    """Memory for the blocks of one window: `values` (units, width) of every column, block after block."""
+
+    def __init__(self, columns: Sequence[_Column], size: int, threads: int) -> None:
+        self.columns, self.threads = columns, threads
+        self.space = page_aligned((size + PAGE * len(columns),), "uint8")
+        self.values: list[np.ndarray] = []
+        self.bases = [np.zeros(len(column.blocks), dtype=np.int64) for column in columns]
+
+    def load(self, blocks: Sequence[int]) -> None:
+        """Read these blocks of all columns over whatever was there."""
+        self.values, begin = [], 0
+        jobs = []
+        for column, base in zip(self.columns, self.bases, strict=True):
+            units = [column.blocks[block].units for block in blocks]
+            ends = np.cumsum(units)
+            size = int(ends[-1]) * column.source.unit_bytes
+            flat = self.space[begin : begin + size].view(column.source.dtype)
+            values = flat.reshape(-1, column.source.width)
+            base[list(blocks)] = ends - units
+            for block, end, count in zip(blocks, ends.tolist(), units, strict=True):
+                jobs.append((column.source, column.blocks[block], values[end - count : end]))
+            self.values.append(values)
+            begin += -(-size // PAGE) * PAGE
+        with ThreadPoolExecutor(self.threads) as pool:
+            list(pool.map(lambda job: job[0].read(job[1], job[2]), jobs))
+
+    def take(self, rows: np.ndarray, block_of: np.ndarray) -> list[np.ndarray]:
+        """Copies of the units of these rows, row after row, for every column."""
+        taken = []
+        blocks = block_of[rows]
+        for column, base, values in zip(self.columns, self.bases, self.values, strict=True):
+            begins, lengths = base[blocks] + column.begins[rows], column.lengths[rows]
+            ends = np.cumsum(lengths)
+            index = np.repeat(begins - (ends - lengths), lengths) + np.arange(ends[-1])
+            out = page_aligned((len(index), values.shape[1]), values.dtype)
+            taken.append(np.take(values, index, axis=0, out=out, mode="clip"))  # "clip": without a buffer in between
+        return taken
+
+
+def _block_rows(sources: Sequence[RowSource], pool: int) -> int:
+    """Rows of a block: the largest chunk, but so that a window holds `BLOCKS` of them; a power of two."""
+    row_bytes = sum(source.places(0, len(source.rows)).units * source.unit_bytes for source in sources)
+    row_bytes = -(-row_bytes // len(sources[0].rows))
+    most = min(max(source.chunk_rows for source in sources), pool // (BLOCKS * row_bytes))
+    return 1 << max(0, most.bit_length() - 1)
