@@ -16,7 +16,10 @@ REGULARISER, TRAINING, DATA, MANY = "The regulariser R_S", "Training", "Data", "
 def align(
     layers: Annotated[str, typer.Option(help="auto (the newest ranking), last, or VISION_LAYER,TEXT_LAYER.")] = "auto",
     method: Annotated[
-        str, typer.Option(help="linear, mlp, lowrank, csa, procrustes, ridge, asif, relative, sail, ...")
+        str,
+        typer.Option(
+            help="linear, mlp, lowrank, csa, procrustes, ridge, asif, relative, sail, pal, freezealign, sma, ..."
+        ),
     ] = "linear",
     preset: Annotated[str, typer.Option(help="default, paper or released.")] = "default",
     name: Annotated[str | None, typer.Option(help="Name of the aligner in the store.")] = None,
@@ -60,6 +63,15 @@ def align(
     ] = False,
     ridge: Annotated[
         float | None, typer.Option(help="Of csa and ridge, a share of the mean variance.", rich_help_panel=TRAINING)
+    ] = None,
+    anchors: Annotated[
+        int | None, typer.Option(min=1, help="Of pal (learnable) and relative.", rich_help_panel=TRAINING)
+    ] = None,
+    pool_temperature: Annotated[
+        float | None, typer.Option(help="Of pal's softmax over tokens.", rich_help_panel=TRAINING)
+    ] = None,
+    pooling: Annotated[
+        str | None, typer.Option(help="Of pal: attention, mean, or global (one vector).", rich_help_panel=TRAINING)
     ] = None,
     precision: Annotated[
         str | None, typer.Option(help="fp32, or bf16 for the heads' products.", rich_help_panel=TRAINING)
@@ -141,6 +153,9 @@ def align(
         "selection": selection,
         "refit": refit or None,
         "ridge": ridge,
+        "anchors": anchors,
+        "pool_temperature": pool_temperature,
+        "pooling": pooling,
         "precision": precision,
         "seed": seed,
     }

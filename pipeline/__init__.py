@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "AlignedModel": "exports.aligned_model",
     "align": "stages.align",
     "anchor_profile": "aligners.anchors",
     "classification_metrics": "suites.metrics",

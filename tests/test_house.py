@@ -48,7 +48,14 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline.evaluation": {"store", *VALUES, *PARTS, "pipeline.features"},
     **{stage: {"store", *VALUES, *PARTS, "pipeline.features", "pipeline.evaluation"} for stage in STAGES},
     # Aligned models in the forms of other tools: an encoder, a layer, a head.
-    "pipeline.exports": {"store", *VALUES, "pipeline.encoders", "pipeline.aligners", "pipeline.features"},
+    "pipeline.exports": {
+        "store",
+        *VALUES,
+        "pipeline.datasets",
+        "pipeline.encoders",
+        "pipeline.aligners",
+        "pipeline.features",
+    },
     # A recipe runs stages one after the other; only the command line runs recipes.
     "pipeline.recipe": {
         "store",

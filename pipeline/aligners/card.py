@@ -14,8 +14,8 @@ _USE = """\
 from structure.pipeline import load_aligner
 
 aligner = load_aligner(".")
-images = aligner.embed_images(vision_features)  # (rows, {vision}) of the vision layer below
-texts = aligner.embed_texts(text_features)  # (rows, {text}) of the text layer below
+images = aligner.embed_images({vision_features})  # (rows, {vision}) of the vision layer below
+texts = aligner.embed_texts({text_features})  # (rows, {text}) of the text layer below
 scores = aligner.similarity(images, texts)
 ```"""
 
@@ -28,7 +28,7 @@ def card(aligner: Aligner, name: str) -> str:
         f"# {_plain(name)}",
         f"Two heads (`{aligner.vision.kind}` and `{aligner.text.kind}`, method `{aligner.method}`) that bring frozen "
         f"vision and text features into one space of {aligner.dim} dimensions.",
-        _USE.format(vision=aligner.widths[0], text=aligner.widths[1]),
+        _usage(aligner),
         "## Features it takes",
         _table(["side", "encoder", "layer", "width", "fingerprint"], _sides(aligner)),
         "## Training",
@@ -41,6 +41,16 @@ def card(aligner: Aligner, name: str) -> str:
         _table(["", ""], list(facts.get("versions", {}).items())),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _usage(aligner: Aligner) -> str:
+    inputs = {"vision": f"{aligner.widths[0]}", "text": f"{aligner.widths[1]}"}
+    for side in ("vision", "text"):
+        inputs[f"{side}_features"] = f"{side}_features"
+        if aligner.takes_tokens:
+            inputs[f"{side}_features"] += '.tokens("' + _plain(str(aligner.metadata["layers"][side])) + '")'
+            inputs[side] = f"token, {inputs[side]}"
+    return _USE.format(**inputs)
 
 
 def _sides(aligner: Aligner) -> list[tuple[Any, ...]]:

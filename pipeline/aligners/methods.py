@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from structure.pipeline.progress import Listener, silent
 from structure.store.errors import unknown
@@ -60,6 +60,16 @@ SET_METHODS = ("sma",)
 
 TRAINED = ("linear", "mlp", "lowrank", "gated", "sail", *TOKEN_METHODS, *SET_METHODS)
 """The methods that train by gradient descent; they take batches from any source."""
+
+Inputs = Literal["rows", "tokens", "sets"]
+
+
+def inputs(options: TrainingOptions) -> Inputs:
+    """What an item is for this run: one vector, the tokens of a layer, or sets of views and captions."""
+    if options.method in SET_METHODS:
+        return "sets"
+    return "tokens" if options.method in TOKEN_METHODS and options.pooling != "global" else "rows"
+
 
 STREAMED = ("csa", "procrustes", "ridge", "mean-shift")
 """The methods that need no more than one pass over the pairs, chunk by chunk (CSA without R_S)."""

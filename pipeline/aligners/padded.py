@@ -71,18 +71,20 @@ class Ragged:
 
     def take(self, rows: slice | np.ndarray | torch.Tensor) -> Padded:
         """Those rows, padded to the longest of them."""
-        chosen = torch.arange(len(self))[rows]
+        home = self.offsets.device
+        chosen = torch.arange(len(self))[rows].to(home)
         starts = self.offsets[chosen]
         lengths = self.offsets[chosen + 1] - starts
         longest = int(lengths.max()) if len(chosen) else 0
-        places = torch.arange(longest)
+        places = torch.arange(longest, device=home)
         mask = places < lengths[:, None]
         if bool(mask.all()):
             index = starts[:, None] + places
         else:
             index = torch.where(mask, starts[:, None] + places, 0)
-        values = self.values[index.flatten()].view(len(chosen), longest, self.width)
-        return Padded(values, mask, self.prefix)
+        home = self.values.device
+        values = self.values[index.flatten().to(home)].view(len(chosen), longest, self.width)
+        return Padded(values, mask.to(home), self.prefix)
 
 
 Sequences: TypeAlias = Padded | Ragged

@@ -115,9 +115,21 @@ def _decode(data: bytes) -> Image.Image:
         if not width * height:
             raise _RefusalError(f"a picture of {width} x {height} has no pixel")
         picture.load()
-        turn = _UPRIGHT.get(_orientation(picture))
-        upright = picture.transpose(turn) if turn is not None else picture
-        return _rgb(upright)
+        return _upright(picture)
+
+
+def as_rgb(picture: Image.Image, *, item: str) -> Image.Image:
+    """A picture that Pillow holds, turned upright and made RGB as `decode` does it. Raises `BadSampleError` for pixels
+    without an agreed range."""
+    try:
+        return _upright(picture)
+    except _RefusalError as error:
+        raise BadSampleError(item, str(error)) from None
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    turn = _UPRIGHT.get(_orientation(picture))
+    return _rgb(picture.transpose(turn) if turn is not None else picture)
 
 
 def _orientation(picture: Image.Image) -> int:

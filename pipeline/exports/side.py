@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from structure.pipeline.aligners.aligner import Aligner
+from structure.pipeline.aligners.padded import Ragged
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.layer import Pooling
 from structure.pipeline.encoders.loading import load_encoder
@@ -33,8 +34,14 @@ class Side:
 
     def embed(self, examples: Sequence[Any]) -> torch.Tensor:
         """(len(examples), dim) float32 unit rows on the encoder's device."""
-        features = self.encoder.encode(examples, pooling=(self.pooling,), layers=[self.layer])[self.layer]
         head = self.aligner.embed_images if self.which == "vision" else self.aligner.embed_texts
+        features: Any
+        if self.aligner.takes_tokens:
+            read = self.encoder.encode_tokens(examples, {self.layer: torch.float32}, layers=())[1][self.layer]
+            offsets = torch.tensor([0, *read.lengths]).cumsum(0)
+            features = Ragged(read.values, offsets, read.prefix)
+        else:
+            features = self.encoder.encode(examples, pooling=(self.pooling,), layers=[self.layer])[self.layer]
         embeddings: torch.Tensor = head(features)  # type: ignore[assignment]
         return embeddings
 

@@ -15,7 +15,7 @@ from structure.pipeline.aligners.aligner import RECORD, Aligner, load_aligner
 from structure.pipeline.aligners.batches import held_out
 from structure.pipeline.aligners.card import CARD, card
 from structure.pipeline.aligners.checkpoint import Checkpoint
-from structure.pipeline.aligners.methods import STREAMED, fit, method
+from structure.pipeline.aligners.methods import STREAMED, Inputs, fit, inputs, method
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.training import Trained, versions
 from structure.pipeline.aligners.unpaired import Unpaired
@@ -23,6 +23,7 @@ from structure.pipeline.device import resolve_device
 from structure.pipeline.features.cached import EncoderRecord, FeatureSource
 from structure.pipeline.features.labelled import Labelled, labelled_pairs
 from structure.pipeline.features.pairs import HeldLayers, Pairs, SelectedRows, choose_sets, gather, pair_rows
+from structure.pipeline.features.sequences import gather_sets, gather_tokens, require_tokens, token_bytes
 from structure.pipeline.features.unpaired import unpaired_rows
 from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.results import write_table
@@ -96,7 +97,8 @@ def align(
     every seed, before `pairs` takes a seeded subset of the others. `add` names labelled data as `DATASET:K`: K items a
     class, captioned with their label, join the training pairs. `unpaired` names feature sets of the same encoders
     that only R_S sees. `memory` bounds the bytes that both layers may take. `held` keeps layers for further runs;
-    `reuse` takes an aligner of that name that the same run made before.
+    `reuse` takes an aligner of that name that the same run made before. Methods over tokens read those that are stored
+    of the layers; `sma` reads all views and captions of an item.
 
     A run that was killed goes on from its checkpoint when it is started again. The aligner records the fingerprints
     of the features it fits.
@@ -105,11 +107,12 @@ def align(
     options = options or TrainingOptions()
     method(options.method)  # a name that is wrong is told before anything is read
     wanted = [Labelled.parse(text) for text in add]
-    ours, theirs = choose_sets(target, dataset=dataset, split=split, vision=vision, text=text)
+    kind = inputs(options)
+    ours, theirs = choose_sets(target, dataset=dataset, split=split, vision=vision, text=text, views=kind == "sets")
     for features in (ours, theirs):
         if not features.is_sealed:
             raise StructureError(f"{features.key} is not complete ({features.state}). Run its extract command again.")
-    vision_layer, text_layer, chosen_by = choose_layers(target, ours, theirs, layers)
+    vision_layer, text_layer, chosen_by = choose_layers(target, ours, theirs, layers, tokens=kind == "tokens")
     chosen = {"vision": vision_layer, "text": text_layer}
     rows = pair_rows(target, ours, theirs)
     if rows.skipped:
@@ -123,13 +126,29 @@ def align(
     on_event(Note(f"layers {vision_layer} and {text_layer} ({chosen_by}), {len(rows):,} pairs"))
     device = resolve_device(options.device)
 
-    def read(features: FeatureSet, layer: str, numbers: np.ndarray) -> np.ndarray:
-        return (held.gather if held else gather)(features, layer, numbers)
+    def read(some: Pairs, kind: Inputs) -> tuple[Any, Any]:
+        sides = ((ours, vision_layer, some.vision), (theirs, text_layer, some.text))
+        found: list[Any]
+        if kind == "sets":
+            samples = target.samples(ours.manifest.dataset, ours.manifest.split)
+            found = [gather_sets(features, layer, samples, some.items) for features, layer, _ in sides]
+        elif kind == "tokens":
+            found = [gather_tokens(*side) for side in sides]
+        else:
+            found = [(held.gather if held else gather)(*side) for side in sides]
+        return found[0], found[1]
 
-    both: Any = _streamed(ours, theirs, chosen, rows, options, memory, on_event)
+    both: Any = _streamed(ours, theirs, chosen, rows, options, memory, on_event) if kind == "rows" else None
+    if kind == "tokens":
+        _require_memory(ours, theirs, chosen, rows, memory)
     if both is None:
-        both = read(ours, vision_layer, rows.vision), read(theirs, text_layer, rows.text)
+        both = read(rows, kind)
+    if kind == "sets":
+        told = [f"{int(side.lengths.min())} to {int(side.lengths.max())}" for side in both]
+        on_event(Note(f"{told[0]} views and {told[1]} captions an item"))
     source = FeatureSource(target, device=device, on_event=on_event)
+    if wanted and kind != "rows":
+        raise StructureError(f"--add joins one vector an item; {options.method} reads several. Leave out --add.")
     for extra in wanted:
         more = labelled_pairs(
             extra, source, (ours, theirs), (vision_layer, text_layer), data_root=data_root, seed=options.seed
@@ -161,8 +180,9 @@ def align(
         target.folder("checkpoints", called) / "checkpoint.safetensors", identity, every=checkpoint_every
     )
     trained = fit(*both, options=options, extras=extras, checkpoint=checkpoint, on_event=on_event)
-    tested = (read(ours, vision_layer, test_rows.vision), read(theirs, text_layer, test_rows.text))
-    metrics = test_metrics(trained.aligner, *tested) if len(test_rows) else {}
+    metrics = {}
+    if len(test_rows):
+        metrics = test_metrics(trained.aligner, *read(test_rows, "tokens" if kind == "tokens" else "rows"))
     aligner = trained.aligner.describe(
         **facts,
         run=run,
@@ -177,8 +197,8 @@ def align(
     return Aligned(called, folder, trained, chosen, metrics, len(test_rows))
 
 
-def test_metrics(aligner: Aligner, vision: np.ndarray, text: np.ndarray) -> dict[str, float]:
-    """Retrieval recalls at 1, 5 and 10 of (n, dv) and (n, dt) features whose rows pair."""
+def test_metrics(aligner: Aligner, vision: Any, text: Any) -> dict[str, float]:
+    """Retrieval recalls at 1, 5 and 10 of (n, dv) and (n, dt) features, or tokens, whose rows pair."""
     ranks = retrieval_ranks(aligner.embed_images(vision), aligner.embed_texts(text), np.arange(len(vision)))
     return ranks.metrics(tuple(k for k in (1, 5, 10) if k < len(vision)))
 
@@ -186,20 +206,29 @@ def test_metrics(aligner: Aligner, vision: np.ndarray, text: np.ndarray) -> dict
 test_metrics.__test__ = False  # type: ignore[attr-defined]
 
 
-def choose_layers(store: Store, vision: FeatureSet, text: FeatureSet, layers: str) -> tuple[str, str, str]:
-    """(vision layer, text layer, how they were chosen)."""
+def choose_layers(
+    store: Store, vision: FeatureSet, text: FeatureSet, layers: str, *, tokens: bool = False
+) -> tuple[str, str, str]:
+    """(vision layer, text layer, how they were chosen); with `tokens` layers whose tokens are stored."""
     if layers == "auto":
         first, second, ranking = best_layers(store, vision, text)
-        return first, second, f"ranking {ranking}"
-    if layers == "last":
-        return last_block(vision), last_block(text), "the last of each"
-    first, comma, second = layers.partition(",")
-    if not comma:
-        raise StructureError(f"--layers {layers!r}: write auto, last, or <vision layer>,<text layer>.")
-    for features, layer in ((vision, first.strip()), (text, second.strip())):
+        how = f"ranking {ranking}"
+    elif layers == "last":
+        first, second, how = last_block(vision), last_block(text), "the last of each"
+    else:
+        first, comma, second = (part.strip() for part in layers.partition(","))
+        how = "given"
+        if not comma:
+            raise StructureError(f"--layers {layers!r}: write auto, last, or <vision layer>,<text layer>.")
+    if tokens:  # of a layer that was pooled in several ways there is one set of tokens
+        first, second = first.partition("@")[0], second.partition("@")[0]
+        require_tokens(vision, first)
+        require_tokens(text, second)
+        return first, second, how
+    for features, layer in ((vision, first), (text, second)):
         if layer not in features.layers:
             raise unknown("layer", layer, features.layers, hint=f"It was looked for in {features.key}.")
-    return first.strip(), second.strip(), "given"
+    return first, second, how
 
 
 def last_block(features: FeatureSet) -> str:
@@ -282,6 +311,18 @@ def _streamed(
         f"allows {memory:,}. Raise --memory, take fewer --pairs, or a method that reads in passes: "
         f"{', '.join(STREAMED)}."
     )
+
+
+def _require_memory(
+    vision: FeatureSet, text: FeatureSet, layers: dict[str, str], rows: Pairs, memory: int | None
+) -> None:
+    """Raises StructureError where the tokens of both sides do not fit the budget."""
+    needed = token_bytes(vision, layers["vision"], len(rows)) + token_bytes(text, layers["text"], len(rows))
+    if memory is not None and needed > memory:
+        raise StructureError(
+            f"The tokens of {layers['vision']} and {layers['text']} of {len(rows):,} pairs take {needed:,} bytes; "
+            f"--memory allows {memory:,}. Raise --memory, or take fewer --pairs."
+        )
 
 
 def _keep(store: Store, name: str, aligner: Aligner, trained: Trained, on_event: Listener) -> Path:

@@ -1,0 +1,133 @@
+"""PAL, FreezeAlign and SMA from the store to the table, and an aligned model from pictures and strings."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from structure.pipeline import AlignedModel, align, evaluate, extract
+from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.datasets.loading import open_dataset
+from structure.pipeline.evaluation.subject import Subject
+from structure.pipeline.features.cached import FeatureSource
+from structure.pipeline.features.rows import open_rows
+from structure.pipeline.progress import Note
+from structure.store import Store, open_store
+from structure.store.errors import DamageError, FingerprintError, StructureError
+
+MODELS = ["bundled:scenes-vit", "bundled:scenes-text"]
+LAYERS = "block.03,block.03"
+OPTIONS = TrainingOptions(
+    dim=16, anchors=24, epochs=6, rate=1e-2, regulariser="none", device="cpu", pool_temperature=0.1
+)
+SUITE = """
+name: few
+version: 1
+about: Two small tasks.
+defaults: {dataset: "scenes:40", split: test, prompts: plain}
+tasks:
+  - {label: colour, kind: zeroshot_classification, metric: acc1}
+  - {kind: zeroshot_retrieval, metric: image_retrieval_recall@10, prompts: null}
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Tokens, views and all captions of 64 scenes, and an aligner of each method."""
+    store = open_store(tmp_path_factory.mktemp("tokens") / "store")
+    extract(MODELS, "scenes:64", store=store, tokens=("block.03",), captions="all", layers=("block.0[23]",))
+    extract(MODELS[0], "scenes:64", store=store, views=2, layers=("block.0[23]",))
+    for method in ("pal", "freezealign", "sma", "linear"):
+        options = TrainingOptions(**{**OPTIONS.record(), "method": method})
+        align(LAYERS, store=store, options=options, name=method, test=0.2)
+    return store
+
+
+@pytest.mark.parametrize("name", ["pal", "freezealign", "sma", "linear"])
+class TestEveryAligner:
+    def test_evaluates_from_cached_features(self, trained: Store, name: str, tmp_path: Path) -> None:
+        suite = tmp_path / "few.yaml"
+        suite.write_text(SUITE)
+        first = evaluate(str(suite), store=trained, aligners=[name])
+        assert {result.task for result in first.results} == {"zeroshot_classification", "zeroshot_retrieval"}
+        assert all(np.isfinite(result.value) for result in first.results)
+        again = evaluate(str(suite), store=trained, aligners=[name])
+        assert again.encoder_passes == 0
+        assert [result.value for result in again.results] == [result.value for result in first.results]
+
+    def test_an_aligned_model_gives_the_cached_numbers(self, trained: Store, name: str) -> None:
+        model = AlignedModel.load(trained, name, device="cpu")
+        dataset = open_dataset("scenes:64", split=None, data_root="data")
+        pictures = [dataset.image(index) for index in range(5)]
+        texts = [dataset.item(index).captions[0] for index in range(5)]
+        images, words = model.encode_images(pictures, batch_size=3), model.encode_texts(texts)
+        assert images.shape == words.shape == (5, model.dim)
+        subject = Subject.load(trained, name)
+        rows = open_rows(trained, "scenes:64", split=None, data_root="data")
+        source = FeatureSource(trained, device="cpu")
+        cached = subject.images(source, rows).whole()[:5]
+        np.testing.assert_allclose(images, cached, atol=5e-3)
+        assert (images * cached).sum(axis=1).min() > 0.9999
+        of_text = rows.samples.item_of_caption(None)
+        first = np.searchsorted(of_text, np.arange(5))
+        np.testing.assert_allclose(words, subject.texts(source, rows, captions=None).whole()[first], atol=5e-3)
+        assert source.passes == 0
+        np.testing.assert_allclose(model.similarity(images, words), images @ words.T, atol=1e-6)
+        assert AlignedModel.load(trained.folder("aligners", name)).dim == model.dim
+
+
+def test_what_each_aligner_records(trained: Store) -> None:
+    subject = Subject.load(trained, "pal")
+    assert subject.aligner.takes_tokens
+    assert subject.aligner.metadata["test_pairs"] == 16
+    assert subject.layers == {"vision": "block.03", "text": "block.03"}
+    record = Subject.load(trained, "sma").aligner.metadata
+    assert "views-2" not in record["encoders"]["vision"]["name"]
+    assert record["options"]["information"] == "flqmi"
+
+
+def test_sma_says_what_its_sets_are(trained: Store) -> None:
+    notes: list[object] = []
+    options = TrainingOptions(**{**OPTIONS.record(), "method": "sma", "epochs": 1})
+    align(LAYERS, store=trained, options=options, name="again", on_event=notes.append)
+    told = [note.text for note in notes if isinstance(note, Note)]
+    assert any("2 to 2 views" in text and "captions an item" in text for text in told)
+    align(LAYERS, store=trained, options=options, name="plain", vision="scenes-vit", on_event=notes.append)
+    assert any("1 to 1 views" in note.text for note in notes if isinstance(note, Note))
+
+
+def test_what_does_not_fit_is_told(trained: Store) -> None:
+    options = TrainingOptions(**{**OPTIONS.record(), "method": "pal"})
+    with pytest.raises(StructureError, match=r"no tokens of layer block\.02.*--tokens block\.02"):
+        align("block.02,block.03", store=trained, options=options)
+    with pytest.raises(StructureError, match=r"take [\d,]+ bytes; --memory allows 1,000"):
+        align(LAYERS, store=trained, options=options, memory=1000)
+    with pytest.raises(StructureError, match="--add joins one vector"):
+        align(LAYERS, store=trained, options=options, add=["scenes:2"])
+    with pytest.raises(StructureError, match=r"Unknown aligner 'pa'.*pal"):
+        AlignedModel.load(trained, "pa")
+    with pytest.raises(StructureError, match="name the aligner; it has: .*linear"):
+        AlignedModel.load(trained.url)
+    model = AlignedModel.load(trained, "linear", device="cpu")
+    with pytest.raises(StructureError, match="Item 1 is a str, not a PIL picture"):
+        model.encode_images([Image.new("RGB", (8, 8)), "a.png"])  # type: ignore[list-item]
+    with pytest.raises(StructureError, match="takes a list of strings"):
+        model.encode_texts("a red square")
+    assert model.encode_images([]).shape == (0, 16)
+    assert (
+        model.encode_images([Image.new(mode, (9, 5)) for mode in ("L", "RGBA", "P", "CMYK", "1", "I;16")]).shape[0] == 6
+    )
+
+
+def test_another_encoder_is_refused(trained: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "aligner"
+    shutil.copytree(trained.folder("aligners", "linear"), folder)
+    record = (folder / "aligner.json").read_text()
+    weights = AlignedModel.load(folder).vision.record.identity["weights"]
+    (folder / "aligner.json").write_text(record.replace(str(weights), "0" * len(str(weights))))
+    with pytest.raises((FingerprintError, DamageError), match="not the one that the aligner was trained on"):
+        AlignedModel.load(folder)
