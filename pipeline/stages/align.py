@@ -112,7 +112,9 @@ def align(
     for features in (ours, theirs):
         if not features.is_sealed:
             raise StructureError(f"{features.key} is not complete ({features.state}). Run its extract command again.")
-    vision_layer, text_layer, chosen_by = choose_layers(target, ours, theirs, layers, tokens=kind == "tokens")
+    vision_layer, text_layer, chosen_by = choose_layers(
+        target, _plain(target, ours), theirs, layers, tokens=kind == "tokens"
+    )
     chosen = {"vision": vision_layer, "text": text_layer}
     rows = pair_rows(target, ours, theirs)
     if rows.skipped:
@@ -229,6 +231,17 @@ def choose_layers(
         if layer not in features.layers:
             raise unknown("layer", layer, features.layers, hint=f"It was looked for in {features.key}.")
     return first, second, how
+
+
+def _plain(store: Store, vision: FeatureSet) -> FeatureSet:
+    """The set of plain pictures beside one of several views, where there is one: it is the one that gets ranked."""
+    manifest = vision.manifest
+    for other in store.feature_sets(dataset=manifest.dataset, split=manifest.split):
+        its = other.manifest
+        same = all(its.identity[part] == manifest.identity[part] for part in ("encoder", "extraction"))
+        if manifest.views > 1 and its.views == 1 and same:
+            return other
+    return vision
 
 
 def last_block(features: FeatureSet) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from structure.pipeline import AlignedModel, align, evaluate, extract
+from structure.pipeline import AlignedModel, align, evaluate, extract, rank_layers
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.evaluation.subject import Subject
@@ -98,6 +98,10 @@ def test_sma_says_what_its_sets_are(trained: Store) -> None:
     assert any("2 to 2 views" in text and "captions an item" in text for text in told)
     align(LAYERS, store=trained, options=options, name="plain", vision="scenes-vit", on_event=notes.append)
     assert any("1 to 1 views" in note.text for note in notes if isinstance(note, Note))
+    ranked = rank_layers(store=trained, k=5, calibrate=0)  # of the plain pictures
+    done = align("auto", store=trained, options=options, name="auto", on_event=notes.append)
+    assert tuple(done.layers.values()) == ranked.best()
+    assert "2 to 2 views" in [note.text for note in notes if isinstance(note, Note) and "views" in note.text][-1]
 
 
 def test_what_does_not_fit_is_told(trained: Store) -> None:
