@@ -1,16 +1,39 @@
-"""`structure datasets`."""
+"""`structure datasets`: list them, get them, export them."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from structure.cli.options import DEFAULT_DATA, DataRootOption, JsonOption
+from structure.cli.options import DEFAULT_DATA, DataRootOption, JsonOption, QuietOption
 from structure.cli.terminal import Terminal
 
 
-def datasets(
+class NameOrCommand(TyperGroup):
+    """`structure datasets coco` shows coco: a word that is no command is a name."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words = [word for word in args if not word.startswith("-")]
+        values = {args[at + 1] for at, word in enumerate(args[:-1]) if word == "--data-root"}
+        first = next((word for word in words if word not in values), None)
+        if first is None or first not in self.commands:
+            helps = {"-h", "--help"} & set(args)
+            args = args if helps and first is None else ["show", *args]
+        return list(super().parse_args(ctx, args))
+
+
+app = typer.Typer(
+    cls=NameOrCommand,
+    help="List the datasets that can be named (or show one: structure datasets coco), get them, export them.",
+    no_args_is_help=False,
+)
+
+
+@app.command("show", hidden=True)
+def show(
     name: Annotated[str | None, typer.Argument(help="Show this one: where it is looked for, how to get it.")] = None,
     data_root: DataRootOption = DEFAULT_DATA,
     as_json: JsonOption = False,
@@ -40,3 +63,57 @@ def datasets(
     else:
         terminal.table(rows, ["name", "here", "splits", "summary"])
         terminal.say("How to get one: structure datasets NAME")
+
+
+@app.command("get")
+def get(
+    name: Annotated[str, typer.Argument(help="cifar10, coco, clip-benchmark:wds/vtab/dtd, ...")],
+    data_root: DataRootOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Download a dataset, check it and unpack it; run again, it goes on where it broke off.
+
+    Example: structure datasets get cifar10
+    """
+    from structure.pipeline.datasets.getting import get_dataset
+
+    terminal = Terminal(as_json=as_json, quiet=quiet)
+    with terminal.working() as listener:
+        done = get_dataset(name, data_root=data_root, on_event=listener)
+    if as_json:
+        terminal.document({"dataset": name, "folder": str(done.folder), "splits": done.splits, "fetched": done.fetched})
+    else:
+        how = f"{len(done.fetched)} files fetched" if done.fetched else "was here already"
+        terminal.say(f"{name} ({', '.join(done.splits) or 'no split yet'}): {how}, in {done.folder}")
+
+
+@app.command("export")
+def export(
+    spec: Annotated[str, typer.Argument(help="Any dataset that --dataset takes: coco, folder:DIR, pairs:FILE, ...")],
+    folder: Annotated[Path, typer.Argument(help="The copy, best called wds_<name>.")],
+    split: Annotated[str | None, typer.Option(help="Which split is read; the dataset's own default.")] = None,
+    as_split: Annotated[str, typer.Option(help="What the split is called in the copy.")] = "test",
+    task: Annotated[str | None, typer.Option(help="Whose labels are written; captions where there are some.")] = None,
+    data_root: DataRootOption = DEFAULT_DATA,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Write a dataset in CLIP_benchmark's webdataset layout.
+
+    Example: structure datasets export folder:flowers data/wds_flowers
+    """
+    from structure.pipeline.datasets.loading import open_dataset
+    from structure.pipeline.datasets.webdataset_export import export_webdataset
+
+    terminal = Terminal(as_json=as_json, quiet=quiet)
+    dataset = open_dataset(spec, split=split, data_root=data_root)
+    for note in dataset.notes:
+        terminal.say(note)
+    with terminal.working() as listener:
+        done = export_webdataset(dataset, folder, split=as_split, task=task, on_event=listener)
+    if as_json:
+        terminal.document({**vars(done), "folder": str(done.folder)})
+        return
+    left = f", {done.unlabelled} without a label left out" if done.unlabelled else ""
+    terminal.say(f"{done.items:,} items ({done.form}) in {done.shards} shards of {done.folder}/{done.split}{left}.")

@@ -51,8 +51,8 @@ app.command("run")(running.run)
 app.command("status")(running.status)
 app.command("import")(importing.import_features)
 app.command("models")(models.models)
-app.command("datasets")(datasets.datasets)
 app.command("suites")(suites.suites)
+app.add_typer(datasets.app, name="datasets")
 app.add_typer(store.app, name="store")
 
 

@@ -10,6 +10,8 @@ from structure.pipeline.datasets.class_files import read_class_names, read_lines
 from structure.pipeline.datasets.dataset import Dataset, Task
 from structure.pipeline.datasets.names import folder_safe
 from structure.pipeline.datasets.native import is_native, open_native
+from structure.pipeline.datasets.raw import open_raw
+from structure.pipeline.datasets.raw_catalogue import raw_of_copy
 from structure.pipeline.datasets.webdataset import KINDS, Shards
 from structure.store.errors import NotPresentError, StructureError, unknown
 
@@ -19,7 +21,10 @@ NAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
 def open_copy(argument: str, *, split: str | None, data_root: Path, seed: int) -> Dataset:
     """`clip-benchmark:NAME`: the folder `wds_<name>` with `/` as `-`, below the data root or its `clip-benchmark`
     folder, or the path of such a folder. Default split `test`, as there. Sets that CLIP_benchmark reads from their
-    authors' files (sugar_crepe, winoground, crossmodal3600, xtd10) are in folders of their own names."""
+    authors' files (sugar_crepe, winoground, crossmodal3600, xtd10) are in folders of their own names.
+
+    Where there is no copy and the set's published folder has the same test pictures, that is read (`raw_of_copy`).
+    """
     if is_native(argument):
         return open_native(argument, split=split, data_root=data_root)
     for folder in benchmark_places(argument, data_root):
@@ -28,6 +33,9 @@ def open_copy(argument: str, *, split: str | None, data_root: Path, seed: int) -
     path = Path(argument).expanduser() if argument.startswith("~") else Path(argument)
     if path.is_dir():
         return read_copy(path, name=folder_safe(path.absolute().name), split=split)
+    raw = raw_of_copy(argument.strip("/").removeprefix("wds/"))
+    if raw is not None and split in (None, "test") and raw.find(data_root, raw.test):
+        return open_raw(raw.name, split=raw.test, data_root=data_root, seed=seed)
     raise benchmark_absent(argument, data_root)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from structure.pipeline.datasets.datasets_yaml import config
+from structure.pipeline.datasets.raw_catalogue import raw_sets
 from structure.store.errors import NotPresentError, nearest, unknown
 
 
@@ -27,6 +26,7 @@ class Entry:
     pictures: tuple[str, ...]
     splits: Mapping[str, tuple[str, ...]]
     get: str
+    downloads: tuple[Mapping[str, Any], ...] = ()
 
     def root(self, data_root: Path) -> Path | None:
         """The dataset's folder, the first of `folders` that is there."""
@@ -78,16 +78,17 @@ class Listing:
 def entries() -> Mapping[str, Entry]:
     """The datasets with names of their own: coco, flickr30k, flickr8k."""
     found = {}
-    for name, values in _config()["named"].items():
+    for name, values in config()["named"].items():
         splits = {split: tuple(names) for split, names in values["splits"].items()}
         folders, pictures = tuple(values["folders"]), tuple(values["pictures"])
-        found[name] = Entry(name, values["summary"], folders, pictures, splits, values["get"])
+        downloads = tuple(values.get("downloads", ()))
+        found[name] = Entry(name, values["summary"], folders, pictures, splits, values["get"], downloads)
     return found
 
 
 def benchmark_names() -> tuple[str, ...]:
     """CLIP_benchmark's 41 webdataset copies, without the prefix `wds/`."""
-    return tuple(_config()["benchmark"]["names"])
+    return tuple(config()["benchmark"]["names"])
 
 
 def benchmark_folder(name: str) -> str:
@@ -132,7 +133,7 @@ def list_datasets(data_root: str | Path) -> list[Listing]:
             "",
             values["get"],
         )
-        for name, values in _config()["own"].items()
+        for name, values in config()["own"].items()
     ]
     named = []
     for entry in entries().values():
@@ -140,7 +141,13 @@ def list_datasets(data_root: str | Path) -> list[Listing]:
         where = str(place or root / entry.folders[0])
         how = entry.get.format(folder=where)
         named.append(Listing(entry.name, entry.summary, splits or tuple(entry.splits), bool(splits), where, how))
-    return [*own, *named, *_copies(root)]
+    raws = []
+    for raw in raw_sets().values():
+        splits = raw.present(root)
+        found = raw.find(root, splits[0]) if splits else None
+        where = str(found[0] if found else root / raw.into)
+        raws.append(Listing(raw.name, raw.summary, splits or tuple(raw.splits), bool(splits), where, raw.how(root)))
+    return [*own, *named, *raws, *_copies(root)]
 
 
 def _copies(data_root: Path) -> list[Listing]:
@@ -165,12 +172,7 @@ def _copies(data_root: Path) -> list[Listing]:
 
 
 def _benchmark_get(folder: str, data_root: Path) -> str:
-    text: str = _config()["benchmark"]["get"]
-    return text.format(copy=folder, folder=data_root / folder)
-
-
-@cache
-def _config() -> dict[str, Any]:
-    text = files("structure.configs").joinpath("datasets.yaml").read_text(encoding="utf-8")
-    config: dict[str, Any] = yaml.safe_load(text)
-    return config
+    text: str = config()["benchmark"]["get"]
+    known = {benchmark_folder(name): name for name in benchmark_names()}
+    name = f"clip-benchmark:wds/{known.get(folder, folder.removeprefix('wds_'))}"
+    return text.format(copy=folder, folder=data_root / folder, name=name)

@@ -13,7 +13,8 @@ from structure.pipeline.datasets.dataset import Dataset
 from structure.store.errors import StructureError, unknown
 
 Opener = Callable[..., Dataset]
-"""`opener(argument, *, split, data_root, seed)`; `argument` is what follows the colon, "" for nothing."""
+"""`opener(argument, *, split, data_root, seed)`; `argument` is what follows the colon, "" for nothing; of a kind that
+takes nothing it is the kind's own name."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,26 @@ class Kind:
 
 
 _HERE = "structure.pipeline.datasets"
+RAW = (
+    "cifar10",
+    "cifar100",
+    "dtd",
+    "eurosat",
+    "flowers102",
+    "food101",
+    "imagenet",
+    "mnist",
+    "pets",
+    "stl10",
+    "svhn",
+    "ucf101",
+)
+"""Published classification sets that are read from their own folders."""
 KINDS: dict[str, Kind] = {
     "coco": Kind(f"{_HERE}.coco:open_coco", "none", "coco"),
     "flickr30k": Kind(f"{_HERE}.flickr:open_flickr30k", "none", "flickr30k"),
     "flickr8k": Kind(f"{_HERE}.flickr:open_flickr8k", "none", "flickr8k"),
+    **{name: Kind(f"{_HERE}.raw:open_raw", "none", name) for name in RAW},
     "scenes": Kind(f"{_HERE}.loading:open_scenes", "optional", "scenes or scenes:1000"),
     "pairs": Kind(f"{_HERE}.pairs:open_pairs", "required", "pairs:FILE.jsonl"),
     "folder": Kind(f"{_HERE}.folder:open_folder", "required", "folder:DIR"),
@@ -41,8 +58,8 @@ KINDS: dict[str, Kind] = {
 
 
 def open_dataset(spec: str, *, split: str | None = None, data_root: str | Path, seed: int = 0) -> Dataset:
-    """The dataset that `spec` names: `coco`, `flickr30k`, `flickr8k`, `scenes[:N]`, `pairs:FILE`, `folder:DIR`,
-    `masks:DIR`, `clip-benchmark:NAME`, `wds:PATTERN`, `hf:NAME`.
+    """The dataset that `spec` names: `coco`, `flickr30k`, `flickr8k`, `cifar10` and the others of `RAW`, `scenes[:N]`,
+    `pairs:FILE`, `folder:DIR`, `masks:DIR`, `clip-benchmark:NAME`, `wds:PATTERN`, `hf:NAME`.
 
     Paths are looked for from the current folder, then from `data_root`. `split=None` is each kind's own default.
     `seed` draws the splits of data that bring none, and the scenes.
@@ -61,7 +78,7 @@ def open_dataset(spec: str, *, split: str | None = None, data_root: str | Path, 
         )
     module, _, function = kind.opener.partition(":")
     opener: Opener = getattr(import_module(module), function)
-    return opener(argument, split=split, data_root=Path(data_root), seed=seed)
+    return opener(name if kind.argument == "none" else argument, split=split, data_root=Path(data_root), seed=seed)
 
 
 def open_scenes(argument: str, *, split: str | None, data_root: Path, seed: int) -> Dataset:

@@ -15,6 +15,7 @@ import numpy as np
 from structure.pipeline.datasets.captions_text import join_captions
 from structure.pipeline.datasets.dataset import Dataset, Item, Task
 from structure.pipeline.datasets.images import is_plain
+from structure.pipeline.progress import Listener, Progress, silent
 from structure.store.errors import StructureError, unknown
 
 Form = Literal["classification", "multilabel", "retrieval"]
@@ -40,6 +41,7 @@ def export_webdataset(
     task: str | None = None,
     shard_items: int = 10_000,
     shard_bytes: int = 1_000_000_000,
+    on_event: Listener = silent,
 ) -> Export:
     """Write `dataset` below `folder` (call it `wds_<name>`), as `folder/<split>/0.tar`, `1.tar`, ... .
 
@@ -68,6 +70,7 @@ def export_webdataset(
                 shard = _Shard(target, shard.number + 1)
             shard.add(f"s{items:07d}", {**_picture(dataset, index), **_label(item, name, form, dataset.tasks)})
             items += 1
+            on_event(Progress(f"exporting {dataset.name}", index + 1, len(dataset), "items"))
         if items:
             shard.keep()
     finally:
