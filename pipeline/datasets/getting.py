@@ -126,7 +126,8 @@ def _repository(repo: str) -> list[tuple[Download, str]]:
                 f"The hub's {repo} has a file {file.path!r}, which points outside. Nothing was fetched."
             )
         url = hf_hub_url(repo, file.path, repo_type="dataset")
-        digest = file.lfs.sha256 if file.lfs else ""
+        lfs = getattr(file, "lfs", None)
+        digest = str(lfs.sha256) if lfs else ""
         found.append((Download(url, sha256=digest, unpack=False), part))
     if not found:
         raise DamageError(f"The hub's {repo} has no files.")

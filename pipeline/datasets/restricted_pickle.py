@@ -60,7 +60,7 @@ def _empty_array(kind: type, shape: tuple[int, ...], code: Any) -> np.ndarray:
 
 
 def _number_type(code: Any, *flags: Any) -> np.dtype:
-    kind = np.dtype(code)
+    kind: np.dtype = np.dtype(code)
     if kind.kind not in "biuf":
         raise _ForbiddenError(f"an array of {kind}")
     return kind
