@@ -80,6 +80,14 @@ def read_results(folder: Path) -> list[Result]:
     return [Result(**{**row, "provenance": json.loads(row["provenance"])}) for row in rows]
 
 
+def write_picture(path: Path, data: bytes) -> None:
+    """Write a PNG whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(data)
+    part.replace(path)
+
+
 def write_table(path: Path, table: pa.Table) -> None:
     """Write a Parquet file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -147,7 +147,18 @@ def list_datasets(data_root: str | Path) -> list[Listing]:
         found = raw.find(root, splits[0]) if splits else None
         where = str(found[0] if found else root / raw.into)
         raws.append(Listing(raw.name, raw.summary, splits or tuple(raw.splits), bool(splits), where, raw.how(root)))
-    return [*own, *named, *raws, *_copies(root)]
+    return [*own, *named, *raws, *_masked(root), *_copies(root)]
+
+
+def _masked(data_root: Path) -> list[Listing]:
+    """The segmentation sets."""
+    found = []
+    for name, values in config()["segmentation"].items():
+        places = [data_root / folder for folder in values["folders"]]
+        there = next((place for place in places if all((place / part).exists() for part in values["needs"])), None)
+        how = values["get"].format(folder=places[0])
+        found.append(Listing(name, values["summary"], ("val",), there is not None, str(there or places[0]), how))
+    return found
 
 
 def _copies(data_root: Path) -> list[Listing]:

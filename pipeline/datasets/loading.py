@@ -42,11 +42,15 @@ RAW = (
     "ucf101",
 )
 """Published classification sets that are read from their own folders."""
+
+MASKED = ("ade20k", "coco-stuff", "context59", "voc20")
+"""The same of segmentation sets."""
 KINDS: dict[str, Kind] = {
     "coco": Kind(f"{_HERE}.coco:open_coco", "none", "coco"),
     "flickr30k": Kind(f"{_HERE}.flickr:open_flickr30k", "none", "flickr30k"),
     "flickr8k": Kind(f"{_HERE}.flickr:open_flickr8k", "none", "flickr8k"),
     **{name: Kind(f"{_HERE}.raw:open_raw", "none", name) for name in RAW},
+    **{name: Kind(f"{_HERE}.segmentation_folders:open_segmentation", "none", name) for name in MASKED},
     "scenes": Kind(f"{_HERE}.loading:open_scenes", "optional", "scenes or scenes:1000"),
     "pairs": Kind(f"{_HERE}.pairs:open_pairs", "required", "pairs:FILE.jsonl"),
     "folder": Kind(f"{_HERE}.folder:open_folder", "required", "folder:DIR"),
@@ -58,7 +62,7 @@ KINDS: dict[str, Kind] = {
 
 
 def open_dataset(spec: str, *, split: str | None = None, data_root: str | Path, seed: int = 0) -> Dataset:
-    """The dataset that `spec` names: `coco`, `flickr30k`, `flickr8k`, `cifar10` and the others of `RAW`, `scenes[:N]`,
+    """The dataset that `spec` names: `coco`, `flickr30k`, `flickr8k`, those of `RAW` and `MASKED`, `scenes[:N]`,
     `pairs:FILE`, `folder:DIR`, `masks:DIR`, `clip-benchmark:NAME`, `wds:PATTERN`, `hf:NAME`.
 
     Paths are looked for from the current folder, then from `data_root`. `split=None` is each kind's own default.

@@ -9,6 +9,7 @@ from structure.pipeline.evaluation.classification import classify_zeroshot
 from structure.pipeline.evaluation.probe import probe_linear
 from structure.pipeline.evaluation.question import Question
 from structure.pipeline.evaluation.retrieval import retrieve_zeroshot
+from structure.pipeline.evaluation.segmentation import segment_zeroshot
 from structure.pipeline.evaluation.selection import select_captions
 from structure.pipeline.evaluation.subject import Subject
 from structure.pipeline.features.cached import FeatureSource
@@ -27,4 +28,5 @@ JUDGES: Mapping[Kind, Judge] = {
     "zeroshot_retrieval": retrieve_zeroshot,
     "image_caption_selection": select_captions,
     "linear_probe": probe_linear,
+    "segmentation": segment_zeroshot,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from structure.pipeline.evaluation.question import Question
 from structure.pipeline.evaluation.subject import Subject
-from structure.pipeline.results import Result, keep_results, predictions_file, write_table
+from structure.pipeline.results import Result, keep_results, predictions_file, write_picture, write_table
 from structure.pipeline.suites.clip_benchmark_json import Record
 from structure.pipeline.suites.judge import Judgement
 from structure.store import Store
@@ -48,6 +48,8 @@ def keep(store: Store, suite: str, question: Question, subject: Subject, judged:
     keep_results(folder, results)
     file = predictions_file(suite, task.title, task.kind)
     write_table(folder / "predictions" / file, judged.samples)
+    for name, picture in judged.pictures.items():
+        write_picture(folder / "pictures" / f"{file.removesuffix('.parquet')}_{name}", picture)
     if judged.confusion is not None:
         write_table(folder / "confusion" / file, judged.confusion)
     return results

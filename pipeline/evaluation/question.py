@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from structure.pipeline.datasets.dataset import Task
+from structure.pipeline.evaluation.mask_protocol import protocol_of
 from structure.pipeline.features.rows import Rows, open_rows
 from structure.pipeline.progress import Listener
 from structure.pipeline.suites.prompts import Prompts, load_prompt_set, resolve_prompts
 from structure.pipeline.suites.suite import SuiteTask
 from structure.store import SampleItem, Samples, Store
-from structure.store.errors import StructureError, unknown
+from structure.store.errors import NotPresentError, StructureError, unknown
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,8 @@ class Questions:
             return Rows(self.store.samples(dataset, split or "test"), None, "")
 
     def _prompts(self, task: SuiteTask, samples: Samples) -> Prompts | None:
+        if task.kind == "segmentation":
+            return self._mask_prompts(task)
         if task.kind != "zeroshot_classification":
             return None
         own = samples.tasks.get(task.label)
@@ -87,4 +90,20 @@ class Questions:
             task=task.label,
             own=Task(tuple(own["classes"]), tuple(own["templates"]), own["source"]),
             language=task.language,
+        )
+
+    def _mask_prompts(self, task: SuiteTask) -> Prompts | None:
+        """The class names of masks, with the templates of a task of the dataset that asks for the same names."""
+        pictures = self._opened[task.dataset, task.split].dataset
+        if pictures is None:
+            raise NotPresentError(f"The pictures and masks of {task.dataset} are not on this machine.")
+        if not pictures.mask_classes:
+            raise StructureError(f"{task.dataset} has no masks, and {task.title} asks for segmentation.")
+        names = protocol_of(pictures.mask_classes, task.background).names
+        same = next((own.templates for own in pictures.tasks.values() if own.classes == names), ())
+        return resolve_prompts(
+            load_prompt_set(self.prompts or task.prompts),
+            dataset=task.name,
+            task="masks",
+            own=Task(names, same, f"mask classes of {pictures.name}"),
         )

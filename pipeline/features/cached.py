@@ -104,7 +104,7 @@ class FeatureSource:
             )
         if record.modality == "vision" and rows.dataset is None:
             raise NotPresentError(f"The pictures of {samples.dataset}/{samples.split} are not on this machine.")
-        encoder, options = self._encoder(record), record.options(captions, tokens)
+        encoder, options = self.encoder(record), record.options(captions, tokens)
         chosen = self._plan(encoder, rows, options, record.spec, found.manifest.encoder if found else None)
         self.passes += 1
         return fill(self.store, encoder, rows, chosen, options, device=self.device, on_event=self.on_event)
@@ -127,7 +127,7 @@ class FeatureSource:
         if not record.spec:
             raise NotPresentError(f"{features.key} was imported: run its structure import command again.")
         options = replace(record.options(features.manifest.captions), views=features.manifest.views)
-        encoder = self._encoder(record)
+        encoder = self.encoder(record)
         chosen = plan(
             self.store, encoder, rows, options, spec=record.spec, device=self.device, folder=features.manifest.encoder
         )
@@ -154,7 +154,8 @@ class FeatureSource:
                 return features
         return None
 
-    def _encoder(self, record: EncoderRecord) -> Encoder:
+    def encoder(self, record: EncoderRecord) -> Encoder:
+        """The encoder on record, loaded once. Raises FingerprintError where the one that loads now is another."""
         if record.spec not in self._loaded:
             self._loaded[record.spec] = load_encoder(record.spec, device=self.device, amp=_amp(record))
         encoder = self._loaded[record.spec]
@@ -169,7 +170,7 @@ class FeatureSource:
 
     def token_lengths(self, record: EncoderRecord, rows: Rows, features: FeatureSet) -> np.ndarray:
         """(rows,) int64 token counts of the texts, from the encoder's tokenizer."""
-        return text_lengths(self._encoder(record), rows.samples, features.manifest.captions)[: len(features)]
+        return text_lengths(self.encoder(record), rows.samples, features.manifest.captions)[: len(features)]
 
     def _plan(self, encoder: Encoder, rows: Rows, options: Extraction, spec: str, folder: str | None) -> Plan:
         """The plan under `folder` (the encoder's own name without one), or a longer name where that holds features of

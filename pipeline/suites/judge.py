@@ -31,7 +31,8 @@ class Judgement:
 
     `intervals` and `chance` are by metric name, values are fractions; a metric that is undefined (acc5 below five
     classes) is in `undefined` instead. `samples` has one row a query; `notes` what a reader must know of the data;
-    `confusion` (label, prediction, count) the pairs of classes that occur, None where classes are not predicted.
+    `confusion` (label, prediction, count) the pairs of classes that occur, None where classes are not predicted;
+    `pictures` PNGs by file name, for the report.
     """
 
     intervals: Mapping[str, Interval]
@@ -40,6 +41,7 @@ class Judgement:
     undefined: tuple[str, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
     confusion: pa.Table | None = None
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
 
     def noted(self, **counts: int) -> Judgement:
         """The same with more notes."""

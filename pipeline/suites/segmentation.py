@@ -52,6 +52,16 @@ class Areas:
         """Share of the pixels that are right, ignored ones left out."""
         return float(self.both.sum() / max(1, self.true.sum()))
 
+    def pixel_accuracies(self, weights: np.ndarray) -> np.ndarray:
+        """The same of the images taken as often as `weights` (replicate, image) says: (replicate,)."""
+        taken = np.asarray(weights, dtype=np.float64)
+        return _ratio(taken @ self.both.sum(axis=1), taken @ self.true.sum(axis=1))
+
+    @classmethod
+    def together(cls, parts: Sequence[Areas]) -> Areas:
+        """The areas of several stacks of images, one after another."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("true", "predicted", "both")))
+
 
 def segmentation_areas(prediction: Maps, target: Maps, *, classes: int, ignore: int = 255) -> Areas:
     """Areas per image of predicted and true label maps with ids in `[0, classes)`.

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from structure.pipeline.datasets.windows import Mode
 from structure.pipeline.yaml_file import Place, YamlFile, load_yaml, shipped
 from structure.store.errors import unknown
 
@@ -26,10 +27,15 @@ METRICS: Mapping[Kind, tuple[str, ...]] = {
     ),
     "image_caption_selection": ("acc", "image_acc", "text_acc"),
     "linear_probe": ("lp_acc1", "lp_acc5", "lp_mean_per_class_recall"),
-    "segmentation": ("miou",),
+    "segmentation": ("miou", "pixel_accuracy"),
 }
 SPACES = ("embedding", "features")
-TASK_KEYS = ("dataset", "split", "kind", "metric", "prompts", "label", "ks", "language", "train", "shots", "space")
+TASK_KEYS = (
+    *("dataset", "split", "kind", "metric", "prompts", "label", "ks"),
+    *("language", "train", "shots", "space", "background", "window"),
+)
+BACKGROUNDS = ("class", "left-out", "ignored")
+WINDOWS: tuple[Mode, ...] = get_args(Mode)
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class SuiteTask:
     words of ours; `label` which of the dataset's labels is asked; `ks` the k of recall@k; `language` that of captions
     or class names. A linear probe is trained on the split `train`, once on all of it and once for every number of
     samples a class in `shots`, in the `space` of the aligner's embeddings or of the frozen layer's features.
+    Of a segmentation, `background` says how that class counts and `window` how pictures are cut for the encoder.
     """
 
     dataset: str
@@ -54,6 +61,8 @@ class SuiteTask:
     train: str = "train"
     shots: tuple[int, ...] = ()
     space: str = "embedding"
+    background: str = "class"
+    window: Mode = "square"
 
     @property
     def name(self) -> str:
@@ -167,6 +176,9 @@ def _task(file: YamlFile, place: Place, entry: Any, defaults: Mapping[str, Any])
         fields[key] = tuple(numbers)
     if fields.get("space", SuiteTask.space) not in SPACES:
         raise file.error((*place, "space"), str(unknown("space of a linear probe", fields["space"], SPACES)))
+    for key, allowed in (("background", BACKGROUNDS), ("window", WINDOWS)):
+        if key in fields and fields[key] not in allowed:
+            raise file.error((*place, key), str(unknown(key, str(fields[key]), allowed)))
     task = SuiteTask(**{**fields, "prompts": fields.get("prompts") or ""})
     known = METRICS[task.kind]
     if task.kind == "zeroshot_retrieval":

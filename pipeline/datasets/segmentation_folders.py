@@ -1,0 +1,167 @@
+"""The segmentation sets that people quote, in their usual folders: `voc20`, `context59`, `ade20k`, `coco-stuff`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from structure.pipeline.datasets.dataset import Item, Task, within
+from structure.pipeline.datasets.datasets_yaml import config
+from structure.pipeline.datasets.images import MAX_PIXELS
+from structure.pipeline.datasets.pictures import Pictures, read_picture
+from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
+
+IGNORE = 255
+
+
+@dataclass(frozen=True)
+class Files:
+    """Item id, picture and mask, relative to the set's folder."""
+
+    id: str
+    picture: str
+    mask: str
+
+
+class SegmentationFolder(Pictures):
+    """Pictures with masks whose pixel values `values` (classes,) are numbered 0, 1, ... as `mask_classes`; every other
+    value in `ignored` is 255. A value in neither is a `BadSampleError`."""
+
+    kind = "segmentation"
+    tasks: Mapping[str, Task] = {}
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        root: Path,
+        files: Sequence[Files],
+        *,
+        classes: Mapping[int, str],
+        ignored: Sequence[int],
+    ) -> None:
+        if not files:
+            raise StructureError(f"{root} has 0 pictures in the split {split} of {name}; a dataset has 1 or more.")
+        super().__init__([file.id for file in files], [str(root / file.picture) for file in files])
+        self.name, self.split = name, split
+        self.mask_paths = tuple(str(root / file.mask) for file in files)
+        self.mask_classes = tuple(classes.values())
+        self._numbers = np.full(256, -1, np.int32)
+        self._numbers[list(ignored)] = IGNORE
+        self._numbers[list(classes)] = np.arange(len(classes), dtype=np.int32)
+
+    def item(self, index: int) -> Item:
+        return Item(self.ids[within(index, len(self))])
+
+    def mask(self, index: int) -> np.ndarray:
+        """`(height, width)` int32: index in `mask_classes`, or 255 = ignore."""
+        item, path = self.ids[within(index, len(self))], self.mask_paths[index]
+        data = read_picture(path, item=item)
+        try:
+            with Image.open(BytesIO(data), formats=("PNG",)) as picture:
+                if picture.mode not in ("L", "P") or picture.width * picture.height > MAX_PIXELS:
+                    raise BadSampleError(item, f"{path} is a {picture.mode} picture of {picture.size}; masks have ids")
+                values = np.asarray(picture)
+        except BadSampleError:
+            raise
+        except Exception as error:  # a decoder that is fed damaged bytes may raise anything
+            raise BadSampleError(item, f"the mask {path} is damaged ({len(data)} bytes): {error}") from None
+        classes: np.ndarray = self._numbers[values]
+        if (classes < 0).any():
+            strange = int(values[classes < 0][0])
+            raise BadSampleError(
+                item, f"{path} has the id {strange}, and {self.name} has {len(self.mask_classes)} others"
+            )
+        return classes
+
+
+def open_segmentation(name: str, *, split: str | None, data_root: Path, seed: int) -> SegmentationFolder:
+    """The set called `name`; the only split is `val`, on which these sets are evaluated.
+
+    Raises `NotPresentError`, with how to get it, where its folder or a part of it is missing.
+    """
+    facts = config()["segmentation"][name]
+    if split not in (None, "val"):
+        raise unknown(f"split of {name}", str(split), ["val"])
+    for folder in facts["folders"]:
+        root = data_root / folder
+        if all((root / part).exists() for part in facts["needs"]):
+            files, classes = READERS[name](root)
+            return SegmentationFolder(name, "val", root, files, classes=classes, ignored=facts["ignored"])
+    looked = ", ".join(str(data_root / folder) for folder in facts["folders"])
+    raise NotPresentError(
+        f"Dataset {name} is not on this machine: it needs {', '.join(facts['needs'])} in {looked} (--data-root says "
+        f"where). To get it: {facts['get'].format(folder=data_root / facts['folders'][0])}"
+    )
+
+
+def _voc(root: Path) -> tuple[list[Files], dict[int, str]]:
+    stems = _stems(root / "ImageSets" / "Segmentation" / "val.txt")
+    files = [Files(stem, f"JPEGImages/{stem}.jpg", f"SegmentationClass/{stem}.png") for stem in stems]
+    return files, _named("voc20")
+
+
+def _context(root: Path) -> tuple[list[Files], dict[int, str]]:
+    stems = _stems(root / "ImageSets" / "SegmentationContext" / "val.txt")
+    files = [Files(stem, f"JPEGImages/{stem}.jpg", f"SegmentationClassContext/{stem}.png") for stem in stems]
+    return files, _named("context59")
+
+
+def _ade20k(root: Path) -> tuple[list[Files], dict[int, str]]:
+    """Names from `objectInfo150.txt`, the first of each line's; id 0 (what the 150 classes do not name) is ignored."""
+    file = root / "objectInfo150.txt"
+    rows = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
+    try:
+        classes = {int(row[0]): row[-1].split(",")[0].strip() for row in rows}
+    except ValueError as error:
+        raise StructureError(f"{file} is not the table of ADE20K's classes: {error}. Get the file again.") from None
+    if sorted(classes) != list(range(1, len(classes) + 1)):
+        raise StructureError(
+            f"{file} numbers its {len(classes)} classes {min(classes)} to {max(classes)}; 1 to n is due."
+        )
+    found = sorted((root / "images" / "validation").glob("*.jpg"))
+    files = [Files(p.stem, f"images/validation/{p.name}", f"annotations/validation/{p.stem}.png") for p in found]
+    return files, classes
+
+
+def _coco_stuff(root: Path) -> tuple[list[Files], dict[int, str]]:
+    """`stuffthingmaps`: pixel value v is class v + 1 of `labels.txt`; COCO never used 11 of the 182."""
+    file = root / "labels.txt"
+    classes = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        identity, colon, name = line.partition(":")
+        if line.strip() and (not colon or not identity.strip().isdigit()):
+            raise StructureError(f"{file}, line {number} is not 'id: name': {line[:80]!r}. Get the file again.")
+        if line.strip() and int(identity) > 0 and int(identity) not in UNUSED:
+            classes[int(identity) - 1] = name.strip().replace("-", " ")
+    found = sorted((root / "stuffthingmaps" / "val2017").glob("*.png"))
+    return [Files(p.stem, f"val2017/{p.stem}.jpg", f"stuffthingmaps/val2017/{p.name}") for p in found], classes
+
+
+UNUSED = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91})
+"""Ids that COCO's list has and its pictures have not."""
+
+READERS: Mapping[str, Callable[[Path], tuple[list[Files], dict[int, str]]]] = {
+    "voc20": _voc,
+    "context59": _context,
+    "ade20k": _ade20k,
+    "coco-stuff": _coco_stuff,
+}
+
+
+def _stems(file: Path) -> list[str]:
+    stems = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    for number, stem in enumerate(stems, start=1):
+        if not stem.replace("_", "").isalnum():
+            raise StructureError(f"{file}, line {number} is no name of a picture: {stem[:80]!r}. Get the file again.")
+    return stems
+
+
+def _named(name: str) -> dict[int, str]:
+    """Value 0 is the background, the classes follow in the list's order."""
+    return dict(enumerate(["background", *config()["segmentation"][name]["classes"]]))

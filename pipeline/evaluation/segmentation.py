@@ -1,0 +1,113 @@
+"""Zero-shot segmentation: patches of windows scored with class vectors, upsampled, held against masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from structure.pipeline.datasets.windows import WindowedPictures
+from structure.pipeline.evaluation.framing import frame_of
+from structure.pipeline.evaluation.mask_protocol import protocol_of
+from structure.pipeline.evaluation.question import Question
+from structure.pipeline.evaluation.subject import Subject
+from structure.pipeline.features.cached import FeatureSource
+from structure.pipeline.features.rows import Rows, read_samples
+from structure.pipeline.progress import Progress
+from structure.pipeline.suites.classifier import class_vectors_of
+from structure.pipeline.suites.judge import Judgement
+from structure.pipeline.suites.judge_segmentation import judge_segmentation
+from structure.pipeline.suites.overlay import Overlay, draw_overlays
+from structure.pipeline.suites.score_maps import label_map
+from structure.pipeline.suites.segmentation import Areas, segmentation_areas
+from structure.store import FeatureSet
+from structure.store.errors import BadSampleError, NotPresentError, StructureError
+
+WINDOWS_AT_ONCE = 64
+OVERLAYS = 3
+"""Pictures of which an overlay is kept: spread over the set, the same for every aligner."""
+
+
+def segment_zeroshot(question: Question, subject: Subject, source: FeatureSource, *, seed: int) -> Judgement:
+    """One aligner on one set of masks. Features of windows are kept in the store as a dataset of their own."""
+    task, prompts, pictures = question.task, question.prompts, question.rows.dataset
+    if pictures is None:
+        raise NotPresentError(f"The pictures and masks of {question.samples.dataset} are not on this machine.")
+    assert prompts is not None
+    protocol = protocol_of(pictures.mask_classes, task.background)
+    layer = token_layer(subject)
+    windows = WindowedPictures(pictures, frame_of(source.store, source, subject.vision), task.window)
+    rows = Rows(read_samples(source.store, windows, on_event=source.on_event), windows, "")
+    features = source.features(subject.vision, rows, tokens=(layer,))
+    grid = features.tokens(layer, 0, 0).grid
+    if grid is None:
+        raise StructureError(f"The tokens of {layer} of {subject.vision.name} lie on no grid: they are no patches.")
+    words = subject.texts(source, question.prompt_rows())
+    vectors = class_vectors_of(words.blocks(), classes=len(prompts.classes), templates=len(prompts.templates)).numpy()
+    areas, ids, overlays, unreadable = [], [], [], 0
+    shown = set(np.linspace(0, len(pictures) - 1, num=min(OVERLAYS, len(pictures))).round().astype(int).tolist())
+    for picture, scores in scored(features, layer, subject, vectors, windows):
+        source.on_event(Progress(f"segmenting {pictures.name}", picture + 1, len(pictures), "pictures"))
+        try:
+            truth = protocol.number[pictures.mask(picture)]
+            item = pictures.item(picture).id
+        except BadSampleError:
+            unreadable += 1
+            continue
+        if not len(scores):
+            unreadable += 1
+            continue
+        guess = label_map(list(scores), windows.plans[picture], grid=grid, size=(truth.shape[0], truth.shape[1]))
+        areas.append(segmentation_areas([guess], [truth], classes=len(protocol.names)))
+        ids.append(item)
+        if picture in shown:
+            overlays.append(Overlay(item, np.asarray(pictures.image(picture)), truth, guess))
+    if not areas:
+        raise StructureError(f"{pictures.name}: none of {len(pictures)} pictures and masks could be read.")
+    judged = judge_segmentation(
+        Areas.together(areas), ids=ids, classes=protocol.names, without=protocol.without, seed=seed
+    )
+    notes = {
+        "background": task.background,
+        "window": task.window,
+        "window_side": list(windows.frame.side),
+        "windows": len(windows),
+        "token_layer": layer,
+        "unreadable": unreadable,
+    }
+    drawn = {"overlays.png": draw_overlays(overlays, protocol.names)} if overlays else {}
+    return replace(judged, notes={**judged.notes, **notes}, pictures=drawn)
+
+
+def scored(
+    features: FeatureSet, layer: str, subject: Subject, vectors: np.ndarray, windows: WindowedPictures
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Picture by picture the scores of its windows `(window, patch, class)` float32; none where one cannot be read."""
+    held: dict[int, np.ndarray] = {}
+    for start in range(0, len(windows), WINDOWS_AT_ONCE):
+        stop = min(start + WINDOWS_AT_ONCE, len(windows))
+        tokens = features.tokens(layer, start, stop)
+        there = np.flatnonzero(tokens.lengths)
+        if len(there):
+            values = tokens.values.reshape(len(there), -1, tokens.values.shape[1])
+            found = subject.aligner.patch_scores(values, vectors, prefix=tokens.prefix)
+            held |= {start + int(row): np.asarray(found[place]) for place, row in enumerate(there)}
+        last = int(windows.of[stop - 1])
+        for picture in range(int(windows.of[start]), last + 1):
+            places = windows.windows_of(picture)
+            if not start < places.stop <= stop:
+                continue  # its last window comes with a later batch, or came with an earlier one
+            mine = [held.pop(place) for place in places if place in held]
+            yield picture, np.stack(mine) if len(mine) == len(places) else np.zeros((0, 0, 0), np.float32)
+
+
+def token_layer(subject: Subject) -> str:
+    """The layer whose tokens the vision head takes. Raises `StructureError` for a vector, which has no patches."""
+    layer = str(subject.layers["vision"]).partition("@")[0]
+    if layer == "pooled":
+        raise StructureError(
+            f"The aligner {subject.name} reads the layer pooled, one vector a picture, which has no patches. "
+            "Train one on a layer with tokens: structure align --layers VISION,TEXT"
+        )
+    return layer
