@@ -74,4 +74,5 @@ def _passes(preprocess: Callable[[Any], Any], frame: Frame, black: np.ndarray, w
 
 def _grey(pixels: Any) -> np.ndarray:
     """`(3, height, width)` tensor to the mean of its channels, float64."""
-    return np.asarray(pixels, dtype=np.float64).mean(axis=0)
+    grey: np.ndarray = np.asarray(pixels, dtype=np.float64).mean(axis=0)
+    return grey

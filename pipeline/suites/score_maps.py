@@ -39,7 +39,8 @@ def label_map(windows: Sequence[Array], plan: Windows, *, grid: tuple[int, int],
         better = top > best
         best = torch.where(better, top, best)
         label = torch.where(better, where + start, label)
-    return label.numpy()
+    labels: np.ndarray = label.numpy()
+    return labels
 
 
 def _merged(maps: Sequence[torch.Tensor], plan: Windows) -> torch.Tensor:
