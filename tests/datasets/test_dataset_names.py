@@ -22,7 +22,7 @@ from structure.store.errors import NotPresentError, StructureError
     ("spec", "message"),
     [
         ("coc", r"Unknown dataset 'coc'. Did you mean coco"),
-        ("cifar10", r"type clip-benchmark:wds/vtab/cifar10"),
+        ("gtsrb", r"type clip-benchmark:wds/gtsrb"),
         ("wds/flickr8k", r"type clip-benchmark:wds/flickr8k"),
         ("folders:x", r"Unknown dataset 'folders:x'"),
         ("pairs", r"Dataset 'pairs' names no data. Type pairs:FILE.jsonl"),
