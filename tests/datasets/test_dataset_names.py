@@ -76,10 +76,9 @@ def test_the_list_says_what_is_here(copy_folder: Path, tmp_path: Path) -> None:
     nothing = {listing.name: listing for listing in list_datasets(tmp_path / "nowhere")}
     assert {name for name, listing in nothing.items() if listing.present} == {"scenes[:N]"}
     assert sum(name.startswith("clip-benchmark:wds/") for name in nothing) == 41
-    assert (
-        "hf download --repo-type dataset clip-benchmark/wds_vtab-cifar10"
-        in nothing["clip-benchmark:wds/vtab/cifar10"].how
-    )
+    how = nothing["clip-benchmark:wds/vtab/cifar10"].how
+    assert "structure datasets get clip-benchmark:wds/vtab/cifar10" in how
+    assert "the hub's dataset clip-benchmark/wds_vtab-cifar10" in how
     (tmp_path / "coco/annotations").mkdir(parents=True)
     (tmp_path / "coco/annotations/captions_val2017.json").write_text("{}")
     there = {listing.name: listing for listing in list_datasets(tmp_path)}
