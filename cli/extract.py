@@ -11,7 +11,13 @@ from structure.cli.terminal import Terminal
 
 
 def extract(
-    model: Annotated[list[str], typer.Option("--model", help="Encoder; repeat for several. See: structure models")],
+    model: Annotated[
+        list[str],
+        typer.Option(
+            "--model",
+            help="Encoder; repeat for several; ?image_size=N&crop_pct=P frames pictures its own way. See: structure models",
+        ),
+    ],
     dataset: Annotated[str, typer.Option(help="Dataset. See: structure datasets")],
     split: Annotated[str | None, typer.Option(help="Split; the dataset's usual training part by default.")] = None,
     layers: Annotated[

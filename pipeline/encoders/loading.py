@@ -64,11 +64,15 @@ def load_encoder(
         from structure.pipeline.encoders import timm_encoder
 
         _no_pin(parsed, revision if parsed.weights else None)
-        return timm_encoder.load(parsed.model, weights=parsed.weights, revision=revision, **shared)
+        return timm_encoder.load(
+            parsed.model, weights=parsed.weights, revision=revision, framing=parsed.framing, **shared
+        )
     if parsed.library == "open_clip":
         from structure.pipeline.encoders import open_clip_encoder
 
         _no_pin(parsed, revision if parsed.model == "local-dir" else None)
+        if parsed.framing:
+            raise UsageError(f"{parsed}: open_clip's towers keep their own size and crop. Leave out ?{parsed.framing}.")
         return open_clip_encoder.load(
             parsed.model, weights=parsed.weights, tower=parsed.tower, revision=revision, **shared
         )
@@ -82,7 +86,12 @@ def load_encoder(
     else:
         _no_pin(parsed, revision)
     return transformers_loading.load(
-        folder, tower=parsed.tower, trust_remote_code=trust_remote_code, revision=revision, **shared
+        folder,
+        tower=parsed.tower,
+        trust_remote_code=trust_remote_code,
+        revision=revision,
+        framing=parsed.framing,
+        **shared,
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from structure.pipeline.encoders.catalogue import catalogue
+from structure.pipeline.encoders.framing import AS_STATED, Framing, parse_framing
 from structure.store.errors import StructureError, UsageError, unknown
 
 LIBRARIES = ("hf", "timm", "open_clip", "bundled")
@@ -23,6 +24,7 @@ class Spec:
 
     `model`: repository, folder (hf), architecture (timm, open_clip), `local-dir` (open_clip) or bundled name.
     `weights`: place (timm), tag or folder (open_clip), else "". `tower`: "visual", "text" or "". `alias`: as typed.
+    `framing`: how pictures are framed, where it is not the model's own way.
     """
 
     library: str
@@ -30,10 +32,16 @@ class Spec:
     weights: str = ""
     tower: str = ""
     alias: str = ""
+    framing: Framing = AS_STATED
 
     @property
     def name(self) -> str:
-        """Safe as a folder name: the alias, or what tells the model apart, with the tower where one was picked."""
+        """Safe as a folder name: the alias, or what tells the model apart, with the tower and the framing where one
+        was picked."""
+        return f"{self._stem}{self.framing.suffix}"
+
+    @property
+    def _stem(self) -> str:
         if self.alias:
             return self.alias
         if self.library == "hf" and self.folder is not None:
@@ -68,14 +76,19 @@ class Spec:
     def __str__(self) -> str:
         joint = {"timm": "@", "open_clip": ":" if self.model == "local-dir" else "/"}.get(self.library, "")
         tail = f"{joint}{self.weights}" if self.weights else ""
-        return f"{self.library}:{self.model}{tail}" + (f"#{self.tower}" if self.tower else "")
+        asked = f"?{self.framing}" if self.framing else ""
+        return f"{self.library}:{self.model}{tail}" + (f"#{self.tower}" if self.tower else "") + asked
 
 
 def parse_spec(text: str) -> Spec:
     """What a user typed as a `Spec`; an alias is looked up, and `alias#text` picks another tower of it.
 
-    Raises `UsageError` for a form that does not exist, `StructureError` with the nearest names for an unknown alias.
+    `?image_size=N&crop_pct=P` at the end frames pictures in another way than the model's own. Raises `UsageError` for a
+    form that does not exist, `StructureError` with the nearest names for an unknown alias.
     """
+    plain, mark, asked = text.partition("?")
+    if mark:
+        return replace(parse_spec(plain), framing=parse_framing(asked, spec=text))
     body, _, tower = text.partition("#")
     if tower and tower not in TOWERS:
         raise UsageError(f"{text!r}: #{tower} is no tower. Write {body}#visual or {body}#text.")

@@ -12,6 +12,7 @@ from torch import nn
 
 from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.digest import weights_digest
+from structure.pipeline.encoders.framing import Framing
 from structure.pipeline.encoders.hub import HF_WEIGHTS, snapshot, weights_in
 from structure.pipeline.encoders.precision import Amp, resolve
 from structure.pipeline.encoders.quiet import quiet
@@ -70,6 +71,7 @@ def load(
     device: torch.device,
     amp: Amp,
     revision: str | None,
+    framing: Framing,
 ) -> TimmEncoder:
     """The timm model `model` with its own weights, or with those in `weights` (a folder or a weights file).
 
@@ -89,6 +91,10 @@ def load(
         else:
             module, location, stated = _from_place(model, place)
         data = resolve_data_config(stated, model=module)
+        data |= {"crop_pct": framing.crop} if framing.crop else {}
+        if framing.size:
+            data["input_size"] = (3, framing.size, framing.size)
+            _resize(module, framing.size, name=name)
         encoder = TimmEncoder(module, name=name, size=data["input_size"], amp=amp, device=device)
         encoder.preprocess = TimmPreprocess(create_transform(**data, is_training=False))
     encoder.provenance = {
@@ -104,6 +110,16 @@ def load(
         "dropped": [],
     }
     return encoder
+
+
+def _resize(module: Any, side: int, *, name: str) -> None:
+    """Let a transformer take another size: its position embeddings are resampled. A CNN takes any as it is."""
+    if not hasattr(module, "set_input_size"):
+        return
+    try:
+        module.set_input_size(img_size=(side, side))
+    except (AssertionError, TypeError, ValueError) as error:
+        raise StructureError(f"{name} cannot take pictures of {side} pixels: {error}") from error
 
 
 def from_name(model: str, *, weights: str, name: str) -> TimmEncoder:

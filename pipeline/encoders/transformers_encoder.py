@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Container, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -67,6 +69,8 @@ class TransformersEncoder(TorchEncoder):
     def settle(self, probe: Batch) -> None:
         """Put the module in its place and find its layers with one small pass over `probe` (a batch of one)."""
         self.precision.place(self.module, self.device)
+        if self.modality == "vision" and _interpolates(self._call, self.config, probe.inputs["pixel_values"]):
+            self._call = partial(self._call, interpolate_pos_encoding=True)
 
         def run() -> None:
             with torch.inference_mode(), self.precision.autocast(self.device):
@@ -119,6 +123,16 @@ class TransformersEncoder(TorchEncoder):
         pooled = getattr(out, "pooler_output", None)
         if self.has_pooled and pooled is not None and "pooled" in wanted:
             emit("pooled", pooled.flatten(1))
+
+
+def _interpolates(call: Callable[..., Any], config: Any, pixels: torch.Tensor) -> bool:
+    """Whether pictures are of another size than the position embeddings, and the model resamples those if told to."""
+    own = getattr(config, "image_size", None)
+    sides = (own, own) if isinstance(own, int) else own
+    if sides is None or tuple(sides) == tuple(pixels.shape[-2:]):
+        return False
+    forward = call.forward if isinstance(call, nn.Module) else call
+    return "interpolate_pos_encoding" in inspect.signature(forward).parameters
 
 
 def has_two_towers(module: nn.Module) -> bool:

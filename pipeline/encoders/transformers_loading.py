@@ -12,6 +12,7 @@ from torch import nn
 
 from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.digest import tokenizer_digest, weights_digest
+from structure.pipeline.encoders.framing import Framing
 from structure.pipeline.encoders.hub import weights_in
 from structure.pipeline.encoders.precision import Amp, Precision, resolve
 from structure.pipeline.encoders.quiet import quiet
@@ -33,6 +34,7 @@ def load(
     amp: Amp,
     trust_remote_code: bool,
     revision: str | None,
+    framing: Framing,
 ) -> TransformersEncoder:
     """The model in `folder` (config.json, weights, and preprocessor or tokenizer files), never from the network.
 
@@ -64,7 +66,9 @@ def load(
             "dropped": dropped,
         }
         if encoder.modality == "vision":
-            provenance["preprocessing"] = _prepare_images(encoder, folder)
+            provenance["preprocessing"] = _prepare_images(encoder, folder, framing)
+        elif framing:
+            raise StructureError(f"{source} reads text: ?{framing} has no meaning there. Leave it out.")
         else:
             provenance["preprocessing"], provenance["tokenizer"] = _prepare_text(encoder, folder, trust_remote_code)
     encoder.provenance = provenance
@@ -184,12 +188,15 @@ def _refuse_random(missing: Sequence[str], tower: str, source: str) -> list[str]
     return ["pooled: the checkpoint has no pooler weights"] if mine else []
 
 
-def _prepare_images(encoder: TransformersEncoder, folder: Path) -> dict[str, Any]:
+def _prepare_images(encoder: TransformersEncoder, folder: Path, framing: Framing) -> dict[str, Any]:
     import transformers
     from PIL import Image
 
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+        if framing:
+            asked = framing.of_processor(processor, name=encoder.name)
+            processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True, **asked)
     except (OSError, ValueError) as error:
         raise NotPresentError(
             f"{folder} does not say how its images are prepared (preprocessor_config.json: {_first_line(error)}). "
