@@ -15,7 +15,7 @@ def extract(
         list[str],
         typer.Option(
             "--model",
-            help="Encoder; repeat for several; ?image_size=N&crop_pct=P frames pictures its own way. See: structure models",
+            help="Encoder; repeat for several; ?image_size=N&crop_pct=P sets the framing. See: structure models",
         ),
     ],
     dataset: Annotated[str, typer.Option(help="Dataset. See: structure datasets")],
