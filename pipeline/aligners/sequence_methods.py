@@ -5,16 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from structure.pipeline.aligners.arrays import Array
 from structure.pipeline.aligners.batches import LEAST_PAIRS, held_out
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.padded import Sequences, as_sequences, check_sequences
-from structure.pipeline.aligners.sequence_batches import SequencesInMemory, as_ragged, joined, limited, rows_of
+from structure.pipeline.aligners.sequence_batches import (
+    SequencesInMemory,
+    StoredSequences,
+    as_ragged,
+    joined,
+    limited,
+    read_tokens,
+    rows_of,
+)
 from structure.pipeline.aligners.training import Trained, refit, train, train_source
 from structure.pipeline.aligners.unpaired import NO_EXTRAS, Unpaired
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store.errors import StructureError
+from structure.store.row_sources import TokenSource
 
 
 def train_sequences(
@@ -34,13 +45,9 @@ def train_sequences(
     `Padded`, the store's `Tokens` or an array (rows, token, width). There is no R_S. `pal` with `pooling="global"`
     takes one vector an item. Raises StructureError as `train` does, and for a row without any vector.
     """
-    if options.regulariser != "none":
-        on_event(Note(f"{options.method} trains without R_S, which compares one frozen vector an item"))
-    options = replace(options, regulariser="none")
+    options = _plain(options, on_event)
     if extras:
         on_event(Note(f"{options.method} has no R_S to show unpaired rows to: they are not used"))
-    if options.mix is not None:
-        raise StructureError(f"{options.method} cannot mix features (FuseMix mixes one vector an item). Leave out mix.")
     if options.method == "pal" and options.pooling == "global":
         return train(
             vision,
@@ -75,6 +82,54 @@ def train_sequences(
         for kept in (checkpoint, checkpoint.of("refit")):
             kept.remove()
     return trained
+
+
+def train_stored(
+    vision: TokenSource,
+    text: TokenSource,
+    *,
+    options: TrainingOptions,
+    memory: int | None = None,
+    checkpoint: Checkpoint | None = None,
+    on_event: Listener = silent,
+) -> Trained:
+    """`train_sequences` straight from the store: row i of both sources is one item, rows ascend.
+
+    Within `memory` bytes (None: no bound) beside the held-out pairs; the weights are the same for every bound. Raises
+    StructureError where not even a few batches fit.
+    """
+    options = _plain(options, on_event)
+    if len(vision.rows) < LEAST_PAIRS:
+        raise StructureError(
+            f"{len(vision.rows)} pairs are too few: {options.method} needs at least {LEAST_PAIRS}. Add pairs."
+        )
+    chosen, out = held_out(len(vision.rows), share=options.validation, seed=options.seed)
+
+    def batches(rows: np.ndarray) -> StoredSequences:
+        sides = [TokenSource(side.features, side.layer, side.rows[rows]) for side in (vision, text)]
+        return StoredSequences(sides[0], sides[1], batch=options.batch, memory=memory)
+
+    source = batches(chosen)
+    if not source.in_memory:
+        on_event(Note(f"tokens are read in windows for every epoch: --memory allows {memory:,} bytes"))
+    judged = tuple(read_tokens(side, out).take(slice(None)) for side in (vision, text))
+    given: Any = {"options": options, "checkpoint": checkpoint, "on_event": on_event}
+    trained = train_source(source, validation=(judged[0], judged[1]), **given)
+    if options.refit:
+        trained = refit(trained, batches(np.arange(len(vision.rows))), **given)
+    if checkpoint is not None:
+        for kept in (checkpoint, checkpoint.of("refit")):
+            kept.remove()
+    return trained
+
+
+def _plain(options: TrainingOptions, on_event: Listener) -> TrainingOptions:
+    """The options without R_S. Raises StructureError for what these methods cannot do."""
+    if options.regulariser != "none":
+        on_event(Note(f"{options.method} trains without R_S, which compares one frozen vector an item"))
+    if options.mix is not None:
+        raise StructureError(f"{options.method} cannot mix features (FuseMix mixes one vector an item). Leave out mix.")
+    return replace(options, regulariser="none")
 
 
 def check_pairs_of_sequences(sides: tuple[Sequences, Sequences], *, least: int, why: str) -> None:

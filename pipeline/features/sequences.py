@@ -41,11 +41,6 @@ def gather_tokens(features: FeatureSet, layer: str, rows: np.ndarray) -> Tokens:
     return Tokens(np.concatenate(pieces), offsets, prefix, grid)
 
 
-def token_bytes(features: FeatureSet, layer: str, count: int) -> int:
-    """Bytes that the tokens of `count` rows take, as many as the mean row has."""
-    return int(features.manifest.bytes_of(f"tokens/{layer}") * count)
-
-
 def gather_sets(features: FeatureSet, layer: str, samples: Samples, items: np.ndarray) -> Tokens:
     """All rows of each of those items that could be read: its views, or its captions; an item is one row of the result.
 

@@ -17,13 +17,14 @@ from structure.pipeline.aligners.card import CARD, card
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.methods import STREAMED, Inputs, fit, inputs, method
 from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.sequence_methods import train_stored
 from structure.pipeline.aligners.training import Trained, versions
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.device import resolve_device
 from structure.pipeline.features.cached import EncoderRecord, FeatureSource
 from structure.pipeline.features.labelled import Labelled, labelled_pairs
 from structure.pipeline.features.pairs import HeldLayers, Pairs, SelectedRows, choose_sets, gather, pair_rows
-from structure.pipeline.features.sequences import gather_sets, gather_tokens, require_tokens, token_bytes
+from structure.pipeline.features.sequences import gather_sets, gather_tokens, require_tokens
 from structure.pipeline.features.unpaired import unpaired_rows
 from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.results import write_table
@@ -32,6 +33,7 @@ from structure.pipeline.suites.retrieval import retrieval_ranks
 from structure.store import FeatureSet, Store, open_store
 from structure.store.errors import StructureError, unknown
 from structure.store.fingerprint import fingerprint
+from structure.store.row_sources import TokenSource
 
 TEST_SEED = 0
 """The test pairs are the same for every seed of a run: differences between seeds are then not those of the test."""
@@ -98,7 +100,7 @@ def align(
     class, captioned with their label, join the training pairs. `unpaired` names feature sets of the same encoders
     that only R_S sees. `memory` bounds the bytes that both layers may take. `held` keeps layers for further runs;
     `reuse` takes an aligner of that name that the same run made before. Methods over tokens read those that are stored
-    of the layers; `sma` reads all views and captions of an item.
+    of the layers, within `memory`; `sma` reads all views and captions of an item.
 
     A run that was killed goes on from its checkpoint when it is started again. The aligner records the fingerprints
     of the features it fits.
@@ -141,9 +143,7 @@ def align(
         return found[0], found[1]
 
     both: Any = _streamed(ours, theirs, chosen, rows, options, memory, on_event) if kind == "rows" else None
-    if kind == "tokens":
-        _require_memory(ours, theirs, chosen, rows, memory)
-    if both is None:
+    if both is None and kind != "tokens":
         both = read(rows, kind)
     if kind == "sets":
         told = [f"{int(side.lengths.min())} to {int(side.lengths.max())}" for side in both]
@@ -181,7 +181,11 @@ def align(
     checkpoint = Checkpoint(
         target.folder("checkpoints", called) / "checkpoint.safetensors", identity, every=checkpoint_every
     )
-    trained = fit(*both, options=options, extras=extras, checkpoint=checkpoint, on_event=on_event)
+    if kind == "tokens":
+        sides = TokenSource(ours, vision_layer, rows.vision), TokenSource(theirs, text_layer, rows.text)
+        trained = train_stored(*sides, options=options, memory=memory, checkpoint=checkpoint, on_event=on_event)
+    else:
+        trained = fit(*both, options=options, extras=extras, checkpoint=checkpoint, on_event=on_event)
     metrics = {}
     if len(test_rows):
         metrics = test_metrics(trained.aligner, *read(test_rows, "tokens" if kind == "tokens" else "rows"))
@@ -324,18 +328,6 @@ def _streamed(
         f"allows {memory:,}. Raise --memory, take fewer --pairs, or a method that reads in passes: "
         f"{', '.join(STREAMED)}."
     )
-
-
-def _require_memory(
-    vision: FeatureSet, text: FeatureSet, layers: dict[str, str], rows: Pairs, memory: int | None
-) -> None:
-    """Raises StructureError where the tokens of both sides do not fit the budget."""
-    needed = token_bytes(vision, layers["vision"], len(rows)) + token_bytes(text, layers["text"], len(rows))
-    if memory is not None and needed > memory:
-        raise StructureError(
-            f"The tokens of {layers['vision']} and {layers['text']} of {len(rows):,} pairs take {needed:,} bytes; "
-            f"--memory allows {memory:,}. Raise --memory, or take fewer --pairs."
-        )
 
 
 def _keep(store: Store, name: str, aligner: Aligner, trained: Trained, on_event: Listener) -> Path:

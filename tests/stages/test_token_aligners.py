@@ -18,6 +18,7 @@ from structure.pipeline.features.rows import open_rows
 from structure.pipeline.progress import Note
 from structure.store import Store, open_store
 from structure.store.errors import DamageError, FingerprintError, StructureError
+from structure.store.shuffled import Shuffled
 
 MODELS = ["bundled:scenes-vit", "bundled:scenes-text"]
 LAYERS = "block.03,block.03"
@@ -104,11 +105,22 @@ def test_sma_says_what_its_sets_are(trained: Store) -> None:
     assert "2 to 2 views" in [note.text for note in notes if isinstance(note, Note) and "views" in note.text][-1]
 
 
+def test_tokens_in_bounded_memory_give_the_same_weights(trained: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Shuffled.__init__, "__kwdefaults__", {**Shuffled.__init__.__kwdefaults__, "pool": 1 << 16})
+    options = TrainingOptions(**{**OPTIONS.record(), "method": "pal", "batch": 8, "epochs": 2})
+    whole = align(LAYERS, store=trained, options=options, name="whole")
+    notes: list[object] = []
+    windows = align(LAYERS, store=trained, options=options, name="few", memory=900_000, on_event=notes.append)
+    assert any("read in windows" in note.text for note in notes if isinstance(note, Note))
+    weights = [(done.folder / "aligner.safetensors").read_bytes() for done in (whole, windows)]
+    assert weights[0] == weights[1]
+
+
 def test_what_does_not_fit_is_told(trained: Store) -> None:
     options = TrainingOptions(**{**OPTIONS.record(), "method": "pal"})
     with pytest.raises(StructureError, match=r"no tokens of layer block\.02.*--tokens block\.02"):
         align("block.02,block.03", store=trained, options=options)
-    with pytest.raises(StructureError, match=r"take [\d,]+ bytes; --memory allows 1,000"):
+    with pytest.raises(StructureError, match=r"needs [\d,]+ bytes .* 1,000 are allowed\. Raise --memory"):
         align(LAYERS, store=trained, options=options, memory=1000)
     with pytest.raises(StructureError, match="--add joins one vector"):
         align(LAYERS, store=trained, options=options, add=["scenes:2"])
