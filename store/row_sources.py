@@ -24,7 +24,7 @@ class Places:
 
 class RowSource(ABC):
     """Rows of one layer of a feature set, all by default; `rows` are row numbers in ascending order. A unit is what is
-    stored behind one another: a row, or a token."""
+    stored behind one another: a row, or a token. Raises ValueError for rows that do not ascend."""
 
     width: int
     dtype: np.dtype
@@ -32,6 +32,8 @@ class RowSource(ABC):
     def __init__(self, features: FeatureSet, layer: str, rows: np.ndarray | None = None) -> None:
         self.features, self.layer = features, layer
         self.rows = np.arange(len(features)) if rows is None else np.asarray(rows, dtype=np.int64)
+        if not len(self.rows) or (np.diff(self.rows) < 0).any():
+            raise ValueError(f"{features.key}, {layer}: shuffled reading takes ascending rows, at least one")
 
     @property
     def unit_bytes(self) -> int:

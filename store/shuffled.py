@@ -30,7 +30,8 @@ class Shuffled:
 
     Blocks of rows are read in a drawn order into a window of `pool` bytes, and batches take the window's rows in a
     drawn order, while `threads` threads read the next window. If all rows fit `memory` bytes (None: they do), they are
-    read once and stay. The batches are the same either way. Raises StructureError where the rows fit `memory` neither
+    read once and stay. The batches are the same either way. A `plan` sets blocks and pool; by default blocks are whole
+    chunks. Raises StructureError where the rows fit `memory` neither
     whole nor in windows, ValueError for sources that do not have as many rows, or rows that do not ascend.
     """
 
@@ -41,18 +42,19 @@ class Shuffled:
         batch: int,
         memory: int | None = None,
         pool: int = POOL_BYTES,
+        plan: ShufflePlan | None = None,
         threads: int = THREADS,
     ) -> None:
         counts = sorted({len(source.rows) for source in sources})
         if len(counts) != 1 or batch < 1:
             raise ValueError(f"sources of {counts} rows do not pair, or batches of {batch} rows")
         self.rows, self.batch = counts[0], batch
-        edges = block_edges(sources[0].rows, _block_rows(sources, pool))
+        edges = block_edges(sources[0].rows, _block_rows(sources, pool)) if plan is None else plan.edges
         self._columns = [_Column(source, edges) for source in sources]
         self._block_of = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
         weights = tuple(sum(column.bytes_of(block) for column in self._columns) for block in range(len(edges) - 1))
-        self.plan = ShufflePlan(edges, weights, pool)
-        whole, window = sum(weights), max(min(pool, sum(weights)), *weights)
+        self.plan = ShufflePlan(edges, weights, pool) if plan is None else plan
+        whole, window = sum(weights), _largest_window(self.plan, weights)
         # Beside them: the batch that the caller holds, and the next one, which may come from two windows.
         beside = -(-3 * whole * min(batch, self.rows) // self.rows)
         self.in_memory = memory is None or whole + beside <= memory
@@ -168,6 +170,14 @@ class _Arena:
             out = page_aligned((len(index), values.shape[1]), values.dtype)
             taken.append(np.take(values, index, axis=0, out=out, mode="clip"))  # "clip": without a buffer in between
         return taken
+
+
+def _largest_window(plan: ShufflePlan, weights: Sequence[int]) -> int:
+    """Bytes that any window may take: `weights` are those of the blocks as they are read."""
+    if tuple(weights) == plan.weights:
+        return max(min(plan.pool, sum(weights)), *weights)
+    most = np.searchsorted(np.cumsum(sorted(plan.weights)), plan.pool, side="right")  # blocks that a window may have
+    return sum(sorted(weights)[-max(1, int(most)) :])
 
 
 def _block_rows(sources: Sequence[RowSource], pool: int) -> int:

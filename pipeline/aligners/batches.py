@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from itertools import pairwise
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
 
 from structure.pipeline.aligners.arrays import Array, as_tensor
 from structure.store.errors import StructureError
+from structure.store.row_sources import LayerSource
+from structure.store.shuffle_plan import ShufflePlan
+from structure.store.shuffled import POOL_BYTES, Shuffled
 
 LEAST_PAIRS = 8
 MOST_HELD_OUT = 4096
 FUSEMIX_ROLL = 2048
+BLOCK_ROWS = 4096
+"""Pairs that follow one another and are read together where the pairs do not fit the memory."""
 
 
 class BatchSource(Protocol):
@@ -28,6 +34,49 @@ class BatchSource(Protocol):
         """Batches of (vision (n, dv), text (n, dt)), any float dtype; each pair once, the last batch may be short."""
 
 
+class StoredRows(Protocol):
+    """Rows of a stored layer that are read on demand; `memory` bounds the bytes that shuffled reading may take."""
+
+    memory: int
+
+    def source(self) -> LayerSource:
+        """These rows for the store's shuffled reader."""
+
+
+def pairs_source(
+    vision: Array, text: Array, *, batch: int, device: str | torch.device = "cpu", mix: float | None = None
+) -> BatchSource:
+    """Batches of arrays, tensors, or rows that are read on demand; the same ones for the same numbers."""
+    if isinstance(vision, np.ndarray | torch.Tensor):
+        return PairsInMemory(vision, text, batch=batch, device=device, mix=mix)
+    if mix is not None:
+        raise StructureError("FuseMix mixes pairs from anywhere in the data: they must fit --memory. Raise it.")
+    return PairsFromShards(cast(Any, vision), cast(Any, text), batch=batch)
+
+
+def shuffle_plan(rows: int, row_bytes: int) -> ShufflePlan:
+    """The order of `rows` pairs of `row_bytes` each: any order where they fit the reader's pool, and else one that can
+    be read from shards. It is the same for pairs in memory."""
+    edges = (*range(0, rows, BLOCK_ROWS), rows)
+    weights = tuple((high - low) * row_bytes for low, high in pairwise(edges))
+    return ShufflePlan(edges, weights, POOL_BYTES)
+
+
+class PairsFromShards:
+    """Pairs that are read from the store while they are trained on, in bounded memory."""
+
+    def __init__(self, vision: StoredRows, text: StoredRows, *, batch: int) -> None:
+        sources = vision.source(), text.source()
+        self.rows, self.widths = len(sources[0].rows), (sources[0].width, sources[1].width)
+        plan = shuffle_plan(self.rows, sum(source.unit_bytes for source in sources))
+        self._reader = Shuffled(sources, batch=batch, memory=vision.memory, plan=plan)
+        self.whole = False
+
+    def epoch(self, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for _, (vision, text) in self._reader.epoch(seed):
+            yield torch.from_numpy(vision), torch.from_numpy(text)
+
+
 class PairsInMemory:
     """All pairs as two tensors on the training device; one batch an epoch where they fit in one."""
 
@@ -37,6 +86,8 @@ class PairsInMemory:
         self._vision, self._text = as_tensor(vision).to(device), as_tensor(text).to(device)
         self.rows = len(self._vision)
         self.widths = (self._vision.shape[1], self._text.shape[1])
+        row_bytes = sum(side.shape[1] * side.element_size() for side in (self._vision, self._text))
+        self._plan = shuffle_plan(self.rows, row_bytes)
         self._batch, self._mix = batch, mix
         self.whole = self.rows <= batch and mix is None
 
@@ -44,7 +95,7 @@ class PairsInMemory:
         if self.whole:
             yield self._vision, self._text
             return
-        order = torch.randperm(self.rows, generator=torch.Generator().manual_seed(seed)).to(self._vision.device)
+        order = torch.from_numpy(self._plan.order(seed, 0)).to(self._vision.device)
         # Source of FuseMix: Vouitsis et al., arXiv 2312.10144, section 4; the partners are the shuffled set, rolled.
         partners = order.roll(FUSEMIX_ROLL if self.rows > FUSEMIX_ROLL else self.rows // 2)
         draws = np.random.default_rng(seed)

@@ -71,8 +71,9 @@ def inputs(options: TrainingOptions) -> Inputs:
     return "tokens" if options.method in TOKEN_METHODS and options.pooling != "global" else "rows"
 
 
-STREAMED = ("csa", "procrustes", "ridge", "mean-shift")
-"""The methods that need no more than one pass over the pairs, chunk by chunk (CSA without R_S)."""
+STREAMED = ("linear", "mlp", "lowrank", "gated", "csa", "procrustes", "ridge", "mean-shift")
+"""The methods that read the pairs chunk by chunk: heads in shuffled batches, closed forms in one pass (CSA without
+R_S)."""
 
 
 def method(name: str) -> Method:

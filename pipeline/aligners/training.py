@@ -13,7 +13,7 @@ import torch
 
 from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.arrays import Array, as_tensor, check_pairs
-from structure.pipeline.aligners.batches import LEAST_PAIRS, BatchSource, PairsInMemory, held_out
+from structure.pipeline.aligners.batches import LEAST_PAIRS, BatchSource, held_out, pairs_source
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.finder import RateCurve
 from structure.pipeline.aligners.options import TrainingOptions
@@ -83,15 +83,15 @@ def train(
     everything = (vision, text)
     if validation is None:
         chosen, out = held_out(len(vision), share=options.validation, seed=options.seed, groups=groups)
-        validation = (vision[out], text[out])
+        validation = (vision[out][:], text[out][:])  # read now, where rows are read on demand
         vision, text = vision[chosen], text[chosen]
     else:
         check_pairs(*validation, least=2, why="validation")
         everything = (_joined(vision, validation[0]), _joined(text, validation[1]))
     device = pick_device(options.device)
 
-    def source(pair: tuple[Array, Array]) -> PairsInMemory:
-        return PairsInMemory(*pair, batch=options.batch, device=device, mix=options.mix)
+    def source(pair: tuple[Array, Array]) -> BatchSource:
+        return pairs_source(*pair, batch=options.batch, device=device, mix=options.mix)
 
     if len(vision) < options.batch:
         on_event(Note(f"one batch holds all {len(vision):,} training pairs: there are no {options.batch:,}"))

@@ -10,6 +10,7 @@ import numpy as np
 
 from structure.store import FeatureSet, Samples, Store
 from structure.store.errors import StructureError, unknown
+from structure.store.row_sources import LayerSource
 
 
 @dataclass(frozen=True)
@@ -187,13 +188,14 @@ def choose_many(
 class SelectedRows:
     """Some rows of one layer as a lazily read array: `.shape`, `[start:stop]`. Picklable; opens no file until read.
 
-    An array of row numbers selects among the rows, and reads nothing either.
+    An array of row numbers selects among the rows, and reads nothing either. `memory` bounds the bytes that reading
+    them in a shuffled order may take.
     """
 
     ndim = 2
 
-    def __init__(self, features: FeatureSet, layer: str, rows: np.ndarray) -> None:
-        self.features, self.layer, self.rows = features, layer, rows
+    def __init__(self, features: FeatureSet, layer: str, rows: np.ndarray, memory: int = 0) -> None:
+        self.features, self.layer, self.rows, self.memory = features, layer, rows, memory
         self.shape = (len(rows), features.manifest.column(layer).width)
 
     def __len__(self) -> int:
@@ -206,7 +208,11 @@ class SelectedRows:
     def __getitem__(self, part: slice | np.ndarray) -> np.ndarray | SelectedRows:
         if isinstance(part, slice):
             return gather(self.features, self.layer, self.rows[part])
-        return SelectedRows(self.features, self.layer, self.rows[part])
+        return SelectedRows(self.features, self.layer, self.rows[part], self.memory)
+
+    def source(self) -> LayerSource:
+        """These rows for the store's shuffled reader."""
+        return LayerSource(self.features, self.layer, self.rows)
 
 
 class HeldLayers:

@@ -322,7 +322,10 @@ def _streamed(
         return None
     if options.method in STREAMED and not (options.method == "csa" and options.regulariser == "structure"):
         on_event(Note(f"{needed:,} bytes of features are read in passes: --memory allows {memory:,}"))
-        return SelectedRows(vision, layers["vision"], rows.vision), SelectedRows(text, layers["text"], rows.text)
+        return (
+            SelectedRows(vision, layers["vision"], rows.vision, memory),
+            SelectedRows(text, layers["text"], rows.text, memory),
+        )
     raise StructureError(
         f"The layers {layers['vision']} and {layers['text']} of {len(rows):,} pairs take {needed:,} bytes; --memory "
         f"allows {memory:,}. Raise --memory, take fewer --pairs, or a method that reads in passes: "
