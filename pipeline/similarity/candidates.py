@@ -16,7 +16,7 @@ Stability of Numerical Algorithms", 2nd ed., eq. 3.5, doubled because two-term d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,7 @@ BAND_BYTES = 16 << 20
 """Bytes of one band of products: small enough to stay in a shared cache while neighbours are picked from it."""
 
 _GROUP = 16
+_GROUPS = 8  # maxima a neighbour, before halving: fewer make the cut looser, more cost more to select from
 _STRETCH = 96
 _TOO_COARSE = (
     "Matrix products of float32 are less precise here than float32 (matmul precision is {precision!r}), so exact "
@@ -94,6 +95,37 @@ def bound(panel: Block, rows: np.ndarray, p: np.ndarray, block: Block, q: np.nda
     return np.asarray(residuals + rounding + unit * most_h + 1e-12)
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """Pairs ordered by row: `row` and `column` int64 (places in the part, positions in the block), `value` float64 the
+    cosine as far as it is known, `error` float64 its bound."""
+
+    row: np.ndarray
+    column: np.ndarray
+    value: np.ndarray
+    error: np.ndarray
+
+
+NONE = Candidates(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0), np.empty(0))
+
+
+def joined(pieces: Sequence[Candidates]) -> Candidates:
+    """One after the other."""
+    if len(pieces) == 1:
+        return pieces[0]
+    fields = ("row", "column", "value", "error")
+    return Candidates(*(np.concatenate([getattr(piece, field) for piece in pieces]) for field in fields))
+
+
+def ordered(pieces: Sequence[Candidates]) -> Candidates:
+    """Together, by row; pairs of one row stay in the order of the pieces."""
+    if len(pieces) == 1:
+        return pieces[0]
+    whole = joined(pieces)
+    by_row = np.argsort(whole.row, kind="stable")
+    return Candidates(whole.row[by_row], whole.column[by_row], whole.value[by_row], whole.error[by_row])
+
+
 class TooManyCandidates(Exception):
     """Nearly all rows are nearly equal: take fewer rows at a time."""
 
@@ -118,26 +150,23 @@ class Search:
             self._factors[key] = factor(block, dtype, self.device)
         return self._factors[key]
 
-    def among(self, panel: Block, part: np.ndarray, block: Block, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`(row, column)` int64, ordered by row, then column: places in `part`, and positions in the block.
+    def among(self, panel: Block, part: np.ndarray, block: Block, floor: np.ndarray) -> Candidates:
+        """The candidates of the panel's rows `part` (ascending positions) among the block's.
 
-        `part` holds ascending positions in the panel. `floor` (len(part),) float64 is the best proved lower bound of
-        each row's k-th largest true value so far; it is raised in place, block after block.
+        `floor` (len(part),) float64 is the best proved lower bound of each row's k-th largest true value so far; it is
+        raised in place, block after block.
         """
         rows = np.arange(len(part))
-        row, column = np.empty(0, np.int64), np.empty(0, np.int64)
-        if self.narrow:
-            row, column, rows = self._pass(panel, part, rows, block, floor, torch.bfloat16)
-        if len(rows):
-            more, there, _ = self._pass(panel, part, rows, block, floor, torch.float32)
-            row, column = np.concatenate([row, more]), np.concatenate([column, there])
-            order = np.argsort(row, kind="stable")
-            row, column = row[order], column[order]
-        return row, column
+        if not self.narrow:
+            return self._pass(panel, part, rows, block, floor, torch.float32)[0]
+        found, redo = self._pass(panel, part, rows, block, floor, torch.bfloat16)
+        if len(redo):
+            found = ordered([found, self._pass(panel, part, redo, block, floor, torch.float32)[0]])
+        return Candidates(found.row, found.column, *self.cosines(panel, part, block, found.row, found.column))
 
     def _pass(
         self, panel: Block, part: np.ndarray, rows: np.ndarray, block: Block, floor: np.ndarray, dtype: torch.dtype
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[Candidates, np.ndarray]:
         """Candidates by products in `dtype`, and the rows that it could not narrow down, to be redone."""
         ours, theirs = self.factor(panel, dtype), self.factor(block, dtype)
         error = bound(panel, part[rows], ours.residual, block, theirs.residual)
@@ -149,21 +178,22 @@ class Search:
                 if dtype != torch.bfloat16:
                     raise StructureError(_TOO_COARSE.format(precision=torch.get_float32_matmul_precision()))
                 self.narrow = False
-                return np.empty(0, np.int64), np.empty(0, np.int64), rows
+                return NONE, rows
             if self.device.type != "cpu":
-                row, column, raised, failed = _pick_on_device(products, self.k, e, floor[band])
+                row, column, seen, raised, failed = _pick_on_device(products, self.k, e, floor[band])
             elif dtype == torch.bfloat16:
-                row, column, raised, failed = _pick_bfloat16(products, self.k, e, floor[band], few)
+                row, column, seen, raised, failed = _pick_bfloat16(products, self.k, e, floor[band], few)
             else:
-                row, column, raised, failed = _pick_float32(products, self.k, e, floor[band])
+                row, column, seen, raised, failed = _pick_float32(products, self.k, e, floor[band])
             floor[band] = raised
             total += len(row)
             if total > self.most and len(part) > 1:
                 raise TooManyCandidates
-            pieces.append((band[row], column))
+            # What the product says of the cosine, and how far that may be off.
+            value = seen + (panel.tilt[part[band]] + panel.shift)[row]
+            pieces.append(Candidates(band[row], column, value, e[row] + 2.0**-50))
             redo.append(band[failed])
-        row, column = (np.concatenate(side) for side in zip(*pieces, strict=True))
-        return row, column, np.concatenate(redo)
+        return joined(pieces), np.concatenate(redo)
 
     def cosines(
         self, panel: Block, part: np.ndarray, block: Block, row: np.ndarray, column: np.ndarray
@@ -211,14 +241,15 @@ def _as_assumed(products: torch.Tensor, left: torch.Tensor, right: torch.Tensor)
     return bool(((seen - true).abs() <= allowed + 1e-30).all())
 
 
-Picked = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Picked = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Row and column of each candidate, its product, each row's raised floor, and which rows failed."""
 
 
 def _kth_of_groups(keys: np.ndarray, k: int) -> np.ndarray | None:
     """A value that at least k columns reach in each row, near the k-th largest: the k-th largest maximum of groups."""
     if keys.shape[1] < k:
         return None
-    while keys.shape[1] % 2 == 0 and keys.shape[1] >= 16 * k:
+    while keys.shape[1] % 2 == 0 and keys.shape[1] >= _GROUPS * k:
         half = keys.shape[1] // 2
         keys = np.maximum(keys[:, :half], keys[:, half:])
     return np.partition(keys, keys.shape[1] - k, axis=1)[:, -k]
@@ -250,7 +281,7 @@ def _pick_bfloat16(products: torch.Tensor, k: int, error: np.ndarray, floor: np.
     if failed.any():
         kept = ~failed[row]
         row, column = row[kept], column[kept]
-    return row, column, floor, failed
+    return row, column, np.zeros(len(row)), floor, failed
 
 
 def _pick_float32(products: torch.Tensor, k: int, error: np.ndarray, floor: np.ndarray) -> Picked:
@@ -260,7 +291,7 @@ def _pick_float32(products: torch.Tensor, k: int, error: np.ndarray, floor: np.n
         floor = np.maximum(floor, reached.astype(np.float64) - error)
     cut = np.maximum(floor - error, 0.5 * _ABSENT).astype(np.float32)
     row, column = _reached(keys, np.nextafter(cut, np.float32(-np.inf)))
-    return row, column, floor, np.zeros(len(keys), bool)
+    return row, column, keys[row, column].astype(np.float64), floor, np.zeros(len(keys), bool)
 
 
 def _pick_on_device(products: torch.Tensor, k: int, error: np.ndarray, floor: np.ndarray) -> Picked:
@@ -271,4 +302,5 @@ def _pick_on_device(products: torch.Tensor, k: int, error: np.ndarray, floor: np
         floor = np.maximum(floor, reached - error)
     cut = np.nextafter(np.maximum(floor - error, 0.5 * _ABSENT).astype(np.float32), np.float32(-np.inf))
     row, column = torch.nonzero(products >= torch.from_numpy(cut).to(products.device)[:, None], as_tuple=True)
-    return row.cpu().numpy(), column.cpu().numpy(), floor, np.zeros(len(products), bool)
+    seen = products[row, column].double()
+    return row.cpu().numpy(), column.cpu().numpy(), seen.cpu().numpy(), floor, np.zeros(len(products), bool)

@@ -10,13 +10,13 @@ order is still open (`order`, `exact`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from structure.pipeline.similarity import exact, order
-from structure.pipeline.similarity.candidates import Search, TooManyCandidates, has_bfloat16_units
+from structure.pipeline.similarity.candidates import Search, TooManyCandidates, has_bfloat16_units, ordered
 from structure.pipeline.similarity.rows import Block, Rows, RowSource, shape_of
 from structure.store.errors import StructureError
 
@@ -166,10 +166,10 @@ def _nearest(rows: Rows, finder: Search, panel: Block, part: np.ndarray, k: int)
     floor = np.full(len(part), -np.inf)
     pieces = []
     for block in rows.blocks():
-        row, column = finder.among(panel, part, block, floor)
-        value, error = finder.cosines(panel, part, block, row, column)
-        pieces.append((row, column + block.start, value, error))
-    row, column, value, error = pieces[0] if len(pieces) == 1 else _merged(pieces)
+        here = finder.among(panel, part, block, floor)
+        pieces.append(replace(here, column=here.column + block.start))
+    all_ = ordered(pieces)
+    row, column, value, error = all_.row, all_.column, all_.value, all_.error
     edges = np.searchsorted(row, np.arange(len(part) + 1))
     found = np.empty((len(part), k), np.int64)
     for a, b in _even(np.diff(edges), finder.most):
@@ -178,12 +178,6 @@ def _nearest(rows: Rows, finder: Search, panel: Block, part: np.ndarray, k: int)
         pairs = _Pairs(rows, panel, part[a:b])
         found[a:b] = order.rank(table, k, (pairs.double, pairs.exact))
     return found
-
-
-def _merged(pieces: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
-    sides = [np.concatenate(side) for side in zip(*pieces, strict=True)]
-    by_row = np.argsort(sides[0], kind="stable")
-    return tuple(side[by_row] for side in sides)
 
 
 def _even(counts: np.ndarray, most: int) -> list[tuple[int, int]]:
