@@ -215,22 +215,25 @@ class Side:
     def tables(self, k: int) -> list[Neighbours]:
         """The neighbours of every layer, in order of depth."""
         found = {layer: self.cache.load(layer, k=k) for layer in self.layers}
-        due = [layer for layer, table in found.items() if table is None]
-        # With a cluster all layers at once; here one after another, since each uses every core, and progress shows.
         run = self.running
-        for group in [due] if run.compute is not None and due else [[layer] for layer in due]:
-            made = neighbour_tables(
-                {layer: self.sources[layer] for layer in group},
+
+        def keep(layer: str, table: Neighbours) -> None:
+            self.cache.keep({layer: table})
+            found[layer] = table
+            done = sum(table is not None for table in found.values())
+            run.on_event(Progress(f"neighbours of {self.features.key}", done, len(self.layers), "layers"))
+
+        due = [layer for layer, table in found.items() if table is None]
+        if due:
+            neighbour_tables(
+                {layer: self.sources[layer] for layer in due},
                 k=k,
                 device=run.device,
                 memory=run.memory,
                 compute=run.compute,
                 task_rows=TASK_ROWS,
+                on_table=keep,
             )
-            self.cache.keep(made)
-            found |= made
-            done = sum(table is not None for table in found.values())
-            run.on_event(Progress(f"neighbours of {self.features.key}", done, len(self.layers), "layers"))
         return [table for table in found.values() if table is not None]
 
     def subset_tables(self, subsets: Sequence[Subset]) -> list[SubsetTables]:

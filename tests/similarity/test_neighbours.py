@@ -15,7 +15,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structure.pipeline.similarity import candidates, order
+from structure.pipeline.similarity import candidates, order, tables
 from structure.pipeline.similarity import neighbours as module
 from structure.pipeline.similarity.candidates import bound, factor
 from structure.pipeline.similarity.neighbours import Neighbours, neighbours, search
@@ -250,16 +250,34 @@ def test_products_coarser_than_assumed_are_noticed(coarse: torch.dtype, monkeypa
             neighbours(x, k=5)
 
 
-def test_layers_as_dask_tasks() -> None:
+@pytest.mark.parametrize("way", ["side by side", "dask", "dask tiles"])
+def test_layers_side_by_side_and_as_tasks(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import dask
 
     layers = {f"block.{i:02}": data(kind, 120, 10, i).astype(np.float32) for i, kind in enumerate(KINDS)}
-    plain = neighbour_tables(layers, k=6)
-    threaded = neighbour_tables(layers, k=6, compute=dask.compute)
-    assert list(plain) == list(threaded) == list(layers)
+    layers["zeros"] = np.where(np.arange(120)[:, None] % 3 == 0, 0, data("duplicated", 120, 10, 2)).astype(np.float32)
+    plain = {name: search(layer, k=6, name=name) for name, layer in layers.items()}
+    told: list[str] = []
+    options: dict[str, Any] = {} if way == "side by side" else {"compute": dask.compute}
+    if way == "side by side":
+        monkeypatch.setattr(tables, "side_by_side", lambda *_: 3)
+    if way == "dask tiles":
+        options["task_rows"] = 47
+    found = neighbour_tables(layers, k=6, on_table=lambda name, _: told.append(name), **options)
+    assert torch.get_num_threads() == 1  # as this folder's tests set it
+    assert list(found) == told == list(layers)
     for name in layers:
-        np.testing.assert_array_equal(plain[name].table, threaded[name].table)
-        assert plain[name].constant == threaded[name].constant
+        np.testing.assert_array_equal(plain[name].table, found[name].table)
+        assert plain[name].constant == found[name].constant
+
+
+def test_how_many_layers_fit_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    small, large = np.empty((5000, 768), np.float16), np.empty((100_000, 384), np.float16)
+    assert tables.side_by_side(dict.fromkeys("abcd", small), 1 << 30) == 4
+    assert tables.side_by_side(dict.fromkeys("abcdefghijkl", small), 1 << 30) == 8
+    assert tables.side_by_side(dict.fromkeys("abcd", large), 1 << 30) == 1
+    assert tables.side_by_side({}, 1 << 30) == 1
 
 
 @pytest.mark.parametrize(
