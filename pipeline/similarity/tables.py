@@ -53,7 +53,8 @@ def neighbour_tables(
 def side_by_side(layers: Mapping[str, RowSource], memory: int) -> int:
     """How many searches run at once: each holds its rows four times over as float32, and a band of products."""
     most = max((int(layer.shape[0]) * int(layer.shape[1]) * 16 for layer in layers.values()), default=0)
-    return max(1, min(torch.get_num_threads(), len(layers), memory // (most + 4 * BAND_BYTES)))
+    cores: int = torch.get_num_threads()
+    return max(1, min(cores, len(layers), memory // (most + 4 * BAND_BYTES)))
 
 
 def _here(
