@@ -8,13 +8,17 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 
 from structure.pipeline.features.cached import FeatureSource
+from structure.pipeline.suites.rows import Array
 from structure.store import FeatureSet
 
-Head = Callable[[Any], np.ndarray]
-"""(rows, width) float32 features, or `Tokens` of rows -> (rows, dim) float32 embeddings."""
+Head = Callable[[Any], Any]
+"""(rows, width) float32 features, or `Tokens` of rows -> (rows, dim) float32 embeddings, of the kind given."""
 
+ROWS = 8192
+"""Rows that are embedded at once."""
 TOKEN_ROWS = 256
 """Rows whose tokens are read at once."""
 
@@ -23,8 +27,8 @@ TOKEN_ROWS = 256
 class Embeddings:
     """The embeddings of the rows of a feature set that could be read, in order; nothing is computed before it is asked.
 
-    `layer` is the column that `head` takes; with `tokens` it takes that layer's tokens. Memory is bounded by one shard
-    where `blocks` is used.
+    `layer` is the column that `head` takes; with `tokens` it takes that layer's tokens. Memory is bounded by one
+    shard where `blocks` is used.
     """
 
     features: FeatureSet
@@ -46,18 +50,23 @@ class Embeddings:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def blocks(self) -> Iterator[np.ndarray]:
-        """(n, dim) float32 embeddings, shard by shard; a shard without a readable row gives none."""
+    def blocks(self) -> Iterator[Array]:
+        """(rows, dim) float32 embeddings of at most `ROWS` rows, on the source's device (NumPy arrays on a CPU)."""
         valid = self.features.valid
         if self.tokens:
             yield from self._token_blocks(valid)
             return
         for shard, values in self.source.blocks(self.features, self.layer):
             kept = valid[shard.start : shard.stop]
-            if kept.any():
-                yield self.head(values[kept].astype(np.float32))
+            chosen = values if kept.all() else values[kept]
+            for start in range(0, len(chosen), ROWS):
+                some = chosen[start : start + ROWS]
+                on_cpu = self.source.device == "cpu"
+                yield self.head(
+                    some.astype(np.float32) if on_cpu else torch.from_numpy(some).to(self.source.device).float()
+                )
 
-    def _token_blocks(self, valid: np.ndarray) -> Iterator[np.ndarray]:
+    def _token_blocks(self, valid: np.ndarray) -> Iterator[Array]:
         """The same from tokens, some rows of a shard at a time; a row that could not be read has no token."""
         for shard in self.features.manifest.shards:
             for start in range(shard.start, shard.stop, TOKEN_ROWS):
@@ -68,6 +77,7 @@ class Embeddings:
                     offsets = np.concatenate([read.offsets[:-1][kept], read.offsets[-1:]])
                     yield self.head(replace(read, offsets=offsets))
 
-    def whole(self) -> np.ndarray:
+    def whole(self) -> Array:
         """(n, dim) float32, all at once."""
-        return np.concatenate(list(self.blocks()))
+        parts = list(self.blocks())
+        return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else np.concatenate(parts)

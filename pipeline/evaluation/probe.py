@@ -16,6 +16,7 @@ from structure.pipeline.suites.judge import Judgement, judge_predictions
 from structure.pipeline.suites.linear_probe import draw_shots, fit_probe
 from structure.pipeline.suites.paired import PROBE
 from structure.pipeline.suites.predictions import Predictions, predict
+from structure.pipeline.suites.rows import Array
 from structure.store.errors import StructureError, unknown
 
 DRAWS = 5
@@ -54,7 +55,7 @@ def probe_linear(question: Question, subject: Subject, source: FeatureSource, *,
 
 
 def _shots(
-    training: np.ndarray, answers: np.ndarray, rows: np.ndarray, labels: np.ndarray, shots: int, classes: int, draw: int
+    training: Array, answers: np.ndarray, rows: Array, labels: np.ndarray, shots: int, classes: int, draw: int
 ) -> np.ndarray:
     chosen = draw_shots(answers, shots, seed=draw)
     probe = fit_probe(training[chosen], answers[chosen], classes=classes, seed=draw)
@@ -64,11 +65,11 @@ def _shots(
 
 def _side(
     rows: Rows, question: Question, subject: Subject, source: FeatureSource
-) -> tuple[np.ndarray, np.ndarray, list[str], int]:
+) -> tuple[Array, np.ndarray, list[str], int]:
     """Rows with a label: (n, dim) in the task's space, (n,) labels, ids; and how many pictures could not be read."""
     images = subject.images(source, rows)
     if question.task.space == "features":
-        images = Embeddings(images.features, images.layer, np.asarray, source)
+        images = Embeddings(images.features, images.layer, lambda values: values, source)
     labels = rows.samples.labels(question.task.label)[images.rows]
     kept = np.flatnonzero(labels >= 0)
     if not len(kept):

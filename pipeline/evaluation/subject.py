@@ -25,9 +25,9 @@ class Subject:
     layers: Mapping[str, str]
 
     @classmethod
-    def load(cls, store: Store, name: str) -> Subject:
-        """The aligner of that name. Raises as `load_aligner` does."""
-        aligner = load_aligner(store.folder("aligners", name))
+    def load(cls, store: Store, name: str, *, device: str) -> Subject:
+        """The aligner of that name with its heads on `device`. Raises as `load_aligner` does."""
+        aligner = load_aligner(store.folder("aligners", name)).to(device)
         facts: Mapping[str, Any] = aligner.metadata
         return cls(
             name,

@@ -23,7 +23,7 @@ from structure.store.manifest import TOKENS
 from structure.store.shard import Shard
 
 KEPT_BYTES = 256 * 2**20
-"""Bytes of layers that a source keeps in memory between aligners."""
+"""Bytes of layers that an evaluation of several aligners keeps in memory between them."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,12 @@ class EncoderRecord:
 class FeatureSource:
     """Finds or makes features for the encoders that aligners were trained on; each encoder is loaded at most once.
 
-    `passes` counts the feature sets for which an encoder had to run.
+    `passes` counts the feature sets for which an encoder had to run. Up to `keep` bytes of layers stay in memory, so
+    that many aligners of one layer read and check its bytes once.
     """
 
-    def __init__(self, store: Store, *, device: str, on_event: Listener = silent) -> None:
-        self.store, self.device, self.on_event = store, device, on_event
+    def __init__(self, store: Store, *, device: str, keep: int = 0, on_event: Listener = silent) -> None:
+        self.store, self.device, self.keep, self.on_event = store, device, keep, on_event
         self.passes = 0
         self._loaded: dict[str, Encoder] = {}
         self._kept: dict[tuple[str, str, str, int], np.ndarray] = {}
@@ -110,15 +111,14 @@ class FeatureSource:
         return fill(self.store, encoder, rows, chosen, options, device=self.device, on_event=self.on_event)
 
     def blocks(self, features: FeatureSet, layer: str) -> Iterator[tuple[Shard, np.ndarray]]:
-        """A layer shard by shard, in the stored dtype. What was read last is kept, up to `KEPT_BYTES`, so that many
-        aligners of one layer read and check its bytes once."""
+        """A layer shard by shard, in the stored dtype; what was read last is kept."""
         for shard in features.manifest.shards:
             key = (features.key, features.fingerprint, layer, shard.start)
             values = self._kept.pop(key, None)
             if values is None:
                 values = features.rows(layer, shard.start, shard.stop)
             self._kept[key] = values
-            while len(self._kept) > 1 and sum(array.nbytes for array in self._kept.values()) > KEPT_BYTES:
+            while self._kept and sum(array.nbytes for array in self._kept.values()) > self.keep:
                 self._kept.pop(next(iter(self._kept)))
             yield shard, values
 

@@ -14,7 +14,7 @@ from structure.pipeline.evaluation.judging import JUDGES
 from structure.pipeline.evaluation.keeping import keep
 from structure.pipeline.evaluation.question import Questions
 from structure.pipeline.evaluation.subject import Subject, aligner_names
-from structure.pipeline.features.cached import FeatureSource
+from structure.pipeline.features.cached import KEPT_BYTES, FeatureSource
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.pipeline.results import COUNTED, Result
 from structure.pipeline.suites.published import beside
@@ -98,8 +98,9 @@ def evaluate(
         if task.kind not in JUDGES:
             raise StructureError(f"{task.title} asks for {task.kind}; this version evaluates {', '.join(JUDGES)}.")
     names = aligner_names(target, [*aligners, *(compare or ())])
-    subjects = [Subject.load(target, name) for name in names]
-    source = FeatureSource(target, device=resolve_device(device), on_event=on_event)
+    place = resolve_device(device)
+    subjects = [Subject.load(target, name, device=place) for name in names]
+    source = FeatureSource(target, device=place, keep=KEPT_BYTES if len(subjects) > 1 else 0, on_event=on_event)
     questions = Questions(target, data_root=data_root, prompts=prompts, on_event=on_event)
     absent: list[dict[str, str]] = []
     failed: list[dict[str, str]] = []
