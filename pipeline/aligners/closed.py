@@ -22,7 +22,7 @@ from structure.pipeline.aligners.batches import LEAST_PAIRS, held_out
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.csa import Moments, fit_csa_moments, moments
 from structure.pipeline.aligners.csa_refinement import refine
-from structure.pipeline.aligners.heads import Head, KernelHead, LinearHead, RelativeHead
+from structure.pipeline.aligners.heads import Head, IdentityHead, KernelHead, LinearHead, RelativeHead
 from structure.pipeline.aligners.kernel_csa import bandwidth, choose_landmarks, kernel, whitening
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.pair_retrieval import pair_recall
@@ -207,13 +207,25 @@ def _relative(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_event
 
 def _mean_shift(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_event: Listener) -> Fitted:
     """The control that does nothing but centre each side; it needs equal widths."""
-    if pairs[0].shape[1] != pairs[1].shape[1]:
-        raise StructureError(
-            f"mean-shift maps nothing: it needs equal widths, and these are {pairs[0].shape[1]} and "
-            f"{pairs[1].shape[1]}. Use it for two towers of one model, or take another method."
-        )
+    _require_equal_widths(pairs, "mean-shift")
     gathered = _moments(pairs)
     return Fitted((closed_form.centred(gathered.mean_x), closed_form.centred(gathered.mean_y)))
+
+
+def _identity(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_event: Listener) -> Fitted:
+    """Nothing at all: the two towers of a contrastive model (layers pooled,pooled) evaluated as they are."""
+    width = _require_equal_widths(pairs, "identity")
+    return Fitted((IdentityHead(width, width), IdentityHead(width, width)))
+
+
+def _require_equal_widths(pairs: Pairs, method: str) -> int:
+    width, other = (int(side.shape[1]) for side in pairs)
+    if width != other:
+        raise StructureError(
+            f"{method} maps nothing: it needs equal widths, and these are {width} and {other}. Use it for two towers "
+            "of one model, or take another method."
+        )
+    return width
 
 
 FORMS: dict[str, Form] = {
@@ -224,6 +236,7 @@ FORMS: dict[str, Form] = {
     "asif": _asif,
     "relative": _relative,
     "mean-shift": _mean_shift,
+    "identity": _identity,
 }
 
 

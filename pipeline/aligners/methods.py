@@ -46,6 +46,7 @@ METHODS: dict[str, str] = {
     "asif": "closed:fit_closed",
     "relative": "closed:fit_closed",
     "mean-shift": "closed:fit_closed",
+    "identity": "closed:fit_closed",
     "pal": "sequence_methods:train_sequences",
     "freezealign": "sequence_methods:train_sequences",
     "sma": "sequence_methods:train_sequences",
@@ -71,7 +72,7 @@ def inputs(options: TrainingOptions) -> Inputs:
     return "tokens" if options.method in TOKEN_METHODS and options.pooling != "global" else "rows"
 
 
-STREAMED = ("linear", "mlp", "lowrank", "gated", "csa", "procrustes", "ridge", "mean-shift")
+STREAMED = ("linear", "mlp", "lowrank", "gated", "csa", "procrustes", "ridge", "mean-shift", "identity")
 """The methods that read the pairs chunk by chunk: heads in shuffled batches, closed forms in one pass (CSA without
 R_S)."""
 

@@ -20,13 +20,15 @@ OPTIONS = TrainingOptions(dim=6, epochs=12, rate=1e-2, device="cpu", anchors=64,
 ROWS = [name for name in METHODS if name not in (*TOKEN_METHODS, *SET_METHODS)]
 """The methods that take one vector an item."""
 
+MAP_NOTHING = ("mean-shift", "identity")
+
 
 @pytest.fixture(scope="session")
 def fitted(world):
-    """Every such method on the same pairs; `mean-shift` needs equal widths and gets them."""
+    """Every such method on the same pairs; those that map nothing need equal widths and get them."""
     vision, text = world(200)
     return {
-        name: fit(vision[:, :18] if name == "mean-shift" else vision, text, options=replace(OPTIONS, method=name))
+        name: fit(vision[:, :18] if name in MAP_NOTHING else vision, text, options=replace(OPTIONS, method=name))
         for name in ROWS
     }
 
@@ -37,7 +39,7 @@ class TestEveryMethod:
 
     def rows(self, name, world):
         vision, text = world(50, seed=7)
-        return vision[:, :18] if name == "mean-shift" else vision, text
+        return vision[:, :18] if name in MAP_NOTHING else vision, text
 
     def test_embeds_unit_rows_in_the_kind_given(self, name, fitted, world):
         aligner = fitted[name].aligner
@@ -87,7 +89,7 @@ class TestEveryMethod:
         assert "torch" in trained.aligner.metadata["versions"]
 
     def test_beats_chance_where_it_fits_anything(self, name, fitted, world):
-        if name in ("mean-shift", "sail", "gated"):
+        if name in (*MAP_NOTHING, "sail", "gated"):
             pytest.skip("the control fits nothing; the gated head needs more than a few steps")
         vision, text = self.rows(name, world)
         aligner = fitted[name].aligner

@@ -12,11 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from structure.pipeline import evaluate, extract
-from structure.pipeline.aligners.aligner import Aligner
-from structure.pipeline.aligners.heads import make_head
+from structure.pipeline import align, evaluate, extract
+from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.datasets import export_webdataset, open_dataset
-from structure.pipeline.features.cached import EncoderRecord
 from structure.store import Store, open_store
 
 benchmark = pytest.importorskip("clip_benchmark", reason="the package clip-benchmark is not installed")
@@ -102,21 +100,8 @@ def ours(folder: Path, copies: Path, tmp_path_factory: pytest.TempPathFactory) -
     """Both towers extracted once in float32, an aligner that changes nothing, our evaluation."""
     store = open_store(tmp_path_factory.mktemp("parity") / "store")
     towers = [f"open_clip:local-dir:{folder}#{tower}" for tower in ("visual", "text")]
-    done = extract(towers, "clip-benchmark:wds/coco", store=store, data_root=copies, dtype="fp32", layers=("pooled",))
-    features = [entry.features for entry in done]
-    Aligner(
-        make_head("identity", 32, 32),
-        make_head("identity", 32, 32),
-        "identity",
-        {
-            "layers": {"vision": "pooled", "text": "pooled"},
-            "encoders": {
-                side: EncoderRecord.of(kept).to_json()
-                for side, kept in zip(("vision", "text"), features, strict=True)
-                if kept is not None
-            },
-        },
-    ).save(store.folder("aligners", "clip"))
+    extract(towers, "clip-benchmark:wds/coco", store=store, data_root=copies, dtype="fp32", layers=("pooled",))
+    align("pooled,pooled", store=store, options=TrainingOptions(method="identity"), name="clip")
     suite = copies / "parity.yaml"
     suite.write_text(
         "name: parity\nversion: 1\ndefaults: {split: test, prompts: clip-benchmark}\ntasks:\n"
