@@ -24,6 +24,8 @@ EXTRACT: Mapping[str, Types] = {
     "split": str,
     "layers": list,
     "pool": list,
+    "tokens": list,
+    "views": int,
     "captions": (int, str),
     "limit": int,
     "dtype": str,

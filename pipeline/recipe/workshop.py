@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +48,7 @@ class Workshop:
             data = self._listing(options["dataset"], options.get("split"), options.get("limit"))
             return {"data": data, "weights": weights_stamp(options["model"])}
         if step.stage == "evaluate":
-            found = {"suite": hashlib.sha256(repr(self.tasks()).encode()).hexdigest()}
-            for task in self.tasks():
-                found[f"data.{task.title}.{task.split}"] = self._listing(task.dataset, task.split, None)
-                prompts = self.recipe.evaluate.get("prompts") or task.prompts
-                if prompts:
-                    found[f"prompts.{prompts}"] = hashlib.sha256(repr(load_prompt_set(prompts)).encode()).hexdigest()
-            return found
+            return self._evaluated
         return {}
 
     def intact(self, step: Step, outcome: Outcome) -> bool:
@@ -88,7 +83,20 @@ class Workshop:
             return [self._align(step, needed)]
         return [self._report(outcomes)]
 
-    def tasks(self) -> tuple[SuiteTask, ...]:
+    @cached_property
+    def _evaluated(self) -> dict[str, str]:
+        """The sources of every evaluation: they are the same for all aligners of the recipe."""
+        tasks = self._tasks
+        found = {"suite": hashlib.sha256(repr(tasks).encode()).hexdigest()}
+        for task in tasks:
+            found[f"data.{task.title}.{task.split}"] = self._listing(task.dataset, task.split, None)
+            prompts = self.recipe.evaluate.get("prompts") or task.prompts
+            if prompts and f"prompts.{prompts}" not in found:
+                found[f"prompts.{prompts}"] = hashlib.sha256(repr(load_prompt_set(prompts)).encode()).hexdigest()
+        return found
+
+    @cached_property
+    def _tasks(self) -> tuple[SuiteTask, ...]:
         """What the recipe evaluates."""
         return load_suite(self._suite()).select(self._datasets())
 

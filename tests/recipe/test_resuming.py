@@ -83,6 +83,8 @@ CHANGES: dict[str, tuple[Any, Callable[[str], bool]]] = {
     "extract.split": ("val", everything),
     "extract.layers": (["*"], everything),
     "extract.pool": (["mean"], everything),
+    "extract.tokens": (["block.02"], everything),
+    "extract.views": (2, everything),
     "extract.captions": ("all", everything),
     "extract.limit": (50, everything),
     "extract.dtype": ("fp32", everything),
