@@ -14,7 +14,7 @@ from structure.cli.terminal import Terminal
 def import_features(
     file: Annotated[Path, typer.Argument(help=".npz or .safetensors with one (rows, width) array a layer.")],
     model: Annotated[str, typer.Option(help="Name of the encoder in the store.")],
-    modality: Annotated[str, typer.Option(help="vision or text.")],
+    modality: Annotated[str, typer.Option(help="vision, audio or text.")],
     dataset: Annotated[str, typer.Option(help="Name of the dataset in the store.")],
     split: Annotated[str, typer.Option(help="Name of the split in the store.")] = "train",
     samples: Annotated[str | None, typer.Option(help="Pairs file with ids, captions and labels.")] = None,
@@ -35,7 +35,7 @@ def import_features(
         features = run(
             file,
             model=model,
-            modality=choice("--modality", modality, ("vision", "text")),
+            modality=choice("--modality", modality, ("vision", "audio", "text")),
             dataset=dataset,
             store=store,
             split=split,

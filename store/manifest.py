@@ -26,7 +26,7 @@ TOKENS = "tokens"
 
 RESERVED = ("sample", "length", "start", TOKENS, "done", "claims", "manifest.json", "zarr.json")
 
-Modality = Literal["vision", "text"]
+Modality = Literal["vision", "audio", "text"]
 RowKind = Literal["items", "captions"]
 
 

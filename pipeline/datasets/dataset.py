@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from structure.store.errors import StructureError
+
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
@@ -24,6 +26,14 @@ class Item:
     id: str
     captions: tuple[str, ...] = ()
     labels: Mapping[str, int | tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A sound: `samples` (time,) float32 in [-1, 1], one channel, `rate` samples a second."""
+
+    samples: np.ndarray
+    rate: int
 
 
 @dataclass(frozen=True)
@@ -76,11 +86,16 @@ class Dataset(ABC):
 
     @abstractmethod
     def image(self, index: int) -> Image.Image:
-        """The item's picture as an RGB PIL image. Raises `BadSampleError` where it cannot be read."""
+        """The item's picture as an RGB PIL image. Raises `BadSampleError` where it cannot be read, and
+        `StructureError` in a dataset of sounds."""
 
     @abstractmethod
     def payload(self, index: int) -> bytes:
         """The bytes that determine the picture (the file's content), for the content digest."""
+
+    def recording(self, index: int) -> Recording:
+        """The item's recording; only for datasets of sounds. Raises `BadSampleError` where it cannot be read."""
+        raise StructureError(f"{self.name} has pictures and no recordings: an audio encoder cannot read it.")
 
     def stamp(self, index: int) -> str:
         """A cheap mark that changes when the picture may have changed (size and mtime); "" where there is none."""

@@ -7,15 +7,19 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from structure.pipeline.datasets.dataset import Item, Task, within
+from structure.pipeline.datasets.dataset import Item, Recording, Task, within
 from structure.pipeline.datasets.names import folder_safe
 from structure.pipeline.datasets.pictures import Pictures, require_text
 from structure.pipeline.datasets.places import locate
 from structure.pipeline.datasets.rows import Row, read_rows
+from structure.pipeline.datasets.sounds import decode_sound
 from structure.pipeline.datasets.splits import choose
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, nearest, unknown
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PROBED = 8
 
@@ -23,9 +27,9 @@ PROBED = 8
 class Pairs(Pictures):
     """One item per row of a JSON Lines, CSV or Parquet file.
 
-    Columns: `image` (a path relative to the file's folder, or absolute: the file is the user's own and may name any
-    file that the user can read), `caption` (text) or `captions` (a list of texts), optional `id`, `label` and `split`;
-    other columns are left unread. Captions lose white space at their ends.
+    Columns: `image`, or `audio` for recordings (a path relative to the file's folder, or absolute: the file is the
+    user's own and may name any file that the user can read), `caption` (text) or `captions` (a list of texts), optional
+    `id`, `label` and `split`; other columns are left unread. Captions lose white space at their ends.
 
     - Ids: `id`, or else `image` as written. An id that appears twice is an error.
     - Labels: names, numbered in sorted order, or whole numbers, numbered in numeric order, over the whole file, so
@@ -42,6 +46,7 @@ class Pairs(Pictures):
         self.file = Path(file)
         rows, columns = read_rows(self.file)
         self.name = folder_safe(self.file.absolute().parent.name if self.file.stem == "pairs" else self.file.stem)
+        self.signal = "audio" if "audio" in columns and "image" not in columns else "image"
         self._require_columns(columns)
         captioned = "caption" in columns or "captions" in columns
         self.kind = "retrieval" if captioned else "classification"
@@ -49,7 +54,7 @@ class Pairs(Pictures):
         classes, labels = self._labels(rows, written="text" if self.file.suffix.lower() == ".csv" else "typed")
         self.tasks = {"label": Task(classes, source=f"column label of {self.file.name}")} if classes else {}
         self.split, chosen = self._choose(rows, ids, split=split, seed=seed)
-        images = [self._text(rows[index], "image") for index in chosen]
+        images = [self._text(rows[index], self.signal) for index in chosen]
         folder = str(self.file.parent)
         super().__init__([ids[i] for i in chosen], [os.path.join(folder, image) if image else "" for image in images])
         self._captions = [self._row_captions(rows[i]) if captioned else () for i in chosen]
@@ -61,9 +66,9 @@ class Pairs(Pictures):
         """Raises `BadSampleError` for a row without image, without caption, or with an empty one."""
         captions = self._captions[within(index, len(self))]
         if not self.paths[index]:
-            raise self._bad(index, "a caption without image: the column image is empty")
+            raise self._bad(index, f"a caption without {self.signal}: the column {self.signal} is empty")
         if self.kind == "retrieval" and not captions:
-            raise self._bad(index, "an image without caption")
+            raise self._bad(index, f"{'an image' if self.signal == 'image' else 'a recording'} without caption")
         for number, caption in enumerate(captions, start=1):
             if not caption:
                 which = "its caption" if len(captions) == 1 else f"caption {number} of {len(captions)}"
@@ -73,14 +78,24 @@ class Pairs(Pictures):
 
     def payload(self, index: int) -> bytes:
         if not self.paths[within(index, len(self))]:
-            raise self._bad(index, "a caption without image: the column image is empty")
+            raise self._bad(index, f"a caption without {self.signal}: the column {self.signal} is empty")
         return super().payload(index)
+
+    def image(self, index: int) -> Image.Image:
+        if self.signal == "audio":
+            raise StructureError(f"{self.file} pairs recordings with captions: a vision encoder cannot read it.")
+        return super().image(index)
+
+    def recording(self, index: int) -> Recording:
+        if self.signal == "image":
+            return super().recording(index)
+        return decode_sound(self.payload(index), item=self.ids[index], source=self.paths[index])
 
     def _bad(self, index: int, reason: str) -> BadSampleError:
         return BadSampleError(self.ids[index], f"{self.file}, {self._places[index]}: {reason}")
 
     def _require_columns(self, columns: Sequence[str]) -> None:
-        if "image" not in columns:
+        if self.signal not in columns:
             close = nearest("image", columns, most=1)
             offer = f" Did you mean {close[0]}? Rename it to image." if close else ""
             raise StructureError(f"{self.file} has no column image; its columns are {', '.join(columns)}.{offer}")
@@ -98,7 +113,7 @@ class Pairs(Pictures):
                 given = str(given)
             if given is not None and not isinstance(given, str):
                 raise StructureError(f"{self.file}, {row.place}: id is {given!r}; it must be text or a whole number.")
-            image = self._text(row, "image")
+            image = self._text(row, self.signal)
             item = given or image or row.place.replace(" ", "-")
             require_text(item, what="id", where=f"{self.file}, {row.place}")
             if item in seen:
@@ -119,7 +134,7 @@ class Pairs(Pictures):
         if not isinstance(value, str):
             raise StructureError(
                 f"{self.file}, {row.place}: {column} is {_kind(value)}; it must be text"
-                f"{' (a path to a picture)' if column == 'image' else ''}."
+                f"{' (a path to a file)' if column in ('image', 'audio') else ''}."
             )
         return value.strip() and value
 
@@ -185,10 +200,11 @@ class Pairs(Pictures):
         """A wrong folder is wrong for every row: say so at once, not row by row."""
         probed = [path for path in self.paths if path][:PROBED]
         if probed and not any(map(os.path.exists, probed)):
+            what = "recordings" if self.signal == "audio" else "pictures"
             raise NotPresentError(
-                f"{self.file}: none of the first {len(probed)} pictures exists, for example {probed[0]}. Paths are "
-                f"relative to the folder of the file, {self.file.absolute().parent}. Place the pictures there, or "
-                "correct the column image."
+                f"{self.file}: none of the first {len(probed)} {what} exists, for example {probed[0]}. Paths are "
+                f"relative to the folder of the file, {self.file.absolute().parent}. Place the {what} there, or "
+                f"correct the column {self.signal}."
             )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from structure.store.errors import NotPresentError, StructureError
 
-COLUMNS = ("image", "caption", "captions", "id", "label", "split")
+COLUMNS = ("image", "audio", "caption", "captions", "id", "label", "split")
 """The columns that mean something; all others are left unread."""
 
 

@@ -67,7 +67,13 @@ class Encoder(ABC):
     provenance: Mapping[str, Any]
     limit: int | None = None
     preprocess: Callable[[Any], Any]
-    """Picklable, runs in worker processes: PIL image -> (3, H, W) float32 tensor; str -> `Tokens` (a list of ids)."""
+    """Picklable, runs in worker processes: PIL image -> (3, H, W) float32 tensor; str -> `Tokens` (a list of ids);
+    `Recording` -> `Wave`."""
+
+    @property
+    def too_long(self) -> str:
+        """What examples were that had to be cut, in words."""
+        return f"texts were longer than {self.limit} tokens"
 
     @abstractmethod
     def forward(self, examples: Sequence[Any], visit: Visitor, *, wanted: Container[str]) -> None:

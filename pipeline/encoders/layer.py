@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-Modality = Literal["vision", "text"]
+Modality = Literal["vision", "audio", "text"]
+"""What an encoder reads: an item's picture or recording, or its captions. Where two sides are paired, the side that is
+called vision takes pictures or recordings."""
+
 Form = Literal["tokens", "map", "vector"]
 Pooling = Literal["cls", "mean", "last", "max"]
 POOLINGS: tuple[Pooling, ...] = get_args(Pooling)

@@ -21,6 +21,10 @@ _FIXED_LENGTH = frozenset({"siglip", "siglip_text_model", "siglip2", "siglip2_te
 """Text towers trained on padding to full length without a mask: their `pooled` is the last place, padded or not."""
 
 
+WAVES = ("input_values", "input_features")
+"""What audio models call their input: samples, or a spectrogram."""
+
+
 class ImagePreprocess:
     """A Hugging Face image processor as a picklable function: PIL image -> (3, height, width) float32 tensor."""
 
@@ -83,7 +87,7 @@ class TransformersEncoder(TorchEncoder):
             found.layers.pop(0)
         self.layers = tuple(found.layers)
         self._is_map = any(layer.form == "map" for layer in self.layers)
-        if self.modality == "text":
+        if self.modality != "vision":
             self.default_pooling = "mean"
             return
         size = probe.inputs["pixel_values"].shape[-2:]
@@ -146,7 +150,9 @@ def _modality(module: nn.Module, name: str) -> Modality:
         return "vision"
     if main == "input_ids":
         return "text"
+    if main in WAVES:
+        return "audio"
     raise StructureError(
-        f"{name} ({type(module).__name__}) takes {main!r}: neither images nor text. Extract its features elsewhere and "
-        "bring them in with `structure import`."
+        f"{name} ({type(module).__name__}) takes {main!r}: neither images, text nor sound. Extract its features "
+        "elsewhere and bring them in with `structure import`."
     )

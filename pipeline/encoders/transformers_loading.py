@@ -18,7 +18,13 @@ from structure.pipeline.encoders.precision import Amp, Precision, resolve
 from structure.pipeline.encoders.quiet import quiet
 from structure.pipeline.encoders.tokens import TextPreprocess, padding_id
 from structure.pipeline.encoders.torch_encoder import Batch
-from structure.pipeline.encoders.transformers_encoder import ImagePreprocess, TransformersEncoder, has_two_towers
+from structure.pipeline.encoders.transformers_audio import AudioEncoder, prepare_audio
+from structure.pipeline.encoders.transformers_encoder import (
+    WAVES,
+    ImagePreprocess,
+    TransformersEncoder,
+    has_two_towers,
+)
 from structure.store.errors import NotPresentError, StructureError
 
 _OTHER_TOWER = {"visual": ("text_model", "text_projection"), "text": ("vision_model", "visual_projection")}
@@ -52,7 +58,8 @@ def load(
         for other in _OTHER_TOWER.get(tower, ()) if has_two_towers(module) else ():
             if hasattr(module, other):
                 delattr(module, other)
-        encoder = TransformersEncoder(module, name=name, tower=tower, precision=precision, device=device)
+        kind = AudioEncoder if getattr(module, "main_input_name", "") in WAVES else TransformersEncoder
+        encoder = kind(module, name=name, tower=tower, precision=precision, device=device)
         encoder.has_pooled = not dropped
         provenance: dict[str, Any] = {
             "source": source,
@@ -68,7 +75,9 @@ def load(
         if encoder.modality == "vision":
             provenance["preprocessing"] = _prepare_images(encoder, folder, framing)
         elif framing:
-            raise StructureError(f"{source} reads text: ?{framing} has no meaning there. Leave it out.")
+            raise StructureError(f"{source} reads no pictures: ?{framing} has no meaning there. Leave it out.")
+        elif isinstance(encoder, AudioEncoder):
+            provenance["preprocessing"] = prepare_audio(encoder, folder)
         else:
             provenance["preprocessing"], provenance["tokenizer"] = _prepare_text(encoder, folder, trust_remote_code)
     encoder.provenance = provenance
@@ -87,8 +96,12 @@ def from_config(folder: Path, *, name: str, source: str, tower: str, trust_remot
         module = _encoder_of(module)
         # Without a pad id no warning looks for padding among ids that have no values.
         module.config.pad_token_id = None
-    encoder = TransformersEncoder(module, name=name, tower=tower, precision=Precision(None), device=meta)
-    if encoder.modality == "vision":
+    audio = getattr(module, "main_input_name", "") in WAVES
+    kind = AudioEncoder if audio else TransformersEncoder
+    encoder = kind(module, name=name, tower=tower, precision=Precision(None), device=meta)
+    if isinstance(encoder, AudioEncoder):
+        probe = encoder.blank()
+    elif encoder.modality == "vision":
         size = getattr(encoder.config, "image_size", 224)
         height, width = (size, size) if isinstance(size, int) else size
         probe = Batch({"pixel_values": torch.zeros(1, 3, height, width, device=meta)})

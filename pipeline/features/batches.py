@@ -42,8 +42,8 @@ def batches(
     if encoder.modality == "text":
         return _text_batches(encoder, rows.samples.texts(captions), shards, size)
     if rows.dataset is None:
-        raise ValueError("a vision encoder needs the dataset's pictures")
-    return _picture_batches(_Pictures(rows, encoder.preprocess, views), shards, size, workers)
+        raise ValueError(f"a {encoder.modality} encoder needs the dataset's pictures or recordings")
+    return _picture_batches(_Pictures(rows, encoder.preprocess, views, encoder.modality), shards, size, workers)
 
 
 def default_workers(device: str) -> int:
@@ -68,16 +68,19 @@ def tokenize(encoder: Encoder, texts: Sequence[str]) -> list[Any]:
 
 
 class _Pictures(torch.utils.data.Dataset[Any]):
-    """Row -> preprocessed picture, in a worker process; a picture that cannot be read comes back as its error."""
+    """Row -> preprocessed picture or recording, in a worker process; one that cannot be read comes as its error."""
 
-    def __init__(self, rows: Rows, preprocess: Callable[[Any], Any], views: int) -> None:
+    def __init__(self, rows: Rows, preprocess: Callable[[Any], Any], views: int, modality: str) -> None:
         assert rows.dataset is not None
         self.dataset, self.preprocess, self.views = rows.dataset, preprocess, views
         self.items = rows.samples.item_ids if views > 1 else []
+        self.heard = modality == "audio"
 
     def __getitem__(self, row: int) -> Any:
         index, view = divmod(row, self.views)
         try:
+            if self.heard:
+                return self.preprocess(self.dataset.recording(index))
             picture = self.dataset.image(index)
             return self.preprocess(augmented(picture, item=self.items[index], view=view) if view else picture)
         except BadSampleError as error:

@@ -103,7 +103,7 @@ class FeatureSource:
                 f"Run: structure import FILE --model {record.name} --modality {record.modality} "
                 f"--dataset {samples.dataset}"
             )
-        if record.modality == "vision" and rows.dataset is None:
+        if record.modality != "text" and rows.dataset is None:
             raise NotPresentError(f"The pictures of {samples.dataset}/{samples.split} are not on this machine.")
         encoder, options = self.encoder(record), record.options(captions, tokens)
         chosen = self._plan(encoder, rows, options, record.spec, found.manifest.encoder if found else None)

@@ -134,7 +134,7 @@ def _fill_once(
             writer.submit(shard, arrays, skipped=skipped, claim=claim, tokens=tokens)
             filled += 1
     if cut:
-        on_event(Note(f"{features.key}: {cut} texts were longer than {encoder.limit} tokens and were cut."))
+        on_event(Note(f"{features.key}: {cut} {encoder.too_long} and were cut."))
     if held is not None and not filled and features.pending():
         raise held
 

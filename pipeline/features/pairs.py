@@ -108,7 +108,7 @@ def choose_sets(
     text: str | None,
     views: bool = False,
 ) -> tuple[FeatureSet, FeatureSet]:
-    """The one vision and the one text feature set that a command means.
+    """The one vision (or audio) and the one text feature set that a command means.
 
     Of a set of plain pictures and one of several views, `views` says which is meant where neither is named.
 
@@ -124,7 +124,9 @@ def choose_sets(
         )
     chosen = []
     for option, name, modality in (("--vision", vision, "vision"), ("--text", text, "text")):
-        matching = [s for s in sets if (s.manifest.encoder == name if name else s.modality == modality)]
+        matching = [
+            s for s in sets if (s.manifest.encoder == name if name else (s.modality == "text") == (modality == "text"))
+        ]
         chosen.append((option, name, modality, matching))
     places = [{(s.manifest.dataset, s.manifest.split) for s in matching} for *_, matching in chosen]
     common = places[0] & places[1]

@@ -24,7 +24,7 @@ from structure.store.shard import shard_size
 
 Dtype = Literal["auto", "fp16", "fp32"]
 
-BATCH = {"cpu": {"vision": 32, "text": 64}, "cuda": {"vision": 128, "text": 256}}
+BATCH = {"cpu": {"vision": 32, "audio": 8, "text": 64}, "cuda": {"vision": 128, "audio": 32, "text": 256}}
 NOT_IDENTITY = ("libraries", "location")
 SPARE = 64 * 2**20  # bytes to leave free on the disk
 
@@ -92,7 +92,7 @@ def plan(
     samples = rows.samples
     layers = choose_layers(encoder, options.layers)
     pooling = options.pooling or (encoder.default_pooling,)
-    rows_of: RowKind = "items" if encoder.modality == "vision" else "captions"
+    rows_of: RowKind = "captions" if encoder.modality == "text" else "items"
     limit = options.captions if rows_of == "captions" else None
     views = options.views if rows_of == "items" else 1
     count = len(samples.row_ids(rows_of, limit, views))

@@ -25,7 +25,7 @@ def import_features(
     file: str | Path,
     *,
     model: str,
-    modality: Literal["vision", "text"],
+    modality: Literal["vision", "audio", "text"],
     dataset: str,
     store: Store | str | Path,
     split: str = "train",
