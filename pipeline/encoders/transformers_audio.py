@@ -106,7 +106,7 @@ class AudioEncoder(TransformersEncoder):
         frames, bins = getattr(config, "max_length", None), getattr(config, "num_mel_bins", None)
         if bins:
             frames = frames or 2 * int(getattr(config, "max_source_positions", 512))
-            shape = (1, frames, bins) if self.main == "input_values" else (1, bins, frames)
+            shape: tuple[int, ...] = (1, frames, bins) if self.main == "input_values" else (1, bins, frames)
         else:
             shape = (1, 16000)
         return Batch({self.main: torch.zeros(*shape, device=self.device, dtype=self.precision.weights)})
