@@ -33,6 +33,7 @@ STAGES = {
         "report",
         "import_features",
         "repair",
+        "check_data",
         "export",
     )
 }

@@ -54,6 +54,7 @@ KINDS: dict[str, Kind] = {
     "scenes": Kind(f"{_HERE}.loading:open_scenes", "optional", "scenes or scenes:1000"),
     "pairs": Kind(f"{_HERE}.pairs:open_pairs", "required", "pairs:FILE.jsonl"),
     "folder": Kind(f"{_HERE}.folder:open_folder", "required", "folder:DIR"),
+    "sidecar": Kind(f"{_HERE}.sidecar:open_sidecar", "required", "sidecar:DIR"),
     "masks": Kind(f"{_HERE}.masks:open_masks", "required", "masks:DIR"),
     "clip-benchmark": Kind(f"{_HERE}.benchmark_copy:open_copy", "required", "clip-benchmark:wds/vtab/cifar10"),
     "wds": Kind(f"{_HERE}.webdataset:open_wds", "required", "'wds:shards/{000..012}.tar'"),
@@ -63,7 +64,7 @@ KINDS: dict[str, Kind] = {
 
 def open_dataset(spec: str, *, split: str | None = None, data_root: str | Path, seed: int = 0) -> Dataset:
     """The dataset that `spec` names: `coco`, `flickr30k`, `flickr8k`, those of `RAW` and `MASKED`, `scenes[:N]`,
-    `pairs:FILE`, `folder:DIR`, `masks:DIR`, `clip-benchmark:NAME`, `wds:PATTERN`, `hf:NAME`.
+    `pairs:FILE`, `folder:DIR`, `sidecar:DIR`, `masks:DIR`, `clip-benchmark:NAME`, `wds:PATTERN`, `hf:NAME`.
 
     Paths are looked for from the current folder, then from `data_root`. `split=None` is each kind's own default.
     `seed` draws the splits of data that bring none, and the scenes.

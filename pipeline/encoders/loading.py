@@ -12,11 +12,12 @@ from structure.pipeline.encoders import hub
 from structure.pipeline.encoders.catalogue import catalogue
 from structure.pipeline.encoders.layer import Layer, Modality, Pooling
 from structure.pipeline.encoders.names import Spec, parse_spec
-from structure.store.errors import NotPresentError, UsageError, unknown
+from structure.store.errors import NotPresentError, StructureError, UsageError, unknown
 
 if TYPE_CHECKING:
     from structure.pipeline.encoders.encoder import Encoder
     from structure.pipeline.encoders.precision import Amp
+    from structure.pipeline.encoders.tokens import TextPreprocess
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,24 @@ def describe(spec: str, *, revision: str | None = None, trust_remote_code: bool 
         str(where or ""),
         "",
         encoder.poolings,
+    )
+
+
+def load_tokenizer(spec: str, *, trust_remote_code: bool = False) -> TextPreprocess:
+    """How a text model cuts texts into tokens, and its limit, without its weights. Raises as `describe`, and
+    StructureError for a model that reads no text or is none of transformers'."""
+    parsed = parse_spec(spec)
+    folder = None
+    if parsed.library in ("hf", "bundled"):
+        folder = _local_folder(parsed) or hub.cached(parsed.model, revision=None)
+        if folder is None:
+            raise hub.not_present(parsed.model, "its tokenizer and config.json are needed", revision=None)
+    if folder is None:
+        raise StructureError(f"{parsed} has no tokenizer that is read alone. Name an hf: or bundled: text model.")
+    from structure.pipeline.encoders import transformers_loading
+
+    return transformers_loading.load_tokenizer(
+        folder, source=parsed.source, tower=parsed.tower, trust_remote_code=trust_remote_code
     )
 
 

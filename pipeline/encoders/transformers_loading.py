@@ -235,11 +235,20 @@ def _prepare_images(encoder: TransformersEncoder, folder: Path, framing: Framing
     }
 
 
-def _prepare_text(encoder: TransformersEncoder, folder: Path, trust_remote_code: bool) -> tuple[dict[str, Any], str]:
+def load_tokenizer(folder: Path, *, source: str, tower: str, trust_remote_code: bool) -> TextPreprocess:
+    """The preprocessing of the text model in `folder`, without weights. Raises `StructureError` for no text model."""
+    encoder = from_config(folder, name=folder.name, source=source, tower=tower, trust_remote_code=trust_remote_code)
+    if encoder.modality != "text":
+        raise StructureError(f"{source} reads no text, so it has no tokenizer. Name a text model.")
+    tokenizer = _tokenizer(folder, trust_remote_code)
+    return TextPreprocess(tokenizer, limit=text_limit(encoder.tower, encoder.config, tokenizer))
+
+
+def _tokenizer(folder: Path, trust_remote_code: bool) -> Any:
     import transformers
 
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
+        return transformers.AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust_remote_code
         )
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -247,6 +256,10 @@ def _prepare_text(encoder: TransformersEncoder, folder: Path, trust_remote_code:
             f"{folder} holds no tokenizer that can be read ({_first_line(error)}). Put tokenizer.json and "
             "tokenizer_config.json of the same model there."
         ) from error
+
+
+def _prepare_text(encoder: TransformersEncoder, folder: Path, trust_remote_code: bool) -> tuple[dict[str, Any], str]:
+    tokenizer = _tokenizer(folder, trust_remote_code)
     encoder.vocabulary = int(encoder.tower.get_input_embeddings().num_embeddings)  # type: ignore[operator]
     encoder.limit = text_limit(encoder.tower, encoder.config, tokenizer)
     encoder.pad_id = padding_id(tokenizer, vocabulary=encoder.vocabulary)

@@ -1,0 +1,83 @@
+"""Pictures with their captions in a text file beside each: `sidecar:DIR`, `a.jpg` and `a.txt`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from structure.pipeline.datasets.dataset import Item, Task, within
+from structure.pipeline.datasets.images import SUFFIXES
+from structure.pipeline.datasets.names import folder_safe
+from structure.pipeline.datasets.pictures import Pictures
+from structure.pipeline.datasets.places import locate
+from structure.pipeline.datasets.splits import choose
+from structure.store.errors import BadSampleError, NotPresentError, StructureError
+
+LONGEST = 1 << 20
+"""Bytes of a text file that is read as captions; longer ones are something else."""
+
+
+class Sidecar(Pictures):
+    """Pictures anywhere below a folder, sorted by path, each with a text file of the same name: a caption a line.
+
+    Ids are paths relative to the folder. `all` (default), or a seeded `train`, `val`, `test` by a hash of the id. A
+    picture without text file, or with an empty one, is a `BadSampleError` when it is read. Hidden files and folders are
+    left out. Raises `NotPresentError` without the folder, `StructureError` where no picture has a text beside it.
+    """
+
+    kind = "retrieval"
+    tasks: Mapping[str, Task] = {}
+
+    def __init__(self, folder: str | Path, *, split: str | None = None, seed: int = 0) -> None:
+        root = Path(folder)
+        if not root.is_dir():
+            raise NotPresentError(
+                f"There is no folder {root.absolute()}. sidecar: takes a folder with a.jpg and a.txt."
+            )
+        paths = sorted(_pictures(root), key=lambda path: path.as_posix())
+        texts = [path for path in paths if path.with_suffix(".txt").is_file()]
+        if not texts:
+            raise StructureError(
+                f"{root.absolute()} has {len(paths)} pictures and beside none of them a text file of its name (a.jpg and "
+                "a.txt). For pictures in class folders use folder:DIR."
+            )
+        self.name = folder_safe(root.absolute().name)
+        ids = [path.relative_to(root).as_posix() for path in paths]
+        self.split, chosen = choose(ids, split=split, seed=seed, source=str(root))
+        super().__init__([ids[i] for i in chosen], [str(paths[i]) for i in chosen])
+        lacking = len(paths) - len(texts)
+        self.notes = (f"{lacking} of {len(paths)} pictures have no text file beside them",) if lacking else ()
+
+    def item(self, index: int) -> Item:
+        item = self.ids[within(index, len(self))]
+        file = Path(self.paths[index]).with_suffix(".txt")
+        try:
+            if file.stat().st_size > LONGEST:
+                raise BadSampleError(item, f"{file} has {file.stat().st_size:,} bytes: it is no file of captions")
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
+        except FileNotFoundError:
+            raise BadSampleError(item, f"there is no file {file} with its caption") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadSampleError(item, f"{file} cannot be read as UTF-8 text: {error}") from None
+        captions = tuple(filter(None, (line.strip() for line in lines)))
+        if not captions:
+            raise BadSampleError(item, f"{file} holds no caption")
+        return Item(item, captions)
+
+
+def open_sidecar(argument: str, *, split: str | None, data_root: Path, seed: int) -> Sidecar:
+    """The opener of `sidecar:`."""
+    path = locate(
+        argument, data_root=data_root, kind="sidecar", needs="a folder of pictures with a text file beside each"
+    )
+    return Sidecar(path, split=split, seed=seed)
+
+
+def _pictures(root: Path) -> list[Path]:
+    found = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths = (Path(folder) / name for name in names if not name.startswith("."))
+        found += [path for path in paths if path.suffix.lower() in SUFFIXES]
+    return found
