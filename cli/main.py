@@ -13,6 +13,7 @@ import typer
 
 from structure.cli import (
     align,
+    checking,
     datasets,
     demo,
     evaluate,
@@ -49,6 +50,7 @@ app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("run")(running.run)
 app.command("status")(running.status)
+datasets.app.command("check")(checking.check)
 app.command("import")(importing.import_features)
 app.command("models")(models.models)
 app.command("suites")(suites.suites)

@@ -58,7 +58,9 @@ def run(
     if as_json:
         terminal.document(document)
         return
-    means, differences, found = document["means"], document["differences"], document["correlations"]
+    means = [row for row in document["means"] if row["metric"] in done.metrics]
+    differences = [row for row in document["differences"] if row["metric"] in done.metrics]
+    found = document["correlations"]
     terminal.table(
         means, ["variant", "dataset", "metric", "value", "low", "high", "chance", "seeds"], title="Means over seeds"
     )

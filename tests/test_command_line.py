@@ -172,3 +172,29 @@ def test_an_interrupted_run_says_what_is_kept_and_how_to_go_on(tmp_path: Path, n
     assert "Stopped. What was finished is kept; run the same command again" in told
     assert "Traceback" not in told
     assert list(tmp_path.glob("features/*/*/*/claims/*.json")) == []
+
+
+def test_recipes_are_listed_planned_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["run", "--json"]) == 0
+    names = [row["recipe"] for row in json.loads(capsys.readouterr().out)["recipes"]]
+    assert {"demo", "figure2-scenes", "own-pairs", "paper-table2"} <= set(names)
+    place = ["--store", str(tmp_path / "store"), "--json"]
+    assert run(["status", "demo", "--set", "align.seeds=[1]", *place]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {step["state"] for step in told["steps"]} == {"due"}
+    assert not told["running"]
+    assert run(["status", *place]) == 0
+    assert json.loads(capsys.readouterr().out)["features"] == []
+    assert run(["run", "demoo", *place]) == 1
+    assert "demo" in capsys.readouterr().err
+    assert run(["run", "demo", "--set", "align.epochs=1", *place]) == 1
+    assert "unknown key 'epochs'" in capsys.readouterr().err
+
+
+def test_data_with_errors_leave_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["datasets", "check", "scenes:6", "--split", "train", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"]
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    (tmp_path / "my.jsonl").write_text('{"image": "a.png", "caption": "a"}\n')
+    assert run(["datasets", "check", f"pairs:{tmp_path / 'my.jsonl'}", "--split", "all"]) == 1
+    assert "not a picture" in capsys.readouterr().out

@@ -39,8 +39,8 @@ class Sidecar(Pictures):
         texts = [path for path in paths if path.with_suffix(".txt").is_file()]
         if not texts:
             raise StructureError(
-                f"{root.absolute()} has {len(paths)} pictures and beside none of them a text file of its name (a.jpg and "
-                "a.txt). For pictures in class folders use folder:DIR."
+                f"{root.absolute()} has {len(paths)} pictures and beside none of them a text file of its name (a.jpg "
+                "and a.txt). For pictures in class folders use folder:DIR."
             )
         self.name = folder_safe(root.absolute().name)
         ids = [path.relative_to(root).as_posix() for path in paths]

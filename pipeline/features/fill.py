@@ -20,7 +20,7 @@ from structure.pipeline.features.rows import Rows
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.store import FeatureSet, Store
 from structure.store.claim import HeldError
-from structure.store.errors import BadSampleError
+from structure.store.errors import BadSampleError, StructureError
 from structure.store.storable import OverflowError16
 from structure.store.writer import Writer
 
@@ -171,7 +171,10 @@ def encode_within_memory(
         half = 0
     except torch.OutOfMemoryError:
         if len(examples) == 1:
-            raise
+            raise StructureError(
+                f"{encoder.name} does not fit the memory of its device even with one row at a time. Pass --amp bf16, "
+                "choose a smaller model, or a device with more memory; what was extracted is kept."
+            ) from None
         half = len(examples) // 2
     if not half:
         yield slice(0, len(examples)), pooled, of_tokens

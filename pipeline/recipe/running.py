@@ -44,13 +44,16 @@ class Standing:
 
 @dataclass(frozen=True)
 class RecipeRun:
-    """What a recipe gave: its summary, the report, and what became of each step (`ran` or `kept`)."""
+    """What a recipe gave: its summary, the report, and what became of each step (`ran` or `kept`).
+
+    `metrics` are those that its tasks and its correlation are about; the summary has all."""
 
     name: str
     summary: Summary
     report: Path
     steps: tuple[tuple[str, Literal["ran", "kept"], str], ...]
-    absent: tuple[Mapping[str, str], ...] = ()
+    absent: tuple[Mapping[str, str], ...]
+    metrics: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """The document of `structure run --json`."""
@@ -102,7 +105,8 @@ def run(
         for entry in outcome.result["absent"]
     }
     page = Path(outcomes["report"].result["report"])
-    return RecipeRun(plan.name, summarise(plan, outcomes), page, tuple(told), tuple(absent.values()))
+    metrics = tuple(dict.fromkeys([*(plan.correlate or {}).get("metrics", ()), *workshop.metrics()]))
+    return RecipeRun(plan.name, summarise(plan, outcomes), page, tuple(told), tuple(absent.values()), metrics)
 
 
 def carry_out(

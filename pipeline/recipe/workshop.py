@@ -100,6 +100,10 @@ class Workshop:
         """What the recipe evaluates."""
         return load_suite(self._suite()).select(self._datasets())
 
+    def metrics(self) -> list[str]:
+        """The metric that each of the recipe's tasks names."""
+        return [task.metric for task in self._tasks]
+
     def _extract(self, options: Mapping[str, Any]) -> Outcome:
         given = dict(options)
         done = extract(
