@@ -13,7 +13,7 @@ from structure.cli.terminal import Terminal
 def evaluate(
     suite: Annotated[
         str | None,
-        typer.Option(help="clip-benchmark, structure-paper, retrieval, scenes, or a YAML file.", show_default=False),
+        typer.Option(help="clip-benchmark, linear-probe, ... (structure suites), or a YAML file.", show_default=False),
     ] = None,
     aligner: Annotated[
         list[str] | None, typer.Option(help="Aligner; repeat for several. The newest by default.")

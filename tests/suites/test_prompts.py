@@ -215,3 +215,42 @@ def test_prompts_and_suites_need_no_torch():
         "sys.exit(bool({'torch', 'open_clip', 'scipy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+PAPER = {
+    **dict.fromkeys(("food101", "vtab/pets", "vtab/flowers", "mnist", "vtab/kitti_closest_vehicle_distance"), 1),
+    **dict.fromkeys(("vtab/pcam",), 1),
+    **dict.fromkeys(("sun397", "fgvc_aircraft", "stl10"), 2),
+    **dict.fromkeys(("vtab/eurosat", "gtsrb"), 3),
+    "country211": 5,
+    "fer2013": 6,
+    **dict.fromkeys(("cars", "vtab/dtd"), 8),
+    **dict.fromkeys(("vtab/cifar10", "vtab/cifar100", "vtab/resisc45"), 18),
+    "kinetics700": 28,
+    "vtab/caltech101": 34,
+    "ucf101": 48,
+    "imagenet1k": 80,
+}
+"""How many templates the paper names for each of its 22 sets (appendix)."""
+
+
+def test_the_papers_22_sets_have_as_many_templates_as_it_names():
+    pytest.importorskip("clip_benchmark", reason="the package clip-benchmark is not installed")
+    paper = suites.load_prompt_set("structure-paper")
+    tasks = suites.load_suite("structure-paper").tasks
+    names = {task.name.removeprefix("wds/") for task in tasks if task.kind == "zeroshot_classification"}
+    assert names == set(PAPER)
+    for name, count in PAPER.items():
+        own = None if name == "imagenet1k" else Task(classes=OWN.classes, source="a copy without templates")
+        found = suites.resolve_prompts(paper, dataset=f"wds/{name}", own=own)
+        assert len(found.templates) == count, f"{name}: {found.templates_source}"
+
+
+def test_classes_in_another_language_come_from_the_package_alone():
+    pytest.importorskip("clip_benchmark", reason="the package clip-benchmark is not installed")
+    clip = suites.load_prompt_set("clip-benchmark")
+    italian = suites.resolve_prompts(clip, dataset="wds/imagenet1k", language="it")
+    assert (len(italian.classes), italian.classes[0]) != (1000, "tench")
+    assert "it: imagenet1k" in italian.classes_source
+    with pytest.raises(StructureError, match="asked clip-benchmark of prompt set clip-benchmark@1 in language xx"):
+        suites.resolve_prompts(clip, dataset="wds/imagenet1k", language="xx")
