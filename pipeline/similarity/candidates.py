@@ -26,7 +26,7 @@ from structure.pipeline.similarity.order import dots
 from structure.pipeline.similarity.rows import Block
 from structure.store.errors import StructureError
 
-BAND_BYTES = 16 << 20
+BAND_BYTES = 8 << 20
 """Bytes of one band of products: small enough to stay in a shared cache while neighbours are picked from it."""
 
 _GROUP = 16

@@ -84,12 +84,19 @@ class ModelSimilarity:
         for cell in self.cells:
             words = f"{cell.score:.3f}\n{cell.first_layer}\n{cell.second_layer}"
             texts[self.first.index(cell.first)][self.second.index(cell.second)] = words
-        title = (
-            f"best {self.document['metric']} over all layer pairs, {self.document['dataset']}/{self.document['split']}"
+        told = self.document
+        first, second = (f"{side} model" for side in told["between"].split("-"))
+        figure = model_matrix(
+            self.matrix(),
+            texts,
+            self.first,
+            self.second,
+            title=f"best {told['metric']} over all layer pairs, {told['dataset']}/{told['split']}",
+            axes_of=(first, second),
         )
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, data in {
-            "models.png": png(model_matrix(self.matrix(), texts, self.first, self.second, title=title)),
+            "models.png": png(figure),
             FILE: json.dumps(self.document, indent=1, allow_nan=False).encode(),
         }.items():
             part = self.folder / f".{name}.part"

@@ -96,9 +96,8 @@ def curve_over_k(ranking: Mapping[str, Any]) -> Figure:
         axes.plot(k[other], score[other], "x", color="black", markersize=5, label="another pair is higher here")
     axes.plot(k, curve["chance"], color=CHANCE, linestyle=":", label="chance")
     axes.axvline(ranking["k"], color=CHANCE, linewidth=0.8)
-    axes.annotate(
-        f"k = {ranking['k']}", (ranking["k"], 0), xytext=(-3, 4), textcoords="offset points", ha="right", fontsize=7
-    )
+    top = axes.get_xaxis_transform()
+    axes.text(ranking["k"], 0.98, f"k = {ranking['k']} ", transform=top, ha="right", va="top", fontsize=7)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("k (neighbours compared)")
     axes.set_ylabel("mutual kNN")
@@ -126,9 +125,16 @@ def null_histogram(ranking: Mapping[str, Any]) -> Figure:
 
 
 def model_matrix(
-    values: np.ndarray, cells: Sequence[Sequence[str]], rows: Sequence[str], columns: Sequence[str], *, title: str
+    values: np.ndarray,
+    cells: Sequence[Sequence[str]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    title: str,
+    axes_of: tuple[str, str],
 ) -> Figure:
-    """Best score of every pair of models, (rows, columns) float with NaN where there is none; `cells` are the texts."""
+    """Best score of every pair of models, (rows, columns) float with NaN where there is none; `cells` are the texts,
+    `axes_of` what rows and columns are."""
     figure = new_figure(width=min(18.0, 3.2 + 1.5 * len(columns)), height=min(16.0, 2.0 + 0.75 * len(rows)))
     axes = figure.add_subplot()
     image = axes.imshow(values, cmap="viridis", aspect="auto", interpolation="nearest")
@@ -140,6 +146,8 @@ def model_matrix(
                 axes.text(j, i, text, ha="center", va="center", fontsize=7, color=colour)
     axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right", fontsize=8)
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    axes.set_ylabel(axes_of[0])
+    axes.set_xlabel(axes_of[1])
     axes.set_title(title, fontsize=9)
     figure.colorbar(image, ax=axes)
     return figure

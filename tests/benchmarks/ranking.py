@@ -2,7 +2,9 @@
 
 Every ratio is taken in one process, the two sides by turns, best of a few. `pairs` compares with the plain per-pair way
 (full similarity of both layers, full sort, dense masks, for each pair), of which a few pairs are run and scaled to all:
-its cost does not depend on the pair. `--large` adds 20,000 x 768 and 100,000 x 384 rows.
+its cost does not depend on the pair. `products` compares with the bare float32 matrix products of the same layers, by
+the clock and by processor seconds, which a busy machine moves less. `--large` adds 20,000 x 768 and 100,000 x 384 rows;
+`--only` runs one part.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import torch
 from structure.pipeline.similarity.candidates import has_bfloat16_units
 from structure.pipeline.similarity.neighbours import neighbours
 from structure.pipeline.similarity.overlap import mutual_curve, shared_totals
+from structure.pipeline.similarity.tables import neighbour_tables
 
 
 def layers(count: int, rows: int, width: int, seed: int) -> list[np.ndarray]:
@@ -43,6 +46,12 @@ def seconds(run: Callable[[], object]) -> float:
 def fastest(*runs: Callable[[], object], rounds: int = 5) -> list[float]:
     """The best time of each, taken by turns so that a busy machine slows all alike."""
     return [min(times) for times in zip(*([seconds(run) for run in runs] for _ in range(rounds)), strict=True)]
+
+
+def cpu_seconds(run: Callable[[], object]) -> float:
+    start = time.process_time()
+    run()
+    return time.process_time() - start
 
 
 def plain_pair(x: torch.Tensor, y: torch.Tensor, k: int) -> float:
@@ -72,7 +81,7 @@ def peak_mib() -> float:
 def compare_pairs(rows: int, width: int, k: int, count: int) -> None:
     vision, text = layers(count, rows, width, 1), layers(count, rows, width, 2)
     start = time.perf_counter()
-    v, t = (np.stack([neighbours(layer, k=k) for layer in side]) for side in (vision, text))
+    v, t = (np.stack([own.table for own in neighbour_tables(named(side), k=k).values()]) for side in (vision, text))
     tables = time.perf_counter() - start
     totals = seconds(lambda: shared_totals(v, t))
     curve = seconds(lambda: mutual_curve(list(v), list(t)))
@@ -98,30 +107,40 @@ def compare_pairs(rows: int, width: int, k: int, count: int) -> None:
     )
 
 
-def compare_products(rows: int, width: int, k: int) -> None:
-    for kind, layer in (("latent", layers(1, rows, width, 3)[0]), ("cone", layers(4, rows, width, 3)[3])):
-        unit = torch.nn.functional.normalize(torch.from_numpy(layer))
-        out = torch.empty(rows, rows)
-        plain = unit.numpy()
-        neighbours(layer, k=k)
-        ours, product, blas = fastest(
-            lambda layer=layer: neighbours(layer, k=k),
-            lambda unit=unit, out=out: torch.mm(unit, unit.T, out=out),
-            lambda plain=plain, out=out: np.dot(plain, plain.T, out=out.numpy()),
-        )
-        report(
-            benchmark="products",
-            data=kind,
-            rows=rows,
-            width=width,
-            k=k,
-            bfloat16=has_bfloat16_units(),
-            layer_s=ours,
-            torch_product_s=product,
-            numpy_product_s=blas,
-            ratio_torch=ours / product,
-            ratio_numpy=ours / blas,
-        )
+def named(side: list[np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"block.{depth:02}": layer for depth, layer in enumerate(side)}
+
+
+def compare_products(rows: int, width: int, k: int, count: int) -> None:
+    """All layers of one side, against the bare products of the same layers."""
+    side = layers(count, rows, width, 3)
+    units = [torch.nn.functional.normalize(torch.from_numpy(layer)) for layer in side]
+    out = torch.empty(rows, rows)
+
+    def products() -> None:
+        for unit in units:
+            torch.mm(unit, unit.T, out=out)
+
+    def ours() -> None:
+        neighbour_tables(named(side), k=k)
+
+    ours()
+    clock = fastest(ours, products, rounds=3)
+    work = [min(cpu_seconds(run) for _ in range(3)) for run in (ours, products)]
+    report(
+        benchmark="products",
+        layers=count,
+        rows=rows,
+        width=width,
+        k=k,
+        bfloat16=has_bfloat16_units(),
+        layer_s=clock[0] / count,
+        product_s=clock[1] / count,
+        ratio=clock[0] / clock[1],
+        layer_cpu_s=work[0] / count,
+        product_cpu_s=work[1] / count,
+        ratio_cpu=work[0] / work[1],
+    )
 
 
 def grow(sizes: list[int], width: int) -> None:
@@ -129,10 +148,20 @@ def grow(sizes: list[int], width: int) -> None:
     for rows in sizes:
         layer = layers(1, rows, width, 4)[0]
         before = peak_mib()
-        took.append(seconds(lambda layer=layer: neighbours(layer, k=35)))
-        report(benchmark="rows", rows=rows, width=width, k=35, layer_s=took[-1], peak_mib=peak_mib(), before_mib=before)
+        start = time.perf_counter()
+        took.append(cpu_seconds(lambda layer=layer: neighbours(layer, k=35)))
+        report(
+            benchmark="rows",
+            rows=rows,
+            width=width,
+            k=35,
+            layer_s=time.perf_counter() - start,
+            layer_cpu_s=took[-1],
+            peak_mib=peak_mib(),
+            before_mib=before,
+        )
     power = np.polyfit(np.log(sizes), np.log(took), 1)[0]
-    report(benchmark="growth", width=width, rows=sizes, power=float(power))
+    report(benchmark="growth", of="cpu seconds", width=width, rows=sizes, power=float(power))
 
 
 def main() -> None:
@@ -140,12 +169,16 @@ def main() -> None:
     arguments.add_argument(
         "--large", action="store_true", help="also 20,000 x 768 and 100,000 x 384 rows (a minute or more)"
     )
+    arguments.add_argument("--only", choices=["rows", "products", "pairs"], help="one part of it")
     chosen = arguments.parse_args()
-    grow([2500, 5000, 10000, *([20000] if chosen.large else [])], 768)
-    if chosen.large:
-        grow([25000, 50000, 100000], 384)
-    compare_products(5000, 768, 35)
-    compare_pairs(5000, 768, 35, 13)
+    if chosen.only in (None, "rows"):
+        grow([2500, 5000, 10000, *([20000] if chosen.large else [])], 768)
+        if chosen.large:
+            grow([25000, 50000, 100000], 384)
+    if chosen.only in (None, "products"):
+        compare_products(5000, 768, 35, 6)
+    if chosen.only in (None, "pairs"):
+        compare_pairs(5000, 768, 35, 13)
 
 
 if __name__ == "__main__":

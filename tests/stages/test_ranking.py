@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from structure.cli.main import run
 from structure.pipeline import import_features, layer_similarity, rank_layers, rank_models
 from structure.pipeline.features import ranking as module
 from structure.pipeline.features.pairs import gather, pair_rows
@@ -206,3 +207,31 @@ def test_a_cluster_gives_the_same_bytes(store: Store, monkeypatch: pytest.Monkey
     assert tasks == [4 * 4, 3 * 4]
     assert {path: path.read_bytes() for path in files} == files
     assert {**there, "seconds": 0} == {**here, "seconds": 0}
+
+
+def test_the_command_line_ranks_one_pair_or_every_two(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    common = [
+        "rank-layers",
+        "--store",
+        store.url,
+        "--quiet",
+        "--k",
+        "8",
+        "--calibrate",
+        "5",
+        "--repeats",
+        "1",
+        "--json",
+    ]
+    assert run([*common, "--vision", "small", "--text", "long", "--metric", "edit-distance-knn"]) == 0
+    one = json.loads(capsys.readouterr().out)
+    assert one["metric"] == "edit_distance_knn"
+    assert [part["rows"] for part in one["stability"]] == [100]
+    assert run([*common, "--all"]) == 0
+    every = json.loads(capsys.readouterr().out)
+    assert len(every["cells"]) == 4
+    assert every["best"]["score"] == max(cell["score"] for cell in every["cells"])
+    assert run([*common, "--vision", "small", "--vision", "large", "--between", "vision-vision"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["cells"]) == 1
+    assert run([*common, "--between", "text-vision"]) == 2
+    assert "vision-text, vision-vision, text-text" in capsys.readouterr().err
