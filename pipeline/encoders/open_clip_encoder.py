@@ -15,7 +15,7 @@ from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.digest import weights_digest
 from structure.pipeline.encoders.hub import OPEN_CLIP_WEIGHTS, cached, not_present, snapshot, weights_in
 from structure.pipeline.encoders.open_clip_text import OpenClipText
-from structure.pipeline.encoders.precision import Amp, resolve
+from structure.pipeline.encoders.precision import Amp, parameter_count, resolve
 from structure.pipeline.encoders.quiet import quiet
 from structure.pipeline.encoders.timm_reading import Reading, find_reading
 from structure.pipeline.encoders.tokens import pad
@@ -33,7 +33,7 @@ class OpenClipVision(TorchEncoder):
         self.name = name
         self.module = visual
         self.device = device
-        self.precision = resolve(amp, device)
+        self.precision = resolve(amp, device, parameters=parameter_count(visual))
         self.precision.place(visual, device)
         pixels = torch.zeros(1, 3, *size, device=device)
         self.side = int(size[0])
@@ -86,7 +86,7 @@ class OpenClipTextEncoder(TorchEncoder):
         self.name = name
         self.module = module
         self.device = device
-        self.precision = resolve(amp, device)
+        self.precision = resolve(amp, device, parameters=parameter_count(module))
         self.precision.place(module, device)
         self._pad_id = text.pad_id if text is not None else 0
         self.limit = int(module.context_length) if text is None else text.limit

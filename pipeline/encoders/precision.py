@@ -12,6 +12,9 @@ from torch import nn
 from structure.store.errors import StructureError, UsageError
 
 Amp = Literal["off", "bf16", "fp16", "auto"]
+SMALL = 2_000_000
+"""Below this many parameters `auto` stays in float32 on a CPU: the casts would cost what the products save."""
+
 LARGE = 1_000_000_000
 """From this many parameters on, 16-bit arithmetic keeps 16-bit weights too: 8 billion in float32 are 32 GB."""
 
@@ -45,18 +48,31 @@ class Precision:
 
 
 def resolve(amp: Amp, device: torch.device, *, parameters: int = 0) -> Precision:
-    """The precision for `--amp`: `auto` is bfloat16 on a CUDA device and float32 elsewhere.
+    """The precision for `--amp`: `auto` is bfloat16 on a CUDA device, and on a CPU that multiplies in bfloat16 for
+    models of `SMALL` parameters or more; float32 elsewhere.
 
     Raises `UsageError` for an unknown value.
     """
     if amp not in get_args(Amp):
         raise UsageError(f"Unknown precision {amp!r}. Pass --amp {' or '.join(get_args(Amp))}.")
     if amp == "auto":
-        amp = "bf16" if device.type == "cuda" else "off"
+        short = device.type == "cuda" or (parameters >= SMALL and multiplies_in_bfloat16())
+        amp = "bf16" if short else "off"
     if amp == "off":
         return Precision(None)
     dtype = torch.bfloat16 if amp == "bf16" else torch.float16
     return Precision(dtype, dtype if parameters >= LARGE else torch.float32)
+
+
+def multiplies_in_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16 products (AVX512-BF16 or AMX); without them they are slower."""
+    known = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]
+    return any(asked is not None and bool(asked()) for asked in known)
+
+
+def parameter_count(module: nn.Module) -> int:
+    """How many numbers a module holds as parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def checked_device(device: str) -> torch.device:

@@ -14,7 +14,7 @@ from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.digest import weights_digest
 from structure.pipeline.encoders.framing import Framing
 from structure.pipeline.encoders.hub import HF_WEIGHTS, snapshot, weights_in
-from structure.pipeline.encoders.precision import Amp, resolve
+from structure.pipeline.encoders.precision import Amp, parameter_count, resolve
 from structure.pipeline.encoders.quiet import quiet
 from structure.pipeline.encoders.timm_reading import Reading, find_reading
 from structure.pipeline.encoders.torch_encoder import Batch, Emit, TorchEncoder, stack_images
@@ -34,7 +34,7 @@ class TimmEncoder(TorchEncoder):
         self.name = name
         self.module = module
         self.device = device
-        self.precision = resolve(amp, device)
+        self.precision = resolve(amp, device, parameters=parameter_count(module))
         self.precision.place(module, device)
         pixels = torch.zeros(1, *size, device=device)
         self.side = int(size[1])

@@ -14,7 +14,7 @@ from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.digest import tokenizer_digest, weights_digest
 from structure.pipeline.encoders.framing import Framing
 from structure.pipeline.encoders.hub import weights_in
-from structure.pipeline.encoders.precision import Amp, Precision, resolve
+from structure.pipeline.encoders.precision import Amp, Precision, multiplies_in_bfloat16, parameter_count, resolve
 from structure.pipeline.encoders.quiet import quiet
 from structure.pipeline.encoders.tokens import TextPreprocess, padding_id
 from structure.pipeline.encoders.torch_encoder import Batch
@@ -175,12 +175,11 @@ def _precision(config: Any, *, amp: Amp, device: torch.device, trust_remote_code
     """Resolved before the weights are read, as a large model's weights are read in 16 bits."""
     import transformers
 
-    plain = resolve(amp, device)
-    if plain.dtype is None:
-        return plain
+    if amp == "off" or (amp == "auto" and device.type == "cpu" and not multiplies_in_bfloat16()):
+        return resolve("off", device)
     with torch.device("meta"):
         shape = transformers.AutoModel.from_config(config, trust_remote_code=trust_remote_code)
-    return resolve(amp, device, parameters=sum(parameter.numel() for parameter in shape.parameters()))
+    return resolve(amp, device, parameters=parameter_count(shape))
 
 
 def _encoder_of(module: Any) -> nn.Module:

@@ -246,6 +246,19 @@ def test_amp_is_resolved_and_stated(tiny):
     assert {values.dtype for values in out.values()} == {torch.float32}
 
 
+def test_auto_takes_bfloat16_where_the_processor_multiplies_in_it(tiny, monkeypatch):
+    from structure.pipeline.encoders import precision
+
+    cpu = torch.device("cpu")
+    for able in (True, False):
+        monkeypatch.setattr(precision, "multiplies_in_bfloat16", lambda able=able: able)
+        assert str(precision.resolve("auto", cpu, parameters=10_000_000)) == (
+            "float32 weights, bfloat16 autocast" if able else "float32"
+        )
+        assert str(precision.resolve("auto", cpu, parameters=precision.SMALL - 1)) == "float32"
+    assert isinstance(precision.multiplies_in_bfloat16(), bool) or not able
+
+
 def test_large_models_hold_their_weights_in_sixteen_bits(tiny, monkeypatch):
     monkeypatch.setattr("structure.pipeline.encoders.precision.LARGE", 1000)
     for name in ("llama", "vit"):
