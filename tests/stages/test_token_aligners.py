@@ -33,6 +33,7 @@ defaults: {dataset: "scenes:40", split: test, prompts: plain}
 tasks:
   - {label: colour, kind: zeroshot_classification, metric: acc1}
   - {kind: zeroshot_retrieval, metric: image_retrieval_recall@10, prompts: null}
+  - {kind: segmentation, metric: miou}
 """
 
 
@@ -54,7 +55,11 @@ class TestEveryAligner:
         suite = tmp_path / "few.yaml"
         suite.write_text(SUITE)
         first = evaluate(str(suite), store=trained, aligners=[name])
-        assert {result.task for result in first.results} == {"zeroshot_classification", "zeroshot_retrieval"}
+        assert {result.task for result in first.results} == {
+            "zeroshot_classification",
+            "zeroshot_retrieval",
+            "segmentation",
+        }
         assert all(np.isfinite(result.value) for result in first.results)
         again = evaluate(str(suite), store=trained, aligners=[name])
         assert again.encoder_passes == 0
