@@ -53,10 +53,10 @@ def _profile(
         if not bool(real.any(dim=1).all()):
             raise ValueError("an item has no real token")
 
-    def pool(rows: torch.Tensor, kept: torch.Tensor | None) -> torch.Tensor:
+    def pool(rows: torch.Tensor, kept: torch.Tensor | None, bank: torch.Tensor) -> torch.Tensor:
         return _pool(rows, bank, kept, temperature, pooling)
 
-    return in_pieces(pool, z, real, width=len(bank))
+    return in_pieces(pool, z, real, bank, width=len(bank))
 
 
 def anchor_code(tokens: torch.Tensor, anchors: torch.Tensor) -> torch.Tensor:

@@ -255,6 +255,23 @@ class AnchorHead(Head):
         return anchor_code(x, self.anchors)
 
 
+def _projected_mean(
+    values: torch.Tensor,
+    mask: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    weight1: torch.Tensor,
+    bias1: torch.Tensor,
+    weight2: torch.Tensor,
+) -> torch.Tensor:
+    """mean_t (W x_t + W2 gelu(W1 x_t + b1)) + b over real tokens."""
+    z = values.to(weight.dtype).masked_fill(~mask[..., None], 0.0)
+    count = mask.sum(dim=1, keepdim=True)
+    inner = F.gelu(F.linear(z, weight1, bias1)).masked_fill(~mask[..., None], 0.0)
+    # Both maps are linear: the mean goes first, so that no (token, dim) tensor is made.
+    return F.linear(z.sum(dim=1) / count, weight, bias) + F.linear(inner.sum(dim=1) / count, weight2)
+
+
 class TokenHead(Head):
     """A light head over tokens after FreezeAlign (arXiv 2409.19425): z = mean_t g(x_t) [+ C x_cls].
 
@@ -288,17 +305,9 @@ class TokenHead(Head):
         if cls and not x.prefix:
             raise StructureError("This head projects the CLS token on its own, and these tokens have none.")
         patches = slice(x.prefix if cls else 0, None)
-        pooled = in_pieces(self._mean, x.values[:, patches], x.mask[:, patches], width=self.weight1.shape[0])
+        weights = (self.weight, self.bias, self.weight1, self.bias1, self.weight2)
+        pooled = in_pieces(_projected_mean, x.values[:, patches], x.mask[:, patches], *weights, width=len(self.weight1))
         return pooled + F.linear(x.values[:, 0].to(pooled.dtype), self.weight_cls) if cls else pooled
-
-    def _mean(self, values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        assert mask is not None
-        z = values.to(self.weight.dtype).masked_fill(~mask[..., None], 0.0)
-        count = mask.sum(dim=1, keepdim=True)
-        inner = F.gelu(F.linear(z, self.weight1, self.bias1)).masked_fill(~mask[..., None], 0.0)
-        # Both maps are linear: the mean goes first, so that no (token, dim) tensor is made.
-        straight = F.linear(z.sum(dim=1) / count, self.weight, self.bias)
-        return straight + F.linear(inner.sum(dim=1) / count, self.weight2)
 
     def local(self, x: torch.Tensor) -> torch.Tensor:
         inner = F.linear(F.gelu(F.linear(x, self.weight1, self.bias1)), self.weight2)

@@ -46,11 +46,12 @@ class Sets:
     def best(self, others: torch.Tensor, *, sharpness: float | None = None) -> torch.Tensor:
         """(others, entity): the largest cosine of each other vector (others, dim) with a member of each set."""
 
-        def cover(rows: torch.Tensor, _: torch.Tensor | None) -> torch.Tensor:
-            cosines = torch.einsum("ud,isd->uis", rows[:, 0], self.vectors)
+        def cover(rows: torch.Tensor, _: torch.Tensor | None, vectors: torch.Tensor) -> torch.Tensor:
+            cosines = torch.einsum("ud,isd->uis", rows[:, 0], vectors)
             return maximum(cosines, 2, self.mask, sharpness=sharpness)
 
-        return in_pieces(cover, others[:, None], None, width=self.vectors.shape[0] * self.vectors.shape[1])
+        width = self.vectors.shape[0] * self.vectors.shape[1]
+        return in_pieces(cover, others[:, None], None, self.vectors, width=width)
 
 
 def unit_sets(
@@ -157,8 +158,8 @@ def _facility(a: Sets, q: Sets, eta: float, sharpness: float | None) -> torch.Te
     entities, captions, _ = q.vectors.shape
     real_q = torch.ones(entities, captions, dtype=torch.bool) if q.mask is None else q.mask
 
-    def information(rows: torch.Tensor, kept: torch.Tensor | None) -> torch.Tensor:
-        between = torch.einsum("iad,jqd->iajq", rows, q.vectors)
+    def information(rows: torch.Tensor, kept: torch.Tensor | None, of_captions: torch.Tensor) -> torch.Tensor:
+        between = torch.einsum("iad,jqd->iajq", rows, of_captions)
         views_of = None if kept is None else kept[:, :, None, None]
         over_views = maximum(between, 1, views_of, sharpness=sharpness)
         over_captions = maximum(between, 3, None if q.mask is None else real_q, sharpness=sharpness)
@@ -168,7 +169,7 @@ def _facility(a: Sets, q: Sets, eta: float, sharpness: float | None) -> torch.Te
             over_captions = over_captions.masked_fill(~kept[..., None], 0.0)
         return over_views.sum(dim=2) + eta * over_captions.sum(dim=1)
 
-    return in_pieces(information, a.vectors, a.mask, width=entities * captions)
+    return in_pieces(information, a.vectors, a.mask, q.vectors, width=entities * captions)
 
 
 def _facility_variant(a: Sets, q: Sets, eta: float, ground: Ground, sharpness: float | None) -> torch.Tensor:
