@@ -33,12 +33,13 @@ def demo(
     Example: structure demo
     """
     from structure.pipeline.recipe.running import run
+    from structure.store import open_store
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
     began = time.perf_counter()
     with terminal.working() as listener:
         done = run("demo", store=store, device=device, on_event=listener)
-    out.write_bytes(done.report.read_bytes())
+    out.write_bytes(open_store(store).folder("reports", done.name).read("report.html"))
     document = {**done.to_json(), "report": str(out), "seconds_total": time.perf_counter() - began}
     if as_json:
         terminal.document(document)

@@ -24,8 +24,8 @@ def report(
     from structure.pipeline.stages.report import report as run
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
-    path = run(store=store, out=out)
+    place = run(store=store, out=out)
     if as_json:
-        terminal.document({"report": str(path)})
+        terminal.document({"report": place})
     else:
-        typer.echo(path)
+        typer.echo(place)

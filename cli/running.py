@@ -46,6 +46,7 @@ def run(
         _plan(terminal, recipe, changes or [], store, data_root, device, probe=dry_run)
         return
     from structure.pipeline.recipe.running import run as carry_out
+    from structure.store import open_store
 
     began = time.perf_counter()
     with terminal.working() as listener:
@@ -53,7 +54,7 @@ def run(
             recipe, store=store, data_root=data_root, device=device, changes=changes or (), on_event=listener
         )
     if out is not None:
-        out.write_bytes(done.report.read_bytes())
+        out.write_bytes(open_store(store).folder("reports", done.name).read("report.html"))
     document = {**done.to_json(), "seconds_total": time.perf_counter() - began}
     if as_json:
         terminal.document(document)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from structure.store.files import Files, plain_name
 
 FILE = "results.parquet"
 
@@ -59,38 +60,35 @@ def notes_of(results: Sequence[Result]) -> list[str]:
 
 def predictions_file(suite: str, dataset: str, task: str) -> str:
     """Path of a task's per-sample table, relative to the aligner's results; `confusion/` has the same below it."""
-    return f"{suite}/{f'{dataset}_{task}'.replace('/', '_')}.parquet"
+    return f"{plain_name(suite)}/{plain_name(f'{dataset}_{task}')}.parquet"
 
 
-def keep_results(folder: Path, results: Sequence[Result]) -> None:
+def keep_results(folder: Files, results: Sequence[Result]) -> None:
     """Keep results in the folder's Parquet file, in place of earlier ones of the same suite, dataset and task."""
     done = {(result.suite, result.dataset, result.task) for result in results}
     kept = [result for result in read_results(folder) if (result.suite, result.dataset, result.task) not in done]
     rows = [
         {**result.row(), "provenance": json.dumps(result.provenance, sort_keys=True)} for result in [*kept, *results]
     ]
-    write_table(folder / FILE, pa.Table.from_pylist(rows))
+    write_table(folder, FILE, pa.Table.from_pylist(rows))
 
 
-def read_results(folder: Path) -> list[Result]:
+def read_results(folder: Files) -> list[Result]:
     """Every result kept in a folder; none where nothing was evaluated."""
-    if not (folder / FILE).is_file():
+    try:
+        rows = read_table(folder, FILE).to_pylist()
+    except FileNotFoundError:
         return []
-    rows = pq.read_table(folder / FILE).to_pylist()
     return [Result(**{**row, "provenance": json.loads(row["provenance"])}) for row in rows]
 
 
-def write_picture(path: Path, data: bytes) -> None:
-    """Write a PNG whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data)
-    part.replace(path)
-
-
-def write_table(path: Path, table: pa.Table) -> None:
+def write_table(folder: Files, name: str, table: pa.Table) -> None:
     """Write a Parquet file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    pq.write_table(table, part, compression="zstd", write_page_checksum=True)
-    part.replace(path)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
+    folder.write(name, memoryview(sink.getvalue()))
+
+
+def read_table(folder: Files, name: str) -> pa.Table:
+    """Read back what `write_table` wrote. Raises FileNotFoundError."""
+    return pq.read_table(pa.BufferReader(folder.read(name)))

@@ -133,9 +133,7 @@ def sweep(
         failed=tuple(failed),
         seconds=time.perf_counter() - began,
     )
-    folder = target.folder("sweeps", name)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sweep.json").write_text(json.dumps(done_sweep.to_json(), indent=1), encoding="utf-8")
+    target.folder("sweeps", name).write("sweep.json", json.dumps(done_sweep.to_json(), indent=1).encode())
     return done_sweep
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from structure.store.address import open_files
 from structure.store.errors import StructureError, nearest, unknown
 
 Place = tuple[str | int, ...]
@@ -84,10 +85,14 @@ def parse_yaml(text: str, *, name: str) -> YamlFile:
     return YamlFile(name, data, dict(_walk(node, (), name)))
 
 
-def read_yaml(path: Path) -> YamlFile:
-    """Read a file of the user's; absent or not text raises `StructureError`."""
+def read_yaml(path: str | Path) -> YamlFile:
+    """Read a file of the user's (a path, or an fsspec URL); absent or not text raises `StructureError`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        folder, _, name = str(path).rpartition("/")
+        if "://" in folder:
+            text = open_files(folder).read(name).decode()
+        else:
+            text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise StructureError(f"There is no file {path}.") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -108,7 +113,7 @@ def shipped(folder: str) -> Mapping[str, Traversable]:
 def load_yaml(kind: str, spec: str, *, folder: str) -> YamlFile:
     """The file that `spec` means: a path when it ends in .yaml or .yml, else a name in `structure.configs/<folder>`."""
     if spec.endswith((".yaml", ".yml")):
-        return read_yaml(Path(spec))
+        return read_yaml(spec)
     known = shipped(folder)
     if spec not in known:
         raise unknown(kind, spec, known, hint="A file of your own is named by its path, ending in .yaml.")

@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from structure.store.errors import DamageError, StructureError, unknown
+from structure.store.address import open_files
+from structure.store.errors import DamageError, unknown
 from structure.store.feature_set import FeatureSet
-from structure.store.files import Files, LocalFiles, open_files
+from structure.store.files import Files
 from structure.store.manifest import Manifest
 from structure.store.mend import recover_manifest
 from structure.store.samples import Samples
@@ -110,11 +111,9 @@ class Store:
         pq.write_table(table, sink)
         self.files.write(f"samples/{dataset}/{split}.skipped.parquet", memoryview(sink.getvalue()))
 
-    def folder(self, *parts: str) -> Path:
-        """A local folder for what is made from features (rankings, aligners, results, reports)."""
-        if not isinstance(self.files, LocalFiles):
-            raise StructureError(f"{self.url} is remote: rankings, aligners and results need a local --store for now.")
-        return self.files.path("/".join(parts))
+    def folder(self, *parts: str) -> Files:
+        """The files of something made from features (a ranking, an aligner, results); nothing need be there yet."""
+        return self.files.at("/".join(parts))
 
 
 def open_store(url: str | Path) -> Store:

@@ -32,21 +32,22 @@ class Claim:
 
     def __init__(self, files: Files, key: str, *, what: str) -> None:
         self.files, self.key, self.what = files, key, what
-        self._token = secrets.token_hex(8)
+        self._body = json.dumps(_this_process() | {"token": secrets.token_hex(8)}).encode()
         self._ended = threading.Event()
         self._renewal: threading.Thread | None = None
 
     def acquire(self) -> Claim:
         """Take the claim. Raises HeldError where somebody alive holds it."""
-        body = json.dumps(_this_process() | {"token": self._token}).encode()
-        while not self.files.create(self.key, body):
-            held = self._holder()
+        while not self.files.create(self.key, self._body):
+            seen, held = self._look()
             if held is not None:
                 raise HeldError(
                     f"{self.what} is being written by process {held['pid']} on {held['host']}. "
                     "Wait for it, or stop it; a claim whose process has died ends by itself."
                 )
-            self.files.remove(self.key)
+            # Of all who see that it is void, one takes it.
+            if seen is not None and self.files.swap(self.key, seen, self._body):
+                break
         self._renewal = threading.Thread(target=self._renew, daemon=True)
         self._renewal.start()
         return self
@@ -58,7 +59,7 @@ class Claim:
         self._ended.set()
         if self._renewal is not None:
             self._renewal.join()
-        self.files.remove(self.key)
+        self.files.swap(self.key, self._body, None)
 
     def __enter__(self) -> Claim:
         return self.acquire()
@@ -70,34 +71,42 @@ class Claim:
 
     def _renew(self) -> None:
         while not self._ended.wait(EXPIRES / 4):
-            with suppress(OSError):
-                self.files.touch(self.key)
+            with suppress(OSError, StructureError):
+                self.files.swap(self.key, self._body, self._body)
 
     def is_void(self) -> bool:
         """Whether nobody alive holds the claim."""
-        return self._holder() is None
+        return self._look()[1] is None
 
-    def _holder(self) -> dict[str, str | int] | None:
-        """Who holds the claim now, or None if nobody alive does."""
+    def discard_void(self) -> bool:
+        """Remove the claim if nobody alive holds it; False if somebody does."""
+        seen, held = self._look()
+        return held is None and (seen is None or self.files.swap(self.key, seen, None))
+
+    def _look(self) -> tuple[bytes | None, dict[str, str | int] | None]:
+        """What the claim holds now (None: nothing is there), and who it is that holds it, if he is alive."""
         try:
-            body: dict[str, str | int] = json.loads(self.files.read(self.key))
+            seen = self.files.read(self.key)
             age = time.time() - self.files.modified(self.key)
-        except (FileNotFoundError, ValueError):
-            return None
-        here = _this_process()
-        if body.get("host") == here["host"] and body.get("boot") == here["boot"]:
-            return body if _started(int(body["pid"])) == body.get("started") else None
-        return body if age < EXPIRES else None
+        except FileNotFoundError:
+            return None, None
+        try:
+            body: dict[str, str | int] = json.loads(seen)
+            here = _this_process()
+            if body["host"] == here["host"] and body["boot"] == here["boot"]:
+                alive = _started(int(body["pid"])) == body["started"]
+            else:
+                alive = age < EXPIRES
+        except (ValueError, KeyError, TypeError):
+            return seen, None
+        return seen, body if alive else None
 
 
 def clear_void(files: Files, prefix: str) -> bool:
     """Remove the void claims below the prefix; whether one is left that somebody holds."""
     held = False
     for key in files.keys(prefix):
-        if Claim(files, key, what=key).is_void():
-            files.remove(key)
-        else:
-            held = True
+        held |= not Claim(files, key, what=key).discard_void()
     return held
 
 

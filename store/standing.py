@@ -8,25 +8,22 @@ from typing import Any
 from structure.store.catalogue import Store
 from structure.store.claim import Claim
 from structure.store.feature_set import FeatureSet
-from structure.store.files import LocalFiles
 
 
 def standing(store: Store) -> dict[str, list[dict[str, Any]]]:
     """Rows of `features` (rows done, and shards that somebody alive is writing), `rankings`, `aligners`, `results` and
-    `recipes`; the last four only of a store on a local disk."""
+    `recipes`."""
     found: dict[str, list[dict[str, Any]]] = {"features": [_features(store, each) for each in store.feature_sets()]}
     found |= {"rankings": [], "aligners": [], "results": [], "recipes": []}
-    if not isinstance(store.files, LocalFiles):
-        return found
-    for path in sorted(store.folder("rankings").glob("*/ranking.json")):
-        best = json.loads(path.read_text())["best"]
+    rankings, results = store.folder("rankings"), store.folder("results")
+    for name in rankings.holding("ranking.json"):
+        best = json.loads(rankings.read(f"{name}/ranking.json"))["best"]
         chosen = f"{best['vision_layer']} with {best['text_layer']}"
-        found["rankings"].append({"ranking": path.parent.name, "chosen": chosen, "score": best["score"]})
-    for path in sorted(store.folder("aligners").glob("*/aligner.json")):
-        found["aligners"].append({"aligner": path.parent.name})
-    for path in sorted(store.folder("results").glob("*/results.parquet")):
-        tables = len(list((path.parent / "predictions").glob("*.parquet")))
-        found["results"].append({"aligner": path.parent.name, "tasks": tables})
+        found["rankings"].append({"ranking": name, "chosen": chosen, "score": best["score"]})
+    for name in store.folder("aligners").holding("aligner.json"):
+        found["aligners"].append({"aligner": name})
+    for name in results.holding("results.parquet"):
+        found["results"].append({"aligner": name, "tasks": len(results.keys(f"{name}/predictions"))})
     for name in store.files.children("recipes"):
         lock = f"recipes/{name}/running.json"
         going = store.files.exists(lock) and not Claim(store.files, lock, what=name).is_void()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from structure.store.catalogue import Store
 from structure.store.errors import StructureError
-from structure.store.files import LocalFiles, is_temporary
 from structure.store.manifest import TOKENS
 
 
@@ -35,11 +34,8 @@ def sizes(store: Store) -> dict[str, int]:
 def leftovers(store: Store) -> Iterator[Leftover]:
     """What may go: half-written files, half-allocated feature sets, and neighbour tables of features that changed."""
     files = store.files
-    if isinstance(files, LocalFiles):
-        for path in sorted(files.root.rglob(".*")):
-            if is_temporary(path.name) and path.is_file():
-                key = path.relative_to(files.root).as_posix()
-                yield Leftover(key, "a write that was interrupted", path.stat().st_size)
+    for key in files.unfinished(""):
+        yield Leftover(key, "a write that was interrupted", files.size(key))
     for key in store:
         if key not in store:
             yield _folder(store, f"features/{key}", "a feature set that was never allocated whole")
@@ -58,8 +54,6 @@ def remove(store: Store, leftover: Leftover) -> None:
     """Remove it."""
     if leftover.key.endswith("/"):
         store.files.remove_tree(leftover.key.rstrip("/"))
-    elif isinstance(store.files, LocalFiles):
-        (store.files.root / leftover.key).unlink(missing_ok=True)
     else:
         store.files.remove(leftover.key)
 

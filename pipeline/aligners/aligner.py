@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,9 @@ import torch.nn.functional as F
 from structure.pipeline.aligners.arrays import Array, as_tensor, check_rows
 from structure.pipeline.aligners.heads import Head, make_head
 from structure.pipeline.aligners.padded import Padded, Ragged, as_sequences, check_sequences
+from structure.store.address import open_files
 from structure.store.errors import DamageError, StructureError
+from structure.store.files import Files
 
 FORMAT = "structure-aligner"
 VERSION = 1
@@ -133,35 +134,25 @@ class Aligner:
         }
         return {WEIGHTS: weights, RECORD: json.dumps(record, indent=2, sort_keys=True, allow_nan=False).encode()}
 
-    def save(self, folder: str | Path) -> Path:
-        """Write `aligner.safetensors` and `aligner.json`, each under a temporary name and then renamed."""
-        target = Path(folder)
-        target.mkdir(parents=True, exist_ok=True)
+    def save(self, folder: str | Path | Files) -> Files:
+        """Write `aligner.safetensors` and `aligner.json` into a folder (a path or an fsspec URL), each whole."""
+        target = open_files(folder)
         for name, content in self.pack().items():
-            partial = target / f".{name}.{os.getpid()}"
-            try:
-                with open(partial, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                partial.replace(target / name)
-            finally:
-                partial.unlink(missing_ok=True)
+            target.write(name, content)
         return target
 
 
-def load_aligner(path: str | Path) -> Aligner:
-    """Read an aligner back from its folder (or from the path of its `aligner.json`).
+def load_aligner(place: str | Path | Files) -> Aligner:
+    """Read an aligner back from its folder, a path or an fsspec URL (or from that of its `aligner.json`).
 
     Raises StructureError where there is none or it is from a newer version, DamageError where its bytes are not those
     that were saved.
     """
-    folder = Path(path)
-    folder = folder.parent if folder.name == RECORD else folder
+    folder = place if isinstance(place, Files) else open_files(str(place).removesuffix(f"/{RECORD}"))
     files: dict[str, bytes] = {}
     for name in (WEIGHTS, RECORD):
         try:
-            files[name] = (folder / name).read_bytes()
+            files[name] = folder.read(name)
         except (FileNotFoundError, NotADirectoryError):
             raise StructureError(
                 f"There is no aligner in {folder}: {name} is missing. Train one with `structure align`."

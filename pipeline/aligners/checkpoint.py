@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from structure.store.files import Files
 
 FORMAT = "structure-checkpoint-1"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a run keeps its state, at most every `every` seconds; `identity` are JSON values that tell runs apart.
+    """Where a run keeps its state (a folder and the file's name), at most every `every` seconds; `identity` are JSON
+    values that tell runs apart.
 
     A run that was killed and is started again with the same identity ends with the weights of an uninterrupted one.
     """
 
-    path: Path
+    folder: Files
+    name: str
     identity: Mapping[str, Any]
     every: float = 30.0
 
     def of(self, phase: str) -> Checkpoint:
         """The checkpoint of another phase of the same run."""
-        return Checkpoint(
-            self.path.with_name(f"{phase}.{self.path.name}"), {**self.identity, "phase": phase}, self.every
-        )
+        return Checkpoint(self.folder, f"{phase}.{self.name}", {**self.identity, "phase": phase}, self.every)
 
     def save(self, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
         """Replace the file. It is durable when the call returns."""
@@ -38,37 +38,39 @@ class Checkpoint:
         header = {"format": FORMAT, "identity": _canonical(self.identity), "facts": json.dumps(facts)}
         # A copy of each: two names may share one storage, which the format does not allow.
         packed = save({name: value.detach().cpu().clone() for name, value in tensors.items()}, metadata=header)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        try:
-            with open(partial, "wb") as file:
-                file.write(packed)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.path)
-        finally:
-            partial.unlink(missing_ok=True)
+        self.folder.write(self.name, packed)
 
     def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | str | None:
         """Tensors and facts; None where there is no file; why it is of no use where it is another run's or damaged."""
-        from safetensors import SafetensorError, safe_open
+        from safetensors import SafetensorError
+        from safetensors.torch import load
 
-        if not self.path.is_file():
+        try:
+            packed = self.folder.read(self.name)
+        except FileNotFoundError:
             return None
         try:
-            with safe_open(self.path, framework="pt") as file:
-                header = file.metadata() or {}
-                if header.get("format") != FORMAT:
-                    return "it is of another version"
-                if header.get("identity") != _canonical(self.identity):
-                    return "it is of a run with other data or options"
-                return {name: file.get_tensor(name) for name in file.keys()}, json.loads(header["facts"])  # noqa: SIM118
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            header = _header(packed)
+            if header.get("format") != FORMAT:
+                return "it is of another version"
+            if header.get("identity") != _canonical(self.identity):
+                return "it is of a run with other data or options"
+            return load(packed), json.loads(header["facts"])
+        except (SafetensorError, KeyError, ValueError) as error:
             return f"it cannot be read ({error})"
 
     def remove(self) -> None:
         """Forget the run; it is finished."""
-        self.path.unlink(missing_ok=True)
+        self.folder.remove(self.name)
+
+
+def _header(packed: bytes) -> dict[str, str]:
+    """The metadata of a safetensors file: its length in eight bytes, then JSON."""
+    length = int.from_bytes(packed[:8], "little")
+    if not 0 < length <= len(packed) - 8:
+        raise ValueError(f"{len(packed)} bytes, {length + 8} were to be read")
+    header: dict[str, str] = json.loads(packed[8 : 8 + length]).get("__metadata__", {})
+    return header
 
 
 def _canonical(value: Mapping[str, Any]) -> str:

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from structure.pipeline.results import Result, predictions_file, read_results
+from structure.pipeline.results import Result, predictions_file, read_results, read_table
 from structure.pipeline.suites.paired import Pairing
 from structure.store import Store
 from structure.store.errors import StructureError
@@ -64,7 +62,7 @@ def compare_kept(
         if key[:3] not in pairings:
             _require_same_question(one, other)
             file = predictions_file(*key[:3])
-            tables = (pq.read_table(store.folder("results", name) / "predictions" / file) for name in (first, second))
+            tables = (read_table(store.folder("results", name), f"predictions/{file}") for name in (first, second))
             pairings[key[:3]] = Pairing.of(*tables)
         pairing = pairings[key[:3]]
         difference = pairing.difference(one.metric, seed=seed)

@@ -21,15 +21,13 @@ PROBE = 1024
 
 def frame_of(store: Store, source: FeatureSource, record: EncoderRecord) -> Frame:
     """The frame of an encoder that features were made with. It is loaded the first time only."""
-    file = store.folder("frames", f"{fingerprint(record.identity)[:16]}.json")
-    if file.is_file():
-        kept = json.loads(file.read_text())
+    key = f"frames/{fingerprint(record.identity)[:16]}.json"
+    if store.files.exists(key):
+        kept = json.loads(store.files.read(key))
         return Frame(tuple(kept["side"]), tuple(kept["outer"]))
     frame = find_frame(source.encoder(record).preprocess, name=record.name)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    part.write_text(json.dumps({"side": frame.side, "outer": frame.outer, "encoder": record.name}))
-    part.replace(file)
+    body = {"side": frame.side, "outer": frame.outer, "encoder": record.name}
+    store.files.write(key, json.dumps(body).encode())
     return frame
 
 

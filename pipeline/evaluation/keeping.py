@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from structure.pipeline.evaluation.question import Question
 from structure.pipeline.evaluation.subject import Subject
-from structure.pipeline.results import Result, keep_results, predictions_file, write_picture, write_table
+from structure.pipeline.results import Result, keep_results, predictions_file, write_table
 from structure.pipeline.suites.clip_benchmark_json import Record
 from structure.pipeline.suites.judge import Judgement
 from structure.store import Store
+from structure.store.files import plain_name
 
 
 def keep(store: Store, suite: str, question: Question, subject: Subject, judged: Judgement) -> list[Result]:
     """Write them below `results/<aligner>/` and return the flat rows."""
     task, samples, facts = question.task, question.samples, subject.aligner.metadata
     folder = store.folder("results", subject.name)
-    Record(
+    record = Record(
         dataset=task.title.removesuffix(f"/{task.language}"),
         model=subject.name,
         pretrained=suite.partition("@")[0],
         task=task.kind,
         metrics=judged.metrics(),
         language=task.language,
-    ).write(folder)
+    )
+    folder.write(record.file_name, record.to_json().encode())
     provenance = {
         **question.provenance(),
         **judged.notes,
@@ -47,9 +49,9 @@ def keep(store: Store, suite: str, question: Question, subject: Subject, judged:
     ]
     keep_results(folder, results)
     file = predictions_file(suite, task.title, task.kind)
-    write_table(folder / "predictions" / file, judged.samples)
+    write_table(folder, f"predictions/{file}", judged.samples)
     for name, picture in judged.pictures.items():
-        write_picture(folder / "pictures" / f"{file.removesuffix('.parquet')}_{name}", picture)
+        folder.write(f"pictures/{file.removesuffix('.parquet')}_{plain_name(name)}", picture)
     if judged.confusion is not None:
-        write_table(folder / "confusion" / file, judged.confusion)
+        write_table(folder, f"confusion/{file}", judged.confusion)
     return results

@@ -56,8 +56,7 @@ class Subject:
 
 def aligner_names(store: Store, names: Sequence[str]) -> list[str]:
     """The aligners that are meant: those named, else the newest. Raises StructureError for one that is not there."""
-    folder = store.folder("aligners")
-    there = {path.parent.name: path.stat().st_mtime for path in folder.glob(f"*/{RECORD}")}
+    there = store.folder("aligners").holding(RECORD)
     if not there:
         raise StructureError(f"The store {store.url} has no aligner. Train one with: structure align --layers auto")
     for name in names:

@@ -15,7 +15,9 @@ from structure.pipeline.exports.side import Side, load_side
 from structure.pipeline.features.batches import tokenize
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store import Store, open_store
+from structure.store.address import open_files
 from structure.store.errors import StructureError, unknown
+from structure.store.files import Files
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -94,12 +96,12 @@ class AlignedModel:
         return np.concatenate(parts)
 
 
-def _folder(source: Store | str | Path, name: str | None) -> Path:
+def _folder(source: Store | str | Path, name: str | None) -> Files:
     """The aligner's folder."""
-    if name is None and not isinstance(source, Store) and (Path(source) / RECORD).is_file():
-        return Path(source)
+    if name is None and not isinstance(source, Store) and open_files(source).exists(RECORD):
+        return open_files(source)
     store = source if isinstance(source, Store) else open_store(source)
-    there = sorted(path.parent.name for path in store.folder("aligners").glob(f"*/{RECORD}"))
+    there = store.folder("aligners").holding(RECORD)
     if name is None:
         raise StructureError(
             f"{store.url} is no aligner's folder. Of a store, name the aligner; it has: {', '.join(there) or 'none'}."

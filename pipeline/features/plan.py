@@ -17,7 +17,6 @@ from structure.pipeline.features.rows import Rows
 from structure.pipeline.features.token_plan import choose_token_layers, text_lengths, with_tokens
 from structure.store import Column, Manifest, Samples, Store
 from structure.store.errors import StructureError, unknown
-from structure.store.files import LocalFiles
 from structure.store.fingerprint import differences
 from structure.store.manifest import RowKind
 from structure.store.shard import shard_size
@@ -137,7 +136,7 @@ def plan(
     wanted = choose_token_layers(encoder, options.tokens)
     if manifest.key not in store:
         manifest, lengths = _with_tokens(manifest, encoder, samples, wanted, dtype=dtype)
-        return Plan(manifest, count, manifest.size, _free(store), lengths=lengths)
+        return Plan(manifest, count, manifest.size, store.files.free(), lengths=lengths)
     there = store[manifest.key]
     fields = {path for path, _, _ in differences(manifest.identity, there.manifest.identity)}
     if options.append and fields == {"data.digest"} and _is_longer(samples, manifest, there.manifest):
@@ -147,7 +146,7 @@ def plan(
         manifest, lengths = _with_tokens(manifest, encoder, samples, wanted, dtype=dtype)
         first = there.manifest.rows // manifest.shard_rows * manifest.shard_rows
         due_bytes = (count - first) * row_bytes(manifest)
-        return Plan(manifest, count - first, due_bytes, _free(store), grows=True, lengths=lengths)
+        return Plan(manifest, count - first, due_bytes, store.files.free(), grows=True, lengths=lengths)
     there.require(manifest.identity)
     manifest, lengths = _with_tokens(there.manifest, encoder, samples, wanted, dtype=dtype, lengths=there.token_lengths)
     pending = there.pending()
@@ -159,7 +158,7 @@ def plan(
     due_bytes = sum(
         int(manifest.shard_rows * manifest.bytes_of(path)) for lacking in due_of.values() for path in lacking
     )
-    return Plan(manifest, due, due_bytes, _free(store), lengths=lengths)
+    return Plan(manifest, due, due_bytes, store.files.free(), lengths=lengths)
 
 
 def _with_tokens(
@@ -182,10 +181,6 @@ def _with_tokens(
 def row_bytes(manifest: Manifest) -> int:
     """Bytes of one row over all columns, the mean where rows differ."""
     return int(sum(manifest.bytes_of(path) for path in manifest.paths))
-
-
-def _free(store: Store) -> int | None:
-    return store.files.free() if isinstance(store.files, LocalFiles) else None
 
 
 def _is_longer(samples: Samples, manifest: Manifest, stored: Manifest) -> bool:

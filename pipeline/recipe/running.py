@@ -50,7 +50,7 @@ class RecipeRun:
 
     name: str
     summary: Summary
-    report: Path
+    report: str
     steps: tuple[tuple[str, Literal["ran", "kept"], str], ...]
     absent: tuple[Mapping[str, str], ...]
     metrics: tuple[str, ...]
@@ -60,7 +60,7 @@ class RecipeRun:
         return {
             "recipe": self.name,
             **self.summary.to_json(),
-            "report": str(self.report),
+            "report": self.report,
             "seconds": dict(self.summary.seconds),
             "steps": [{"step": key, "was": was, "why": why} for key, was, why in self.steps],
             "absent": [dict(entry) for entry in self.absent],
@@ -104,7 +104,7 @@ def run(
         if key.startswith("evaluate/")
         for entry in outcome.result["absent"]
     }
-    page = Path(outcomes["report"].result["report"])
+    page = outcomes["report"].result["report"]
     metrics = tuple(dict.fromkeys([*(plan.correlate or {}).get("metrics", ()), *workshop.metrics()]))
     return RecipeRun(plan.name, summarise(plan, outcomes), page, tuple(told), tuple(absent.values()), metrics)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from structure.pipeline.recipe.spread import similarity
 from structure.pipeline.recipe.steps import STAGES, Run, rank_key, runs_of, steps_of
 from structure.pipeline.results import Result
 from structure.pipeline.suites.compare import SeedDifference, SeedMean, seed_differences, seed_means
+from structure.store.files import Files
 
 MOST_PANELS = 8
 FEWEST = 3
@@ -71,20 +72,19 @@ class Summary:
             ],
         }
 
-    def write(self, folder: Path) -> list[Path]:
+    def write(self, folder: Files) -> None:
         """The correlations as `similarity.csv` (a line a point) and `similarity.png`; nothing where there are none."""
         if not self.correlations:
-            return []
-        table, picture = folder / "similarity.csv", folder / "similarity.png"
-        with table.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["group", "dataset", "metric", "vision_layer", "text_layer", "similarity", "value"])
-            for found in self.correlations:
-                for point in found.points:
-                    place = [point.vision_layer, point.text_layer, point.similarity, point.value]
-                    writer.writerow([found.group, found.dataset, found.metric, *place])
-        picture.write_bytes(figures_of(self)[0]["png"])
-        return [table, picture]
+            return
+        table = io.StringIO(newline="")
+        writer = csv.writer(table)
+        writer.writerow(["group", "dataset", "metric", "vision_layer", "text_layer", "similarity", "value"])
+        for found in self.correlations:
+            for point in found.points:
+                place = [point.vision_layer, point.text_layer, point.similarity, point.value]
+                writer.writerow([found.group, found.dataset, found.metric, *place])
+        folder.write("similarity.csv", table.getvalue().encode())
+        folder.write("similarity.png", figures_of(self)[0]["png"])
 
 
 def summarise(recipe: Recipe, outcomes: Mapping[str, Outcome]) -> Summary:

@@ -29,6 +29,7 @@ from structure.store import Store
 from structure.store.errors import StructureError
 
 ALIGNER_FILES = ("aligner.safetensors", "aligner.json")
+SUITE = "suite.yaml"
 TOGETHER = 16
 """Aligners that one evaluation takes: their tasks' data are opened once for all of them, and kept when all are done."""
 
@@ -62,7 +63,7 @@ class Workshop:
         if step.stage == "align":
             return bool(self._aligner_digest(result["aligner"]) == result["files"])
         if step.stage == "report":
-            return all(Path(path).is_file() for path in result["files"])
+            return all(self.store.files.exists(key) for key in result["files"])
         return True
 
     def batch(self, step: Step) -> int:
@@ -196,22 +197,21 @@ class Workshop:
     def _report(self, outcomes: Mapping[str, Outcome]) -> Outcome:
         summary = summarise(self.recipe, outcomes)
         folder = self.store.folder("reports", self.recipe.name)
-        folder.mkdir(parents=True, exist_ok=True)
         document = {
             "recipe": self.recipe.name,
             "about": self.recipe.about,
             **summary.to_json(),
             "seconds": summary.seconds,
         }
-        files = [folder / "summary.json", *summary.write(folder)]
-        files[0].write_text(json.dumps(document, indent=1))
+        folder.write("summary.json", json.dumps(document, indent=1).encode())
+        summary.write(folder)
         page = report(
             store=self.store,
             summary={**document, "figures": figures_of(summary)},
-            out=folder / "report.html",
+            folder=folder,
             on_event=self.on_event,
         )
-        result = {"report": str(page), "files": [str(page), *map(str, files)]}
+        result = {"report": page, "files": self.store.files.keys(f"reports/{self.recipe.name}")}
         return Outcome(result, digest(result))
 
     def _suite(self) -> str:
@@ -221,12 +221,10 @@ class Workshop:
             return suite
         defaults = {"dataset": self.recipe.extract["dataset"], **suite.get("defaults", {})}
         whole = {"name": self.recipe.name, "version": 1, **suite, "defaults": defaults}
-        file = self.store.folder(FOLDER, self.recipe.name, "suite.yaml")
-        text = json.dumps(whole, indent=1)  # JSON is YAML
-        if not file.is_file() or file.read_text() != text:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-        return str(file)
+        folder, text = self.store.folder(FOLDER, self.recipe.name), json.dumps(whole, indent=1).encode()  # JSON is YAML
+        if not folder.exists(SUITE) or folder.read(SUITE) != text:
+            folder.write(SUITE, text)
+        return f"{folder}/{SUITE}"
 
     def _datasets(self) -> Sequence[str]:
         datasets: Sequence[str] = self.recipe.evaluate.get("datasets", ())
@@ -242,10 +240,11 @@ class Workshop:
         """Over the aligner's files; "" where one is missing."""
         whole = hashlib.sha256()
         for file in ALIGNER_FILES:
-            path = self.store.folder("aligners", name) / file
-            if not path.is_file():
+            try:
+                data = self.store.folder("aligners", name).read(file)
+            except FileNotFoundError:
                 return ""
-            whole.update(hashlib.sha256(path.read_bytes()).digest())
+            whole.update(hashlib.sha256(data).digest())
         return whole.hexdigest()
 
     def _without_notes(self, event: Event) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from structure.pipeline.figures import png
 from structure.pipeline.similarity.pictures import model_matrix
+from structure.store.files import Files
 
 FILE = "models.json"
 
@@ -69,7 +69,7 @@ class ModelSimilarity:
     second: tuple[str, ...]
     cells: tuple[Cell, ...]
     document: Mapping[str, Any]
-    folder: Path
+    folder: Files
 
     def matrix(self) -> np.ndarray:
         """`(first, second)` float64 best scores, NaN where two models were not compared."""
@@ -94,14 +94,8 @@ class ModelSimilarity:
             title=f"best {told['metric']} over all layer pairs, {told['dataset']}/{told['split']}",
             axes_of=(first, second),
         )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for name, data in {
-            "models.png": png(figure),
-            FILE: json.dumps(self.document, indent=1, allow_nan=False).encode(),
-        }.items():
-            part = self.folder / f".{name}.part"
-            part.write_bytes(data)
-            part.replace(self.folder / name)
+        self.folder.write("models.png", png(figure))
+        self.folder.write(FILE, json.dumps(self.document, indent=1, allow_nan=False).encode())
 
 
 def both_ways(cells: Sequence[Cell]) -> list[Cell]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from structure.pipeline.similarity.pictures import pictures
 from structure.pipeline.similarity.score import OF_NEIGHBOURS
 from structure.store import FeatureSet, Store
 from structure.store.errors import DamageError, StructureError
+from structure.store.files import Files
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from structure.pipeline.similarity.calibration import Calibration
     from structure.pipeline.similarity.stability import Stability
 
-FILE = "ranking.json"
+FILE, SCORES = "ranking.json", "scores.nc"
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class LayerSimilarity:
 
     scores: xr.DataArray
     ranking: Mapping[str, Any]
-    folder: Path
+    folder: Files
 
     def best(self) -> tuple[str, str]:
         """The chosen (vision layer, text layer)."""
@@ -52,14 +52,10 @@ class LayerSimilarity:
         if curve is not None:
             whole["mutual_knn_at_k"] = (("k", *self.scores.dims), curve)
             whole.coords["k"] = np.arange(1, len(curve) + 1)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        files = {"scores.nc": bytes(whole.to_netcdf(engine="scipy"))}
-        files |= {f"{name}.png": png(figure) for name, figure in pictures(self.scores, self.ranking).items()}
-        files[FILE] = json.dumps(self.ranking, indent=1, allow_nan=False).encode()
-        for name, data in files.items():
-            part = self.folder / f".{name}.part"
-            part.write_bytes(data)
-            part.replace(self.folder / name)
+        self.folder.write(SCORES, whole.to_netcdf(engine="scipy"))
+        for name, figure in pictures(self.scores, self.ranking).items():
+            self.folder.write(f"{name}.png", png(figure))
+        self.folder.write(FILE, json.dumps(self.ranking, indent=1, allow_nan=False).encode())
 
 
 def choice(
@@ -167,19 +163,22 @@ def best_layers(store: Store, vision: FeatureSet, text: FeatureSet) -> tuple[str
     Raises StructureError where there is none, with the command that makes one.
     """
     found: list[tuple[float, str, dict[str, Any]]] = []
-    for path in store.folder("rankings").glob(f"*/{FILE}"):
+    rankings = store.folder("rankings")
+    for name, written in rankings.holding(FILE).items():
         try:
-            ranking = json.loads(path.read_text())
+            ranking = json.loads(rankings.read(f"{name}/{FILE}"))
             prints = ranking["vision"]["fingerprint"], ranking["text"]["fingerprint"]
         except (ValueError, KeyError, TypeError):
-            raise DamageError(f"{path} does not read. Remove its folder and run: structure rank-layers") from None
+            raise DamageError(
+                f"{rankings}/{name}/{FILE} does not read. Remove its folder and run: structure rank-layers"
+            ) from None
         if prints == (vision.fingerprint, text.fingerprint):
-            found.append((path.stat().st_mtime, path.parent.name, ranking))
+            found.append((written, name, ranking))
     if not found:
         raise StructureError(
             f"No ranking of {vision.key} and {text.key} is in the store {store.url}, so --layers auto cannot choose. "
             f"Run: structure rank-layers --dataset {vision.manifest.dataset} --vision {vision.manifest.encoder} "
             f"--text {text.manifest.encoder}"
         )
-    _, name, ranking = max(found)
+    _, name, ranking = max(found, key=lambda entry: entry[:2])
     return ranking["best"]["vision_layer"], ranking["best"]["text_layer"], name

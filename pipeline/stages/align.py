@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +31,7 @@ from structure.pipeline.similarity.ranking import best_layers
 from structure.pipeline.suites.retrieval import retrieval_ranks
 from structure.store import FeatureSet, Store, open_store
 from structure.store.errors import StructureError, unknown
+from structure.store.files import Files
 from structure.store.fingerprint import fingerprint
 from structure.store.row_sources import TokenSource
 
@@ -44,7 +44,7 @@ class Aligned:
     """A trained aligner, where it was kept, and how it came about; `test` are metrics of pairs that it never met."""
 
     name: str
-    folder: Path
+    folder: Files
     trained: Trained
     layers: dict[str, str]
     test: dict[str, float]
@@ -178,9 +178,8 @@ def align(
         if before is not None:
             on_event(Note(f"the aligner {called} is there, made by the same run"))
             return before
-    checkpoint = Checkpoint(
-        target.folder("checkpoints", called) / "checkpoint.safetensors", identity, every=checkpoint_every
-    )
+    state = target.folder("checkpoints", called)
+    checkpoint = Checkpoint(state, "checkpoint.safetensors", identity, every=checkpoint_every)
     if kind == "tokens":
         sides = TokenSource(ours, vision_layer, rows.vision), TokenSource(theirs, text_layer, rows.text)
         trained = train_stored(*sides, options=options, memory=memory, checkpoint=checkpoint, on_event=on_event)
@@ -199,7 +198,7 @@ def align(
         **({"test_pairs": len(test_rows), "test_metrics": metrics} if len(test_rows) else {}),
     )
     folder = _keep(target, called, aligner, trained, on_event)
-    shutil.rmtree(checkpoint.path.parent, ignore_errors=True)
+    state.remove_tree("")
     return Aligned(called, folder, trained, chosen, metrics, len(test_rows))
 
 
@@ -272,7 +271,7 @@ def default_name(vision: FeatureSet, text: FeatureSet, layers: str, options: Tra
 def _found(store: Store, name: str, run: str, layers: dict[str, str]) -> Aligned | None:
     """The aligner of that name, if the same run made it."""
     folder = store.folder("aligners", name)
-    if not (folder / RECORD).is_file():
+    if not folder.exists(RECORD):
         return None
     aligner = load_aligner(folder)
     facts = aligner.metadata
@@ -333,21 +332,18 @@ def _streamed(
     )
 
 
-def _keep(store: Store, name: str, aligner: Aligner, trained: Trained, on_event: Listener) -> Path:
-    """Write the aligner's folder elsewhere, then put it in its place: a killed run leaves no half of it."""
-    folder, fresh = store.folder("aligners", name), store.folder("checkpoints", name) / "aligner"
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
+def _keep(store: Store, name: str, aligner: Aligner, trained: Trained, on_event: Listener) -> Files:
+    """Write the aligner's files. Its record goes first and comes last: a killed run leaves nothing that looks whole."""
+    folder = store.folder("aligners", name)
+    if folder.exists(RECORD):
+        on_event(Note(f"the aligner {name} was there and is replaced"))
+        folder.remove(RECORD)
+    folder.remove_tree("")
     if trained.history:
-        write_table(fresh / "history.parquet", pa.Table.from_pylist(trained.history))
+        write_table(folder, "history.parquet", pa.Table.from_pylist(trained.history))
     if trained.curve is not None:
         curve = pa.table({"rate": trained.curve.rates, "loss": trained.curve.losses})
-        write_table(fresh / "learning_rate.parquet", curve)
-    (fresh / CARD).write_text(card(aligner, name), encoding="utf-8")
-    aligner.save(fresh)
-    if folder.exists():
-        on_event(Note(f"the aligner {name} was there and is replaced"))
-        shutil.rmtree(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh.rename(folder)
+        write_table(folder, "learning_rate.parquet", curve)
+    folder.write(CARD, card(aligner, name).encode())
+    aligner.save(folder)
     return folder

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from structure.pipeline.aligners.aligner import Aligner, load_aligner
+from structure.pipeline.aligners.aligner import RECORD, Aligner, load_aligner
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store import Store, open_store
 from structure.store.errors import StructureError, unknown
@@ -59,7 +59,7 @@ def export(
     target = store if isinstance(store, Store) else open_store(store)
     if format not in FORMATS:
         raise unknown("format", format, FORMATS)
-    there = sorted(path.parent.name for path in target.folder("aligners").glob("*/aligner.json"))
+    there = target.folder("aligners").holding(RECORD)
     if aligner not in there:
         raise unknown("aligner", aligner, there, hint=f"The store is {target.url}.")
     place = Path(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -10,18 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import pyarrow.parquet as pq
 import xarray as xr
 
 from structure.pipeline.aligners.aligner import RECORD
 from structure.pipeline.figures import png, training_curves
 from structure.pipeline.progress import Listener, Note, silent
-from structure.pipeline.results import Result, notes_of, read_results
+from structure.pipeline.results import Result, notes_of, read_results, read_table
 from structure.pipeline.similarity.pictures import pictures
-from structure.pipeline.similarity.ranking import FILE
+from structure.pipeline.similarity.ranking import FILE, SCORES
 from structure.pipeline.suites.published import beside
 from structure.store import Store, open_store
+from structure.store.files import Files
 
+PAGE = "report.html"
 MOST_CURVES = 8
 
 
@@ -29,22 +31,22 @@ def report(
     *,
     store: Store | str | Path,
     out: str | Path | None = None,
+    folder: Files | None = None,
     summary: Mapping[str, Any] | None = None,
     on_event: Listener = silent,
-) -> Path:
-    """Write the page (`<store>/report.html` by default) and return its path.
+) -> str:
+    """Write the page to the file `out`, else as `report.html` into `folder` (the store by default); returns where.
 
     `summary` is what a recipe adds: means over seeds, paired differences, and figures (`title`, `alt`, PNG bytes).
     Everything from the data (captions, class names, model names) is escaped; the page loads nothing from elsewhere.
     """
     target = store if isinstance(store, Store) else open_store(store)
-    path = Path(out) if out is not None else target.folder("report.html")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["number"] = _number
     template = environment.from_string(
         files("structure.pipeline.stages").joinpath("report.html.j2").read_text(encoding="utf-8")
     )
-    aligners = sorted(p.parent.name for p in target.folder("aligners").glob(f"*/{RECORD}"))
+    aligners = list(target.folder("aligners").holding(RECORD))
     results = _results(target, aligners)
     page = template.render(
         title=(summary or {}).get("recipe", "structure"),
@@ -57,12 +59,14 @@ def report(
         published=[entry.row() for entry in beside(results)],
         left_out=notes_of(results),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(path)
-    on_event(Note(f"report: {path}"))
-    return path
+    if out is not None:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        Path(out).write_text(page, encoding="utf-8")
+    else:
+        (folder or target.files).write(PAGE, page.encode())
+    place = str(out) if out is not None else f"{folder or target.files}/{PAGE}"
+    on_event(Note(f"report: {place}"))
+    return place
 
 
 def _features(store: Store) -> list[dict[str, Any]]:
@@ -89,9 +93,10 @@ def _features(store: Store) -> list[dict[str, Any]]:
 
 def _rankings(store: Store) -> list[dict[str, Any]]:
     found = []
-    for path in sorted(store.folder("rankings").glob(f"*/{FILE}")):
-        ranking = json.loads(path.read_text())
-        with xr.open_dataset(path.with_name("scores.nc"), engine="scipy") as kept:
+    rankings = store.folder("rankings")
+    for name in rankings.holding(FILE):
+        ranking = json.loads(rankings.read(f"{name}/{FILE}"))
+        with xr.open_dataset(io.BytesIO(rankings.read(f"{name}/{SCORES}")), engine="scipy") as kept:
             scores = kept[ranking["metric"]].load()
         drawn = {name: _image(png(figure)) for name, figure in pictures(scores, ranking).items()}
         found.append({**ranking, "pictures": drawn})
@@ -103,7 +108,7 @@ def _training(store: Store, aligners: Sequence[str]) -> dict[str, Any]:
     histories: dict[str, dict[str, list[float]]] = {}
     for name in aligners:
         folder = store.folder("aligners", name)
-        metadata = json.loads((folder / RECORD).read_text())["metadata"]
+        metadata = json.loads(folder.read(RECORD))["metadata"]
         rows.append(
             {
                 "name": name,
@@ -114,9 +119,8 @@ def _training(store: Store, aligners: Sequence[str]) -> dict[str, Any]:
                 "rate": metadata.get("rate"),
             }
         )
-        history = folder / "history.parquet"
-        if history.is_file() and len(histories) < MOST_CURVES:
-            histories[name] = pq.read_table(history).to_pydict()
+        if len(histories) < MOST_CURVES and folder.exists("history.parquet"):
+            histories[name] = read_table(folder, "history.parquet").to_pydict()
     return {
         "aligners": rows,
         "curves": _image(png(training_curves(histories))) if histories else "",

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from structure.store.errors import DamageError, StructureError
+from structure.store.files import Files, plain_name
 
 KEYS = ("dataset", "model", "pretrained", "task", "metrics", "language")
 
@@ -39,12 +38,12 @@ class Record:
         """`{dataset}_{pretrained}_{model}_{language}_{task}.json`: `wds/` dropped from the dataset, `/` becomes `_`."""
         dataset = self.dataset.removeprefix("wds/")
         name = f"{dataset}_{self.pretrained}_{self.model}_{self.language}_{self.task}"
-        return name.replace("/", "_").replace("\\", "_") + ".json"
+        return plain_name(name) + ".json"
 
     def to_json(self) -> str:
-        """The document, one line, keys in CLIP_benchmark's order."""
+        """The document, one line with its end, keys in CLIP_benchmark's order."""
         metrics = {name: None if math.isnan(value) else float(value) for name, value in self.metrics.items()}
-        return json.dumps({**{key: getattr(self, key) for key in KEYS}, "metrics": metrics}, allow_nan=False)
+        return json.dumps({**{key: getattr(self, key) for key in KEYS}, "metrics": metrics}, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, *, name: str) -> Record:
@@ -62,18 +61,8 @@ class Record:
                 "short. Remove it and evaluate again."
             ) from error
 
-    def write(self, folder: Path) -> Path:
-        """Write the file whole or not at all; an earlier one of the same name is replaced. Returns its path."""
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / self.file_name
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        part.write_text(self.to_json() + "\n", encoding="utf-8")
-        part.replace(path)
-        return path
 
-
-def read_records(folder: Path) -> list[Record]:
+def read_records(folder: Files) -> list[Record]:
     """Every `.json` of a folder, by file name. Raises `DamageError` at the first that is no result."""
-    return [
-        Record.from_json(path.read_text(encoding="utf-8"), name=str(path)) for path in sorted(folder.glob("*.json"))
-    ]
+    names = [key for key in folder.keys("") if key.endswith(".json") and "/" not in key]
+    return [Record.from_json(folder.read(name).decode(errors="replace"), name=f"{folder}/{name}") for name in names]

@@ -57,10 +57,7 @@ class TestEveryMethod:
 
     def test_saves_and_loads(self, name, fitted, world, tmp_path):
         aligner = fitted[name].aligner.describe(layers={"vision": "block.03", "text": "block.05"})
-        assert sorted(path.name for path in aligner.save(tmp_path / "a").iterdir()) == [
-            "aligner.json",
-            "aligner.safetensors",
-        ]
+        assert aligner.save(tmp_path / "a").keys("") == ["aligner.json", "aligner.safetensors"]
         back = load_aligner(tmp_path / "a")
         vision, text = self.rows(name, world)
         np.testing.assert_array_equal(back.embed_images(vision), aligner.embed_images(vision))
@@ -173,7 +170,8 @@ def test_closed_forms_say_what_does_not_fit(world):
 
 
 def test_damage_is_told_from_absence(fitted, tmp_path):
-    folder = fitted["linear"].aligner.save(tmp_path / "a")
+    folder = tmp_path / "a"
+    fitted["linear"].aligner.save(folder)
     with pytest.raises(StructureError, match="no aligner in"):
         load_aligner(tmp_path / "b")
     weights = folder / "aligner.safetensors"
@@ -201,13 +199,14 @@ def test_damage_is_told_from_absence(fitted, tmp_path):
 
 
 def test_a_failed_save_leaves_the_old_aligner(fitted, tmp_path, monkeypatch):
-    folder = fitted["linear"].aligner.save(tmp_path / "a")
+    folder = tmp_path / "a"
+    fitted["linear"].aligner.save(folder)
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StructureError, match="is full"):
         fitted["mlp"].aligner.save(folder)
     monkeypatch.undo()
     assert load_aligner(folder).method == "linear"

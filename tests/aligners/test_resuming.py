@@ -16,6 +16,7 @@ from structure.pipeline.aligners.structure_loss import structure_loss
 from structure.pipeline.aligners.training import train
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.progress import Note, Progress
+from structure.store.address import open_files
 from structure.store.errors import StructureError
 
 QUICK = TrainingOptions(dim=6, epochs=9, rate=1e-3, batch=40, device="cpu")
@@ -49,7 +50,7 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(world, tmp_path
     vision, text = world(110)
     options = replace(QUICK, **changes)
     whole = fit(vision, text, options=options)
-    checkpoint = Checkpoint(tmp_path / "run", {"data": "a"}, every=0)
+    checkpoint = Checkpoint(open_files(tmp_path), "run", {"data": "a"}, every=0)
     with pytest.raises(Stopped):
         # The event of an epoch comes before its checkpoint: the run goes on from the epoch before.
         fit(vision, text, options=options, checkpoint=checkpoint, on_event=stopping(5))
@@ -70,7 +71,7 @@ def test_a_run_stopped_in_its_refit_goes_on_there(world, tmp_path):
     options = replace(QUICK, refit=True)
     whole = train(vision, text, options=options)
     assert whole.best_epoch > 3
-    checkpoint = Checkpoint(tmp_path / "run", {}, every=0)
+    checkpoint = Checkpoint(open_files(tmp_path), "run", {}, every=0)
     with pytest.raises(Stopped):
         train(
             vision, text, options=options, checkpoint=checkpoint, on_event=stopping(3, "training linear on all pairs")
@@ -83,17 +84,29 @@ def test_a_run_stopped_in_its_refit_goes_on_there(world, tmp_path):
 
 def test_a_checkpoint_of_another_run_or_a_damaged_one_is_told_and_not_used(world, tmp_path):
     vision, text = world(80)
-    path = tmp_path / "run"
+    folder = open_files(tmp_path)
     with pytest.raises(Stopped):
-        fit(vision, text, options=QUICK, checkpoint=Checkpoint(path, {"data": "a"}, every=0), on_event=stopping(4))
-    kept = path.read_bytes()
+        fit(
+            vision,
+            text,
+            options=QUICK,
+            checkpoint=Checkpoint(folder, "run", {"data": "a"}, every=0),
+            on_event=stopping(4),
+        )
+    kept = folder.read("run")
     for identity, spoil, said in (
         ({"data": "b"}, lambda b: b, "other data or options"),
         ({"data": "a"}, lambda b: b[:100], "cannot be read"),
     ):
-        path.write_bytes(spoil(kept))
+        folder.write("run", spoil(kept))
         events = []
-        run = fit(vision, text, options=QUICK, checkpoint=Checkpoint(path, identity, every=99), on_event=events.append)
+        run = fit(
+            vision,
+            text,
+            options=QUICK,
+            checkpoint=Checkpoint(folder, "run", identity, every=99),
+            on_event=events.append,
+        )
         assert any(said in event.text for event in events if isinstance(event, Note))
         same(run, fit(vision, text, options=QUICK))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -110,8 +111,8 @@ def test_a_ranking_tells_everything(store: Store) -> None:
     for words in ("in 95 % of 40 permutations", "random subsets of 100 rows", "next is", told["best"]["text_layer"]):
         assert words in told["reason"]
     for name in ("heatmap", "depth", "curve", "null"):
-        assert (found.folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    with xr.open_dataset(found.folder / "scores.nc", engine="scipy") as kept:
+        assert found.folder.read(f"{name}.png").startswith(b"\x89PNG")
+    with xr.open_dataset(io.BytesIO(found.folder.read("scores.nc")), engine="scipy") as kept:
         for k in (1, 5):
             plain = rank_layers(store=store, vision="large", text="long", k=k, calibrate=0, repeats=0).scores.values
             np.testing.assert_allclose(kept["mutual_knn_at_k"].sel(k=k).values, plain)
@@ -152,11 +153,11 @@ def test_every_two_models(store: Store, searched: list[Any]) -> None:
             for s, p in ((ours, pairs.vision), (theirs, pairs.text))
         )
         assert cell.score == pytest.approx(layer_similarity(x, y, k=8).max())
-        kept_ranking = json.loads((found.folder.parent / cell.ranking / "ranking.json").read_text())
+        kept_ranking = json.loads(store.folder("rankings", cell.ranking).read("ranking.json"))
         assert kept_ranking["best"]["score"] == cell.score
     assert found.matrix().max() == found.document["best"]["score"]
-    assert (found.folder / "models.png").read_bytes().startswith(b"\x89PNG")
-    assert json.loads((found.folder / "models.json").read_text()) == found.document
+    assert found.folder.read("models.png").startswith(b"\x89PNG")
+    assert json.loads(found.folder.read("models.json")) == found.document
     searched.clear()
     within = rank_models(store=store, between="vision-vision", k=8, calibrate=10, repeats=0)
     assert not searched

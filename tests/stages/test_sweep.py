@@ -77,7 +77,7 @@ def test_a_comparison_shares_rate_seeds_and_pairs(copied: Store) -> None:
         assert row.seeds == 2
         assert row.low <= row.value <= row.high
     assert [e.done for e in events if isinstance(e, Progress) and e.what == "runs"] == [1, 2, 3, 4]
-    kept = json.loads((copied.folder("sweeps", "control") / "sweep.json").read_text())
+    kept = json.loads(copied.folder("sweeps", "control").read("sweep.json"))
     assert kept == json.loads(json.dumps(done.to_json()))
     again: list[Event] = []
     repeated = sweep(

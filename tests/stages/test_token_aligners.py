@@ -117,7 +117,7 @@ def test_tokens_in_bounded_memory_give_the_same_weights(trained: Store, monkeypa
     notes: list[object] = []
     windows = align(LAYERS, store=trained, options=options, name="few", memory=900_000, on_event=notes.append)
     assert any("read in windows" in note.text for note in notes if isinstance(note, Note))
-    weights = [(done.folder / "aligner.safetensors").read_bytes() for done in (whole, windows)]
+    weights = [done.folder.read("aligner.safetensors") for done in (whole, windows)]
     assert weights[0] == weights[1]
 
 

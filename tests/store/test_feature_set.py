@@ -104,7 +104,7 @@ def test_zstd_keeps_the_values(store: Store, samples: Samples, values: Values, m
     fill(packed, values)
     assert packed.verify() == []
     np.testing.assert_array_equal(packed.rows("block.00", 60, 70), values["block.00"][60:70].astype(np.float16))
-    group = zarr.open_group(store.folder("features", "toy", "train", "packed"), mode="r")
+    group = zarr.open_group(store.folder("features", "toy", "train", "packed").url, mode="r")
     np.testing.assert_array_equal(group["pooled"][:], values["pooled"])
 
 
@@ -175,7 +175,7 @@ def test_a_reader_during_a_write_sees_only_done_shards(
     np.testing.assert_array_equal(features.rows("embed", 64, 128), values["embed"][64:128].astype(np.float16))
     with pytest.raises(StructureError, match="rows 0-63 are not written yet"):
         features.rows("embed", 60, 70)
-    assert np.isnan(zarr.open_group(store.folder("features", "toy", "train", "vit"), mode="r")["embed"][0:5]).all()
+    assert np.isnan(zarr.open_group(store.folder("features", "toy", "train", "vit").url, mode="r")["embed"][0:5]).all()
 
 
 def test_a_second_writer_is_refused_with_who_holds_it(features: FeatureSet) -> None:

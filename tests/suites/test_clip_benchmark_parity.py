@@ -124,7 +124,7 @@ def test_their_command_reads_our_json(ours: tuple[Store, Any], tmp_path: Path, m
 
     store, done = ours
     table = tmp_path / "benchmark.csv"
-    files = sorted(map(str, store.folder("results", "clip").glob("*.json")))
+    files = sorted(map(str, Path(store.url, "results", "clip").glob("*.json")))
     monkeypatch.setattr(sys, "argv", ["clip_benchmark", "build", *files, "--output", str(table)])
     main()
     rows = {row["dataset"]: row for row in csv.DictReader(table.open())}

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from structure.pipeline import suites
 from structure.pipeline.results import Result
 from structure.pipeline.suites.clip_benchmark_json import read_records
+from structure.store.address import open_files
 from structure.store.errors import DamageError, StructureError
 
 HEAD = "name: mine\nversion: 1\ndefaults: {kind: zeroshot_classification, metric: acc1, prompts: plain}\n"
@@ -160,18 +161,18 @@ def test_records_have_clip_benchmarks_names_and_strict_json(tmp_path):
     record = suites.Record(
         "wds/vtab/pcam", "a/b", "structure", "zeroshot_classification", {"acc1": 0.5, "acc5": math.nan}
     )
-    path = record.write(tmp_path / "results")
-    assert path.name == "vtab_pcam_structure_a_b_en_zeroshot_classification.json"
-    assert list(path.parent.iterdir()) == [path]
+    assert record.file_name == "vtab_pcam_structure_a_b_en_zeroshot_classification.json"
 
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
-    document = json.loads(path.read_text(), parse_constant=refuse)
+    document = json.loads(record.to_json(), parse_constant=refuse)
     assert list(document) == ["dataset", "model", "pretrained", "task", "metrics", "language"]
     assert document["dataset"] == "wds/vtab/pcam"
     assert document["metrics"] == {"acc1": 0.5, "acc5": None}
-    (back,) = read_records(path.parent)
+    folder = open_files(tmp_path / "results")
+    folder.write(record.file_name, record.to_json().encode())
+    (back,) = read_records(folder)
     assert math.isnan(back.metrics["acc5"])
     assert back.metrics["acc1"] == 0.5
 
@@ -195,7 +196,7 @@ def test_clip_benchmarks_own_file_with_a_bare_nan_is_read():
 def test_a_truncated_or_foreign_file_is_not_taken(tmp_path, text):
     (tmp_path / "one.json").write_text(text)
     with pytest.raises(DamageError, match=r"one\.json.*evaluate again"):
-        read_records(tmp_path)
+        read_records(open_files(tmp_path))
 
 
 def test_an_infinite_metric_is_a_fault():
