@@ -206,6 +206,7 @@ def export(
     key: Annotated[str, typer.Argument(help="<dataset>/<split>/<encoder>")],
     file: Annotated[Path, typer.Argument(help="Ends in .npz, .safetensors or .parquet.")],
     layers: Annotated[str, typer.Option(help="Layers with commas; all by default.")] = "",
+    tokens: Annotated[str, typer.Option(help="Layers whose tokens to write too, with commas; none by default.")] = "",
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -217,7 +218,7 @@ def export(
     from structure.store import open_store
     from structure.store.export import export as run
 
-    path = run(open_store(store)[key], file, words("--layers", layers))
+    path = run(open_store(store)[key], file, words("--layers", layers), words("--tokens", tokens))
     terminal = Terminal(as_json=as_json, quiet=False)
     if as_json:
         terminal.document({"features": key, "file": str(path), "bytes": path.stat().st_size})

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.numpy import load_file
 
+from structure.cli.main import run
 from structure.pipeline import extract
 from structure.pipeline.datasets.scenes import Scenes
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.progress import Event, Note
 from structure.pipeline.stages.repair import repair
-from structure.store import Store, StructureError, open_store
+from structure.store import Manifest, Store, StructureError, open_store
+from structure.store.manifest import TokenColumn
+from structure.store.mark import Mark
 
 VIT, TEXT = "bundled:scenes-vit", "bundled:scenes-text"
 LAYERS = ("block.02", "block.03")
@@ -195,3 +202,49 @@ def _captions(folder: Path, count: int) -> Path:
         lines.append({"id": f"s{index}", "image": f"{index}.png", "captions": scenes.item(index).captions[:2]})
     (data / "pairs.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
     return data / "pairs.jsonl"
+
+
+def test_the_code_of_the_format_page_runs(with_tokens: Store) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "store-format.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 4
+    names: dict[str, object] = {"store": with_tokens.url}
+    for block in blocks:
+        exec(compile(block, "store-format.md", "exec"), names)
+    assert names["values"].shape[:2] == names["mask"].shape  # type: ignore[attr-defined]
+    assert names["first"].shape == names["pooled"].shape[1:]  # type: ignore[attr-defined]
+    for kind in (Manifest, TokenColumn, Mark):
+        for field in fields(kind):
+            assert f"`{field.name}`" in page, f"{kind.__name__}.{field.name} is not in the page"
+
+
+@pytest.mark.parametrize("ending", ["npz", "safetensors", "parquet"])
+def test_tokens_are_exported_with_their_rows(with_tokens: Store, tmp_path: Path, ending: str) -> None:
+    features = with_tokens[key_of(with_tokens, "scenes-text")]
+    expected, file = features.tokens("block.02"), tmp_path / f"out.{ending}"
+    command = ["store", "export", features.key, str(file), "--layers", "block.00", "--tokens", "block.02"]
+    assert run([*command, "--store", with_tokens.url]) == 0
+    if ending == "parquet":
+        table = pq.read_table(file)
+        assert table.column_names == ["sample", "block.00", "block.02.tokens"]
+        for row in (0, 7, 149):
+            np.testing.assert_array_equal(np.array(table["block.02.tokens"][row].as_py(), "float16"), expected.row(row))
+        return
+    held = load_file(file) if ending == "safetensors" else np.load(file)
+    np.testing.assert_array_equal(held["block.02.tokens"], expected.values)
+    np.testing.assert_array_equal(held["block.02.offsets"], expected.offsets)
+
+
+def test_the_store_s_commands_know_tokens(with_tokens: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    key = key_of(with_tokens, "scenes-vit")
+    features = with_tokens[key]
+    assert run(["store", "info", key, "--json", "--store", with_tokens.url]) == 0
+    told = json.loads(capsys.readouterr().out)["tokens"]
+    assert [column["name"] for column in told] == list(LAYERS)
+    assert run(["store", "du", "--json", "--store", with_tokens.url]) == 0
+    sizes = json.loads(capsys.readouterr().out)["bytes"]
+    held = sum(column["bytes"] for column in told)
+    assert held <= sizes[f"features/{key}/tokens"] <= 1.02 * held + 20_000
+    assert features.tokens_to_xarray()["block.02"].dims == ("sample", "token", "feature")
+    assert run(["store", "ls", "--json", "--store", with_tokens.url]) == 0
+    assert {row["tokens"] for row in json.loads(capsys.readouterr().out)["features"]} == {2}
