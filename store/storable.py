@@ -39,7 +39,7 @@ def storable(
     if not np.isfinite(values[row, place]):
         raise StructureError(
             f"{key}: the encoder gave {values[row, place]} in {where}. Nothing of {what} was kept. "
-            "Try --amp off, or --layers without this layer."
+            "Try --amp off, or leave this layer out."
         )
     raise OverflowError16(
         f"{key}: {values[row, place]:.6g} in {where} is beyond float16's {FLOAT16_MAX:.0f}. "
