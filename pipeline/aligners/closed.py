@@ -118,10 +118,13 @@ def _csa(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_event: Lis
             f"chance. Pass --dim {len(pairs[0]) // 2} or less, or more pairs."
         )
     gathered = _moments(pairs)
-    fitted = fit_csa_moments(gathered, dim=dim, ridge=options.ridge or 0.0)
+    ridge = usual_ridge(gathered) if options.ridge is None else options.ridge
+    if options.ridge is None:
+        on_event(Note(f"csa with ridge {ridge:.3g}, both widths over {gathered.rows:,} pairs; --ridge 0 is plain CCA"))
+    fitted = fit_csa_moments(gathered, dim=dim, ridge=ridge)
     for note in fitted.cut:
         on_event(Note(note))
-    if gathered.rows <= sum(gathered.xy.shape) and not options.ridge:
+    if gathered.rows <= sum(gathered.xy.shape) and not ridge:
         on_event(
             Note(
                 f"{gathered.rows} pairs are not more than both widths together ({sum(gathered.xy.shape)}): the leading "
@@ -134,7 +137,11 @@ def _csa(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_event: Lis
         projections, weights = refine(fitted, gathered, *pairs, options=options, extras=extras, on_event=on_event)
     return Fitted(
         (LinearHead.of_map(projections[0], gathered.mean_x), LinearHead.of_map(projections[1], gathered.mean_y)),
-        {"correlations": [round(float(value), 6) for value in fitted.correlations], "cut": list(fitted.cut)},
+        {
+            "correlations": [round(float(value), 6) for value in fitted.correlations],
+            "cut": list(fitted.cut),
+            "ridge": ridge,
+        },
         weights.float() if options.weighted else None,
     )
 
@@ -174,6 +181,15 @@ def _kernel_csa(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_eve
         head.bias.copy_(-(mean @ scaled))
         heads.append(head)
     return Fitted((heads[0], heads[1]), {"ridge": share, "landmarks": len(chosen)})
+
+
+def usual_ridge(gathered: Moments) -> float:
+    """Ridge of CSA where none is asked for: both widths over the pairs, at most 1.
+
+    Plain CCA fits the pairs it has by chance: on 996 emoji pairs (MobileNetV2 block.13, MiniLM block.05, unit rows, 128
+    dimensions, 249 pairs held out, one split) R@10 was .37 without ridge, .43 at 0.1, .47 at 0.3 and .52 at 1.
+    """
+    return min(1.0, sum(gathered.xy.shape) / gathered.rows)
 
 
 def _procrustes(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_event: Listener) -> Fitted:

@@ -118,8 +118,8 @@ class TrainingOptions:
     """Of `lowrank`; a gate of 0 stays shut for ever (the released configuration)."""
 
     ridge: float | None = None
-    """Of the closed forms, as a share of the mean variance; None: 0 for `csa`, 1 for `kernel-csa`, 0.1 for `ridge` and
-    for `sma` with log-determinants."""
+    """Of the closed forms, as a share of the mean variance; None: both widths over the pairs (at most 1) for `csa`, 1
+    for `kernel-csa`, 0.1 for `ridge` and for `sma` with log-determinants."""
     weighted: bool = False
     """`csa`: score by the correlation-weighted similarity instead of the cosine."""
     nearest: int = 800
@@ -173,6 +173,8 @@ class TrainingOptions:
         """
         if name not in PRESETS:
             raise unknown("preset", name, PRESETS)
+        if changes.get("method") == "csa" and name != "default":
+            changes.setdefault("ridge", 0.0)  # published as plain CCA
         return replace(PRESETS[name], **changes)
 
     @classmethod
