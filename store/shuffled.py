@@ -66,6 +66,7 @@ class Shuffled:
             )
         self._bytes, self._threads = whole if self.in_memory else window, threads
         self._resident: _Arena | None = None
+        self._free: list[_Arena] = []
 
     def epoch(self, seed: int, epoch: int = 0) -> Iterator[tuple[np.ndarray, tuple[Values, ...]]]:
         """Every row once: `(rows, batches)`, the (n,) int64 numbers of the rows in the sources, and a batch of every
@@ -97,13 +98,19 @@ class Shuffled:
         """The epoch's windows with their rows in memory; the next one is read meanwhile."""
         if self.in_memory:
             if self._resident is None:
-                arena = _Arena(self._columns, self._bytes, self._threads)
+                arena = self._arena()
                 arena.load(range(len(self.plan.weights)))
                 self._resident = arena
             for window in self.plan.windows(seed, epoch):
                 yield window, self._resident
             return
-        arenas = [_Arena(self._columns, self._bytes, self._threads) for _ in range(2)]
+        arenas = [self._free.pop() if self._free else self._arena() for _ in range(2)]
+        try:
+            yield from self._through(arenas, seed, epoch)
+        finally:
+            self._free += arenas  # memory that was written to once is read into faster
+
+    def _through(self, arenas: Sequence[_Arena], seed: int, epoch: int) -> Iterator[tuple[Window, _Arena]]:
         ready: tuple[Window, _Arena, Future[None]] | None = None
         with ThreadPoolExecutor(1) as reader:
             for number, window in enumerate(self.plan.windows(seed, epoch)):
@@ -116,6 +123,9 @@ class Shuffled:
             if ready is not None:
                 ready[2].result()
                 yield ready[:2]
+
+    def _arena(self) -> _Arena:
+        return _Arena(self._columns, self._bytes, self._threads)
 
 
 class _Column:
