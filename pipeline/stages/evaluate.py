@@ -20,7 +20,7 @@ from structure.pipeline.results import COUNTED, Result
 from structure.pipeline.suites.published import beside
 from structure.pipeline.suites.suite import load_suite
 from structure.store import Store, open_store
-from structure.store.errors import NotPresentError, StructureError
+from structure.store.errors import NotPresentError, StructureError, UsageError
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ def evaluate(
     Raises StructureError where nothing at all could be evaluated.
     """
     began = time.perf_counter()
+    if compare:
+        _require_two(*compare)
     target = store if isinstance(store, Store) else open_store(store)
     chosen = load_suite(suite)
     tasks = chosen.select(datasets)
@@ -145,7 +147,14 @@ def compare_aligners(first: str, second: str, *, store: Store | str | Path, seed
     Raises StructureError where there is none, or where a task was asked in different ways.
     """
     target = store if isinstance(store, Store) else open_store(store)
-    return compare_kept(target, *aligner_names(target, [first, second]), seed=seed)
+    _require_two(first, second)
+    aligner_names(target, [first, second])
+    return compare_kept(target, first, second, seed=seed)
+
+
+def _require_two(first: str, second: str) -> None:
+    if first == second:
+        raise UsageError(f"--compare {first} {second}: an aligner does not differ from itself. Name two.")
 
 
 def _refusal(
@@ -164,9 +173,14 @@ def _refusal(
     first = (
         f"{lacking} of {asked} datasets of the suite {suite} could not be evaluated and --require-all was given"
         if anything
-        else f"Nothing could be evaluated: of the {asked} datasets of the suite {suite}, {len(failed)} cannot be used "
-        f"and the others are not here (looked below {data_root.absolute()})"
+        else f"Nothing could be evaluated: {_none_of(asked, len(failed))} of the suite {suite} can be used here "
+        f"(looked below {data_root.absolute()})"
     )
     more = f" ... and {len(told) - 3} more; see: structure datasets" if len(told) > 3 else ""
     kind = StructureError if failed else NotPresentError
     return kind(f"{first}. {' '.join(told[:3])}{more}")
+
+
+def _none_of(asked: int, failed: int) -> str:
+    damaged = f", {failed} of which have a fault," if failed else ""
+    return f"none of the {asked} dataset{'s' if asked > 1 else ''}{damaged}"

@@ -89,6 +89,8 @@ def test_a_comparison_needs_something_in_common(place: tuple[Path, Path, str]) -
     with pytest.raises(StructureError, match="Run: structure eval --suite SUITE --compare good poor"):
         compare_aligners("good", "poor", store=store)
     assert run(["eval", "--store", str(store)]) == 2
+    assert run(["eval", "--compare", "good", "good", "--store", str(store)]) == 2
+    assert run(["eval", "--suite", suite, "--compare", "good", "god", "--store", str(store)]) == 1
 
 
 def truncated(copy: Path) -> None:
@@ -146,7 +148,9 @@ def test_a_fault_of_one_copy_is_told_with_its_place_and_the_others_go_on(
     assert failed["dataset"] == "wds/colours"
     with pytest.raises(StructureError, match=words):
         raise StructureError(failed["why"])
-    with pytest.raises(StructureError, match="Nothing could be evaluated: .* 1 cannot be used"):
+    with pytest.raises(
+        StructureError, match="Nothing could be evaluated: none of the 1 dataset, 1 of which have a fault,"
+    ):
         evaluate(suite, store=store, data_root=data, datasets=["colours"])
     with pytest.raises(StructureError, match="1 of 2 datasets .* --require-all was given"):
         evaluate(suite, store=store, data_root=data, require_all=True)
@@ -184,7 +188,7 @@ def test_nothing_there_is_an_error_that_says_how_to_get_it(
     command = ["eval", "--suite", "clip-benchmark", "--store", str(store), "--data-root", str(tmp_path / "none")]
     assert run(command) == 1
     told = capsys.readouterr().err
-    assert "Nothing could be evaluated: of the 41 datasets" in told
+    assert "Nothing could be evaluated: none of the 41 datasets of the suite clip-benchmark" in told
     assert str(tmp_path / "none") in told
     assert "To get it:" in told
     assert "structure datasets" in told
