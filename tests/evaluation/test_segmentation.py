@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -20,7 +19,7 @@ from structure.pipeline.datasets.windows import Frame, WindowedPictures
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.evaluation.framing import find_frame
 from structure.pipeline.evaluation.mask_protocol import protocol_of
-from structure.pipeline.results import read_results
+from structure.pipeline.results import read_results, read_table
 from structure.pipeline.suites.score_maps import upsample
 from structure.store import Store, open_store
 from structure.store.errors import StructureError
@@ -116,11 +115,12 @@ def test_segmentation_of_scenes(aligned: Store, tmp_path: Path, background: str,
     assert facts["left_out_of_the_mean"] == (["background"] if background == "left-out" else [])
     assert values["pixel_accuracy"].chance == pytest.approx(1 / (9 if background == "left-out" else 8))
     folder = aligned.folder("results", "a")
-    (table,) = folder.glob("predictions/*/scenes_segmentation.parquet")
-    kept = pq.read_table(table)
+    (table,) = [key for key in folder.keys("predictions") if key.endswith("/scenes_segmentation.parquet")]
+    kept = read_table(folder, table)
     assert kept.num_rows == 12
     assert kept.column_names == ["sample", "pixels", "pixel_accuracy", "miou", "iou"]
-    assert next(folder.glob("pictures/*/scenes_segmentation_overlays.png")).read_bytes().startswith(b"\x89PNG")
+    (overlays,) = [key for key in folder.keys("pictures") if key.endswith("/scenes_segmentation_overlays.png")]
+    assert folder.read(overlays).startswith(b"\x89PNG")
     assert {row.metric for row in read_results(folder) if row.task == "segmentation"} == {"miou", "pixel_accuracy"}
 
 
