@@ -18,6 +18,7 @@ SHOWN = (
     ("scenes/relation", "acc1"),
     ("scenes", "image_retrieval_recall@10"),
     ("scenes", "text_retrieval_recall@10"),
+    ("scenes", "miou"),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ class Question:
     rows: Rows
     prompts: Prompts | None = None
     training: Rows | None = None
+    memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What a judge keeps between the aligners that it asks."""
 
     @property
     def samples(self) -> Samples:

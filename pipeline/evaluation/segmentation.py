@@ -10,10 +10,10 @@ import numpy as np
 from structure.pipeline.datasets.windows import WindowedPictures
 from structure.pipeline.evaluation.framing import frame_of
 from structure.pipeline.evaluation.mask_protocol import protocol_of
+from structure.pipeline.evaluation.masked_pictures import DRAWN, MaskedPictures
 from structure.pipeline.evaluation.question import Question
 from structure.pipeline.evaluation.subject import Subject
 from structure.pipeline.features.cached import FeatureSource
-from structure.pipeline.features.rows import Rows, read_samples
 from structure.pipeline.progress import Progress
 from structure.pipeline.suites.classifier import class_vectors_of
 from structure.pipeline.suites.judge import Judgement
@@ -22,11 +22,10 @@ from structure.pipeline.suites.overlay import Overlay, draw_overlays
 from structure.pipeline.suites.score_maps import label_map
 from structure.pipeline.suites.segmentation import Areas, segmentation_areas
 from structure.store import FeatureSet
-from structure.store.errors import BadSampleError, NotPresentError, StructureError
+from structure.store.errors import NotPresentError, StructureError
 
 WINDOWS_AT_ONCE = 64
 OVERLAYS = 3
-"""Pictures of which an overlay is kept: spread over the set, the same for every aligner."""
 
 
 def segment_zeroshot(question: Question, subject: Subject, source: FeatureSource, *, seed: int) -> Judgement:
@@ -35,38 +34,34 @@ def segment_zeroshot(question: Question, subject: Subject, source: FeatureSource
     if pictures is None:
         raise NotPresentError(f"The pictures and masks of {question.samples.dataset} are not on this machine.")
     assert prompts is not None
-    protocol = protocol_of(pictures.mask_classes, task.background)
-    layer = token_layer(subject)
-    windows = WindowedPictures(pictures, frame_of(source.store, source, subject.vision), task.window)
-    rows = Rows(read_samples(source.store, windows, on_event=source.on_event), windows, "")
+    masks = question.memo.setdefault(
+        "masks", MaskedPictures(pictures, protocol_of(pictures.mask_classes, task.background), task.window)
+    )
+    names, layer = masks.protocol.names, token_layer(subject)
+    windows, rows = masks.windows(frame_of(source.store, source, subject.vision), source)
     features = source.features(subject.vision, rows, tokens=(layer,))
     grid = features.tokens(layer, 0, 0).grid
     if grid is None:
         raise StructureError(f"The tokens of {layer} of {subject.vision.name} lie on no grid: they are no patches.")
     words = subject.texts(source, question.prompt_rows())
     vectors = class_vectors_of(words.blocks(), classes=len(prompts.classes), templates=len(prompts.templates)).numpy()
-    areas, ids, overlays, unreadable = [], [], [], 0
-    shown = set(np.linspace(0, len(pictures) - 1, num=min(OVERLAYS, len(pictures))).round().astype(int).tolist())
+    item_ids = question.samples.item_ids
+    areas, ids, overlays = [], [], []
+    shown = _shown(len(pictures)) if masks.drawn < DRAWN else frozenset()
     for picture, scores in scored(features, layer, subject, vectors, windows):
         source.on_event(Progress(f"segmenting {pictures.name}", picture + 1, len(pictures), "pictures"))
-        try:
-            truth = protocol.number[pictures.mask(picture)]
-            item = pictures.item(picture).id
-        except BadSampleError:
-            unreadable += 1
-            continue
-        if not len(scores):
-            unreadable += 1
+        truth = masks.truth(picture)
+        if truth is None or not len(scores):
             continue
         guess = label_map(list(scores), windows.plans[picture], grid=grid, size=(truth.shape[0], truth.shape[1]))
-        areas.append(segmentation_areas([guess], [truth], classes=len(protocol.names)))
-        ids.append(item)
+        areas.append(segmentation_areas([guess], [truth], classes=len(names)))
+        ids.append(item_ids[picture])
         if picture in shown:
-            overlays.append(Overlay(item, np.asarray(pictures.image(picture)), truth, guess))
+            overlays.append(Overlay(item_ids[picture], np.asarray(pictures.image(picture)), truth, guess))
     if not areas:
         raise StructureError(f"{pictures.name}: none of {len(pictures)} pictures and masks could be read.")
     judged = judge_segmentation(
-        Areas.together(areas), ids=ids, classes=protocol.names, without=protocol.without, seed=seed
+        Areas.together(areas), ids=ids, classes=names, without=masks.protocol.without, seed=seed
     )
     notes = {
         "background": task.background,
@@ -74,10 +69,16 @@ def segment_zeroshot(question: Question, subject: Subject, source: FeatureSource
         "window_side": list(windows.frame.side),
         "windows": len(windows),
         "token_layer": layer,
-        "unreadable": unreadable,
+        "unreadable": len(pictures) - len(areas),
     }
-    drawn = {"overlays.png": draw_overlays(overlays, protocol.names)} if overlays else {}
+    drawn = {"overlays.png": draw_overlays(overlays, names)} if overlays else {}
+    masks.drawn += bool(overlays)
     return replace(judged, notes={**judged.notes, **notes}, pictures=drawn)
+
+
+def _shown(count: int) -> frozenset[int]:
+    """Pictures of which an overlay is kept: spread over the set, the same for every aligner."""
+    return frozenset(np.linspace(0, count - 1, num=min(OVERLAYS, count)).round().astype(int).tolist())
 
 
 def scored(

@@ -25,6 +25,7 @@ from structure.store.files import Files
 
 PAGE = "report.html"
 MOST_CURVES = 8
+MOST_OVERLAYS = 8
 
 
 def report(
@@ -56,6 +57,7 @@ def report(
         rankings=_rankings(target),
         training=_training(target, aligners),
         results=results,
+        overlays=_overlays(target, aligners),
         published=[entry.row() for entry in beside(results)],
         left_out=notes_of(results),
     )
@@ -130,6 +132,18 @@ def _training(store: Store, aligners: Sequence[str]) -> dict[str, Any]:
 
 def _results(store: Store, aligners: Sequence[str]) -> list[Result]:
     return [result for name in aligners for result in read_results(store.folder("results", name))]
+
+
+def _overlays(store: Store, aligners: Sequence[str]) -> list[dict[str, str]]:
+    """The pictures that evaluations kept, of the first aligners that have some."""
+    found = []
+    for name in aligners:
+        folder = store.folder("results", name)
+        found += [(name, folder, key) for key in folder.keys("pictures") if key.endswith(".png")]
+    return [
+        {"aligner": name, "what": key.removesuffix(".png").partition("/")[2], "image": _image(folder.read(key))}
+        for name, folder, key in found[:MOST_OVERLAYS]
+    ]
 
 
 def _image(data: bytes) -> str:

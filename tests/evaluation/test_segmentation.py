@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from structure.pipeline import align, evaluate, extract, load_aligner
+from structure.pipeline import align, evaluate, extract, load_aligner, report
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.datasets.scenes import Scenes
 from structure.pipeline.datasets.windows import Frame, WindowedPictures
@@ -153,6 +153,20 @@ def test_the_numbers_are_those_of_the_encoder_itself(aligned: Store, tmp_path: P
         counted += int((mask > 0).sum())
     value = next(result.value for result in done.results if result.metric == "pixel_accuracy")
     assert value == pytest.approx(right / counted, abs=2e-3)  # the store keeps float16
+
+
+def test_anchors_over_tokens_segment_too(tmp_path: Path) -> None:
+    """PAL's scores of patches are those of the aligner itself; its texts are pooled from tokens."""
+    store = open_store(tmp_path / "store")
+    models = ["bundled:scenes-vit", "bundled:scenes-text"]
+    extract(models, "scenes:60", store=store, layers=["block.03"], tokens=["block.03"])
+    options = TrainingOptions(method="pal", dim=16, epochs=2, rate=1e-2)
+    align("block.03,block.03", store=store, options=options, name="p")
+    suite = tmp_path / "masks.yaml"
+    suite.write_text(SUITE.format(background="ignored", window="square"))
+    done = evaluate(str(suite), store=store, aligners=["p"], data_root=tmp_path)
+    assert {result.metric: 0 <= result.value <= 1 for result in done.results} == {"miou": True, "pixel_accuracy": True}
+    assert report(store=store).read_text().count("segmentation by p") == 1
 
 
 def test_what_has_no_patches_or_no_masks_is_told(aligned: Store, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_the_papers_suite_has_22_and_2():
     ]
 
 
-def test_scenes_asks_four_labels_and_retrieval():
+def test_scenes_asks_four_labels_retrieval_and_segmentation():
     suite = suites.load_suite("scenes")
     assert [task.title for task in suite.tasks] == [
         "scenes/shape",
@@ -62,8 +62,10 @@ def test_scenes_asks_four_labels_and_retrieval():
         "scenes/count",
         "scenes/relation",
         "scenes",
+        "scenes",
     ]
-    assert suite.label == "scenes@1"
+    assert [task.kind for task in suite.tasks[-2:]] == ["zeroshot_retrieval", "segmentation"]
+    assert suite.label == "scenes@2"
 
 
 def test_tasks_are_chosen_by_any_of_their_names_in_the_suites_order():
