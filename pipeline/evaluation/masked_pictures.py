@@ -14,7 +14,7 @@ from structure.store.errors import BadSampleError
 KEPT_BYTES = 256 * 2**20
 """Bytes of masks that are kept between aligners."""
 
-DRAWN = 4
+DRAWN = 2
 """Aligners of a run of which overlays are drawn."""
 
 
