@@ -17,7 +17,7 @@ from structure.store.files import check_key
 from structure.store.fingerprint import canonical, fingerprint
 from structure.store.shard import Shard, plan_shards
 
-FORMAT = 1
+FORMAT = 2
 ATTRIBUTE = "structure"
 """The attribute of the zarr group that holds the second copy of the manifest."""
 
@@ -190,10 +190,12 @@ class Manifest:
             written = int(body["format"])
         except (ValueError, TypeError, KeyError) as error:
             raise DamageError(f"{source} is not a manifest: {error}.") from None
-        if written > FORMAT:
+        if written != FORMAT:
+            remedy = "Install a newer version: pip install -U structure-align"
+            if written < FORMAT:
+                remedy = "Extract again into another --store, or read this one with the version that wrote it."
             raise StructureError(
-                f"{source} was written in store format {written}; this version reads up to {FORMAT}. "
-                "Install a newer version: pip install -U structure-align"
+                f"{source} was written in store format {written}; this version reads {FORMAT}. {remedy}"
             )
         try:
             checksum = body.pop("checksum")

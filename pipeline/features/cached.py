@@ -108,6 +108,8 @@ class FeatureSource:
         encoder, options = self.encoder(record), record.options(captions, tokens)
         chosen = self._plan(encoder, rows, options, record.spec, found.manifest.encoder if found else None)
         self.passes += 1
+        if rows.dataset is None:  # prompts: texts that no dataset has put into the store
+            self.store.put_samples(samples)
         return fill(self.store, encoder, rows, chosen, options, device=self.device, on_event=self.on_event)
 
     def blocks(self, features: FeatureSet, layer: str) -> Iterator[tuple[Shard, np.ndarray]]:

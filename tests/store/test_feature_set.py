@@ -204,11 +204,12 @@ def test_unknown_names_offer_the_nearest(features: FeatureSet, store: Store) -> 
         store["toy/train/vot"]
 
 
-def test_a_newer_store_is_refused(features: FeatureSet, store: Store) -> None:
+@pytest.mark.parametrize(("written", "remedy"), [(99, "Install a newer version"), (1, "Extract again")])
+def test_a_store_of_another_format_is_refused(features: FeatureSet, store: Store, written: int, remedy: str) -> None:
     key = f"{features.prefix}/manifest.json"
-    body = json.loads(store.files.read(key)) | {"format": 99}
+    body = json.loads(store.files.read(key)) | {"format": written}
     store.files.write(key, json.dumps(body).encode())
-    with pytest.raises(StructureError, match="format 99; this version reads up to 1"):
+    with pytest.raises(StructureError, match=rf"format {written}; this version reads 2\. {remedy}"):
         store["toy/train/vit"]
 
 
