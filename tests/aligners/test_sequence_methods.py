@@ -14,6 +14,7 @@ from structure.pipeline.aligners.padded import Padded, Ragged
 from structure.pipeline.aligners.pair_retrieval import pair_recall
 from structure.pipeline.aligners.sequence_batches import SequencesInMemory, as_ragged, joined, limited
 from structure.pipeline.progress import Note
+from structure.store.address import open_files
 from structure.store.errors import StructureError
 
 OPTIONS = TrainingOptions(
@@ -81,7 +82,7 @@ class TestEverySequenceMethod:
             if getattr(event, "done", 0) == 4:
                 raise KilledError
 
-        kept = Checkpoint(tmp_path / "run", {}, every=0.0)
+        kept = Checkpoint(open_files(tmp_path), "run", {}, every=0.0)
         with pytest.raises(KilledError):
             fit(*pairs, options=options, checkpoint=kept, on_event=killer)
         notes = []

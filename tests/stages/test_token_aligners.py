@@ -72,7 +72,7 @@ class TestEveryAligner:
         texts = [dataset.item(index).captions[0] for index in range(5)]
         images, words = model.encode_images(pictures, batch_size=3), model.encode_texts(texts)
         assert images.shape == words.shape == (5, model.dim)
-        subject = Subject.load(trained, name)
+        subject = Subject.load(trained, name, device="cpu")
         rows = open_rows(trained, "scenes:64", split=None, data_root="data")
         source = FeatureSource(trained, device="cpu")
         cached = subject.images(source, rows).whole()[:5]
@@ -87,11 +87,11 @@ class TestEveryAligner:
 
 
 def test_what_each_aligner_records(trained: Store) -> None:
-    subject = Subject.load(trained, "pal")
+    subject = Subject.load(trained, "pal", device="cpu")
     assert subject.aligner.takes_tokens
     assert subject.aligner.metadata["test_pairs"] == 16
     assert subject.layers == {"vision": "block.03", "text": "block.03"}
-    record = Subject.load(trained, "sma").aligner.metadata
+    record = Subject.load(trained, "sma", device="cpu").aligner.metadata
     assert "views-2" not in record["encoders"]["vision"]["name"]
     assert record["options"]["information"] == "flqmi"
 
@@ -146,7 +146,7 @@ def test_what_does_not_fit_is_told(trained: Store) -> None:
 
 def test_another_encoder_is_refused(trained: Store, tmp_path: Path) -> None:
     folder = tmp_path / "aligner"
-    shutil.copytree(trained.folder("aligners", "linear"), folder)
+    shutil.copytree(Path(trained.url, "aligners", "linear"), folder)
     record = (folder / "aligner.json").read_text()
     weights = AlignedModel.load(folder).vision.record.identity["weights"]
     (folder / "aligner.json").write_text(record.replace(str(weights), "0" * len(str(weights))))
