@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from structure.pipeline.suites.classifier import class_vectors_of
 from structure.pipeline.suites.judge import Judgement
 from structure.pipeline.suites.judge_segmentation import judge_segmentation
 from structure.pipeline.suites.overlay import Overlay, draw_overlays
-from structure.pipeline.suites.score_maps import label_map
+from structure.pipeline.suites.score_maps import label_map, whole_label_maps
 from structure.pipeline.suites.segmentation import Areas, segmentation_areas
 from structure.store import FeatureSet
 from structure.store.errors import NotPresentError, StructureError
@@ -48,12 +48,9 @@ def segment_zeroshot(question: Question, subject: Subject, source: FeatureSource
     item_ids = question.samples.item_ids
     areas, ids, overlays = [], [], []
     shown = _shown(len(pictures)) if masks.drawn < DRAWN else frozenset()
-    for picture, scores in scored(features, layer, subject, vectors, windows):
+    found = scored(features, layer, subject, vectors, windows)
+    for picture, truth, guess in guessed(found, masks, windows, grid):
         source.on_event(Progress(f"segmenting {pictures.name}", picture + 1, len(pictures), "pictures"))
-        truth = masks.truth(picture)
-        if truth is None or not len(scores):
-            continue
-        guess = label_map(list(scores), windows.plans[picture], grid=grid, size=(truth.shape[0], truth.shape[1]))
         areas.append(segmentation_areas([guess], [truth], classes=len(names)))
         ids.append(item_ids[picture])
         if picture in shown:
@@ -101,6 +98,35 @@ def scored(
                 continue  # its last window comes with a later batch, or came with an earlier one
             mine = [held.pop(place) for place in places if place in held]
             yield picture, np.stack(mine) if len(mine) == len(places) else np.zeros((0, 0, 0), np.float32)
+
+
+def guessed(
+    found: Iterable[tuple[int, np.ndarray]], masks: MaskedPictures, windows: WindowedPictures, grid: tuple[int, int]
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Picture, true and guessed label map, for each that can be read; pictures of one window and size go together."""
+    held: list[tuple[int, np.ndarray, np.ndarray]] = []
+
+    def together() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        if held:
+            maps = whole_label_maps(np.stack([scores[0] for _, _, scores in held]), grid=grid, size=_size(held[0][1]))
+            yield from ((picture, truth, guess) for (picture, truth, _), guess in zip(held, maps, strict=True))
+            held.clear()
+
+    for picture, scores in found:
+        truth = masks.truth(picture)
+        if truth is None or not len(scores):
+            continue
+        if len(scores) > 1 or (held and (held[0][1].shape != truth.shape or len(held) == WINDOWS_AT_ONCE)):
+            yield from together()
+        if len(scores) > 1:
+            yield picture, truth, label_map(list(scores), windows.plans[picture], grid=grid, size=_size(truth))
+        else:
+            held.append((picture, truth, scores))
+    yield from together()
+
+
+def _size(labels: np.ndarray) -> tuple[int, int]:
+    return labels.shape[0], labels.shape[1]
 
 
 def token_layer(subject: Subject) -> str:

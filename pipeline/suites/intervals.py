@@ -154,11 +154,15 @@ def _resampled(
     total = int(counts.sum())
     share = counts / total
     step = max(1, COUNTS_AT_ONCE // len(counts))
-    drawn = [
-        statistic(random.multinomial(total, share, size=min(step, replicates - start)))
-        for start in range(0, replicates, step)
-    ]
-    return np.concatenate(drawn)
+    alike = total == len(counts)  # units that are all their own kind: drawing them one by one is several times faster
+
+    def draw(size: int) -> np.ndarray:
+        if not alike:
+            return random.multinomial(total, share, size=size)
+        chosen = random.integers(total, size=(size, total)) + np.arange(size)[:, None] * total
+        return np.bincount(chosen.ravel(), minlength=size * total).reshape(size, total)
+
+    return np.concatenate([statistic(draw(min(step, replicates - at))) for at in range(0, replicates, step)])
 
 
 def _bounds(drawn: np.ndarray) -> tuple[float, float]:

@@ -43,6 +43,20 @@ def label_map(windows: Sequence[Array], plan: Windows, *, grid: tuple[int, int],
     return labels
 
 
+def whole_label_maps(scores: np.ndarray, *, grid: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
+    """`label_map` of many pictures of one size that are one window each, in one upsampling where memory allows.
+
+    `(picture, patch, class)` scores -> `(picture, *size)` int64."""
+    maps = as_tensor(scores).transpose(1, 2).reshape(len(scores), -1, *grid)
+    step = max(1, PIXELS_AT_ONCE // (maps.shape[1] * size[0] * size[1]))
+    parts = [
+        F.interpolate(maps[start : start + step], size=size, mode="bilinear", align_corners=False).max(dim=1)[1]
+        for start in range(0, len(maps), step)
+    ]
+    labels: np.ndarray = torch.cat(parts).numpy()
+    return labels
+
+
 def _merged(maps: Sequence[torch.Tensor], plan: Windows) -> torch.Tensor:
     total = torch.zeros(len(maps[0]), *plan.size, dtype=maps[0].dtype)
     count = torch.zeros(plan.size, dtype=maps[0].dtype)

@@ -14,7 +14,7 @@ from structure.pipeline.datasets.windows import Windows, plan_windows
 from structure.pipeline.suites import score_maps
 from structure.pipeline.suites.judge_segmentation import judge_segmentation, majority, segmentation_chance
 from structure.pipeline.suites.overlay import Overlay, draw_overlays, palette
-from structure.pipeline.suites.score_maps import label_map, upsample
+from structure.pipeline.suites.score_maps import label_map, upsample, whole_label_maps
 from structure.pipeline.suites.segmentation import Areas, segmentation_areas
 from structure.store.errors import StructureError
 
@@ -48,6 +48,15 @@ def test_upsampling_is_bilinear_with_half_pixel_centres() -> None:
     scores = np.random.default_rng(0).standard_normal((3, 4, 5))
     for size in ((11, 7), (4, 5), (3, 2), (9, 10)):
         np.testing.assert_allclose(upsample(torch.from_numpy(scores), size).numpy(), bilinear(scores, size), atol=1e-12)
+
+
+def test_pictures_together_get_the_labels_that_each_gets_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = np.random.default_rng(2).standard_normal((5, 16, 7)).astype(np.float32)
+    alone = np.stack([label_map([own], WHOLE, grid=(4, 4), size=(19, 21)) for own in scores])
+    np.testing.assert_array_equal(whole_label_maps(scores, grid=(4, 4), size=(19, 21)), alone)
+    monkeypatch.setattr(score_maps, "PIXELS_AT_ONCE", 1)
+    np.testing.assert_array_equal(whole_label_maps(scores, grid=(4, 4), size=(19, 21)), alone)
+    assert not whole_label_maps(np.zeros((2, 16, 7)), grid=(4, 4), size=(5, 5)).any()  # ties go to the lower class
 
 
 def test_the_number_of_classes_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
