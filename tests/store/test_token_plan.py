@@ -17,12 +17,12 @@ RUNS = st.lists(st.integers(1, 5000), min_size=1, max_size=30)
 def test_a_chunk_is_as_large_as_the_waste_allows(runs: list[int], most: int) -> None:
     size = chunk_size(runs, most)
 
-    def wasted(size: int) -> float:
-        return sum(-(-run // size) * size for run in runs) / sum(runs) - 1
+    def fits(size: int) -> bool:
+        return (sum(-(-run // size) * size for run in runs) - sum(runs)) * WASTE <= sum(runs)
 
     assert 1 <= size <= most
-    assert wasted(size) <= 1 / WASTE
-    assert size * 2 > most or wasted(size * 2) > 1 / WASTE
+    assert fits(size)
+    assert size * 2 > most or not fits(size * 2)
 
 
 @given(RUNS, st.integers(1, 300))
