@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import secrets
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,10 +35,6 @@ def bucket() -> Iterator[str]:
         opened.close_session(opened.loop, opened._s3)
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
-    with warnings.catch_warnings():
-        # zarr's own file systems close no session; left to chance, the warning would fail a test that is not theirs.
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture(params=["memory", "s3", "folder"])
