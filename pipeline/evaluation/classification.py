@@ -17,7 +17,7 @@ def classify_zeroshot(question: Question, subject: Subject, source: FeatureSourc
     assert prompts is not None
     images = subject.images(source, question.rows)
     words = subject.texts(source, question.prompt_rows())
-    vectors = class_vectors_of(words.blocks(), classes=len(prompts.classes), templates=len(prompts.templates))
+    vectors = class_vectors_of(words.blocks(), prompts.counts())
     item_ids = samples.item_ids
     ids = [item_ids[row] for row in images.rows]
     if samples.kind == "multilabel":

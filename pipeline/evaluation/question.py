@@ -10,7 +10,8 @@ from structure.pipeline.datasets.dataset import Task
 from structure.pipeline.evaluation.mask_protocol import protocol_of
 from structure.pipeline.features.rows import Rows, open_rows
 from structure.pipeline.progress import Listener
-from structure.pipeline.suites.prompts import Prompts, load_prompt_set, resolve_prompts
+from structure.pipeline.suites.prompt_set import load_prompt_set, resolve_prompts
+from structure.pipeline.suites.prompts import Prompts
 from structure.pipeline.suites.suite import SuiteTask
 from structure.store import SampleItem, Samples, Store
 from structure.store.errors import NotPresentError, StructureError, unknown

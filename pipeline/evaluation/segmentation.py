@@ -44,7 +44,7 @@ def segment_zeroshot(question: Question, subject: Subject, source: FeatureSource
     if grid is None:
         raise StructureError(f"The tokens of {layer} of {subject.vision.name} lie on no grid: they are no patches.")
     words = subject.texts(source, question.prompt_rows())
-    vectors = class_vectors_of(words.blocks(), classes=len(prompts.classes), templates=len(prompts.templates)).numpy()
+    vectors = class_vectors_of(words.blocks(), prompts.counts()).numpy()
     item_ids = question.samples.item_ids
     areas, ids, overlays = [], [], []
     shown = _shown(len(pictures)) if masks.drawn < DRAWN else frozenset()

@@ -23,7 +23,7 @@ from structure.pipeline.stages.evaluate import evaluate
 from structure.pipeline.stages.extract import extract
 from structure.pipeline.stages.rank_layers import rank_layers
 from structure.pipeline.stages.report import report
-from structure.pipeline.suites.prompts import load_prompt_set
+from structure.pipeline.suites.prompt_set import load_prompt_set
 from structure.pipeline.suites.suite import SuiteTask, load_suite
 from structure.store import Store
 from structure.store.errors import StructureError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -27,25 +27,27 @@ def class_vectors(embeddings: Array) -> torch.Tensor:
     return unit_rows(unit.mean(dim=1), name="class vectors (means over templates)")
 
 
-def class_vectors_of(blocks: Iterable[Array], *, classes: int, templates: int) -> torch.Tensor:
-    """`class_vectors` of prompt embeddings that come in blocks `(rows, dim)`, class by class, template by template.
+def class_vectors_of(blocks: Iterable[Array], counts: Sequence[int]) -> torch.Tensor:
+    """`class_vectors` of prompt embeddings that come in blocks `(rows, dim)`, class by class, `counts[c]` for class c.
 
-    Only the sums `(class, dim)` are held, in float64. Raises `ValueError` unless there are `classes * templates` rows.
+    Only the sums `(class, dim)` are held, in float64. Raises `ValueError` unless there are `sum(counts)` rows.
     """
+    owners = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     sums: torch.Tensor | None = None
     first = 0
     for block in blocks:
-        unit = unit_rows(block, name=f"prompt embeddings ({templates} templates a class, class by class)", first=first)
+        unit = unit_rows(block, name="prompt embeddings (class by class)", first=first)
         if sums is None:
-            sums = torch.zeros(classes, unit.shape[1], dtype=torch.float64, device=unit.device)
-        if first + len(unit) > classes * templates:
-            break
-        owner = torch.arange(first, first + len(unit), device=unit.device) // templates
-        sums.index_add_(0, owner, unit.double())
+            sums = torch.zeros(len(counts), unit.shape[1], dtype=torch.float64, device=unit.device)
+        owner = owners[first : first + len(unit)]
         first += len(unit)
-    if sums is None or first != classes * templates:
-        raise ValueError(f"{classes} classes x {templates} templates are not the {first} rows of prompts that came")
-    return unit_rows(sums / templates, name="class vectors (means over templates)").float()
+        if len(owner) < len(unit):
+            break
+        sums.index_add_(0, owner.to(unit.device), unit.double())
+    if sums is None or first != len(owners):
+        raise ValueError(f"{len(counts)} classes have {len(owners)} prompts, and {first} rows of prompts came")
+    means = sums / torch.tensor(counts, dtype=torch.float64, device=sums.device)[:, None]
+    return unit_rows(means, name="class vectors (means over prompts)").float()
 
 
 def class_logits(images: Array, vectors: Array) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -42,6 +43,17 @@ def benchmark_lists(dataset: str, language: str = "en") -> Lists:
     if not classes and not templates:
         return NOTHING
     return classes, templates, f"clip-benchmark {version('clip-benchmark')} {language}: {dataset}"
+
+
+@cache
+def cupl_descriptions() -> tuple[Mapping[str, tuple[str, ...]], str]:
+    """CuPL's descriptions of ImageNet's classes by name (Pratt et al. 2023, arXiv 2209.03320), from clip-benchmark."""
+    folder = _folder("clip_benchmark")
+    file = folder / "datasets" / "cupl_prompts.json" if folder else None
+    if file is None or not file.is_file():
+        return {}, ""
+    described = json.loads(file.read_text(encoding="utf-8"))["imagenet1k"]
+    return {name: tuple(texts) for name, texts in described.items()}, f"clip-benchmark {version('clip-benchmark')} CuPL"
 
 
 def _folder(package: str) -> Path | None:

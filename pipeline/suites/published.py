@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from structure.pipeline.results import Result
-from structure.pipeline.suites.prompts import lookup_keys
+from structure.pipeline.suites.prompt_set import lookup_keys
 from structure.pipeline.yaml_file import YamlFile, load_yaml, shipped
 
 

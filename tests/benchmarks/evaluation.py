@@ -37,7 +37,7 @@ from structure.pipeline.features.cached import EncoderRecord
 from structure.pipeline.features.rows import Rows
 from structure.pipeline.stages.evaluate import evaluate
 from structure.pipeline.stages.extract import extract
-from structure.pipeline.suites.prompts import load_prompt_set, resolve_prompts
+from structure.pipeline.suites.prompt_set import load_prompt_set, resolve_prompts
 from structure.pipeline.suites.suite import load_suite
 from structure.store import Column, Manifest, SampleItem, Samples, Store, open_store
 from structure.store.shard import shard_size

@@ -20,6 +20,7 @@ from structure.store import Store, open_store
 benchmark = pytest.importorskip("clip_benchmark", reason="the package clip-benchmark is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # theirs, and those of what they import
 
+DESCRIBED = {"daisy": ["white petals"], "roses": ["thorns", "a red rose in a vase", "many petals"]}
 DATASETS = {"scenes": "zeroshot_classification", "flowers": "zeroshot_classification", "coco": "zeroshot_retrieval"}
 
 
@@ -89,9 +90,13 @@ def theirs(folder: Path, copies: Path) -> dict[str, dict[str, float]]:
             else:
                 loader.dataset.classes = data.classes = (copies / f"wds_{name}" / "classnames.txt").read_text().split()
                 templates = (copies / f"wds_{name}" / "zeroshot_classification_templates.txt").read_text().splitlines()
-                found[name] = zeroshot_classification.evaluate(
-                    model, loader, tokenizer, data.classes, templates, "cpu", amp=False
-                )
+                asked = {name: templates}
+                if name == "flowers":
+                    asked["flowers described"] = {c: DESCRIBED.get(c, [f"it is {c}"]) for c in data.classes}
+                for key, texts in asked.items():
+                    found[key] = zeroshot_classification.evaluate(
+                        model, loader, tokenizer, data.classes, texts, "cpu", amp=False
+                    )
     return found
 
 
@@ -132,3 +137,25 @@ def test_their_command_reads_our_json(ours: tuple[Store, Any], tmp_path: Path, m
     for row in done.results:
         assert float(rows[row.dataset][row.metric]) == row.value
     assert rows["wds/coco"]["model_fullname"] == "clip parity"
+
+
+def test_texts_of_each_class_give_their_numbers(
+    theirs: Mapping[str, Mapping[str, float]], ours: tuple[Store, Any], copies: Path
+) -> None:
+    classes = (copies / "wds_flowers" / "classnames.txt").read_text().split()
+    assert set(DESCRIBED) < set(classes)
+    described = {name: DESCRIBED.get(name, [f"it is {name}"]) for name in classes}
+    mine = copies / "described.yaml"
+    mine.write_text(f"name: described\nversion: 1\ndatasets: {{flowers: {{descriptions: {json.dumps(described)}}}}}\n")
+    done = evaluate(
+        str(copies / "parity.yaml"),
+        store=ours[0],
+        datasets=("wds/flowers",),
+        prompts=str(mine),
+        data_root=copies,
+        device="cpu",
+    )
+    numbers = {row.metric: row.value for row in done.results}
+    for metric, value in theirs["flowers described"].items():
+        assert numbers[metric] == pytest.approx(value, abs=1e-7), metric
+    assert theirs["flowers described"] != theirs["flowers"]

@@ -29,6 +29,19 @@ def test_class_vectors_equal_the_golden_classifier(zero_shot, kind):
     np.testing.assert_allclose(vectors.numpy(), zero_shot["cls_classifier"], atol=1e-6)
 
 
+@pytest.mark.parametrize("rows", [1, 7, 1000])
+def test_class_vectors_from_blocks(zero_shot, kind, rows):
+    prompts = zero_shot["cls_text_embeddings"]
+    classes, templates, dim = prompts.shape
+    flat = kind(prompts.reshape(-1, dim))
+    blocks = [flat[start : start + rows] for start in range(0, len(flat), rows)]
+    found = suites.class_vectors_of(blocks, [templates] * classes)
+    np.testing.assert_allclose(found.numpy(), zero_shot["cls_classifier"], atol=1e-6)
+    for counts in ([templates] * (classes - 1), [templates] * (classes + 1)):
+        with pytest.raises(ValueError, match=f"{classes * templates} rows|rows of prompts came"):
+            suites.class_vectors_of(blocks, counts)
+
+
 @pytest.mark.parametrize(("labels", "name"), [("cls_labels", "cls"), ("cls_labels_absent_class", "cls_absent")])
 def test_classification(zero_shot, kind, labels, name):
     images, truth = kind(zero_shot["cls_image_embeddings"]), kind(zero_shot[labels])

@@ -149,6 +149,14 @@ def test_names_from_elsewhere_must_be_as_many_as_the_labels(tmp_path):
         ),
         ("name: m\nversion: 1\ndatasets:\n  x: {}\n  x: {}\n", r"line 5: 'x' stands twice, first on line 4"),
         ("name: m\nversion: one\n", r"line 2: 'version' is 'one'"),
+        (
+            "name: m\nversion: 1\ndatasets:\n  x:\n    classes: [cat, dog]\n    descriptions:\n      cta: ['a cat']\n",
+            r"line 7: 'cta' is not one of the classes of x",
+        ),
+        (
+            "name: m\nversion: 1\ndatasets:\n  x:\n    templates: ['{c}']\n    descriptions:\n      cat: ['a cat']\n",
+            r"line 6: templates and descriptions at once",
+        ),
         ("name: [m\n", r"not YAML"),
         ("- a\n", r"line 1: expected keys with values"),
         ("", r"line 1: expected keys with values"),
@@ -254,3 +262,36 @@ def test_classes_in_another_language_come_from_the_package_alone():
     assert "it: imagenet1k" in italian.classes_source
     with pytest.raises(StructureError, match="asked clip-benchmark of prompt set clip-benchmark@1 in language xx"):
         suites.resolve_prompts(clip, dataset="wds/imagenet1k", language="xx")
+
+
+def test_a_class_can_have_texts_of_its_own(tmp_path):
+    text = (
+        "name: mine\nversion: 1\ndatasets:\n  pets:\n    descriptions:\n"
+        "      dog: ['Barks at {c}.']\n      cat: ['It purrs.', 'It sleeps.']\n"
+    )
+    found = suites.resolve_prompts(suites.load_prompt_set(written(tmp_path, text)), dataset="wds/vtab/pets", own=OWN)
+    assert found.texts() == ["It purrs.", "It sleeps.", "Barks at {c}."]
+    assert found.counts() == [2, 1]
+    assert found.provenance()["descriptions"] == 3
+    plain = suites.resolve_prompts(suites.load_prompt_set("plain"), dataset="pets", own=OWN)
+    assert found.digest != plain.digest
+    with pytest.raises(StructureError, match=r"mine.yaml: pets: no description of 1 of 2 classes, first 'fox'"):
+        suites.resolve_prompts(
+            suites.load_prompt_set(written(tmp_path, text)), dataset="pets", own=Task(("cat", "fox"), source="folder")
+        )
+
+
+def test_cupl_is_what_the_package_has_and_only_for_imagenets_classes():
+    pytest.importorskip("clip_benchmark", reason="the package clip-benchmark is not installed")
+    cupl = suites.load_prompt_set("cupl")
+    found = suites.resolve_prompts(cupl, dataset="wds/imagenetv2")
+    packaged = Path(prompt_sources._folder("clip_benchmark")) / "datasets" / "cupl_prompts.json"
+    theirs = json.loads(packaged.read_text())["imagenet1k"]
+    assert found.texts() == [text for name in found.classes for text in theirs[name]]
+    some = resolve(cupl, "wds/imagenet-a", Task(("goldfish", "great white shark"), ("{c}",), "folder"))
+    assert some.counts() == [len(theirs["goldfish"]), len(theirs["great white shark"])]
+    assert resolve(cupl, "wds/vtab/pets", OWN).templates == OWN.templates
+
+
+def resolve(prompt_set: suites.PromptSet, dataset: str, own: Task) -> suites.Prompts:
+    return suites.resolve_prompts(prompt_set, dataset=dataset, own=own)

@@ -1,0 +1,229 @@
+"""Prompt sets: where the class names and texts of a zero-shot task are looked up, in which order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from structure.pipeline.datasets.dataset import Task
+from structure.pipeline.suites.prompt_sources import benchmark_lists, cupl_descriptions, imagenet_lists
+from structure.pipeline.suites.prompts import Prompts, refuse_slotless
+from structure.pipeline.yaml_file import YamlFile, load_yaml, shipped
+from structure.store.errors import StructureError
+
+Source = Literal["dataset", "open_clip", "clip-benchmark", "cupl", "set"]
+
+IMAGENET_NAMED = ("imagenet1k", "imagenetv2", "imagenet_sketch")
+"""Datasets with ImageNet-1k's thousand classes in its order. The -a, -r, -o and objectnet copies bring their own."""
+
+IMAGENET_FAMILY = (*IMAGENET_NAMED, "imagenet-a", "imagenet-r", "imagenet-o")
+"""Datasets whose classes are ImageNet's or some of them."""
+
+REPEATED_NAMES: Mapping[str, frozenset[str]] = {name: frozenset({"missile", "sunglasses"}) for name in IMAGENET_NAMED}
+"""Names that two classes share in the published list. Every published figure was made with them, so they are allowed
+there (of two equal classes only the first is ever chosen); anywhere else a repeated name is an error."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """Class names and their texts as one place has them; empty = that place has none. `source` says which place.
+
+    `descriptions` are texts by class name, whole sentences without a slot.
+    """
+
+    classes: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
+    source: str = ""
+    descriptions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def has_texts(self) -> bool:
+        return bool(self.templates or self.descriptions)
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """An order of places to look in, and the words that the set itself holds.
+
+    `order` names places from first to last: `dataset` (its own files), `open_clip` (ImageNet), `clip-benchmark` (the
+    installed package's data), `cupl` (the same package's descriptions of ImageNet's classes), `set` (this file). Names
+    and texts are looked up separately, so that a set may replace the templates and leave the names to the dataset.
+    `entries` are by dataset name; `templates` are the set's last resort, or else those of the dataset `templates_of`.
+    """
+
+    name: str
+    version: int
+    order: tuple[Source, ...]
+    entries: Mapping[str, Words]
+    templates: tuple[str, ...] = ()
+    templates_of: str = ""
+    about: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name and version, as results record them: `plain@1`."""
+        return f"{self.name}@{self.version}"
+
+
+def prompt_set_names() -> list[str]:
+    """The prompt sets that ship."""
+    return list(shipped("prompts"))
+
+
+def load_prompt_set(spec: str) -> PromptSet:
+    """The set called `spec` (`plain`, `clip-benchmark`, `structure-paper`) or the YAML file at that path.
+
+    Raises `StructureError` with file and line: unknown keys, a template without `{c}`, a repeated name or template.
+    """
+    file = load_yaml("prompt set", spec, folder="prompts")
+    top = file.mapping((), allowed=("name", "version", "about", "order", "datasets", "templates", "templates_of"))
+    for key, kind in (("name", str), ("version", int)):
+        if not isinstance(top.get(key), kind):
+            raise file.error((key,), f"{key!r} is {top.get(key)!r}; a prompt set needs a {kind.__name__} there.")
+    order = file.strings(("order",)) if "order" in top else ("set", "dataset", "open_clip", "clip-benchmark")
+    for index, place in enumerate(order):
+        if place not in get_args(Source):
+            raise file.error(("order", index), f"unknown place {place!r}. Known: {', '.join(get_args(Source))}.")
+    entries = {}
+    for dataset in file.named(("datasets",)) if "datasets" in top else ():
+        entries[str(dataset)] = _entry(file, str(dataset))
+    return PromptSet(
+        name=top["name"],
+        version=top["version"],
+        order=order,  # type: ignore[arg-type]
+        entries=entries,
+        templates=_checked(file, ("templates",)) if "templates" in top else (),
+        templates_of=str(top.get("templates_of", "")),
+        about=str(top.get("about", "")),
+    )
+
+
+def resolve_prompts(
+    prompt_set: PromptSet, *, dataset: str, task: str = "label", own: Task | None = None, language: str = "en"
+) -> Prompts:
+    """Names and templates of `task` (a label of `dataset`) as the set's order finds them.
+
+    `dataset` is the name after the scheme: `wds/vtab/cifar10`, `scenes`. It is looked up whole, then without `wds/`,
+    then without `vtab/`; a task other than `label` as `<dataset>/<task>`. `own` is what the dataset brings. Where it
+    brings names, their number is what the labels mean, and names from elsewhere must be as many. `language` picks the
+    list of the package clip-benchmark; for any other than English only that and the set itself are asked. Raises
+    `StructureError` when no place has the names or the templates, saying which places were asked.
+    """
+    keys = lookup_keys(dataset, task)
+    order = tuple(p for p in prompt_set.order if language == "en" or p in ("set", "clip-benchmark"))
+    found = [_words(place, keys, prompt_set, own, language) for place in order]
+    names = next((words for words in found if words.classes), None)
+    if names is None:
+        raise StructureError(
+            f"No class names for {'/'.join((dataset, task)) if task != 'label' else dataset}: asked "
+            f"{', '.join(order)} of prompt set {prompt_set.label} in language {language}. Put them into the dataset "
+            "(classnames.txt), install the package clip-benchmark, or pass --prompts FILE.yaml with a list of classes."
+        )
+    if own is not None and own.classes and len(names.classes) != len(own.classes):
+        raise StructureError(
+            f"{dataset} has labels for {len(own.classes)} classes but {names.source} names {len(names.classes)}. "
+            "Labels would point to the wrong names. Use a prompt set made for this copy of the dataset."
+        )
+    last = [_fallback(prompt_set, language)] if prompt_set.templates or prompt_set.templates_of else []
+    texts = next((words for words in [*found, *last] if words.has_texts), None)
+    if texts is None:
+        raise StructureError(
+            f"No templates for {dataset}: asked {', '.join(order)} of prompt set {prompt_set.label}. "
+            "Pass --prompts plain, or a FILE.yaml with templates such as 'a photo of a {c}.'"
+        )
+    repeated = next((REPEATED_NAMES[key] for key in keys if key in REPEATED_NAMES), frozenset())
+    if language != "en" and names.source.startswith("clip-benchmark"):
+        # Published translations give several classes one word; every published figure was made with them.
+        repeated = frozenset(name for name, count in Counter(names.classes).items() if count > 1)
+    return Prompts(
+        prompt_set.label,
+        names.classes,
+        texts.templates,
+        names.source,
+        texts.source,
+        repeated,
+        tuple(texts.descriptions.get(name, ()) for name in names.classes) if texts.descriptions else (),
+    )
+
+
+def lookup_keys(dataset: str, task: str = "label") -> list[str]:
+    """Names to look a dataset up by, most specific first: `wds/vtab/dtd` -> `wds/vtab/dtd`, `vtab/dtd`, `dtd`."""
+    keys = [dataset]
+    for prefix in ("wds/", "vtab/"):
+        if keys[-1].startswith(prefix):
+            keys.append(keys[-1].removeprefix(prefix))
+    return keys if task == "label" else [f"{key}/{task}" for key in keys]
+
+
+def _words(place: Source, keys: Sequence[str], prompt_set: PromptSet, own: Task | None, language: str) -> Words:
+    if place == "dataset":
+        return Words(own.classes, own.templates, own.source or "the dataset") if own is not None else Words()
+    if place == "set":
+        return next((prompt_set.entries[key] for key in keys if key in prompt_set.entries), Words())
+    if place == "open_clip":
+        return _imagenet() if any(key in IMAGENET_NAMED for key in keys) else Words()
+    if place == "cupl":
+        return _cupl() if any(key in IMAGENET_FAMILY for key in keys) else Words()
+    found = (_benchmark(key, language) for key in keys)
+    return next((words for words in found if words.classes or words.templates), Words())
+
+
+def _fallback(prompt_set: PromptSet, language: str) -> Words:
+    if prompt_set.templates:
+        return Words(templates=prompt_set.templates, source=f"prompt set {prompt_set.label}, default")
+    other = prompt_set.templates_of
+    words = (_words(place, [other], prompt_set, None, language) for place in prompt_set.order)
+    found = next((words for words in words if words.templates), Words())
+    return Words(templates=found.templates, source=f"{found.source} ({other}'s, as default)")
+
+
+def _imagenet() -> Words:
+    classes, templates, source = imagenet_lists()
+    return Words(classes, templates, source)
+
+
+def _cupl() -> Words:
+    descriptions, source = cupl_descriptions()
+    return Words(descriptions=descriptions, source=source)
+
+
+def _benchmark(key: str, language: str) -> Words:
+    classes, templates, source = benchmark_lists(key, language)
+    return Words(classes, templates, source)
+
+
+def _entry(file: YamlFile, dataset: str) -> Words:
+    """What a file holds for one dataset. Raises `StructureError` for templates and descriptions at once."""
+    place = ("datasets", dataset)
+    given = file.mapping(place, allowed=("classes", "templates", "descriptions"))
+    if "templates" in given and "descriptions" in given:
+        raise file.error(
+            (*place, "descriptions"), "templates and descriptions at once: a class is asked with one or the other."
+        )
+    read = {key: _checked(file, (*place, key)) for key in ("classes", "templates") if key in given}
+    described = file.named((*place, "descriptions")) if "descriptions" in given else {}
+    for name in described:
+        if not isinstance(name, str):
+            raise file.error(
+                (*place, "descriptions", name), f"expected a class name, found {name!r}. Put it in quotes."
+            )
+        if "classes" in read and name not in read["classes"]:
+            raise file.error((*place, "descriptions", name), f"{name!r} is not one of the classes of {dataset}.")
+    descriptions = {name: _checked(file, (*place, "descriptions", name)) for name in described}
+    return Words(**read, descriptions=descriptions, source=f"{file.name}: {dataset}")
+
+
+def _checked(file: YamlFile, place: tuple[str, ...]) -> tuple[str, ...]:
+    """Strings of a prompt file, with the file's own line numbers in the messages."""
+    strings = file.strings(place)
+    seen: dict[str, int] = {}
+    for index, entry in enumerate(strings):
+        if entry in seen:
+            first = file.lines[(*place, seen[entry])]
+            raise file.error((*place, index), f"{entry!r} stands twice, first on line {first}. Rename or remove one.")
+        seen[entry] = index
+        if place[-1] == "templates":
+            refuse_slotless(entry, f"{file.name}, line {file.lines[(*place, index)]}")
+    return strings
