@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from structure.pipeline.aligners.arrays import Array, as_tensor, check_rows
-from structure.pipeline.aligners.heads import Head, make_head
+from structure.pipeline.aligners.head import Head
+from structure.pipeline.aligners.heads import make_head
 from structure.pipeline.aligners.padded import Padded, Ragged, as_sequences, check_sequences
 from structure.store.address import open_files
 from structure.store.errors import DamageError, StructureError
@@ -29,17 +30,16 @@ _TOKEN_CHUNK = 256
 
 @dataclass(frozen=True)
 class Aligner:
-    """A pair of heads into one space.
+    """A pair of heads into one space, compared by the cosine.
 
     `method` names how it was made; `metadata` are JSON values: layers, fingerprints of the features it fits, pairs,
-    options, metrics, versions. `weights` (dim,) are those of a weighted similarity (CSA), None for the plain cosine.
+    options, metrics, versions.
     """
 
     vision: Head
     text: Head
     method: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    weights: torch.Tensor | None = None
 
     @property
     def dim(self) -> int:
@@ -82,8 +82,6 @@ class Aligner:
         check_sequences(rows, "vision", width=self.vision.width)
         home = next(iter(self.vision.state_dict().values())).device
         classes = as_tensor(class_vectors).to(home, torch.float32)
-        if self.weights is not None:
-            classes = classes * self.weights.to(classes)
         parts = []
         for start in range(0, len(rows), _TOKEN_CHUNK):
             part = rows.take(slice(start, start + _TOKEN_CHUNK))
@@ -94,10 +92,8 @@ class Aligner:
         return scores if _is_tensor(tokens) else scores.numpy()
 
     def similarity(self, images: Array, texts: Array) -> Array:
-        """Scores `(images, texts)` of embeddings: cosines, or their weighted sum where the method has `weights`."""
+        """Cosines `(images, texts)` of embeddings."""
         left, right = as_tensor(images), as_tensor(texts)
-        if self.weights is not None:
-            left = left * self.weights.to(left)
         scores = left @ right.to(left).T
         return scores.numpy() if isinstance(images, np.ndarray) else scores
 
@@ -107,8 +103,7 @@ class Aligner:
 
     def to(self, device: str | torch.device) -> Aligner:
         """The same aligner with its heads on `device` (the heads are moved, not copied)."""
-        moved = None if self.weights is None else self.weights.to(device)
-        return replace(self, vision=self.vision.to(device), text=self.text.to(device), weights=moved)
+        return replace(self, vision=self.vision.to(device), text=self.text.to(device))
 
     def pack(self) -> dict[str, bytes]:
         """The aligner's files by name, to be written in this order: the record last, it vouches for the weights."""
@@ -119,8 +114,6 @@ class Aligner:
             for side, head in (("vision", self.vision), ("text", self.text))
             for name, value in head.state_dict().items()
         }
-        if self.weights is not None:
-            tensors["similarity.weights"] = self.weights.detach().cpu().contiguous()
         weights = save(tensors)
         record = {
             "format": FORMAT,
@@ -189,7 +182,10 @@ def unpack(files: Mapping[str, bytes], *, source: str) -> Aligner:
         method, metadata = record["method"], record["metadata"]
     except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
         raise DamageError(f"The aligner in {source} cannot be read: {error}. Train it again.") from error
-    return Aligner(heads["vision"], heads["text"], method, metadata, tensors.get("similarity.weights"))
+    strange = [name for name in tensors if name.partition(".")[0] not in heads]
+    if strange:
+        raise DamageError(f"{source}/{WEIGHTS} holds {strange[0]}, which no head takes. Train the aligner again.")
+    return Aligner(heads["vision"], heads["text"], method, metadata)
 
 
 def _head_record(head: Head) -> dict[str, Any]:

@@ -20,14 +20,16 @@ from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.arrays import Array, as_tensor, check_pairs
 from structure.pipeline.aligners.batches import LEAST_PAIRS, held_out
 from structure.pipeline.aligners.checkpoint import Checkpoint
+from structure.pipeline.aligners.closed_heads import IdentityHead, KernelHead, RelativeHead, WeightedHead
 from structure.pipeline.aligners.csa import Moments, fit_csa_moments, moments
 from structure.pipeline.aligners.csa_refinement import refine
-from structure.pipeline.aligners.heads import Head, IdentityHead, KernelHead, LinearHead, RelativeHead
+from structure.pipeline.aligners.head import Head
 from structure.pipeline.aligners.kernel_csa import bandwidth, choose_landmarks, kernel, whitening
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.pair_retrieval import pair_recall
 from structure.pipeline.aligners.training import Trained, pick_device, versions
 from structure.pipeline.aligners.unpaired import NO_EXTRAS, Unpaired
+from structure.pipeline.aligners.vector_heads import LinearHead
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store.errors import StructureError
 
@@ -37,11 +39,10 @@ _CHUNK = 8192
 
 @dataclass(frozen=True)
 class Fitted:
-    """Both heads, what to record of the fit, and the weights (dim,) of a weighted similarity."""
+    """Both heads, and what to record of the fit."""
 
     heads: tuple[Head, Head]
     facts: Mapping[str, Any] = field(default_factory=dict)
-    weights: torch.Tensor | None = None
 
 
 Form = Callable[[Pairs, TrainingOptions, Unpaired, Listener], Fitted]
@@ -132,18 +133,14 @@ def _csa(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_event: Lis
             )
         )
     projections = (fitted.projection_x, fitted.projection_y)
-    weights = torch.as_tensor(fitted.correlations)
+    rho = torch.as_tensor(fitted.correlations)
     if options.regulariser == "structure":
-        projections, weights = refine(fitted, gathered, *pairs, options=options, extras=extras, on_event=on_event)
-    return Fitted(
-        (LinearHead.of_map(projections[0], gathered.mean_x), LinearHead.of_map(projections[1], gathered.mean_y)),
-        {
-            "correlations": [round(float(value), 6) for value in fitted.correlations],
-            "cut": list(fitted.cut),
-            "ridge": ridge,
-        },
-        weights.float() if options.weighted else None,
-    )
+        projections, rho = refine(fitted, gathered, *pairs, options=options, extras=extras, on_event=on_event)
+    facts = {"correlations": [round(float(value), 6) for value in rho], "cut": list(fitted.cut), "ridge": ridge}
+    vision, text = zip(projections, (gathered.mean_x, gathered.mean_y), strict=True)
+    if options.weighted:
+        return Fitted((WeightedHead.of_map(*vision, rho, place=0), WeightedHead.of_map(*text, rho, place=1)), facts)
+    return Fitted((LinearHead.of_map(*vision), LinearHead.of_map(*text)), facts)
 
 
 def _kernel_csa(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_event: Listener) -> Fitted:
@@ -284,4 +281,4 @@ def _relative_to(anchors: Array, *, keep: int, exponent: int) -> RelativeHead:
 def _aligner(fitted: Fitted, options: TrainingOptions) -> Aligner:
     for head in fitted.heads:
         head.eval().requires_grad_(False)
-    return Aligner(*fitted.heads, options.method, weights=fitted.weights).to(pick_device(options.device))
+    return Aligner(*fitted.heads, options.method).to(pick_device(options.device))

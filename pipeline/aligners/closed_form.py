@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from structure.pipeline.aligners.closed_heads import IdentityHead
 from structure.pipeline.aligners.csa import Moments
-from structure.pipeline.aligners.heads import IdentityHead, LinearHead
+from structure.pipeline.aligners.vector_heads import LinearHead
 from structure.store.errors import StructureError
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from structure.pipeline.aligners.contrastive import info_nce, sigmoid_loss
-from structure.pipeline.aligners.heads import Head
+from structure.pipeline.aligners.head import Head
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.spaces import Centring, Similarity, Space
 from structure.pipeline.aligners.structure_gradients import Divergence

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from structure.pipeline.aligners.heads import Head
+from structure.pipeline.aligners.head import Head
 from structure.pipeline.aligners.objective import Batch, Losses, Objective
 from structure.pipeline.aligners.padded import Padded
 from structure.pipeline.aligners.set_alignment import set_alignment_loss

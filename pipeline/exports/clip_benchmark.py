@@ -11,7 +11,6 @@ from torch import nn
 
 from structure.pipeline.aligners.aligner import Aligner, load_aligner
 from structure.pipeline.exports.side import Side, load_side
-from structure.store.errors import StructureError
 
 MODEL_TYPE = "structure"
 SCRIPT = "run.py"
@@ -43,9 +42,8 @@ def write_clip_benchmark(aligner: Aligner, folder: Path) -> dict[str, Any]:
     """Write the aligner and a script that runs `clip_benchmark` with it. Any head, any layer and any encoder.
 
     The encoders themselves are not copied: their names are in the aligner's record, and they are loaded where the
-    script runs. Raises `StructureError` for the weighted similarity of CSA, which clip_benchmark does not compute.
+    script runs.
     """
-    _plain_cosine(aligner)
     load_side(aligner, "vision"), load_side(aligner, "text")  # refuses now what would fail there
     aligner.save(folder)
     (folder / SCRIPT).write_text(_SCRIPT, encoding="utf-8")
@@ -58,7 +56,6 @@ def register(folder: str | Path) -> None:
 
     def load(model_name: str, pretrained: str, cache_dir: str | None, device: str) -> tuple[nn.Module, Any, Any]:
         aligner = load_aligner(folder)
-        _plain_cosine(aligner)
         vision, text = load_side(aligner, "vision", device=device), load_side(aligner, "text", device=device)
         return AlignedTowers(vision, text, device), _Picture(vision), _Tokenizer(text)
 
@@ -113,12 +110,3 @@ class _Tokenizer:
 
     def __call__(self, texts: Sequence[str] | str) -> Texts:
         return Texts(self.preprocess(text) for text in ([texts] if isinstance(texts, str) else texts))
-
-
-def _plain_cosine(aligner: Aligner) -> None:
-    if aligner.weights is not None:
-        raise StructureError(
-            "This aligner compares by a weighted sum of products (CSA's weighted similarity), and clip_benchmark "
-            "normalises the embeddings it is given: its numbers would be those of the plain cosine. Evaluate with "
-            "`structure eval`, or use --format onnx."
-        )

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from structure.pipeline.aligners.aligner import Aligner
-from structure.pipeline.aligners.heads import Head
+from structure.pipeline.aligners.head import Head
 from structure.store.errors import NotPresentError
 
 OPSET = 18
@@ -21,9 +21,8 @@ OPSET = 18
 def write_onnx(aligner: Aligner, folder: Path) -> dict[str, Any]:
     """Write `vision.onnx` and `text.onnx`: input `features` (rows, width) float32, output `embeddings` (rows, dim).
 
-    Rows of the outputs have unit length and their inner product is the aligner's similarity. Where that is weighted
-    (CSA), both outputs carry the square roots of the weights instead, so that the inner product is still it.
-    Raises `NotPresentError` without the packages onnx and onnxscript.
+    Rows of the outputs have unit length and their inner product is the aligner's similarity. Raises
+    `NotPresentError` without the packages onnx and onnxscript.
     """
     lacking = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if lacking:
@@ -31,9 +30,8 @@ def write_onnx(aligner: Aligner, folder: Path) -> dict[str, Any]:
             f"Writing ONNX needs the package {' and '.join(lacking)}. Run: pip install 'structure-align[onnx]'"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    roots = None if aligner.weights is None else aligner.weights.detach().cpu().clamp(min=0).sqrt()
     for name, head in (("vision", aligner.vision), ("text", aligner.text)):
-        module = _Unit(head, roots).cpu().eval()
+        module = _Unit(head).cpu().eval()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporter warns of its own internals
             program = torch.onnx.export(
@@ -51,11 +49,9 @@ def write_onnx(aligner: Aligner, folder: Path) -> dict[str, Any]:
 
 
 class _Unit(nn.Module):
-    def __init__(self, head: Head, roots: torch.Tensor | None) -> None:
+    def __init__(self, head: Head) -> None:
         super().__init__()
         self.head = head
-        self.roots = None if roots is None else nn.Buffer(roots)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        unit = F.normalize(self.head(features), dim=1)
-        return unit if self.roots is None else unit * self.roots
+        return F.normalize(self.head(features), dim=1)

@@ -78,12 +78,6 @@ def write_open_clip(aligner: Aligner, folder: Path) -> dict[str, Any]:
 
 
 def _affine_heads(aligner: Aligner) -> Mapping[str, Affine]:
-    if aligner.weights is not None:
-        raise StructureError(
-            "This aligner compares by a weighted sum of products (CSA's weighted similarity), and open_clip normalises "
-            "its embeddings again: the scores would differ. Use --format onnx, whose outputs carry the weights, or "
-            "train without the weighting."
-        )
     heads = {"vision": as_affine(aligner.vision), "text": as_affine(aligner.text)}
     bent = [f"{name} ({getattr(aligner, name).kind})" for name, head in heads.items() if head is None]
     if bent:

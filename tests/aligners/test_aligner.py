@@ -9,6 +9,7 @@ import torch
 
 from structure.pipeline.aligners import TrainingOptions, fit, load_aligner
 from structure.pipeline.aligners.aligner import Aligner, unpack
+from structure.pipeline.aligners.closed_heads import WeightedHead
 from structure.pipeline.aligners.heads import HEADS, make_head
 from structure.pipeline.aligners.methods import METHODS, SET_METHODS, TOKEN_METHODS
 from structure.pipeline.aligners.pair_retrieval import pair_recall
@@ -140,17 +141,35 @@ def test_csa_refinement_whitens_and_lowers_r_s(world):
     assert after < before
 
 
-def test_weighted_csa_scores_by_correlation(world, tmp_path):
+def test_weighted_csa_is_a_cosine(golden, world, tmp_path):
+    """The cosine of the embeddings, which everything scores by, is the weighted similarity of the golden file."""
+    file = np.load(golden / "csa.npz")
+    n, dim = int(file["n_train"]), int(file["n_components"])
+    options = replace(OPTIONS, method="csa", regulariser="none", ridge=0.0, dim=dim, weighted=True)
+    x, y = (file[name].astype("f4") for name in ("X", "Y"))
+    trained = fit(x[:n], y[:n], options=options, validation=(x[n:], y[n:]))
+    aligner = load_aligner(trained.aligner.save(tmp_path))
+    images, texts = aligner.embed_images(x[n:]), aligner.embed_texts(y[n:])
+    np.testing.assert_allclose(np.linalg.norm(images, axis=1), 1, atol=1e-6)
+    scores = images @ texts.T
+    np.testing.assert_allclose(scores, file["test_weighted_cosine"], atol=2e-4)
+    np.testing.assert_allclose(aligner.similarity(images, texts), scores, atol=1e-6)
+    np.testing.assert_array_equal((scores > np.diag(scores)[:, None]).sum(1), file["rank_x_to_y_weighted"])
+    np.testing.assert_array_equal((np.diag(scores)[:, None] < scores.T).sum(1), file["rank_y_to_x_weighted"])
+    assert trained.metrics["recall_texts"] == np.mean(file["rank_x_to_y_weighted"] == 0)
+
+
+def test_weighted_csa_after_the_regulariser(world):
+    """Refined directions may correlate negatively: signs stay in the score."""
     vision, text = world(200)
-    options = replace(OPTIONS, method="csa", regulariser="none")
-    aligner = fit(vision, text, options=replace(options, weighted=True)).aligner
-    plain = fit(vision, text, options=options).aligner
-    images, texts = aligner.embed_images(vision[:9]), aligner.embed_texts(text[:9])
-    np.testing.assert_array_equal(images, plain.embed_images(vision[:9]))
-    weights = np.array(aligner.metadata["correlations"])
-    np.testing.assert_allclose(aligner.similarity(images, texts), (images * weights) @ texts.T, atol=1e-5)
-    np.testing.assert_allclose(plain.similarity(images, texts), images @ texts.T, atol=1e-6)
-    assert torch.equal(load_aligner(aligner.save(tmp_path)).weights, aligner.weights)
+    projection = torch.eye(24, 6, dtype=torch.float64), torch.eye(18, 6, dtype=torch.float64)
+    rho = torch.tensor([0.9, -0.5, 0.0, 1.1, -1.0, 0.2], dtype=torch.float64)
+    heads = [WeightedHead.of_map(by, torch.zeros(len(by)).double(), rho, place=n) for n, by in enumerate(projection)]
+    aligner = Aligner(*heads, "csa")
+    unit = [side[:9, :6] / np.linalg.norm(side[:9, :6], axis=1, keepdims=True) for side in (vision, text)]
+    expected = (unit[0] * rho.clamp(-1, 1).numpy()) @ unit[1].T
+    found = aligner.similarity(aligner.embed_images(vision[:9]), aligner.embed_texts(text[:9]))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_closed_forms_say_what_does_not_fit(world):

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from structure.pipeline.aligners.aligner import Aligner, load_aligner
 from structure.pipeline.aligners.anchors import anchor_code, anchor_profile
-from structure.pipeline.aligners.heads import AnchorHead, Head, LinearHead, TokenHead, make_head
+from structure.pipeline.aligners.head import Head
+from structure.pipeline.aligners.heads import make_head
 from structure.pipeline.aligners.padded import Padded, Ragged
+from structure.pipeline.aligners.token_heads import AnchorHead, TokenHead
+from structure.pipeline.aligners.vector_heads import LinearHead
 from structure.pipeline.suites.classifier import class_vectors
 from structure.store.errors import StructureError
 

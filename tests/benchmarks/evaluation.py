@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from structure.pipeline.aligners.aligner import Aligner
-from structure.pipeline.aligners.heads import LinearHead
+from structure.pipeline.aligners.vector_heads import LinearHead
 from structure.pipeline.datasets import export_webdataset, open_dataset
 from structure.pipeline.datasets.dataset import Task
 from structure.pipeline.evaluation.question import Question

@@ -17,8 +17,9 @@ from PIL import Image
 
 from structure.pipeline import align, export, extract, load_aligner
 from structure.pipeline.aligners.aligner import Aligner
-from structure.pipeline.aligners.heads import IdentityHead, LinearHead, LowRankHead, MlpHead, RelativeHead
+from structure.pipeline.aligners.closed_heads import IdentityHead, RelativeHead, WeightedHead
 from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.vector_heads import LinearHead, LowRankHead, MlpHead
 from structure.pipeline.exports.affine import Affine, as_affine
 from structure.pipeline.exports.clip_benchmark import arguments, register
 from structure.pipeline.exports.onnx_heads import write_onnx
@@ -112,9 +113,8 @@ def test_what_open_clip_cannot_express_is_refused(clip_store: Store, tmp_path: P
     with pytest.raises(StructureError, match=r"no single matrix.*vision \(mlp\), text \(mlp\)"):
         export("bent", tmp_path / "out", format="open-clip", store=clip_store)
     align("pooled,pooled", store=clip_store, options=replace(QUICK, method="csa", weighted=True), name="weighted")
-    for form in ("open-clip", "clip-benchmark"):
-        with pytest.raises(StructureError, match="weighted similarity"):
-            export("weighted", tmp_path / "out", format=form, store=clip_store)  # type: ignore[arg-type]
+    with pytest.raises(StructureError, match=r"vision \(weighted\), text \(weighted\).*--format clip-benchmark"):
+        export("weighted", tmp_path / "out", format="open-clip", store=clip_store)
     align("final_norm@mean,final_norm@mean", store=clip_store, options=QUICK, name="averaged")
     with pytest.raises(StructureError, match=r"pools last .*pooled by 'mean'"):
         export("averaged", tmp_path / "out", format="open-clip", store=clip_store)
@@ -158,7 +158,7 @@ def test_heads_as_one_matrix() -> None:
 
 
 def _heads() -> list[Aligner]:
-    """Every kind of head once, one pair with a weighted similarity."""
+    """Heads of many kinds, one pair with a weighted similarity."""
     random = torch.Generator().manual_seed(0)
     linear, gate, mlp = LinearHead(6, 4), LowRankHead(5, 4), MlpHead(5, 9, hidden=3)
     for head in (linear, gate, mlp):
@@ -167,11 +167,13 @@ def _heads() -> list[Aligner]:
     gate.weight2.normal_(generator=random)
     anchors = RelativeHead(6, 9, keep=4, exponent=8)
     anchors.anchors.normal_(generator=random)
-    weights = torch.linspace(0.9, 0.0, 9)
-    return [Aligner(linear, gate, "lowrank"), Aligner(anchors, mlp, "csa", weights=weights)]
+    rho = torch.linspace(0.9, -0.1, 9)
+    maps = [torch.randn(width, 9, generator=random, dtype=torch.float64) for width in (6, 5)]
+    weighted = [WeightedHead.of_map(by, torch.ones(len(by)).double(), rho, place=n) for n, by in enumerate(maps)]
+    return [Aligner(linear, gate, "lowrank"), Aligner(anchors, mlp, "asif"), Aligner(*weighted, "csa")]
 
 
-@pytest.mark.parametrize("number", range(2), ids=["linear and lowrank", "asif and mlp, weighted"])
+@pytest.mark.parametrize("number", range(3), ids=["linear and lowrank", "asif and mlp", "weighted csa"])
 def test_onnx_heads_give_the_same_similarities(number: int, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     runtime = pytest.importorskip("onnxruntime")
@@ -186,8 +188,7 @@ def test_onnx_heads_give_the_same_similarities(number: int, tmp_path: Path) -> N
         found.append((features, embeddings))
     images, texts = aligner.embed_images(found[0][0]), aligner.embed_texts(found[1][0])
     np.testing.assert_allclose(found[0][1] @ found[1][1].T, aligner.similarity(images, texts), atol=1e-6)
-    if aligner.weights is None:
-        np.testing.assert_allclose(found[0][1], images, atol=1e-6)
+    np.testing.assert_allclose(found[0][1], images, atol=1e-6)
 
 
 def test_onnx_without_its_packages_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
