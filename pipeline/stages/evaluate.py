@@ -168,19 +168,25 @@ def _refusal(
 ) -> StructureError:
     """What to say where nothing, or under `require_all` not everything, could be evaluated."""
     lacking = len({entry["dataset"] for entry in (*absent, *failed)})
-    told = [f"{entry['dataset']}: {entry['how_to_get']}" for entry in absent]
-    told = [f"{entry['dataset']}: {entry['why']}" for entry in failed] + told
+    told = [f"{entry['dataset']}: {entry['why']}" for entry in failed[:3]]
+    told += [f"and {len(failed) - 3} more with a fault."] if len(failed) > 3 else []
+    told += [f"{entry['dataset']}: {entry['how_to_get']}" for entry in absent[:1]]
+    told += [_likewise([entry["dataset"] for entry in absent[1:]])] if len(absent) > 1 else []
     first = (
         f"{lacking} of {asked} datasets of the suite {suite} could not be evaluated and --require-all was given"
         if anything
         else f"Nothing could be evaluated: {_none_of(asked, len(failed))} of the suite {suite} can be used here "
         f"(looked below {data_root.absolute()})"
     )
-    more = f" ... and {len(told) - 3} more; see: structure datasets" if len(told) > 3 else ""
     kind = StructureError if failed else NotPresentError
-    return kind(f"{first}. {' '.join(told[:3])}{more}")
+    return kind(f"{first}. {' '.join(told)}")
+
+
+def _likewise(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    return f"Likewise: {', '.join(names[:4])}{more}. See: structure datasets"
 
 
 def _none_of(asked: int, failed: int) -> str:
-    damaged = f", {failed} of which have a fault," if failed else ""
+    damaged = f", {failed} of which {'has' if failed == 1 else 'have'} a fault," if failed else ""
     return f"none of the {asked} dataset{'s' if asked > 1 else ''}{damaged}"
