@@ -9,6 +9,9 @@ SHARD_BYTES = 128 * 2**20
 
 MIN_ROWS, MAX_ROWS, MIN_SHARDS = 64, 2048, 8
 
+TEXT_SHARDS = 2
+"""`MIN_SHARDS` of texts: they are sorted by length within a shard, and shards of 64 rows leave little to sort."""
+
 
 @dataclass(frozen=True, order=True)
 class Shard:
@@ -35,12 +38,12 @@ def plan_shards(rows: int, size: int) -> tuple[Shard, ...]:
     return tuple(Shard(start, min(start + size, rows)) for start in range(0, rows, size))
 
 
-def shard_size(rows: int, row_bytes: int) -> int:
-    """Rows per shard: a power of two, at least `MIN_SHARDS` shards where the rows allow, at most `SHARD_BYTES` each.
+def shard_size(rows: int, row_bytes: int, *, shards: int = MIN_SHARDS) -> int:
+    """Rows per shard: a power of two, at least `shards` of them where the rows allow, at most `SHARD_BYTES` each.
 
     Never below `MIN_ROWS` (small files are slow everywhere) nor above `MAX_ROWS` (what a crash may cost).
     """
-    wanted = min(rows // MIN_SHARDS, SHARD_BYTES // max(row_bytes, 1), MAX_ROWS)
+    wanted = min(rows // shards, SHARD_BYTES // max(row_bytes, 1), MAX_ROWS)
     size = MIN_ROWS
     while size * 2 <= wanted:
         size *= 2

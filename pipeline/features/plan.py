@@ -19,11 +19,11 @@ from structure.store import Column, Manifest, Samples, Store
 from structure.store.errors import StructureError, unknown
 from structure.store.fingerprint import differences
 from structure.store.manifest import RowKind
-from structure.store.shard import shard_size
+from structure.store.shard import MIN_SHARDS, TEXT_SHARDS, shard_size
 
 Dtype = Literal["auto", "fp16", "fp32"]
 
-BATCH = {"cpu": {"vision": 32, "audio": 8, "text": 64}, "cuda": {"vision": 128, "audio": 32, "text": 256}}
+BATCH = {"cpu": {"vision": 32, "audio": 8, "text": 32}, "cuda": {"vision": 128, "audio": 32, "text": 256}}
 NOT_IDENTITY = ("libraries", "location")
 SPARE = 64 * 2**20  # bytes to leave free on the disk
 
@@ -110,7 +110,11 @@ def plan(
         rows=count,
         captions=limit,
         views=views,
-        shard_rows=shard_size(count, sum(column.row_bytes for column in columns)),
+        shard_rows=shard_size(
+            count,
+            sum(column.row_bytes for column in columns),
+            shards=TEXT_SHARDS if encoder.modality == "text" else MIN_SHARDS,
+        ),
         columns=columns,
         identity={
             "encoder": identity_of(encoder),

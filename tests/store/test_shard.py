@@ -23,12 +23,12 @@ def test_overlapping_names_every_shard_that_a_range_touches(start: int, length: 
     assert set(overlapping(start, stop, size)) == touched
 
 
-@given(st.integers(1, 10**7), st.integers(1, 10**7))
-def test_shard_size_keeps_its_limits(rows: int, row_bytes: int) -> None:
-    size = shard_size(rows, row_bytes)
+@given(st.integers(1, 10**7), st.integers(1, 10**7), st.integers(1, 16))
+def test_shard_size_keeps_its_limits(rows: int, row_bytes: int, shards: int) -> None:
+    size = shard_size(rows, row_bytes, shards=shards)
     assert MIN_ROWS <= size <= MAX_ROWS
     assert size & (size - 1) == 0
-    assert size == MIN_ROWS or size * row_bytes <= SHARD_BYTES
+    assert size == MIN_ROWS or (size * row_bytes <= SHARD_BYTES and size * shards <= rows)
 
 
 @pytest.mark.parametrize(("start", "stop"), [(3, 3), (5, 2), (-1, 4)])
