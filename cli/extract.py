@@ -8,6 +8,7 @@ import typer
 
 from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
+from structure.store.errors import UsageError
 
 
 def extract(
@@ -36,6 +37,9 @@ def extract(
     dtype: Annotated[str, typer.Option(help="auto (fp16, fp32 for a layer that overflows), fp16 or fp32.")] = "auto",
     amp: Annotated[str, typer.Option(help="auto, bf16, fp16 or off.")] = "auto",
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode pictures.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a dask scheduler: its workers encode, a shard at a time.")
+    ] = None,
     captions: Annotated[str, typer.Option(help="first, all, or a number of captions for each item.")] = "first",
     views: Annotated[
         int, typer.Option(min=1, help="Views of each picture: the plain one and N-1 augmented ones, for --method sma.")
@@ -55,10 +59,13 @@ def extract(
     Example: structure extract --model dinov2 --model roberta --dataset coco
     """
     from structure.cli.choices import choice, count_or, words
+    from structure.cli.cluster import spread_on
     from structure.pipeline.stages.extract import extract as run
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
-    with terminal.working() as listener:
+    if scheduler is not None and dry_run:
+        raise UsageError("--dry-run times the encoder on this machine: leave out --scheduler.")
+    with terminal.working() as listener, spread_on(scheduler, device=device, say=terminal.say) as (spread, place):
         done = run(
             model,
             dataset,
@@ -70,7 +77,7 @@ def extract(
             pool=[choice("--pool", word, ("cls", "mean", "last", "max")) for word in words("--pool", pool)],
             limit=limit,
             batch_size=count_or("--batch-size", batch_size, ("auto",)),
-            device=device,
+            device=place,
             dtype=choice("--dtype", dtype, ("auto", "fp16", "fp32")),
             amp=choice("--amp", amp, ("auto", "bf16", "fp16", "off")),
             workers=workers,
@@ -81,6 +88,7 @@ def extract(
             trust_remote_code=trust_remote_code,
             append=append,
             dry_run=dry_run,
+            spread=spread,
             on_event=listener,
         )
     rows = [extracted.row() for extracted in done]

@@ -8,6 +8,7 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,9 @@ from structure.store.files import Files
 
 EXPIRES = 120.0
 """Seconds after which a claim that its holder has not renewed is void (the holder renews every quarter of it)."""
+
+LOOKS = 120
+"""How often a claim is looked at in that time by somebody who waits for its end."""
 
 
 class HeldError(StructureError):
@@ -78,6 +82,19 @@ class Claim:
         """Whether nobody alive holds the claim."""
         return self._look()[1] is None
 
+    def outlived(self) -> bool:
+        """Wait for the end of a claim whose holder may be dead: at most `EXPIRES` seconds; False as soon as he is seen
+        to live, which on this machine is at once and on another when he renews it."""
+        renewed = None
+        while (held := self._look()[1]) is not None:
+            with suppress(FileNotFoundError):
+                now = self.files.modified(self.key)
+                renewed = now if renewed is None else renewed
+                if _is_here(held) or now != renewed:
+                    return False
+            time.sleep(EXPIRES / LOOKS)
+        return True
+
     def discard_void(self) -> bool:
         """Remove the claim if nobody alive holds it; False if somebody does."""
         seen, held = self._look()
@@ -92,8 +109,7 @@ class Claim:
             return None, None
         try:
             body: dict[str, str | int] = json.loads(seen)
-            here = _this_process()
-            if body["host"] == here["host"] and body["boot"] == here["boot"]:
+            if _is_here(body):
                 alive = _started(int(body["pid"])) == body["started"]
             else:
                 alive = age < EXPIRES
@@ -108,6 +124,11 @@ def clear_void(files: Files, prefix: str) -> bool:
     for key in files.keys(prefix):
         held |= not Claim(files, key, what=key).discard_void()
     return held
+
+
+def _is_here(body: Mapping[str, str | int]) -> bool:
+    """Whether the holder is, or was, a process of this machine since it started."""
+    return body["host"] == socket.gethostname() and body["boot"] == _boot()
 
 
 def _this_process() -> dict[str, str | int]:

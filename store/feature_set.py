@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,14 @@ import numpy as np
 
 from structure.store.chunk import page_aligned, write_chunk
 from structure.store.claim import Claim, clear_void
-from structure.store.errors import DamageError, FingerprintError, unknown
+from structure.store.errors import DamageError, FingerprintError, StructureError, unknown
 from structure.store.files import Files
 from structure.store.fingerprint import differences, fingerprint
 from structure.store.layer_files import LayerFiles
 from structure.store.layer_rows import LayerRows
 from structure.store.manifest import TOKENS, Column, Manifest, TokenColumn
 from structure.store.mark import Mark
+from structure.store.marks import Marks
 from structure.store.shard import Shard
 from structure.store.shard_tokens import ShardTokens
 from structure.store.storable import storable
@@ -43,7 +44,6 @@ class FeatureSet:
 
     def __init__(self, files: Files, prefix: str, manifest: Manifest) -> None:
         self.files, self.prefix, self.manifest = files, prefix, manifest
-        self._whole: Mapping[int, Mark] | None = None
 
     @classmethod
     def open(cls, files: Files, prefix: str) -> FeatureSet:
@@ -85,7 +85,7 @@ class FeatureSet:
         if manifest.rows <= old.rows or manifest.shard_rows != old.shard_rows or manifest.columns != old.columns:
             raise ValueError(f"{self.key}: {old.rows} rows do not grow to {manifest.rows}")
         if old.rows % old.shard_rows:
-            self.files.remove(self._mark_key(len(old.shards) - 1))
+            self._marks.remove(len(old.shards) - 1)
         return FeatureSet(self.files, self.prefix, manifest)._write_metadata(ids, lengths)
 
     def require(self, identity: Mapping[str, Any]) -> None:
@@ -177,29 +177,20 @@ class FeatureSet:
 
     def marks(self) -> dict[int, Mark]:
         """The done marks by shard index. Raises DamageError for one that does not read."""
-        found: dict[int, Mark] = {}
-        for key in self.files.keys(f"{self.prefix}/done"):
-            index = int(key.rpartition("/")[2].removesuffix(".json"))
-            found[index] = Mark.from_json(self.files.read(key), source=key)
-        return found
+        return self._marks.all()
 
     def pending(self) -> dict[Shard, tuple[str, ...]]:
         """What is still to do: shard -> the columns that it lacks; the tokens of a layer are named `tokens/<layer>`."""
-        return self._pending(self.marks())
+        return self._marks.pending(self._marks.all())
 
-    def _pending(self, marks: Mapping[int, Mark]) -> dict[Shard, tuple[str, ...]]:
-        wanted = {column.name: column.dtype for column in self.manifest.columns}
-        wanted |= {column.path: column.dtype for column in self.manifest.tokens}
-        due: dict[Shard, tuple[str, ...]] = {}
-        for index, shard in enumerate(self.manifest.shards):
-            done: dict[str, str] = {}
-            if index in marks:
-                done = {name: dtype for name, (dtype, _) in marks[index].chunks.items()}
-                done |= {f"{TOKENS}/{name}": dtype for name, (dtype, _) in marks[index].tokens.items()}
-            lacking = tuple(name for name, dtype in wanted.items() if done.get(name) != dtype)
-            if lacking:
-                due[shard] = lacking
-        return due
+    def lacking(self, shard: Shard) -> tuple[str, ...]:
+        """What `pending` says of one shard; nothing where it is done."""
+        return self._marks.lacking(self._marks.read(self._index(shard)))
+
+    def skipped_in(self, shard: Shard) -> dict[int, str]:
+        """What `skipped` says of one shard."""
+        mark = self._marks.read(self._index(shard))
+        return dict(mark.skipped) if mark is not None else {}
 
     def claim(self, shard: Shard) -> Claim:
         """The right to write this shard; hold it while encoding and filling. Raises HeldError on entering."""
@@ -225,9 +216,11 @@ class FeatureSet:
         sample; ValueError for anything that is not exactly this shard.
         """
         index = self._index(shard)
-        missing = dict(skipped or {})
+        missing, earlier = dict(skipped or {}), self._marks.read(index)
         if any(not shard.start <= row < shard.stop for row in missing):
             raise ValueError(f"skipped rows {sorted(missing)} are not all in {shard}")
+        if earlier is not None:
+            self._require_same_skipped(shard, earlier.skipped, missing)
         with ThreadPoolExecutor(WRITERS) as pool:
             stored = pool.map(lambda name: self._prepare(shard, self._column(name), features[name], missing), features)
             prepared = dict(zip(features, stored, strict=True))  # all are sound before any is written
@@ -244,10 +237,7 @@ class FeatureSet:
             written = {name: (self._column(name).dtype, crc) for name, crc in zip(prepared, checksums, strict=True)}
         finished = tokens.finish(missing) if tokens is not None else {}
         mark = Mark(shard.start, shard.stop, written, missing, finished)
-        key = self._mark_key(index)
-        with suppress(FileNotFoundError):
-            mark = mark.after(Mark.from_json(self.files.read(key), source=key))
-        self.files.write(key, mark.to_json())
+        self._marks.write(index, mark if earlier is None else mark.after(earlier))
 
     def tidy(self) -> None:
         """Remove what killed writers left: void claims and, if no claim is left, half-written files."""
@@ -265,6 +255,15 @@ class FeatureSet:
             self.files.write(f"{self.prefix}/{name}", data)
         self.files.write(f"{self.prefix}/manifest.json", self.manifest.to_json())
         return self
+
+    def _require_same_skipped(self, shard: Shard, earlier: Mapping[int, str], now: Mapping[int, str]) -> None:
+        """A row is skipped in all columns or in none: columns that come later keep to what the first ones found."""
+        for row in sorted(earlier.keys() ^ now.keys()):
+            then, reason = ("could not", earlier[row]) if row in earlier else ("could", now[row])
+            raise StructureError(
+                f"{self.key}: sample {self.ids[row]} {then} be read when the other columns of {shard} were written; "
+                f"now that is different ({reason}). Nothing of {shard} was kept. Put the data back as they were."
+            )
 
     def _prepare(self, shard: Shard, column: Column, values: np.ndarray, skipped: Mapping[int, str]) -> np.ndarray:
         if values.shape != (len(shard), column.width):
@@ -303,13 +302,13 @@ class FeatureSet:
         """`rows` into memory that is there: `into` (n, width), C-contiguous, of the stored dtype."""
         self._stop(start, start + len(into))
         with self._told_how_to_repair():
-            self._layers.read(self._column(layer), start, into, self._known_marks())
+            self._layers.read(self._column(layer), start, into, self._marks.known())
 
     def tokens(self, layer: str, start: int = 0, stop: int | None = None) -> Tokens:
         """Tokens of a layer of rows `[start, stop)`, in the stored dtype; only the chunks that hold one are read, every
         one is checked. Skipped rows have no token. Raises as `rows` does.
         """
-        stop, marks = self._stop(start, stop), self._known_marks()
+        stop, marks = self._stop(start, stop), self._marks.known()
         column, offsets = self._tokens.column(layer), self.token_offsets(layer, start, stop)
         values = page_aligned((int(offsets[-1]), column.width), dtype=column.dtype)
         self.read_tokens(layer, start, stop, values)
@@ -328,7 +327,7 @@ class FeatureSet:
         """Tokens of rows `[start, stop)` into memory that is there: `into` (tokens, width); those of skipped rows are
         NaN."""
         with self._told_how_to_repair():
-            self._tokens.read(self._tokens.column(layer), start, stop, into, self._known_marks())
+            self._tokens.read(self._tokens.column(layer), start, stop, into, self._marks.known())
 
     def column(self, layer: str) -> LayerRows:
         """A layer as a lazy array: `.shape`, `.dtype`, `[start:stop]`."""
@@ -360,14 +359,9 @@ class FeatureSet:
         except DamageError as error:
             raise DamageError(f"{error} Run: structure store repair {self.key}") from None
 
-    def _known_marks(self) -> Mapping[int, Mark]:
-        """The marks, read once when nothing is due any more: repairing writes the same bytes, and those are checked."""
-        if self._whole is None:
-            marks = self.marks()
-            if self._pending(marks):
-                return marks
-            self._whole = marks
-        return self._whole
+    @cached_property
+    def _marks(self) -> Marks:
+        return Marks(self.files, self.prefix, self.manifest)
 
     @cached_property
     def _layers(self) -> LayerFiles:
@@ -394,6 +388,3 @@ class FeatureSet:
         if index >= len(self.manifest.shards) or self.manifest.shards[index] != shard:
             raise ValueError(f"{self.key}: {shard} is not one of its shards of {self.manifest.shard_rows} rows")
         return index
-
-    def _mark_key(self, index: int) -> str:
-        return f"{self.prefix}/done/{index:06d}.json"

@@ -10,6 +10,7 @@ from structure.store.errors import DamageError
 from structure.store.feature_set import FeatureSet
 from structure.store.files import Files
 from structure.store.manifest import ATTRIBUTE, Manifest, lengths_digest
+from structure.store.marks import Marks
 from structure.store.samples import Samples
 from structure.store.verify import Fault
 from structure.store.zarr_metadata import zarr_documents
@@ -53,6 +54,7 @@ def mend(features: FeatureSet, samples: Samples, faults: list[Fault], lengths: n
             )
         for name, data in zarr_documents(manifest, ids, lengths).items():
             features.files.write(f"{features.prefix}/{name}", data)
+    marks = Marks(features.files, features.prefix, manifest)
     for index in {fault.shard for fault in faults if fault.shard is not None}:
-        features.files.remove(f"{features.prefix}/done/{index:06d}.json")
+        marks.remove(index)
     return FeatureSet(features.files, features.prefix, manifest)

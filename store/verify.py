@@ -13,6 +13,7 @@ from structure.store.errors import DamageError, StructureError
 from structure.store.files import Files
 from structure.store.manifest import Column, Manifest
 from structure.store.mark import Mark
+from structure.store.marks import Marks
 from structure.store.samples import Samples
 from structure.store.shard import Shard
 from structure.store.token_files import TokenFiles
@@ -99,17 +100,17 @@ def _row_faults(files: Files, manifest: Manifest, ids: np.ndarray) -> Iterator[s
 def _shard_faults(
     files: Files, prefix: str, manifest: Manifest, tokens: TokenFiles | None, index: int, shard: Shard
 ) -> Iterator[str]:
-    key = f"{prefix}/done/{index:06d}.json"
+    marks = Marks(files, prefix, manifest)
     try:
-        mark = Mark.from_json(files.read(key), source=key)
-    except FileNotFoundError:
-        yield "not written"
-        return
+        mark = marks.read(index)
     except DamageError as error:
         yield str(error)
         return
+    if mark is None:
+        yield "not written"
+        return
     if mark.shard != shard:
-        yield f"{key} speaks of {mark.shard}"
+        yield f"{marks.key(index)} speaks of {mark.shard}"
         return
     for column in manifest.columns:
         fault = _chunk_fault(files, f"{prefix}/{column.name}/c/{index}/0", manifest, column, mark)

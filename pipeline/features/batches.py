@@ -6,7 +6,8 @@ Batches never cross a shard, so the composition of a batch, and with it every st
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,14 +32,17 @@ class Batch:
 def batches(
     encoder: Encoder,
     rows: Rows,
-    shards: Sequence[Shard],
+    shards: Iterable[Shard],
     *,
     size: int,
     workers: int,
     captions: int | None,
     views: int = 1,
 ) -> Iterator[Batch]:
-    """Every row of the shards, shard after shard; with several views an item's views are rows one after another."""
+    """Every row of the shards, shard after shard; with several views an item's views are rows one after another.
+
+    The next shard is asked for when the pictures of its first batch may be decoded, some batches ahead.
+    """
     if encoder.modality == "text":
         return _text_batches(encoder, rows.samples.texts(captions), shards, size)
     if rows.dataset is None:
@@ -51,7 +55,7 @@ def default_workers(device: str) -> int:
     return min(16, max(1, (os.cpu_count() or 2) - 1)) if device.startswith("cuda") else 0
 
 
-def _text_batches(encoder: Encoder, texts: Sequence[str], shards: Sequence[Shard], size: int) -> Iterator[Batch]:
+def _text_batches(encoder: Encoder, texts: Sequence[str], shards: Iterable[Shard], size: int) -> Iterator[Batch]:
     for shard in shards:
         examples = tokenize(encoder, texts[shard.start : shard.stop])
         # Longest first: padding is least, and the first batch shows whether memory holds.
@@ -87,18 +91,21 @@ class _Pictures(torch.utils.data.Dataset[Any]):
             return error
 
 
-def _picture_batches(pictures: _Pictures, shards: Sequence[Shard], size: int, workers: int) -> Iterator[Batch]:
-    plan = [
-        (shard, list(range(start, min(start + size, shard.stop))))
-        for shard in shards
-        for start in range(shard.start, shard.stop, size)
-    ]
+def _picture_batches(pictures: _Pictures, shards: Iterable[Shard], size: int, workers: int) -> Iterator[Batch]:
+    handed: deque[tuple[Shard, list[int]]] = deque()  # to the loader, whose batches come in this order
+
+    def plan() -> Iterator[list[int]]:
+        for shard in shards:
+            for start in range(shard.start, shard.stop, size):
+                handed.append((shard, list(range(start, min(start + size, shard.stop)))))
+                yield handed[-1][1]
+
     loader = torch.utils.data.DataLoader(
         pictures,
-        batch_sampler=[rows for _, rows in plan],
+        batch_sampler=plan(),
         collate_fn=list,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
     )
-    for (shard, rows), examples in zip(plan, loader, strict=True):
-        yield Batch(shard, rows, examples)
+    for examples in loader:
+        yield Batch(*handed.popleft(), examples)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import groupby
 from types import MappingProxyType
 from typing import Any
@@ -18,9 +19,10 @@ from structure.pipeline.features.batches import Batch, batches, default_workers
 from structure.pipeline.features.plan import Extraction, Plan, choose_layers
 from structure.pipeline.features.rows import Rows
 from structure.pipeline.progress import Listener, Note, Progress, silent
-from structure.store import FeatureSet, Store
-from structure.store.claim import HeldError
+from structure.store import FeatureSet, Samples, Store
 from structure.store.errors import BadSampleError, StructureError
+from structure.store.free_shards import FreeShards, any_free
+from structure.store.manifest import TokenColumn
 from structure.store.storable import OverflowError16
 from structure.store.writer import Writer
 
@@ -41,8 +43,34 @@ def fill(
     A layer that overflows float16 is widened to float32 under `dtype="auto"`. Raises BadSampleError for an item that
     cannot be read unless `skip_bad`.
     """
+    features, cut = allocate(store, rows.samples, chosen, on_event=on_event), 0
+    while due := features.pending():
+        try:
+            with FreeShards(features, due) as shards:
+                filled = fill_shards(
+                    shards, encoder, rows, options, batch=chosen.batch, device=device, on_event=on_event
+                )
+        except OverflowError16 as error:
+            features = widen(features, error, options, on_event=on_event)
+            continue
+        cut += filled.cut
+        if shards.held and not filled.shards and not any_free(features, shards.held) and features.pending():
+            raise next(iter(shards.held.values()))
+    tell_cut(features, cut, encoder.too_long, on_event)
+    return finish(store, features, rows.samples, on_event=on_event)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What one pass did: `shards` that it filled, and `cut`, how many examples were too long."""
+
+    shards: int
+    cut: int
+
+
+def allocate(store: Store, samples: Samples, chosen: Plan, *, on_event: Listener = silent) -> FeatureSet:
+    """The planned feature set, allocated or grown. Raises StructureError where the disk cannot hold it."""
     chosen.require_space(store)
-    samples = rows.samples
     if chosen.grows:
         ids = samples.row_ids(chosen.manifest.rows_of, chosen.manifest.captions, chosen.manifest.views)
         features = store[chosen.manifest.key].grow(chosen.manifest, ids, chosen.lengths)
@@ -50,14 +78,27 @@ def fill(
         features = store.allocate(chosen.manifest, samples, chosen.lengths)
     if not features.pending():
         on_event(Note(f"{features.key}: all {len(features)} rows are in the store already."))
-    while features.pending():
-        try:
-            _fill_once(features, encoder, rows, options, batch=chosen.batch, device=device, on_event=on_event)
-        except OverflowError16 as error:
-            if options.dtype != "auto":
-                raise
-            on_event(Note(f"{features.key}: layer {error.column} does not fit float16 and is kept in float32."))
-            features = features.widen(error.column)
+    return features
+
+
+def widen(
+    features: FeatureSet, error: OverflowError16, options: Extraction, *, on_event: Listener = silent
+) -> FeatureSet:
+    """The feature set with the layer in float32 that float16 does not hold. Raises the error unless `dtype="auto"`."""
+    if options.dtype != "auto":
+        raise error
+    on_event(Note(f"{features.key}: layer {error.column} does not fit float16 and is kept in float32."))
+    return features.widen(error.column)
+
+
+def tell_cut(features: FeatureSet, cut: int, what: str, on_event: Listener) -> None:
+    """Say how many examples were cut, if any; `what` is the encoder's `too_long`."""
+    if cut:
+        on_event(Note(f"{features.key}: {cut} {what} and were cut."))
+
+
+def finish(store: Store, features: FeatureSet, samples: Samples, *, on_event: Listener = silent) -> FeatureSet:
+    """Clear up after killed writers, and keep and tell which samples could not be read."""
     features.tidy()
     if features.skipped:
         store.put_skipped(
@@ -67,22 +108,22 @@ def fill(
     return features
 
 
-def _fill_once(
-    features: FeatureSet,
+def fill_shards(
+    shards: FreeShards,
     encoder: Encoder,
     rows: Rows,
     options: Extraction,
     *,
     batch: int,
     device: str,
-    on_event: Listener,
-) -> None:
-    """One pass over the shards that are due now."""
-    due = features.pending()
+    on_event: Listener = silent,
+) -> Filled:
+    """One pass over the shards that are free. Raises OverflowError16, BadSampleError."""
+    features = shards.features
     source = batches(
         encoder,
         rows,
-        list(due),
+        shards,
         size=batch,
         workers=default_workers(device) if options.workers is None else options.workers,
         captions=options.captions,
@@ -91,28 +132,21 @@ def _fill_once(
     pooling = options.pooling or (encoder.default_pooling,)
     layers = choose_layers(encoder, options.layers)
     kept = {column.path: column for column in features.manifest.tokens}
-    done, total = len(features) - sum(len(shard) for shard in due), len(features)
-    held: HeldError | None = None
+    encoded, due = len(features) - sum(len(shard) for shard in features.pending()), 0
     filled = cut = 0
     with Writer(features) as writer:
         for shard, group in groupby(source, key=lambda batch: batch.shard):
-            claim = features.claim(shard)
-            try:
-                claim.acquire()
-            except HeldError as error:
-                held = error
-                continue
             with ExitStack() as undo:
-                undo.callback(claim.release)
+                lacking = features.lacking(shard)
                 arrays = {
                     name: np.zeros((len(shard), features.manifest.column(name).width), dtype=np.float32)
-                    for name in due[shard]
+                    for name in lacking
                     if name not in kept
                 }
-                dtypes = {kept[name].name: kept[name].dtype for name in due[shard] if name in kept}
+                dtypes = {kept[name].name: kept[name].dtype for name in lacking if name in kept}
                 tokens = features.shard_tokens(shard, dtypes)
                 undo.callback(tokens.abandon)
-                skipped: dict[int, str] = {}
+                skipped = features.skipped_in(shard)
                 for part in group:
                     good = _readable(part, skipped, keep_going=options.skip_bad)
                     for some, pooled, of_tokens in encode_within_memory(
@@ -128,21 +162,21 @@ def _fill_once(
                         for layer, found in of_tokens.items():
                             tokens.put(layer, places, found.values.cpu().numpy(), found.lengths)
                     cut += sum(getattr(example, "cut", 0) > 0 for example in part.examples)
-                    done += len(part.rows)
-                    on_event(Progress(f"extracting {features.key}", done, total))
-                undo.pop_all()  # from here the claim and the tokens are the writer's to end
-            writer.submit(shard, arrays, skipped=skipped, claim=claim, tokens=tokens)
+                    due += len(part.rows)
+                    on_event(Progress(f"extracting {features.key}", encoded + shards.done + due, len(features)))
+                undo.pop_all()  # from here the tokens are the writer's to end
+            writer.submit(shard, arrays, skipped=skipped, claim=shards.hand_over(shard), tokens=tokens)
             filled += 1
-    if cut:
-        on_event(Note(f"{features.key}: {cut} {encoder.too_long} and were cut."))
-    if held is not None and not filled and features.pending():
-        raise held
+    return Filled(filled, cut)
 
 
 def _readable(batch: Batch, skipped: dict[int, str], *, keep_going: bool) -> list[int]:
-    """Positions of the examples that were read; the others are noted in `skipped`, or raised."""
+    """Positions of the examples that were read; the others are noted in `skipped`, or raised. Rows that are there
+    already, from when other columns were written, stay skipped."""
     good = []
     for position, (row, example) in enumerate(zip(batch.rows, batch.examples, strict=True)):
+        if row in skipped:
+            continue
         if isinstance(example, BadSampleError):
             if not keep_going:
                 raise example
@@ -199,10 +233,13 @@ def _scatter(arrays: dict[str, np.ndarray], encoded: dict[str, torch.Tensor], pl
         arrays[name][place] = whole[:, end - width : end]
 
 
-def rows_per_second(encoder: Encoder, source: Iterator[Batch], options: Extraction) -> float:
-    """Time the second batch (the first warms up) of a probe; rows a second, decoding included."""
+def rows_per_second(
+    encoder: Encoder, source: Iterator[Batch], options: Extraction, tokens: Sequence[TokenColumn]
+) -> float:
+    """Time the second batch (the first warms up) of a probe; rows a second, decoding and tokens included."""
     pooling = options.pooling or (encoder.default_pooling,)
     layers = choose_layers(encoder, options.layers)
+    dtypes = {column.name: getattr(torch, column.dtype) for column in tokens}
     rate = 0.0
     for _ in range(2):
         start = time.perf_counter()
@@ -211,7 +248,8 @@ def rows_per_second(encoder: Encoder, source: Iterator[Batch], options: Extracti
             break
         good = [example for example in batch.examples if not isinstance(example, BadSampleError)]
         if good:
-            out = encoder.encode(good, pooling=pooling, layers=layers)
-            float(next(iter(out.values())).sum())  # waits for the device
+            out, kept = encoder.encode_tokens(good, dtypes, pooling=pooling, layers=layers)
+            for values in (*out.values(), *(found.values for found in kept.values())):
+                values.cpu()
         rate = len(batch.rows) / (time.perf_counter() - start)
     return rate

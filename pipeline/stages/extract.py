@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +18,7 @@ from structure.pipeline.features.batches import batches
 from structure.pipeline.features.fill import fill, rows_per_second
 from structure.pipeline.features.plan import Dtype, Extraction, Plan, plan
 from structure.pipeline.features.rows import open_rows
+from structure.pipeline.features.shard_tasks import Request, Spread, fill_by_tasks
 from structure.pipeline.progress import Listener, silent
 from structure.store import FeatureSet, Store, open_store
 
@@ -74,17 +77,17 @@ def extract(
     trust_remote_code: bool = False,
     append: bool = False,
     dry_run: bool = False,
+    spread: Spread | None = None,
     on_event: Listener = silent,
 ) -> list[Extracted]:
     """Extract features of one or several encoders; one feature set each, `<dataset>/<split>/<encoder>` in the store.
 
     Options are those of `structure extract`. What is done already is not done again; a feature set written with other
     options is refused. With `dry_run` nothing but the row table is written, and a short probe gives the time.
+    `spread` runs the tasks of a real run (one for each shard) elsewhere, to the same bytes.
     """
     target = store if isinstance(store, Store) else open_store(store)
     names = [models] if isinstance(models, str) else list(models)
-    place = resolve_device(device)
-    open_dataset(dataset, split=split, data_root=data_root)  # a name that is wrong is told before weights are read
     options = Extraction(
         layers=tuple(layers),
         tokens=tuple(tokens),
@@ -97,6 +100,26 @@ def extract(
         skip_bad=on_bad_sample == "skip",
         append=append,
     )
+    if spread is not None and not dry_run:
+        request = Request(
+            run=secrets.token_hex(8),
+            folder=os.getcwd(),
+            store=target.url,
+            model="",
+            dataset=dataset,
+            split=split,
+            data_root=str(data_root),
+            limit=limit,
+            options=options,
+            device=device,
+            amp=amp,
+            revision=revision,
+            trust_remote_code=trust_remote_code,
+        )
+        each = (fill_by_tasks(replace(request, model=name), spread, on_event=on_event) for name in names)
+        return [Extracted(chosen, features) for chosen, features in each]
+    place = resolve_device(device)
+    open_dataset(dataset, split=split, data_root=data_root)  # a name that is wrong is told before weights are read
     rows = None
     done: list[Extracted] = []
     for name in names:
@@ -124,7 +147,7 @@ def extract(
                 captions=options.captions,
                 views=chosen.manifest.views,
             )
-            rate = rows_per_second(encoder, probe, options) if chosen.due else 0.0
+            rate = rows_per_second(encoder, probe, options, chosen.manifest.tokens) if chosen.due else 0.0
             done.append(Extracted(chosen, None, chosen.due / rate if rate else 0.0))
             continue
         features = fill(target, encoder, rows, chosen, options, device=place, on_event=on_event)

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,11 +20,13 @@ from safetensors.numpy import load_file
 
 from structure.cli.main import run
 from structure.pipeline import extract
+from structure.pipeline.datasets.pairs import Pairs
 from structure.pipeline.datasets.scenes import Scenes
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.progress import Event, Note
 from structure.pipeline.stages.repair import repair
 from structure.store import Manifest, Store, StructureError, open_store
+from structure.store.errors import BadSampleError
 from structure.store.manifest import TokenColumn
 from structure.store.mark import Mark
 
@@ -175,6 +178,31 @@ def test_skipped_pictures_have_no_token(tmp_path: Path) -> None:
     tokens = features.tokens("block.01", 4, 7)
     assert (tokens.lengths > 0).tolist() == [True, False, True]
     assert not tokens.padded()[1][1].any()
+
+
+def test_a_row_is_skipped_in_every_column_or_in_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture that can be read when tokens are asked for later, and could not before, and the reverse."""
+    pairs, image = _captions(tmp_path, 70), Pairs.image
+    store = open_store(tmp_path / "store")
+
+    def broken(self: Pairs, index: int) -> Any:
+        if index == 5:
+            raise BadSampleError("s5", "the disk did not answer")
+        return image(self, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pairs, "image", broken)
+        extract([VIT], f"pairs:{pairs}", store=store)
+    extract([VIT], f"pairs:{pairs}", store=store, tokens=["block.01"])
+    features = store["data/all/scenes-vit"]
+    assert list(features.skipped) == [5]
+    assert features.verify() == []
+    other = open_store(tmp_path / "other")
+    extract([VIT], f"pairs:{pairs}", store=other)
+    monkeypatch.setattr(Pairs, "image", broken)
+    with pytest.raises(StructureError, match=r"s5 could be read when .* different \(the disk did not answer\)"):
+        extract([VIT], f"pairs:{pairs}", store=other, tokens=["block.01"])
+    assert other["data/all/scenes-vit"].is_sealed
 
 
 def test_what_has_no_tokens_is_told(with_tokens: Store, tmp_path: Path) -> None:
