@@ -3,27 +3,28 @@
 What exact means: neighbours are ordered by the cosine of the stored values, as a real number rounded to a multiple of
 2**-50 (`exact.GRID_BITS`), descending; equal cosines by index, ascending. The definition names no machine, so the
 table does not depend on tile size, memory budget, thread count, processor or accelerator. It is reached in steps that
-each prove what they leave out: low-precision products with an error bound (`candidates`), then just the pairs whose
-order is still open (`order`, `exact`).
+each prove what they leave out: low-precision products with an error bound (`products`), the pairs that can be among
+the nearest (`sweep`, `floors`), then just those whose order is still open (`order`, `cosines`, `exact`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from structure.pipeline.similarity import exact, order
-from structure.pipeline.similarity.candidates import Search, TooManyCandidates, has_bfloat16_units, ordered
+from structure.pipeline.similarity import order
+from structure.pipeline.similarity.cosines import PairCosines
+from structure.pipeline.similarity.floors import Pairs
+from structure.pipeline.similarity.products import BFloat16, Coarse, Float32, Products, has_bfloat16_units
 from structure.pipeline.similarity.rows import Block, Rows, RowSource, shape_of
+from structure.pipeline.similarity.sweep import STRIP, TooManyCandidates, sweep, sweep_few
 from structure.store.errors import StructureError
 
 MEMORY = 1 << 30
 """Default budget in bytes for one layer's search."""
-
-_PANEL = 8192
 
 
 @dataclass(frozen=True)
@@ -131,29 +132,34 @@ def _lists(rows: Rows, k: int, device: torch.device, memory: int, span: slice) -
     """`(rows of the span, k)` int32: the k nearest of each non-zero row that is the first of its kind, itself included;
     others are 0."""
     lists = np.zeros((span.stop - span.start, k), np.int32)
-    leads = (rows.leader[rows.kept] == rows.kept) & (rows.norms[rows.kept] > 0)
-    leads &= (rows.kept >= span.start) & (rows.kept < span.stop)
-    finder = Search(
-        k,
-        device=device,
-        narrow=worth_narrowing(rows, k),
-        most=max(memory // 128, len(rows.kept)),
-    )
-    for start, stop in zip(rows.edges[:-1], rows.edges[1:], strict=True):
-        queries = np.flatnonzero(leads[start:stop])
-        if not len(queries):
-            continue
-        panel = rows.block(start, stop)
-        waiting = [queries[first : first + _PANEL] for first in range(0, len(queries), _PANEL)]
-        while waiting:
-            part = waiting.pop()
-            try:
-                found = _nearest(rows, finder, panel, part, k)
-            except TooManyCandidates:
-                waiting += [part[: len(part) // 2], part[len(part) // 2 :]]
-                continue
-            lists[rows.kept[panel.start + part] - span.start] = rows.kept[found]
+    first, last = (int(edge) for edge in np.searchsorted(rows.kept, (span.start, span.stop)))
+    wanted = (rows.leader[rows.kept] == rows.kept) & (rows.norms[rows.kept] > 0)
+    wanted[:first] = wanted[last:] = False
+    most = max(memory // 128, len(wanted))
+    searched = _nearest(rows, slice(first, last), wanted, k, device, most)
+    for positions, found in searched if wanted.any() else ():
+        lists[rows.kept[positions] - span.start] = rows.kept[found]
     return lists
+
+
+Nearest = tuple[np.ndarray, np.ndarray]
+"""`(n,)` positions among the kept rows and `(n, k)` those of their nearest."""
+
+
+def _nearest(
+    rows: Rows, span: slice, wanted: np.ndarray, k: int, device: torch.device, most: int, *, narrow: bool | None = None
+) -> Iterator[Nearest]:
+    """The nearest of all wanted rows of a span; `narrow` multiplies in bfloat16 first."""
+    narrow = device.type == "cpu" and worth_narrowing(rows, k) if narrow is None else narrow
+    products = Products(rows, BFloat16 if narrow else Float32, device)
+    try:
+        for found in sweep(products, span, wanted, k, most):
+            yield _ranked(products, found.block, np.arange(found.start, found.stop), found.pairs, k)
+            if len(found.left_out):
+                single = Products(rows, Float32, device) if narrow else products
+                yield from _crowded(single, found.block, found.left_out, k, most)
+    except Coarse:
+        yield from _nearest(rows, span, wanted, k, device, most, narrow=False)
 
 
 def worth_narrowing(rows: Rows, k: int) -> bool:
@@ -161,80 +167,36 @@ def worth_narrowing(rows: Rows, k: int) -> bool:
     return has_bfloat16_units() and rows.width >= 32 and len(rows.kept) >= 32 * k
 
 
-def _nearest(rows: Rows, finder: Search, panel: Block, part: np.ndarray, k: int) -> np.ndarray:
-    """`(len(part), k)` positions among the kept rows, for the rows `part` of a panel."""
-    floor = np.full(len(part), -np.inf)
-    pieces = []
-    for block in rows.blocks():
-        here = finder.among(panel, part, block, floor)
-        pieces.append(replace(here, column=here.column + block.start))
-    all_ = ordered(pieces)
-    row, column, value, error = all_.row, all_.column, all_.value, all_.error
-    edges = np.searchsorted(row, np.arange(len(part) + 1))
-    found = np.empty((len(part), k), np.int64)
-    for a, b in _even(np.diff(edges), finder.most):
-        cut = slice(edges[a], edges[b])
-        table = order.Table.padded(b - a, row[cut] - a, column[cut], value[cut], error[cut])
-        pairs = _Pairs(rows, panel, part[a:b])
-        found[a:b] = order.rank(table, k, (pairs.double, pairs.exact))
-    return found
+def _crowded(products: Products, block: Block, positions: np.ndarray, k: int, most: int) -> Iterator[Nearest]:
+    """The nearest of rows among many near-ties: fewer rows at a time."""
+    waiting = [positions[first : first + STRIP] for first in range(0, len(positions), STRIP)]
+    while waiting:
+        part = waiting.pop()
+        try:
+            pairs = sweep_few(products, block, part, k, most)
+        except TooManyCandidates:
+            waiting += [part[: len(part) // 2], part[len(part) // 2 :]]
+            continue
+        yield _ranked(products, block, part, pairs, k)
 
 
-def _even(counts: np.ndarray, most: int) -> list[tuple[int, int]]:
-    """Cut rows into runs whose padded table has at most `most` entries (at least one row each)."""
-    if counts.max(initial=0) * len(counts) <= most:
-        return [(0, len(counts))]
-    runs, start, widest = [], 0, 0
-    for row, count in enumerate(counts.tolist()):
-        widest = max(widest, count)
-        if row > start and widest * (row + 1 - start) > most:
-            runs.append((start, row))
-            start, widest = row, count
-    runs.append((start, len(counts)))
-    return runs
+def _ranked(products: Products, block: Block, positions: np.ndarray, pairs: Pairs, k: int) -> Nearest:
+    """The nearest of those rows of a block that have candidates; `pairs` count rows within `positions`."""
+    value = products.precision.seen(pairs.key)[0]
+    pairs = pairs[np.argsort(_by_row_and_value(pairs.row, value))]
+    value, error = products.precision.seen(pairs.key)
+    error += (products.error[positions] + 2.0**-50)[pairs.row]
+    cosines = PairCosines(products.rows, block, positions - block.start, products.device)
+    first = [] if products.precision is Float32 else [cosines.single]
+    nearest = order.rank(
+        pairs.row, pairs.column, value + products.shift, error, k, [*first, cosines.double, cosines.exact]
+    )
+    has_any = np.bincount(pairs.row, minlength=len(positions)) > 0
+    return positions[has_any], nearest
 
 
-@dataclass(frozen=True)
-class _Pairs:
-    """Cosines of pairs (row of `part`, position among the kept rows), more precisely than float32."""
-
-    rows: Rows
-    panel: Block
-    part: np.ndarray
-
-    def double(self, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, float]:
-        """In float64, with the bound of its rounding: products, sum, both norms and their inverses."""
-        value = np.empty(len(row))
-        width = self.rows.width
-        for block in self.rows.blocks():
-            here = (column >= block.start) & (column < block.stop)
-            if not here.any():
-                continue
-            i, j = row[here], column[here] - block.start
-            x, y = self.panel.values, block.values
-            if len(self.part) < len(x):
-                x = x[self.part]
-            columns, named = np.unique(j, return_inverse=True)
-            if 2 * len(columns) < len(y):
-                y, j = y[columns], named
-            inverse = self.panel.inverse[self.part[i]] * block.inverse[column[here] - block.start]
-            step = max(16, (32 << 20) // (8 * len(y)))
-            total = np.zeros(len(i))
-            for a in range(0, width, step):
-                right = torch.from_numpy(y[:, a : a + step].astype(np.float64))
-                left = right if x is y else torch.from_numpy(x[:, a : a + step].astype(np.float64))
-                total += order.dots(left, right, i, j)
-            value[here] = total * inverse
-        return value, (2 * width + 64) * 2.0**-53
-
-    def exact(self, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, float]:
-        """Rounded to the grid on which equal means equal; no error."""
-        value = np.empty(len(row))
-        step = max(1, (1 << 21) // self.rows.width)
-        for block in self.rows.blocks():
-            here = np.flatnonzero((column >= block.start) & (column < block.stop))
-            for a in range(0, len(here), step):
-                pairs = here[a : a + step]
-                x = self.panel.values[self.part[row[pairs]]]
-                value[pairs] = exact.cosines(x, block.values[column[pairs] - block.start])
-        return value, 0.0
+def _by_row_and_value(row: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """`(pairs,)` int64 whose order is by row, then by float32 value descending: its bits, read as an integer, are in
+    the order of the values once those of negative ones are turned round."""
+    bits = value.astype(np.float32).view(np.int32)
+    return (row.astype(np.int64) << 32) - (bits ^ ((bits >> 31) & np.int32(2**31 - 1)))

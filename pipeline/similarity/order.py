@@ -1,7 +1,7 @@
 """From candidates to an order: each pair is computed only as precisely as its rank requires.
 
 Values come with error bounds. Where the intervals of two candidates do not meet, their order is settled; runs of
-candidates whose intervals meet, and that reach into the first k, are computed again: float32, then float64, then 100
+candidates whose intervals meet, and that begin before rank k, are computed again: float32, then float64, then 100
 bits, after which equal means equal and the lower index comes first.
 """
 
@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-Refine = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, float]]
-"""`(row, column)` -> float64 values of these pairs and a bound of their error."""
+Refine = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""`(row, column)` -> float64 values of these pairs and the bounds of their errors, which are alike within a row."""
 
 with warnings.catch_warnings():  # torch announces sparse CSR tensors once a process; take the notice here
     warnings.simplefilter("ignore")
@@ -55,62 +54,41 @@ def gathered(left: torch.Tensor, right: torch.Tensor, row: np.ndarray, column: n
     return np.concatenate(parts)
 
 
-@dataclass(frozen=True)
-class Table:
-    """Candidates of some rows, padded: `column` (rows, most) int64 ascending in each row, `value` and `error` float64.
+def rank(
+    row: np.ndarray, column: np.ndarray, value: np.ndarray, error: np.ndarray, k: int, refinements: Sequence[Refine]
+) -> np.ndarray:
+    """`(rows, k)` int64: each row's first k columns by value descending, column ascending.
 
-    Padding has value -inf and error 0.
+    Pairs `row`, `column`, `value`, `error` (pairs,) lie by row, then value descending; each row that occurs has at
+    least k and gets a line, in order. Within a row `value - error` and `value + error` fall with the value. The last
+    refinement must be exact (error 0).
     """
-
-    column: np.ndarray
-    value: np.ndarray
-    error: np.ndarray
-
-    @classmethod
-    def padded(cls, rows: int, row: np.ndarray, column: np.ndarray, value: np.ndarray, error: np.ndarray) -> Table:
-        """From a list of pairs ordered by row; `row` in `[0, rows)`."""
-        edges = np.searchsorted(row, np.arange(rows + 1))
-        place = np.arange(len(row)) - edges[row]
-        most = int(np.diff(edges).max(initial=1))
-        table = cls(np.zeros((rows, most), np.int64), np.full((rows, most), -np.inf), np.zeros((rows, most)))
-        flat = row * most + place
-        table.column.ravel()[flat] = column
-        table.value.ravel()[flat] = value
-        table.error.ravel()[flat] = error
-        return table
-
-
-def rank(table: Table, k: int, refinements: Sequence[Refine]) -> np.ndarray:
-    """`(rows, k)` int64 columns by value descending, column ascending. The last refinement must be exact (error 0)."""
-    out = np.empty((len(table.value), k), np.int64)
-    rows = np.arange(len(out))
-    column, value, error = table.column, table.value, table.error
-    for refine in (*refinements, None):
-        order = np.argsort(-value, axis=1) if refine else np.lexsort((column, -value), axis=1)
-        column, value, error = (np.take_along_axis(side, order, axis=1) for side in (column, value, error))
-        if refine is None:
-            out[rows] = column[:, :k]
+    first = np.flatnonzero(np.diff(row, prepend=-1))
+    ranks = np.arange(len(row)) - np.repeat(first, np.diff(first, append=len(row)))
+    column = column.astype(np.int64)
+    where, run = np.arange(len(row)), row
+    for refine in refinements:
+        where, run = unsettled(where, run, value, error, ranks, k)
+        if not len(where):
             break
-        open_ = unsettled(value, error, k)
-        undecided = open_.any(axis=1)
-        out[rows[~undecided]] = column[~undecided, :k]
-        rows, open_ = rows[undecided], open_[undecided]
-        if not len(rows):
-            break
-        column, value, error = column[undecided], value[undecided], error[undecided]
-        place, where = np.nonzero(open_)
-        value[place, where], error[place, where] = refine(rows[place], column[place, where])
-    return out
+        value, error = refine(row[where], column[where])
+        order = np.lexsort((column[where], -value, run))
+        column[where], value, error = column[where[order]], value[order], error[order]
+    nearest: np.ndarray = column[first[:, None] + np.arange(k)]
+    return nearest
 
 
-def unsettled(value: np.ndarray, error: np.ndarray, k: int) -> np.ndarray:
-    """Which entries of rows sorted by value descending lie in a run of meeting intervals that begins before rank
-    `k`."""
-    lowest = np.minimum.accumulate(value - error, axis=1)
-    highest = np.maximum.accumulate((value + error)[:, ::-1], axis=1)[:, ::-1]
-    split = np.ones((len(value), value.shape[1] + 1), bool)
-    split[:, 1:-1] = lowest[:, :-1] > highest[:, 1:]
-    split[:, 1:-1] |= np.isneginf(value[:, 1:])
-    open_ = ~(split[:, :-1] & split[:, 1:])
-    open_[:, k:] &= ~np.logical_or.accumulate(split[:, k:-1], axis=1)
-    return open_
+def unsettled(
+    where: np.ndarray, run: np.ndarray, value: np.ndarray, error: np.ndarray, ranks: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which places are left, and in which run each lies: runs of meeting intervals that begin before rank `k`.
+
+    `where` are places ascending, `run` says which of them lie together so far, by value descending; `ranks` are those
+    of all places.
+    """
+    begins = np.ones(len(where), bool)
+    begins[1:] = (run[1:] != run[:-1]) | (value[:-1] - error[:-1] > value[1:] + error[1:])
+    starts = np.flatnonzero(begins)
+    sizes = np.diff(starts, append=len(where))
+    is_open = (sizes > 1) & (ranks[where[starts]] < k)
+    return where[np.repeat(is_open, sizes)], np.repeat(starts[is_open], sizes[is_open])

@@ -12,6 +12,7 @@ which holds exactly whatever m is, and rounds in proportion to |c_i||c_j|, not t
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -83,8 +84,9 @@ def check_finite(values: np.ndarray, start: int, name: str) -> None:
 class Block:
     """Rows `[start, stop)` of the rows that can be a neighbour.
 
-    `values` (rows, width) float32 or float64 as stored; `inverse` (rows,) float64 = 1/norm, 0 for a zero row; `centred`
-    (rows, width) float32; `radius` (rows,) float64 = |c|; `tilt` (rows,) float64 = m . c; `shift` = |m|^2.
+    `values` (rows, width) float32 or float64 as stored; `inverse` (rows,) float64 = 1/norm, 0 for a zero row;
+    `centred` (rows, width) float32 = c; `radius` (rows,) float64 = |c|; `tilt` (rows,) float64 = h = m . c; `shift` =
+    |m|^2.
     """
 
     start: int
@@ -164,14 +166,20 @@ class Rows:
         return bool((self.leader == 0).all()) or 1.0 - float(self.mean @ self.mean) <= 1e-10
 
     def blocks(self) -> Iterator[Block]:
-        """Every block in order; a single one is built once and kept."""
-        for start, stop in zip(self.edges[:-1], self.edges[1:], strict=True):
-            yield self.block(start, stop)
+        """Every block in order."""
+        for start in self.edges[:-1]:
+            yield self.block_at(start)
 
-    def block(self, start: int, stop: int) -> Block:
-        """The block of `kept[start:stop]`."""
-        if self._held is not None and (self._held.start, self._held.stop) == (start, stop):
-            return self._held
+    def block_at(self, position: int) -> Block:
+        """The block that holds a position among the kept rows; the last one is held."""
+        place = bisect_right(self.edges, position)
+        start, stop = self.edges[place - 1], self.edges[place]
+        if self._held is None or self._held.start != start:
+            self._held = None
+            self._held = self._block(start, stop)
+        return self._held
+
+    def _block(self, start: int, stop: int) -> Block:
         ids = self.kept[start:stop]
         first, last = int(ids[0]), int(ids[-1]) + 1
         values = read(self.source, first, last)
@@ -187,12 +195,8 @@ class Rows:
             tilt[a:b] = part @ self.mean
             radius[a:b] = np.sqrt(np.einsum("ij,ij->i", part, part))
             centred[a:b] = part
-        block = Block(
-            start, stop, values, inverse, torch.from_numpy(centred), radius, tilt, float(self.mean @ self.mean)
-        )
-        if len(self.edges) == 2:
-            self._held = block
-        return block
+        shift = float(self.mean @ self.mean)
+        return Block(start, stop, values, inverse, torch.from_numpy(centred), radius, tilt, shift)
 
 
 def _inverse(norm: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from structure.pipeline.similarity.candidates import BAND_BYTES
 from structure.pipeline.similarity.neighbours import MEMORY, Neighbours, joined, search, search_part
+from structure.pipeline.similarity.products import TILE_BYTES
 from structure.pipeline.similarity.rows import RowSource
 
 Compute = Callable[..., Sequence[Any]]
@@ -51,10 +51,10 @@ def neighbour_tables(
 
 
 def side_by_side(layers: Mapping[str, RowSource], memory: int) -> int:
-    """How many searches run at once: each holds its rows four times over as float32, and a band of products."""
+    """How many searches run at once: each holds its rows four times over as float32, and tiles of products."""
     most = max((int(layer.shape[0]) * int(layer.shape[1]) * 16 for layer in layers.values()), default=0)
     cores: int = torch.get_num_threads()
-    return max(1, min(cores, len(layers), memory // (most + 4 * BAND_BYTES)))
+    return max(1, min(cores, len(layers), memory // (most + 4 * TILE_BYTES)))
 
 
 def _here(

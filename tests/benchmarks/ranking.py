@@ -18,9 +18,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from structure.pipeline.similarity.candidates import has_bfloat16_units
 from structure.pipeline.similarity.neighbours import neighbours
 from structure.pipeline.similarity.overlap import mutual_curve, shared_totals
+from structure.pipeline.similarity.products import has_bfloat16_units
 from structure.pipeline.similarity.tables import neighbour_tables
 
 

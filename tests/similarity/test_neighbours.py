@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
+from itertools import pairwise
 from math import isqrt
 from typing import Any
 
@@ -15,10 +17,10 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structure.pipeline.similarity import candidates, order, tables
+from structure.pipeline.similarity import floors, order, products, sweep, tables
 from structure.pipeline.similarity import neighbours as module
-from structure.pipeline.similarity.candidates import bound, factor
 from structure.pipeline.similarity.neighbours import Neighbours, neighbours, search
+from structure.pipeline.similarity.products import BFloat16, Float32, Precision, bound, factor
 from structure.pipeline.similarity.rows import Rows
 from structure.pipeline.similarity.tables import neighbour_tables
 from structure.store.errors import StructureError
@@ -99,7 +101,8 @@ def every_path(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "worth_narrowing", lambda *_: request.param == "bfloat16")
         if request.param == "device":
-            patch.setattr(candidates, "_pick_float32", candidates._pick_on_device)
+            patch.setattr(floors, "_kth", floors._kth_on_device)
+            patch.setattr(floors, "_reached", floors._reached_on_device)
             patch.setattr(order, "sampled", order.gathered)
         yield
 
@@ -140,9 +143,38 @@ def test_equals_dense_float64(kind: str) -> None:
 def test_blocks_change_nothing(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
     x = data("near-tied", 700, 40, 3).astype(np.float32)
     whole = neighbours(x, k=12)
-    monkeypatch.setattr(candidates, "BAND_BYTES", 1 << 16)
-    monkeypatch.setattr(module, "_PANEL", 100)
+    monkeypatch.setattr(products, "TILE_BYTES", 1 << 16)
+    monkeypatch.setattr(sweep, "PANEL", 100)
+    monkeypatch.setattr(sweep, "STRIP", 32)
     np.testing.assert_array_equal(neighbours(x, k=12, memory=memory), whole)
+
+
+@given(
+    blocks=st.lists(st.integers(1, 40), min_size=1, max_size=4),
+    ends=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    height=st.integers(1, 20),
+    width=st.integers(1, 90),
+)
+def test_a_sweep_meets_every_pair_once(blocks: list[int], ends: tuple[float, float], height: int, width: int) -> None:
+    """Every row of the span meets every column once: as a row of a strip, or as a shared column of another's."""
+    edges = np.cumsum([0, *blocks]).tolist()
+    span = slice(*sorted(round(end * edges[-1]) for end in ends))
+    met = np.zeros((edges[-1], edges[-1]), int)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep, "PANEL", 25)
+        patch.setattr(sweep, "_EVEN", 4)
+        panels = list(sweep.panels(edges, span))
+    for start, stop in panels:
+        for first, last in pairwise(edges):
+            if span.start <= first and last <= start:
+                continue
+            for a in range(start, stop, height):
+                b = min(a + height, stop)
+                for tile in sweep.tiles(a, b, span, slice(first, last), width):
+                    met[a:b, tile.start : tile.stop] += 1
+                    met[tile.shared : tile.stop, a:b] += 1
+    assert (met[span] == 1).all()
+    assert met.sum() == (span.stop - span.start) * edges[-1]
 
 
 def test_threads_change_nothing() -> None:
@@ -215,17 +247,18 @@ def test_constant_layers_are_flagged() -> None:
 
 
 @pytest.mark.parametrize("kind", ["random", "cone", "near-tied"])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_products_stay_within_the_proved_bound(kind: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("precision", [BFloat16, Float32])
+def test_products_stay_within_the_proved_bound(kind: str, precision: Precision) -> None:
     x = data(kind, 500, 300, 10)
     (block,) = Rows(x, k=10, memory=1 << 30, name="x").blocks()
-    rounded = factor(block, dtype, torch.device("cpu"))
-    products = torch.mm(rounded.left, rounded.right.T).double().numpy()[:, :500]
+    rounded = factor(block, precision, torch.device("cpu"))
+    out = torch.empty(500, 500, dtype=precision.dtype)
+    found = rounded.strip(slice(0, 500)).times(rounded, slice(0, 500), out).double().numpy()
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-    true = unit @ unit.T - block.tilt[:, None] - block.shift
-    allowed = bound(block, np.arange(500), rounded.residual, block, rounded.residual)[:, None]
-    rounding = np.abs(true) * 2.0**-8 if dtype == torch.bfloat16 else 0.0
-    error = np.abs(products - true)
+    true = unit @ unit.T - block.shift
+    allowed = bound(300, precision, block.radius, np.abs(block.tilt), rounded.residual)[:, None]
+    rounding = np.abs(true) * 2.0**-8 if precision is BFloat16 else 0.0
+    error = np.abs(found - true)
     assert (error <= allowed + rounding + 1e-13).all()
     assert error.max() > 1e-3 * allowed.max()  # the bound is about this arithmetic, not a guess far above it
 
@@ -233,15 +266,16 @@ def test_products_stay_within_the_proved_bound(kind: str, dtype: torch.dtype) ->
 @pytest.mark.parametrize("coarse", [torch.bfloat16, torch.float32])
 def test_products_coarser_than_assumed_are_noticed(coarse: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """A library that multiplies more coarsely than its type says: bfloat16 is given up, float32 is an error."""
-    true = torch.mm
+    true = {name: getattr(torch, name) for name in ("mm", "addmm")}
 
-    def blurred(a: torch.Tensor, b: torch.Tensor, *, out: torch.Tensor) -> torch.Tensor:
-        product = true(a, b, out=out)
-        return product.mul_(1.02) if a.dtype == coarse else product
+    def blurred(name: str, *factors: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        product: torch.Tensor = true[name](*factors, out=out)
+        return product.mul_(1.02) if out.dtype == coarse else product
 
+    for name in true:
+        monkeypatch.setattr(torch, name, partial(blurred, name))
     monkeypatch.setattr(module, "worth_narrowing", lambda *_: True)
     x = data("random", 300, 40, 11)
-    monkeypatch.setattr(torch, "mm", blurred)
     if coarse == torch.bfloat16:
         np.testing.assert_array_equal(neighbours(x, k=5), dense_oracle(x, 5))
     else:
