@@ -1,6 +1,8 @@
-"""Which device computes: `auto` takes the GPU where there is one, and a named GPU must exist."""
+"""Which device computes: `auto` takes the GPU where there is one, and a named GPU must exist; what memory it has."""
 
 from __future__ import annotations
+
+import os
 
 from structure.store.errors import StructureError
 
@@ -21,3 +23,22 @@ def resolve_device(device: str) -> str:
             "Pass --device auto or --device cpu."
         )
     return str(wanted)
+
+
+def free_memory(device: str) -> int | None:
+    """Bytes that are free on the device now: of a GPU, or of this machine's memory; None where nobody says."""
+    import torch
+
+    wanted = torch.device(device)
+    if wanted.type == "cuda":
+        return int(torch.cuda.mem_get_info(wanted)[0])
+    try:
+        with open("/proc/meminfo", encoding="ascii") as table:
+            told = dict(line.split(":", 1) for line in table)
+        return int(told["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None

@@ -17,11 +17,12 @@ def readable(place: Path) -> Iterator[None]:
     Raises `DamageError` for bytes that are no weights file, `StructureError` for weights that only unrestricted
     unpickling could read, or that do not fit the model.
     """
+    import torch
     from safetensors import SafetensorError
 
     try:
         yield
-    except StructureError:
+    except (StructureError, torch.OutOfMemoryError):
         raise
     except (SafetensorError, EOFError) as error:
         raise DamageError(f"The weights in {place} are not readable: {error}. Fetch them again.") from error

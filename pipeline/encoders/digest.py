@@ -13,7 +13,8 @@ from torch import nn
 def weights_digest(module: nn.Module) -> str:
     """Hex SHA-256 over the state dict in sorted name order: name, dtype, shape and bytes of each tensor.
 
-    Independent of the device, of the memory format and of the file that the weights came from.
+    Independent of the device, of the memory format, of the file that the weights came from, and of whether they lie
+    in memory or, under a device map, still in that file.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
@@ -21,10 +22,23 @@ def weights_digest(module: nn.Module) -> str:
             digest.update(f"{name}\0{tensor!r}\0".encode())
             continue
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        if tensor.is_meta:
+            tensor = _offloaded(module, name)
         flat = tensor.detach().to("cpu", memory_format=torch.contiguous_format).contiguous().reshape(-1)
         if flat.numel():
             digest.update(flat.view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _offloaded(module: nn.Module, name: str) -> torch.Tensor:
+    """One weight that accelerate reads only when its part of the module runs."""
+    from accelerate.utils import align_module_device
+
+    path, _, own = name.rpartition(".")
+    part = module.get_submodule(path)
+    with align_module_device(part, "cpu"):
+        found: torch.Tensor = getattr(part, own).detach().clone()
+    return found
 
 
 def tokenizer_digest(tokenizer: Any) -> str:

@@ -124,7 +124,8 @@ class Encoder(ABC):
 
         with torch.inference_mode():
             self.forward(examples, visit, wanted=pooled | frozenset(tokens))
-        return {name: out[name] for name in columns}, kept
+        place = next((values.device for values in out.values()), None)  # one of several where a model is spread
+        return {name: out[name].to(place) for name in columns}, kept
 
     def columns(self, pooling: Sequence[Pooling], layers: Sequence[str]) -> dict[str, int]:
         """Column name -> width, in order of depth, of what `encode` returns for these options.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
 
-from structure.store.errors import StructureError, UsageError, unknown
+from structure.store.errors import StructureError, UsageError
 
 FIELDS = ("image_size", "crop_pct")
 
@@ -54,17 +54,15 @@ class Framing:
 AS_STATED = Framing()
 
 
-def parse_framing(text: str, *, spec: str) -> Framing:
-    """`image_size=160&crop_pct=1` as a `Framing`. Raises UsageError for another field or a number out of range."""
-    given: dict[str, float] = {}
-    for name, value in parse_qsl(text, keep_blank_values=True) or [(text, "")]:
-        if name not in FIELDS:
-            raise UsageError(f"{spec!r}: {unknown('option of a model name', name, FIELDS)}")
+def read_framing(given: Mapping[str, str], *, spec: str) -> Framing:
+    """`{"image_size": "160", "crop_pct": "1"}` as a `Framing`. Raises UsageError for a number out of range."""
+    numbers: dict[str, float] = {}
+    for name in FIELDS:
         try:
-            given[name] = float(value)
+            numbers |= {name: float(given[name])} if name in given else {}
         except ValueError:
-            raise UsageError(f"{spec!r}: {name} is {value!r}; it must be a number.") from None
-    size, crop = given.get("image_size"), given.get("crop_pct")
+            raise UsageError(f"{spec!r}: {name} is {given[name]!r}; it must be a number.") from None
+    size, crop = numbers.get("image_size"), numbers.get("crop_pct")
     if size is not None and not (size == int(size) and 16 <= size <= 4096):
         raise UsageError(f"{spec!r}: image_size is {size:g}; it is a whole number of pixels from 16 to 4096.")
     if crop is not None and not 0 < crop <= 1:

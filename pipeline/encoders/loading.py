@@ -61,6 +61,8 @@ def load_encoder(
     parsed = parse_spec(spec)
     where = checked_device(device)
     shared: dict[str, Any] = {"name": parsed.name, "source": parsed.source, "device": where, "amp": amp}
+    if parsed.placement and parsed.library not in ("hf", "bundled"):
+        raise UsageError(f"{parsed}: only models of transformers are rounded or spread. Leave out ?{parsed.placement}.")
     if parsed.library == "timm":
         from structure.pipeline.encoders import timm_encoder
 
@@ -92,6 +94,7 @@ def load_encoder(
         trust_remote_code=trust_remote_code,
         revision=revision,
         framing=parsed.framing,
+        placement=parsed.placement,
         **shared,
     )
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 from structure.pipeline.encoders.catalogue import catalogue
-from structure.pipeline.encoders.framing import AS_STATED, Framing, parse_framing
+from structure.pipeline.encoders.framing import AS_STATED, FIELDS, Framing, read_framing
+from structure.pipeline.encoders.placement import FIELDS as PLACES
+from structure.pipeline.encoders.placement import WHOLE, Placement, read_placement
 from structure.store.errors import StructureError, UsageError, unknown
 
 LIBRARIES = ("hf", "timm", "open_clip", "bundled")
@@ -24,7 +27,7 @@ class Spec:
 
     `model`: repository, folder (hf), architecture (timm, open_clip), `local-dir` (open_clip) or bundled name.
     `weights`: place (timm), tag or folder (open_clip), else "". `tower`: "visual", "text" or "". `alias`: as typed.
-    `framing`: how pictures are framed, where it is not the model's own way.
+    `framing`: how pictures are framed, where it is not the model's own way. `placement`: how weights are held.
     """
 
     library: str
@@ -33,12 +36,13 @@ class Spec:
     tower: str = ""
     alias: str = ""
     framing: Framing = AS_STATED
+    placement: Placement = WHOLE
 
     @property
     def name(self) -> str:
-        """Safe as a folder name: the alias, or what tells the model apart, with the tower and the framing where one
-        was picked."""
-        return f"{self._stem}{self.framing.suffix}"
+        """Safe as a folder name: the alias, or what tells the model apart, with the tower, the framing and the bits
+        where one was picked."""
+        return f"{self._stem}{self.framing.suffix}{self.placement.suffix}"
 
     @property
     def _stem(self) -> str:
@@ -76,19 +80,26 @@ class Spec:
     def __str__(self) -> str:
         joint = {"timm": "@", "open_clip": ":" if self.model == "local-dir" else "/"}.get(self.library, "")
         tail = f"{joint}{self.weights}" if self.weights else ""
-        asked = f"?{self.framing}" if self.framing else ""
-        return f"{self.library}:{self.model}{tail}" + (f"#{self.tower}" if self.tower else "") + asked
+        asked = "&".join(str(part) for part in (self.framing, self.placement) if part)
+        whole = f"{self.library}:{self.model}{tail}" + (f"#{self.tower}" if self.tower else "")
+        return f"{whole}?{asked}" if asked else whole
 
 
 def parse_spec(text: str) -> Spec:
     """What a user typed as a `Spec`; an alias is looked up, and `alias#text` picks another tower of it.
 
-    `?image_size=N&crop_pct=P` at the end frames pictures in another way than the model's own. Raises `UsageError` for a
-    form that does not exist, `StructureError` with the nearest names for an unknown alias.
+    `?image_size=N&crop_pct=P` at the end frames pictures in another way than the model's own, `?bits=4&device_map=auto`
+    says how the weights of a large model are held. Raises `UsageError` for a form that does not exist,
+    `StructureError` with the nearest names for an unknown alias.
     """
     plain, mark, asked = text.partition("?")
     if mark:
-        return replace(parse_spec(plain), framing=parse_framing(asked, spec=text))
+        given = dict(parse_qsl(asked, keep_blank_values=True) or [(asked, "")])
+        for name in given:
+            if name not in (*FIELDS, *PLACES):
+                raise UsageError(f"{text!r}: {unknown('option of a model name', name, (*FIELDS, *PLACES))}")
+        framing, placement = read_framing(given, spec=text), read_placement(given, spec=text)
+        return replace(parse_spec(plain), framing=framing, placement=placement)
     body, _, tower = text.partition("#")
     if tower and tower not in TOWERS:
         raise UsageError(f"{text!r}: #{tower} is no tower. Write {body}#visual or {body}#text.")

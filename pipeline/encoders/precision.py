@@ -34,8 +34,11 @@ class Precision:
         return context
 
     def place(self, module: nn.Module, device: torch.device, *, channels_last: bool = False) -> nn.Module:
-        """The module in evaluation mode, without gradients, on `device`."""
+        """The module in evaluation mode, without gradients, on `device`; one that was spread or rounded as it was
+        read (`hf_device_map`) stays where it is."""
         module.eval().requires_grad_(False)
+        if hasattr(module, "hf_device_map"):
+            return module
         if channels_last:
             module.to(memory_format=torch.channels_last)
         return module.to(device)

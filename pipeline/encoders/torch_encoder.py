@@ -123,7 +123,7 @@ class TorchEncoder(Encoder):
                     f"{self.name} put out {tuple(values.shape)} for {tuple(batch.mask.shape)} tokens: tokens and "
                     "features no longer correspond, so that masked pooling would be wrong. This model cannot be read."
                 )
-            return Hidden(values, mask=batch.mask)
+            return Hidden(values, mask=batch.mask.to(values.device))  # a spread model's layers lie on several devices
         if self.grid is not None and values.shape[1] == self.prefix + self.grid[0] * self.grid[1]:
             return Hidden(values, prefix=self.prefix, grid=self.grid)
         return Hidden(values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.digest import tokenizer_digest, weights_digest
 from structure.pipeline.encoders.framing import Framing
 from structure.pipeline.encoders.hub import weights_in
+from structure.pipeline.encoders.placement import Placement, fitting, require_memory
 from structure.pipeline.encoders.precision import Amp, Precision, multiplies_in_bfloat16, parameter_count, resolve
 from structure.pipeline.encoders.quiet import quiet
 from structure.pipeline.encoders.tokens import TextPreprocess, padding_id
@@ -41,6 +42,7 @@ def load(
     trust_remote_code: bool,
     revision: str | None,
     framing: Framing,
+    placement: Placement,
 ) -> TransformersEncoder:
     """The model in `folder` (config.json, weights, and preprocessor or tokenizer files), never from the network.
 
@@ -51,9 +53,15 @@ def load(
 
     config = _config(folder, trust_remote_code=trust_remote_code)
     _check_tower(config, tower, source)
-    with quiet():
+    weights = weights_in(folder)
+    if weights is None:
+        raise NotPresentError(f"{folder} holds no complete weights. Put model.safetensors (all of its shards) there.")
+    if not placement:
+        require_memory(weights, device, name=source)
+    with quiet(), fitting(source, device):
         precision = _precision(config, amp=amp, device=device, trust_remote_code=trust_remote_code)
-        module, missing = _module(folder, config, precision=precision, trust_remote_code=trust_remote_code)
+        held = placement.arguments(device, precision.dtype or torch.float32)
+        module, missing = _module(folder, config, held, precision=precision, trust_remote_code=trust_remote_code)
         dropped = _refuse_random(missing, tower, source)
         for other in _OTHER_TOWER.get(tower, ()) if has_two_towers(module) else ():
             if hasattr(module, other):
@@ -67,7 +75,7 @@ def load(
             "tower": tower,
             "revision": revision or "",
             "weights": weights_digest(module),
-            "precision": str(encoder.precision),
+            "precision": f"{encoder.precision}{f', weights in {placement.bits} bits' if placement.bits else ''}",
             "libraries": {"transformers": transformers.__version__, "torch": torch.__version__},
             "location": str(folder),
             "dropped": dropped,
@@ -147,12 +155,12 @@ def _check_tower(config: Any, tower: str, source: str) -> None:
         raise StructureError(f"{source} has a single tower, so #{tower} picks nothing. Write {source}.")
 
 
-def _module(folder: Path, config: Any, *, precision: Precision, trust_remote_code: bool) -> tuple[nn.Module, list[str]]:
-    """The model with its weights, and the names of those that the checkpoint lacks."""
+def _module(
+    folder: Path, config: Any, held: Mapping[str, Any], *, precision: Precision, trust_remote_code: bool
+) -> tuple[nn.Module, list[str]]:
+    """The model with its weights, `held` as its placement says, and the names of those that the checkpoint lacks."""
     import transformers
 
-    if weights_in(folder) is None:
-        raise NotPresentError(f"{folder} holds no complete weights. Put model.safetensors (all of its shards) there.")
     config.use_cache = False
     with readable(folder):
         module, info = transformers.AutoModel.from_pretrained(
@@ -162,6 +170,7 @@ def _module(folder: Path, config: Any, *, precision: Precision, trust_remote_cod
             local_files_only=True,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
+            **held,
         )
     if info["mismatched_keys"]:
         raise StructureError(
