@@ -13,19 +13,22 @@ from structure.cli.terminal import Terminal
 
 def report(
     out: Annotated[Path | None, typer.Option(help="File to write; report.html in the store by default.")] = None,
+    files: Annotated[
+        Path | None, typer.Option(help="Folder for each chart as PNG and each table as CSV.", show_default=False)
+    ] = None,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Write one self-contained HTML page of everything in the store.
 
-    Example: structure report --out report.html
+    Example: structure report --out report.html --files figures
     """
     from structure.pipeline.stages.report import report as run
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
-    place = run(store=store, out=out)
+    place = run(store=store, out=out, files=files)
     if as_json:
-        terminal.document({"report": place})
+        terminal.document({"report": place, "files": None if files is None else str(files)})
     else:
         typer.echo(place)

@@ -6,28 +6,10 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 120
-
-
-def training_curves(histories: Mapping[str, Mapping[str, Sequence[float]]]) -> Figure:
-    """Validation InfoNCE and R_S over epochs, a line an aligner."""
-    figure = new_figure(width=9.0, height=3.4)
-    left, right = figure.subplots(1, 2)
-    for name, history in histories.items():
-        left.plot(history["epoch"], history["val_contrastive"], label=name, linewidth=1.2)
-        both = np.add(history["val_structure_vision"], history["val_structure_text"])
-        right.plot(history["epoch"], both, label=name, linewidth=1.2)
-    left.set_ylabel("InfoNCE, validation pairs")
-    right.set_ylabel("R_S (vision + text), validation pairs")
-    for axes in (left, right):
-        axes.set_xlabel("epoch")
-    right.legend(fontsize=7)
-    return figure
 
 
 def scatter(panels: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x: str, y: str) -> Figure:

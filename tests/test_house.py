@@ -76,6 +76,9 @@ ALLOWED: dict[str, set[str]] = {
 # The suites take class names and templates as datasets bring them.
 ALLOWED["pipeline.suites"] |= {"pipeline.datasets"}
 ALLOWED["pipeline.stages.export"] |= {"pipeline.exports"}
+# The report's sections, charts and HTML.
+ALLOWED["pipeline.page"] = {"store", *VALUES, "pipeline.aligners", "pipeline.similarity", "pipeline.suites"}
+ALLOWED["pipeline.stages.report"] |= {"pipeline.page"}
 # The bundled encoders' pre-training reads generated scenes.
 ALLOWED["pipeline.encoders.bundled"] = {"store", *VALUES, "pipeline.encoders", "pipeline.datasets"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +11,9 @@ from structure.pipeline.results import Result, predictions_file, read_results, r
 from structure.pipeline.suites.paired import Pairing
 from structure.store import Store
 from structure.store.errors import StructureError
+
+FOLDER = "comparisons"
+"""Where the newest comparison of every two aligners is kept, for the report."""
 
 SAME = ("dataset_spec", "split", "prompts_digest", "captions")
 """What must be equal in both records, or the two numbers answer different questions."""
@@ -42,7 +46,7 @@ class Difference:
 def compare_kept(
     store: Store, first: str, second: str, *, only: Sequence[Result] = (), seed: int = 0
 ) -> list[Difference]:
-    """Compare what is kept of two aligners, or only the tasks of the results in `only`.
+    """Compare what is kept of two aligners, or only the tasks of the results in `only`, and keep the differences.
 
     Raises StructureError where they have no task in common, or where a task was asked in different ways.
     """
@@ -69,6 +73,8 @@ def compare_kept(
         if difference is not None:
             interval = (difference.value, difference.low, difference.high, difference.n)
             found.append(Difference(*key, one.value, other.value, *interval, pairing.left_out))
+    document = {"first": first, "second": second, "differences": [difference.row() for difference in found]}
+    store.folder(FOLDER).write(f"{first}..{second}.json", json.dumps(document, indent=1).encode())
     return found
 
 

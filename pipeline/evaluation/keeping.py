@@ -52,6 +52,7 @@ def keep(store: Store, suite: str, question: Question, subject: Subject, judged:
     write_table(folder, f"predictions/{file}", judged.samples)
     for name, picture in judged.pictures.items():
         folder.write(f"pictures/{file.removesuffix('.parquet')}_{plain_name(name)}", picture)
-    if judged.confusion is not None:
-        write_table(folder, f"confusion/{file}", judged.confusion)
+    for name, table in (("confusion", judged.confusion), ("examples", judged.examples)):
+        if table is not None:
+            write_table(folder, f"{name}/{file}", table)
     return results

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from structure.pipeline.evaluation.examples import jpeg, retrieval_examples
 from structure.pipeline.evaluation.question import Question
 from structure.pipeline.evaluation.subject import Subject
 from structure.pipeline.features.cached import FeatureSource
@@ -21,13 +24,32 @@ def retrieve_zeroshot(question: Question, subject: Subject, source: FeatureSourc
     kept = np.flatnonzero(place[of_text] >= 0)
     described = np.unique(place[of_text[kept]])
     item_ids, text_ids = samples.item_ids, texts.features.ids
+    items = images.rows[described]
+    sides = images.whole()[described], texts.whole()[kept], np.searchsorted(described, place[of_text[kept]])
+    ids = [item_ids[item] for item in items]
     judged = judge_retrieval(
-        images.whole()[described],
-        texts.whole()[kept],
-        np.searchsorted(described, place[of_text[kept]]),
-        image_ids=[item_ids[images.rows[i]] for i in described],
-        text_ids=[str(text_ids[i]) for i in kept],
-        ks=question.task.ks,
-        seed=seed,
+        *sides, image_ids=ids, text_ids=[str(text_ids[i]) for i in kept], ks=question.task.ks, seed=seed
     )
+    captions = samples.texts(texts.features.manifest.captions)
+    ranks = judged.samples["rank"].to_numpy()
+    shown = retrieval_examples(
+        *sides,
+        of_images=ranks[: len(kept)],
+        of_texts=ranks[len(kept) :],
+        ids=ids,
+        captions=[captions[i] for i in kept],
+        thumbnail=lambda row: _thumbnail(question, int(items[row])),
+    )
+    judged = replace(judged, examples=shown)
     return judged.noted(unreadable=images.unreadable, without_caption=len(images) - len(described))
+
+
+def _thumbnail(question: Question, item: int) -> bytes | None:
+    """Drawn once for all aligners; None where the pictures are not on this machine."""
+    pictures, key = question.rows.dataset, f"thumbnail {item}"
+    if pictures is None:
+        return None
+    if key not in question.memo:
+        question.memo[key] = jpeg(lambda: pictures.image(item))
+    drawn: bytes | None = question.memo[key]
+    return drawn

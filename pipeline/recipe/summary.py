@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -84,7 +84,7 @@ class Summary:
                 place = [point.vision_layer, point.text_layer, point.similarity, point.value]
                 writer.writerow([found.group, found.dataset, found.metric, *place])
         folder.write("similarity.csv", table.getvalue().encode())
-        folder.write("similarity.png", figures_of(self)[0]["png"])
+        folder.write("similarity.png", picture(self.correlations))
 
 
 def summarise(recipe: Recipe, outcomes: Mapping[str, Outcome]) -> Summary:
@@ -142,17 +142,12 @@ def spearman(points: list[Point]) -> tuple[float | None, float | None]:
     return float(found.statistic), float(found.pvalue)
 
 
-def figures_of(summary: Summary) -> list[dict[str, Any]]:
-    """The pictures that go into the report: `title`, `alt` and the PNG's bytes."""
-    if not summary.correlations:
-        return []
-    shown = summary.correlations[:MOST_PANELS]
+def picture(correlations: Sequence[Correlation]) -> bytes:
+    """A PNG with a panel for each of the first correlations."""
     panels = {}
-    for found in shown:
+    for found in correlations[:MOST_PANELS]:
         rho = "undefined" if found.rho is None else f"{found.rho:.2f}"
         title = f"{found.dataset} {found.metric}\nSpearman rho {rho}, {len(found.points)} layer pairs"
         key = title if title not in panels else f"{title}\n{found.group}"
         panels[key] = ([p.similarity for p in found.points], [p.value for p in found.points])
-    picture = png(scatter(panels, x="similarity of the two layers", y="value"))
-    told = "; ".join(f"{f.dataset} {f.metric} rho {f.rho}" for f in shown)
-    return [{"title": "Similarity of layers against what aligners reach", "alt": told, "png": picture}]
+    return png(scatter(panels, x="similarity of the two layers", y="value"))

@@ -17,7 +17,7 @@ from structure.pipeline.recipe.ledger import FOLDER, Outcome, digest
 from structure.pipeline.recipe.schema import Recipe
 from structure.pipeline.recipe.spread import layer_pair, spread
 from structure.pipeline.recipe.steps import Step
-from structure.pipeline.recipe.summary import figures_of, summarise
+from structure.pipeline.recipe.summary import summarise
 from structure.pipeline.stages.align import align
 from structure.pipeline.stages.evaluate import evaluate
 from structure.pipeline.stages.extract import extract
@@ -201,16 +201,12 @@ class Workshop:
             "recipe": self.recipe.name,
             "about": self.recipe.about,
             **summary.to_json(),
+            "metrics": list(dict.fromkeys(self.metrics())),
             "seconds": summary.seconds,
         }
         folder.write("summary.json", json.dumps(document, indent=1).encode())
         summary.write(folder)
-        page = report(
-            store=self.store,
-            summary={**document, "figures": figures_of(summary)},
-            folder=folder,
-            on_event=self.on_event,
-        )
+        page = report(store=self.store, summary=document, folder=folder, on_event=self.on_event)
         result = {"report": page, "files": self.store.files.keys(f"reports/{self.recipe.name}")}
         return Outcome(result, digest(result))
 

@@ -32,7 +32,7 @@ class Judgement:
     `intervals` and `chance` are by metric name, values are fractions; a metric that is undefined (acc5 below five
     classes) is in `undefined` instead. `samples` has one row a query; `notes` what a reader must know of the data;
     `confusion` (label, prediction, count) the pairs of classes that occur, None where classes are not predicted;
-    `pictures` PNGs by file name, for the report.
+    `pictures` PNGs by file name and `examples` a few queries with their answers, both for the report.
     """
 
     intervals: Mapping[str, Interval]
@@ -42,6 +42,7 @@ class Judgement:
     notes: Mapping[str, Any] = field(default_factory=dict)
     confusion: pa.Table | None = None
     pictures: Mapping[str, bytes] = field(default_factory=dict)
+    examples: pa.Table | None = None
 
     def noted(self, **counts: int) -> Judgement:
         """The same with more notes."""

@@ -167,7 +167,7 @@ def test_anchors_over_tokens_segment_too(tmp_path: Path) -> None:
     done = evaluate(str(suite), store=store, aligners=["p"], data_root=tmp_path)
     assert {result.metric: 0 <= result.value <= 1 for result in done.results} == {"miou": True, "pixel_accuracy": True}
     page = Path(report(store=store, out=tmp_path / "r.html")).read_text()
-    assert page.count("segmentation by p") == 1
+    assert page.count("Segmentation by p:") == 1
 
 
 def test_what_has_no_patches_or_no_masks_is_told(aligned: Store, tmp_path: Path) -> None:

@@ -1,0 +1,137 @@
+"""What a section is made of: sentences, tables, charts, pictures. Values only; `html.py` writes them down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+LONG = 56
+"""Characters from which on a cell may take several lines."""
+
+Row: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; with `command`, what to type after it."""
+
+    kind: ClassVar[str] = "text"
+    words: str
+    command: str = ""
+    small: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a caption, sorted by whoever looks. `columns` maps a field to its heading; a column of numbers is set
+    to the right, with `digits` decimals where the field is named in it (3 else). Rows whose field `dim` is true are
+    greyed, and `dim_means` says why."""
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    columns: Mapping[str, str]
+    rows: Sequence[Row]
+    digits: Mapping[str, int] | None = None
+    dim: str = ""
+    dim_means: str = ""
+    folded: bool = False
+
+    def numeric(self, field: str) -> bool:
+        """Whether every cell of the column that is filled holds a number."""
+        cells = [row.get(field) for row in self.rows]
+        filled = [cell for cell in cells if cell is not None]
+        return bool(filled) and all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in filled)
+
+    @property
+    def dims(self) -> bool:
+        """Whether any row is greyed."""
+        return any(row[self.dim] for row in self.rows) if self.dim else False
+
+    def long(self, row: Row, field: str) -> bool:
+        """Whether the cell is a sentence, which may take several lines."""
+        return len(self.shown(row, field)) > LONG
+
+    def sorted_by(self, row: Row, field: str) -> str:
+        """What a numeric cell sorts by; "" for an empty one."""
+        value = row.get(field)
+        return "" if value is None or value != value else repr(value)
+
+    def shown(self, row: Row, field: str) -> str:
+        """The text of a cell: thousands separated in counts, fixed decimals in fractions, a dash for nothing."""
+        value = row.get(field)
+        if value is None or value != value:
+            return "-"
+        if isinstance(value, float):
+            digits = (self.digits or {}).get(field, 1 if abs(value) >= 100 else 3)
+            return f"{value:,.{digits}f}"
+        return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A Vega-Lite specification, what it shows in words for those who do not see it, and its numbers as a table."""
+
+    kind: ClassVar[str] = "chart"
+    title: str
+    alt: str
+    spec: Mapping[str, Any]
+    values: Table
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG or JPEG with a caption and what it shows in words."""
+
+    kind: ClassVar[str] = "picture"
+    caption: str
+    alt: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer to a query: a caption, or a picture as JPEG bytes where it was kept, and whether it is right."""
+
+    place: int
+    text: str
+    picture: bytes | None
+    cosine: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class Example:
+    """A query and what was found for it, best first; `rank` of the best right answer counts from 1."""
+
+    text: str
+    picture: bytes | None
+    rank: int
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Queries of one aligner on one test, in one direction."""
+
+    kind: ClassVar[str] = "examples"
+    title: str
+    queries: tuple[Example, ...]
+
+
+Block: TypeAlias = Text | Table | Chart | Picture | Examples
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with its blocks; one without blocks is left out of the page. `id` is the anchor."""
+
+    id: str
+    title: str
+    blocks: Sequence[Block]
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -1,0 +1,37 @@
+"""Disk and time that were spent."""
+
+from __future__ import annotations
+
+from structure.pipeline.page.blocks import Block, Section, Table
+from structure.pipeline.page.source import Source
+from structure.store.upkeep import sizes
+
+
+def section(source: Source) -> Section:
+    """Bytes of each part of the store, and seconds as far as they were recorded."""
+    held = sizes(source.store)
+    rows = [{"part": part, "mebibytes": size / 2**20} for part, size in held.items()]
+    rows.append({"part": "all", "mebibytes": sum(held.values()) / 2**20})
+    columns = {"part": "part of the store", "mebibytes": "MiB"}
+    blocks: list[Block] = [Table("Disk", columns, rows, {"mebibytes": 2})] if held else []
+    seconds = [
+        {"what": f"{summary['recipe']}: {stage}", "seconds": float(spent)}
+        for summary in source.summaries
+        for stage, spent in summary.get("seconds", {}).items()
+    ]
+    seconds += [
+        {"what": f"sweep {sweep['sweep']}", "seconds": float(sweep["seconds"])}
+        for sweep in source.sweeps
+        if "seconds" in sweep
+    ]
+    seconds += [
+        {"what": f"ranking {ranking.name}", "seconds": float(ranking.document["seconds"])}
+        for ranking in source.rankings
+        if ranking.document.get("seconds") is not None
+    ]
+    training = [facts["seconds"] for facts in source.aligners.values() if facts.get("seconds") is not None]
+    if training:
+        seconds.append({"what": f"training of {len(training)} aligners", "seconds": float(sum(training))})
+    if seconds:
+        blocks.append(Table("Time", {"what": "what", "seconds": "seconds"}, seconds, {"seconds": 1}))
+    return Section("costs", "Disk and time spent", blocks)

@@ -1,0 +1,57 @@
+"""The page's charts as PNG and its tables as CSV, for slides and papers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from structure.pipeline.page.blocks import Chart, Picture, Section, Table
+
+WIDTH = 640
+SCALE = 2.0
+
+
+def write_files(sections: Sequence[Section], folder: Path) -> int:
+    """Write them below `folder`, named by section, number and title; returns how many. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for section in sections:
+        for number, block in enumerate(section.blocks, start=1):
+            if isinstance(block, Chart):
+                (folder / f"{_name(section, number, block.title)}.png").write_bytes(_png(block))
+                _csv(folder / f"{_name(section, number, block.title)}.csv", block.values)
+            elif isinstance(block, Table):
+                _csv(folder / f"{_name(section, number, block.caption)}.csv", block)
+            elif isinstance(block, Picture):
+                (folder / f"{_name(section, number, block.caption)}.png").write_bytes(block.data)
+            else:
+                continue
+            count += 1
+    return count
+
+
+def _name(section: Section, number: int, title: str) -> str:
+    words = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    return f"{section.id}-{number:02d}-{words[:60].rstrip('-')}"
+
+
+def _png(chart: Chart) -> bytes:
+    """Drawn on white, where texts cannot take the colour of a page."""
+    import vl_convert
+
+    spec: dict[str, Any] = json.loads(json.dumps(chart.spec).replace('"currentColor"', '"#222222"'))
+    spec |= {"width": WIDTH, "background": "white", "padding": 10}
+    drawn: bytes = vl_convert.vegalite_to_png(spec, scale=SCALE)
+    return drawn
+
+
+def _csv(path: Path, table: Table) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(table.columns.values())
+        for row in table.rows:
+            writer.writerow(["" if row.get(field) is None else row[field] for field in table.columns])

@@ -1,0 +1,59 @@
+"""Every number of every aligner, and the published ones beside them."""
+
+from __future__ import annotations
+
+from structure.pipeline.page.blocks import Block, Section, Table, Text
+from structure.pipeline.page.source import Source
+from structure.pipeline.results import notes_of
+from structure.pipeline.suites.published import beside
+
+
+def section(source: Source) -> Section:
+    """A row a number, with its interval, chance, and how many samples it is of."""
+    if not source.results:
+        missing = Text("No result yet. The scenes need no data:", "structure eval --suite scenes")
+        return Section("results", "Results of every aligner", [missing])
+    columns = {
+        "aligner": "aligner",
+        "suite": "suite",
+        "dataset": "dataset",
+        "metric": "metric",
+        "value": "value",
+        "low": "low",
+        "high": "high",
+        "chance": "chance",
+        "n": "n",
+    }
+    caption = "Every number with its 95 % bootstrap interval over the test samples, and the level of chance"
+    blocks: list[Block] = [Table(caption, columns, [result.row() for result in source.results])]
+    blocks += [Text(f"Without {sentence}.", small=True) for sentence in notes_of(source.results)]
+    seen = sorted({r.dataset for r in source.results if r.provenance.get("trained_on_this_split")})
+    if seen:
+        blocks.append(Text(f"Aligners were trained on the very split they are tested on: {', '.join(seen)}."))
+    return Section("results", "Results of every aligner", blocks)
+
+
+def published(source: Source) -> Section:
+    """Numbers from papers beside ours."""
+    rows = [
+        {
+            **found.row(),
+            "encoders": f"{found.number.vision} + {found.number.text}" + (" (ours)" if found.same_encoders else ""),
+            "other": bool(found.differences) or not found.same_encoders,
+        }
+        for found in beside(source.results)
+    ]
+    columns = {
+        "aligner": "aligner",
+        "dataset": "dataset",
+        "metric": "metric",
+        "value": "ours",
+        "published": "published",
+        "method": "method",
+        "encoders": "encoders",
+        "protocol": "protocol",
+        "source": "source",
+    }
+    why = "Greyed: the protocol or the encoders are others, so the two numbers do not compare."
+    blocks = [Table("Published numbers beside ours", columns, rows, dim="other", dim_means=why)] if rows else []
+    return Section("published", "Published numbers", blocks)

@@ -1,0 +1,135 @@
+"""What a store holds that a page can show, read once."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import xarray as xr
+
+from structure.pipeline.aligners.aligner import RECORD
+from structure.pipeline.results import Result, predictions_file, read_results, read_table
+from structure.pipeline.similarity.models import FILE as MODELS
+from structure.pipeline.similarity.ranking import FILE as RANKING
+from structure.pipeline.similarity.ranking import SCORES
+from structure.store import FeatureSet, Store
+from structure.store.errors import DamageError
+from structure.store.files import Files
+
+_SEED = re.compile(r"-seed\d+$")
+
+
+def variant(aligner: str) -> str:
+    """The aligner's name without its seed: what several runs have in common."""
+    return _SEED.sub("", aligner)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A ranking's document and its matrix of scores over (vision_layer, text_layer)."""
+
+    name: str
+    document: Mapping[str, Any]
+    scores: xr.DataArray
+
+
+@dataclass(frozen=True)
+class Source:
+    """The store, and the summaries of recipes to show: means, differences, correlations, seconds.
+
+    Every property is empty where a stage has not run.
+    """
+
+    store: Store
+    summaries: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, store: Store, summary: Mapping[str, Any] | None) -> Source:
+        """With the summary of the recipe that asks for the page, else with those that recipes left in the store."""
+        if summary is not None:
+            return cls(store, [summary])
+        return cls(store, [body for _, body in _documents(store.folder("reports"), "summary.json")])
+
+    @cached_property
+    def features(self) -> list[FeatureSet]:
+        """Every feature set but those of prompts."""
+        return [each for each in self.store.feature_sets() if not each.manifest.split.startswith("prompts.")]
+
+    @cached_property
+    def rankings(self) -> list[Ranking]:
+        folder = self.store.folder("rankings")
+        found = []
+        for name, document in _documents(folder, RANKING):
+            with xr.open_dataset(io.BytesIO(folder.read(f"{name}/{SCORES}")), engine="scipy") as kept:
+                found.append(Ranking(name, document, kept[document["metric"]].load()))
+        return found
+
+    @cached_property
+    def models(self) -> list[Mapping[str, Any]]:
+        """The documents of `rank-layers --all`."""
+        return [body for _, body in _documents(self.store.folder("rankings"), MODELS)]
+
+    @cached_property
+    def aligners(self) -> dict[str, Mapping[str, Any]]:
+        """The metadata of each aligner, by name."""
+        return {name: body["metadata"] for name, body in _documents(self.store.folder("aligners"), RECORD)}
+
+    @cached_property
+    def histories(self) -> dict[str, list[dict[str, Any]]]:
+        """A row an epoch, of each aligner that was trained in epochs."""
+        return self._tables("history.parquet")
+
+    @cached_property
+    def rates(self) -> dict[str, list[dict[str, Any]]]:
+        """The learning-rate test of each aligner that ran one: `rate` and smoothed `loss`."""
+        return self._tables("learning_rate.parquet")
+
+    @cached_property
+    def results(self) -> list[Result]:
+        return [result for name in self.aligners for result in read_results(self.store.folder("results", name))]
+
+    @cached_property
+    def comparisons(self) -> list[Mapping[str, Any]]:
+        """What `eval --compare` found: two aligners, sample by sample."""
+        folder = self.store.folder("comparisons")
+        return [_json(folder, key) for key in folder.keys("") if key.endswith(".json")]
+
+    @cached_property
+    def sweeps(self) -> list[Mapping[str, Any]]:
+        """What grids, comparisons and curves of `align` found."""
+        return [body for _, body in _documents(self.store.folder("sweeps"), "sweep.json")]
+
+    def kept(self, kind: str) -> list[tuple[Result, pa.Table]]:
+        """The tables of one kind ("confusion", "examples") that evaluations kept, each with a result of that task."""
+        found = []
+        for result in {(r.aligner, r.suite, r.dataset, r.task): r for r in self.results}.values():
+            folder = self.store.folder("results", result.aligner)
+            file = f"{kind}/{predictions_file(result.suite, result.dataset, result.task)}"
+            if folder.exists(file):
+                found.append((result, read_table(folder, file)))
+        return found
+
+    def _tables(self, file: str) -> dict[str, list[dict[str, Any]]]:
+        folders = {name: self.store.folder("aligners", name) for name in self.aligners}
+        return {name: read_table(folder, file).to_pylist() for name, folder in folders.items() if folder.exists(file)}
+
+
+def _documents(folder: Files, file: str) -> list[tuple[str, dict[str, Any]]]:
+    """(name, JSON) of everything below the folder that has that file."""
+    return [(name, _json(folder, f"{name}/{file}")) for name in sorted(folder.holding(file))]
+
+
+def _json(folder: Files, key: str) -> dict[str, Any]:
+    try:
+        body = json.loads(folder.read(key))
+    except ValueError as error:
+        raise DamageError(f"{folder}/{key} does not read ({error}). Remove it, or make it again.") from None
+    if not isinstance(body, dict):
+        raise DamageError(f"{folder}/{key} is no record. Remove it, or make it again.")
+    return body

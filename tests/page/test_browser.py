@@ -1,0 +1,97 @@
+"""The page in a real browser: it draws, sorts by keyboard, shows values, runs nothing foreign and asks nobody."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+SECTIONS = ["setup", "means", "differences", "efficiency", "layers", "models", "correlations", "training", "results"]
+SECTIONS += ["examples", "confusion", "costs"]
+
+
+def test_it_draws_everything_without_a_word_on_the_console_and_asks_nobody(opened: Any) -> None:
+    assert [entry for entry in opened.get_log("browser") if entry["level"] != "INFO"] == []
+    assert [found.get_attribute("id") for found in opened.find_elements(By.TAG_NAME, "h2")] == SECTIONS
+    charts = opened.find_elements(By.CSS_SELECTOR, ".chart svg")
+    assert len(charts) >= 12
+    assert all(chart.size["height"] > 40 for chart in charts)
+    events = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
+    sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    asked = {each["request"]["url"].partition(":")[0] for each in sent if each["documentURL"] == opened.current_url}
+    assert asked == {"file", "data"}
+    assert opened.execute_script("return window.hacked") is None
+    assert opened.execute_script("return document.images.length") == opened.execute_script(
+        "return [...document.images].filter(image => image.naturalWidth > 0).length"
+    )
+
+
+def test_a_table_is_sorted_and_searched_by_keyboard(opened: Any) -> None:
+    table = opened.find_element(By.CSS_SELECTOR, "section[aria-labelledby=results] table")
+    heading = next(h for h in table.find_elements(By.CSS_SELECTOR, "thead th") if h.text.startswith("value"))
+    place = opened.execute_script("return [...arguments[0].parentNode.children].indexOf(arguments[0])", heading)
+
+    def values() -> list[float]:
+        script = "return [...arguments[0].tBodies[0].rows].map(row => Number(row.children[arguments[1]].dataset.v))"
+        return list(opened.execute_script(script, table, place))
+
+    button = heading.find_element(By.TAG_NAME, "button")
+    opened.execute_script("arguments[0].focus()", button)
+    ActionChains(opened).send_keys(Keys.ENTER).perform()
+    assert heading.get_attribute("aria-sort") == "descending"
+    assert values() == sorted(values(), reverse=True)
+    ActionChains(opened).send_keys(Keys.SPACE).perform()
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert values() == sorted(values())
+    assert opened.execute_script("return document.getElementById('told').textContent") == "Sorted by value, ascending."
+    field = opened.find_element(By.CSS_SELECTOR, "section[aria-labelledby=results] input[type=search]")
+    field.send_keys("last mean_per")
+    rows = table.find_elements(By.CSS_SELECTOR, "tbody tr:not([hidden])")
+    assert rows
+    assert all("last" in row.text and "mean_per_class_recall" in row.text for row in rows)
+
+
+def test_the_first_tab_leads_past_the_navigation(opened: Any) -> None:
+    opened.execute_script("document.activeElement.blur()")
+    ActionChains(opened).send_keys(Keys.TAB).perform()
+    assert opened.switch_to.active_element.text == "Skip to the content"
+
+
+def test_hovering_tells_layers_and_score(opened: Any) -> None:
+    cell = opened.find_element(By.CSS_SELECTOR, "section[aria-labelledby=layers] .chart svg .mark-rect path")
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", cell)
+    opened.execute_async_script("setTimeout(arguments[0], 400)")  # scrolling is smooth
+    ActionChains(opened).move_to_element(cell).perform()
+    told = opened.find_element(By.ID, "vg-tooltip-element")
+    assert "layer of scenes-vit" in told.text
+    assert "mutual_knn" in told.text
+
+
+def test_it_is_light_and_dark_and_fits_a_narrow_window(opened: Any) -> None:
+    papers = []
+    for scheme in ("light", "dark"):
+        feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        opened.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
+        papers.append(opened.execute_script("return getComputedStyle(document.body).backgroundColor"))
+    assert papers[0] != papers[1]
+    narrow = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
+    width, seen = opened.execute_script(
+        "const page = document.documentElement; return [page.scrollWidth, page.clientWidth]"
+    )
+    assert width == seen <= 400
+    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_script_that_got_in_would_not_run(opened: Any) -> None:
+    """The policy, not only the escaping, stands between data and a script."""
+    opened.execute_script("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.hacked = 1\">')")
+    opened.execute_script(
+        "const s = document.createElement('script'); s.text = 'window.hacked = 1'; document.body.append(s)"
+    )
+    opened.execute_async_script("setTimeout(arguments[0], 50)")
+    assert opened.execute_script("return window.hacked") is None
+    assert any("Content Security Policy" in entry["message"] for entry in opened.get_log("browser"))
