@@ -109,7 +109,9 @@ def lines(
     """
     import altair as alt
 
-    across = alt.X(field=x, type="quantitative", scale=alt.Scale(zero=False), title=titles[x])
+    counted = all(isinstance(row[x], int) for row in rows)
+    axis = alt.Axis(format=",d", tickMinStep=1) if counted else alt.Axis()
+    across = alt.X(field=x, type="quantitative", scale=alt.Scale(zero=False), title=titles[x], axis=axis)
     if logarithmic:
         axis = alt.Axis(format=logarithmic, labelOverlap="greedy", tickCount=8)
         across = alt.X(field=x, type="quantitative", scale=alt.Scale(type="log"), title=titles[x], axis=axis)

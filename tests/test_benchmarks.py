@@ -1,0 +1,60 @@
+"""BENCHMARKS.md hides nothing: what missed, what failed and what was not run all stand in it."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+FILE = Path(__file__).parent / "benchmarks" / "__main__.py"
+
+
+@pytest.fixture(scope="module")
+def bench() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("structure_benchmarks", FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def record(*lines: dict[str, Any], ended: str = "well") -> dict[str, Any]:
+    return {"ended": ended, "seconds": 3.0, "lines": list(lines), "source": "", "date": "2026-01-01", "load": 0.1}
+
+
+def test_what_missed_failed_or_was_not_run_is_told(bench: ModuleType) -> None:
+    held = bench.Script("a", "Theme", "a peer", bounds=(bench.Bound("ratio", least=0.5, of="read"),))
+    failed, absent = bench.Script("b", "B", "x"), bench.Script("c", "C", "x")
+    lines = {"measure": "read", "ratio": 0.4}, {"measure": "read|2", "ratio": 0.6}, {"measure": "else", "ratio": 0.1}
+    page = bench.page([(held, record(*lines)), (failed, record(ended="failed with code 1: boom")), (absent, None)])
+    assert "1 of 2 figures" in page
+    assert "- a, read: ratio at least 0.5 missed" in page
+    assert "- b: failed with code 1: boom" in page
+    assert "- c: not run" in page
+    assert "| read | ratio 0.4 | ratio at least 0.5 | **no** |" in page
+    assert "| read\\|2 | ratio 0.6 | ratio at least 0.5 | yes |" in page
+    assert "| else | ratio 0.1 |  |  |" in page
+
+
+def test_a_script_is_run_to_its_end_or_stopped(bench: ModuleType) -> None:
+    code = 'import sys; print(\'{"measure": "m", "ratio": 1}\'); print(\'noise\'); sys.exit(int(sys.argv[1]))'
+    assert bench.finished([sys.executable, "-c", code, "0"], 60)[1] == "well"
+    out, ended = bench.finished([sys.executable, "-c", code, "3"], 60)
+    assert [bench.parsed(line) for line in out.splitlines()] == [{"measure": "m", "ratio": 1}, None]
+    assert ended.startswith("failed with code 3")
+    assert (
+        "did not end within 0.005 minutes"
+        in bench.finished([sys.executable, "-c", "import time; time.sleep(9)"], 0.3)[1]
+    )
+
+
+def test_every_script_of_the_folder_is_run(bench: ModuleType) -> None:
+    there = {path.stem for path in FILE.parent.glob("*.py")} - {"__main__"}
+    # The table of all methods takes an hour and a data folder; its result is in docs/aligners.md.
+    assert there - {"methods"} <= {script.name for script in bench.SCRIPTS}
