@@ -58,13 +58,20 @@ def write_chunk(files: Files, key: str, values: np.ndarray, *, rows: int, level:
 
 
 def read_chunk(
-    files: Files, key: str, into: np.ndarray, *, compressed: bool, expected: str, before: int = 0, after: int = 0
+    files: Files,
+    key: str,
+    into: np.ndarray,
+    *,
+    compressed: bool,
+    expected: str | None,
+    before: int = 0,
+    after: int = 0,
 ) -> None:
     """Read the chunk `key` and check it; the C-contiguous array `into` gets it without the first `before` and the last
     `after` bytes.
 
     Raises DamageError, naming the file, where it is missing, has another length, or another checksum than `expected`
-    (hex, from the done mark).
+    (hex, from the done mark; None: not asked for).
     """
     data = memoryview(into.reshape(-1).view(np.uint8).data)
     stored = bytearray(CRC_BYTES)
@@ -82,12 +89,13 @@ def read_chunk(
             check(memoryview(raw)[:-CRC_BYTES])
         else:
             buffers = [*_nowhere(before), data, *_nowhere(after), memoryview(stored)]
-            size, wanted = files.read_into(key, *buffers, seen=check), before + len(data) + after + CRC_BYTES
+            seen = None if expected is None else check
+            size, wanted = files.read_into(key, *buffers, seen=seen), before + len(data) + after + CRC_BYTES
             if size != wanted:
                 raise DamageError(f"{key} has {size:,} bytes, {wanted:,} were written.")
     except FileNotFoundError:
         raise DamageError(f"{key} is missing.") from None
-    if checksum != int.from_bytes(stored, "little") or f"{checksum:08x}" != expected:
+    if expected is not None and (checksum != int.from_bytes(stored, "little") or f"{checksum:08x}" != expected):
         raise DamageError(f"{key} has checksum {checksum:08x}, {expected} was written: its bytes have changed.")
     if compressed:
         whole = Zstd().decode(memoryview(raw)[:-CRC_BYTES])

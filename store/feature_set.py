@@ -298,11 +298,12 @@ class FeatureSet:
         self.read_rows(layer, start, out)
         return out
 
-    def read_rows(self, layer: str, start: int, into: np.ndarray) -> None:
-        """`rows` into memory that is there: `into` (n, width), C-contiguous, of the stored dtype."""
+    def read_rows(self, layer: str, start: int, into: np.ndarray, *, checked: set[str] | None = None) -> None:
+        """`rows` into memory that is there: `into` (n, width), C-contiguous, of the stored dtype. A reader that comes
+        again may keep `checked`: chunks in it are not checked once more, the others are, and are added."""
         self._stop(start, start + len(into))
         with self._told_how_to_repair():
-            self._layers.read(self._column(layer), start, into, self._marks.known())
+            self._layers.read(self._column(layer), start, into, self._marks.known(), checked)
 
     def tokens(self, layer: str, start: int = 0, stop: int | None = None) -> Tokens:
         """Tokens of a layer of rows `[start, stop)`, in the stored dtype; only the chunks that hold one are read, every
@@ -323,11 +324,13 @@ class FeatureSet:
         """(stop - start + 1,) int64: where each row's tokens begin in what `read_tokens` reads, skipped rows too."""
         return self._tokens.offsets(self._tokens.column(layer), start, stop)
 
-    def read_tokens(self, layer: str, start: int, stop: int, into: np.ndarray) -> None:
+    def read_tokens(
+        self, layer: str, start: int, stop: int, into: np.ndarray, *, checked: set[str] | None = None
+    ) -> None:
         """Tokens of rows `[start, stop)` into memory that is there: `into` (tokens, width); those of skipped rows are
-        NaN."""
+        NaN. `checked` as in `read_rows`."""
         with self._told_how_to_repair():
-            self._tokens.read(self._tokens.column(layer), start, stop, into, self._marks.known())
+            self._tokens.read(self._tokens.column(layer), start, stop, into, self._marks.known(), checked)
 
     def column(self, layer: str) -> LayerRows:
         """A layer as a lazy array: `.shape`, `.dtype`, `[start:stop]`."""

@@ -27,8 +27,16 @@ class LayerFiles:
         """The file of one shard of the column."""
         return f"{self.prefix}/{column.name}/c/{index}/0"
 
-    def read(self, column: Column, start: int, into: np.ndarray, marks: Mapping[int, Mark]) -> None:
-        """Fill `into` (n, width) with the rows `[start, start + n)`; every chunk is checked.
+    def read(
+        self,
+        column: Column,
+        start: int,
+        into: np.ndarray,
+        marks: Mapping[int, Mark],
+        checked: set[str] | None = None,
+    ) -> None:
+        """Fill `into` (n, width) with the rows `[start, start + n)`; every chunk is checked but for those that are in
+        `checked` already, which gets the others.
 
         Raises DamageError for bytes that changed and StructureError for shards not written yet.
         """
@@ -43,15 +51,18 @@ class LayerFiles:
                     f"{self.manifest.key}, layer {column.name}, {shard} are not written yet ({len(marks)} of "
                     f"{len(self.manifest.shards)} shards are begun). Run the same extract command again to finish."
                 )
+            key = self.chunk_key(column, index)
             read_chunk(
                 self.files,
-                self.chunk_key(column, index),
+                key,
                 into[low - start : high - start],
                 compressed=self.manifest.zstd_level is not None,
-                expected=crc,
+                expected=None if checked is not None and key in checked else crc,
                 before=(low - shard.start) * column.row_bytes,
                 after=(shard.start + rows - high) * column.row_bytes,
             )
+            if checked is not None:
+                checked.add(key)
 
         touched = overlapping(start, stop, rows)
         if len(touched) == 1:

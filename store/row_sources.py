@@ -24,13 +24,15 @@ class Places:
 
 class RowSource(ABC):
     """Rows of one layer of a feature set, all by default; `rows` are row numbers in ascending order. A unit is what is
-    stored behind one another: a row, or a token. Raises ValueError for rows that do not ascend."""
+    stored behind one another: a row, or a token. A chunk is checked when it is read for the first time. Raises
+    ValueError for rows that do not ascend."""
 
     width: int
     dtype: np.dtype
 
     def __init__(self, features: FeatureSet, layer: str, rows: np.ndarray | None = None) -> None:
         self.features, self.layer = features, layer
+        self._checked: set[str] = set()
         self.rows = np.arange(len(features)) if rows is None else np.asarray(rows, dtype=np.int64)
         if not len(self.rows) or (np.diff(self.rows) < 0).any():
             raise ValueError(f"{features.key}, {layer}: shuffled reading takes ascending rows, at least one")
@@ -76,7 +78,7 @@ class LayerSource(RowSource):
         return Places(start, stop, stop - start, rows - start, np.ones(len(rows), dtype=np.int64))
 
     def read(self, places: Places, into: np.ndarray) -> None:
-        self.features.read_rows(self.layer, places.start, into)
+        self.features.read_rows(self.layer, places.start, into, checked=self._checked)
 
     def batch(self, units: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         return units
@@ -104,7 +106,7 @@ class TokenSource(RowSource):
         return Places(start, stop, int(offsets[-1]), offsets[rows - start], lengths)
 
     def read(self, places: Places, into: np.ndarray) -> None:
-        self.features.read_tokens(self.layer, places.start, places.stop, into)
+        self.features.read_tokens(self.layer, places.start, places.stop, into, checked=self._checked)
 
     def batch(self, units: np.ndarray, lengths: np.ndarray) -> Tokens:
         offsets = np.concatenate([[0], np.cumsum(lengths)])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import pairwise
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import islice, pairwise
 
 import numpy as np
 
@@ -29,10 +30,11 @@ class Shuffled:
     """Batches of aligned rows: row i of every source belongs together.
 
     Blocks of rows are read in a drawn order into a window of `pool` bytes, and batches take the window's rows in a
-    drawn order, while `threads` threads read the next window. If all rows fit `memory` bytes (None: they do), they are
-    read once and stay. The batches are the same either way. A `plan` sets blocks and pool; by default blocks are whole
-    chunks. Raises StructureError where the rows fit `memory` neither
-    whole nor in windows, ValueError for sources that do not have as many rows, or rows that do not ascend.
+    drawn order, while `threads` threads read the next window (at the end of an epoch, the first one of the next). If
+    all rows fit `memory` bytes (None: they do), they are read once and stay. The batches are the same either way. A
+    `plan` sets blocks and pool; by default blocks are whole chunks. A chunk is checked when it is read for the first
+    time. Raises StructureError where the rows fit `memory` neither whole nor in windows, ValueError for sources that
+    do not have as many rows, or rows that do not ascend.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class Shuffled:
             )
         self._bytes, self._threads = whole if self.in_memory else window, threads
         self._resident: _Arena | None = None
-        self._free: list[_Arena] = []
+        self._free: list[_Arena] = []  # memory that was written to once is read into faster
+        self._reader = ThreadPoolExecutor(1)
+        self._ahead: tuple[tuple[int, int], _Coming] | None = None  # (seed, epoch) and its first window
 
     def epoch(self, seed: int, epoch: int = 0) -> Iterator[tuple[np.ndarray, tuple[Values, ...]]]:
         """Every row once: `(rows, batches)`, the (n,) int64 numbers of the rows in the sources, and a batch of every
@@ -104,25 +108,35 @@ class Shuffled:
             for window in self.plan.windows(seed, epoch):
                 yield window, self._resident
             return
-        arenas = [self._free.pop() if self._free else self._arena() for _ in range(2)]
+        coming = [self._first(seed, epoch)]
         try:
-            yield from self._through(arenas, seed, epoch)
+            for window in islice(self.plan.windows(seed, epoch), 1, None):
+                coming.append(self._begin(window))
+                yield coming[0].loaded()
+                self._free.append(coming.pop(0).arena)
+            following = seed, epoch + 1
+            self._ahead = following, self._begin(next(self.plan.windows(*following)))
+            yield coming[0].loaded()
         finally:
-            self._free += arenas  # memory that was written to once is read into faster
+            for each in coming:
+                self._give_back(each)
 
-    def _through(self, arenas: Sequence[_Arena], seed: int, epoch: int) -> Iterator[tuple[Window, _Arena]]:
-        ready: tuple[Window, _Arena, Future[None]] | None = None
-        with ThreadPoolExecutor(1) as reader:
-            for number, window in enumerate(self.plan.windows(seed, epoch)):
-                arena = arenas[number % 2]  # whose rows have all been given out
-                coming = window, arena, reader.submit(arena.load, window.blocks)
-                if ready is not None:
-                    ready[2].result()
-                    yield ready[:2]
-                ready = coming
-            if ready is not None:
-                ready[2].result()
-                yield ready[:2]
+    def _first(self, seed: int, epoch: int) -> _Coming:
+        """The epoch's first window, which may be on its way since the end of the last epoch."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] == (seed, epoch):
+            return ahead[1]
+        if ahead is not None:
+            self._give_back(ahead[1])
+        return self._begin(next(self.plan.windows(seed, epoch)))
+
+    def _begin(self, window: Window) -> _Coming:
+        arena = self._free.pop() if self._free else self._arena()
+        return _Coming(window, arena, self._reader.submit(arena.load, window.blocks))
+
+    def _give_back(self, coming: _Coming) -> None:
+        wait([coming.reading])
+        self._free.append(coming.arena)
 
     def _arena(self) -> _Arena:
         return _Arena(self._columns, self._bytes, self._threads)
@@ -140,6 +154,20 @@ class _Column:
     def bytes_of(self, block: int) -> int:
         """Bytes of one block."""
         return self.blocks[block].units * self.source.unit_bytes
+
+
+@dataclass(frozen=True)
+class _Coming:
+    """A window that is being read into an arena."""
+
+    window: Window
+    arena: _Arena
+    reading: Future[None]
+
+    def loaded(self) -> tuple[Window, _Arena]:
+        """When it has been read. Raises what reading raised."""
+        self.reading.result()
+        return self.window, self.arena
 
 
 class _Arena:

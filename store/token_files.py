@@ -58,9 +58,18 @@ class TokenFiles:
         assert self.lengths is not None
         return np.concatenate([[0], np.cumsum(self.lengths[start:stop])])
 
-    def read(self, column: TokenColumn, start: int, stop: int, into: np.ndarray, marks: Mapping[int, Mark]) -> None:
+    def read(
+        self,
+        column: TokenColumn,
+        start: int,
+        stop: int,
+        into: np.ndarray,
+        marks: Mapping[int, Mark],
+        checked: set[str] | None = None,
+    ) -> None:
         """Fill `into` (tokens, width) with all tokens of the rows `[start, stop)`; those of skipped rows are NaN. Only
-        chunks that hold one of them are read, and every one is checked.
+        chunks that hold one of them are read, and every one is checked but for those that are in `checked` already,
+        which gets the others.
         """
         layout, size = self.layout(column), column.chunk_tokens
         token = column.width * into.itemsize
@@ -78,13 +87,16 @@ class TokenFiles:
 
         def read(job: tuple[int, int, int, int, int]) -> None:
             index, chunk, low, high, place = job
+            key, crc = self.chunk_key(column, layout.first[index] + chunk), self._written(column, index, marks)[chunk]
             self._read(
-                self.chunk_key(column, layout.first[index] + chunk),
+                key,
                 into[place : place + high - low],
-                self._written(column, index, marks)[chunk],
+                None if checked is not None and key in checked else crc,
                 before=low * token,
                 after=(size - high) * token,
             )
+            if checked is not None:
+                checked.add(key)
 
         if len(jobs) == 1:
             read(jobs[0])
@@ -128,6 +140,6 @@ class TokenFiles:
             )
         return checksums
 
-    def _read(self, key: str, into: np.ndarray, crc: str, *, before: int = 0, after: int = 0) -> None:
+    def _read(self, key: str, into: np.ndarray, crc: str | None, *, before: int = 0, after: int = 0) -> None:
         packed = self.manifest.zstd_level is not None
         read_chunk(self.files, key, into, compressed=packed, expected=crc, before=before, after=after)

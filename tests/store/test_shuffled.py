@@ -129,6 +129,20 @@ def test_the_same_batches_from_memory_from_shards_and_for_any_number_of_threads(
                 np.testing.assert_array_equal(mine, other)
 
 
+def test_one_reader_goes_through_epochs_in_any_order(sets: tuple[FeatureSet, FeatureSet]) -> None:
+    """Whatever was read ahead, and also after an epoch that was left early."""
+    rows = np.arange(300, 900)
+    whole = Shuffled(sources(sets, rows), batch=64, pool=20_000)
+    windows = Shuffled(sources(sets, rows), batch=64, pool=20_000, memory=110_000)
+    assert not windows.in_memory
+    for seed, epoch, batches in ((0, 0, 99), (0, 1, 99), (0, 1, 2), (3, 0, 1), (3, 1, 99), (0, 2, 99), (0, 3, 99)):
+        expected = flat(itertools.islice(whole.epoch(seed, epoch), batches))
+        for ours, theirs in zip(flat(itertools.islice(windows.epoch(seed, epoch), batches)), expected, strict=True):
+            for mine, other in zip(ours, theirs, strict=True):
+                np.testing.assert_array_equal(mine, other)
+    assert len(windows._free) <= 2
+
+
 def test_tokens_of_pictures_keep_their_grid_and_skipped_ones_have_none(sets: tuple[FeatureSet, FeatureSet]) -> None:
     for rows, (tokens,) in Shuffled([TokenSource(sets[0], "a")], batch=64, pool=8_000, memory=40_000).epoch(0):
         assert isinstance(tokens, Tokens)
@@ -181,5 +195,13 @@ def test_damage_is_told_on_the_way(sets: tuple[FeatureSet, FeatureSet], tmp_path
     chunk = tmp_path / "store" / "features" / "d" / "s" / "vision" / "a" / "c" / "4" / "0"
     chunk.write_bytes(chunk.read_bytes()[:-9] + b"damaged!!")
     features = open_store(tmp_path / "store")["d/s/vision"]
-    with pytest.raises(StructureError, match="store repair d/s/vision"):
-        list(Shuffled([LayerSource(features, "a")], batch=64, pool=40_000, memory=120_000).epoch(0))
+    reader = Shuffled([LayerSource(features, "a")], batch=64, pool=40_000, memory=120_000)
+    for _ in range(2):
+        with pytest.raises(StructureError, match="store repair d/s/vision"):
+            list(reader.epoch(0))
+    chunk.write_bytes((root / chunk.relative_to(tmp_path / "store")).read_bytes())
+    whole = [batch[1][0] for batch in reader.epoch(0)]
+    chunk.write_bytes(chunk.read_bytes()[:-4])  # shorter is noticed at any time; a flipped bit, at the first reading
+    with pytest.raises(StructureError, match="bytes, .* were written"):
+        list(reader.epoch(1))
+    assert sum(map(len, whole)) == ROWS
