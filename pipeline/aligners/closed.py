@@ -159,9 +159,11 @@ def _kernel_csa(pairs: Pairs, options: TrainingOptions, extras: Unpaired, on_eve
         return kernel(rows, landmarks[side].double(), gammas[side]) @ bases[side]
 
     gathered = moments((features(0, at), features(1, at)) for at in range(0, len(pairs[0]), _CHUNK))
-    dim = min(options.dim, *gathered.xy.shape)
-    fitted = fit_csa_moments(gathered, dim=dim, ridge=share)
+    fitted = fit_csa_moments(gathered, dim=options.dim, ridge=share, clamp=True)
     scale = torch.as_tensor(fitted.correlations)
+    dim = len(scale)
+    if dim < options.dim:
+        on_event(Note(f"the shared space has {dim} dimensions, not {options.dim}: {len(pairs[0])} pairs span no more"))
     heads = []
     for rows, gamma, basis, mean, projection in zip(
         landmarks,

@@ -109,8 +109,11 @@ def fit_csa(x: Array, y: Array, *, dim: int, ridge: float = 0.0, floor: float = 
     return fit_csa_moments(moments(parts), dim=dim, ridge=ridge, floor=floor)
 
 
-def fit_csa_moments(gathered: Moments, *, dim: int, ridge: float = 0.0, floor: float = FLOOR) -> CanonicalMap:
-    """`fit_csa` from moments that were gathered elsewhere, over shards for instance."""
+def fit_csa_moments(
+    gathered: Moments, *, dim: int, ridge: float = 0.0, floor: float = FLOOR, clamp: bool = False
+) -> CanonicalMap:
+    """`fit_csa` from moments that were gathered elsewhere, over shards for instance. With `clamp` the directions that
+    there are will do where they are fewer than `dim`."""
     root_x, cut_x = _inverse_root(gathered.xx, ridge, floor)
     root_y, cut_y = _inverse_root(gathered.yy, ridge, floor)
     kept = min(len(root_x) - cut_x, len(root_y) - cut_y)
@@ -119,6 +122,8 @@ def fit_csa_moments(gathered: Moments, *, dim: int, ridge: float = 0.0, floor: f
         for what, count, root in (("vision", cut_x, root_x), ("text", cut_y, root_y))
         if count
     )
+    if clamp:
+        dim = min(dim, kept)
     if kept < dim:
         said = f" ({'; '.join(cut)})" if cut else ""
         raise StructureError(

@@ -13,7 +13,7 @@ SAMPLES = 5000
 LOW, HIGH, ITERATIONS = 1e-7, 10.0, 100
 SMOOTHING = 0.05
 STOP = 5.0
-DIVISOR, FLOOR, FALL_BACK = 5.0, 1e-6, 1e-3
+DIVISOR, FALL_BACK = 5.0, 1e-3
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class RateCurve:
         return cls(tuple(body["rates"]), tuple(body["losses"]), body["chosen"], body["note"])
 
 
-def find_rate(step: Callable[[float], float]) -> RateCurve:
+def find_rate(step: Callable[[float], float], *, least: float) -> RateCurve:
     """Run `step(rate)` (one update at that rate; returns the loss before it) over 100 rates from 1e-7 to 10.
 
     Losses are smoothed, new = 0.05 loss + 0.95 old; the test stops beyond 5 times the best, or where a loss is not
-    finite. The rate of the steepest d loss / d log10 rate before the minimum, divided by 5, is chosen, at least 1e-6;
-    1e-3 where the loss never fell. The caller restores the weights.
+    finite. The rate of the steepest d loss / d log10 rate before the minimum, divided by 5, is chosen, at least `least`
+    (published: 1e-6); 1e-3 where the loss never fell. The caller restores the weights.
     """
     rates: list[float] = []
     losses: list[float] = []
@@ -52,10 +52,10 @@ def find_rate(step: Callable[[float], float]) -> RateCurve:
         best = min(best, smoothed)
         if smoothed > STOP * best:
             break
-    return choose_rate(rates, losses)
+    return choose_rate(rates, losses, least=least)
 
 
-def choose_rate(rates: list[float], losses: list[float]) -> RateCurve:
+def choose_rate(rates: list[float], losses: list[float], *, least: float) -> RateCurve:
     """Read the rate off a curve (see `find_rate`); slopes are central differences inside, one-sided at the ends."""
     kept = (tuple(rates), tuple(losses))
     bottom = min(range(len(losses)), key=losses.__getitem__) if losses else 0
@@ -70,4 +70,5 @@ def choose_rate(rates: list[float], losses: list[float]) -> RateCurve:
     steepest = min(range(bottom), key=slope)
     if slope(steepest) >= 0:
         return RateCurve(*kept, FALL_BACK, f"the loss never fell: {FALL_BACK} is used")
-    return RateCurve(*kept, max(rates[steepest] / DIVISOR, FLOOR))
+    found = rates[steepest] / DIVISOR
+    return RateCurve(*kept, max(found, least), f"the test found {found:.3g}, below the least" if found < least else "")

@@ -42,6 +42,7 @@ _POSITIVE = (
     "anchors",
     "pool_temperature",
     "eta",
+    "least_rate",
 )
 
 
@@ -75,8 +76,9 @@ class TrainingOptions:
     """Unpaired rows join each batch of R_S, or take its place."""
     extra_rows: int | None = None
     """How many of them a batch; None: as many as it has pairs."""
-    warm_up: float = 0.1
-    """Share of the run over which the regulariser's weight rises to its full value ..."""
+    warm_up: float = 0.0
+    """Share of the run over which the regulariser's weight rises to its full value. 0: a run of few pairs is at its
+    best after a dozen steps, and would be chosen with a fraction of the weight that was asked for ..."""
     warm_up_steps: int | None = None
     """... unless it is counted in steps, as in the presets: then a short run never sees the full weight."""
 
@@ -102,6 +104,9 @@ class TrainingOptions:
 
     rate: float | None = None
     """Learning rate; None runs the learning-rate test first. Give it to compare runs at one rate."""
+    least_rate: float = 1e-3
+    """What the test chooses at least. A few dozen pairs are learnt by heart at a rate that hardly moves the heads from
+    their random start, and the test, which sees no other pairs, takes that for good (see docs/aligners.md)."""
     cosine: str = "run"
     """The rate falls to 0 over the whole run, or with the published period of 50 max(floor(n / 4096), 1) steps."""
     weight_decay: float = 1e-4
@@ -167,9 +172,10 @@ class TrainingOptions:
     def preset(cls, name: str, **changes: Any) -> TrainingOptions:
         """`default`; `paper` (arXiv 2506.16895 as printed) or `released` (what its released code does), with changes.
 
-        Both presets count the warm-up in steps, use the published cosine, train 1,000 epochs with patience 200 and
-        select by the whole validation loss, whose weight is still moving. `released` swaps the arguments of the
-        divergence, averages the two sides, clips each tensor on its own and shuts the low-rank head's gate.
+        Both presets count the warm-up in steps, use the published cosine and the published floor of the learning rate,
+        train 1,000 epochs with patience 200 and select by the whole validation loss, whose weight is still moving.
+        `released` swaps the arguments of the divergence, averages the two sides, clips each tensor on its own and shuts
+        the low-rank head's gate.
         """
         if name not in PRESETS:
             raise unknown("preset", name, PRESETS)
@@ -208,7 +214,14 @@ class TrainingOptions:
 
 
 _PAPER = TrainingOptions(
-    warm_up_steps=1000, cosine="published", epochs=1000, patience=200, selection="loss", seed=42, batch=4096
+    warm_up_steps=1000,
+    cosine="published",
+    epochs=1000,
+    patience=200,
+    selection="loss",
+    least_rate=1e-6,
+    seed=42,
+    batch=4096,
 )
 PRESETS: dict[str, TrainingOptions] = {
     "default": TrainingOptions(),

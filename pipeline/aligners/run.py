@@ -190,4 +190,4 @@ def rate_test(source: BatchSource, extras: Unpaired, options: TrainingOptions, d
         update(objective, optimiser, loss, options)
         return float(loss.detach())
 
-    return find_rate(step)
+    return find_rate(step, least=options.least_rate)

@@ -154,6 +154,8 @@ def train_source(
             written = time.perf_counter()
     if len(state.history) < options.epochs:
         on_event(Note(f"stopped after epoch {len(state.history)}: the best was {state.best_epoch}"))
+    elif state.best_epoch == options.epochs:
+        on_event(Note(f"the last epoch, {options.epochs}, is the best: more --epochs or a larger --lr may do better"))
     if checkpoint is not None and options.refit:
         _keep(checkpoint, run, state)
     run.objective.load_state_dict(state.best_state)

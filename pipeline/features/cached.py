@@ -18,7 +18,7 @@ from structure.pipeline.features.token_plan import text_lengths
 from structure.pipeline.progress import Listener, silent
 from structure.store import FeatureSet, Samples, Store
 from structure.store.errors import FingerprintError, NotPresentError
-from structure.store.fingerprint import differences
+from structure.store.fingerprint import differences, fingerprint
 from structure.store.manifest import TOKENS
 from structure.store.shard import Shard
 
@@ -175,13 +175,13 @@ class FeatureSource:
         return text_lengths(self.encoder(record), rows.samples, features.manifest.captions)[: len(features)]
 
     def _plan(self, encoder: Encoder, rows: Rows, options: Extraction, spec: str, folder: str | None) -> Plan:
-        """The plan under `folder` (the encoder's own name without one), or a longer name where that holds features of
-        another kind."""
+        """The plan under `folder` (by default the usual name), or a longer one where that holds other layers or another
+        pooling."""
         try:
             return plan(self.store, encoder, rows, options, spec=spec, device=self.device, folder=folder)
         except FingerprintError:
-            suffix = "all" if options.captions is None else str(options.captions)
-            folder = f"{encoder.name}.captions-{suffix}"
+            kind = {"layers": options.layers, "pooling": options.pooling, "dtype": options.dtype}
+            folder = f"{encoder.name}.captions-{options.captions or 'all'}.{fingerprint(kind)[:8]}"
             return plan(self.store, encoder, rows, options, spec=spec, device=self.device, folder=folder)
 
 

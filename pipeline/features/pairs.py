@@ -106,11 +106,12 @@ def choose_sets(
     split: str | None,
     vision: str | None,
     text: str | None,
-    views: bool = False,
+    several: bool = False,
 ) -> tuple[FeatureSet, FeatureSet]:
     """The one vision (or audio) and the one text feature set that a command means.
 
-    Of a set of plain pictures and one of several views, `views` says which is meant where neither is named.
+    Of a set with one row an item (the plain picture, the first caption) and one with several, `several` says which is
+    meant where neither is named.
 
     Names that are not given are settled by what is there; if that leaves several, or a side is missing, the error
     lists what is there and the option that settles it.
@@ -137,7 +138,7 @@ def choose_sets(
     for option, name, modality, matching in chosen:
         here = [s for s in matching if (s.manifest.dataset, s.manifest.split) in common] or matching
         if len(here) > 1 and not name:
-            meant = [s for s in here if (s.manifest.views > 1) == (views and modality == "vision")]
+            meant = [s for s in here if has_several(s) == several]
             here = meant if len(meant) == 1 else here
         if len(here) != 1:
             listed = ", ".join(s.key for s in (here or sets))
@@ -153,10 +154,17 @@ def choose_sets(
     return picked[0], picked[1]
 
 
+def has_several(features: FeatureSet) -> bool:
+    """Whether an item may have several rows: views of a picture, or captions."""
+    manifest = features.manifest
+    return manifest.views > 1 or (manifest.rows_of == "captions" and manifest.captions != 1)
+
+
 def choose_many(
     store: Store, *, dataset: str | None, split: str | None, sides: Sequence[tuple[str, Sequence[str]]]
 ) -> list[list[FeatureSet]]:
-    """For each (modality, encoder names) the feature sets of one dataset split; no name means all of the modality.
+    """For each (modality, encoder names) the feature sets of one dataset split; no name means all of the modality, of
+    views and captions those with one row an item.
 
     Raises StructureError for a name that is not there, a side without features, or several datasets to choose from.
     """
@@ -183,7 +191,8 @@ def choose_many(
         for name in names:
             if name not in matching:
                 raise unknown(f"{modality} features", name, matching, hint=f"The store is {store.url}.")
-        chosen.append([matching[name] for name in dict.fromkeys(names)] if names else list(matching.values()))
+        usual = [features for features in matching.values() if not has_several(features)]
+        chosen.append([matching[name] for name in dict.fromkeys(names)] if names else usual or list(matching.values()))
     return chosen
 
 

@@ -84,8 +84,8 @@ def plan(
 ) -> Plan:
     """Plan one feature set; touches nothing.
 
-    `spec` loads the encoder again and is kept for that; `folder` is the set's name in the store, the encoder's by
-    default, with `.views-N` behind it where there are several views. The batch size is planned too: it moves the last
+    `spec` loads the encoder again and is kept for that; `folder` is the set's name in the store, by default that of
+    `folder_name`. The batch size is planned too: it moves the last
     bits of a row, so resuming and repairing keep to it.
     """
     samples = rows.samples
@@ -104,7 +104,7 @@ def plan(
     manifest = Manifest(
         dataset=samples.dataset,
         split=samples.split,
-        encoder=folder or (f"{encoder.name}.views-{views}" if views > 1 else encoder.name),
+        encoder=folder or folder_name(encoder.name, views=views, captions=limit if rows_of == "captions" else 1),
         modality=encoder.modality,
         rows_of=rows_of,
         rows=count,
@@ -163,6 +163,14 @@ def plan(
         int(manifest.shard_rows * manifest.bytes_of(path)) for lacking in due_of.values() for path in lacking
     )
     return Plan(manifest, due, due_bytes, store.files.free(), lengths=lengths)
+
+
+def folder_name(encoder: str, *, views: int, captions: int | None) -> str:
+    """The encoder's name, with `.views-N`, `.captions-N` or `.captions-all` behind it where an item has several rows:
+    such a set stands beside the one with the plain picture, or the first caption."""
+    if views > 1:
+        return f"{encoder}.views-{views}"
+    return encoder if captions == 1 else f"{encoder}.captions-{captions or 'all'}"
 
 
 def _with_tokens(

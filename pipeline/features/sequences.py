@@ -41,18 +41,28 @@ def gather_tokens(features: FeatureSet, layer: str, rows: np.ndarray) -> Tokens:
     return Tokens(np.concatenate(pieces), offsets, prefix, grid)
 
 
-def gather_sets(features: FeatureSet, layer: str, samples: Samples, items: np.ndarray) -> Tokens:
-    """All rows of each of those items that could be read: its views, or its captions; an item is one row of the result.
-
-    `items` are item numbers of `samples`, ascending.
-    """
+def rows_of_sets(
+    features: FeatureSet, samples: Samples, items: np.ndarray, most: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ascending rows of each of those items that could be read (its views, or its captions; the first `most` of them),
+    and how many each item has. `items` are item numbers of `samples`, ascending."""
     manifest = features.manifest
     if manifest.rows_of == "items":
         of_row = np.repeat(np.arange(len(features) // manifest.views), manifest.views)
     else:
         of_row = samples.item_of_caption(manifest.captions)[: len(features)]
     rows = np.flatnonzero(features.valid & np.isin(of_row, items))
-    counts = np.bincount(np.searchsorted(items, of_row[rows]), minlength=len(items))
+    place = np.searchsorted(items, of_row[rows])
+    first = np.searchsorted(place, np.arange(len(items)))
+    kept = np.arange(len(rows)) - first[place] < (most or len(rows))
+    return rows[kept], np.bincount(place[kept], minlength=len(items))
+
+
+def gather_sets(
+    features: FeatureSet, layer: str, samples: Samples, items: np.ndarray, most: int | None = None
+) -> Tokens:
+    """The rows of `rows_of_sets`; an item is one row of the result."""
+    rows, counts = rows_of_sets(features, samples, items, most)
     offsets = np.zeros(len(items) + 1, dtype=np.int64)
     np.cumsum(counts, out=offsets[1:])
     return Tokens(gather(features, layer, rows), offsets)

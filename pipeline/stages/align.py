@@ -14,26 +14,25 @@ from structure.pipeline.aligners.aligner import RECORD, Aligner, load_aligner
 from structure.pipeline.aligners.batches import held_out
 from structure.pipeline.aligners.card import CARD, card
 from structure.pipeline.aligners.checkpoint import Checkpoint
-from structure.pipeline.aligners.methods import STREAMED, Inputs, fit, inputs, method
+from structure.pipeline.aligners.methods import STREAMED, fit, inputs, method
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.sequence_methods import train_stored
 from structure.pipeline.aligners.training import Trained, versions
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.device import resolve_device
+from structure.pipeline.features.aligned_layers import AlignedLayers
 from structure.pipeline.features.cached import EncoderRecord, FeatureSource
 from structure.pipeline.features.labelled import Labelled, labelled_pairs
-from structure.pipeline.features.pairs import HeldLayers, Pairs, SelectedRows, choose_sets, gather, pair_rows
-from structure.pipeline.features.sequences import gather_sets, gather_tokens, require_tokens
+from structure.pipeline.features.layer_choice import pick_layers
+from structure.pipeline.features.pairs import HeldLayers, Pairs, choose_sets, pair_rows
 from structure.pipeline.features.unpaired import unpaired_rows
 from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.results import write_table
-from structure.pipeline.similarity.ranking import best_layers
 from structure.pipeline.suites.retrieval import retrieval_ranks
 from structure.store import FeatureSet, Store, open_store
-from structure.store.errors import StructureError, unknown
+from structure.store.errors import StructureError
 from structure.store.files import Files
 from structure.store.fingerprint import fingerprint
-from structure.store.row_sources import TokenSource
 
 TEST_SEED = 0
 """The test pairs are the same for every seed of a run: differences between seeds are then not those of the test."""
@@ -108,98 +107,72 @@ def align(
     target = store if isinstance(store, Store) else open_store(store)
     options = options or TrainingOptions()
     method(options.method)  # a name that is wrong is told before anything is read
-    wanted = [Labelled.parse(text) for text in add]
     kind = inputs(options)
-    ours, theirs = choose_sets(target, dataset=dataset, split=split, vision=vision, text=text, views=kind == "sets")
-    for features in (ours, theirs):
-        if not features.is_sealed:
-            raise StructureError(f"{features.key} is not complete ({features.state}). Run its extract command again.")
-    vision_layer, text_layer, chosen_by = choose_layers(
-        target, _plain(target, ours), theirs, layers, tokens=kind == "tokens"
-    )
-    chosen = {"vision": vision_layer, "text": text_layer}
-    rows = pair_rows(target, ours, theirs)
-    if rows.skipped:
-        on_event(Note(f"{rows.skipped} items are left out: one side could not be read."))
-    rows, test_rows = _without_test(rows, test)
-    if pairs is not None:
-        if pairs > len(rows):
-            held_back = f" besides {len(test_rows):,} test pairs" if len(test_rows) else ""
-            raise StructureError(f"--pairs {pairs:,} was asked for and {ours.key} has {len(rows):,} pairs{held_back}.")
-        rows = rows.subset(pairs, seed=options.seed)
-    on_event(Note(f"layers {vision_layer} and {text_layer} ({chosen_by}), {len(rows):,} pairs"))
-    device = resolve_device(options.device)
-
-    def read(some: Pairs, kind: Inputs) -> tuple[Any, Any]:
-        sides = ((ours, vision_layer, some.vision), (theirs, text_layer, some.text))
-        found: list[Any]
-        if kind == "sets":
-            samples = target.samples(ours.manifest.dataset, ours.manifest.split)
-            found = [gather_sets(features, layer, samples, some.items) for features, layer, _ in sides]
-        elif kind == "tokens":
-            found = [gather_tokens(*side) for side in sides]
-        else:
-            found = [(held.gather if held else gather)(*side) for side in sides]
-        return found[0], found[1]
-
-    both: Any = _streamed(ours, theirs, chosen, rows, options, memory, on_event) if kind == "rows" else None
-    if both is None and kind != "tokens":
-        both = read(rows, kind)
-    if kind == "sets":
-        told = [f"{int(side.lengths.min())} to {int(side.lengths.max())}" for side in both]
-        on_event(Note(f"{told[0]} views and {told[1]} captions an item"))
-    source = FeatureSource(target, device=device, on_event=on_event)
+    wanted = [Labelled.parse(text) for text in add]
     if wanted and kind != "rows":
         raise StructureError(f"--add joins one vector an item; {options.method} reads several. Leave out --add.")
-    for extra in wanted:
-        more = labelled_pairs(
-            extra, source, (ours, theirs), (vision_layer, text_layer), data_root=data_root, seed=options.seed
-        )
-        on_event(Note(f"{len(more[0]):,} labelled pairs of {extra.dataset} are added"))
-        both = tuple(np.concatenate([old[:], new.astype(old[:1].dtype)]) for old, new in zip(both, more, strict=True))
-    extras = Unpaired(*unpaired_rows(target, unpaired, (ours, theirs), (vision_layer, text_layer)))
-    called = name or default_name(ours, theirs, layers, options, pairs)
+    sets = choose_sets(target, dataset=dataset, split=split, vision=vision, text=text, several=kind == "sets")
+    *chosen, chosen_by = pick_layers(target, *sets, layers, tokens=kind == "tokens")
+    sides = AlignedLayers(
+        target, (sets[0], chosen[0]), (sets[1], chosen[1]), kind, (options.views, options.captions), held
+    )
+    sides.require_sealed()
+    rows, test_rows = _rows(target, sets, test=test, pairs=pairs, seed=options.seed, on_event=on_event)
+    on_event(Note(f"layers {chosen[0]} and {chosen[1]} ({chosen_by}), {len(rows):,} pairs"))
+    fits = kind == "tokens" or _fits(sides, rows, options, memory, adds=bool(wanted), on_event=on_event)
+    device = resolve_device(options.device)
+    extras = Unpaired(*unpaired_rows(target, unpaired, sets, (chosen[0], chosen[1])))
     facts = {
-        "layers": chosen,
-        "data": {"dataset": ours.manifest.dataset, "split": ours.manifest.split},
-        "fingerprints": {"vision": ours.fingerprint, "text": theirs.fingerprint},
+        "layers": sides.names,
+        "data": {"dataset": sets[0].manifest.dataset, "split": sets[0].manifest.split},
+        "fingerprints": {"vision": sets[0].fingerprint, "text": sets[1].fingerprint},
         "added": list(add),
         "unpaired_features": list(unpaired),
     }
     identity = {
         **facts,
         "options": options.record(),
-        "content": [ours.content(), theirs.content()],
+        "content": [features.content() for features in sets],
         "rows": fingerprint({"rows": rows.items.tolist()}),
     }
+    called = name or default_name(*sets, layers, options, pairs)
     run = fingerprint({**identity, "versions": versions(), "test": test})
-    if reuse:
-        before = _found(target, called, run, chosen)
-        if before is not None:
-            on_event(Note(f"the aligner {called} is there, made by the same run"))
-            return before
+    before = _found(target, called, run, sides.names) if reuse else None
+    if before is not None:
+        on_event(Note(f"the aligner {called} is there, made by the same run"))
+        return before
     state = target.folder("checkpoints", called)
     checkpoint = Checkpoint(state, "checkpoint.safetensors", identity, every=checkpoint_every)
     if kind == "tokens":
-        sides = TokenSource(ours, vision_layer, rows.vision), TokenSource(theirs, text_layer, rows.text)
-        trained = train_stored(*sides, options=options, memory=memory, checkpoint=checkpoint, on_event=on_event)
+        trained = train_stored(
+            *sides.tokens(rows), options=options, memory=memory, checkpoint=checkpoint, on_event=on_event
+        )
     else:
+        both: tuple[Any, Any] = sides.read(rows) if fits else sides.in_passes(rows, memory or 0)
+        if kind == "sets":
+            told = [f"{int(side.lengths.min())} to {int(side.lengths.max())}" for side in both]
+            on_event(Note(f"{told[0]} views and {told[1]} captions an item"))
+        source = FeatureSource(target, device=device, on_event=on_event)
+        for extra in wanted:
+            more = labelled_pairs(extra, source, sets, (chosen[0], chosen[1]), data_root=data_root, seed=options.seed)
+            on_event(Note(f"{len(more[0]):,} labelled pairs of {extra.dataset} are added"))
+            both = _joined(both, more)
         trained = fit(*both, options=options, extras=extras, checkpoint=checkpoint, on_event=on_event)
-    metrics = {}
-    if len(test_rows):
-        metrics = test_metrics(trained.aligner, *read(test_rows, "tokens" if kind == "tokens" else "rows"))
+    metrics = test_metrics(trained.aligner, *sides.read(test_rows, plain=True)) if len(test_rows) else {}
     aligner = trained.aligner.describe(
         **facts,
         run=run,
         seconds=trained.seconds,
         layers_chosen_by=chosen_by,
-        encoders={"vision": EncoderRecord.of(ours).to_json(), "text": EncoderRecord.of(theirs).to_json()},
+        encoders={
+            side: EncoderRecord.of(features).to_json() for side, features in zip(("vision", "text"), sets, strict=True)
+        },
         device=device,
         **({"test_pairs": len(test_rows), "test_metrics": metrics} if len(test_rows) else {}),
     )
     folder = _keep(target, called, aligner, trained, on_event)
     state.remove_tree("")
-    return Aligned(called, folder, trained, chosen, metrics, len(test_rows))
+    return Aligned(called, folder, trained, sides.names, metrics, len(test_rows))
 
 
 def test_metrics(aligner: Aligner, vision: Any, text: Any) -> dict[str, float]:
@@ -209,48 +182,6 @@ def test_metrics(aligner: Aligner, vision: Any, text: Any) -> dict[str, float]:
 
 
 test_metrics.__test__ = False  # type: ignore[attr-defined]
-
-
-def choose_layers(
-    store: Store, vision: FeatureSet, text: FeatureSet, layers: str, *, tokens: bool = False
-) -> tuple[str, str, str]:
-    """(vision layer, text layer, how they were chosen); with `tokens` layers whose tokens are stored."""
-    if layers == "auto":
-        first, second, ranking = best_layers(store, vision, text)
-        how = f"ranking {ranking}"
-    elif layers == "last":
-        first, second, how = last_block(vision), last_block(text), "the last of each"
-    else:
-        first, comma, second = (part.strip() for part in layers.partition(","))
-        how = "given"
-        if not comma:
-            raise StructureError(f"--layers {layers!r}: write auto, last, or <vision layer>,<text layer>.")
-    if tokens:  # of a layer that was pooled in several ways there is one set of tokens
-        first, second = first.partition("@")[0], second.partition("@")[0]
-        require_tokens(vision, first)
-        require_tokens(text, second)
-        return first, second, how
-    for features, layer in ((vision, first), (text, second)):
-        if layer not in features.layers:
-            raise unknown("layer", layer, features.layers, hint=f"It was looked for in {features.key}.")
-    return first, second, how
-
-
-def _plain(store: Store, vision: FeatureSet) -> FeatureSet:
-    """The set of plain pictures beside one of several views, where there is one: it is the one that gets ranked."""
-    manifest = vision.manifest
-    for other in store.feature_sets(dataset=manifest.dataset, split=manifest.split):
-        its = other.manifest
-        same = all(its.identity[part] == manifest.identity[part] for part in ("encoder", "extraction"))
-        if manifest.views > 1 and its.views == 1 and same:
-            return other
-    return vision
-
-
-def last_block(features: FeatureSet) -> str:
-    """The output of the last block (the residual stream before any final norm), else the last stored layer."""
-    blocks = [name for name in features.layers if name.startswith("block.")]
-    return (blocks or list(features.layers))[-1]
 
 
 def default_name(vision: FeatureSet, text: FeatureSet, layers: str, options: TrainingOptions, pairs: int | None) -> str:
@@ -292,44 +223,70 @@ def _found(store: Store, name: str, run: str, layers: dict[str, str]) -> Aligned
     return Aligned(name, folder, trained, layers, dict(facts.get("test_metrics", {})), facts.get("test_pairs", 0))
 
 
-def _without_test(rows: Pairs, share: float) -> tuple[Pairs, Pairs]:
-    """(the other pairs, the test pairs); no test pair for a share of 0."""
-    if not share:
-        return rows, rows.take(np.zeros(0, dtype=np.int64))
-    if not 0 < share < 1:
-        raise StructureError(f"--test {share:g} is no share of the pairs; it must be between 0 and 1.")
-    kept, out = held_out(len(rows), share=share, seed=TEST_SEED)
-    return rows.take(kept), rows.take(out)
+def _rows(
+    store: Store,
+    sets: tuple[FeatureSet, FeatureSet],
+    *,
+    test: float,
+    pairs: int | None,
+    seed: int,
+    on_event: Listener,
+) -> tuple[Pairs, Pairs]:
+    """(the training pairs, the test pairs); no test pair for a share of 0."""
+    rows = pair_rows(store, *sets)
+    if rows.skipped:
+        on_event(Note(f"{rows.skipped} items are left out: one side could not be read."))
+    out = np.zeros(0, dtype=np.int64)
+    if test:
+        if not 0 < test < 1:
+            raise StructureError(f"--test {test:g} is no share of the pairs; it must be between 0 and 1.")
+        kept, out = held_out(len(rows), share=test, seed=TEST_SEED)
+        rows, out_rows = rows.take(kept), rows.take(out)
+    else:
+        out_rows = rows.take(out)
+    if pairs is None:
+        return rows, out_rows
+    if pairs > len(rows):
+        held_back = f" besides {len(out_rows):,} test pairs" if len(out_rows) else ""
+        raise StructureError(f"--pairs {pairs:,} was asked for and {sets[0].key} has {len(rows):,} pairs{held_back}.")
+    return rows.subset(pairs, seed=seed), out_rows
 
 
-def _streamed(
-    vision: FeatureSet,
-    text: FeatureSet,
-    layers: dict[str, str],
+def _fits(
+    sides: AlignedLayers,
     rows: Pairs,
     options: TrainingOptions,
     memory: int | None,
+    *,
+    adds: bool,
     on_event: Listener,
-) -> tuple[SelectedRows, SelectedRows] | None:
-    """Rows read on demand where both layers do not fit the budget; None where they do.
+) -> bool:
+    """Whether both layers are read into memory; else they are read in passes.
 
-    Raises StructureError for a method that needs all rows at once.
+    Raises StructureError for what needs all rows at once where they do not fit.
     """
-    columns = vision.manifest.column(layers["vision"]), text.manifest.column(layers["text"])
-    needed = len(rows) * sum(column.row_bytes for column in columns)
+    needed = 0 if memory is None else sides.size(rows)
     if memory is None or needed <= memory:
-        return None
-    if options.method in STREAMED and not (options.method == "csa" and options.regulariser == "structure"):
+        return True
+    streamed = options.method in STREAMED and not (options.method == "csa" and options.regulariser == "structure")
+    if streamed and not adds:
         on_event(Note(f"{needed:,} bytes of features are read in passes: --memory allows {memory:,}"))
-        return (
-            SelectedRows(vision, layers["vision"], rows.vision, memory),
-            SelectedRows(text, layers["text"], rows.text, memory),
-        )
+        return False
+    remedies = f"or a method that reads in passes: {', '.join(STREAMED)}"
+    if streamed:
+        remedies = "or leave out --add, whose pairs are joined in memory"
+    elif sides.kind == "sets":
+        remedies = "or fewer vectors an item: --set views=1, --set captions=1"
     raise StructureError(
-        f"The layers {layers['vision']} and {layers['text']} of {len(rows):,} pairs take {needed:,} bytes; --memory "
-        f"allows {memory:,}. Raise --memory, take fewer --pairs, or a method that reads in passes: "
-        f"{', '.join(STREAMED)}."
+        f"The layers {sides.vision[1]} and {sides.text[1]} of {len(rows):,} pairs take {needed:,} bytes; --memory "
+        f"allows {memory:,}. Raise --memory, take fewer --pairs, {remedies}."
     )
+
+
+def _joined(first: tuple[Any, Any], second: tuple[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of both, one after the other, in the dtype of the first."""
+    one, two = (np.concatenate([old, new.astype(old.dtype)]) for old, new in zip(first, second, strict=True))
+    return one, two
 
 
 def _keep(store: Store, name: str, aligner: Aligner, trained: Trained, on_event: Listener) -> Files:

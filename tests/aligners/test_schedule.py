@@ -35,7 +35,7 @@ def test_clipping_scopes():
 
 def test_finder_walks_the_rates_and_smooths():
     seen = []
-    curve = find_rate(lambda rate: seen.append(rate) or 1.0 / len(seen))
+    curve = find_rate(lambda rate: seen.append(rate) or 1.0 / len(seen), least=1e-6)
     assert len(seen) == 100
     assert seen[0] == pytest.approx(1e-7)
     assert seen[-1] == pytest.approx(10)
@@ -46,22 +46,25 @@ def test_finder_walks_the_rates_and_smooths():
 
 def test_finder_chooses_the_steepest_fall_divided_by_five():
     rates = [10.0**power for power in range(-5, 1)]
-    assert choose_rate(rates, [5, 4.9, 3, 1, 0.9, 9]).chosen == pytest.approx(1e-3 / 5)
-    assert choose_rate([rate * 1e-4 for rate in rates], [5, 1, 0.5, 0.4, 0.3, 9]).chosen == 1e-6
+    assert choose_rate(rates, [5, 4.9, 3, 1, 0.9, 9], least=1e-6).chosen == pytest.approx(1e-3 / 5)
+    for least in (1e-6, 1e-3):
+        curve = choose_rate([rate * 1e-4 for rate in rates], [5, 1, 0.5, 0.4, 0.3, 9], least=least)
+        assert curve.chosen == least
+        assert "below the least" in curve.note
     # A steeper fall after the minimum does not count.
-    assert choose_rate(rates, [5, 4, 1, 9, 99, 2]).chosen == pytest.approx(1e-4 / 5)
+    assert choose_rate(rates, [5, 4, 1, 9, 99, 2], least=1e-6).chosen == pytest.approx(1e-4 / 5)
 
 
 @pytest.mark.parametrize("losses", [[], [1.0], [1.0, 2.0, 3.0], [1.0, 1.0, 1.0]])
 def test_finder_falls_back_and_says_so(losses):
-    curve = choose_rate([10.0**power for power in range(len(losses))], losses)
+    curve = choose_rate([10.0**power for power in range(len(losses))], losses, least=1e-6)
     assert curve.chosen == 1e-3
     assert "never fell" in curve.note
 
 
 def test_finder_stops_at_five_times_the_best_and_at_nan():
     steps = iter([1.0] * 10 + [1e4] * 90)
-    curve = find_rate(lambda rate: next(steps))
+    curve = find_rate(lambda rate: next(steps), least=1e-6)
     assert len(curve.losses) == 11
     steps = iter([1.0] * 10 + [math.nan] * 90)
-    assert len(find_rate(lambda rate: next(steps)).losses) == 10
+    assert len(find_rate(lambda rate: next(steps), least=1e-6).losses) == 10

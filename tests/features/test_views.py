@@ -103,7 +103,7 @@ def test_other_views_are_other_features(stores: tuple[Store, Store], tmp_path: P
 
 def test_pairs_are_of_plain_pictures_and_sets_hold_all(stores: tuple[Store, Store]) -> None:
     whole, resumed = stores
-    vision, text = of(whole, "scenes-vit.views-3"), of(whole, "scenes-text")
+    vision, text = of(whole, "scenes-vit.views-3"), of(whole, "scenes-text.captions-all")
     rows = pair_rows(whole, vision, text)
     np.testing.assert_array_equal(rows.vision, np.arange(24) * 3)
     samples = whole.samples(vision.manifest.dataset, "train")
@@ -119,11 +119,11 @@ def test_pairs_are_of_plain_pictures_and_sets_hold_all(stores: tuple[Store, Stor
     assert rank_layers(store=whole, k=3, calibrate=0).ranking["rows"] <= 24
 
     def chosen(views: bool) -> int:
-        found, _ = choose_sets(resumed, dataset=None, split=None, vision=None, text="scenes-vit", views=views)
+        found, _ = choose_sets(resumed, dataset=None, split=None, vision=None, text="scenes-vit", several=views)
         return found.manifest.views
 
     assert (chosen(True), chosen(False)) == (3, 1)
 
 
 def test_a_text_encoder_has_no_views(stores: tuple[Store, Store]) -> None:
-    assert of(stores[0], "scenes-text").manifest.views == 1
+    assert of(stores[0], "scenes-text.captions-all").manifest.views == 1

@@ -85,6 +85,8 @@ def test_labelled_pictures_join_the_training_pairs(copied: Store) -> None:
     assert load_aligner(done.folder).metadata["added"] == ["scenes:240:2"]
     with pytest.raises(StructureError, match="write DATASET:K"):
         align(LAYERS, store=copied, options=QUICK, add=["scenes"])
+    with pytest.raises(StructureError, match=r"take [\d,]+ bytes; --memory allows 1,000.*leave out --add"):
+        align(LAYERS, store=copied, options=QUICK, add=["scenes:240:2"], memory=1000)
     assert Labelled.parse("pairs:a.jsonl:3") == Labelled("pairs:a.jsonl", 3)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,35 @@ def test_sma_says_what_its_sets_are(trained: Store) -> None:
     done = align("auto", store=trained, options=options, name="auto", on_event=notes.append)
     assert tuple(done.layers.values()) == ranked.best()
     assert "2 to 2 views" in [note.text for note in notes if isinstance(note, Note) and "views" in note.text][-1]
+
+
+def test_first_captions_beside_all(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    extract(MODELS, "scenes:64", store=store, layers=("block.03",))
+    extract(MODELS[1], "scenes:64", store=store, layers=("block.03",), captions="all")
+    names = {features.manifest.encoder: features for features in store.feature_sets(split="train")}
+    assert {"scenes-text", "scenes-text.captions-all"} <= set(names)
+    for method, several in (("linear", ""), ("sma", ".captions-all")):
+        options = TrainingOptions(**{**OPTIONS.record(), "method": method, "epochs": 1})
+        facts = align(LAYERS, store=store, options=options, name="beside").trained.aligner.metadata
+        assert facts["pairs"] + facts["validation_pairs"] == 64
+        found = Subject.load(store, "beside", device="cpu").aligner.metadata["fingerprints"]["text"]
+        assert found == names[f"scenes-text{several}"].fingerprint
+
+
+def test_sets_that_do_not_fit_are_refused(trained: Store) -> None:
+    options = TrainingOptions(**{**OPTIONS.record(), "method": "sma", "epochs": 1})
+    notes: list[object] = []
+    with pytest.raises(
+        StructureError, match=r"take ([\d,]+) bytes; --memory allows 9,999\. .*--set captions=1"
+    ) as told:
+        align(LAYERS, store=trained, options=options, memory=9_999)
+    single = replace(options, views=1, captions=1)
+    plain = [one for one in trained.feature_sets(split="train") if one.manifest.views == 1]
+    width = sum(one.manifest.column("block.03").row_bytes for one in plain)
+    assert int(str(told.value).split(" bytes")[0].split()[-1].replace(",", "")) > 64 * width
+    align(LAYERS, store=trained, options=single, memory=64 * width, name="single", on_event=notes.append)
+    assert any("1 to 1 views and 1 to 1 captions" in note.text for note in notes if isinstance(note, Note))
 
 
 def test_tokens_in_bounded_memory_give_the_same_weights(trained: Store, monkeypatch: pytest.MonkeyPatch) -> None:
