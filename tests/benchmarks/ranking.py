@@ -2,9 +2,10 @@
 
 Every ratio is taken in one process, the two sides by turns, best of a few. `pairs` compares with the plain per-pair way
 (full similarity of both layers, full sort, dense masks, for each pair), of which a few pairs are run and scaled to all:
-its cost does not depend on the pair. `products` compares with the bare float32 matrix products of the same layers, by
-the clock and by processor seconds, which a busy machine moves less. `--large` adds 20,000 x 768 and 100,000 x 384 rows;
-`--only` runs one part.
+its cost does not depend on the pair. `products` compares with the bare float32 matrix products of the same layers.
+Both are taken by the clock and by processor seconds, which a busy machine moves less. `rows` fits cost against rows.
+`--large` adds 20,000 x 768 rows and the fit over 10,000 to 100,000 x 384 (about 100 processor seconds in all); `--only`
+runs one part.
 """
 
 from __future__ import annotations
@@ -37,21 +38,15 @@ def layers(count: int, rows: int, width: int, seed: int) -> list[np.ndarray]:
     return made
 
 
-def seconds(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
-
-
-def fastest(*runs: Callable[[], object], rounds: int = 5) -> list[float]:
-    """The best time of each, taken by turns so that a busy machine slows all alike."""
-    return [min(times) for times in zip(*([seconds(run) for run in runs] for _ in range(rounds)), strict=True)]
-
-
-def cpu_seconds(run: Callable[[], object]) -> float:
-    start = time.process_time()
-    run()
-    return time.process_time() - start
+def cost(*runs: Callable[[], object], rounds: int = 3) -> list[tuple[float, float]]:
+    """`(clock, processor)` seconds of each, the best of a few, by turns so that a busy machine slows all alike."""
+    times = np.full((rounds, len(runs), 2), np.inf)
+    for turn in range(rounds):
+        for place, run in enumerate(runs):
+            clock, work = time.perf_counter(), time.process_time()
+            run()
+            times[turn, place] = time.perf_counter() - clock, time.process_time() - work
+    return [(float(clock), float(work)) for clock, work in times.min(axis=0)]
 
 
 def plain_pair(x: torch.Tensor, y: torch.Tensor, k: int) -> float:
@@ -80,30 +75,37 @@ def peak_mib() -> float:
 
 def compare_pairs(rows: int, width: int, k: int, count: int) -> None:
     vision, text = layers(count, rows, width, 1), layers(count, rows, width, 2)
-    start = time.perf_counter()
-    v, t = (np.stack([own.table for own in neighbour_tables(named(side), k=k).values()]) for side in (vision, text))
-    tables = time.perf_counter() - start
-    totals = seconds(lambda: shared_totals(v, t))
-    curve = seconds(lambda: mutual_curve(list(v), list(t)))
-    x, y = (torch.nn.functional.normalize(torch.from_numpy(side[3])) for side in (vision, text))
-    pair = min(seconds(lambda: plain_pair(x, y, k)) for _ in range(2))
-    score = shared_totals(v, t)[3, 3] / (rows * k)
-    scaled = pair * count**2
+    units = [torch.nn.functional.normalize(torch.from_numpy(side[3])) for side in (vision, text)]
+    tables: list[np.ndarray] = []
+
+    def ours() -> None:
+        tables[:] = [
+            np.stack([own.table for own in neighbour_tables(named(side), k=k).values()]) for side in (vision, text)
+        ]
+
+    found, pair = cost(ours, lambda: plain_pair(*units, k), rounds=2)
+    overlap, curve = cost(lambda: shared_totals(*tables), lambda: mutual_curve(list(tables[0]), list(tables[1])))
+    line: dict[str, object] = {"plain_pairs_timed": 2}
+    for place, unit in enumerate(("s", "cpu_s")):
+        line |= {
+            f"tables_{unit}": found[place],
+            f"overlap_{unit}": overlap[place],
+            f"all_k_{unit}": curve[place],
+            f"plain_pair_{unit}": pair[place],
+            f"plain_scaled_{unit}": pair[place] * count**2,
+            f"times_faster_{unit}": pair[place] * count**2 / (found[place] + overlap[place]),
+        }
     report(
         benchmark="pairs",
         rows=rows,
         width=width,
         k=k,
         layers=[count, count],
-        tables_s=tables,
-        overlap_s=totals,
-        all_k_s=curve,
-        plain_pair_s=pair,
-        plain_pairs_timed=2,
-        plain_scaled_s=scaled,
-        times_faster=scaled / (tables + totals),
-        score=score,
-        score_plain=plain_pair(x, y, k),
+        **line,
+        limit=60,
+        goal=100,
+        score=shared_totals(*tables)[3, 3] / (rows * k),
+        score_plain=plain_pair(*units, k),
     )
 
 
@@ -125,8 +127,7 @@ def compare_products(rows: int, width: int, k: int, count: int) -> None:
         neighbour_tables(named(side), k=k)
 
     ours()
-    clock = fastest(ours, products, rounds=3)
-    work = [min(cpu_seconds(run) for _ in range(3)) for run in (ours, products)]
+    mine, bare = cost(ours, products)
     report(
         benchmark="products",
         layers=count,
@@ -134,47 +135,53 @@ def compare_products(rows: int, width: int, k: int, count: int) -> None:
         width=width,
         k=k,
         bfloat16=has_bfloat16_units(),
-        layer_s=clock[0] / count,
-        product_s=clock[1] / count,
-        ratio=clock[0] / clock[1],
-        layer_cpu_s=work[0] / count,
-        product_cpu_s=work[1] / count,
-        ratio_cpu=work[0] / work[1],
+        layer_s=mine[0] / count,
+        product_s=bare[0] / count,
+        ratio=mine[0] / bare[0],
+        layer_cpu_s=mine[1] / count,
+        product_cpu_s=bare[1] / count,
+        ratio_cpu=mine[1] / bare[1],
+        limit=1.3,
+        goal=1.0,
     )
 
 
 def grow(sizes: list[int], width: int) -> None:
+    """One layer of each size, and the power of rows that its processor seconds follow."""
     took = []
     for rows in sizes:
         layer = layers(1, rows, width, 4)[0]
         before = peak_mib()
-        start = time.perf_counter()
-        took.append(cpu_seconds(lambda layer=layer: neighbours(layer, k=35)))
+        ((clock, work),) = cost(lambda layer=layer: neighbours(layer, k=35), rounds=1)
+        took.append(work)
         report(
             benchmark="rows",
             rows=rows,
             width=width,
             k=35,
-            layer_s=time.perf_counter() - start,
-            layer_cpu_s=took[-1],
+            layer_s=clock,
+            layer_cpu_s=work,
             peak_mib=peak_mib(),
             before_mib=before,
+            limit_mib=2000,
         )
-    power = np.polyfit(np.log(sizes), np.log(took), 1)[0]
-    report(benchmark="growth", of="cpu seconds", width=width, rows=sizes, power=float(power))
+    if len(sizes) > 1:
+        power = np.polyfit(np.log(sizes), np.log(took), 1)[0]
+        report(benchmark="growth", of="cpu seconds", width=width, rows=sizes, power=float(power), expected=2)
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument(
-        "--large", action="store_true", help="also 20,000 x 768 and 100,000 x 384 rows (a minute or more)"
+        "--large", action="store_true", help="also 20,000 x 768 and up to 100,000 x 384 rows (minutes)"
     )
     arguments.add_argument("--only", choices=["rows", "products", "pairs"], help="one part of it")
     chosen = arguments.parse_args()
     if chosen.only in (None, "rows"):
-        grow([2500, 5000, 10000, *([20000] if chosen.large else [])], 768)
+        grow([2500, 5000, 10000], 768)
         if chosen.large:
-            grow([25000, 50000, 100000], 384)
+            grow([20000], 768)
+            grow([10000, 20000, 40000, 100000], 384)
     if chosen.only in (None, "products"):
         compare_products(5000, 768, 35, 6)
     if chosen.only in (None, "pairs"):
