@@ -107,11 +107,12 @@ def choose_sets(
     vision: str | None,
     text: str | None,
     several: bool = False,
+    instead: str = "",
 ) -> tuple[FeatureSet, FeatureSet]:
     """The one vision (or audio) and the one text feature set that a command means.
 
     Of a set with one row an item (the plain picture, the first caption) and one with several, `several` says which is
-    meant where neither is named.
+    meant where neither is named. `instead` adds to the error what else the command can do with several sets.
 
     Names that are not given are settled by what is there; if that leaves several, or a side is missing, the error
     lists what is there and the option that settles it.
@@ -145,7 +146,7 @@ def choose_sets(
             what = f"{len(here)} {modality} feature sets" if here else f"no {modality} feature set"
             wanted = f" named {name!r}" if name else ""
             settle = (
-                f"Choose with --dataset, --split or {option}"
+                f"Choose with --dataset, --split or {option}{instead}"
                 if here
                 else (f"Run: structure extract --model <{modality} encoder> --dataset {sets[0].manifest.dataset}")
             )

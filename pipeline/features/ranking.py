@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import xarray as xr
 
+from structure.pipeline.device import resolve_device
 from structure.pipeline.features.neighbour_cache import NeighbourCache
 from structure.pipeline.features.pairs import Pairs, SelectedRows, pair_rows
 from structure.pipeline.progress import Listener, Note, Progress, silent
@@ -90,12 +91,39 @@ class RankingOptions:
 
 @dataclass(frozen=True)
 class Running:
-    """Where and within what a ranking computes; nothing of it changes a score."""
+    """Where and within what a ranking computes; nothing of it changes a score. `device` "auto" takes a GPU if there is
+    one."""
 
-    device: str = "cpu"
+    device: str = "auto"
     memory: int = MEMORY
     compute: Compute | None = None
     on_event: Listener = silent
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "device", resolve_device(self.device))
+
+
+class RankingFlags(TypedDict, total=False):
+    """What `rank_layers` and `rank_models` both take: the fields of `RankingOptions` and of `Running`."""
+
+    metric: str
+    preset: Preset
+    k: int | str | None
+    samples: Count | None
+    seed: int
+    calibrate: int | None
+    repeats: int
+    device: str
+    memory: int
+    compute: Compute | None
+    on_event: Listener
+
+
+def settled(flags: RankingFlags) -> tuple[RankingOptions, Running]:
+    """How to rank, and where. Raises TypeError for a flag that neither has."""
+    where = {name: value for name, value in flags.items() if name in {field.name for field in fields(Running)}}
+    how = {name: value for name, value in flags.items() if name not in where}
+    return RankingOptions(**how), Running(**where)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ rows permuted. A permutation renames table entries; no feature is read again.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,7 +40,7 @@ class Measure(Protocol):
 
 
 @dataclass(frozen=True)
-class OfTables:
+class OfTables(ABC):
     """A measure that neighbour tables decide: `vision` (Lv, rows, k) and `text` (Lt, rows, k) int32."""
 
     vision: np.ndarray
@@ -62,11 +63,11 @@ class OfTables:
         moved[:, order] = order[self.text]
         return moved
 
-    def scores(self, order: np.ndarray | None = None) -> np.ndarray:
-        raise NotImplementedError
+    @abstractmethod
+    def scores(self, order: np.ndarray | None = None) -> np.ndarray: ...
 
-    def of_rows(self, i: int, j: int) -> np.ndarray | None:
-        raise NotImplementedError
+    @abstractmethod
+    def of_rows(self, i: int, j: int) -> np.ndarray | None: ...
 
 
 class MutualKnn(OfTables):

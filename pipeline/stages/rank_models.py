@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import combinations, product
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
-from structure.pipeline.device import resolve_device
 from structure.pipeline.features.pairs import choose_many
-from structure.pipeline.features.ranking import Count, Preset, RankingOptions, Running, rank_pair
-from structure.pipeline.progress import Listener, Note, Progress, silent
+from structure.pipeline.features.ranking import RankingFlags, rank_pair, settled
+from structure.pipeline.progress import Note, Progress
 from structure.pipeline.similarity.models import Cell, ModelSimilarity, both_ways
-from structure.pipeline.similarity.neighbours import MEMORY
-from structure.pipeline.similarity.tables import Compute
 from structure.store import Store, open_store
 from structure.store.errors import StructureError
 
@@ -30,27 +27,17 @@ def rank_models(
     vision: Sequence[str] = (),
     text: Sequence[str] = (),
     between: Between = "vision-text",
-    metric: str = "mutual_knn",
-    preset: Preset = "structure",
-    k: int | str | None = None,
-    samples: Count | None = None,
-    seed: int = 42,
-    calibrate: int | None = None,
-    repeats: int = 5,
-    device: str = "auto",
-    memory: int = MEMORY,
-    compute: Compute | None = None,
-    on_event: Listener = silent,
+    **flags: Unpack[RankingFlags],
 ) -> ModelSimilarity:
     """Rank the layers of every two models of one dataset split; neighbours of a model are found once for all partners.
 
     `vision` and `text` narrow the models by name (all of them by default); `between` says which modalities meet, each
     two models of one modality once. Every ranking is kept as `rank_layers` keeps it, and the matrix of best scores
-    (Huh et al. 2024, figure 3) beside them. Other options as there. Two models that cannot be ranked are listed with
+    (Huh et al. 2024, figure 3) beside them. Flags as there. Two models that cannot be ranked are listed with
     the reason; raises StructureError where no two can.
     """
     began = time.perf_counter()
-    options = RankingOptions(metric, preset, k, samples, seed, calibrate, repeats)
+    options, running = settled(flags)
     target = store if isinstance(store, Store) else open_store(store)
     ours, theirs = between.split("-")
     named = {"vision": vision, "text": text}
@@ -61,26 +48,25 @@ def rank_models(
             f"{sides[0][0].key} is the only {ours} feature set there: it has nothing to be compared with. "
             f"Extract another encoder over {sides[0][0].manifest.dataset}."
         )
-    running = Running(resolve_device(device), memory, compute, on_event)
     cells, failed = [], []
     for done, (first, second) in enumerate(pairs, start=1):
         try:
             ranked = rank_pair(target, first, second, options, running)
         except StructureError as error:
             failed.append({"first": first.manifest.encoder, "second": second.manifest.encoder, "why": str(error)})
-            on_event(Note(f"{first.key} and {second.key} were not ranked: {error}"))
+            running.on_event(Note(f"{first.key} and {second.key} were not ranked: {error}"))
             if len(failed) == len(pairs):
                 raise
         else:
             ranked.save()
             cells.append(Cell.of(ranked.similarity.ranking, ranked.similarity.folder.name))
-        on_event(Progress("pairs of models", done, len(pairs), "pairs"))
+        running.on_event(Progress("pairs of models", done, len(pairs), "pairs"))
     best = max(cells, key=lambda cell: cell.score)
     place = sides[0][0].manifest
     document = {
         "metric": options.metric,
-        "preset": preset,
-        "seed": seed,
+        "preset": options.preset,
+        "seed": options.seed,
         "dataset": place.dataset,
         "split": place.split,
         "between": between,
