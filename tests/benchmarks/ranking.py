@@ -28,13 +28,18 @@ from structure.pipeline.similarity.tables import neighbour_tables
 def layers(count: int, rows: int, width: int, seed: int) -> list[np.ndarray]:
     """Layers as encoders give them: a shared latent part bent by tanh, noise, and a common offset that makes a cone."""
     random = np.random.default_rng(seed)
-    latent = np.random.default_rng(0).normal(size=(rows, 48)).astype(np.float32)
     made = []
     for depth in range(count):
+        shared = np.random.default_rng(0)
         mix = random.normal(size=(48, width)).astype(np.float32)
-        noise = random.standard_normal((rows, width), dtype=np.float32)
         offset = random.normal(size=width).astype(np.float32) * (depth % 4)
-        made.append(np.tanh(0.3 * latent @ mix) + 0.5 * noise + offset)
+        layer = np.empty((rows, width), np.float32)
+        for start in range(0, rows, 4096):  # in slices, so that making a layer is not the peak of memory
+            part = layer[start : start + 4096]
+            latent = shared.standard_normal((len(part), 48), dtype=np.float32)
+            part[:] = np.tanh(0.3 * latent @ mix) + offset
+            part += 0.5 * random.standard_normal(part.shape, dtype=np.float32)
+        made.append(layer)
     return made
 
 
