@@ -17,7 +17,7 @@ _HOMES = {
     "fit": "methods",
     "PRESETS": "options",
     "TrainingOptions": "options",
-    "Trained": "training",
+    "Trained": "trained",
     "train": "training",
     "train_source": "training",
     "structure_loss": "structure_loss",

@@ -27,7 +27,8 @@ from structure.pipeline.aligners.head import Head
 from structure.pipeline.aligners.kernel_csa import bandwidth, choose_landmarks, kernel, whitening
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.pair_retrieval import pair_recall
-from structure.pipeline.aligners.training import Trained, pick_device, versions
+from structure.pipeline.aligners.trained import Trained, versions
+from structure.pipeline.aligners.training import pick_device
 from structure.pipeline.aligners.unpaired import NO_EXTRAS, Unpaired
 from structure.pipeline.aligners.vector_heads import LinearHead
 from structure.pipeline.progress import Listener, Note, silent

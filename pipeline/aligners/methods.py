@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from structure.pipeline.aligners.arrays import Array
     from structure.pipeline.aligners.checkpoint import Checkpoint
     from structure.pipeline.aligners.options import TrainingOptions
-    from structure.pipeline.aligners.training import Trained
+    from structure.pipeline.aligners.trained import Trained
     from structure.pipeline.aligners.unpaired import Unpaired
 
 
@@ -38,7 +38,7 @@ METHODS: dict[str, str] = {
     "mlp": "training:train",
     "lowrank": "training:train",
     "gated": "training:train",
-    "sail": "sail:train_sail",
+    "sail": "training:train",
     "csa": "closed:fit_closed",
     "kernel-csa": "closed:fit_closed",
     "procrustes": "closed:fit_closed",
@@ -72,7 +72,7 @@ def inputs(options: TrainingOptions) -> Inputs:
     return "tokens" if options.method in TOKEN_METHODS and options.pooling != "global" else "rows"
 
 
-STREAMED = ("linear", "mlp", "lowrank", "gated", "csa", "procrustes", "ridge", "mean-shift", "identity")
+STREAMED = ("linear", "mlp", "lowrank", "gated", "sail", "csa", "procrustes", "ridge", "mean-shift", "identity")
 """The methods that read the pairs chunk by chunk: heads in shuffled batches, closed forms in one pass (CSA without
 R_S)."""
 

@@ -22,6 +22,7 @@ def make_objective(widths: tuple[int, int], options: TrainingOptions, *, prefix:
         "mlp": ("mlp", {"hidden": hidden}),
         "lowrank": ("lowrank", {"rank": options.rank, "dropout": options.dropout, "gate": options.gate}),
         "gated": ("gated", {"hidden": hidden}),
+        "sail": ("gated", {"hidden": hidden}),
         "pal": ("anchors", {"temperature": options.pool_temperature, "pooling": options.pooling}),
         "freezealign": ("tokens", {"hidden": hidden}),
         "sma": ("linear", {}),

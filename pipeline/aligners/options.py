@@ -48,6 +48,10 @@ _POSITIVE = (
 
 NAMES = {"rate": "The learning rate"}
 
+FIXED: dict[str, dict[str, Any]] = {"sail": {"loss": "sigmoid", "learnable_scale": True}}
+"""What a method consists of, whatever else is said: SAIL (arXiv 2412.04616) is the gated head with the pairwise sigmoid
+loss, scale and bias learnt. R_S is no part of it, and is added unless the options say `regulariser="none"`."""
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -116,7 +120,7 @@ class TrainingOptions:
     """Of the heads' products; "bf16" casts them, never a loss."""
 
     hidden: int | None = None
-    """Inner width of `mlp` and `gated`; None: twice `dim`."""
+    """Inner width of `mlp`, `gated` and `sail`; None: twice `dim`."""
     rank: int = 64
     dropout: float = 0.1
     gate: float = 0.5

@@ -21,7 +21,8 @@ from structure.pipeline.aligners.sequence_batches import (
     read_tokens,
     rows_of,
 )
-from structure.pipeline.aligners.training import Trained, refit, train, train_source
+from structure.pipeline.aligners.trained import Trained
+from structure.pipeline.aligners.training import choose_and_refit, train
 from structure.pipeline.aligners.unpaired import NO_EXTRAS, Unpaired
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store.errors import StructureError
@@ -73,15 +74,14 @@ def train_sequences(
         everything = (joined(sides[0], others[0]), joined(sides[1], others[1]))
         pairs = (as_ragged(sides[0]), as_ragged(sides[1]))
         judged = (others[0].take(slice(None)), others[1].take(slice(None)))
-    given: Any = {"options": options, "checkpoint": checkpoint, "on_event": on_event}
-    source = SequencesInMemory(*pairs, batch=options.batch)
-    trained = train_source(source, validation=judged, **given)
-    if options.refit:
-        trained = refit(trained, SequencesInMemory(*everything, batch=options.batch), **given)
-    if checkpoint is not None:
-        for kept in (checkpoint, checkpoint.of("refit")):
-            kept.remove()
-    return trained
+    return choose_and_refit(
+        SequencesInMemory(*pairs, batch=options.batch),
+        lambda: SequencesInMemory(*everything, batch=options.batch),
+        validation=judged,
+        options=options,
+        checkpoint=checkpoint,
+        on_event=on_event,
+    )
 
 
 def train_stored(
@@ -113,14 +113,14 @@ def train_stored(
     if not source.in_memory:
         on_event(Note(f"tokens are read in windows for every epoch: --memory allows {memory:,} bytes"))
     judged = tuple(read_tokens(side, out).take(slice(None)) for side in (vision, text))
-    given: Any = {"options": options, "checkpoint": checkpoint, "on_event": on_event}
-    trained = train_source(source, validation=(judged[0], judged[1]), **given)
-    if options.refit:
-        trained = refit(trained, batches(np.arange(len(vision.rows))), **given)
-    if checkpoint is not None:
-        for kept in (checkpoint, checkpoint.of("refit")):
-            kept.remove()
-    return trained
+    return choose_and_refit(
+        source,
+        lambda: batches(np.arange(len(vision.rows))),
+        validation=(judged[0], judged[1]),
+        options=options,
+        checkpoint=checkpoint,
+        on_event=on_event,
+    )
 
 
 def _plain(options: TrainingOptions, on_event: Listener) -> TrainingOptions:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from structure.pipeline.aligners.aligner import Aligner
@@ -16,36 +14,13 @@ from structure.pipeline.aligners.arrays import Array, as_tensor, check_pairs
 from structure.pipeline.aligners.batches import LEAST_PAIRS, BatchSource, held_out, pairs_source
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.finder import RateCurve
-from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.options import FIXED, TrainingOptions
+from structure.pipeline.aligners.outcome import Outcome, found, keep
 from structure.pipeline.aligners.run import Run, rate_test, within
+from structure.pipeline.aligners.trained import Trained, versions
 from structure.pipeline.aligners.unpaired import NO_EXTRAS, Unpaired
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.store.errors import StructureError
-
-
-@dataclass(frozen=True)
-class Trained:
-    """An aligner and how it came about.
-
-    `history`: one flat dict of numbers per epoch (empty for closed forms): epoch (from 1), step, rate, weight, loss and
-    its parts over the epoch, the same of the validation pairs with `val_` before, `val_recall_images` and
-    `val_recall_texts` (recall@1 over the validation pairs), seconds since the start. `curve` is the learning-rate
-    test, None where the rate was given. `best_epoch` is the one whose weights the aligner holds. `refit_pairs` is 0, or
-    how many pairs the weights were fitted to once more after the choice; the metrics are then those of the choice.
-    """
-
-    aligner: Aligner
-    history: list[dict[str, float]] = field(default_factory=list)
-    metrics: dict[str, float] = field(default_factory=dict)
-    curve: RateCurve | None = None
-    rate: float | None = None
-    pairs: int = 0
-    validation_pairs: int = 0
-    refit_pairs: int = 0
-    epochs: int = 0
-    best_epoch: int = 0
-    seconds: float = 0.0
-    pairs_per_second: float = 0.0
 
 
 def pick_device(name: str) -> torch.device:
@@ -78,6 +53,7 @@ def train(
     weights, also where a run goes on from its `checkpoint`; no global random state is touched. Raises StructureError
     for too few pairs, unequal counts, rows that are not finite, constant features, or a run that diverges.
     """
+    options = replace(options, **FIXED.get(options.method, {}))
     check_pairs(vision, text, least=LEAST_PAIRS, why="training")
     extras.check((vision.shape[1], text.shape[1]))
     everything = (vision, text)
@@ -95,18 +71,32 @@ def train(
 
     if len(vision) < options.batch:
         on_event(Note(f"one batch holds all {len(vision):,} training pairs: there are no {options.batch:,}"))
-    trained = train_source(
+    return choose_and_refit(
         source((vision, text)),
+        lambda: source(everything),
         validation=validation,
         options=options,
         extras=extras,
         checkpoint=checkpoint,
         on_event=on_event,
     )
+
+
+def choose_and_refit(
+    source: BatchSource,
+    everything: Callable[[], BatchSource],
+    *,
+    validation: tuple[Any, Any],
+    options: TrainingOptions,
+    extras: Unpaired = NO_EXTRAS,
+    checkpoint: Checkpoint | None = None,
+    on_event: Listener = silent,
+) -> Trained:
+    """`train_source`, then `refit` on all pairs where the options ask for it; then the checkpoints go."""
+    given: Any = {"options": options, "extras": extras, "checkpoint": checkpoint, "on_event": on_event}
+    trained = train_source(source, validation=validation, **given)
     if options.refit:
-        trained = refit(
-            trained, source(everything), options=options, extras=extras, checkpoint=checkpoint, on_event=on_event
-        )
+        trained = refit(trained, everything(), **given)
     if checkpoint is not None:
         for kept in (checkpoint, checkpoint.of("refit")):
             kept.remove()
@@ -125,10 +115,10 @@ def train_source(
     """`train` over any source of batches; `validation` are paired features in memory. The checkpoint stays."""
     device = pick_device(options.device)
     extras = extras.to(device)
-    state = _Outcome()
-    kept = _kept(checkpoint, on_event)
+    state = Outcome()
+    kept = found(checkpoint, on_event)
     if kept is not None:
-        state = _Outcome(**kept[1]["outcome"])
+        state = Outcome(**kept[1]["outcome"])
         state.best_state = within("best", kept[0])
         on_event(Note(f"goes on after epoch {len(state.history)}, from the checkpoint of an earlier run"))
     began = time.perf_counter() - state.seconds
@@ -150,14 +140,14 @@ def train_source(
             state.best_state = {name: value.detach().clone() for name, value in run.objective.state_dict().items()}
         on_event(Progress(f"training {options.method}", len(state.history), options.epochs, "epochs", row))
         if checkpoint is not None and time.perf_counter() - written >= checkpoint.every:
-            _keep(checkpoint, run, state)
+            keep(checkpoint, run, state)
             written = time.perf_counter()
     if len(state.history) < options.epochs:
         on_event(Note(f"stopped after epoch {len(state.history)}: the best was {state.best_epoch}"))
     elif state.best_epoch == options.epochs:
         on_event(Note(f"the last epoch, {options.epochs}, is the best: more --epochs or a larger --lr may do better"))
     if checkpoint is not None and options.refit:
-        _keep(checkpoint, run, state)
+        keep(checkpoint, run, state)
     run.objective.load_state_dict(state.best_state)
     best = state.history[state.best_epoch - 1]
     metrics = {name.removeprefix("val_"): value for name, value in best.items() if name.startswith("val_")}
@@ -203,78 +193,24 @@ def refit(
     """
     device = pick_device(options.device)
     mine = None if checkpoint is None else checkpoint.of("refit")
-    kept = _kept(mine, on_event)
+    kept = found(mine, on_event)
     began = time.perf_counter()
     rate = trained.rate or 0.0
     run = Run(source, validation=None, extras=extras.to(device), options=options, rate=rate, device=device)
-    state = _Outcome(rate=rate)
+    state = Outcome(rate=rate)
     if kept is not None:
-        state = _Outcome(**kept[1]["outcome"])
+        state = Outcome(**kept[1]["outcome"])
         run.resume(*kept)
     written = time.perf_counter()
     for epoch in range(len(state.history) + 1, trained.best_epoch + 1):
         state.history.append(run.epoch(epoch))
         on_event(Progress(f"training {options.method} on all pairs", epoch, trained.best_epoch, "epochs"))
         if mine is not None and time.perf_counter() - written >= mine.every:
-            _keep(mine, run, state)
+            keep(mine, run, state)
             written = time.perf_counter()
     facts = {**trained.aligner.metadata, "refit_pairs": source.rows}
     seconds = trained.seconds + time.perf_counter() - began
     return replace(trained, aligner=_aligner(run, options, facts), refit_pairs=source.rows, seconds=seconds)
-
-
-def versions() -> dict[str, str]:
-    """Versions of what computed the weights."""
-    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
-
-
-@dataclass
-class _Outcome:
-    """What a run has found so far, as JSON values; `best_state` are the weights of the best epoch."""
-
-    rate: float = 0.0
-    curve: Mapping[str, Any] | None = None
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int = 0
-    seconds: float = 0.0
-    best_state: dict[str, torch.Tensor] = field(default_factory=dict)
-
-    def take(self, row: dict[str, float], options: TrainingOptions) -> bool:
-        """Add an epoch; whether it is the best so far."""
-        self.history.append(row)
-        if self.best_epoch and not _score(row, options) < _score(self.history[self.best_epoch - 1], options):
-            return False
-        self.best_epoch = len(self.history)
-        return True
-
-    def is_over(self, patience: int) -> bool:
-        """Whether `patience` epochs have brought nothing better."""
-        return bool(self.history) and len(self.history) - self.best_epoch >= patience
-
-    def facts(self) -> dict[str, Any]:
-        """All but the tensors."""
-        return {name: value for name, value in vars(self).items() if name != "best_state"}
-
-
-def _score(row: dict[str, float], options: TrainingOptions) -> tuple[float, ...]:
-    """Lower is better. Retrieval moves in steps of one pair, so the contrastive loss settles ties."""
-    if options.selection == "retrieval":
-        return -(row["val_recall_images"] + row["val_recall_texts"]), row["val_contrastive"]
-    return (row["val_loss"] if options.selection == "loss" else row["val_contrastive"],)
-
-
-def _kept(checkpoint: Checkpoint | None, on_event: Listener) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-    found = None if checkpoint is None else checkpoint.load()
-    if isinstance(found, str):
-        on_event(Note(f"the checkpoint of an earlier run is not used: {found}"))
-        return None
-    return found
-
-
-def _keep(checkpoint: Checkpoint, run: Run, state: _Outcome) -> None:
-    tensors, facts = run.state()
-    best = {f"best.{name}": value for name, value in state.best_state.items()}
-    checkpoint.save({**tensors, **best}, {**facts, "outcome": state.facts()})
 
 
 def _aligner(run: Run, options: TrainingOptions, facts: Mapping[str, Any]) -> Aligner:

@@ -17,7 +17,7 @@ from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.methods import STREAMED, fit, inputs, method
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.sequence_methods import train_stored
-from structure.pipeline.aligners.training import Trained, versions
+from structure.pipeline.aligners.trained import Trained, versions
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.device import resolve_device
 from structure.pipeline.features.aligned_layers import AlignedLayers
