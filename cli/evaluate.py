@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from structure.cli.consent import DryRunOption, YesOption, asking, show_ahead
 from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
 
@@ -30,6 +31,8 @@ def evaluate(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
     store: StoreOption = DEFAULT_STORE,
     data_root: DataRootOption = DEFAULT_DATA,
     as_json: JsonOption = False,
@@ -47,6 +50,7 @@ def evaluate(
     from structure.store.errors import UsageError
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
+    where: dict[str, Any] = {"store": store, "data_root": data_root, "device": device}
     if suite is None:
         if compare is None:
             raise UsageError("Say what to evaluate on: --suite clip-benchmark (structure suites lists them).")
@@ -56,18 +60,20 @@ def evaluate(
         else:
             _show_differences(terminal, compare, differences)
         return
+    if dry_run:
+        _show_plan(terminal, suite, [*(aligner or ()), *(compare or ())], words("--datasets", datasets), prompts, where)
+        return
     with terminal.working() as listener:
         done = run(
             suite,
-            store=store,
             aligners=aligner or (),
             datasets=words("--datasets", datasets),
             prompts=prompts,
-            data_root=data_root,
             require_all=require_all,
             compare=compare,
-            device=device,
+            consent=asking(yes=yes),
             on_event=listener,
+            **where,
         )
     document = done.to_json()
     if as_json:
@@ -91,6 +97,23 @@ def evaluate(
         terminal.say(sentence)
     terminal.say(f"{done.evaluated} of {done.asked} tasks evaluated, {done.encoder_passes} encoder passes.")
     raise typer.Exit(1 if done.failed else 0)
+
+
+def _show_plan(
+    terminal: Terminal,
+    suite: str,
+    aligners: list[str],
+    datasets: list[str],
+    prompts: str | None,
+    where: dict[str, Any],
+) -> None:
+    from structure.pipeline.stages.dry_runs import ahead_of_evaluation
+
+    with terminal.working() as listener:
+        parts, absent = ahead_of_evaluation(
+            suite, aligners=aligners, datasets=datasets, prompts=prompts, on_event=listener, **where
+        )
+    show_ahead(terminal, where["store"], [part.row() for part in parts], absent)
 
 
 def _show_differences(terminal: Terminal, compare: tuple[str, str], rows: list[dict[str, Any]]) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from structure.cli.consent import DryRunOption, YesOption, asking
 from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
 from structure.store.errors import UsageError
@@ -49,7 +50,8 @@ def extract(
     revision: Annotated[str | None, typer.Option(help="Pin the weights' revision.")] = None,
     trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with a model. Off by default.")] = False,
     append: Annotated[bool, typer.Option("--append", help="The dataset has grown: extract only what is new.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print rows, bytes and time; write nothing.")] = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
     store: StoreOption = DEFAULT_STORE,
     data_root: DataRootOption = DEFAULT_DATA,
     as_json: JsonOption = False,
@@ -90,6 +92,7 @@ def extract(
             append=append,
             dry_run=dry_run,
             spread=spread,
+            consent=asking(yes=yes),
             on_event=listener,
         )
     rows = [extracted.row() for extracted in done]
@@ -98,7 +101,7 @@ def extract(
         return
     columns = ["features", "modality", "rows", "layers", "bytes", "state", "skipped"]
     if dry_run:
-        columns = ["features", "modality", "rows", "layers", "bytes", "due_rows", "due_bytes", "estimated_seconds"]
+        columns = ["features", "rows", "layers", "bytes", "due_rows", "due_bytes", "estimated_seconds", "memory"]
     terminal.table(rows, columns)
     if not dry_run:
         terminal.say(f"In {store}. Next: structure rank-layers --store {store}")

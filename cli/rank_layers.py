@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from structure.cli.consent import DryRunOption, show_ahead
 from structure.cli.options import DEFAULT_STORE, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
+from structure.store.errors import UsageError
 
 METRICS = (
     "mutual-knn, multiscale-knn, cycle-knn, lcs-knn, edit-distance-knn, cknna, cka, unbiased-cka, rbf-cka, "
@@ -45,6 +47,7 @@ def rank_layers(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
     memory: Annotated[str, typer.Option(help="Budget of the search, such as 1GB; of each task on a cluster.")] = "1GB",
     scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler to run on.")] = None,
+    dry_run: DryRunOption = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -72,9 +75,13 @@ def rank_layers(
         "memory": byte_count("--memory", memory),
     }
     names = {"vision": vision or [], "text": text or []}
+    many = every or between is not None or max(map(len, names.values())) > 1
+    if dry_run:
+        _ahead(terminal, {side: next(iter(own), None) for side, own in names.items()}, options, many=many)
+        return
     with terminal.working() as listener, compute_on(scheduler) as compute:
         options |= {"compute": compute, "on_event": listener}
-        if every or between is not None or max(map(len, names.values())) > 1:
+        if many:
             _models(terminal, names, choice("--between", between or PAIRINGS[0], PAIRINGS), options)
         else:
             _layers(terminal, {side: next(iter(own), None) for side, own in names.items()}, options)
@@ -91,6 +98,18 @@ def _layers(terminal: Terminal, names: dict[str, str | None], options: dict[str,
     terminal.table(rows, ["", "vision_layer", "text_layer", "score", "calibrated", "p_value"])
     terminal.say(found.ranking["reason"])
     terminal.say(f"Kept in {found.folder}. Next: structure align --layers auto --store {options['store']}")
+
+
+def _ahead(terminal: Terminal, names: dict[str, str | None], options: dict[str, Any], *, many: bool) -> None:
+    from structure.pipeline.features.ranking import RankingOptions
+    from structure.pipeline.stages.dry_runs import ahead_of_ranking
+
+    if many:
+        raise UsageError("--dry-run plans the ranking of two models: name one --vision and one --text, without --all.")
+    how = {name: options[name] for name in ("metric", "preset", "k", "samples", "seed", "calibrate", "repeats")}
+    where = {name: options[name] for name in ("store", "dataset", "split", "device", "memory")}
+    parts = ahead_of_ranking(options=RankingOptions(**how), **where, vision=names["vision"], text=names["text"])
+    show_ahead(terminal, options["store"], [part.row() for part in parts])
 
 
 def _models(terminal: Terminal, names: dict[str, list[str]], between: str, options: dict[str, Any]) -> None:

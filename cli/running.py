@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from structure.cli.consent import DryRunOption, YesOption, asking
 from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
 
@@ -21,9 +22,8 @@ SetOption = Annotated[
 def run(
     recipe: RecipeArgument = "",
     changes: SetOption = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the plan: steps, bytes and time; run nothing.")
-    ] = False,
+    dry_run: DryRunOption = False,
+    yes: YesOption = False,
     explain: Annotated[bool, typer.Option("--explain", help="Say of each step whether it runs, and why.")] = False,
     out: Annotated[Path | None, typer.Option(help="A copy of the report.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
@@ -51,7 +51,13 @@ def run(
     began = time.perf_counter()
     with terminal.working() as listener:
         done = carry_out(
-            recipe, store=store, data_root=data_root, device=device, changes=changes or (), on_event=listener
+            recipe,
+            store=store,
+            data_root=data_root,
+            device=device,
+            changes=changes or (),
+            consent=asking(yes=yes),
+            on_event=listener,
         )
     if out is not None:
         out.write_bytes(open_store(store).folder("reports", done.name).read("report.html"))

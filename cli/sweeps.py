@@ -65,6 +65,18 @@ def run_sweep(
     show(terminal, done)
 
 
+def how_many(
+    *, grid: Sequence[str], seeds: str | None, first_seed: int | None, compare: str | None, curve: str | None
+) -> int:
+    """The training runs that these flags ask for."""
+    from structure.pipeline.sweep import variants_of
+
+    axes = dict(axis("--grid", text) for text in grid)
+    compared = None if compare is None else axis("--compare", compare)
+    points = () if curve is None else counts("--curve", curve)
+    return len(variants_of(axes, compared, points)) * len(which_seeds(seeds, first_seed))
+
+
 def which_seeds(text: str | None, first: int | None) -> list[int]:
     """`5` is five seeds from `first` (1 by default) on, `1,42,55` are those; without both it is one."""
     if text is None:

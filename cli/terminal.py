@@ -154,14 +154,15 @@ class _Lines:
         if rate is not None:
             line += f", {rate:,.0f} {event.unit}/s"
         if rate and not finished:
-            line += f", {_duration((event.total - event.done) / rate)} left"
+            line += f", {duration((event.total - event.done) / rate)} left"
         self.console.print(line, markup=False, soft_wrap=True)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`2 h 5 min`, `3 min 20 s` or `12 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-__all__ = ["Progress", "Terminal", "shown", "strict"]
+__all__ = ["Progress", "Terminal", "duration", "shown", "strict"]

@@ -39,17 +39,17 @@ class Subject:
 
     def images(self, source: FeatureSource, rows: Rows) -> Embeddings:
         """Embeddings of the pictures of `rows`, one an item."""
-        features = source.features(self.vision, rows, tokens=self._tokens("vision"))
+        features = source.features(self.vision, rows, tokens=self.tokens("vision"))
         embed = self.aligner.embed_images
         return Embeddings(features, self.layers["vision"], embed, source, tokens=self.aligner.takes_tokens)
 
     def texts(self, source: FeatureSource, rows: Rows, *, captions: int | None = 1) -> Embeddings:
         """Embeddings of the first `captions` texts of every item (None = all)."""
-        features = source.features(self.text, rows, captions=captions, tokens=self._tokens("text"))
+        features = source.features(self.text, rows, captions=captions, tokens=self.tokens("text"))
         embed = self.aligner.embed_texts
         return Embeddings(features, self.layers["text"], embed, source, tokens=self.aligner.takes_tokens)
 
-    def _tokens(self, side: str) -> tuple[str, ...]:
+    def tokens(self, side: str) -> tuple[str, ...]:
         """The layers whose tokens that side needs."""
         return (self.layers[side],) if self.aligner.takes_tokens else ()
 

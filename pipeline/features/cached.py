@@ -12,6 +12,7 @@ from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.loading import load_encoder
 from structure.pipeline.encoders.precision import Amp
 from structure.pipeline.features.fill import fill
+from structure.pipeline.features.forecast import Consent, Forecast, ask, forecast
 from structure.pipeline.features.plan import Extraction, Plan, identity_of, plan
 from structure.pipeline.features.rows import Rows
 from structure.pipeline.features.token_plan import text_lengths
@@ -74,12 +75,21 @@ class EncoderRecord:
 class FeatureSource:
     """Finds or makes features for the encoders that aligners were trained on; each encoder is loaded at most once.
 
-    `passes` counts the feature sets for which an encoder had to run. Up to `keep` bytes of layers stay in memory, so
-    that many aligners of one layer read and check its bytes once.
+    `consent` is asked before an encoder runs. `passes` counts the feature sets for which one had to. Up to `keep` bytes
+    of layers stay in memory, so that many aligners of one layer read and check its bytes once.
     """
 
-    def __init__(self, store: Store, *, device: str, keep: int = 0, on_event: Listener = silent) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        device: str,
+        keep: int = 0,
+        consent: Consent | None = None,
+        on_event: Listener = silent,
+    ) -> None:
         self.store, self.device, self.keep, self.on_event = store, device, keep, on_event
+        self.consent = consent
         self.passes = 0
         self._loaded: dict[str, Encoder] = {}
         self._kept: dict[tuple[str, str, str, int], np.ndarray] = {}
@@ -97,16 +107,8 @@ class FeatureSource:
         paths = {f"{TOKENS}/{layer}" for layer in tokens}
         if found is not None and paths <= set(found.manifest.paths) and not paths & _lacking(found):
             return found
-        if not record.spec:
-            raise NotPresentError(
-                f"{record.name} was imported: its features of {samples.dataset}/{samples.split} are not in the store. "
-                f"Run: structure import FILE --model {record.name} --modality {record.modality} "
-                f"--dataset {samples.dataset}"
-            )
-        if record.modality != "text" and rows.dataset is None:
-            raise NotPresentError(f"The pictures of {samples.dataset}/{samples.split} are not on this machine.")
-        encoder, options = self.encoder(record), record.options(captions, tokens)
-        chosen = self._plan(encoder, rows, options, record.spec, found.manifest.encoder if found else None)
+        encoder, options, chosen = self._ahead(record, rows, captions, tokens, found)
+        ask(self.consent, encoder, rows, chosen, options, self.device)
         self.passes += 1
         if rows.dataset is None:  # prompts: texts that no dataset has put into the store
             self.store.put_samples(samples)
@@ -173,6 +175,34 @@ class FeatureSource:
     def token_lengths(self, record: EncoderRecord, rows: Rows, features: FeatureSet) -> np.ndarray:
         """(rows,) int64 token counts of the texts, from the encoder's tokenizer."""
         return text_lengths(self.encoder(record), rows.samples, features.manifest.captions)[: len(features)]
+
+    def forecast(
+        self, record: EncoderRecord, rows: Rows, *, captions: int | None = None, tokens: Sequence[str] = ()
+    ) -> Forecast:
+        """What `features` would have to encode, from a short timed probe. Raises as it does."""
+        encoder, options, chosen = self._ahead(record, rows, captions, tokens, None)
+        return forecast(encoder, rows, chosen, options, device=self.device)
+
+    def _ahead(
+        self,
+        record: EncoderRecord,
+        rows: Rows,
+        captions: int | None,
+        tokens: Sequence[str],
+        found: FeatureSet | None,
+    ) -> tuple[Encoder, Extraction, Plan]:
+        samples = rows.samples
+        if not record.spec:
+            raise NotPresentError(
+                f"{record.name} was imported: its features of {samples.dataset}/{samples.split} are not in the store. "
+                f"Run: structure import FILE --model {record.name} --modality {record.modality} "
+                f"--dataset {samples.dataset}"
+            )
+        if record.modality != "text" and rows.dataset is None:
+            raise NotPresentError(f"The pictures of {samples.dataset}/{samples.split} are not on this machine.")
+        encoder, options = self.encoder(record), record.options(captions, tokens)
+        folder = found.manifest.encoder if found else None
+        return encoder, options, self._plan(encoder, rows, options, record.spec, folder)
 
     def _plan(self, encoder: Encoder, rows: Rows, options: Extraction, spec: str, folder: str | None) -> Plan:
         """The plan under `folder` (by default the usual name), or a longer one where that holds other layers or another

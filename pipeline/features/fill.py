@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
 
-from structure.pipeline.encoders.encoder import Encoder, LayerTokens
-from structure.pipeline.encoders.pooling import Pooling
+from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.features.batches import Batch, batches, default_workers
 from structure.pipeline.features.plan import Extraction, Plan, choose_layers
 from structure.pipeline.features.rows import Rows
+from structure.pipeline.features.within_memory import WithinMemory
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.store import FeatureSet, Samples, Store
-from structure.store.errors import BadSampleError, StructureError
+from structure.store.errors import BadSampleError
 from structure.store.free_shards import FreeShards, any_free
-from structure.store.manifest import TokenColumn
 from structure.store.storable import OverflowError16
 from structure.store.writer import Writer
 
@@ -134,6 +129,7 @@ def fill_shards(
     kept = {column.path: column for column in features.manifest.tokens}
     encoded, due = len(features) - sum(len(shard) for shard in features.pending()), 0
     filled = cut = 0
+    within = WithinMemory(encoder, on_event=on_event)
     with Writer(features) as writer:
         for shard, group in groupby(source, key=lambda batch: batch.shard):
             with ExitStack() as undo:
@@ -149,13 +145,11 @@ def fill_shards(
                 skipped = features.skipped_in(shard)
                 for part in group:
                     good = _readable(part, skipped, keep_going=options.skip_bad)
-                    for some, pooled, of_tokens in encode_within_memory(
-                        encoder,
+                    for some, pooled, of_tokens in within.encode(
                         [part.examples[i] for i in good],
                         pooling=pooling,
                         layers=layers if arrays else (),
                         tokens=dtypes,
-                        on_event=on_event,
                     ):
                         places = [part.rows[i] for i in good[some]]
                         _scatter(arrays, pooled, [row - shard.start for row in places])
@@ -186,42 +180,6 @@ def _readable(batch: Batch, skipped: dict[int, str], *, keep_going: bool) -> lis
     return good
 
 
-def encode_within_memory(
-    encoder: Encoder,
-    examples: Sequence[Any],
-    *,
-    pooling: Sequence[Pooling],
-    layers: Sequence[str],
-    tokens: Mapping[str, str] = MappingProxyType({}),
-    on_event: Listener = silent,
-) -> Iterator[tuple[slice, dict[str, torch.Tensor], dict[str, LayerTokens]]]:
-    """`encoder.encode_tokens`, in halves where the device's memory does not hold the batch: parts of the examples with
-    their features. `tokens` maps a layer to its stored dtype."""
-    if not examples:
-        return
-    try:
-        dtypes = {layer: getattr(torch, dtype) for layer, dtype in tokens.items()}
-        pooled, of_tokens = encoder.encode_tokens(examples, dtypes, pooling=pooling, layers=layers)
-        half = 0
-    except torch.OutOfMemoryError:
-        if len(examples) == 1:
-            raise StructureError(
-                f"{encoder.name} does not fit the memory of its device even with one row at a time. Pass --amp bf16, "
-                "choose a smaller model, or a device with more memory; what was extracted is kept."
-            ) from None
-        half = len(examples) // 2
-    if not half:
-        yield slice(0, len(examples)), pooled, of_tokens
-        return
-    on_event(Note(f"{encoder.name}: a batch of {half * 2} does not fit the device; going on with {half}."))
-    torch.cuda.empty_cache()
-    for start, part in ((0, examples[:half]), (half, examples[half:])):
-        for some, pooled, of_tokens in encode_within_memory(
-            encoder, part, pooling=pooling, layers=layers, tokens=tokens, on_event=on_event
-        ):
-            yield slice(start + some.start, start + some.stop), pooled, of_tokens
-
-
 def _scatter(arrays: dict[str, np.ndarray], encoded: dict[str, torch.Tensor], place: list[int]) -> None:
     """Put a batch's rows in their places; one transfer from the device for all layers."""
     names = [name for name in arrays if name in encoded]
@@ -231,25 +189,3 @@ def _scatter(arrays: dict[str, np.ndarray], encoded: dict[str, torch.Tensor], pl
     whole = torch.cat([encoded[name] for name in names], dim=1).cpu().numpy()
     for name, end, width in zip(names, np.cumsum(widths), widths, strict=True):
         arrays[name][place] = whole[:, end - width : end]
-
-
-def rows_per_second(
-    encoder: Encoder, source: Iterator[Batch], options: Extraction, tokens: Sequence[TokenColumn]
-) -> float:
-    """Time the second batch (the first warms up) of a probe; rows a second, decoding and tokens included."""
-    pooling = options.pooling or (encoder.default_pooling,)
-    layers = choose_layers(encoder, options.layers)
-    dtypes = {column.name: getattr(torch, column.dtype) for column in tokens}
-    rate = 0.0
-    for _ in range(2):
-        start = time.perf_counter()
-        batch = next(source, None)
-        if batch is None:
-            break
-        good = [example for example in batch.examples if not isinstance(example, BadSampleError)]
-        if good:
-            out, kept = encoder.encode_tokens(good, dtypes, pooling=pooling, layers=layers)
-            for values in (*out.values(), *(found.values for found in kept.values())):
-                values.cpu()
-        rate = len(batch.rows) / (time.perf_counter() - start)
-    return rate

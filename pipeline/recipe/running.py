@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from structure.pipeline.features.forecast import Consent
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.pipeline.recipe.ledger import Entry, Ledger, Outcome, identity_of
 from structure.pipeline.recipe.schema import Recipe, load_recipe
@@ -83,18 +84,20 @@ def run(
     data_root: str | Path = "data",
     device: str = "auto",
     changes: Sequence[str] = (),
+    consent: Consent | None = None,
     on_event: Listener = silent,
 ) -> RecipeRun:
     """Run a shipped recipe by name, or a YAML file by path, from where an earlier run stopped.
 
     A step is done again only where something that it depends on has changed: what the recipe says about it, the data,
-    weights or suite that it reads, or the outcome of a step that it needs. `changes` are as of `load_recipe`. Raises
+    weights or suite that it reads, or the outcome of a step that it needs. `changes` are as of `load_recipe`; `consent`
+    is asked before an encoder runs, and raises to stop. Raises
     StructureError for what the recipe cannot say, HeldError where another run of the same recipe is going on, and
     whatever the stages raise; what was finished by then is kept.
     """
     target = store if isinstance(store, Store) else open_store(store)
     plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
-    workshop = Workshop(plan, target, data_root=data_root, device=device, on_event=on_event)
+    workshop = Workshop(plan, target, data_root=data_root, device=device, consent=consent, on_event=on_event)
     ledger = Ledger(target, plan.name)
     with Claim(target.files, ledger.lock, what=f"The recipe {plan.name}"):
         outcomes, told = carry_out(steps_of(plan), ledger, workshop, on_event=on_event)

@@ -12,6 +12,7 @@ from typing import Any
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.datasets.listing import listing_digest
 from structure.pipeline.encoders.loading import weights_stamp
+from structure.pipeline.features.forecast import Consent
 from structure.pipeline.progress import Event, Listener, Note
 from structure.pipeline.recipe.ledger import FOLDER, Outcome, digest
 from structure.pipeline.recipe.schema import Recipe
@@ -37,8 +38,17 @@ TOGETHER = 16
 class Workshop:
     """Does the steps of one recipe in one store. Raises whatever the stages raise."""
 
-    def __init__(self, recipe: Recipe, store: Store, *, data_root: str | Path, device: str, on_event: Listener) -> None:
-        self.recipe, self.store = recipe, store
+    def __init__(
+        self,
+        recipe: Recipe,
+        store: Store,
+        *,
+        data_root: str | Path,
+        device: str,
+        consent: Consent | None = None,
+        on_event: Listener,
+    ) -> None:
+        self.recipe, self.store, self.consent = recipe, store, consent
         self.data_root, self.device, self.on_event = data_root, device, on_event
         self._listings: dict[tuple[str, str | None, int | None], str] = {}
 
@@ -113,6 +123,7 @@ class Workshop:
             store=self.store,
             data_root=self.data_root,
             device=self.device,
+            consent=self.consent,
             on_event=self.on_event,
             **given,
         )[0]
@@ -185,6 +196,7 @@ class Workshop:
             prompts=self.recipe.evaluate.get("prompts"),
             data_root=self.data_root,
             device=self.device,
+            consent=self.consent,
             on_event=self.on_event,
         )
         outcomes = []

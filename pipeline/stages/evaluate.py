@@ -15,6 +15,7 @@ from structure.pipeline.evaluation.keeping import keep
 from structure.pipeline.evaluation.question import Questions
 from structure.pipeline.evaluation.subject import Subject, aligner_names
 from structure.pipeline.features.cached import KEPT_BYTES, FeatureSource
+from structure.pipeline.features.forecast import Consent
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.pipeline.results import COUNTED, Result
 from structure.pipeline.suites.published import beside
@@ -81,6 +82,7 @@ def evaluate(
     compare: tuple[str, str] | None = None,
     device: str = "auto",
     seed: int = 0,
+    consent: Consent | None = None,
     on_event: Listener = silent,
 ) -> Evaluation:
     """Evaluate aligners (by name; the newest by default) on a suite and keep the results below `results/<aligner>/`.
@@ -88,7 +90,8 @@ def evaluate(
     Features of images, captions and prompts are taken from the store, or extracted and kept there. Datasets that are
     not on this machine are listed in `absent`; under `require_all` they are an error. One that is damaged is listed in
     `failed`, and the others go on. `compare` names two aligners, which are evaluated too and compared sample by sample.
-    Raises StructureError where nothing at all could be evaluated.
+    `consent` is asked before an encoder runs, and raises to stop. Raises StructureError where nothing at all could be
+    evaluated.
     """
     began = time.perf_counter()
     if compare:
@@ -102,7 +105,9 @@ def evaluate(
     names = aligner_names(target, [*aligners, *(compare or ())])
     place = resolve_device(device)
     subjects = [Subject.load(target, name, device=place) for name in names]
-    source = FeatureSource(target, device=place, keep=KEPT_BYTES if len(subjects) > 1 else 0, on_event=on_event)
+    source = FeatureSource(
+        target, device=place, keep=KEPT_BYTES if len(subjects) > 1 else 0, consent=consent, on_event=on_event
+    )
     questions = Questions(target, data_root=data_root, prompts=prompts, on_event=on_event)
     absent: list[dict[str, str]] = []
     failed: list[dict[str, str]] = []

@@ -14,8 +14,8 @@ from structure.pipeline.device import resolve_device
 from structure.pipeline.encoders.loading import load_encoder
 from structure.pipeline.encoders.pooling import Pooling
 from structure.pipeline.encoders.precision import Amp
-from structure.pipeline.features.batches import batches
-from structure.pipeline.features.fill import fill, rows_per_second
+from structure.pipeline.features.fill import fill
+from structure.pipeline.features.forecast import Consent, Forecast, ask, forecast
 from structure.pipeline.features.plan import Dtype, Extraction, Plan, plan
 from structure.pipeline.features.rows import open_rows
 from structure.pipeline.features.shard_tasks import Request, Spread, fill_by_tasks
@@ -27,12 +27,12 @@ from structure.store import FeatureSet, Store, open_store
 class Extracted:
     """What one model's extraction did, or would do under `dry_run` (then `features` is None).
 
-    `seconds` is what the rest would take, from a short timed probe; 0 where nothing is due.
+    `ahead` is what the rest would take, from a short timed probe.
     """
 
     plan: Plan
     features: FeatureSet | None
-    seconds: float | None = None
+    ahead: Forecast | None = None
 
     def row(self) -> dict[str, Any]:
         """Flat JSON values."""
@@ -47,7 +47,8 @@ class Extracted:
             "due_rows": self.plan.due,
             "due_bytes": self.plan.due_bytes,
             "free_bytes": self.plan.free,
-            "estimated_seconds": self.seconds,
+            "estimated_seconds": self.ahead.seconds if self.ahead else None,
+            "memory": self.ahead.memory if self.ahead else None,
             "fingerprint": manifest.fingerprint,
             "state": self.features.state if self.features else "planned",
             "skipped": len(self.features.skipped) if self.features else 0,
@@ -78,6 +79,7 @@ def extract(
     append: bool = False,
     dry_run: bool = False,
     spread: Spread | None = None,
+    consent: Consent | None = None,
     on_event: Listener = silent,
 ) -> list[Extracted]:
     """Extract features of one or several encoders; one feature set each, `<dataset>/<split>/<encoder>` in the store.
@@ -85,6 +87,7 @@ def extract(
     Options are those of `structure extract`. What is done already is not done again; a feature set written with other
     options is refused. With `dry_run` nothing but the row table is written, and a short probe gives the time.
     `spread` runs the tasks of a real run (one for each shard) elsewhere, to the same bytes.
+    `consent` is asked before each encoder runs, with what is ahead of it, and raises to stop.
     """
     target = store if isinstance(store, Store) else open_store(store)
     names = [models] if isinstance(models, str) else list(models)
@@ -137,19 +140,11 @@ def extract(
                 on_event=on_event,
             )
         chosen = plan(target, encoder, rows, options, spec=name, device=place)
+        chosen.require_space(target)
         if dry_run:
-            probe = batches(
-                encoder,
-                rows,
-                chosen.manifest.shards[:1],
-                size=chosen.batch,
-                workers=0,
-                captions=options.captions,
-                views=chosen.manifest.views,
-            )
-            rate = rows_per_second(encoder, probe, options, chosen.manifest.tokens) if chosen.due else 0.0
-            done.append(Extracted(chosen, None, chosen.due / rate if rate else 0.0))
+            done.append(Extracted(chosen, None, forecast(encoder, rows, chosen, options, device=place)))
             continue
+        ask(consent, encoder, rows, chosen, options, place)
         features = fill(target, encoder, rows, chosen, options, device=place, on_event=on_event)
         done.append(Extracted(chosen, features))
     return done

@@ -1,0 +1,211 @@
+"""What ranking, training and evaluation would do, before they do it: rows, bytes, time, what is there already."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from structure.pipeline.aligners.methods import fit, inputs, method
+from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.device import resolve_device
+from structure.pipeline.evaluation.question import Questions
+from structure.pipeline.evaluation.subject import Subject, aligner_names
+from structure.pipeline.features.aligned_layers import AlignedLayers
+from structure.pipeline.features.cached import FeatureSource
+from structure.pipeline.features.layer_choice import pick_layers
+from structure.pipeline.features.neighbour_cache import NeighbourCache
+from structure.pipeline.features.pairs import SelectedRows, choose_sets, pair_rows
+from structure.pipeline.features.plan import SPARE
+from structure.pipeline.features.ranking import RankingOptions, distinct_pairs
+from structure.pipeline.progress import Listener, silent
+from structure.pipeline.similarity.neighbours import MEMORY, neighbours
+from structure.pipeline.similarity.rules import k_of
+from structure.pipeline.similarity.score import OF_NEIGHBOURS
+from structure.pipeline.suites.suite import load_suite
+from structure.store import FeatureSet, Store, open_store
+from structure.store.errors import NotPresentError, StructureError
+
+PROBED = 1024
+"""Rows of the timed probes."""
+
+PROBED_EPOCHS = 2
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """One part of the work. `due`: how much of it is still to do, in the unit that `what` names; `disk`: bytes that it
+    writes; `memory`: bytes that it holds at once; `seconds`: on this machine, from a probe (None: not to be told)."""
+
+    what: str
+    rows: int
+    due: int
+    disk: int
+    memory: int
+    seconds: float | None
+
+    def row(self) -> dict[str, Any]:
+        """Flat JSON values."""
+        return asdict(self)
+
+
+def require_space(store: Store, parts: Sequence[Ahead]) -> None:
+    """Refuse work that the disk cannot hold."""
+    needed, free = sum(part.disk for part in parts), store.files.free()
+    if free is not None and needed + SPARE > free:
+        raise StructureError(
+            f"This writes {needed:,} bytes and the disk of {store.url} has {free:,} free ({SPARE:,} are kept spare). "
+            "Make space, or choose another --store."
+        )
+
+
+def ahead_of_ranking(
+    *,
+    store: Store | str | Path,
+    dataset: str | None = None,
+    split: str | None = None,
+    vision: str | None = None,
+    text: str | None = None,
+    options: RankingOptions | None = None,
+    device: str = "auto",
+    memory: int = MEMORY,
+) -> list[Ahead]:
+    """The neighbour tables of each side: those that are kept are not computed again. Raises as `rank_layers` does."""
+    target, options = store if isinstance(store, Store) else open_store(store), options or RankingOptions()
+    sets = choose_sets(target, dataset=dataset, split=split, vision=vision, text=text)
+    pairs = options.rows(distinct_pairs(target, *sets)[0])
+    k, place = k_of(options.rule, len(pairs)), resolve_device(device)
+    parts = []
+    for features, rows in zip(sets, (pairs.vision, pairs.text), strict=True):
+        if options.metric not in OF_NEIGHBOURS:
+            parts.append(Ahead(f"layers of {features.key}", len(rows), len(features.layers), 0, memory, None))
+            continue
+        cache = NeighbourCache(target, features, rows, preprocessing=f"clamp={options.clamp}" if options.clamp else "")
+        due = [layer for layer in features.layers if cache.load(layer, k=k) is None]
+        parts.append(
+            Ahead(
+                f"neighbour tables of {features.key}",
+                len(rows),
+                len(due),
+                len(due) * len(rows) * k * 4,
+                memory,
+                _search_seconds(features, due, rows, k, place) if due else 0.0,
+            )
+        )
+    require_space(target, parts)
+    return parts
+
+
+def _search_seconds(features: FeatureSet, layers: Sequence[str], rows: np.ndarray, k: int, device: str) -> float:
+    """A search among `PROBED` rows of one layer, scaled: products grow with the square of the rows and the width."""
+    some = SelectedRows(features, layers[0], rows[:PROBED])[:]
+    began = time.perf_counter()
+    neighbours(np.asarray(some, np.float32), k=min(k, len(some) - 1), device=device)
+    took = time.perf_counter() - began
+    widths = [features.manifest.column(layer).width for layer in layers]
+    return took * (len(rows) / len(some)) ** 2 * sum(widths) / widths[0]
+
+
+def ahead_of_training(
+    layers: str = "auto",
+    *,
+    store: Store | str | Path,
+    dataset: str | None = None,
+    split: str | None = None,
+    vision: str | None = None,
+    text: str | None = None,
+    options: TrainingOptions | None = None,
+    pairs: int | None = None,
+    runs: int = 1,
+) -> list[Ahead]:
+    """All runs of a training together, at most: one that stops early takes less. Raises as `align` does."""
+    target, options = store if isinstance(store, Store) else open_store(store), options or TrainingOptions()
+    method(options.method)
+    kind = inputs(options)
+    sets = choose_sets(target, dataset=dataset, split=split, vision=vision, text=text, several=kind == "sets")
+    *chosen, _ = pick_layers(target, *sets, layers, tokens=kind == "tokens")
+    sides = AlignedLayers(target, (sets[0], chosen[0]), (sets[1], chosen[1]), kind, (options.views, options.captions))
+    sides.require_sealed()
+    rows = pair_rows(target, *sets)
+    rows = rows if pairs is None else rows.subset(pairs, seed=options.seed)
+    widths = [features.manifest.column(layer).width for features, layer in (sides.vision, sides.text)]
+    seconds = None
+    if kind == "rows":
+        seconds = runs * _training_seconds(sides.read(rows.subset(PROBED, seed=0)), options, len(rows))
+    parts = [
+        Ahead(
+            f"{options.method} on {chosen[0]} of {sets[0].key} and {chosen[1]} of {sets[1].key} (runs)",
+            len(rows),
+            runs,
+            runs * sum(widths) * options.dim * 4,
+            sides.size(rows),
+            seconds,
+        )
+    ]
+    require_space(target, parts)
+    return parts
+
+
+def _training_seconds(arrays: Sequence[np.ndarray], options: TrainingOptions, count: int) -> float:
+    few = min(PROBED_EPOCHS, options.epochs)
+    short = replace(options, epochs=few, rate=options.rate or 1e-3, refit=False)
+    began = time.perf_counter()
+    fit(*arrays, options=short)
+    return (time.perf_counter() - began) * count / len(arrays[0]) * options.epochs / few
+
+
+def ahead_of_evaluation(
+    suite: str,
+    *,
+    store: Store | str | Path,
+    aligners: Sequence[str] = (),
+    datasets: Sequence[str] = (),
+    prompts: str | None = None,
+    data_root: str | Path = "data",
+    device: str = "auto",
+    on_event: Listener = silent,
+) -> tuple[list[Ahead], list[Mapping[str, str]]]:
+    """What encoders still have to read for a suite, each feature set once, and what is not here.
+
+    Opening a dataset keeps its row table; nothing else is written. Raises as `evaluate` does.
+    """
+    target, place = store if isinstance(store, Store) else open_store(store), resolve_device(device)
+    subjects = [Subject.load(target, name, device=place) for name in aligner_names(target, aligners)]
+    source = FeatureSource(target, device=place, on_event=on_event)
+    questions = Questions(target, data_root=data_root, prompts=prompts, on_event=on_event)
+    parts: dict[str, Ahead] = {}
+    absent: list[Mapping[str, str]] = []
+    for task in load_suite(suite).select(datasets):
+        try:
+            question = questions.ask(task)
+            sides = ("vision",) if task.kind == "linear_probe" else ("vision", "text")
+            for subject, side in itertools.product(subjects, sides):
+                record = subject.vision if side == "vision" else subject.text
+                worded = question.prompts is not None and side == "text"
+                rows = question.prompt_rows() if worded else question.rows
+                captions = 1 if worded else None
+                found = source.find(record, rows.samples, captions=captions)
+                if found is not None:
+                    parts.setdefault(found.key, Ahead(f"{found.key} (rows)", len(found), 0, 0, 0, 0.0))
+                    continue
+                ahead = source.forecast(record, rows, captions=captions, tokens=subject.tokens(side))
+                parts.setdefault(
+                    ahead.features,
+                    Ahead(
+                        f"{ahead.features} (rows)",
+                        ahead.rows,
+                        ahead.rows,
+                        ahead.bytes,
+                        ahead.memory or 0,
+                        ahead.seconds,
+                    ),
+                )
+        except NotPresentError as error:
+            absent.append({"dataset": task.title, "how_to_get": str(error)})
+    require_space(target, list(parts.values()))
+    return list(parts.values()), absent

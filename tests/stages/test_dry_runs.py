@@ -1,0 +1,105 @@
+"""The plan before the work: what is there, what is due; what is long or does not fit is refused before it begins."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from structure.cli.consent import asking
+from structure.cli.main import run
+from structure.pipeline import align, evaluate, extract, rank_layers
+from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.features import forecast
+from structure.pipeline.features.forecast import Forecast
+from structure.store import Store, StructureError
+from structure.store.errors import UsageError
+from structure.store.local_files import LocalFiles
+
+SUITE = """name: small
+version: 1
+tasks: [{dataset: 'scenes:40', split: test, kind: zeroshot_classification, label: colour, metric: acc1, prompts: plain}]
+"""
+
+
+def parts(capsys: pytest.CaptureFixture[str], *command: str) -> list[dict[str, Any]]:
+    capsys.readouterr()
+    assert run([*command, "--dry-run", "--json", "--quiet"]) == 0
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)["parts"]
+    return found
+
+
+def files_of(store: Store) -> set[Path]:
+    return {path for path in Path(store.url).rglob("*") if path.is_file()}
+
+
+def test_what_is_ahead_is_told_and_gone_once_it_is_done(
+    copied: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where, before = ["--store", copied.url], files_of(copied)
+    sides = parts(capsys, "rank-layers", "--k", "5", *where)
+    assert files_of(copied) == before
+    layers = [len(copied[key].layers) for key in copied]
+    assert sorted(side["due"] for side in sides) == sorted(layers)
+    assert all(side["disk"] == side["due"] * side["rows"] * 5 * 4 and side["seconds"] > 0 for side in sides)
+    rank_layers(store=copied, k=5, repeats=0, calibrate=5)
+    assert [side["due"] for side in parts(capsys, "rank-layers", "--k", "5", *where)] == [0, 0]
+
+    before = files_of(copied)
+    (training,) = parts(capsys, "align", "--dim", "8", "--epochs", "4", "--seeds", "3", *where)
+    assert files_of(copied) == before
+    assert (training["rows"], training["due"]) == (240, 3)
+    assert training["seconds"] > 0
+    align("auto", store=copied, options=TrainingOptions(dim=8, epochs=1, rate=1e-3), name="a")
+
+    suite = tmp_path / "small.yaml"
+    suite.write_text(SUITE)
+    reading = parts(capsys, "eval", "--suite", str(suite), *where)
+    assert [part["rows"] for part in reading if part["what"].startswith("scenes/test/")] == [40]
+    assert all(part["due"] == part["rows"] and part["disk"] > 0 and part["seconds"] > 0 for part in reading)
+    evaluate(str(suite), store=copied)
+    assert {part["due"] for part in parts(capsys, "eval", "--suite", str(suite), *where)} == {0}
+
+
+def test_a_disk_that_is_too_small_is_told_by_the_plan(
+    copied: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(LocalFiles, "free", lambda self: 1000)
+    for command in (["rank-layers", "--k", "5"], ["align", "--layers", "last", "--dim", "8", "--epochs", "2"]):
+        assert run([*command, "--dry-run", "--store", copied.url, "--quiet"]) == 1
+        assert "1,000 free" in capsys.readouterr().err
+    assert run(["extract", "--model", "bundled:scenes-vit", "--dataset", "scenes:50", "--dry-run"]) == 1
+    assert "1,000" in capsys.readouterr().err
+
+
+def test_long_work_is_asked_before_it_begins(copied: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    consent = asking(yes=False)
+    assert consent is not None
+    assert asking(yes=True) is None
+    consent(Forecast("coco/train/small", 10, 10**9, 60.0))
+    with pytest.raises(UsageError, match=r"10 rows and 1,000 bytes are ahead, about 3 h 0 min.*pass --yes"):
+        consent(Forecast("coco/train/long", 10, 1000, 3 * 3600.0))
+    with pytest.raises(UsageError, match=r"200,000,000,000 bytes are ahead\. .*pass --yes"):
+        consent(Forecast("coco/train/large", 10, 2 * 10**11, 0.0))
+    monkeypatch.setattr(forecast, "LONG_SECONDS", 0.0)
+    monkeypatch.setattr(forecast, "SHORT", 0)
+    with pytest.raises(UsageError, match="scenes/test/scenes-text: 40 rows"):
+        extract("bundled:scenes-text", "scenes:40", split="test", store=copied, consent=consent)
+    assert "scenes/test/scenes-text" not in copied
+
+
+def test_a_plan_of_many_models_is_refused_plainly(copied: Store) -> None:
+    assert run(["rank-layers", "--all", "--dry-run", "--store", copied.url]) == 2
+
+
+def test_an_answer_of_no_stops_an_evaluation(copied: Store, tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(SUITE)
+    align("last", store=copied, options=TrainingOptions(dim=8, epochs=1, rate=1e-3), name="a")
+
+    def no(ahead: Forecast) -> None:
+        raise StructureError(f"no to {ahead.features}")
+
+    with pytest.raises(StructureError, match="no to scenes/test"):
+        evaluate(str(tmp_path / "small.yaml"), store=copied, consent=no)
