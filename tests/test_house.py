@@ -34,6 +34,7 @@ STAGES = {
         "import_features",
         "repair",
         "check_data",
+        "dry_runs",
         "export",
     )
 }
@@ -62,6 +63,7 @@ ALLOWED: dict[str, set[str]] = {
         "store",
         *VALUES,
         *STAGES,
+        "pipeline.features",
         "pipeline.aligners",
         "pipeline.datasets",
         "pipeline.encoders",

@@ -6,10 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from structure.pipeline.network import hub_obstacle
+from structure.pipeline.network import ANSWER_SECONDS, hub_obstacle
 from structure.store.errors import NotPresentError, StructureError
-
-"""How long the hub may take to answer before a model counts as out of reach (the library itself retries for 25 s)."""
 
 HF_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 OPEN_CLIP_WEIGHTS = (
@@ -86,7 +84,9 @@ def _download(repo: str, *, revision: str | None, weights: Sequence[str]) -> Pat
     )
 
     try:
-        files = set(HfApi().list_repo_files(repo, revision=revision))
+        # One request, as listing the files page by page retries for half a minute where the hub is down.
+        asked = HfApi().model_info(repo, revision=revision, timeout=2 * ANSWER_SECONDS)
+        files = {file.rfilename for file in asked.siblings or ()}
         chosen = next((name for name in weights if {name, f"{name}.index.json"} & files), None)
         if chosen is None:
             raise StructureError(
@@ -109,4 +109,6 @@ def _download(repo: str, *, revision: str | None, weights: Sequence[str]) -> Pat
     except RevisionNotFoundError as error:
         raise NotPresentError(f"{repo} has no revision {revision}. Leave --revision out, or name a commit.") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise not_present(repo, f"the download failed ({error})", revision=revision, weights=weights) from error
+        raise not_present(
+            repo, f"the download failed ({str(error).partition(chr(10))[0]})", revision=revision, weights=weights
+        ) from error

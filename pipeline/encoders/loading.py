@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Description:
     """What a model is, known without its weights. `parameters` and `input` are 0 where they are not known.
 
-    `input`: side of the image in pixels, or the most tokens of a text. `present`: whether the weights are on this
+    `input`: as of `Alias`. `present`: whether the weights are on this
     machine. `weights`: where they are or come from.
     """
 

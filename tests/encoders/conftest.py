@@ -111,6 +111,7 @@ TEXT_MODELS: dict[str, Callable[[Path], None]] = {
     "xlm_roberta": _text("XLMRoberta", TEXT | {"max_position_embeddings": 42}),
     "mpnet": _text("MPNet", TEXT | {"max_position_embeddings": 42}),
     "distilbert": _text("DistilBert", {"dim": 16, "n_layers": 3, "n_heads": 2, "hidden_dim": 24, "vocab_size": 20}),
+    "gte": _text("Gte", TEXT),
     "gpt2": _text(
         "GPT2", {"n_embd": 16, "n_layer": 3, "n_head": 2, "vocab_size": 20, "n_positions": 40}, pad=False, special=False
     ),

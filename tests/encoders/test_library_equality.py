@@ -12,7 +12,7 @@ import torch
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.encoder import Hidden
 
-TEXT = ["bert", "roberta", "xlm_roberta", "mpnet", "distilbert", "gpt2", "llama", "qwen2"]
+TEXT = ["bert", "roberta", "xlm_roberta", "mpnet", "distilbert", "gte", "gpt2", "llama", "qwen2"]
 VISION = ["vit", "dinov2", "dinov2_with_registers", "dinov3_vit", "deit", "beit"]
 VISION += ["convnext", "convnextv2", "resnet", "mobilenet_v2"]
 

@@ -89,6 +89,10 @@ def test_the_catalogue_has_every_alias_of_the_contract_and_every_spec_parses():
         assert (alias.modality == "text") <= (alias.pooling == "mean")
 
 
+QWEN = {"hidden_size": 2048, "num_hidden_layers": 36, "num_attention_heads": 16, "num_key_value_heads": 2}
+QWEN |= {"intermediate_size": 11008, "vocab_size": 151936}
+
+
 @pytest.mark.parametrize("name", ["dinov2-large-518", "vit-tiny", "convnextv2-base", "resnet50", "efficientnet-b0"])
 def test_facts_of_timm_aliases_are_those_of_the_architecture(name):
     alias = catalogue()[name]
@@ -106,6 +110,9 @@ def test_facts_of_timm_aliases_are_those_of_the_architecture(name):
         ("gpt2", "GPT2", {}),
         ("convnext-tiny", "ConvNext", {}),
         ("mobilenetv2", "MobileNetV2", {}),
+        ("wav2vec2-base", "Wav2Vec2", {}),
+        ("ast", "AST", {}),
+        ("qwen2.5-3b", "Qwen2", QWEN),
     ],
 )
 def test_facts_of_transformers_aliases_are_those_of_the_architecture(name, config, options, tmp_path):
