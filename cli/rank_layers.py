@@ -95,7 +95,9 @@ def _layers(terminal: Terminal, names: dict[str, str | None], options: dict[str,
         terminal.document(found.ranking)
         return
     rows = [{"": name, **found.ranking[name]} for name in ("best", "runner_up") if found.ranking[name]]
-    terminal.table(rows, ["", "vision_layer", "text_layer", "score", "calibrated", "p_value"])
+    told = found.ranking
+    title = f"{told['vision']['model']} and {told['text']['model']} on {told['dataset']}/{told['split']}"
+    terminal.table(rows, ["", "vision_layer", "text_layer", "score", "calibrated", "p_value"], title=title)
     terminal.say(found.ranking["reason"])
     terminal.say(f"Kept in {found.folder}. Next: structure align --layers auto --store {options['store']}")
 

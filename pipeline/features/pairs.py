@@ -150,7 +150,9 @@ def choose_sets(
                 if here
                 else (f"Run: structure extract --model <{modality} encoder> --dataset {sets[0].manifest.dataset}")
             )
-            raise StructureError(f"There is {what}{wanted} to use in {store.url} ({listed}). {settle}.")
+            raise StructureError(
+                f"There {'are' if here else 'is'} {what}{wanted} to use in {store.url} ({listed}). {settle}."
+            )
         picked.append(here[0])
     return picked[0], picked[1]
 

@@ -79,7 +79,11 @@ class ModelSimilarity:
         return values
 
     def save(self) -> None:
-        """Write `models.png` and `models.json`."""
+        """Write `models.png`, and `models.json` with the document.
+
+        Both lie in `rankings/<dataset>.<split>.<between>.<metric>/`; a reader finds them by `models.json`. Each of its
+        `cells` names two models, their best layers and the id of their own ranking, the folder beside it.
+        """
         texts = [["" for _ in self.second] for _ in self.first]
         for cell in self.cells:
             words = f"{cell.score:.3f}\n{cell.first_layer}\n{cell.second_layer}"
@@ -91,7 +95,7 @@ class ModelSimilarity:
             texts,
             self.first,
             self.second,
-            title=f"best {told['metric']} over all layer pairs, {told['dataset']}/{told['split']}",
+            title=f"best {told['metric']} over all layer pairs\n{told['dataset']}/{told['split']}",
             axes_of=(first, second),
         )
         self.folder.write("models.png", png(figure))

@@ -118,9 +118,11 @@ def reason(
             if margin.low <= 0:
                 text += ", so that the rows do not tell the two apart"
     if stable:
-        times = [f"{round(each.agreement * len(each.chosen))} of {len(each.chosen)}" for each in stable]
-        sizes = [f"{each.size:,}" for each in stable]
-        text += f"; the same pair wins in {', '.join(times)} random subsets of {', '.join(sizes)} rows"
+        wins = [f"{round(each.agreement * len(each.chosen))} of {len(each.chosen)}" for each in stable]
+        sizes = [f"of {each.size:,} rows" for each in stable]
+        told_wins = [f"{win} {size}" for win, size in zip(wins, sizes, strict=True)]
+        told_wins[0] = f"{wins[0]} random subsets {sizes[0]}"
+        text += f"; the same pair wins in {', '.join(told_wins)}"
     return f"{text}."
 
 
