@@ -143,16 +143,14 @@ def choose_sets(
             here = meant if len(meant) == 1 else here
         if len(here) != 1:
             listed = ", ".join(s.key for s in (here or sets))
-            what = f"{len(here)} {modality} feature sets" if here else f"no {modality} feature set"
+            what = f"are {len(here)} {modality} feature sets" if here else f"is no {modality} feature set"
             wanted = f" named {name!r}" if name else ""
             settle = (
                 f"Choose with --dataset, --split or {option}{instead}"
                 if here
                 else (f"Run: structure extract --model <{modality} encoder> --dataset {sets[0].manifest.dataset}")
             )
-            raise StructureError(
-                f"There {'are' if here else 'is'} {what}{wanted} to use in {store.url} ({listed}). {settle}."
-            )
+            raise StructureError(f"There {what}{wanted} to use in {store.url} ({listed}). {settle}.")
         picked.append(here[0])
     return picked[0], picked[1]
 
