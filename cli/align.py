@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from structure.cli import completion
 from structure.cli.consent import DryRunOption, show_ahead
 from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
@@ -19,7 +20,8 @@ def align(
     method: Annotated[
         str,
         typer.Option(
-            help="linear, mlp, lowrank, csa, procrustes, ridge, asif, relative, sail, pal, freezealign, sma, ..."
+            help="linear, mlp, lowrank, csa, procrustes, ridge, asif, relative, sail, pal, freezealign, sma, ...",
+            autocompletion=completion.methods,
         ),
     ] = "linear",
     preset: Annotated[str, typer.Option(help="default, paper or released.")] = "default",
@@ -89,7 +91,12 @@ def align(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.", rich_help_panel=TRAINING)] = "auto",
     dataset: Annotated[
-        str | None, typer.Option(help="Dataset; needed only if there are several.", rich_help_panel=DATA)
+        str | None,
+        typer.Option(
+            help="Dataset; needed only if there are several.",
+            autocompletion=completion.kept_datasets,
+            rich_help_panel=DATA,
+        ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="Split; train by default.", rich_help_panel=DATA)] = None,
     vision: Annotated[

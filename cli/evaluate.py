@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from structure.cli import completion
 from structure.cli.consent import DryRunOption, YesOption, asking, show_ahead
 from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
@@ -14,10 +15,15 @@ from structure.cli.terminal import Terminal
 def evaluate(
     suite: Annotated[
         str | None,
-        typer.Option(help="clip-benchmark, linear-probe, ... (structure suites), or a YAML file.", show_default=False),
+        typer.Option(
+            help="clip-benchmark, linear-probe, ... (structure suites), or a YAML file.",
+            autocompletion=completion.suites,
+            show_default=False,
+        ),
     ] = None,
     aligner: Annotated[
-        list[str] | None, typer.Option(help="Aligner; repeat for several. The newest by default.")
+        list[str] | None,
+        typer.Option(help="Aligner; repeat for several. The newest by default.", autocompletion=completion.aligners),
     ] = None,
     datasets: Annotated[str, typer.Option(help="Only these, with commas; a collection's name works too.")] = "",
     prompts: Annotated[str | None, typer.Option(help="clip-benchmark, structure-paper, plain, or a YAML file.")] = None,

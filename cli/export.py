@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from structure.cli import completion
 from structure.cli.choices import choice
 from structure.cli.options import DEFAULT_STORE, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
@@ -15,7 +16,9 @@ FORMATS = ("safetensors", "open-clip", "clip-benchmark", "onnx")
 
 
 def export(
-    aligner: Annotated[str, typer.Argument(help="Name of an aligner in the store.")],
+    aligner: Annotated[
+        str, typer.Argument(help="Name of an aligner in the store.", autocompletion=completion.aligners)
+    ],
     folder: Annotated[Path, typer.Argument(help="A new folder.")],
     format: Annotated[str, typer.Option("--format", help=", ".join(FORMATS) + ".")],
     store: StoreOption = DEFAULT_STORE,

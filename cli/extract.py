@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from structure.cli import completion
 from structure.cli.consent import DryRunOption, YesOption, asking
 from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
@@ -19,9 +20,10 @@ def extract(
             "--model",
             help="Encoder; repeat for several; ?image_size=N&crop_pct=P sets the framing, ?bits=4&device_map=auto how "
             "a large model is held. See: structure models",
+            autocompletion=completion.models,
         ),
     ],
-    dataset: Annotated[str, typer.Option(help="Dataset. See: structure datasets")],
+    dataset: Annotated[str, typer.Option(help="Dataset. See: structure datasets", autocompletion=completion.datasets)],
     split: Annotated[str | None, typer.Option(help="Split; the dataset's usual training part by default.")] = None,
     layers: Annotated[
         str, typer.Option(help="Comma-separated globs over layer names, such as 'block.*,pooled'.")

@@ -107,6 +107,14 @@ def run(arguments: list[str]) -> int:
         return 2
     except (KeyboardInterrupt, typer.Abort):
         return _told(INTERRUPTED)
+    except MemoryError as error:
+        if verbose >= 2:
+            traceback.print_exc()
+        print(
+            f"structure: not enough memory: {error or 'see -vv'}. Less at a time: --memory, --batch-size.",
+            file=sys.stderr,
+        )
+        return 1
     except StructureError as error:
         if verbose >= 2:
             traceback.print_exc()

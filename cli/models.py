@@ -6,12 +6,16 @@ from typing import Annotated
 
 import typer
 
+from structure.cli import completion
 from structure.cli.options import JsonOption
 from structure.cli.terminal import Terminal
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(help="An alias or a spec: show its layers and widths.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="An alias or a spec: show its layers and widths.", autocompletion=completion.models),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the encoders that can be named, or one encoder's layers and widths (no weights are downloaded).

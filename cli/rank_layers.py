@@ -6,15 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
+from structure.cli import completion
 from structure.cli.consent import DryRunOption, show_ahead
 from structure.cli.options import DEFAULT_STORE, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
 from structure.store.errors import UsageError
 
-METRICS = (
-    "mutual-knn, multiscale-knn, cycle-knn, lcs-knn, edit-distance-knn, cknna, cka, unbiased-cka, rbf-cka, "
-    "unbiased-rbf-cka or svcca."
-)
+METRICS: tuple[str, ...] = ("mutual-knn", "multiscale-knn", "cycle-knn", "lcs-knn", "edit-distance-knn", "cknna", "cka")
+METRICS += ("unbiased-cka", "rbf-cka", "unbiased-rbf-cka", "svcca")
 PAIRINGS = ("vision-text", "vision-vision", "text-text")
 
 
@@ -25,13 +24,18 @@ def rank_layers(
     text: Annotated[
         list[str] | None, typer.Option(help="Text features; needed only if there are several. Repeat for a matrix.")
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Dataset; needed only if there are several.")] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Dataset; needed only if there are several.", autocompletion=completion.kept_datasets),
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Split; train by default.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every two models of the dataset: a matrix of models.")] = False,
     between: Annotated[
         str | None, typer.Option(help="Which models meet under --all: vision-text, vision-vision or text-text.")
     ] = None,
-    metric: Annotated[str, typer.Option(help=METRICS)] = "mutual-knn",
+    metric: Annotated[
+        str, typer.Option(help=", ".join(METRICS) + ".", autocompletion=completion.among(METRICS))
+    ] = "mutual-knn",
     preset: Annotated[str, typer.Option(help="structure or platonic.")] = "structure",
     k: Annotated[
         str | None, typer.Option("--k", help="rice, sqrt, sturges or a number; the preset's by default.")

@@ -8,11 +8,17 @@ from typing import Annotated, Any
 
 import typer
 
+from structure.cli import completion
 from structure.cli.consent import DryRunOption, YesOption, asking
 from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
 
-RecipeArgument = Annotated[str, typer.Argument(help="A shipped recipe's name, or a YAML file. Without it: the list.")]
+RecipeArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A shipped recipe's name, or a YAML file. Without it: the list.", autocompletion=completion.recipes
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change a value, as in --set extract.dataset=pairs:my.jsonl; repeat for several."),

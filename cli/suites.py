@@ -6,12 +6,16 @@ from typing import Annotated
 
 import typer
 
+from structure.cli import completion
 from structure.cli.options import JsonOption
 from structure.cli.terminal import Terminal
 
 
 def suites(
-    name: Annotated[str | None, typer.Argument(help="Show the tasks of this suite (a name or a YAML file).")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Show the tasks of this suite (a name or a YAML file).", autocompletion=completion.suites),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the evaluation suites, or the tasks of one.

@@ -47,11 +47,23 @@ class Terminal:
         print(json.dumps(strict(value), indent=1, ensure_ascii=False, allow_nan=False))
 
     def table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, title: str = "") -> None:
-        """A table on stdout; numbers are right-aligned. Cell text is printed as it is, never read as markup."""
+        """A table on stdout; numbers are right-aligned. Cell text is printed as it is, never read as markup.
+
+        Where there is no terminal it is plain lines: columns that two spaces keep apart, no frame.
+        """
+        from rich import box
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=title or None, title_justify="left", header_style="bold")
+        framed = self.out.is_terminal
+        table = Table(
+            title=title or None,
+            title_justify="left",
+            header_style="bold",
+            box=box.HEAVY_HEAD if framed else None,
+            padding=(0, 1) if framed else (0, 2, 0, 0),
+            pad_edge=framed,
+        )
         for name in columns:
             numeric = all(isinstance(row.get(name), int | float | None) for row in rows)
             table.add_column(name, justify="right" if numeric else "left", overflow="fold")

@@ -14,6 +14,9 @@ import yaml
 from structure.store.address import open_files
 from structure.store.errors import StructureError, nearest, unknown
 
+MOST, DEEPEST = 200_000, 60
+"""Values that a document may have, aliases counted as often as they stand, and how deep."""
+
 Place = tuple[str | int, ...]
 """Where a value stands in the document: keys and list positions from the top."""
 
@@ -78,11 +81,21 @@ def parse_yaml(text: str, *, name: str) -> YamlFile:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise StructureError(f"{name}, line {line}: not YAML: {error.problem}.") from error
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise StructureError(f"{name}: not YAML: it is nested too deeply.") from None
+    except (yaml.YAMLError, ValueError, TypeError) as error:  # ValueError: a date that is none
         raise StructureError(f"{name}: not YAML: {error}.") from error
     if node is None or not isinstance(data, dict):
         raise StructureError(f"{name}, line 1: expected keys with values at the top.")
-    return YamlFile(name, data, dict(_walk(node, (), name)))
+    lines: dict[Place, int] = {}
+    for place, line in _walk(node, (), name):
+        lines[place] = line
+        if len(lines) > MOST or len(place) > DEEPEST:
+            raise StructureError(
+                f"{name}, line {line}: more than {MOST:,} values, or {DEEPEST} in each other: aliases that hold each "
+                "other swell to that. Write the values out."
+            )
+    return YamlFile(name, data, lines)
 
 
 def read_yaml(path: str | Path) -> YamlFile:
@@ -126,6 +139,8 @@ def _walk(node: yaml.Node, place: Place, name: str) -> Iterator[tuple[Place, int
         seen: dict[Any, int] = {}
         for key, value in node.value:
             line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise StructureError(f"{name}, line {line}: a key must be one word, not a list or a mapping.")
             if key.value in seen:
                 raise StructureError(
                     f"{name}, line {line}: {key.value!r} stands twice, first on line {seen[key.value]}. "

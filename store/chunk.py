@@ -98,8 +98,11 @@ def read_chunk(
     if expected is not None and (checksum != int.from_bytes(stored, "little") or f"{checksum:08x}" != expected):
         raise DamageError(f"{key} has checksum {checksum:08x}, {expected} was written: its bytes have changed.")
     if compressed:
-        whole = Zstd().decode(memoryview(raw)[:-CRC_BYTES])
-        data[:] = memoryview(whole)[before : before + len(data)]
+        try:
+            whole = Zstd().decode(memoryview(raw)[:-CRC_BYTES])
+            data[:] = memoryview(whole)[before : before + len(data)]
+        except (RuntimeError, ValueError) as error:
+            raise DamageError(f"{key} does not unpack: {error}.") from None
     if sys.byteorder == "big":
         into.byteswap(inplace=True)
 

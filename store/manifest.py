@@ -24,6 +24,9 @@ ATTRIBUTE = "structure"
 TOKENS = "tokens"
 """The subgroup of the token arrays; `tokens/<layer>` names a token column where pooled columns are named too."""
 
+MOST = 2**40
+"""Rows, or numbers in a row, beyond which a manifest is damaged and not large."""
+
 RESERVED = ("sample", "length", "start", TOKENS, "done", "claims", "manifest.json", "zarr.json")
 
 Modality = Literal["vision", "audio", "text"]
@@ -39,7 +42,7 @@ class Column:
     dtype: str = "float16"
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.dtype not in ("float16", "float32"):
+        if not (isinstance(self.width, int) and 1 <= self.width <= MOST) or self.dtype not in ("float16", "float32"):
             raise ValueError(f"column {self.name}: width {self.width}, dtype {self.dtype}")
 
     @property
@@ -116,6 +119,9 @@ class Manifest:
     format: int = FORMAT
 
     def __post_init__(self) -> None:
+        counts = (self.rows, self.shard_rows, self.views, self.captions or 1)
+        if not all(isinstance(count, int) and 1 <= count <= MOST for count in counts):
+            raise ValueError(f"rows, shard rows, views and captions are {counts}: each a whole number from 1")
         names, with_tokens = [column.name for column in self.columns], [column.name for column in self.tokens]
         if self.views < 1 or self.rows % self.views or (self.views > 1 and self.rows_of != "items"):
             raise ValueError(f"{self.key}: {self.rows} rows of {self.rows_of} in {self.views} views")
@@ -188,7 +194,7 @@ class Manifest:
         try:
             body = json.loads(data)
             written = int(body["format"])
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise DamageError(f"{source} is not a manifest: {error}.") from None
         if written != FORMAT:
             remedy = "Install a newer version: pip install -U structure-align"
@@ -205,7 +211,7 @@ class Manifest:
             body["columns"] = tuple(Column(**column) for column in body["columns"])
             body["tokens"] = tuple(_token_column(column) for column in body["tokens"])
             return cls(**body)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, StructureError) as error:
             raise DamageError(f"{source} is damaged: {error}.") from None
 
 

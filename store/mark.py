@@ -55,5 +55,5 @@ class Mark:
                 skipped={int(row): reason for row, reason in body["skipped"].items()},
                 tokens={name: (dtype, tuple(crcs)) for name, (dtype, crcs) in body["tokens"].items()},
             )
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DamageError(f"{source} is damaged: {error}.") from None

@@ -26,7 +26,7 @@ def recover_manifest(files: Files, prefix: str) -> FeatureSet:
     except (DamageError, FileNotFoundError) as error:
         try:
             body = json.loads(files.read(f"{prefix}/zarr.json"))["attributes"][ATTRIBUTE]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise DamageError(
                 f"{prefix}: both copies of the manifest are damaged ({error}). Remove the folder and extract again."
             ) from None

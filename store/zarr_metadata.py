@@ -8,25 +8,29 @@ from typing import Any
 
 import numpy as np
 
+from structure.store.errors import DamageError
 from structure.store.files import Files
 from structure.store.manifest import ATTRIBUTE, TOKENS, Manifest
 from structure.store.token_layout import TokenLayout
 
 
 def read_ids(files: Files, prefix: str) -> np.ndarray:
-    """The `sample` coordinate of a feature set: (rows,) string array."""
-    import zarr
-
-    group = zarr.open_group(files.zarr_store(prefix), mode="r")
-    return np.array(group["sample"][:].tolist(), dtype=str)
+    """The `sample` coordinate of a feature set: (rows,) string array. Raises DamageError."""
+    return np.array(_read(files, prefix, "sample").tolist(), dtype=str)
 
 
 def read_lengths(files: Files, prefix: str) -> np.ndarray:
-    """The token counts of the rows: (rows,) int64."""
+    """The token counts of the rows: (rows,) int64. Raises DamageError."""
+    return np.asarray(_read(files, f"{prefix}/{TOKENS}", "length"), dtype=np.int64)
+
+
+def _read(files: Files, prefix: str, name: str) -> Any:
     import zarr
 
-    group = zarr.open_group(files.zarr_store(f"{prefix}/{TOKENS}"), mode="r")
-    return np.asarray(group["length"][:], dtype=np.int64)
+    try:
+        return zarr.open_group(files.zarr_store(prefix), mode="r")[name][:]
+    except Exception as error:  # zarr may raise anything over damaged metadata
+        raise DamageError(f"{prefix}: the coordinate {name} does not read: {error or type(error).__name__}.") from None
 
 
 def zarr_documents(manifest: Manifest, ids: list[str], lengths: np.ndarray | None = None) -> dict[str, bytes]:

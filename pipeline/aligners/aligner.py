@@ -161,7 +161,7 @@ def unpack(files: Mapping[str, bytes], *, source: str) -> Aligner:
     try:
         record = json.loads(files[RECORD])
         known = isinstance(record, dict) and record.get("format") == FORMAT
-    except ValueError:
+    except (ValueError, RecursionError):
         raise DamageError(f"{source}/{RECORD} is not JSON: it is damaged. Train the aligner again.") from None
     if not known:
         raise StructureError(f"{source}/{RECORD} is not the record of an aligner (its format is not {FORMAT}).")
@@ -180,7 +180,7 @@ def unpack(files: Mapping[str, bytes], *, source: str) -> Aligner:
         tensors = load(files[WEIGHTS])
         heads = {side: _filled(record[side], side, tensors) for side in ("vision", "text")}
         method, metadata = record["method"], record["metadata"]
-    except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise DamageError(f"The aligner in {source} cannot be read: {error}. Train it again.") from error
     strange = [name for name in tensors if name.partition(".")[0] not in heads]
     if strange:

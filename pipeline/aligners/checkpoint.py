@@ -56,7 +56,7 @@ class Checkpoint:
             if header.get("identity") != _canonical(self.identity):
                 return "it is of a run with other data or options"
             return load(packed), json.loads(header["facts"])
-        except (SafetensorError, KeyError, ValueError) as error:
+        except (SafetensorError, KeyError, ValueError, AttributeError, TypeError, RecursionError) as error:
             return f"it cannot be read ({error})"
 
     def remove(self) -> None:

@@ -174,7 +174,7 @@ def _lines(file: Path) -> Iterator[tuple[int, Any]]:
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise StructureError(f"{file}, line {number} is not JSON: {error}. Get the file again.") from None
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from structure.store.errors import DamageError, StructureError
 
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError)
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
+"""Python raises RuntimeError for an encrypted zip and for a method that it has not."""
 
 
 def unpack(archive: Path, folder: Path) -> None:

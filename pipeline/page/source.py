@@ -128,7 +128,7 @@ def _documents(folder: Files, file: str) -> list[tuple[str, dict[str, Any]]]:
 def _json(folder: Files, key: str) -> dict[str, Any]:
     try:
         body = json.loads(folder.read(key))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamageError(f"{folder}/{key} does not read ({error}). Remove it, or make it again.") from None
     if not isinstance(body, dict):
         raise DamageError(f"{folder}/{key} is no record. Remove it, or make it again.")

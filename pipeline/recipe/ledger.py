@@ -55,7 +55,7 @@ class Ledger:
         try:
             body = json.loads(self.store.files.read(self._key(step)))
             return Entry(body["fingerprint"], body["identity"], Outcome(**body["outcome"]))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def keep(self, step: Step, identity: Mapping[str, Any], outcome: Outcome) -> Entry:

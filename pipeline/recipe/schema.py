@@ -237,7 +237,7 @@ def _rankings(file: YamlFile) -> dict[str, Mapping[str, Any]]:
 
 def _seeds(file: YamlFile, align: Mapping[str, Any]) -> tuple[int, ...]:
     seeds = align.get("seeds", [42])
-    if not seeds or len(set(seeds)) != len(seeds) or not all(type(seed) is int and seed >= 0 for seed in seeds):
+    if not all(type(seed) is int and seed >= 0 for seed in seeds) or not seeds or len(set(seeds)) != len(seeds):
         raise file.error(("align", "seeds"), f"'seeds' is {seeds!r}; it must be whole numbers from 0, each once.")
     return tuple(seeds)
 

@@ -164,23 +164,24 @@ def best_layers(store: Store, vision: FeatureSet, text: FeatureSet) -> tuple[str
 
     Raises StructureError where there is none, with the command that makes one.
     """
-    found: list[tuple[float, str, dict[str, Any]]] = []
+    found: list[tuple[float, str, str, str]] = []
     rankings = store.folder("rankings")
     for name, written in rankings.holding(FILE).items():
         try:
             ranking = json.loads(rankings.read(f"{name}/{FILE}"))
             prints = ranking["vision"]["fingerprint"], ranking["text"]["fingerprint"]
-        except (ValueError, KeyError, TypeError):
+            chosen = ranking["best"]["vision_layer"], ranking["best"]["text_layer"]
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise DamageError(
                 f"{rankings}/{name}/{FILE} does not read. Remove its folder and run: structure rank-layers"
             ) from None
         if prints == (vision.fingerprint, text.fingerprint):
-            found.append((written, name, ranking))
+            found.append((written, name, *chosen))
     if not found:
         raise StructureError(
             f"No ranking of {vision.key} and {text.key} is in the store {store.url}, so --layers auto cannot choose. "
             f"Run: structure rank-layers --dataset {vision.manifest.dataset} --vision {vision.manifest.encoder} "
             f"--text {text.manifest.encoder}"
         )
-    _, name, ranking = max(found, key=lambda entry: entry[:2])
-    return ranking["best"]["vision_layer"], ranking["best"]["text_layer"], name
+    _, name, ours, theirs = max(found, key=lambda entry: entry[:2])
+    return ours, theirs, name

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,67 +43,61 @@ def import_features(
     path = Path(file).expanduser()
     if not path.is_file():
         raise NotPresentError(f"There is no file {path.absolute()}.")
-    with _arrays(path) as arrays:
-        ids = [str(name) for name in arrays.pop(IDS)] if IDS in arrays else None
-        rows = _checked_rows(path, arrays, ids)
-        table = _row_table(target, dataset, split, samples, ids, rows, on_event)
-        rows_of, captions = _kind_of_rows(path, modality, table, rows)
-        order = _order(path, ids, table, rows_of, captions)
-        columns = tuple(
-            Column(name, values.shape[1], "float32" if dtype == "fp32" else _dtype(values, dtype))
-            for name, values in arrays.items()
-        )
-        manifest = Manifest(
-            dataset=dataset,
-            split=split,
-            encoder=model,
-            modality=modality,
-            rows_of=rows_of,
-            rows=rows,
-            captions=captions,
-            shard_rows=shard_size(rows, sum(column.row_bytes for column in columns)),
-            columns=columns,
-            identity={
-                "encoder": {"source": "import", "name": model, "layers": {c.name: c.width for c in columns}},
-                "data": {
-                    "dataset": dataset,
-                    "split": split,
-                    "rows_of": rows_of,
-                    "captions": captions,
-                    "digest": table.digest(rows_of, captions),
-                    "values": _digest(arrays),
-                },
-                "extraction": {"layers": [column.name for column in columns], "dtype": dtype},
+    arrays = _arrays(path)
+    ids = [str(name) for name in arrays.pop(IDS)] if IDS in arrays else None
+    rows = _checked_rows(path, arrays, ids)
+    table = _row_table(target, dataset, split, samples, ids, rows, on_event)
+    rows_of, captions = _kind_of_rows(path, modality, table, rows)
+    order = _order(path, ids, table, rows_of, captions)
+    columns = tuple(
+        Column(name, values.shape[1], "float32" if dtype == "fp32" else _dtype(values, dtype))
+        for name, values in arrays.items()
+    )
+    manifest = Manifest(
+        dataset=dataset,
+        split=split,
+        encoder=model,
+        modality=modality,
+        rows_of=rows_of,
+        rows=rows,
+        captions=captions,
+        shard_rows=shard_size(rows, sum(column.row_bytes for column in columns)),
+        columns=columns,
+        identity={
+            "encoder": {"source": "import", "name": model, "layers": {c.name: c.width for c in columns}},
+            "data": {
+                "dataset": dataset,
+                "split": split,
+                "rows_of": rows_of,
+                "captions": captions,
+                "digest": table.digest(rows_of, captions),
+                "values": _digest(arrays),
             },
-            provenance={"encoder": model, "imported_from": path.name},
-        )
-        features = target.allocate(manifest, table)
-        for shard in features.pending():
-            with features.claim(shard):
-                part = order[shard.start : shard.stop]
-                features.fill(shard, {name: np.asarray(values)[part] for name, values in arrays.items()})
+            "extraction": {"layers": [column.name for column in columns], "dtype": dtype},
+        },
+        provenance={"encoder": model, "imported_from": path.name},
+    )
+    features = target.allocate(manifest, table)
+    for shard in features.pending():
+        with features.claim(shard):
+            part = order[shard.start : shard.stop]
+            features.fill(shard, {name: np.asarray(values)[part] for name, values in arrays.items()})
     return features
 
 
-@contextmanager
-def _arrays(path: Path) -> Iterator[dict[str, Any]]:
+def _arrays(path: Path) -> dict[str, np.ndarray]:
     """Layer name -> array; nothing is unpickled."""
-    if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                yield {name: archive[name] for name in archive.files}
-        except (ValueError, OSError, EOFError) as error:
-            raise StructureError(f"{path} does not read as .npz: {error}") from None
-    elif path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-
-        try:
-            yield dict(load_file(path))
-        except SafetensorError as error:
-            raise StructureError(f"{path} does not read as .safetensors: {error}") from None
-    else:
+    if path.suffix not in (".npz", ".safetensors"):
         raise StructureError(f"{path.name}: features are imported from .npz or .safetensors, not {path.suffix!r}.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.numpy import load_file
+
+            return dict(load_file(path))
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: np.asarray(archive[name]) for name in archive.files}
+    except Exception as error:  # damaged bytes may raise anything
+        raise StructureError(f"{path} does not read as {path.suffix}: {error or type(error).__name__}") from None
 
 
 def _checked_rows(path: Path, arrays: Mapping[str, Any], ids: list[str] | None) -> int:

@@ -55,7 +55,7 @@ class Record:
             read = json.loads(text)
             metrics = {key: math.nan if value is None else float(value) for key, value in read["metrics"].items()}
             return cls(**{**{key: read[key] for key in KEYS}, "metrics": metrics})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise DamageError(
                 f"{name} is no result of CLIP_benchmark's schema ({type(error).__name__}: {error}). It may be cut "
                 "short. Remove it and evaluate again."

@@ -169,6 +169,9 @@ def _task(file: YamlFile, place: Place, entry: Any, defaults: Mapping[str, Any])
             raise file.error(place, f"the task needs {key!r}, a string; it is {fields.get(key)!r}.")
     if fields["kind"] not in METRICS:
         raise file.error((*place, "kind"), str(unknown("kind of task", fields["kind"], get_args(Kind))))
+    for key in ("split", "prompts", "label", "language", "train", "space"):
+        if not isinstance(fields.get(key, ""), str | None):
+            raise file.error((*place, key), f"{key!r} is {fields[key]!r}; it must be a string.")
     for key, least in (("ks", 1), ("shots", 0)):
         numbers = fields.get(key, list(getattr(SuiteTask, key)))
         if not isinstance(numbers, list) or len(numbers) < least or not all(type(n) is int and n > 0 for n in numbers):
