@@ -13,10 +13,8 @@ from structure.pipeline.aligners.padded import Ragged
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.layer import Pooling
 from structure.pipeline.encoders.loading import load_encoder
-from structure.pipeline.features.cached import EncoderRecord
-from structure.pipeline.features.plan import identity_of
-from structure.store.errors import FingerprintError, NotPresentError, StructureError
-from structure.store.fingerprint import differences
+from structure.pipeline.features.cached import EncoderRecord, require_encoder
+from structure.store.errors import NotPresentError, StructureError
 
 Which = Literal["vision", "text"]
 
@@ -65,15 +63,7 @@ def load_side(aligner: Aligner, which: Which, *, device: str = "cpu") -> Side:
             "taken elsewhere. Use --format safetensors or onnx."
         )
     encoder = load_encoder(record.spec, device=device)
-    changed = [
-        field for field in differences(identity_of(encoder), record.identity) if not field[0].startswith("precision")
-    ]
-    if changed:
-        told = "; ".join(f"{path}: then {then!r}, now {now!r}" for path, now, then in changed[:4])
-        raise FingerprintError(
-            f"The encoder {record.spec} is not the one that the aligner was trained on ({told}). Its embeddings would "
-            "not fit. Put the same weights back, or train again."
-        )
+    require_encoder(encoder, record, any_precision=True)
     layer, _, kind = str(aligner.metadata["layers"][which]).partition("@")
     pooling: Any = kind or record.extraction["pooling"][0]
     return Side(which, encoder, record, layer, pooling, aligner)

@@ -72,6 +72,22 @@ class EncoderRecord:
         return cls(**body)
 
 
+def require_encoder(encoder: Encoder, record: EncoderRecord, *, any_precision: bool = False) -> None:
+    """Raises FingerprintError where this encoder is not the one on record; `any_precision` lets it compute in another
+    one."""
+    fields = [
+        field
+        for field in differences(identity_of(encoder), record.identity)
+        if not (any_precision and field[0].startswith("precision"))
+    ]
+    if fields:
+        told = "; ".join(f"{path}: then {then!r}, now {now!r}" for path, now, then in fields[:4])
+        raise FingerprintError(
+            f"The encoder {record.spec} is not the one that the aligner was trained on ({told}). "
+            "Its embeddings would not fit. Put the same weights back, or train again."
+        )
+
+
 class FeatureSource:
     """Finds or makes features for the encoders that aligners were trained on; each encoder is loaded at most once.
 
@@ -91,7 +107,7 @@ class FeatureSource:
         self.store, self.device, self.keep, self.on_event = store, device, keep, on_event
         self.consent = consent
         self.passes = 0
-        self._loaded: dict[str, Encoder] = {}
+        self._loaded: dict[tuple[str, Amp], Encoder] = {}
         self._kept: dict[tuple[str, str, str, int], np.ndarray] = {}
 
     def features(
@@ -160,16 +176,11 @@ class FeatureSource:
 
     def encoder(self, record: EncoderRecord) -> Encoder:
         """The encoder on record, loaded once. Raises FingerprintError where the one that loads now is another."""
-        if record.spec not in self._loaded:
-            self._loaded[record.spec] = load_encoder(record.spec, device=self.device, amp=_amp(record))
-        encoder = self._loaded[record.spec]
-        fields = differences(identity_of(encoder), record.identity)
-        if fields:
-            told = "; ".join(f"{path}: then {then!r}, now {now!r}" for path, now, then in fields[:4])
-            raise FingerprintError(
-                f"The encoder {record.spec} is not the one that the aligner was trained on ({told}). "
-                "Its embeddings would not fit. Put the same weights back, or train again."
-            )
+        asked = (record.spec, _amp(record))
+        if asked not in self._loaded:
+            self._loaded[asked] = load_encoder(record.spec, device=self.device, amp=asked[1])
+        encoder = self._loaded[asked]
+        require_encoder(encoder, record)
         return encoder
 
     def token_lengths(self, record: EncoderRecord, rows: Rows, features: FeatureSet) -> np.ndarray:

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import importlib.metadata
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -86,9 +87,20 @@ def _runs(blocks: Sequence[Block]) -> list[_Run]:
 
 
 def _chart(spec: Mapping[str, Any], alt: str) -> Markup:
-    """The specification as JSON that cannot end the element it stands in; Vega tells `alt` to screen readers."""
+    """The specification as JSON that cannot end the element it stands in; Vega tells `alt` to screen readers.
+
+    A NaN, such as the interval of a single seed, becomes null, which is not drawn.
+    """
     dumps = partial(json.dumps, allow_nan=False, separators=(",", ":"))
-    return jinja2.utils.htmlsafe_json_dumps({**spec, "description": alt}, dumps=dumps)
+    return jinja2.utils.htmlsafe_json_dumps(_finite({**spec, "description": alt}), dumps=dumps)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _image(data: bytes) -> str:

@@ -14,7 +14,7 @@ from structure.pipeline.datasets.listing import listing_digest
 from structure.pipeline.encoders.loading import weights_stamp
 from structure.pipeline.features.forecast import Consent
 from structure.pipeline.progress import Event, Listener, Note
-from structure.pipeline.recipe.ledger import FOLDER, Outcome, digest
+from structure.pipeline.recipe.ledger import FOLDER, Outcome, digest, stated
 from structure.pipeline.recipe.schema import Recipe
 from structure.pipeline.recipe.spread import layer_pair, spread
 from structure.pipeline.recipe.steps import Step
@@ -98,12 +98,12 @@ class Workshop:
     def _evaluated(self) -> dict[str, str]:
         """The sources of every evaluation: they are the same for all aligners of the recipe."""
         tasks = self._tasks
-        found = {"suite": hashlib.sha256(repr(tasks).encode()).hexdigest()}
+        found = {"suite": digest(stated(tasks))}
         for task in tasks:
             found[f"data.{task.title}.{task.split}"] = self._listing(task.dataset, task.split, None)
             prompts = self.recipe.evaluate.get("prompts") or task.prompts
             if prompts and f"prompts.{prompts}" not in found:
-                found[f"prompts.{prompts}"] = hashlib.sha256(repr(load_prompt_set(prompts)).encode()).hexdigest()
+                found[f"prompts.{prompts}"] = digest(stated(load_prompt_set(prompts), without=("about",)))
         return found
 
     @cached_property

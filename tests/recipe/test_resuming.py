@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from hypothesis import strategies as st
 from structure.pipeline.aligners.methods import METHODS
 from structure.pipeline.aligners.options import _CHOICES
 from structure.pipeline.recipe import running, schema
-from structure.pipeline.recipe.ledger import Ledger
+from structure.pipeline.recipe.ledger import Ledger, digest, stated
 from structure.pipeline.recipe.steps import Step, steps_of
+from structure.pipeline.suites.suite import load_suite, suite_names
 from structure.pipeline.yaml_file import parse_yaml
 from structure.store import Store, StructureError, open_store
 
@@ -256,3 +258,24 @@ def test_two_runs_of_a_recipe_do_not_work_at_once(tmp_path: Path) -> None:
         pytest.raises(StructureError, match="tiny is being written by process"),
     ):
         running.run(plan, store=store)
+
+
+def test_what_a_suite_says_is_told_by_its_fields_and_new_empty_ones_change_nothing() -> None:
+    @dataclass(frozen=True)
+    class Old:
+        dataset: str
+        ks: tuple[int, ...] = (1, 5)
+        inner: Any = None
+
+    @dataclass(frozen=True)
+    class New(Old):
+        more: str = ""
+
+    assert stated(Old("coco")) == stated(New("coco")) == {"dataset": "coco"}
+    assert stated(New("coco", more="x")) == {"dataset": "coco", "more": "x"}
+    assert stated((Old("a", inner={"b": Old("c", (1,))}),)) == [
+        {"dataset": "a", "inner": {"b": {"dataset": "c", "ks": [1]}}}
+    ]
+    assert stated(New("coco", more="x"), without=("more",)) == {"dataset": "coco"}
+    told = {name: digest(stated(load_suite(name).select(()))) for name in suite_names()}
+    assert len(set(told.values())) == len(told)
