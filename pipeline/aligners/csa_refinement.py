@@ -25,13 +25,16 @@ def refine(
     text: Array,
     *,
     options: TrainingOptions,
+    ridge: float = 0.0,
     extras: Unpaired = NO_EXTRAS,
     on_event: Listener = silent,
 ) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
     """Both projections (width, dim) float64, refined, and the new correlation of each direction (dim,).
 
     Minimises weight (R_x + R_y) / 2 - 0.01 sum(Z_x * Z_y) / dim with Adam at 5e-4 for 10 epochs, Z the centred features
-    projected; then W <- W (W^T S W)^-1/2, so that columns are uncorrelated with variance 1 on the training pairs.
+    projected; then W <- W (W^T S W)^-1/2, so that columns are uncorrelated with variance 1 on the training pairs. S has
+    the `ridge` of the closed form (a share of its mean variance; published: 0): whitening by the bare covariance would
+    undo it.
     """
     device = pick_device(options.device)
     source = PairsInMemory(*(as_tensor(side[:]) for side in (vision, text)), batch=options.batch, mix=options.mix)
@@ -64,10 +67,15 @@ def refine(
             optimiser.step()
         on_event(Progress("refining csa", epoch, EPOCHS, "epochs"))
     w_x, w_y = (
-        _whitened(moved.detach().double().cpu(), covariance)
+        _whitened(moved.detach().double().cpu(), raised(covariance, ridge))
         for moved, covariance in zip(moving, (gathered.xx, gathered.yy), strict=True)
     )
     return (w_x, w_y), (w_x * (gathered.xy @ w_y)).sum(dim=0)
+
+
+def raised(covariance: torch.Tensor, ridge: float) -> torch.Tensor:
+    """The covariance with that share of its mean variance added to every direction."""
+    return covariance + ridge * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=covariance.dtype)
 
 
 def _whitened(projection: torch.Tensor, covariance: torch.Tensor) -> torch.Tensor:

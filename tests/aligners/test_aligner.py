@@ -125,7 +125,7 @@ def test_ridge_is_ridge(world):
 
 def test_csa_refinement_whitens_and_lowers_r_s(world):
     from structure.pipeline.aligners.csa import fit_csa_moments, moments
-    from structure.pipeline.aligners.csa_refinement import refine
+    from structure.pipeline.aligners.csa_refinement import raised, refine
     from structure.pipeline.aligners.structure_loss import structure_loss
     from structure.pipeline.progress import silent
 
@@ -136,6 +136,12 @@ def test_csa_refinement_whitens_and_lowers_r_s(world):
     torch.testing.assert_close(w_x.T @ gathered.xx @ w_x, torch.eye(6, dtype=torch.float64), atol=1e-8, rtol=0)
     torch.testing.assert_close(w_y.T @ gathered.yy @ w_y, torch.eye(6, dtype=torch.float64), atol=1e-8, rtol=0)
     assert correlations.shape == (6,)
+    tempered = fit_csa_moments(gathered, dim=6, ridge=0.5)
+    (mild, _), _ = refine(tempered, gathered, vision, text, options=replace(OPTIONS, weight=0.0), ridge=0.5)
+    torch.testing.assert_close(mild.T @ raised(gathered.xx, 0.5) @ mild, torch.eye(6, dtype=torch.float64))
+    # Whitening keeps the ridge: the refined map is near the closed form, up to a rotation of both sides.
+    spans = [by @ by.T for by in (mild, tempered.projection_x)]
+    assert torch.linalg.matrix_norm(spans[0] - spans[1]) < 0.1 * torch.linalg.matrix_norm(spans[1])
     centred = torch.from_numpy(vision).double() - gathered.mean_x
     before, after = (structure_loss(vision, centred @ by, temperature=0.2).item() for by in (start.projection_x, w_x))
     assert after < before
