@@ -42,7 +42,7 @@ class Column:
     dtype: str = "float16"
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.width, int) and 1 <= self.width <= MOST) or self.dtype not in ("float16", "float32"):
+        if not (type(self.width) is int and 1 <= self.width <= MOST) or self.dtype not in ("float16", "float32"):
             raise ValueError(f"column {self.name}: width {self.width}, dtype {self.dtype}")
 
     @property
@@ -120,7 +120,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         counts = (self.rows, self.shard_rows, self.views, self.captions or 1)
-        if not all(isinstance(count, int) and 1 <= count <= MOST for count in counts):
+        if not all(type(count) is int and 1 <= count <= MOST for count in counts):
             raise ValueError(f"rows, shard rows, views and captions are {counts}: each a whole number from 1")
         names, with_tokens = [column.name for column in self.columns], [column.name for column in self.tokens]
         if self.views < 1 or self.rows % self.views or (self.views > 1 and self.rows_of != "items"):

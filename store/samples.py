@@ -209,6 +209,9 @@ class Samples:
         try:
             table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
             meta = json.loads(table.schema.metadata[b"structure"])
+            lacking = [name for name in _BASE.names if name not in table.column_names]
+            if lacking:
+                raise ValueError(f"it has no column {lacking[0]}")
             return cls(dataset, split, table.replace_schema_metadata(None), meta["tasks"], meta["kind"])
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
             raise DamageError(f"{key} does not read: {error}.") from None
