@@ -46,6 +46,7 @@ class RemoteFiles(Files):
         options: dict[str, Any] = {"use_listings_cache": False}
         if url.startswith(("s3://", "s3a://")):
             options["config_kwargs"] = {"retries": {"total_max_attempts": 1}, "max_pool_connections": 64}
+            options["max_concurrency"] = 1  # a file is one request, not a HEAD and a GET; files are read side by side
         try:
             file_system, root = url_to_fs(url, **options)
         except (ImportError, ValueError) as error:

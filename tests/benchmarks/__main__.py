@@ -125,9 +125,9 @@ SCRIPTS = (
     ),
     Script(
         "faults",
-        "Faults: kills, damages, races",
+        "Faults: kills, damages, full disks, races, lost workers",
         "the same bytes as an uninterrupted run",
-        ("--kills", "40", "--damages", "60", "--races", "10"),
+        ("--kills", "40", "--damages", "60", "--full-disks", "3", "--races", "10", "--clusters", "1"),
         bounds=(Bound("wrong", most=0), Bound("unseen", most=0), Bound("unmended", most=0)),
     ),
     Script("bundled_encoders", "The bundled encoders: what their layers know", "chance"),

@@ -1,12 +1,12 @@
 """What extraction costs beside the bare forward pass of the same model over the same batches, in one process.
 
-    python tests/benchmarks/extraction.py --data ../shared/data [--rows 160 --texts 2000]
+    python tests/benchmarks/extraction.py [--data ../shared/data --rows 160 --texts 2000]
 
 Prints one JSON line a model: `forward_s`, processor seconds of one forward pass a batch that reads nothing;
 `extraction_s`, those of everything that extraction does with the same batches (every layer pooled, checked, checksummed
 and written) but for decoding and tokenizing, which any loop does; `overhead` of the second over the first, and with
 decoding in both. The two take turns within each batch, on one thread, so that other work on the machine meets both.
-Without `--data`: the bundled encoders, which are so small that the overhead of Python shows.
+Without such data: the bundled encoders, which are so small that the overhead of Python shows.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from structure.pipeline.features.batches import Batch, batches
 from structure.pipeline.features.plan import Extraction, plan
 from structure.pipeline.features.rows import open_rows
 from structure.store import open_store
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def measure(model: str, dataset: str, rows_at_most: int) -> dict[str, Any]:
@@ -80,7 +82,7 @@ def measure(model: str, dataset: str, rows_at_most: int) -> dict[str, Any]:
     decoding = sum(waiting)
     extracting = total - decoding - sum(bare)
     return {
-        "model": encoder.name,
+        "measure": f"overhead of {'MiniLM' if encoder.name == 'model' else encoder.name}",
         "rows": chosen.manifest.rows,
         "batch": chosen.batch,
         "layers": len(chosen.manifest.columns),
@@ -97,7 +99,7 @@ def measure(model: str, dataset: str, rows_at_most: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, help="a folder with encoders/mobilenetv2_in1k_hf and emojitwo64")
+    parser.add_argument("--data", type=Path, default=SHARED if SHARED.is_dir() else None, help="real encoders and data")
     parser.add_argument("--rows", type=int, default=160, help="pictures")
     parser.add_argument("--texts", type=int, default=2000)
     options = parser.parse_args()

@@ -188,8 +188,9 @@ def damages(count: int, ground: Ground, draws: random.Random) -> dict[str, objec
         "campaign": "damage",
         "tried": count,
         **tried,
-        "unseen": unseen[:5],
-        "unmended": unmended[:5],
+        "unseen": len(unseen),
+        "unmended": len(unmended),
+        "first of them": [*unseen, *unmended][:5],
         "wrong": len(unseen) + len(unmended),
     }
 
@@ -282,7 +283,7 @@ def _clusters(count: int, ground: Ground, outcome: Path) -> None:
     with (
         dask.config.set({f"distributed.{name}": value for name, value in settings.items()}),
         distributed.LocalCluster(
-            n_workers=3, threads_per_worker=1, dashboard_address=None, host="127.0.0.1", silence_logs=50
+            n_workers=3, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1", silence_logs=50
         ) as cluster,
         spread_on(cluster.scheduler_address, device="cpu", say=lambda text: None) as (spread, _),
     ):

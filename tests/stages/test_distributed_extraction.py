@@ -154,7 +154,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     with (
         dask.config.set({f"distributed.{name}": value for name, value in settings.items()}),
         distributed.LocalCluster(
-            n_workers=3, threads_per_worker=1, dashboard_address=None, host="127.0.0.1", silence_logs=50
+            n_workers=3, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1", silence_logs=50
         ) as made,
     ):
         yield made

@@ -78,13 +78,13 @@ def test_extracting_again_does_nothing(copied: Store) -> None:
 
 
 def test_killed_at_any_moment_the_bytes_are_those_of_an_uninterrupted_run(scenes_store: Store, tmp_path: Path) -> None:
-    """kill -9 after the first, the second and the third shard; then the same command to the end."""
+    """kill -9 after the first and the sixth shard; then the same command to the end (many more: benchmarks/faults)."""
     code = (
         "import sys; from structure.pipeline import extract\n"
         "extract([sys.argv[1], sys.argv[2]], 'scenes:240', store=sys.argv[3])\n"
     )
     store = tmp_path / "store"
-    for shards in (1, 3, 6):
+    for shards in (1, 6):
         process = subprocess.Popen([sys.executable, "-c", code, VIT, TEXT, str(store)])
         deadline = time.monotonic() + 120
         while len(list(store.glob("features/*/*/*/done/*.json"))) < shards and process.poll() is None:
