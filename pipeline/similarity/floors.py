@@ -21,33 +21,42 @@ from structure.pipeline.similarity.products import Precision
 
 
 class Floors:
-    """Floors of `rows` rows, of which only the `wanted` (rows,) bool have candidates.
+    """Floors of the rows from position `first` on, of which only the `wanted` (rows,) bool have candidates.
 
-    `error` (rows,) float64 is e; `cut` (rows,) holds keys of `precision`, its highest for a row that wants none.
+    `error` (rows,) float64 is e; `cut` (rows,) holds keys of `precision`, its highest for a row that wants none. Slices
+    of rows are of positions.
     """
 
     def __init__(
-        self, k: int, precision: Precision, error: np.ndarray, wanted: np.ndarray, device: torch.device
+        self, k: int, precision: Precision, error: np.ndarray, wanted: np.ndarray, device: torch.device, first: int = 0
     ) -> None:
-        self.k, self.precision, self.error = k, precision, error
+        self.k, self.precision, self.error, self.first = k, precision, error, first
         self.groups = groups_for(k)
         self.floor = np.full(len(error), -np.inf)
         self.cut = precision.cut(self.floor)
         self.cut[~wanted] = precision.highest
         self._best = torch.full((self.groups, len(error)), precision.lowest, dtype=precision.key_dtype, device=device)
 
+    def cut_of(self, rows: slice) -> np.ndarray:
+        """`(rows,)` keys that candidates of these rows reach."""
+        return self.cut[self._places(rows)]
+
+    def _places(self, rows: slice) -> slice:
+        return slice(rows.start - self.first, rows.stop - self.first)
+
     def leave(self, rows: np.ndarray) -> None:
-        """Want no more of these rows."""
+        """Want no more of these rows, (rows,) bool."""
         self.cut[rows] = self.precision.highest
 
     def see(self, keys: torch.Tensor, rows: slice, axis: int) -> None:
         """Take in the keys of a tile whose axis `axis` are these rows."""
         maxima = _maxima(keys, self.groups, 1 - axis)
-        best = self._best[: maxima.shape[1 - axis], rows]
+        best = self._best[: maxima.shape[1 - axis], self._places(rows)]
         torch.maximum(best, maxima.T if axis == 0 else maxima, out=best)
 
     def raise_(self, rows: slice) -> None:
         """Raise the floors and cuts of some rows by what was seen."""
+        rows = self._places(rows)
         best = self._best[:, rows]
         kth = (_kth if best.device.type == "cpu" else _kth_on_device)(best, self.k)
         floor, error = self.floor[rows], self.error[rows]
@@ -93,25 +102,25 @@ class Harvest:
     """The candidates found so far; those that the floors have overtaken are dropped when they become many.
 
     A row left with more than `few` candidates is given up: it leaves the floors and is marked in `many` (rows,) bool.
-    `count` candidates are held; beyond twice `most` they are gone through.
+    `count` candidates are held; they are gone through beyond twice `most`, and beyond twice what was left then.
     """
 
     def __init__(self, floors: Floors, *, few: int, most: int) -> None:
         self.floors, self.few, self.most = floors, few, most
         self.many = np.zeros(len(floors.cut), bool)
         self._parts: list[Pairs] = []
-        self.count = 0
+        self.count, self._limit = 0, 2 * most
 
     def add(self, keys: torch.Tensor, rows: slice, columns: slice, axis: int) -> None:
         """The candidates of a tile for the rows along `axis`; `rows`, `columns` are its positions along both axes."""
-        cut = self.floors.cut[rows if axis == 0 else columns]
+        cut = self.floors.cut_of(rows if axis == 0 else columns)
         find = _reached if keys.device.type == "cpu" else _reached_on_device
         row, column, key = find(keys, cut[:, None] if axis == 0 else cut)
         row, column = row + rows.start, column + columns.start
         pair = (row, column) if axis == 0 else (column, row)
         self._parts.append(Pairs(pair[0].astype(np.int32), pair[1].astype(np.int32), key))
         self.count += len(key)
-        if self.count > 2 * self.most:
+        if self.count > self._limit:
             self.prune()
 
     def take(self, start: int, stop: int) -> Pairs:
@@ -126,13 +135,16 @@ class Harvest:
     def prune(self) -> Pairs:
         """What the floors leave of the candidates."""
         found = Pairs(*(np.concatenate([getattr(p, field) for p in self._parts]) for field in ("row", "column", "key")))
-        found = found[found.key >= self.floors.cut[found.row]]
-        over = np.bincount(found.row, minlength=len(self.many)) > self.few
+        place = found.row - np.int32(self.floors.first)
+        is_high = found.key >= self.floors.cut[place]
+        found, place = found[is_high], place[is_high]
+        over = np.bincount(place, minlength=len(self.many)) > self.few
         if over.any():
             self.many |= over
             self.floors.leave(over)
-            found = found[~over[found.row]]
+            found = found[~over[place]]
         self._parts, self.count = [found], len(found)
+        self._limit = 2 * max(self.most, self.count)
         return found
 
 

@@ -136,9 +136,12 @@ def _lists(rows: Rows, k: int, device: torch.device, memory: int, span: slice) -
     wanted = (rows.leader[rows.kept] == rows.kept) & (rows.norms[rows.kept] > 0)
     wanted[:first] = wanted[last:] = False
     most = max(memory // 128, len(wanted))
-    searched = _nearest(rows, slice(first, last), wanted, k, device, most)
-    for positions, found in searched if wanted.any() else ():
-        lists[rows.kept[positions] - span.start] = rows.kept[found]
+    height = max(most // (2 * k), STRIP)  # a sweep holds about 1.5 k candidates of each of its rows
+    for start in range(first, last, height):
+        part = slice(start, min(start + height, last))
+        if wanted[part].any():
+            for positions, found in _nearest(rows, part, wanted, k, device, most):
+                lists[rows.kept[positions] - span.start] = rows.kept[found]
     return lists
 
 

@@ -45,11 +45,11 @@ class Found:
 def sweep(products: Products, span: slice, wanted: np.ndarray, k: int, most: int) -> Iterator[Found]:
     """The candidates of the kept rows `span`, panel by panel; only rows that are `wanted` (kept,) bool have any.
 
-    At most about 3 * `most` candidates are held at once.
+    Rows with fewer than about `most` / rows candidates, or 4 k, are not left out.
     """
     rows, precision = products.rows, products.precision
-    floors = Floors(k, precision, products.error, wanted, products.device)
-    few = max(4 * k + 64, 128 if precision.terms else most // len(wanted))
+    floors = Floors(k, precision, products.error[span], wanted[span], products.device, span.start)
+    few = max(4 * k + 64, 128 if precision.terms else most // (span.stop - span.start))
     harvest = Harvest(floors, few=few, most=most)
     height = max(STRIP if products.device.type == "cpu" else _DEVICE_STRIP, groups_for(k))
     for start, stop in panels(rows.edges, span):
@@ -66,7 +66,9 @@ def sweep(products: Products, span: slice, wanted: np.ndarray, k: int, most: int
                     keys = products.keys(strip, block, tile.start, tile.stop)
                     _search(keys, slice(a, b), tile, floors, harvest, is_due=is_due)
         pairs = harvest.take(start, stop)
-        yield Found(own, start, stop, pairs, start + np.flatnonzero(harvest.many[start:stop]))
+        yield Found(
+            own, start, stop, pairs, start + np.flatnonzero(harvest.many[start - span.start : stop - span.start])
+        )
 
 
 def _search(
