@@ -76,7 +76,7 @@ class Listing:
 
 @cache
 def entries() -> Mapping[str, Entry]:
-    """The datasets with names of their own: coco, flickr30k, flickr8k."""
+    """The datasets with names of their own: clotho, coco, flickr30k, flickr8k."""
     found = {}
     for name, values in config()["named"].items():
         splits = {split: tuple(names) for split, names in values["splits"].items()}

@@ -46,6 +46,7 @@ RAW = (
 MASKED = ("ade20k", "coco-stuff", "context59", "voc20")
 """The same of segmentation sets."""
 KINDS: dict[str, Kind] = {
+    "clotho": Kind(f"{_HERE}.clotho:open_clotho", "none", "clotho"),
     "coco": Kind(f"{_HERE}.coco:open_coco", "none", "coco"),
     "flickr30k": Kind(f"{_HERE}.flickr:open_flickr30k", "none", "flickr30k"),
     "flickr8k": Kind(f"{_HERE}.flickr:open_flickr8k", "none", "flickr8k"),
@@ -63,8 +64,9 @@ KINDS: dict[str, Kind] = {
 
 
 def open_dataset(spec: str, *, split: str | None = None, data_root: str | Path, seed: int = 0) -> Dataset:
-    """The dataset that `spec` names: `coco`, `flickr30k`, `flickr8k`, those of `RAW` and `MASKED`, `scenes[:N]`,
-    `pairs:FILE`, `folder:DIR`, `sidecar:DIR`, `masks:DIR`, `clip-benchmark:NAME`, `wds:PATTERN`, `hf:NAME`.
+    """The dataset that `spec` names: `clotho`, `coco`, `flickr30k`, `flickr8k`, those of `RAW` and `MASKED`,
+    `scenes[:N]`, `pairs:FILE`, `folder:DIR`, `sidecar:DIR`, `masks:DIR`, `clip-benchmark:NAME`, `wds:PATTERN`,
+    `hf:NAME`.
 
     Paths are looked for from the current folder, then from `data_root`. `split=None` is each kind's own default.
     `seed` draws the splits of data that bring none, and the scenes.
