@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,8 +89,8 @@ def split_file(source: Path, target: Path, *, share: float = 0.2) -> None:
             file.write(json.dumps(kept) + "\n")
 
 
-def prepare(name: str, data: Path, store: Path) -> tuple[dict[str, Any], str]:
-    """Extract, rank, extract the tokens of the layers chosen; the place of the training pairs and the suite's file."""
+def prepare(name: str, data: Path, store: Path, methods: Collection[str]) -> tuple[dict[str, Any], str]:
+    """Extract what these methods read, and rank; the place of the training pairs and the suite's file."""
     if name == "scenes":
         models, spec, split = ["bundled:scenes-vit", "bundled:scenes-text"], "scenes:1000", "train"
         test = {"dataset": "scenes", "split": "test"}
@@ -119,8 +119,9 @@ def prepare(name: str, data: Path, store: Path) -> tuple[dict[str, Any], str]:
     vision, words = choose_sets(target, vision=None, text=None, **place)
     layers = best_layers(target, vision, words)
     for model, layer in zip(models, layers, strict=False):
-        extract(model, spec, tokens=[layer.partition("@")[0]], **how)
-    if name != "emoji":
+        if {"pal", "freezealign"} & set(methods):
+            extract(model, spec, tokens=[layer.partition("@")[0]], **how)
+    if "sma" in methods and name != "emoji":
         extract(models[0], spec, views=3, **how)
         extract(models[1], spec, captions="all", **how)
     return place, str(suite)
@@ -199,7 +200,7 @@ def main() -> None:
         due = [label for label in only if (name, label) not in rows]
         if not due:
             continue
-        where, suite = prepare(name, data, store)
+        where, suite = prepare(name, data, store, {VARIANTS[label].get("method", "linear") for label in due})
         for label in due:
             rates = {method: row.get("rate") for (of, method), row in rows.items() if of == name}
             row = {"set": name, "method": label, "seeds": asked.seeds}
