@@ -10,8 +10,8 @@ from pathlib import Path
 
 from structure.store.errors import DamageError, StructureError
 
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError)
-"""Python raises RuntimeError for an encrypted zip and for a method that it has not."""
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, LookupError)
+"""Python raises RuntimeError for an encrypted zip or a method that it has not, LookupError for a name that is none."""
 
 
 def unpack(archive: Path, folder: Path) -> None:
