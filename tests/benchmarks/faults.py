@@ -275,6 +275,7 @@ def _clusters(count: int, ground: Ground, outcome: Path) -> None:
 
     from structure.cli.cluster import spread_on
 
+    os.environ["OMP_NUM_THREADS"] = "1"  # as here: another number of threads moves last bits
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["distributed", "structure.pipeline.features.shard_tasks"])
     distributed.utils._forkserver_preload_set = True

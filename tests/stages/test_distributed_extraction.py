@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from structure.cli.main import run
 from structure.pipeline import extract
@@ -143,14 +144,22 @@ def test_a_shard_of_a_machine_that_lives_is_left_to_it(copied: Store, spread: An
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Three worker processes of one thread each, forked from one that has imported what they need."""
+    """Three worker processes that take one task each, forked from one that has imported what they need; they compute
+    with as many threads as this one, since another number moves last bits."""
     distributed = pytest.importorskip("distributed")
     import dask
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["distributed", "structure.pipeline.features.shard_tasks", *HEAVY])
     monkeypatch.setattr(distributed.utils, "_forkserver_preload_set", True)
-    settings = {"worker.daemon": False, "worker.multiprocessing-method": "forkserver", "scheduler.idle-timeout": None}
+    threads = str(torch.get_num_threads())
+    monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    settings = {
+        "nanny.pre-spawn-environ.OMP_NUM_THREADS": threads,
+        "worker.daemon": False,
+        "worker.multiprocessing-method": "forkserver",
+        "scheduler.idle-timeout": None,
+    }
     with (
         dask.config.set({f"distributed.{name}": value for name, value in settings.items()}),
         distributed.LocalCluster(
