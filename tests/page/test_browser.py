@@ -8,6 +8,7 @@ from typing import Any
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 SECTIONS = ["setup", "means", "differences", "efficiency", "layers", "models", "correlations", "training", "results"]
 SECTIONS += ["examples", "confusion", "costs"]
@@ -62,10 +63,13 @@ def test_a_table_is_sorted_and_searched_by_keyboard(opened: Any) -> None:
 def test_hovering_tells_layers_and_score(opened: Any) -> None:
     cell = opened.find_element(By.CSS_SELECTOR, "section[aria-labelledby=layers] .chart svg .mark-rect path")
     opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", cell)
-    opened.execute_async_script("setTimeout(arguments[0], 400)")  # scrolling is smooth
-    ActionChains(opened).move_to_element(cell).perform()
     told = opened.find_element(By.ID, "vg-tooltip-element")
-    assert "layer of scenes-vit" in told.text
+
+    def hovered(_: Any) -> bool:  # scrolling is smooth, and a busy machine is late
+        ActionChains(opened).move_by_offset(1, 0).move_to_element(cell).perform()
+        return "layer of scenes-vit" in told.text
+
+    WebDriverWait(opened, 20).until(hovered)
     assert "mutual_knn" in told.text
 
 
