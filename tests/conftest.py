@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -35,11 +36,13 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    """URL of a bucket of a moto server; it forgets everything when it stops."""
+    """URL of an empty bucket of a moto server on loopback."""
     s3fs = pytest.importorskip("s3fs")
     server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    # What a server holds belongs to the process, not to the server: another module's bucket would still be there.
+    urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST"), timeout=60).close()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_ACCESS_KEY_ID", "test")
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
