@@ -9,19 +9,24 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
-FILE = Path(__file__).parent / "benchmarks" / "__main__.py"
+FOLDER = Path(__file__).parent / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("structure_benchmarks", FILE)
+def loaded(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"structure_benchmarks_{name}", FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def bench() -> ModuleType:
+    return loaded("__main__")
 
 
 def record(*lines: dict[str, Any], ended: str = "well") -> dict[str, Any]:
@@ -55,6 +60,28 @@ def test_a_script_is_run_to_its_end_or_stopped(bench: ModuleType) -> None:
 
 
 def test_every_script_of_the_folder_is_run(bench: ModuleType) -> None:
-    there = {path.stem for path in FILE.parent.glob("*.py")} - {"__main__"}
+    there = {path.stem for path in FOLDER.glob("*.py")} - {"__main__"}
     # The table of all methods takes an hour and a data folder; its result is in docs/aligners.md.
     assert there - {"methods"} <= {script.name for script in bench.SCRIPTS}
+
+
+def test_the_measures_of_a_gpu_run_on_a_cpu(
+    bench: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", "--tiny"])
+    loaded("gpu").main()
+    (script,) = (each for each in bench.SCRIPTS if each.name == "gpu")
+    lines = [line for line in map(bench.parsed, capsys.readouterr().out.splitlines()) if line]
+    held = {(bench.named(line), told) for line in lines for told, _ in bench.judged(script, line)}
+    assert {name for name, _ in held} == {"extraction", "ranking", "training"}
+    assert len(held) == 6, "each part is held against its limit and against the CPU"
+    assert [line["apart"] for line in lines] == [0, 0, 0]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_without_a_gpu_it_is_told_that_nothing_was_measured(bench: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu.py"])
+    with pytest.raises(SystemExit, match="unmeasured: no CUDA device"):
+        loaded("gpu").main()
+    (script,) = (each for each in bench.SCRIPTS if each.name == "gpu")
+    assert bench.why_not(script).startswith("unmeasured: no CUDA device")
