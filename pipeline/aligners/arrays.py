@@ -50,17 +50,22 @@ def check_rows(features: Array, what: str, *, width: int | None = None) -> None:
             )
 
 
+def check_counts(vision: int, text: int, *, least: int, why: str) -> None:
+    """Raises StructureError unless both sides have one row count, of `least` or more."""
+    if vision != text:
+        raise StructureError(
+            f"There are {vision} vision rows and {text} text rows; row i must pair with row i. "
+            "Select the pairs of both sides by the same ids."
+        )
+    if vision < least:
+        raise StructureError(f"{vision} pairs are too few: {why} needs at least {least}. Add pairs with --pairs.")
+
+
 def check_pairs(vision: Array, text: Array, *, least: int, why: str) -> None:
     """Raises StructureError unless row i pairs with row i, all is finite, nothing is constant, and rows >= `least`."""
     check_rows(vision, "vision")
     check_rows(text, "text")
-    if len(vision) != len(text):
-        raise StructureError(
-            f"There are {len(vision)} vision rows and {len(text)} text rows; row i must pair with row i. "
-            "Select the pairs of both sides by the same ids."
-        )
-    if len(vision) < least:
-        raise StructureError(f"{len(vision)} pairs are too few: {why} needs at least {least}. Add pairs with --pairs.")
+    check_counts(len(vision), len(text), least=least, why=why)
     for side, what in ((vision, "vision"), (text, "text")):
         rows = as_tensor(side[:256])
         if bool((rows == rows[0]).all()) and bool((as_tensor(side[:]) == rows[0]).all()):

@@ -100,6 +100,7 @@ class TrainingOptions:
     patience: int = 60
     """Epochs without improvement of the selection criterion before the run stops; the best weights are kept."""
     selection: Selection = "contrastive"
+    """By the contrastive part on held-out pairs (InfoNCE, for the sigmoid loss too), their retrieval, or the loss."""
     validation: float = 0.1
     """Share of the pairs held out to select the epoch, where no validation pairs are given."""
     refit: bool = False
@@ -120,7 +121,7 @@ class TrainingOptions:
     """Of the heads' products; "bf16" casts them, never a loss."""
 
     hidden: int | None = None
-    """Inner width of `mlp`, `gated` and `sail`; None: twice `dim`."""
+    """Inner width of `mlp`, `gated` and `sail`; None: twice `dim`, for `sail` eight times the layer's width."""
     rank: int = 64
     dropout: float = 0.1
     gate: float = 0.5

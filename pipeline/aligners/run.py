@@ -129,7 +129,7 @@ class Run:
         by_image, by_text = pair_recall(images, texts)
         return {
             "val_loss": float(self.objective.total(losses, weight=weight)),
-            "val_contrastive": float(losses.contrastive),
+            "val_contrastive": float(self.objective.judgement(losses, images, texts)),
             "val_structure_vision": float(losses.structure_vision),
             "val_structure_text": float(losses.structure_text),
             "val_recall_images": by_image,

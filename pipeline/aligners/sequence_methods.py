@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from structure.pipeline.aligners.arrays import Array
+from structure.pipeline.aligners.arrays import Array, check_counts
 from structure.pipeline.aligners.batches import LEAST_PAIRS, held_out
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.options import TrainingOptions
@@ -99,10 +99,7 @@ def train_stored(
     StructureError where not even a few batches fit.
     """
     options = _plain(options, on_event)
-    if len(vision.rows) < LEAST_PAIRS:
-        raise StructureError(
-            f"{len(vision.rows)} pairs are too few: {options.method} needs at least {LEAST_PAIRS}. Add pairs."
-        )
+    check_counts(len(vision.rows), len(text.rows), least=LEAST_PAIRS, why=options.method)
     chosen, out = held_out(len(vision.rows), share=options.validation, seed=options.seed)
 
     def batches(rows: np.ndarray) -> StoredSequences:
@@ -135,13 +132,7 @@ def _plain(options: TrainingOptions, on_event: Listener) -> TrainingOptions:
 def check_pairs_of_sequences(sides: tuple[Sequences, Sequences], *, least: int, why: str) -> None:
     """Raises StructureError unless row i pairs with row i, all is finite and no row is empty, and rows >= `least`."""
     vision, text = sides
-    if len(vision) != len(text):
-        raise StructureError(
-            f"There are {len(vision)} vision rows and {len(text)} text rows; row i must pair with row i. "
-            "Select the pairs of both sides by the same ids."
-        )
-    if len(vision) < least:
-        raise StructureError(f"{len(vision)} pairs are too few: {why} needs at least {least}. Add pairs with --pairs.")
+    check_counts(len(vision), len(text), least=least, why=why)
     for side, what in ((vision, "vision"), (text, "text")):
         check_sequences(side, what)
         rows = side.take(slice(0, 256))

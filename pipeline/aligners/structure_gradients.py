@@ -105,8 +105,18 @@ def _through_softmax(q: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
     return slope.sub_((q * slope).sum(dim=1, keepdim=True)).mul_(q)
 
 
-class Tiled(torch.autograd.Function):
-    """Level 1. The gradient is made in the forward pass, while each tile is at hand, and only scaled in backward."""
+class _MadeForward(torch.autograd.Function):
+    """The gradient in `z`, the first argument, is made in the forward pass, and only scaled in backward."""
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (grad,) = ctx.saved_tensors
+        return grad * upstream, None, None, None, None, None
+
+
+class Tiled(_MadeForward):
+    """Level 1: the gradient is made while each tile is at hand."""
 
     @staticmethod
     def forward(
@@ -150,14 +160,8 @@ class Tiled(torch.autograd.Function):
             ctx.save_for_backward(space.to_rows(product, degrees, z).mul_(above * (weights[0] / rows)))
         return (value - margin) * above * weights[0]
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (grad,) = ctx.saved_tensors
-        return grad * upstream, None, None, None, None, None
 
-
-class Powers(torch.autograd.Function):
+class Powers(_MadeForward):
     """Levels above 1: the powers of both matrices are dense.
 
     With D_l the slope in P^l, the slope in P is collected by l = L..2: dP += (P^(l-1))^T D_l; D_(l-1) += D_l P^T.
@@ -212,9 +216,3 @@ class Powers(torch.autograd.Function):
             both = _add_transpose(space.pull(slope_of_logits, logits))
             ctx.save_for_backward(space.to_rows(both @ z, both.sum(dim=1), z))
         return loss
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (grad,) = ctx.saved_tensors
-        return grad * upstream, None, None, None, None, None

@@ -95,21 +95,32 @@ class LowRankHead(Head):
 
 
 class GatedHead(Head):
-    """SAIL's head (arXiv 2412.04616): z = W3 (relu(W1 x) * W2 x) with biases."""
+    """A gated linear unit: z = W3 (relu(W1 x) * W2 x) with biases.
+
+    With `norm` x goes through a layer norm first and the gate ends at 6, as in the head of SAIL (arXiv 2412.04616 and
+    its code): the product of two maps would square the spread of the rows' lengths.
+    """
 
     kind = "gated"
 
-    def __init__(self, width: int, dim: int, *, hidden: int) -> None:
-        super().__init__(width, dim, hidden=hidden)
+    def __init__(self, width: int, dim: int, *, hidden: int, norm: bool = False) -> None:
+        super().__init__(width, dim, hidden=hidden, norm=norm)
+        if norm:
+            self.scale, self.shift = empty(width), empty(width)
         self.weight1, self.bias1 = empty(hidden, width), empty(hidden)
         self.weight2, self.bias2 = empty(hidden, width), empty(hidden)
         self.weight3, self.bias3 = empty(dim, hidden), empty(dim)
 
     def reset(self, generator: torch.Generator) -> None:
+        if self.settings["norm"]:
+            nn.init.ones_(self.scale)
         draw(self.weight1, self.bias1, generator)
         draw(self.weight2, self.bias2, generator)
         draw(self.weight3, self.bias3, generator)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        inner = F.relu(F.linear(x, self.weight1, self.bias1)) * F.linear(x, self.weight2, self.bias2)
+        gate = F.relu
+        if self.settings["norm"]:
+            x, gate = F.layer_norm(x, (self.width,), self.scale, self.shift), F.relu6
+        inner = gate(F.linear(x, self.weight1, self.bias1)) * F.linear(x, self.weight2, self.bias2)
         return F.linear(inner, self.weight3, self.bias3)

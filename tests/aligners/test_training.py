@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from structure.pipeline.aligners.batches import PairsInMemory, held_out
 from structure.pipeline.aligners.contrastive import info_nce
@@ -186,6 +187,29 @@ def test_gate_opens_outside_released_and_stays_shut_inside(world):
     assert state["weight2"].abs().max() == 0
     rows = torch.from_numpy(vision[:5])
     torch.testing.assert_close(run.aligner.vision(rows), rows @ state["projection"].T)
+
+
+def test_sail_is_chosen_by_a_loss_that_its_bias_does_not_move(world):
+    vision, text = world(64)
+    options = replace(QUICK, method="sail", regulariser="none", epochs=12, rate=1e-3)
+    trained = train(vision, text, options=options)
+    best = min(trained.history, key=lambda row: row["val_contrastive"])
+    assert trained.best_epoch == best["epoch"]
+    _, out = held_out(64, share=0.1, seed=42)
+    images, texts = trained.aligner.embed_images(vision[out]), trained.aligner.embed_texts(text[out])
+    logits, target = trained.aligner.metadata["scale"] * torch.from_numpy(images @ texts.T), torch.arange(len(out))
+    expected = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+    assert trained.metrics["contrastive"] == pytest.approx(float(expected), rel=1e-4)
+    assert trained.metrics["loss"] != pytest.approx(float(expected), rel=0.1)  # the sigmoid loss, and R_S besides
+
+
+def test_the_head_of_sail_sees_rows_whatever_their_length(world):
+    objective = make_objective((24, 18), TrainingOptions(method="sail", dim=5))
+    assert [head.settings["hidden"] for head in (objective.vision, objective.text)] == [8 * 24, 8 * 18]
+    rows = torch.from_numpy(world(10)[0])
+    torch.testing.assert_close(objective.vision(7 * rows + 3), objective.vision(rows), rtol=1e-3, atol=1e-4)
+    plain = make_objective((24, 18), TrainingOptions(method="gated", dim=5)).vision
+    assert not torch.allclose(plain(7 * rows + 3), plain(rows), rtol=0.1)
 
 
 def test_learnt_scale_moves_and_fixed_does_not(world):
