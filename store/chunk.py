@@ -14,7 +14,7 @@ import numpy as np
 from numcodecs.zstd import Zstd
 
 from structure.store.errors import DamageError
-from structure.store.files import PIECE, Files
+from structure.store.files import PIECE, Buffer, Files
 
 CRC_BYTES = 4
 PAGE = 4096
@@ -90,13 +90,11 @@ def read_chunk(
         else:
             buffers = [*_nowhere(before), data, *_nowhere(after), memoryview(stored)]
             seen = None if expected is None else check
-            size, wanted = files.read_into(key, *buffers, seen=seen), before + len(data) + after + CRC_BYTES
-            if size != wanted:
-                raise DamageError(f"{key} has {size:,} bytes, {wanted:,} were written.")
+            _require_size(key, files.read_into(key, *buffers, seen=seen), before + len(data) + after)
     except FileNotFoundError:
         raise DamageError(f"{key} is missing.") from None
-    if expected is not None and (checksum != int.from_bytes(stored, "little") or f"{checksum:08x}" != expected):
-        raise DamageError(f"{key} has checksum {checksum:08x}, {expected} was written: its bytes have changed.")
+    if expected is not None:
+        _require_checksum(key, checksum, stored, expected)
     if compressed:
         try:
             whole = Zstd().decode(memoryview(raw)[:-CRC_BYTES])
@@ -105,6 +103,33 @@ def read_chunk(
             raise DamageError(f"{key} does not unpack: {error}.") from None
     if sys.byteorder == "big":
         into.byteswap(inplace=True)
+
+
+def view_chunk(files: Files, key: str, start: int, stop: int, *, size: int, expected: str | None) -> memoryview:
+    """Bytes `[start, stop)` of the uncompressed chunk `key`, which has `size` bytes, where they lie in the file.
+
+    Raises DamageError as `read_chunk` does; all bytes are checked, unless `expected` is None.
+    """
+    try:
+        if expected is not None:
+            whole, found = files.view(key, 0, size + CRC_BYTES)
+            _require_size(key, found, size)
+            _require_checksum(key, crc32c(whole[:size]), whole[size:], expected)
+        data, found = files.view(key, start, stop)
+    except FileNotFoundError:
+        raise DamageError(f"{key} is missing.") from None
+    _require_size(key, found, size)
+    return data
+
+
+def _require_size(key: str, found: int, size: int) -> None:
+    if found != size + CRC_BYTES:
+        raise DamageError(f"{key} has {found:,} bytes, {size + CRC_BYTES:,} were written.")
+
+
+def _require_checksum(key: str, checksum: int, stored: Buffer, expected: str) -> None:
+    if checksum != int.from_bytes(stored, "little") or f"{checksum:08x}" != expected:
+        raise DamageError(f"{key} has checksum {checksum:08x}, {expected} was written: its bytes have changed.")
 
 
 def _nowhere(size: int) -> list[memoryview]:

@@ -305,6 +305,11 @@ class FeatureSet:
         with self._told_how_to_repair():
             self._layers.read(self._column(layer), start, into, self._marks.known(), checked)
 
+    def view_rows(self, layer: str, start: int, stop: int, *, checked: set[str]) -> list[np.ndarray]:
+        """`read_rows` without a copy, where `in_place`: read-only pieces of consecutive rows."""
+        with self._told_how_to_repair():
+            return self._layers.view(self._column(layer), start, stop, self._marks.known(), checked)
+
     def tokens(self, layer: str, start: int = 0, stop: int | None = None) -> Tokens:
         """Tokens of a layer of rows `[start, stop)`, in the stored dtype; only the chunks that hold one are read, every
         one is checked. Skipped rows have no token. Raises as `rows` does.
@@ -354,6 +359,11 @@ class FeatureSet:
     def verify(self) -> list[Fault]:
         """Every fault found (`str(fault)` is a sentence); an empty list means that all is as it was written."""
         return faults_of(self.files, self.prefix, self.manifest)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether `view_rows` works: uncompressed layers in a folder of this machine."""
+        return self._layers.in_place
 
     @contextmanager
     def _told_how_to_repair(self) -> Iterator[None]:

@@ -35,10 +35,13 @@ class Files(ABC):
     """A flat space of files named by keys such as `features/coco/train/dinov2/manifest.json`.
 
     `url` says where it lies: a path of this machine or an fsspec URL, either of which opens it again. A prefix is a
-    key, or "" for the root.
+    key, or "" for the root. `readers` is how many files are worth reading at once.
     """
 
     url: str
+    readers: int
+    mapped = False
+    """Whether `view` shows files in place."""
 
     def __str__(self) -> str:
         return self.url
@@ -64,6 +67,12 @@ class Files(ABC):
         holds it; one piece of memory may serve as several buffers. Where the file's size is not that of all buffers,
         nothing is read.
         """
+
+    def view(self, key: str, start: int, stop: int) -> tuple[memoryview, int]:
+        """Bytes `[start, stop)` where they lie, read-only and not copied, and the file's size; no bytes where the file
+        is shorter than `stop`. They stay what they are when the file is replaced or removed. Raises FileNotFoundError.
+        """
+        raise NotImplementedError(f"{self.url} does not show files in place")
 
     @abstractmethod
     def write(self, key: str, *parts: Buffer) -> None:

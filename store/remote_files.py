@@ -34,6 +34,8 @@ class RemoteFiles(Files):
     they look, write, and look again.
     """
 
+    readers = 16  # they wait for the service, mostly
+
     def __init__(self, file_system: Any, root: str, url: str) -> None:
         self._fs, self._root, self.url = file_system, root.rstrip("/"), url.rstrip("/")
 

@@ -29,6 +29,8 @@ class RowSource(ABC):
 
     width: int
     dtype: np.dtype
+    in_place = False
+    """Whether `view` shows the units where they lie, so that nothing needs to be read."""
 
     def __init__(self, features: FeatureSet, layer: str, rows: np.ndarray | None = None) -> None:
         self.features, self.layer = features, layer
@@ -55,9 +57,13 @@ class RowSource(ABC):
     def read(self, places: Places, into: np.ndarray) -> None:
         """Fill `into` (units, width)."""
 
+    def view(self, places: Places) -> list[np.ndarray]:
+        """The units where they lie, in pieces (n, width), one behind the other."""
+        raise NotImplementedError(f"{self.features.key}, {self.layer} is not in place")
+
     @abstractmethod
-    def batch(self, units: np.ndarray, lengths: np.ndarray) -> np.ndarray | Tokens:
-        """A batch from its units, row after row, `lengths` each."""
+    def batch(self, units: np.ndarray, offsets: np.ndarray) -> np.ndarray | Tokens:
+        """A batch of n rows from its units; `offsets` (n + 1,): where those of each row begin, and where they end."""
 
 
 class LayerSource(RowSource):
@@ -66,7 +72,7 @@ class LayerSource(RowSource):
     def __init__(self, features: FeatureSet, layer: str, rows: np.ndarray | None = None) -> None:
         super().__init__(features, layer, rows)
         column = features.column(layer)
-        self.width, self.dtype = column.shape[1], column.dtype
+        self.width, self.dtype, self.in_place = column.shape[1], column.dtype, features.in_place
 
     @property
     def chunk_rows(self) -> int:
@@ -80,7 +86,10 @@ class LayerSource(RowSource):
     def read(self, places: Places, into: np.ndarray) -> None:
         self.features.read_rows(self.layer, places.start, into, checked=self._checked)
 
-    def batch(self, units: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    def view(self, places: Places) -> list[np.ndarray]:
+        return self.features.view_rows(self.layer, places.start, places.stop, checked=self._checked)
+
+    def batch(self, units: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         return units
 
 
@@ -108,6 +117,5 @@ class TokenSource(RowSource):
     def read(self, places: Places, into: np.ndarray) -> None:
         self.features.read_tokens(self.layer, places.start, places.stop, into, checked=self._checked)
 
-    def batch(self, units: np.ndarray, lengths: np.ndarray) -> Tokens:
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
+    def batch(self, units: np.ndarray, offsets: np.ndarray) -> Tokens:
         return Tokens(units, offsets, self._column.prefix, self._column.grid)

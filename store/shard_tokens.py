@@ -15,8 +15,10 @@ from structure.store.errors import StructureError
 from structure.store.manifest import TokenColumn
 from structure.store.shard import Shard
 from structure.store.storable import storable
-from structure.store.token_files import THREADS, TokenFiles
+from structure.store.token_files import TokenFiles
 from structure.store.zarr_metadata import read_ids
+
+WRITERS = 4
 
 
 @dataclass
@@ -34,14 +36,14 @@ class ShardTokens:
     """The tokens of one shard on their way to the disk: a chunk is written as soon as it has all of its tokens.
 
     Rows may come in any order. Rows that come in order, as pictures do, keep one chunk a layer in memory, besides at
-    most `THREADS` that are being written.
+    most `WRITERS` that are being written.
     """
 
     def __init__(self, tokens: TokenFiles, shard: Shard, layers: Collection[str]) -> None:
         self._files, self._shard = tokens, shard
         self._runs = {layer: self._run(tokens.column(layer), tokens.manifest.shards.index(shard)) for layer in layers}
         self._written: dict[tuple[str, int], Future[str]] = {}
-        self._pool = ThreadPoolExecutor(THREADS)
+        self._pool = ThreadPoolExecutor(WRITERS)
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -131,7 +133,7 @@ class ShardTokens:
 
     def _write(self, run: _Run, chunk: int) -> None:
         waiting = [future for future in self._written.values() if not future.done()]
-        if len(waiting) >= THREADS:
+        if len(waiting) >= WRITERS:
             waiting[0].result()
         self._written[run.column.name, chunk] = self._pool.submit(
             write_chunk,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import chain, pairwise, repeat
 
 import numpy as np
 
 from structure.store.chunk import PAGE, page_aligned
 from structure.store.errors import StructureError
-from structure.store.row_sources import RowSource
+from structure.store.row_sources import Places, RowSource
 from structure.store.shuffle_plan import ShufflePlan, Window, block_edges
 from structure.store.tokens import Tokens
 
@@ -21,20 +22,19 @@ POOL_BYTES = 128 * 2**20
 BLOCKS = 8
 """Blocks in a window at least, where chunks are so large that fewer would fit."""
 
-THREADS = 4
-
 Values = np.ndarray | Tokens
 
 
 class Shuffled:
     """Batches of aligned rows: row i of every source belongs together.
 
-    Blocks of rows are read in a drawn order into a window of `pool` bytes, and batches take the window's rows in a
-    drawn order, while `threads` threads read the next window (at the end of an epoch, the first one of the next). If
-    all rows fit `memory` bytes (None: they do), they are read once and stay. The batches are the same either way. A
-    `plan` sets blocks and pool; by default blocks are whole chunks. A chunk is checked when it is read for the first
-    time. Raises StructureError where the rows fit `memory` neither whole nor in windows, ValueError for sources that
-    do not have as many rows, or rows that do not ascend.
+    Blocks of rows come in a drawn order into a window of `pool` bytes, and batches take the window's rows in a drawn
+    order, while `threads` threads read the next window (at the end of an epoch, the first one of the next). If all
+    rows fit `memory` bytes (None: they do), they are read once and stay. Layers that lie uncompressed in a folder of
+    this machine are not read but looked at in the page cache. The batches are the same in every case. A `plan` sets
+    blocks and pool; by default blocks are whole chunks. A chunk is checked when it is met for the first time. Raises
+    StructureError where the rows fit `memory` neither whole nor in windows, ValueError for sources that do not have as
+    many rows, or rows that do not ascend.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Shuffled:
         memory: int | None = None,
         pool: int = POOL_BYTES,
         plan: ShufflePlan | None = None,
-        threads: int = THREADS,
+        threads: int | None = None,
     ) -> None:
         counts = sorted({len(source.rows) for source in sources})
         if len(counts) != 1 or batch < 1:
@@ -54,19 +54,20 @@ class Shuffled:
         edges = block_edges(sources[0].rows, _block_rows(sources, pool)) if plan is None else plan.edges
         self._columns = [_Column(source, edges) for source in sources]
         self._block_of = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
-        weights = tuple(sum(column.bytes_of(block) for column in self._columns) for block in range(len(edges) - 1))
+        weights = _weights(self._columns, len(edges) - 1)
         self.plan = ShufflePlan(edges, weights, pool) if plan is None else plan
         whole, window = sum(weights), _largest_window(self.plan, weights)
-        # Beside them: the batch that the caller holds, and the next one, which may come from two windows.
-        beside = -(-3 * whole * min(batch, self.rows) // self.rows)
+        beside = -(-2 * whole * min(batch, self.rows) // self.rows)  # the batch that the caller holds, and the next one
         self.in_memory = memory is None or whole + beside <= memory
         if memory is not None and not self.in_memory and 2 * window + beside > memory:
             raise StructureError(
                 f"Shuffled reading of {self.rows:,} rows needs {2 * window + beside:,} bytes (two windows of "
-                f"blocks and three batches of {batch:,}), or {whole + beside:,} to keep all; {memory:,} are allowed. "
+                f"blocks and two batches of {batch:,}), or {whole + beside:,} to keep all; {memory:,} are allowed. "
                 "Raise --memory, or take a smaller batch."
             )
-        self._bytes, self._threads = whole if self.in_memory else window, threads
+        copied = _weights([column for column in self._columns if not column.source.in_place], len(edges) - 1)
+        self._bytes = sum(copied) if self.in_memory else _largest_window(self.plan, copied)
+        self._threads = threads or max(source.features.files.readers for source in sources)
         self._resident: _Arena | None = None
         self._free: list[_Arena] = []  # memory that was written to once is read into faster
         self._reader = ThreadPoolExecutor(1)
@@ -74,43 +75,44 @@ class Shuffled:
 
     def epoch(self, seed: int, epoch: int = 0) -> Iterator[tuple[np.ndarray, tuple[Values, ...]]]:
         """Every row once: `(rows, batches)`, the (n,) int64 numbers of the rows in the sources, and a batch of every
-        source in newly made memory; n is `batch` but for the last. Raises as reading the sources does."""
-        parts: list[tuple[np.ndarray, list[np.ndarray]]] = []
-        wanted = min(self.batch, self.rows)
-        for window, arena in self._windows(seed, epoch):
-            rows = self.plan.rows_of(window)
-            while len(rows):
-                here, rows = rows[:wanted], rows[wanted:]
-                parts.append((here, arena.take(here, self._block_of)))
-                wanted -= len(here)
-                if not wanted:
-                    yield self._batch(parts)
-                    parts, wanted = [], self.batch
-        if parts:
-            yield self._batch(parts)
+        source in newly made memory; n is `batch` but for the last. The rows that a batch has of one window ascend:
+        memory is read faster in order. Raises as reading the sources does."""
+        windows = list(self.plan.windows(seed, epoch))
+        order = np.concatenate([self.plan.rows_of(window) for window in windows])
+        begins = [0, *np.cumsum([len(window.order) for window in windows]).tolist()]
+        with closing(self._arenas(windows, seed, epoch)) as arenas:
+            for start in range(0, self.rows, self.batch):
+                rows = order[start : start + self.batch]
+                cuts = [0, *(begin - start for begin in begins if 0 < begin - start < len(rows)), len(rows)]
+                for low, high in pairwise(cuts):
+                    rows[low:high].sort()
+                offsets = [column.offsets(rows) for column in self._columns]
+                units = [column.space(int(each[-1])) for column, each in zip(self._columns, offsets, strict=True)]
+                for low, high in pairwise(cuts):
+                    if start + low in begins:
+                        arena = next(arenas)
+                    into = [space[each[low] : each[high]] for space, each in zip(units, offsets, strict=True)]
+                    arena.take(rows[low:high], self._block_of, into)
+                yield (
+                    rows,
+                    tuple(
+                        column.source.batch(space, each)
+                        for column, space, each in zip(self._columns, units, offsets, strict=True)
+                    ),
+                )
 
-    def _batch(self, parts: list[tuple[np.ndarray, list[np.ndarray]]]) -> tuple[np.ndarray, tuple[Values, ...]]:
-        rows, taken = parts[0]
-        if len(parts) > 1:  # it ends one window and begins the next
-            rows = np.concatenate([here for here, _ in parts])
-            taken = [np.concatenate(units) for units in zip(*(part for _, part in parts), strict=True)]
-        return rows, tuple(
-            column.source.batch(units, column.lengths[rows]) for column, units in zip(self._columns, taken, strict=True)
-        )
-
-    def _windows(self, seed: int, epoch: int) -> Iterator[tuple[Window, _Arena]]:
-        """The epoch's windows with their rows in memory; the next one is read meanwhile."""
+    def _arenas(self, windows: Sequence[Window], seed: int, epoch: int) -> Generator[_Arena]:
+        """The epoch's windows, one after the other, in memory; the next one is read meanwhile."""
         if self.in_memory:
             if self._resident is None:
                 arena = self._arena()
                 arena.load(range(len(self.plan.weights)))
                 self._resident = arena
-            for window in self.plan.windows(seed, epoch):
-                yield window, self._resident
+            yield from [self._resident] * len(windows)
             return
-        coming = [self._first(seed, epoch)]
+        coming = [self._first(windows[0], (seed, epoch))]
         try:
-            for window in islice(self.plan.windows(seed, epoch), 1, None):
+            for window in windows[1:]:
                 coming.append(self._begin(window))
                 yield coming[0].loaded()
                 self._free.append(coming.pop(0).arena)
@@ -121,18 +123,18 @@ class Shuffled:
             for each in coming:
                 self._give_back(each)
 
-    def _first(self, seed: int, epoch: int) -> _Coming:
+    def _first(self, window: Window, wanted: tuple[int, int]) -> _Coming:
         """The epoch's first window, which may be on its way since the end of the last epoch."""
         ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead[0] == (seed, epoch):
+        if ahead is not None and ahead[0] == wanted:
             return ahead[1]
         if ahead is not None:
             self._give_back(ahead[1])
-        return self._begin(next(self.plan.windows(seed, epoch)))
+        return self._begin(window)
 
     def _begin(self, window: Window) -> _Coming:
         arena = self._free.pop() if self._free else self._arena()
-        return _Coming(window, arena, self._reader.submit(arena.load, window.blocks))
+        return _Coming(arena, self._reader.submit(arena.load, window.blocks))
 
     def _give_back(self, coming: _Coming) -> None:
         wait([coming.reading])
@@ -150,64 +152,88 @@ class _Column:
         self.blocks = [source.places(first, last) for first, last in pairwise(edges)]
         self.begins = np.concatenate([block.begins for block in self.blocks])
         self.lengths = np.concatenate([block.lengths for block in self.blocks])
+        self.pooled = bool((self.lengths == 1).all())
 
-    def bytes_of(self, block: int) -> int:
-        """Bytes of one block."""
-        return self.blocks[block].units * self.source.unit_bytes
+    def offsets(self, rows: np.ndarray) -> np.ndarray:
+        """(n + 1,): where the units of each of these rows begin, put behind one another, and where they end."""
+        if self.pooled:
+            return np.arange(len(rows) + 1)
+        return np.concatenate([[0], np.cumsum(self.lengths[rows])])
+
+    def units_of(self, rows: np.ndarray, begins: np.ndarray) -> np.ndarray:
+        """The numbers of the units of these rows, whose blocks begin at `begins`."""
+        first: np.ndarray = begins + self.begins[rows]
+        if self.pooled:
+            return first
+        offsets = self.offsets(rows)
+        return np.repeat(first - offsets[:-1], np.diff(offsets)) + np.arange(offsets[-1])
+
+    def space(self, units: int) -> np.ndarray:
+        """New memory (units, width)."""
+        return page_aligned((units, self.source.width), self.source.dtype)
 
 
 @dataclass(frozen=True)
 class _Coming:
     """A window that is being read into an arena."""
 
-    window: Window
     arena: _Arena
     reading: Future[None]
 
-    def loaded(self) -> tuple[Window, _Arena]:
+    def loaded(self) -> _Arena:
         """When it has been read. Raises what reading raised."""
         self.reading.result()
-        return self.window, self.arena
+        return self.arena
 
 
 class _Arena:
-    """Memory for the blocks of one window: `values` (units, width) of every column, block after block."""
+    """The blocks of one window, in ascending order: read into memory of its own, or looked at where they lie."""
 
     def __init__(self, columns: Sequence[_Column], size: int, threads: int) -> None:
         self.columns, self.threads = columns, threads
         self.space = page_aligned((size + PAGE * len(columns),), "uint8")
-        self.values: list[np.ndarray] = []
         self.bases = [np.zeros(len(column.blocks), dtype=np.int64) for column in columns]
+        self.pieces: list[list[np.ndarray]] = [[] for _ in columns]
 
     def load(self, blocks: Sequence[int]) -> None:
-        """Read these blocks of all columns over whatever was there."""
-        self.values, begin = [], 0
-        jobs = []
-        for column, base in zip(self.columns, self.bases, strict=True):
-            units = [column.blocks[block].units for block in blocks]
-            ends = np.cumsum(units)
-            size = int(ends[-1]) * column.source.unit_bytes
-            flat = self.space[begin : begin + size].view(column.source.dtype)
-            values = flat.reshape(-1, column.source.width)
-            base[list(blocks)] = ends - units
-            for block, end, count in zip(blocks, ends.tolist(), units, strict=True):
-                jobs.append((column.source, column.blocks[block], values[end - count : end]))
-            self.values.append(values)
-            begin += -(-size // PAGE) * PAGE
+        """Hold these blocks of all columns instead of whatever was there."""
+        blocks, begin = sorted(blocks), 0
+        self.pieces = [[] for _ in self.columns]
         with ThreadPoolExecutor(self.threads) as pool:
-            list(pool.map(lambda job: job[0].read(job[1], job[2]), jobs))
+            coming = []
+            for column, base in zip(self.columns, self.bases, strict=True):
+                source, places = column.source, [column.blocks[block] for block in blocks]
+                ends = np.cumsum([each.units for each in places])
+                base[blocks] = [0, *ends[:-1]]
+                if source.in_place:
+                    coming.append(pool.map(source.view, places))
+                else:
+                    size = int(ends[-1]) * source.unit_bytes
+                    values = self.space[begin : begin + size].view(source.dtype).reshape(-1, source.width)
+                    coming.append(pool.map(_read, repeat(source), places, np.split(values, ends[:-1])))
+                    begin += -(-size // PAGE) * PAGE
+            self.pieces = [list(chain.from_iterable(pieces)) for pieces in coming]
 
-    def take(self, rows: np.ndarray, block_of: np.ndarray) -> list[np.ndarray]:
-        """Copies of the units of these rows, row after row, for every column."""
-        taken = []
+    def take(self, rows: np.ndarray, block_of: np.ndarray, into: Sequence[np.ndarray]) -> None:
+        """Copy the units of these ascending rows, row after row, for every column."""
         blocks = block_of[rows]
-        for column, base, values in zip(self.columns, self.bases, self.values, strict=True):
-            begins, lengths = base[blocks] + column.begins[rows], column.lengths[rows]
-            ends = np.cumsum(lengths)
-            index = np.repeat(begins - (ends - lengths), lengths) + np.arange(ends[-1])
-            out = page_aligned((len(index), values.shape[1]), values.dtype)
-            taken.append(np.take(values, index, axis=0, out=out, mode="clip"))  # "clip": without a buffer in between
-        return taken
+        for column, base, pieces, out in zip(self.columns, self.bases, self.pieces, into, strict=True):
+            index = column.units_of(rows, base[blocks])
+            starts = np.cumsum([0, *map(len, pieces)])
+            cuts = pairwise(np.searchsorted(index, starts))
+            for piece, start, (low, high) in zip(pieces, starts[:-1], cuts, strict=True):
+                if low < high:  # "clip": without a buffer in between
+                    np.take(piece, index[low:high] - start, axis=0, out=out[low:high], mode="clip")
+
+
+def _read(source: RowSource, places: Places, into: np.ndarray) -> list[np.ndarray]:
+    source.read(places, into)
+    return [into]
+
+
+def _weights(columns: Sequence[_Column], blocks: int) -> tuple[int, ...]:
+    """Bytes of each block, all columns together."""
+    return tuple(sum(c.blocks[block].units * c.source.unit_bytes for c in columns) for block in range(blocks))
 
 
 def _largest_window(plan: ShufflePlan, weights: Sequence[int]) -> int:

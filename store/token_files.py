@@ -17,8 +17,6 @@ from structure.store.shard import overlapping
 from structure.store.token_layout import TokenLayout
 from structure.store.zarr_metadata import read_lengths
 
-THREADS = 4
-
 
 class TokenFiles:
     """The token columns of one feature set."""
@@ -101,7 +99,7 @@ class TokenFiles:
         if len(jobs) == 1:
             read(jobs[0])
         else:
-            with ThreadPoolExecutor(THREADS) as pool:
+            with ThreadPoolExecutor(self.files.readers) as pool:
                 list(pool.map(read, jobs))
 
     def chunk_key(self, column: TokenColumn, number: int) -> str:

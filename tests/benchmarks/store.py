@@ -5,7 +5,9 @@
 Prints one JSON line a measure, with the `limit` that its `ratio` is held against, if there is one. Both sides of a
 measure take turns, page cache warm; gigabytes a second are medians, `ratio` is ours over theirs (the median of the
 turns' ratios), `cpu_ratio` the same of processor seconds, which other work on the machine moves less. Writing includes
-what `np.save` does not do: a finite check, a CRC-32C of every byte, fsync, and done marks.
+what `np.save` does not do: a finite check, a CRC-32C of every byte, fsync, and done marks. Without fsync NumPy writes
+to the page cache alone, so that writing is also measured where there is no disk to wait for (`--without-disk`, a folder
+in memory).
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, layer_files, open_store
+from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
 from structure.store.manifest import lengths_digest
 from structure.store.remote_files import RemoteFiles
 from structure.store.row_sources import LayerSource, RowSource
@@ -107,18 +109,18 @@ def write(
 
 @contextmanager
 def peak_memory() -> Iterator[list[float]]:
-    """Gigabytes of anonymous memory that were taken at most within, over what there was before."""
+    """Gigabytes of memory that were taken at most within, over what there was before; mapped files count."""
     peak, ended = [0.0], threading.Event()
 
-    def anonymous() -> int:
+    def resident() -> int:
         text = Path("/proc/self/status").read_text()
-        return int(text.split("RssAnon:")[1].split()[0]) * 1024
+        return int(text.split("VmRSS:")[1].split()[0]) * 1024
 
-    before = anonymous()
+    before = resident()
 
     def watch() -> None:
         while not ended.wait(0.002):
-            peak[0] = max(peak[0], (anonymous() - before) / 1e9)
+            peak[0] = max(peak[0], (resident() - before) / 1e9)
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -129,8 +131,8 @@ def peak_memory() -> Iterator[list[float]]:
         thread.join()
 
 
-def plain(store: Store, samples: Samples, folder: Path, options: argparse.Namespace) -> None:
-    """np.save and np.load."""
+def plain(store: Store, samples: Samples, folder: Path, options: argparse.Namespace, where: str = "") -> None:
+    """np.save and np.load, in that folder."""
     block = np.random.default_rng(0).standard_normal((options.rows, options.width)).astype(np.float16)
     layers = {f"block.{i:02d}": block for i in range(options.layers)}
     size = block.nbytes * options.layers / 1e9
@@ -152,7 +154,7 @@ def plain(store: Store, samples: Samples, folder: Path, options: argparse.Namesp
 
     for peer, sync, limit in (("np.save", False, {"limit": 0.5}), ("np.save+fsync", True, {})):
         found = turns(lambda: write(store, samples, "m", layers), lambda sync=sync: save(sync), options.repeats, clear)
-        say("write", size, peer, found, **limit)
+        say(f"write{where}", size, peer, found, **limit)
     clear()
     save(False)
     features = write(store, samples, "m", layers)
@@ -161,8 +163,10 @@ def plain(store: Store, samples: Samples, folder: Path, options: argparse.Namesp
         return [np.load(folder / "npy" / f"{name}.npy") for name in layers]
 
     found = turns(lambda: [features.rows(name) for name in layers], load, options.repeats)
-    say("read", size, "np.load", found, limit=1.0)
+    say(f"read{where}", size, "np.load", found, limit=1.0)
     clear()
+    if where:
+        return
     packed = write(store, samples, "packed", {"block.00": block}, 1)
     stored = sum(packed.files.size(key) for key in packed.files.keys(f"{packed.prefix}/block.00/c"))
     tell(measure="zstd level 1, bytes on disk", ratio=stored / block.nbytes)
@@ -200,7 +204,7 @@ def shuffled(store: Store, samples: Samples, options: argparse.Namespace) -> Non
     epoch(whole)  # reads it
     found = turns(lambda: epoch(windows), lambda: epoch(whole), options.repeats)
     say("shuffled read", size, "in memory", found, limit=0.8, **more)
-    say("shuffled read", size, "NumPy in memory", turns(lambda: epoch(windows), by_numpy, options.repeats))
+    say("gathered by NumPy", size, "NumPy in memory", turns(lambda: epoch(windows), by_numpy, options.repeats))
     for features in sets:
         store.files.remove_tree(features.prefix)
 
@@ -266,12 +270,12 @@ def remote(rows: int, width: int, repeats: int) -> None:
         near = features.files._fs
 
         def read(threads: int) -> None:
-            layer_files.THREADS = threads
+            features.files.readers = threads
             assert len(features.rows("block.00")) == rows
 
         for late in (0.0, 0.02):
             features.files._fs = Late(near, late)
-            found = turns(lambda: read(4), lambda: read(1), repeats)
+            found = turns(lambda: read(RemoteFiles.readers), lambda: read(1), repeats)
             what = f"remote read, answers {late * 1000:.0f} ms late, {len(features.manifest.shards)} chunks"
             say(what, block.nbytes / 1e9, "one by one", found)
     finally:
@@ -288,21 +292,27 @@ def main() -> None:
     parser.add_argument("--shuffled-rows", type=int, default=200000)
     parser.add_argument("--memory", type=float, default=0.4, help="gigabytes that shuffled reading may take")
     parser.add_argument("--repeats", type=int, default=5)
+    memory = Path("/dev/shm")
+    parser.add_argument("--without-disk", type=Path, default=memory if memory.is_dir() else None, metavar="FOLDER")
     parser.add_argument("--only", choices=("plain", "shuffled", "tokens", "remote"))
     options = parser.parse_args()
+
+    def table(store: Store, rows: int) -> Samples:
+        store.files.remove_tree("samples")
+        return store.put_samples(Samples.build("bench", "train", [SampleItem(f"i{i}") for i in range(rows)]))
+
     with tempfile.TemporaryDirectory() as name:
         store = open_store(Path(name) / "store")
-
-        def table(rows: int) -> Samples:
-            store.files.remove_tree("samples")
-            return store.put_samples(Samples.build("bench", "train", [SampleItem(f"i{i}") for i in range(rows)]))
-
         if options.only in (None, "plain"):
-            plain(store, table(options.rows), Path(name), options)
+            plain(store, table(store, options.rows), Path(name), options)
         if options.only in (None, "shuffled"):
-            shuffled(store, table(options.shuffled_rows), options)
+            shuffled(store, table(store, options.shuffled_rows), options)
         if options.only in (None, "tokens"):
-            tokens(store, table(options.rows), options)
+            tokens(store, table(store, options.rows), options)
+    if options.only in (None, "plain") and options.without_disk is not None:
+        with tempfile.TemporaryDirectory(dir=options.without_disk) as name:
+            store = open_store(Path(name) / "store")
+            plain(store, table(store, options.rows), Path(name), options, ", without a disk")
     if options.only in (None, "remote"):
         remote(options.rows, options.width, options.repeats)
 
