@@ -38,12 +38,15 @@ class Pairs(Pictures):
       have one. Without the column, `all` (default), or `train`, `val`, `test` by a seeded hash of the id: 80, 10, 10
       per cent; adding rows moves no other row. `all` takes every row either way.
 
+    With `pictures=False` nobody will read a picture (features are there already): the column and the files may be
+    absent, and an item has a digest only where its file is there.
+
     A row without caption (where others have one), with an empty caption, or without image, raises `BadSampleError`
     when it is read. Raises `StructureError` for everything that concerns the table, with the line.
     """
 
-    def __init__(self, file: str | Path, *, split: str | None = None, seed: int = 0) -> None:
-        self.file = Path(file)
+    def __init__(self, file: str | Path, *, split: str | None = None, seed: int = 0, pictures: bool = True) -> None:
+        self.file, self.pictures = Path(file), pictures
         rows, columns = read_rows(self.file)
         self.name = folder_safe(self.file.absolute().parent.name if self.file.stem == "pairs" else self.file.stem)
         self.signal = "audio" if "audio" in columns and "image" not in columns else "image"
@@ -60,12 +63,13 @@ class Pairs(Pictures):
         self._captions = [self._row_captions(rows[i]) if captioned else () for i in chosen]
         self._labels_of = [labels[i] for i in chosen]
         self._places = [rows[i].place for i in chosen]
-        self._probe()
+        if pictures:
+            self._probe()
 
     def item(self, index: int) -> Item:
         """Raises `BadSampleError` for a row without image, without caption, or with an empty one."""
         captions = self._captions[within(index, len(self))]
-        if not self.paths[index]:
+        if self.pictures and not self.paths[index]:
             raise self._bad(index, f"a caption without {self.signal}: the column {self.signal} is empty")
         if self.kind == "retrieval" and not captions:
             raise self._bad(index, f"{'an image' if self.signal == 'image' else 'a recording'} without caption")
@@ -81,6 +85,15 @@ class Pairs(Pictures):
             raise self._bad(index, f"a caption without {self.signal}: the column {self.signal} is empty")
         return super().payload(index)
 
+    def stamp(self, index: int) -> str:
+        return super().stamp(index) if self.pictures or self._is_there(index) else ""
+
+    def digest(self, index: int) -> str:
+        return super().digest(index) if self.pictures or self._is_there(index) else ""
+
+    def _is_there(self, index: int) -> bool:
+        return os.path.isfile(self.paths[within(index, len(self))])
+
     def image(self, index: int) -> Image.Image:
         if self.signal == "audio":
             raise StructureError(f"{self.file} pairs recordings with captions: a vision encoder cannot read it.")
@@ -95,7 +108,7 @@ class Pairs(Pictures):
         return BadSampleError(self.ids[index], f"{self.file}, {self._places[index]}: {reason}")
 
     def _require_columns(self, columns: Sequence[str]) -> None:
-        if self.signal not in columns:
+        if self.pictures and self.signal not in columns:
             close = nearest("image", columns, most=1)
             offer = f" Did you mean {close[0]}? Rename it to image." if close else ""
             raise StructureError(f"{self.file} has no column image; its columns are {', '.join(columns)}.{offer}")
@@ -208,7 +221,7 @@ class Pairs(Pictures):
             )
 
 
-def open_pairs(argument: str, *, split: str | None, data_root: Path, seed: int) -> Pairs:
+def open_pairs(argument: str, *, split: str | None, data_root: Path, seed: int, pictures: bool = True) -> Pairs:
     """The opener of `pairs:`; a relative path is looked for from the current folder, then from the data root."""
     path = locate(
         argument,
@@ -216,7 +229,7 @@ def open_pairs(argument: str, *, split: str | None, data_root: Path, seed: int) 
         kind="pairs",
         needs="a .jsonl, .csv or .parquet file with the columns image and caption or captions",
     )
-    return Pairs(path, split=split, seed=seed)
+    return Pairs(path, split=split, seed=seed, pictures=pictures)
 
 
 def _kind(value: object) -> str:

@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from structure.pipeline.datasets.dataset import Dataset
 from structure.pipeline.datasets.loading import open_dataset
+from structure.pipeline.datasets.pairs import open_pairs
 from structure.pipeline.features.rows import read_samples
 from structure.pipeline.progress import Listener, silent
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
@@ -35,9 +37,9 @@ def import_features(
     """Keep the `(rows, width)` arrays of an `.npz` or `.safetensors` file as a feature set; each key names a layer.
 
     An array `ids` (strings, one a row) names the items; without it, rows are in the order of the row table, or named
-    by their number if there is none yet. `samples` is a pairs file that brings captions and labels. `dtype` auto keeps
-    float16 where every value fits it exactly as stored, float32 otherwise. Raises StructureError for rows that do not
-    match, and NotPresentError where the file is not there.
+    by their number if there is none yet. `samples` is a pairs file that brings captions and labels; its pictures need
+    not be there. `dtype` auto keeps float16 where every value fits it exactly as stored, float32 otherwise. Raises
+    StructureError for rows that do not match, and NotPresentError where the file is not there.
     """
     target = store if isinstance(store, Store) else open_store(store)
     path = Path(file).expanduser()
@@ -126,7 +128,12 @@ def _row_table(
     on_event: Listener,
 ) -> Samples:
     if pairs is not None:
-        source = open_dataset(pairs if ":" in pairs else f"pairs:{pairs}", split=None, data_root=".")
+        source: Dataset
+        kind, colon, file = pairs.partition(":")
+        if colon and kind != "pairs":
+            source = open_dataset(pairs, split=None, data_root=".")
+        else:
+            source = open_pairs(file if colon else pairs, split=None, data_root=Path("."), seed=0, pictures=False)
         source.name, source.split = dataset, split
         return read_samples(store, source, on_event=on_event)
     if store.files.exists(Samples.file(dataset, split)):

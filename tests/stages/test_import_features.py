@@ -12,6 +12,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from structure.pipeline import import_features
+from structure.pipeline.datasets.loading import open_dataset
+from structure.pipeline.features.pairs import pair_rows
+from structure.pipeline.progress import Event, Note
 from structure.store import FeatureSet, StructureError, open_store
 from structure.store.errors import FingerprintError, NotPresentError
 
@@ -84,6 +87,27 @@ def test_text_features_may_be_one_an_item_or_one_a_caption(
     assert first.manifest.captions == 1
     both = imported(tmp_path, {"x": np.ones((2 * ROWS, 3), np.float32)}, model="all", modality="text")
     assert both.manifest.captions is None
+
+
+@pytest.mark.parametrize("column", [True, False])
+def test_features_that_are_there_need_no_pictures(
+    tmp_path: Path, layers: dict[str, np.ndarray], pairs: Path, column: bool
+) -> None:
+    for picture in tmp_path.glob("*.png"):
+        picture.unlink()
+    if not column:
+        rows = [json.loads(line) for line in pairs.read_text().splitlines()]
+        pairs.write_text("\n".join(json.dumps({k: v for k, v in row.items() if k != "image"}) for row in rows))
+    notes: list[Event] = []
+    features = imported(tmp_path, layers, samples=str(pairs), on_event=notes.append)
+    assert not [event for event in notes if isinstance(event, Note)]
+    assert features.ids[3] == "cell3"
+    samples = open_store(tmp_path / "store").samples("cells", "train")
+    assert set(samples.digests.values()) == {("", "")}
+    texts = imported(tmp_path, layers, model="bert", modality="text", samples=str(pairs))
+    assert len(pair_rows(open_store(tmp_path / "store"), features, texts)) == ROWS
+    with pytest.raises(StructureError, match="none of the first 8 pictures" if column else "no column image"):
+        open_dataset(f"pairs:{pairs}", data_root=tmp_path)
 
 
 def test_the_same_file_again_is_the_same_feature_set(tmp_path: Path, layers: dict[str, np.ndarray]) -> None:
