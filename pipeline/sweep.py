@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from structure.pipeline.aligners.methods import method
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.features.pairs import HeldLayers
 from structure.pipeline.progress import Event, Listener, Note, Progress, silent
@@ -99,12 +100,14 @@ def sweep(
     run finds. `curve` lists numbers of pairs; without `compare` the last layers without R_S are trained beside the
     choice, and U = N^ / N - 1 says how many more pairs they need. `suite` evaluates every aligner besides. `where`
     are further arguments of `align`. A variant that cannot be trained is told in `failed`; a sweep that is started
-    again trains only what is not there. Raises StructureError where no variant could be trained.
+    again trains only what is not there. Raises StructureError where an option has no such value or a seed stands twice,
+    before anything is trained, and where no variant could be trained.
     """
     began = time.perf_counter()
     target = store if isinstance(store, Store) else open_store(store)
     base = options or TrainingOptions()
     variants = variants_of(grid or {}, compare, curve)
+    _require(variants, base, seeds)
     axes = (compare[0],) if compare else tuple(BASELINE) if curve else ()
     runs, failed = _train(
         variants, axes, layers, target, base, seeds=seeds, pairs=pairs, name=name, where=where, on_event=on_event
@@ -187,6 +190,17 @@ def _train(
     if not runs:
         raise StructureError(f"No variant could be trained. {failed[0]['variant']}: {failed[0]['why']}")
     return runs, failed
+
+
+def _require(variants: Sequence[Variant], base: TrainingOptions, seeds: Sequence[int]) -> None:
+    """Raises StructureError for what no data could mend."""
+    twice = next((seed for seed in seeds if list(seeds).count(seed) > 1), None)
+    if twice is not None:
+        raise StructureError(
+            f"Seed {twice} stands twice: the same run again says nothing about the spread. Leave it out."
+        )
+    for variant in variants:
+        method(replace(base, **dict(variant.without(*OTHER_AXES))).method)
 
 
 def variants_of(

@@ -175,7 +175,14 @@ class FeatureSource:
         return None
 
     def encoder(self, record: EncoderRecord) -> Encoder:
-        """The encoder on record, loaded once. Raises FingerprintError where the one that loads now is another."""
+        """The encoder on record, loaded once. Raises FingerprintError where the one that loads now is another, and
+        NotPresentError where the features were imported."""
+        if not record.spec:
+            raise NotPresentError(
+                f"{record.name} was imported: there is no encoder of it here for what is not in the store. Import its "
+                f"features of that too: structure import FILE --model {record.name} --modality {record.modality} "
+                "--dataset NAME --split SPLIT"
+            )
         asked = (record.spec, _amp(record))
         if asked not in self._loaded:
             self._loaded[asked] = load_encoder(record.spec, device=self.device, amp=asked[1])

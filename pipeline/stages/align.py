@@ -241,6 +241,8 @@ def _rows(
         if not 0 < test < 1:
             raise StructureError(f"--test {test:g} is no share of the pairs; it must be between 0 and 1.")
         kept, out = held_out(len(rows), share=test, seed=TEST_SEED)
+        if len(out) != round(test * len(rows)):
+            on_event(Note(f"{len(out):,} of {len(rows):,} pairs are the test: at least 16, at most a third and 4,096"))
         rows, out_rows = rows.take(kept), rows.take(out)
     else:
         out_rows = rows.take(out)

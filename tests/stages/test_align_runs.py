@@ -38,6 +38,10 @@ def test_test_pairs_are_the_same_for_every_seed_and_never_trained_on(copied: Sto
         facts = load_aligner(done.folder).metadata
         assert facts["test_metrics"] == done.test
         assert facts["test_pairs"] == 60
+    events: list[Event] = []
+    most = align(LAYERS, store=copied, options=replace(QUICK, method="ridge"), test=0.9, on_event=events.append)
+    assert most.test_pairs == 80
+    assert any("80 of 240 pairs are the test: at least 16, at most a third" in text for text in notes(events))
     with pytest.raises(StructureError, match="--test 2 is no share"):
         align(LAYERS, store=copied, options=QUICK, test=2)
     with pytest.raises(StructureError, match=r"--pairs 200 .* has 180 pairs besides 60 test pairs"):

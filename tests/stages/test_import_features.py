@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from structure.pipeline import import_features
 from structure.pipeline.datasets.loading import open_dataset
+from structure.pipeline.features.cached import EncoderRecord, FeatureSource
 from structure.pipeline.features.pairs import pair_rows
 from structure.pipeline.progress import Event, Note
 from structure.store import FeatureSet, StructureError, open_store
@@ -163,3 +164,10 @@ def test_a_missing_file_and_a_wrong_kind_are_told(tmp_path: Path) -> None:
     (tmp_path / "a.pt").write_bytes(b"x")
     with pytest.raises(StructureError, match=r"not '\.pt'"):
         import_features(tmp_path / "a.pt", model="m", modality="vision", dataset="d", store=tmp_path)
+
+
+def test_what_imported_features_lack_is_told(tmp_path: Path, layers: dict[str, np.ndarray], pairs: Path) -> None:
+    images = imported(tmp_path, layers, samples=str(pairs))
+    store = open_store(tmp_path / "store")
+    with pytest.raises(NotPresentError, match="vit was imported: .* structure import FILE --model vit"):
+        FeatureSource(store, device="cpu").encoder(EncoderRecord.of(images))

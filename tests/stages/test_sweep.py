@@ -153,3 +153,15 @@ def test_tensorboard_files(copied: Store, tmp_path: Path) -> None:
     assert run([*command, "--tensorboard", str(tmp_path / "board"), "--quiet"]) == 0
     (events,) = (tmp_path / "board").glob("run001/events*")
     assert b"validation/contrastive" in events.read_bytes()
+
+
+@pytest.mark.parametrize(("grid", "seeds", "said"), [
+    ({"regulariser": ["structure", "nonne"]}, [1, 2], "Did you mean none"),
+    ({"method": ["linear", "lineer"]}, [1, 2], "Did you mean linear"),
+    ({"weight": [1]}, [1, 2, 1], "Seed 1 stands twice"),
+])  # fmt: skip
+def test_a_mistake_is_told_before_anything_is_trained(copied: Store, grid, seeds, said) -> None:
+    events: list[Event] = []
+    with pytest.raises(StructureError, match=said):
+        sweep(LAYERS, store=copied, options=QUICK, grid=grid, seeds=seeds, on_event=events.append)
+    assert not events
