@@ -6,9 +6,9 @@ alone: neither how the rows are read nor by how many threads moves a row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -58,13 +58,26 @@ class ShufflePlan:
         parts = [np.arange(self.edges[block], self.edges[block + 1]) for block in window.blocks]
         return np.asarray(np.concatenate(parts)[window.order], dtype=np.int64)
 
-    def order(self, seed: int, epoch: int) -> np.ndarray:
-        """(rows,) int64: all rows in the order of one epoch."""
-        return np.concatenate([self.rows_of(window) for window in self.windows(seed, epoch)])
+    def order(self, seed: int, epoch: int, *, batch: int = 1) -> np.ndarray:
+        """(rows,) int64: all rows in the order of one epoch, for batches of `batch` rows. What a batch has of one
+        window ascends: memory is read faster in order, and a batch is the same set of rows."""
+        return self.order_of(list(self.windows(seed, epoch)), batch=batch)
+
+    def order_of(self, windows: Sequence[Window], *, batch: int) -> np.ndarray:
+        """`order` of an epoch with these windows."""
+        order = np.concatenate([self.rows_of(window) for window in windows])
+        for low, high in pairwise(sorted({*range(0, self.rows, batch), *begins_of(windows), self.rows})):
+            order[low:high].sort()
+        return order
 
     def _window(self, blocks: list[int], draws: np.random.Generator) -> Window:
         count = sum(self.edges[block + 1] - self.edges[block] for block in blocks)
         return Window(tuple(blocks), draws.permutation(count))
+
+
+def begins_of(windows: Sequence[Window]) -> list[int]:
+    """Where in the epoch's order the rows of each window begin."""
+    return list(accumulate((len(window.order) for window in windows[:-1]), initial=0))
 
 
 def block_edges(rows: np.ndarray, size: int) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from structure.store.chunk import PAGE, page_aligned
 from structure.store.errors import StructureError
 from structure.store.row_sources import Places, RowSource
-from structure.store.shuffle_plan import ShufflePlan, Window, block_edges
+from structure.store.shuffle_plan import ShufflePlan, Window, begins_of, block_edges
 from structure.store.tokens import Tokens
 
 POOL_BYTES = 128 * 2**20
@@ -75,17 +75,13 @@ class Shuffled:
 
     def epoch(self, seed: int, epoch: int = 0) -> Iterator[tuple[np.ndarray, tuple[Values, ...]]]:
         """Every row once: `(rows, batches)`, the (n,) int64 numbers of the rows in the sources, and a batch of every
-        source in newly made memory; n is `batch` but for the last. The rows that a batch has of one window ascend:
-        memory is read faster in order. Raises as reading the sources does."""
+        source in newly made memory; n is `batch` but for the last. Raises as reading the sources does."""
         windows = list(self.plan.windows(seed, epoch))
-        order = np.concatenate([self.plan.rows_of(window) for window in windows])
-        begins = [0, *np.cumsum([len(window.order) for window in windows]).tolist()]
+        order, begins = self.plan.order_of(windows, batch=self.batch), begins_of(windows)
         with closing(self._arenas(windows, seed, epoch)) as arenas:
             for start in range(0, self.rows, self.batch):
                 rows = order[start : start + self.batch]
                 cuts = [0, *(begin - start for begin in begins if 0 < begin - start < len(rows)), len(rows)]
-                for low, high in pairwise(cuts):
-                    rows[low:high].sort()
                 offsets = [column.offsets(rows) for column in self._columns]
                 units = [column.space(int(each[-1])) for column, each in zip(self._columns, offsets, strict=True)]
                 for low, high in pairwise(cuts):

@@ -95,7 +95,9 @@ class PairsInMemory:
         if self.whole:
             yield self._vision, self._text
             return
-        order = torch.from_numpy(self._plan.order(seed, 0)).to(self._vision.device)
+        # Partners of FuseMix are neighbours in the order, which must not follow the rows.
+        order = torch.from_numpy(self._plan.order(seed, 0, batch=self._batch if self._mix is None else 1))
+        order = order.to(self._vision.device)
         # Source of FuseMix: Vouitsis et al., arXiv 2312.10144, section 4; the partners are the shuffled set, rolled.
         partners = order.roll(FUSEMIX_ROLL if self.rows > FUSEMIX_ROLL else self.rows // 2)
         draws = np.random.default_rng(seed)

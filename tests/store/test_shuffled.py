@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, StructureError, Tokens, open_store
 from structure.store.manifest import lengths_digest
 from structure.store.row_sources import LayerSource, RowSource, TokenSource
-from structure.store.shuffle_plan import ShufflePlan, block_edges
+from structure.store.shuffle_plan import ShufflePlan, begins_of, block_edges
 from structure.store.shuffled import Shuffled
 from structure.store.token_layout import plan_tokens
 
@@ -42,6 +42,16 @@ def test_an_epoch_is_every_row_once_in_windows_of_bounded_weight(plan: ShufflePl
         assert len(window.blocks) == 1 or sum(plan.weights[block] for block in window.blocks) <= plan.pool
         held = {row for block in window.blocks for row in range(plan.edges[block], plan.edges[block + 1])}
         assert set(plan.rows_of(window).tolist()) == held
+
+
+@given(plans(), st.integers(0, 2**40), st.integers(1, 50))
+def test_batches_are_the_same_sets_in_an_order_that_suits_memory(plan: ShufflePlan, seed: int, batch: int) -> None:
+    drawn, ordered = plan.order(seed, 3), plan.order(seed, 3, batch=batch)
+    ends = set(begins_of(list(plan.windows(seed, 3))))
+    for start in range(0, plan.rows, batch):
+        assert set(ordered[start : start + batch]) == set(drawn[start : start + batch])
+    falls = np.flatnonzero(np.diff(ordered) < 0) + 1
+    assert all(place % batch == 0 or place in ends for place in falls.tolist())
 
 
 @given(st.lists(st.integers(0, 500), min_size=1, max_size=100), st.integers(1, 64))
