@@ -214,4 +214,4 @@ def test_pal_never_holds_the_tokens_by_anchors(monkeypatch):
         return peak_mb() - before
 
     run(64)
-    assert run(1024) < 1024 * 64 * 256 * 4 / 2**20
+    assert run(4096) < 4096 * 64 * 256 * 4 / 2**20  # so large that what threads set up once does not count
