@@ -27,10 +27,11 @@ class IdentityHead(Head):
 
 
 class RelativeHead(Head):
-    """Relative representation: z_k = max(cos(x, anchor_k), 0)^exponent for the `keep` nearest anchors, 0 elsewhere.
+    """Relative representation: z_k ~ max(cos(x, anchor_k), 0)^exponent for the `keep` nearest anchors, 0 elsewhere.
 
     `anchors` (dim, width) are real rows. With all kept and exponent 1 negative cosines stay (Moschella et al., arXiv
-    2209.15430); with the 800 nearest and exponent 8 this is ASIF (Norelli et al., arXiv 2210.01738, section 3).
+    2209.15430); with the 800 nearest and exponent 8 this is ASIF (Norelli et al., arXiv 2210.01738, section 3), up to
+    the rows' lengths. A row without positive cosine is its nearest anchor, and a row of zeros stays one.
     """
 
     kind = "relative"
@@ -45,7 +46,10 @@ class RelativeHead(Head):
         if keep >= self.dim and exponent == 1:
             return cosines
         values, places = cosines.topk(min(keep, self.dim), dim=1)
-        return torch.zeros_like(cosines).scatter_(1, places, values.clamp_min(0) ** exponent)
+        # Over the largest: a power of small cosines has no length in float32, and length does not count.
+        shares = values.clamp_min(0) / values[:, :1].clamp_min(torch.finfo(values.dtype).tiny)
+        shares[:, 0] = (values[:, 0] != 0).to(shares)
+        return torch.zeros_like(cosines).scatter_(1, places, shares**exponent)
 
 
 class KernelHead(Head):

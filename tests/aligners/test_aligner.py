@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from structure.pipeline.aligners import TrainingOptions, fit, load_aligner
 from structure.pipeline.aligners.aligner import Aligner, unpack
-from structure.pipeline.aligners.closed_heads import WeightedHead
+from structure.pipeline.aligners.closed_heads import RelativeHead, WeightedHead
 from structure.pipeline.aligners.heads import HEADS, make_head
 from structure.pipeline.aligners.methods import METHODS, SET_METHODS, TOKEN_METHODS
 from structure.pipeline.aligners.pair_retrieval import pair_recall
@@ -270,3 +271,11 @@ def test_the_package_names_methods_without_torch():
 
     code = "import sys, structure.pipeline.aligners as a; list(a.METHODS); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_asif_keeps_a_row_that_is_like_no_anchor_and_small_cosines():
+    head = RelativeHead(4, 3, keep=2, exponent=8)
+    head.anchors.copy_(torch.eye(4)[:3])
+    like = torch.tensor([[0.5, 0.25, 0.0, 1.0], [1e-6, 5e-7, 0.0, 1.0], [-0.1, -0.2, -0.3, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    expected = torch.tensor([[1, 0.5**8, 0], [1, 0.5**8, 0], [1, 0, 0], [0, 0, 0]])
+    torch.testing.assert_close(F.normalize(head(like), dim=1), F.normalize(expected, dim=1))
