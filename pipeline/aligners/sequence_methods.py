@@ -11,7 +11,7 @@ from structure.pipeline.aligners.arrays import Array, check_counts
 from structure.pipeline.aligners.batches import LEAST_PAIRS, held_out
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.options import TrainingOptions
-from structure.pipeline.aligners.padded import Sequences, as_sequences, check_sequences
+from structure.pipeline.aligners.padded import Padded, Sequences, as_sequences, check_sequences
 from structure.pipeline.aligners.sequence_batches import (
     SequencesInMemory,
     StoredSequences,
@@ -110,6 +110,8 @@ def train_stored(
     if not source.in_memory:
         on_event(Note(f"tokens are read in windows for every epoch: --memory allows {memory:,} bytes"))
     judged = tuple(read_tokens(side, out).take(slice(None)) for side in (vision, text))
+    for part, what in zip(judged, ("vision", "text"), strict=True):
+        require_variety(part, what)
     return choose_and_refit(
         source,
         lambda: batches(np.arange(len(vision.rows))),
@@ -135,12 +137,16 @@ def check_pairs_of_sequences(sides: tuple[Sequences, Sequences], *, least: int, 
     check_counts(len(vision), len(text), least=least, why=why)
     for side, what in ((vision, "vision"), (text, "text")):
         check_sequences(side, what)
-        rows = side.take(slice(0, 256))
-        if bool((rows.values[rows.mask] == rows.first()[0]).all()):
-            raise StructureError(
-                f"The {what} features are constant: all vectors are the same, so nothing can be aligned. "
-                "Choose another layer."
-            )
+        require_variety(side.take(slice(0, 256)), what)
+
+
+def require_variety(rows: Padded, what: str) -> None:
+    """Raises StructureError where all vectors are one and the same."""
+    if bool((rows.values[rows.mask] == rows.first()[0]).all()):
+        raise StructureError(
+            f"The {what} features are constant: all vectors of {len(rows.mask):,} rows are the same, so nothing can be "
+            "aligned. Choose another layer."
+        )
 
 
 def _sides(vision: Any, text: Any, options: TrainingOptions) -> tuple[Sequences, Sequences]:

@@ -17,9 +17,10 @@ from structure.pipeline.evaluation.subject import Subject
 from structure.pipeline.features.cached import FeatureSource
 from structure.pipeline.features.rows import open_rows
 from structure.pipeline.progress import Note
-from structure.store import Store, open_store
+from structure.store import FeatureSet, Store, open_store
 from structure.store.errors import DamageError, FingerprintError, StructureError
 from structure.store.shuffled import Shuffled
+from structure.store.tokens import Tokens
 
 MODELS = ["bundled:scenes-vit", "bundled:scenes-text"]
 LAYERS = "block.03,block.03"
@@ -172,6 +173,19 @@ def test_what_does_not_fit_is_told(trained: Store) -> None:
     assert (
         model.encode_images([Image.new(mode, (9, 5)) for mode in ("L", "RGBA", "P", "CMYK", "1", "I;16")]).shape[0] == 6
     )
+
+
+def test_constant_tokens_are_told(trained: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = FeatureSet.tokens
+
+    def dead(self: FeatureSet, layer: str, start: int = 0, stop: int | None = None) -> Tokens:
+        found = tokens(self, layer, start, stop)
+        return replace(found, values=np.zeros_like(found.values))
+
+    monkeypatch.setattr(FeatureSet, "tokens", dead)
+    for method in ("pal", "freezealign"):
+        with pytest.raises(StructureError, match="vision features are constant: all vectors of 16 rows"):
+            align(LAYERS, store=trained, options=replace(OPTIONS, method=method), name="dead")
 
 
 def test_another_encoder_is_refused(trained: Store, tmp_path: Path) -> None:
