@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from structure.cli.options import DEFAULT_DATA, DataRootOption, JsonOption, QuietOption
 from structure.cli.terminal import Terminal
 
+if TYPE_CHECKING:
+    from structure.pipeline.stages.check_data import Problem
+
 
 def check(
     spec: Annotated[str, typer.Argument(help="Any dataset that --dataset takes: pairs:FILE, folder:DIR, coco, ...")],
     split: Annotated[
-        list[str] | None, typer.Option("--split", help="Repeat for several; train, val and test by default.")
+        list[str] | None, typer.Option("--split", help="Repeat for several; all that the data have by default.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Text model whose token limit captions are held against.")] = None,
     data_root: DataRootOption = DEFAULT_DATA,
@@ -36,10 +39,18 @@ def check(
         terminal.table(document["splits"], list(document["splits"][0]), title=spec)
         if document["classes"]:
             terminal.table(document["classes"], ["split", "task", "class", "items"], title="Classes")
-        rows = [{**row, "example": row["examples"][0]} for row in document["problems"]]
-        if rows:
-            terminal.table(rows, ["level", "kind", "count", "example"], title="Problems")
-        errors = sum(row["level"] == "error" for row in rows)
-        terminal.say(f"{errors} kinds of errors, {len(rows) - errors} of warnings.")
+        if done.problems:
+            rows = [_row(problem) for problem in done.problems]
+            terminal.table(rows, list(rows[0]), title="Problems")
+        errors = sum(problem.level == "error" for problem in done.problems)
+        terminal.say(f"{errors} kinds of errors, {len(done.problems) - errors} of warnings.")
     if not done.ok:
         raise typer.Exit(1)
+
+
+def _row(problem: Problem) -> dict[str, Any]:
+    """A row of the table. An error is shown with several examples, for each wants mending."""
+    examples = problem.examples if problem.level == "error" else problem.examples[:1]
+    left = problem.count - len(examples)
+    told = [*examples, f"and {left:,} more"] if left and problem.level == "error" else examples
+    return {"level": problem.level, "kind": problem.kind, "count": problem.count, "example": "\n".join(told)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,18 +44,22 @@ def show(
     Example: structure datasets coco
     """
     from structure.pipeline.datasets.catalogue import list_datasets
+    from structure.pipeline.datasets.loading import meant
     from structure.store.errors import unknown
 
     terminal = Terminal(as_json=as_json, quiet=False)
     rows = [{**listing.row(), "splits": ", ".join(listing.splits)} for listing in list_datasets(data_root)]
     if name is not None:
+        kind = name.partition(":")[0]
         chosen = [row for row in rows if row["name"] == name]
+        chosen += [row for row in rows if re.split(r"[:\[]", str(row["name"]))[0] == kind and ":" in str(row["name"])]
         if not chosen:
-            raise unknown("dataset", name, [row["name"] for row in rows])
+            raise unknown("dataset", name, [row["name"] for row in rows], hint=meant(name))
         if as_json:
             terminal.document(chosen[0])
         else:
-            terminal.table([{"": key, "value": str(value)} for key, value in chosen[0].items()], ["", "value"])
+            cells = {key: "" if value is None else str(value) for key, value in chosen[0].items()}
+            terminal.table([{"": key, "value": value} for key, value in cells.items() if value], ["", "value"])
         return
     for row in rows:
         row["here"] = {True: "yes", False: "no", None: ""}[row["present"]]

@@ -25,9 +25,13 @@ def report(
     Example: structure report --out report.html --files figures
     """
     from structure.pipeline.stages.report import report as run
+    from structure.store import open_store
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
-    place = run(store=store, out=out, files=files)
+    opened = open_store(store)
+    place = run(store=opened, out=out, files=files)
+    if not opened.feature_sets():
+        terminal.say(f"The store {opened.url} is empty, so the page only says what to type. --store names another one.")
     if as_json:
         terminal.document({"report": place, "files": None if files is None else str(files)})
     else:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +13,10 @@ from structure.cli import completion
 from structure.cli.consent import DryRunOption, YesOption, asking
 from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
+from structure.store.errors import NotPresentError
+
+if TYPE_CHECKING:
+    from structure.pipeline.recipe.running import Standing
 
 RecipeArgument = Annotated[
     str,
@@ -144,33 +149,40 @@ def _plan(
 
     plan, standings, going = outlook(recipe, store=store, data_root=data_root, changes=changes)
     rows = [standing.row() for standing in standings]
-    due: list[dict[str, Any]] = []
-    if probe:
-        from structure.pipeline.stages.extract import extract
-
-        for standing in standings:
-            if standing.step.stage == "extract" and standing.state == "due":
-                given = dict(standing.step.options)
-                model, dataset = given.pop("model"), given.pop("dataset")
-                with terminal.working() as listener:
-                    found = extract(
-                        model,
-                        dataset,
-                        store=store,
-                        data_root=data_root,
-                        device=device,
-                        dry_run=True,
-                        on_event=listener,
-                        **given,
-                    )
-                due += [extracted.row() for extracted in found]
+    due, absent = _extractions(terminal, standings, store, data_root, device) if probe else ([], [])
     if terminal.as_json:
-        terminal.document({"recipe": plan.name, "running": going, "steps": rows, "extractions": due})
+        terminal.document({"recipe": plan.name, "running": going, "steps": rows, "extractions": due, "absent": absent})
         return
     terminal.table(rows, ["step", "state", "why", "seconds"], title=f"{plan.name} ({plan.source})")
     if due:
         columns = ["features", "rows", "layers", "due_rows", "due_bytes", "free_bytes", "estimated_seconds"]
         terminal.table(due, columns, title="Extractions that are due")
+    if absent:
+        terminal.table(absent, ["step", "how_to_get"], title="Not here")
     counts = {state: sum(row["state"] == state for row in rows) for state in ("done", "due", "waits")}
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     terminal.say(f"{len(rows)} steps: {told}." + (" A run of it is going on." if going else ""))
+
+
+def _extractions(
+    terminal: Terminal, standings: Sequence[Standing], store: str, data_root: Path, device: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What each extraction that is due would take, and those whose model or dataset is not on this machine."""
+    from structure.pipeline.stages.extract import extract
+
+    due: list[dict[str, Any]] = []
+    absent = []
+    for standing in standings:
+        if standing.step.stage != "extract" or standing.state != "due":
+            continue
+        given = dict(standing.step.options)
+        model, dataset = given.pop("model"), given.pop("dataset")
+        where: dict[str, Any] = {"store": store, "data_root": data_root, "device": device}
+        try:
+            with terminal.working() as listener:
+                found = extract(model, dataset, dry_run=True, on_event=listener, **where, **given)
+        except NotPresentError as error:
+            absent.append({"step": standing.step.key, "how_to_get": str(error)})
+        else:
+            due += [extracted.row() for extracted in found]
+    return due, absent

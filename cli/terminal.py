@@ -141,7 +141,7 @@ class _Bars:
         if event.what not in self.tasks:
             self.tasks[event.what] = self.bars.add_task(event.what, total=event.total, completed=event.done, rate="")
         rate = self.pace.rate(event)
-        told = "" if rate is None else f"{rate:,.0f} {event.unit}/s"
+        told = "" if rate is None else paced(rate, event.unit)
         self.bars.update(self.tasks[event.what], completed=event.done, total=event.total, rate=told)
 
 
@@ -164,10 +164,15 @@ class _Lines:
         self.told[event.what] = now
         line = f"{event.what}: {event.done:,} of {event.total:,} {event.unit}"
         if rate is not None:
-            line += f", {rate:,.0f} {event.unit}/s"
+            line += f", {paced(rate, event.unit)}"
         if rate and not finished:
             line += f", {duration((event.total - event.done) / rate)} left"
         self.console.print(line, markup=False, soft_wrap=True)
+
+
+def paced(rate: float, unit: str) -> str:
+    """`1,200 rows/s`, and what takes longer than a second by the minute: `12 tasks/min`."""
+    return f"{rate:,.0f} {unit}/s" if rate >= 1 else f"{60 * rate:.0f} {unit}/min"
 
 
 def duration(seconds: float) -> str:

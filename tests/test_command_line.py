@@ -174,7 +174,9 @@ def test_an_interrupted_run_says_what_is_kept_and_how_to_go_on(tmp_path: Path, n
     assert list(tmp_path.glob("features/*/*/*/claims/*.json")) == []
 
 
-def test_recipes_are_listed_planned_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_recipes_are_listed_planned_and_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert run(["run", "--json"]) == 0
     names = [row["recipe"] for row in json.loads(capsys.readouterr().out)["recipes"]]
     assert {"demo", "figure2-scenes", "own-pairs", "paper-table2"} <= set(names)
@@ -185,6 +187,11 @@ def test_recipes_are_listed_planned_and_told(tmp_path: Path, capsys: pytest.Capt
     assert not told["running"]
     assert run(["status", *place]) == 0
     assert json.loads(capsys.readouterr().out)["features"] == []
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert run(["run", "own-pairs", "--dry-run", *place]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(step["state"], step["seconds"]) for step in told["steps"][:2]] == [("due", None)] * 2
+    assert {entry["step"] for entry in told["absent"]} == {"extract/dinov2-base", "extract/mpnet"}
     assert run(["run", "demoo", *place]) == 1
     assert "demo" in capsys.readouterr().err
     assert run(["run", "demo", "--set", "align.epochs=1", *place]) == 1
@@ -198,3 +205,24 @@ def test_data_with_errors_leave_exit_code_1(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "my.jsonl").write_text('{"image": "a.png", "caption": "a"}\n')
     assert run(["datasets", "check", f"pairs:{tmp_path / 'my.jsonl'}", "--split", "all"]) == 1
     assert "not a picture" in capsys.readouterr().out
+    rows = [{"image": f"{name}.png", "caption": name} for name in "abcdefgh"]
+    (tmp_path / "my.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert run(["datasets", "check", f"pairs:{tmp_path / 'my.jsonl'}", "--split", "all"]) == 1
+    told = capsys.readouterr().out
+    assert [told.count(f"all: {name}.png") for name in "abcdef"] == [1, 1, 1, 1, 1, 0], "an error shows several"
+    assert "and 3 more" in told
+
+
+def test_a_kind_of_dataset_is_shown_and_a_bare_path_is_put_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("pairs", "pairs:my.jsonl"):
+        assert run(["datasets", name]) == 0
+        assert "pairs:FILE.jsonl" in capsys.readouterr().out
+    assert run(["datasets", str(tmp_path)]) == 1
+    assert "type folder:" in capsys.readouterr().err
+
+
+def test_a_report_of_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["report", "--store", str(tmp_path / "store")]) == 0
+    assert "is empty, so the page only says what to type" in capsys.readouterr().err

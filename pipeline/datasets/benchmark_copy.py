@@ -60,7 +60,7 @@ def read_copy(folder: Path, *, name: str, split: str | None = None) -> Shards:
     read = " and ".join(file for file, lines in ((NAMES, classes), (TEMPLATES, templates)) if lines)
     task = Task(classes, templates, f"{folder.name}/{read}")
     shards = Shards(name, wanted, kind, _counted_tars(folder / wanted), task)
-    shards.notes = notes
+    shards.notes, shards.splits = notes, tuple(splits)
     return shards
 
 

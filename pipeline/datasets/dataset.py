@@ -59,6 +59,7 @@ class Dataset(ABC):
     `kind` says what evaluation fits by default: "classification", "multilabel", "retrieval", "selection" (of captions
     within small groups of items), "segmentation".
     `mask_classes` names the values of `mask`; empty for a dataset without masks.
+    `splits` are the parts that the data themselves are divided into, where their names are theirs to choose.
     `notes` are sentences about what was left out or looks odd when the dataset was opened, to be shown to the user.
 
     Whatever concerns the dataset as a whole (no such column, a repeated id) is a `StructureError` when it is opened.
@@ -71,6 +72,7 @@ class Dataset(ABC):
     tasks: Mapping[str, Task]
     kind: str
     mask_classes: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @abstractmethod

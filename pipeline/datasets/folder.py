@@ -42,6 +42,7 @@ class Folder(Pictures):
         splits = _subfolders(root)
         has_splits = bool(splits) and SPLIT_FOLDERS.issuperset(splits)
         wanted = split if split is not None else next((s for s in ("train", *splits) if s in splits), "")
+        self.splits = tuple(splits) if has_splits else ()
         if has_splits and wanted not in splits:
             raise unknown("split", wanted, splits, hint=f"{root} has a folder for each of its splits.")
         tops = [root / name for name in splits] if has_splits else [root]

@@ -40,6 +40,7 @@ class Hub(Dataset):
         library = _library()
         loaded = _load(library, source)
         if isinstance(loaded, Mapping):
+            self.splits = tuple(map(str, loaded))
             wanted = (
                 split if split is not None else "train" if "train" in loaded or len(loaded) != 1 else next(iter(loaded))
             )

@@ -76,7 +76,7 @@ def open_dataset(spec: str, *, split: str | None = None, data_root: str | Path, 
     name, colon, argument = spec.partition(":")
     kind = KINDS.get(name)
     if kind is None:
-        raise unknown("dataset", spec, KINDS, hint=_hint(spec))
+        raise unknown("dataset", spec, KINDS, hint=meant(spec))
     if kind.argument == "required" and not argument:
         raise StructureError(f"Dataset {spec!r} names no data. Type {kind.form}.")
     if kind.argument == "none" and colon:
@@ -97,15 +97,18 @@ def open_scenes(argument: str, *, split: str | None, data_root: Path, seed: int)
     return Scenes(split=split or "train", count=int(argument) if argument else None, seed=seed)
 
 
-def _hint(spec: str) -> str:
-    """What was probably meant: a bare path, or a name of CLIP_benchmark's."""
+def meant(spec: str) -> str:
+    """What was probably meant, as a sentence: a bare path, or a name of CLIP_benchmark's; "" for nothing."""
     from structure.pipeline.datasets.catalogue import benchmark_names
 
     path = Path(spec)
     if path.is_file():
         return f"There is a file {spec}: type {'wds' if path.suffix == '.tar' else 'pairs'}:{spec}"
     if path.is_dir():
-        return f"There is a folder {spec}: type folder:{spec} (class folders) or masks:{spec} (images, masks)."
+        return (
+            f"There is a folder {spec}: type folder:{spec} (class folders), sidecar:{spec} (a.jpg with a.txt) "
+            f"or masks:{spec} (images, masks)."
+        )
     bare = spec.removeprefix("wds/")
     found = [name for name in benchmark_names() if bare in (name, name.rpartition("/")[2])]
     return f"CLIP_benchmark has one: type clip-benchmark:wds/{found[0]}" if found else ""

@@ -1,4 +1,4 @@
-"""Image-caption pairs from a table of the user's own: `pairs:FILE.jsonl|csv|parquet`."""
+"""Image-caption pairs from a table of the user's own: `pairs:FILE.jsonl|csv|tsv|parquet`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROBED = 8
 
 
 class Pairs(Pictures):
-    """One item per row of a JSON Lines, CSV or Parquet file.
+    """One item per row of a JSON Lines, CSV, TSV or Parquet file.
 
     Columns: `image`, or `audio` for recordings (a path relative to the file's folder, or absolute: the file is the
     user's own and may name any file that the user can read), `caption` (text) or `captions` (a list of texts), optional
@@ -54,7 +54,8 @@ class Pairs(Pictures):
         captioned = "caption" in columns or "captions" in columns
         self.kind = "retrieval" if captioned else "classification"
         ids = self._ids(rows)
-        classes, labels = self._labels(rows, written="text" if self.file.suffix.lower() == ".csv" else "typed")
+        untyped = self.file.suffix.lower() in (".csv", ".tsv")
+        classes, labels = self._labels(rows, written="text" if untyped else "typed")
         self.tasks = {"label": Task(classes, source=f"column label of {self.file.name}")} if classes else {}
         self.split, chosen = self._choose(rows, ids, split=split, seed=seed)
         images = [self._text(rows[index], self.signal) for index in chosen]
@@ -110,12 +111,17 @@ class Pairs(Pictures):
     def _require_columns(self, columns: Sequence[str]) -> None:
         if self.pictures and self.signal not in columns:
             close = nearest("image", columns, most=1)
-            offer = f" Did you mean {close[0]}? Rename it to image." if close else ""
+            offer = (
+                f" Did you mean {close[0]}? Rename it to image."
+                if close
+                else " Call the column with the paths of the pictures image (or audio, for recordings); in CSV the "
+                "first line names the columns."
+            )
             raise StructureError(f"{self.file} has no column image; its columns are {', '.join(columns)}.{offer}")
         if not {"caption", "captions", "label"} & set(columns):
             raise StructureError(
                 f"{self.file} has neither caption, captions nor label; its columns are {', '.join(columns)}. A pair "
-                "needs a text. For pictures without texts use folder:DIR."
+                "needs a text: call the column with the texts caption. For pictures without texts use folder:DIR."
             )
 
     def _ids(self, rows: Sequence[Row]) -> list[str]:
@@ -202,6 +208,7 @@ class Pairs(Pictures):
                 "one. A row that is in no split would be lost. Fill in the column, or remove it."
             )
         counts = Counter(named)
+        self.splits = tuple(counts)
         wanted = split if split is not None else "train" if "train" in counts else "all"
         if wanted not in counts and wanted != "all":
             sizes = ", ".join(f"{name} ({count} rows)" for name, count in counts.items())
@@ -227,7 +234,7 @@ def open_pairs(argument: str, *, split: str | None, data_root: Path, seed: int, 
         argument,
         data_root=data_root,
         kind="pairs",
-        needs="a .jsonl, .csv or .parquet file with the columns image and caption or captions",
+        needs="a .jsonl, .csv, .tsv or .parquet file with the columns image and caption or captions",
     )
     return Pairs(path, split=split, seed=seed, pictures=pictures)
 

@@ -1,4 +1,4 @@
-"""Rows of a JSON Lines, CSV or Parquet file, each with its place, so that an error can name file and line."""
+"""Rows of a JSON Lines, CSV, TSV or Parquet file, each with its place, so that an error can name file and line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from structure.store.errors import NotPresentError, StructureError
 
 COLUMNS = ("image", "audio", "caption", "captions", "id", "label", "split")
 """The columns that mean something; all others are left unread."""
+
+LIST = "is one JSON list, make a line of each object: jq -c '.[]' FILE.json > FILE.jsonl"
+"""What to do with a file of the usual other form."""
 
 
 @dataclass(frozen=True)
@@ -24,18 +28,19 @@ class Row:
 
 
 def read_rows(file: Path) -> tuple[list[Row], list[str]]:
-    """All rows of `file` in order, and the names of all its columns. In CSV an empty cell of any column but the
+    """All rows of `file` in order, and the names of all its columns. In CSV and TSV an empty cell of any column but the
     captions' counts as absent, and a `captions` cell may be a JSON list.
 
     Raises `NotPresentError` where there is no such file, and `StructureError` with file and line for bytes that are
-    not UTF-8, a line that is no JSON object, a CSV row of another length than the header, or a damaged Parquet file.
+    not UTF-8, a line that is no JSON object, a row of another length than the header, or a damaged Parquet file.
     """
-    readers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
+    readers = {".jsonl": _jsonl, ".csv": _csv, ".tsv": partial(_csv, delimiter="\t"), ".parquet": _parquet}
     reader = readers.get(file.suffix.lower())
     if reader is None:
+        array = file.suffix.lower() == ".json"
         raise StructureError(
             f"{file} ends in {file.suffix or 'nothing'!r}; a table of pairs is a {', '.join(readers)} file. "
-            "Convert it, or rename it if it is one."
+            + (f"If it {LIST}." if array else "Convert it, or rename it if it is one.")
         )
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "does not exist"
@@ -65,30 +70,40 @@ def _jsonl(file: Path, columns: dict[str, None]) -> Iterator[Row]:
                     f"{file}, line {number} is not JSON: {error}. JSON Lines has one object per line: {_start(line)}"
                 ) from None
             if not isinstance(values, dict):
-                raise StructureError(f"{file}, line {number} is not a JSON object {{...}}: {_start(line)}")
+                listed = f". If the file {LIST}" if isinstance(values, list) else ""
+                raise StructureError(f"{file}, line {number} is not a JSON object {{...}}{listed}: {_start(line)}")
             columns.update(dict.fromkeys(values))
             yield Row(f"line {number}", {name: values[name] for name in COLUMNS if values.get(name) is not None})
 
 
-def _csv(file: Path, columns: dict[str, None]) -> Iterator[Row]:
+def _csv(file: Path, columns: dict[str, None], *, delimiter: str = ",") -> Iterator[Row]:
+    called = {",": "comma", "\t": "tab"}[delimiter]
     with file.open(encoding="utf-8-sig", newline="") as text:
-        table = csv.reader(text, strict=True)
+        table = csv.reader(text, strict=True, delimiter=delimiter)
         try:
             header = next(table, None)
             if header is None:
                 return
             if len(set(header)) != len(header):
                 raise StructureError(f"{file}, line 1: a column name appears twice in {', '.join(header)}. Rename one.")
+            other = next((mark for mark in ";\t|," if len(header) == 1 and mark in header[0]), None)
+            if other is not None:
+                raise StructureError(
+                    f"{file}, line 1 is one column, {header[0]!r}: its cells are separated by {other!r}, and a "
+                    f"{file.suffix} file's by a {called}. Save it with commas as .csv, or with tabs as .tsv."
+                )
             columns.update(dict.fromkeys(header))
             begins = table.line_num + 1
             for cells in table:
                 if cells and len(cells) != len(header):
                     remedy = (
-                        ' a comma inside a caption needs quotes ("...") around it' if len(cells) > len(header) else ""
+                        f' a {called} inside a caption needs quotes ("...") around it'
+                        if len(cells) > len(header)
+                        else ""
                     )
                     raise StructureError(
                         f"{file}, line {begins} has {len(cells)} cells and the header {len(header)}; every row needs "
-                        f"as many,{remedy or ' empty ones too'}: {_start(','.join(cells))}"
+                        f"as many,{remedy or ' empty ones too'}: {_start(delimiter.join(cells))}"
                     )
                 if cells:
                     yield Row(f"line {begins}", _cells(file, begins, dict(zip(header, cells, strict=True))))

@@ -141,18 +141,33 @@ def choose_sets(
         if len(here) > 1 and not name:
             meant = [s for s in here if has_several(s) == several]
             here = meant if len(meant) == 1 else here
+        if name and not here:
+            raise unknown(
+                "features",
+                name,
+                dict.fromkeys(s.manifest.encoder for s in sets),
+                hint=f"These are in {store.url}; structure extract --model {name} --dataset "
+                f"{sets[0].manifest.dataset} adds others.",
+            )
         if len(here) != 1:
             listed = ", ".join(s.key for s in (here or sets))
             what = f"are {len(here)} {modality} feature sets" if here else f"is no {modality} feature set"
-            wanted = f" named {name!r}" if name else ""
             settle = (
                 f"Choose with --dataset, --split or {option}{instead}"
                 if here
                 else (f"Run: structure extract --model <{modality} encoder> --dataset {sets[0].manifest.dataset}")
             )
-            raise StructureError(f"There {what}{wanted} to use in {store.url} ({listed}). {settle}.")
+            raise StructureError(f"There {what} to use in {store.url} ({listed}). {settle}.{_alike(sets)}")
         picked.append(here[0])
     return picked[0], picked[1]
+
+
+def _alike(sets: Sequence[FeatureSet]) -> str:
+    """What two encoders of one modality need, where the store has no other: to be named as the two sides."""
+    names = list(dict.fromkeys(s.manifest.encoder for s in sets))
+    if len(names) < 2 or len({s.modality == "text" for s in sets}) > 1:
+        return ""
+    return f" To compare two of one modality with each other: --vision {names[0]} --text {names[1]}."
 
 
 def has_several(features: FeatureSet) -> bool:
@@ -184,6 +199,8 @@ def choose_many(
             if whole
             else ("no dataset split has", "Run: structure extract --model <encoder> --dataset <dataset>")
         )
+        if not whole and len(wanted) > 1:
+            settle += ". Two models of one modality: --between vision-vision or text-text"
         raise StructureError(f"In {store.url} {what} {' and '.join(sorted(wanted))} features ({listed}). {settle}")
     ((_, here),) = whole.items()
     chosen = []

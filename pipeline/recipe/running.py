@@ -25,12 +25,12 @@ State = Literal["done", "due", "waits"]
 @dataclass(frozen=True)
 class Standing:
     """Where a step stands. `done`: its outcome is kept; `due`: it would run; `waits`: it needs a step that would run,
-    and runs too if that gives another outcome than before. `why` says so in words."""
+    and runs too if that gives another outcome than before. `why` says so in words, `seconds` what a done one took."""
 
     step: Step
     state: State
     why: str
-    seconds: float = 0.0
+    seconds: float | None = None
 
     def row(self) -> dict[str, Any]:
         """Flat JSON values."""
@@ -177,7 +177,7 @@ def standings(steps: Sequence[Step], ledger: Ledger, worker: Worker) -> list[Sta
         elif waiting:
             found[step.key] = Standing(step, "waits", f"needs {waiting[0]}" + _more(len(waiting) - 1))
         else:
-            found[step.key] = Standing(step, "done", "", entry.outcome.seconds if entry else 0.0)
+            found[step.key] = Standing(step, "done", "", entry.outcome.seconds if entry else None)
     return list(found.values())
 
 

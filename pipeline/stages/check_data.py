@@ -86,7 +86,7 @@ def check_data(
     model: str | None = None,
     on_event: Listener = silent,
 ) -> Check:
-    """Read every item of the splits (train, val and test where there are such, else the default) and say what is wrong.
+    """Read every item of the splits (all that the data bring, else train, val and test) and say what is wrong.
 
     Errors: files that are missing or do not decode, items without caption or with an empty one, an id or the same
     picture in two splits. Warnings: pictures of two splits that are nearly the same, pictures that repeat within a
@@ -135,7 +135,7 @@ def _open(spec: str, splits: Sequence[str], data_root: str | Path) -> list[Datas
         return [open_dataset(spec, split=split, data_root=data_root) for split in splits]
     opened: dict[str, Dataset] = {}
     first = open_dataset(spec, split=None, data_root=data_root)
-    for split in USUAL:
+    for split in first.splits or USUAL:
         try:
             dataset = open_dataset(spec, split=split, data_root=data_root)
         except NotPresentError:

@@ -111,6 +111,12 @@ def _checked_rows(path: Path, arrays: Mapping[str, Any], ids: list[str] | None) 
                 f"{path.name}: {name!r} is {values.dtype} of shape {values.shape}; a layer is a (rows, width) array "
                 "of floating-point numbers."
             )
+        broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        if len(broken):
+            raise StructureError(
+                f"{path.name}: {name!r} holds a NaN or an infinity in {len(broken):,} of {len(values):,} rows, first "
+                f"in row {broken[0]}. Such a row spoils every head and every similarity. Leave it out of every array."
+            )
     counts = {name: len(values) for name, values in arrays.items()} | ({IDS: len(ids)} if ids is not None else {})
     if len(set(counts.values())) != 1:
         told = ", ".join(f"{name} {count:,}" for name, count in counts.items())

@@ -63,13 +63,14 @@ def test_csv_and_parquet_read_as_json_lines_does(pairs_file: Write) -> None:
         {"id": "two", "image": "b.png", "captions": ["three"], "label": "ant", "split": "train"},
     ]
     file = pairs_file(rows)
-    with (file.parent / "table.csv").open("w", newline="", encoding="utf-8-sig") as text:
-        table = csv.DictWriter(text, ["label", "id", "image", "captions", "split"])
-        table.writeheader()
-        table.writerows({**row, "captions": json.dumps(row["captions"])} for row in rows)
+    for ending, delimiter in (("csv", ","), ("tsv", "\t")):
+        with (file.parent / f"table.{ending}").open("w", newline="", encoding="utf-8-sig") as text:
+            table = csv.DictWriter(text, ["label", "id", "image", "captions", "split"], delimiter=delimiter)
+            table.writeheader()
+            table.writerows({**row, "captions": json.dumps(row["captions"])} for row in rows)
     pq.write_table(pa.Table.from_pylist(rows), file.parent / "table.parquet")
     expected = Pairs(file)
-    for other in ("table.csv", "table.parquet"):
+    for other in ("table.csv", "table.tsv", "table.parquet"):
         dataset = Pairs(file.parent / other)
         assert [dataset.item(i) for i in range(2)] == [expected.item(i) for i in range(2)]
         assert dataset.tasks["label"].classes == expected.tasks["label"].classes == ("ant", "dog")
@@ -148,6 +149,8 @@ GOOD = {"image": "a.png", "caption": "fine"}
         ([GOOD, "[1, 2]"], r"line 2 is not a JSON object"),
         ([GOOD, "[" * 100_000], r"line 2 is not JSON"),
         ([{"img": "a.png", "caption": "x"}], r"no column image; its columns are img, caption.*Did you mean img"),
+        ([{"file": "a.png", "caption": "x"}], r"no column image.*Call the column with the paths of the pictures image"),
+        (["[" + json.dumps(GOOD) + "]"], r"line 1 is not a JSON object .*If the file is one JSON list.*jq -c"),
         ([{"image": "a.png", "text": "x"}], r"neither caption, captions nor label"),
         ([GOOD, {**GOOD, "caption": "again"}], r"line 1 and line 2 have the same id 'a.png'.*\"captions\": \[...\]"),
         (
@@ -185,6 +188,7 @@ def test_a_bad_table_is_refused_with_its_line(pairs_file: Write, rows: list[obje
             ["image,caption", "a.png,red, blue"],
             r"line 2 has 3 cells and the header 2; .* a comma inside a caption needs quotes",
         ),
+        (["image;caption", "a.png;red"], r"line 1 is one column.*separated by ';', and a .csv file's by a comma"),
         (["image,caption,image", "a.png,x,y"], r"line 1: a column name appears twice"),
         (["image,caption", '"a.png,never closed'], r"is not CSV"),
         (["image,captions", 'a.png,"[""one"""'], r"line 2: captions begins with \[ and is not a JSON list"),
@@ -202,8 +206,10 @@ def test_a_bad_csv_is_refused_with_its_line(pairs_file: Write, lines: list[str],
 def test_a_file_that_is_not_there_or_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(NotPresentError, match=r"nothing.jsonl does not exist; it was looked for at /"):
         Pairs(tmp_path / "nothing.jsonl")
-    with pytest.raises(StructureError, match=r"ends in '.tsv'"):
-        Pairs(tmp_path / "pairs.tsv")
+    with pytest.raises(StructureError, match=r"ends in '.xlsx'.*Convert it"):
+        Pairs(tmp_path / "pairs.xlsx")
+    with pytest.raises(StructureError, match=r"ends in '.json'.*make a line of each object"):
+        Pairs(tmp_path / "pairs.json")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(StructureError, match="not a Parquet file"):
         Pairs(tmp_path / "bad.parquet")
@@ -264,7 +270,7 @@ tables = st.lists(
 
 
 @settings(max_examples=80, deadline=None)
-@given(tables, st.sampled_from(["jsonl", "csv", "parquet"]))
+@given(tables, st.sampled_from(["jsonl", "csv", "tsv", "parquet"]))
 def test_any_text_survives_any_of_the_files(rows: list[tuple[str, list[str]]], kind: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, f"any.{kind}")
@@ -274,9 +280,9 @@ def test_any_text_survives_any_of_the_files(rows: list[tuple[str, list[str]]], k
             file.write_text(
                 "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8"
             )
-        elif kind == "csv":
+        elif kind in ("csv", "tsv"):
             with file.open("w", newline="", encoding="utf-8") as text:
-                table = csv.DictWriter(text, ["id", "image", "captions"])
+                table = csv.DictWriter(text, ["id", "image", "captions"], delimiter="," if kind == "csv" else "\t")
                 table.writeheader()
                 table.writerows({**record, "captions": json.dumps(record["captions"])} for record in records)
         else:

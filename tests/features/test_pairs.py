@@ -98,8 +98,19 @@ def test_a_missing_side_and_several_sets_are_told_with_what_settles_it(store: St
     features_of(store, tmp_path, "dino", "vision", 100)
     with pytest.raises(StructureError, match=r"2 vision feature sets.*toy/train/dino, toy/train/vit.*--vision"):
         choose_sets(store, dataset=None, split=None, vision=None, text=None)
+    with pytest.raises(StructureError, match=r"Unknown features 'dinno'. Did you mean dino"):
+        choose_sets(store, dataset=None, split=None, vision="dinno", text=None)
     vision, _ = choose_sets(store, dataset=None, split=None, vision="dino", text=None)
     assert vision.key == "toy/train/dino"
+
+
+def test_two_sets_of_one_modality_are_told_how_they_are_compared(store: Store, tmp_path: Path) -> None:
+    features_of(store, tmp_path, "vit", "vision", 100)
+    features_of(store, tmp_path, "dino", "vision", 100)
+    with pytest.raises(StructureError, match="To compare two of one modality .*--vision dino --text vit"):
+        choose_sets(store, dataset=None, split=None, vision=None, text=None)
+    first, second = choose_sets(store, dataset=None, split=None, vision="dino", text="vit")
+    assert (first.key, second.key) == ("toy/train/dino", "toy/train/vit")
 
 
 def test_features_of_different_splits_are_no_pairs(store: Store, tmp_path: Path) -> None:

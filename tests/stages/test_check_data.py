@@ -57,6 +57,16 @@ def test_good_data_have_no_problem(pairs: Any) -> None:
     assert found.limit is not None
 
 
+def test_every_split_of_the_data_is_read_whatever_it_is_called(pairs: Any) -> None:
+    file, rows = pairs
+    for row in rows:
+        row["split"] = {"val": "valid"}.get(row["split"], row["split"])
+    rows[1]["caption"] = ""
+    found = checked(file, rows)
+    assert [row["split"] for row in found.splits] == ["train", "valid", "test"]
+    assert kinds(found) == {"caption or file missing": 1}
+
+
 def test_every_planted_fault_is_found(pairs: Any) -> None:
     file, rows = pairs
     folder = file.parent

@@ -127,7 +127,7 @@ def test_the_same_file_again_is_the_same_feature_set(tmp_path: Path, layers: dic
         ({"a": np.ones((3, 4), np.int64)}, "'a' is int64"),
         ({"a": np.ones((3, 4), np.float32), "b": np.ones((4, 4), np.float32)}, "different numbers of rows .a 3, b 4"),
         ({"a": np.ones((2, 4), np.float32), "ids": np.array(["x", "x"])}, "'x'"),
-        ({"a": np.full((2, 4), np.nan, np.float32)}, "nan in layer a, sample 0"),
+        ({"a": np.full((2, 4), np.nan, np.float32)}, "'a' holds a NaN .* in 2 of 2 rows, first in row 0"),
         ({"../a": np.ones((2, 4), np.float32)}, "cannot be a name in the store"),
     ],
 )
