@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,7 +34,12 @@ def read_rows(file: Path) -> tuple[list[Row], list[str]]:
     Raises `NotPresentError` where there is no such file, and `StructureError` with file and line for bytes that are
     not UTF-8, a line that is no JSON object, a row of another length than the header, or a damaged Parquet file.
     """
-    readers = {".jsonl": _jsonl, ".csv": _csv, ".tsv": partial(_csv, delimiter="\t"), ".parquet": _parquet}
+    readers: dict[str, Callable[[Path, dict[str, None]], Iterator[Row]]] = {
+        ".jsonl": _jsonl,
+        ".csv": _csv,
+        ".tsv": partial(_csv, delimiter="\t"),
+        ".parquet": _parquet,
+    }
     reader = readers.get(file.suffix.lower())
     if reader is None:
         array = file.suffix.lower() == ".json"
