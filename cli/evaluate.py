@@ -8,7 +8,15 @@ import typer
 
 from structure.cli import completion
 from structure.cli.consent import DryRunOption, YesOption, asking, show_ahead
-from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
+from structure.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_STORE,
+    DataRootOption,
+    JsonOption,
+    QuietOption,
+    StoreOption,
+    TrustOption,
+)
 from structure.cli.terminal import Terminal
 
 
@@ -39,6 +47,7 @@ def evaluate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
     dry_run: DryRunOption = False,
     yes: YesOption = False,
+    trust_remote_code: TrustOption = False,
     store: StoreOption = DEFAULT_STORE,
     data_root: DataRootOption = DEFAULT_DATA,
     as_json: JsonOption = False,
@@ -57,6 +66,7 @@ def evaluate(
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
     where: dict[str, Any] = {"store": store, "data_root": data_root, "device": device}
+    where["trust_remote_code"] = trust_remote_code
     if suite is None:
         if compare is None:
             raise UsageError("Say what to evaluate on: --suite clip-benchmark (structure suites lists them).")

@@ -8,7 +8,15 @@ import typer
 
 from structure.cli import completion
 from structure.cli.consent import DryRunOption, YesOption, asking
-from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
+from structure.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_STORE,
+    DataRootOption,
+    JsonOption,
+    QuietOption,
+    StoreOption,
+    TrustOption,
+)
 from structure.cli.terminal import Terminal
 from structure.store.errors import UsageError
 
@@ -50,7 +58,7 @@ def extract(
     ] = 1,
     on_bad_sample: Annotated[str, typer.Option(help="skip (counted and listed) or fail.")] = "skip",
     revision: Annotated[str | None, typer.Option(help="Pin the weights' revision.")] = None,
-    trust_remote_code: Annotated[bool, typer.Option(help="Run code that comes with a model. Off by default.")] = False,
+    trust_remote_code: TrustOption = False,
     append: Annotated[bool, typer.Option("--append", help="The dataset has grown: extract only what is new.")] = False,
     dry_run: DryRunOption = False,
     yes: YesOption = False,

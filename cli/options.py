@@ -21,6 +21,9 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.", rich_help_panel=COMMON)
 ]
 QuietOption = Annotated[bool, typer.Option("--quiet", help="No progress, no notes.", rich_help_panel=COMMON)]
+TrustOption = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that comes with a model. Off by default.")
+]
 
 DEFAULT_STORE = "structure-store"
 DEFAULT_DATA = Path("data")

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
+from structure.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_STORE,
+    DataRootOption,
+    JsonOption,
+    QuietOption,
+    StoreOption,
+    TrustOption,
+)
 from structure.cli.terminal import Terminal
 
 app = typer.Typer(help="Look after the store.", no_args_is_help=True)
@@ -134,6 +142,7 @@ def verify(key: KeyArgument = None, store: StoreOption = DEFAULT_STORE, as_json:
 def repair(
     key: Annotated[str, typer.Argument(help="<dataset>/<split>/<encoder>")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
+    trust_remote_code: TrustOption = False,
     store: StoreOption = DEFAULT_STORE,
     data_root: DataRootOption = DEFAULT_DATA,
     as_json: JsonOption = False,
@@ -147,7 +156,14 @@ def repair(
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
     with terminal.working() as listener:
-        done = run(key, store=store, data_root=data_root, device=device, on_event=listener)
+        done = run(
+            key,
+            store=store,
+            data_root=data_root,
+            device=device,
+            trust_remote_code=trust_remote_code,
+            on_event=listener,
+        )
     if as_json:
         terminal.document({"features": key, "faults": [str(fault) for fault in done.faults], "rows": done.rows})
     else:

@@ -12,7 +12,6 @@ from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.padded import Ragged
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.layer import Pooling
-from structure.pipeline.encoders.loading import load_encoder
 from structure.pipeline.features.cached import EncoderRecord, require_encoder
 from structure.store.errors import NotPresentError, StructureError
 
@@ -62,7 +61,7 @@ def load_side(aligner: Aligner, which: Which, *, device: str = "cpu") -> Side:
             f"The {which} features {record.name} were imported: no encoder here makes them, so only the heads can be "
             "taken elsewhere. Use --format safetensors or onnx."
         )
-    encoder = load_encoder(record.spec, device=device)
+    encoder = record.load(device=device)
     require_encoder(encoder, record, any_precision=True)
     layer, _, kind = str(aligner.metadata["layers"][which]).partition("@")
     pooling: Any = kind or record.extraction["pooling"][0]

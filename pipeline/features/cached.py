@@ -64,6 +64,11 @@ class EncoderRecord:
             captions=captions,
         )
 
+    def load(self, *, device: str, amp: Amp = "off", trust_remote_code: bool = False) -> Encoder:
+        """The encoder, at the revision that is on record. Raises as `load_encoder`."""
+        revision = self.identity.get("revision") or None
+        return load_encoder(self.spec, device=device, amp=amp, revision=revision, trust_remote_code=trust_remote_code)
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -101,13 +106,14 @@ class FeatureSource:
         *,
         device: str,
         keep: int = 0,
+        trust_remote_code: bool = False,
         consent: Consent | None = None,
         on_event: Listener = silent,
     ) -> None:
         self.store, self.device, self.keep, self.on_event = store, device, keep, on_event
-        self.consent = consent
+        self.trust_remote_code, self.consent = trust_remote_code, consent
         self.passes = 0
-        self._loaded: dict[tuple[str, Amp], Encoder] = {}
+        self._loaded: dict[tuple[str, Any, Amp], Encoder] = {}
         self._kept: dict[tuple[str, str, str, int], np.ndarray] = {}
 
     def features(
@@ -183,9 +189,11 @@ class FeatureSource:
                 f"features of that too: structure import FILE --model {record.name} --modality {record.modality} "
                 "--dataset NAME --split SPLIT"
             )
-        asked = (record.spec, _amp(record))
+        asked = (record.spec, record.identity.get("revision"), _amp(record))
         if asked not in self._loaded:
-            self._loaded[asked] = load_encoder(record.spec, device=self.device, amp=asked[1])
+            self._loaded[asked] = record.load(
+                device=self.device, amp=asked[2], trust_remote_code=self.trust_remote_code
+            )
         encoder = self._loaded[asked]
         require_encoder(encoder, record)
         return encoder

@@ -174,6 +174,7 @@ def ahead_of_evaluation(
     prompts: str | None = None,
     data_root: str | Path = "data",
     device: str = "auto",
+    trust_remote_code: bool = False,
     on_event: Listener = silent,
 ) -> tuple[list[Ahead], list[Mapping[str, str]]]:
     """What encoders still have to read for a suite, each feature set once, and what is not here.
@@ -182,7 +183,7 @@ def ahead_of_evaluation(
     """
     target, place = store if isinstance(store, Store) else open_store(store), resolve_device(device)
     subjects = [Subject.load(target, name, device=place) for name in aligner_names(target, aligners)]
-    source = FeatureSource(target, device=place, on_event=on_event)
+    source = FeatureSource(target, device=place, trust_remote_code=trust_remote_code, on_event=on_event)
     questions = Questions(target, data_root=data_root, prompts=prompts, on_event=on_event)
     parts: dict[str, Ahead] = {}
     absent: list[Mapping[str, str]] = []

@@ -82,6 +82,7 @@ def evaluate(
     compare: tuple[str, str] | None = None,
     device: str = "auto",
     seed: int = 0,
+    trust_remote_code: bool = False,
     consent: Consent | None = None,
     on_event: Listener = silent,
 ) -> Evaluation:
@@ -106,7 +107,12 @@ def evaluate(
     place = resolve_device(device)
     subjects = [Subject.load(target, name, device=place) for name in names]
     source = FeatureSource(
-        target, device=place, keep=KEPT_BYTES if len(subjects) > 1 else 0, consent=consent, on_event=on_event
+        target,
+        device=place,
+        keep=KEPT_BYTES if len(subjects) > 1 else 0,
+        trust_remote_code=trust_remote_code,
+        consent=consent,
+        on_event=on_event,
     )
     questions = Questions(target, data_root=data_root, prompts=prompts, on_event=on_event)
     absent: list[dict[str, str]] = []

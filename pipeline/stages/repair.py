@@ -30,6 +30,7 @@ def repair(
     store: Store | str | Path,
     data_root: str | Path = "data",
     device: str = "auto",
+    trust_remote_code: bool = False,
     on_event: Listener = silent,
 ) -> Repaired:
     """Find every fault of a feature set and mend it.
@@ -45,7 +46,8 @@ def repair(
         return Repaired(key, (), 0)
     for fault in faults[:10]:
         on_event(Note(str(fault)))
-    source = FeatureSource(target, device=resolve_device(device), on_event=on_event)
+    place = resolve_device(device)
+    source = FeatureSource(target, device=place, trust_remote_code=trust_remote_code, on_event=on_event)
     rows = _rows(target, features, data_root, on_event)
     lengths = None
     if any(fault.part == "lengths" for fault in faults):

@@ -15,6 +15,8 @@ import torch
 from structure.pipeline import network
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.digest import weights_digest
+from structure.pipeline.features.cached import EncoderRecord, require_encoder
+from structure.pipeline.features.plan import identity_of
 from structure.store.errors import DamageError, NotPresentError, StructureError, UsageError
 
 
@@ -97,6 +99,19 @@ def test_a_snapshot_in_the_cache_needs_no_network(tiny, no_hub):
     (place / "snapshots" / commit / "model.safetensors").unlink()
     with pytest.raises(NotPresentError, match="me/tiny"):
         load_encoder("hf:me/tiny")
+
+
+def test_an_encoder_on_record_is_loaded_at_its_commit(tiny, no_hub):
+    """Also when the branch that was not named has moved on."""
+    place, commits = no_hub / "models--me--tiny", ("a" * 40, "b" * 40)
+    (place / "refs").mkdir(parents=True)
+    for commit in commits:
+        shutil.copytree(tiny("bert"), place / "snapshots" / commit)
+        (place / "refs" / "main").write_text(commit)
+    then = load_encoder("hf:me/tiny", revision=commits[0])
+    record = EncoderRecord(then.name, "hf:me/tiny", then.modality, identity_of(then), extraction={})
+    assert load_encoder("hf:me/tiny").provenance["revision"] == commits[1]
+    require_encoder(record.load(device="cpu"), record)
 
 
 @pytest.mark.parametrize(
