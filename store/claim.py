@@ -52,12 +52,13 @@ class Claim:
             # Of all who see that it is void, one takes it.
             if seen is not None and self.files.swap(self.key, seen, self._body):
                 break
-        self._renewal = threading.Thread(target=self._renew, daemon=True)
-        self._renewal.start()
+        renewal = threading.Thread(target=self._renew, daemon=True)
+        renewal.start()
+        self._renewal = renewal
         return self
 
     def release(self) -> None:
-        """Give the claim back; a second call does nothing."""
+        """Give the claim back where it is held; a second call does nothing."""
         if self._ended.is_set():
             return
         self._ended.set()

@@ -16,7 +16,7 @@ class FreeShards:
     through the same feature set at once share its shards, and none is encoded twice.
 
     `held` are those that were left to somebody else, `done` counts the rows that somebody else had finished. Leaving
-    the context gives back every claim that was not handed over.
+    the context gives back every claim that is still held, wherever an interruption fell.
     """
 
     def __init__(self, features: FeatureSet, shards: Iterable[Shard]) -> None:
@@ -27,22 +27,21 @@ class FreeShards:
 
     def __iter__(self) -> Iterator[Shard]:
         for shard in self.shards:
-            claim = self.features.claim(shard)
+            claim = self._claims[shard] = self.features.claim(shard)
             try:
                 claim.acquire()
             except HeldError as error:
                 self.held[shard] = error
                 continue
-            self._claims[shard] = claim
             if self.features.lacking(shard):
                 yield shard
             else:
                 self.done += len(shard)
-                self._claims.pop(shard).release()
+                claim.release()
 
-    def hand_over(self, shard: Shard) -> Claim:
-        """The claim on a shard that came; who takes it ends it."""
-        return self._claims.pop(shard)
+    def claim_on(self, shard: Shard) -> Claim:
+        """The claim on a shard that came; who has written the shard gives it back."""
+        return self._claims[shard]
 
     def __enter__(self) -> FreeShards:
         return self
@@ -50,8 +49,8 @@ class FreeShards:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        while self._claims:
-            self._claims.popitem()[1].release()
+        for claim in self._claims.values():
+            claim.release()
 
 
 def any_free(features: FeatureSet, held: Collection[Shard]) -> bool:

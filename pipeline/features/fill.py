@@ -159,7 +159,7 @@ def fill_shards(
                     due += len(part.rows)
                     on_event(Progress(f"extracting {features.key}", encoded + shards.done + due, len(features)))
                 undo.pop_all()  # from here the tokens are the writer's to end
-            writer.submit(shard, arrays, skipped=skipped, claim=shards.hand_over(shard), tokens=tokens)
+            writer.submit(shard, arrays, skipped=skipped, claim=shards.claim_on(shard), tokens=tokens)
             filled += 1
     return Filled(filled, cut)
 
