@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from structure.cli.options import DEFAULT_DATA, DataRootOption, JsonOption, QuietOption
+from structure.cli.options import DEFAULT_DATA, DataRootOption, JsonOption, QuietOption, TrustOption
 from structure.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ def check(
         list[str] | None, typer.Option("--split", help="Repeat for several; all that the data have by default.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Text model whose token limit captions are held against.")] = None,
+    trust_remote_code: TrustOption = False,
     data_root: DataRootOption = DEFAULT_DATA,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -31,7 +32,14 @@ def check(
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
     with terminal.working() as listener:
-        done = check_data(spec, data_root=data_root, splits=split or (), model=model, on_event=listener)
+        done = check_data(
+            spec,
+            data_root=data_root,
+            splits=split or (),
+            model=model,
+            trust_remote_code=trust_remote_code,
+            on_event=listener,
+        )
     document = done.to_json()
     if as_json:
         terminal.document(document)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from structure.cli import completion
-from structure.cli.options import JsonOption
+from structure.cli.options import JsonOption, TrustOption
 from structure.cli.terminal import Terminal
 
 
@@ -16,6 +16,7 @@ def models(
         str | None,
         typer.Argument(help="An alias or a spec: show its layers and widths.", autocompletion=completion.models),
     ] = None,
+    trust_remote_code: TrustOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the encoders that can be named, or one encoder's layers and widths (no weights are downloaded).
@@ -27,7 +28,7 @@ def models(
 
     terminal = Terminal(as_json=as_json, quiet=False)
     if name is not None:
-        found = describe(name)
+        found = describe(name, trust_remote_code=trust_remote_code)
         layers = [{"layer": layer.name, "width": layer.width, "form": layer.form} for layer in found.layers]
         facts = {
             "name": found.name,

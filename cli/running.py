@@ -11,7 +11,15 @@ import typer
 
 from structure.cli import completion
 from structure.cli.consent import DryRunOption, YesOption, asking
-from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
+from structure.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_STORE,
+    DataRootOption,
+    JsonOption,
+    QuietOption,
+    StoreOption,
+    TrustOption,
+)
 from structure.cli.terminal import Terminal
 from structure.store.errors import NotPresentError
 
@@ -38,6 +46,7 @@ def run(
     explain: Annotated[bool, typer.Option("--explain", help="Say of each step whether it runs, and why.")] = False,
     out: Annotated[Path | None, typer.Option(help="A copy of the report.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
+    trust_remote_code: TrustOption = False,
     store: StoreOption = DEFAULT_STORE,
     data_root: DataRootOption = DEFAULT_DATA,
     as_json: JsonOption = False,
@@ -54,7 +63,8 @@ def run(
         _list(terminal)
         return
     if dry_run or explain:
-        _plan(terminal, recipe, changes or [], store, data_root, device, probe=dry_run)
+        asked = (device, trust_remote_code) if dry_run else None
+        _plan(terminal, recipe, changes or [], store, data_root, probe=asked)
         return
     from structure.pipeline.recipe.running import run as carry_out
     from structure.store import open_store
@@ -66,6 +76,7 @@ def run(
             store=store,
             data_root=data_root,
             device=device,
+            trust_remote_code=trust_remote_code,
             changes=changes or (),
             consent=asking(yes=yes),
             on_event=listener,
@@ -111,7 +122,7 @@ def status(
     """
     terminal = Terminal(as_json=as_json, quiet=False)
     if recipe:
-        _plan(terminal, recipe, changes or [], store, data_root, "cpu", probe=False)
+        _plan(terminal, recipe, changes or [], store, data_root, probe=None)
         return
     from structure.store import open_store
     from structure.store.standing import standing
@@ -142,14 +153,21 @@ def _list(terminal: Terminal) -> None:
 
 
 def _plan(
-    terminal: Terminal, recipe: str, changes: list[str], store: str, data_root: Path, device: str, *, probe: bool
+    terminal: Terminal,
+    recipe: str,
+    changes: list[str],
+    store: str,
+    data_root: Path,
+    *,
+    probe: tuple[str, bool] | None,
 ) -> None:
-    """Where the steps stand; with `probe` also what the extractions that are due would take."""
+    """Where the steps stand; with `probe` (device, whether a model's own code is run) also what the extractions that
+    are due would take."""
     from structure.pipeline.recipe.running import outlook
 
     plan, standings, going = outlook(recipe, store=store, data_root=data_root, changes=changes)
     rows = [standing.row() for standing in standings]
-    due, absent = _extractions(terminal, standings, store, data_root, device) if probe else ([], [])
+    due, absent = _extractions(terminal, standings, store, data_root, *probe) if probe else ([], [])
     if terminal.as_json:
         terminal.document({"recipe": plan.name, "running": going, "steps": rows, "extractions": due, "absent": absent})
         return
@@ -165,7 +183,7 @@ def _plan(
 
 
 def _extractions(
-    terminal: Terminal, standings: Sequence[Standing], store: str, data_root: Path, device: str
+    terminal: Terminal, standings: Sequence[Standing], store: str, data_root: Path, device: str, trust: bool
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What each extraction that is due would take, and those whose model or dataset is not on this machine."""
     from structure.pipeline.stages.extract import extract
@@ -177,7 +195,7 @@ def _extractions(
             continue
         given = dict(standing.step.options)
         model, dataset = given.pop("model"), given.pop("dataset")
-        where: dict[str, Any] = {"store": store, "data_root": data_root, "device": device}
+        where: dict[str, Any] = {"store": store, "data_root": data_root, "device": device, "trust_remote_code": trust}
         try:
             with terminal.working() as listener:
                 found = extract(model, dataset, dry_run=True, on_event=listener, **where, **given)

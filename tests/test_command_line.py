@@ -226,3 +226,16 @@ def test_a_kind_of_dataset_is_shown_and_a_bare_path_is_put_right(
 def test_a_report_of_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", "--store", str(tmp_path / "store")]) == 0
     assert "is empty, so the page only says what to type" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["models", "hf:{}"], ["datasets", "check", "scenes:3", "--model", "hf:{}"]])
+def test_a_model_with_code_of_its_own_is_loaded_where_that_is_said(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModel": "own.Model"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    words = [word.format(tmp_path) for word in command]
+    assert run(words) == 1
+    assert "brings its own code, which is not run unasked" in capsys.readouterr().err
+    assert run([*words, "--trust-remote-code"]) == 1  # there is no such code
+    assert "not run unasked" not in capsys.readouterr().err

@@ -83,6 +83,7 @@ def run(
     store: Store | str | Path,
     data_root: str | Path = "data",
     device: str = "auto",
+    trust_remote_code: bool = False,
     changes: Sequence[str] = (),
     consent: Consent | None = None,
     on_event: Listener = silent,
@@ -91,13 +92,21 @@ def run(
 
     A step is done again only where something that it depends on has changed: what the recipe says about it, the data,
     weights or suite that it reads, or the outcome of a step that it needs. `changes` are as of `load_recipe`; `consent`
-    is asked before an encoder runs, and raises to stop. Raises
-    StructureError for what the recipe cannot say, HeldError where another run of the same recipe is going on, and
-    whatever the stages raise; what was finished by then is kept.
+    is asked before an encoder runs, and raises to stop. No recipe can ask for code that comes with a model:
+    `trust_remote_code` is the caller's to say. Raises StructureError for what the recipe cannot say, HeldError where
+    another run of the same recipe is going on, and whatever the stages raise; what was finished by then is kept.
     """
     target = store if isinstance(store, Store) else open_store(store)
     plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
-    workshop = Workshop(plan, target, data_root=data_root, device=device, consent=consent, on_event=on_event)
+    workshop = Workshop(
+        plan,
+        target,
+        data_root=data_root,
+        device=device,
+        trust_remote_code=trust_remote_code,
+        consent=consent,
+        on_event=on_event,
+    )
     ledger = Ledger(target, plan.name)
     with Claim(target.files, ledger.lock, what=f"The recipe {plan.name}"):
         outcomes, told = carry_out(steps_of(plan), ledger, workshop, on_event=on_event)

@@ -45,11 +45,13 @@ class Workshop:
         *,
         data_root: str | Path,
         device: str,
+        trust_remote_code: bool = False,
         consent: Consent | None = None,
         on_event: Listener,
     ) -> None:
         self.recipe, self.store, self.consent = recipe, store, consent
         self.data_root, self.device, self.on_event = data_root, device, on_event
+        self.trust_remote_code = trust_remote_code
         self._listings: dict[tuple[str, str | None, int | None], str] = {}
 
     def sources(self, step: Step) -> dict[str, str]:
@@ -123,6 +125,7 @@ class Workshop:
             store=self.store,
             data_root=self.data_root,
             device=self.device,
+            trust_remote_code=self.trust_remote_code,
             consent=self.consent,
             on_event=self.on_event,
             **given,
@@ -196,6 +199,7 @@ class Workshop:
             prompts=self.recipe.evaluate.get("prompts"),
             data_root=self.data_root,
             device=self.device,
+            trust_remote_code=self.trust_remote_code,
             consent=self.consent,
             on_event=self.on_event,
         )

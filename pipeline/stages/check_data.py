@@ -84,6 +84,7 @@ def check_data(
     data_root: str | Path = "data",
     splits: Sequence[str] = (),
     model: str | None = None,
+    trust_remote_code: bool = False,
     on_event: Listener = silent,
 ) -> Check:
     """Read every item of the splits (all that the data bring, else train, val and test) and say what is wrong.
@@ -94,7 +95,7 @@ def check_data(
     StructureError where the data cannot be opened at all.
     """
     opened = _open(spec, splits, data_root)
-    tokenizer = load_tokenizer(model) if model else None
+    tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code) if model else None
     found = _Faults()
     read = {dataset.split: _read(dataset, found, on_event) for dataset in opened}
     rows = []

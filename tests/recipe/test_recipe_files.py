@@ -125,3 +125,8 @@ def test_spread_pairs_cover_the_range_evenly() -> None:
     assert len(set(spread(ranking, 12))) == 12
     with pytest.raises(StructureError, match="has 12 pairs of layers that vary"):
         spread(ranking, 13)
+
+
+def test_no_recipe_can_ask_for_code_that_comes_with_a_model() -> None:
+    with pytest.raises(StructureError, match="unknown key 'trust_remote_code'"):
+        load_recipe("demo", ["extract.trust_remote_code=true"])
