@@ -60,7 +60,7 @@ def demo(
             "task": row.dataset,
             "metric": row.metric,
             "difference": f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]",
-            "": "" if row.low <= 0 <= row.high else "*",
+            "": "*" if row.low > 0 or row.high < 0 else "",
         }
         for row in done.summary.differences
         if (row.dataset, row.metric) in SHOWN

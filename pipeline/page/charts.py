@@ -5,6 +5,7 @@ Texts and axes have the colour of the page around them (`currentColor`), so that
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -170,13 +171,15 @@ def intervals(
     down = alt.Y(field=y, type="nominal", sort=[row[y] for row in rows], title=None)
     across = alt.X(field=value, type="quantitative", scale=scale, title=titles[value])
     shown = _tooltip(tooltip, titles, ".4f")
-    bars = alt.Chart().mark_rule(strokeWidth=2, color=SERIES[0], aria=False)
-    bars = bars.encode(
-        down, alt.X(field=low, type="quantitative", scale=scale, title=titles[value]), alt.X2(field=high)
-    )
+    ends = [row[end] for row in rows for end in (low, high) if math.isfinite(row[end])]
+    bars = []
+    if ends:  # a single seed has no interval
+        along = alt.X(field=low, type="quantitative", scale=scale, title=titles[value])
+        bars.append(alt.Chart().mark_rule(strokeWidth=2, color=SERIES[0], aria=False))
+        bars[0] = bars[0].encode(down, along, alt.X2(field=high))
     dots = alt.Chart().mark_point(filled=True, size=70, color=SERIES[0], aria=False).encode(down, across, shown)
-    ends = [row[end] for row in rows for end in (low, high)]
-    whole = alt.layer(bars, dots, *_rules(rules or {}, across, ends), data=_data(rows))
+    others = [*ends, *(row[value] for row in rows)]
+    whole = alt.layer(*bars, dots, *_rules(rules or {}, across, others), data=_data(rows))
     return _finished(whole, height=max(60, 26 * len(rows)))
 
 

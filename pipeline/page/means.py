@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -108,7 +109,7 @@ def _mean_charts(name: str, means: Rows, metrics: Sequence[str]) -> Iterator[Blo
             tooltip=["variant:N", "value", "low", "high", "seeds:d"],
             rules={} if chance is None else {"chance": chance},
         )
-        told = "; ".join(f"{r['variant']} {r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]" for r in rows)
+        told = "; ".join(f"{r['variant']} {r['value']:.3f}{_between(r)}" for r in rows)
         beside = "" if chance is None else f" Chance is {chance:.3f}."
         table = Table(f"{dataset}, {metric}", {"variant": "variant", **_SEEDS, "seeds": "seeds"}, rows)
         yield Chart(
@@ -123,6 +124,15 @@ def _mean_table(name: str, means: Rows) -> Table:
     columns = {"dataset": "dataset", "metric": "metric", "variant": "variant", **_SEEDS, "chance": "chance"}
     rows = sorted(means, key=lambda row: (row["dataset"], row["metric"]))
     return Table(caption, {**columns, "seeds": "seeds"}, rows)
+
+
+def _holds_zero(row: Mapping[str, Any]) -> bool:
+    """Also where there is no interval: a single seed tells nothing apart."""
+    return not (row["low"] > 0 or row["high"] < 0)
+
+
+def _between(row: Mapping[str, Any]) -> str:
+    return f" [{row['low']:.3f}, {row['high']:.3f}]" if math.isfinite(row["low"]) else ""
 
 
 def _difference_charts(name: str, rows: Rows) -> Iterator[Block]:
@@ -144,7 +154,7 @@ def _difference_charts(name: str, rows: Rows) -> Iterator[Block]:
             tooltip=["what:N", "value", "low", "high"],
             rules={"no difference": 0.0},
         )
-        clear = [row for row in entries if not row["low"] <= 0 <= row["high"]]
+        clear = [row for row in entries if not _holds_zero(row)]
         alt = (
             f"{plural(len(entries), 'difference')}, {first} minus {second}, each a dot with its 95 % interval; "
             f"{len(clear)} intervals do not hold zero"
@@ -158,14 +168,14 @@ def _difference_charts(name: str, rows: Rows) -> Iterator[Block]:
 def _difference_table(name: str, rows: Rows) -> Table:
     columns = {"first": "first", "second": "minus second", "dataset": "dataset", "metric": "metric"}
     caption = f"{name}: first minus second with the same seeds, batches, learning rate and selection rule"
-    told = [{**row, "zero": row["low"] <= 0 <= row["high"]} for row in rows]
+    told = [{**row, "zero": _holds_zero(row)} for row in rows]
     more = {"value": "difference", "low": "low", "high": "high", "seeds": "seeds"}
-    why = "Greyed: the interval holds zero, so the seeds do not tell the two apart."
+    why = "Greyed: the interval holds zero, or a single seed gives none, so the seeds do not tell the two apart."
     return Table(caption, {**columns, **more}, told, dim="zero", dim_means=why)
 
 
 def _samples(document: Mapping[str, Any]) -> Table:
-    rows = [{**row, "zero": row["low"] <= 0 <= row["high"]} for row in document["differences"]]
+    rows = [{**row, "zero": _holds_zero(row)} for row in document["differences"]]
     columns = {
         "dataset": "dataset",
         "metric": "metric",

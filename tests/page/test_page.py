@@ -184,3 +184,17 @@ def test_pairs_of_a_variant_become_the_x_axis() -> None:
         ("layers=auto", 20),
         ("layers=last", 20),
     ]
+
+
+def test_a_single_seed_has_no_interval_and_tells_nothing_apart(tmp_path: Path) -> None:
+    row: dict[str, Any] = {"first": "a", "second": "b", "dataset": "d", "metric": "acc1", "value": 0.1, "seeds": 1}
+    row |= {"low": float("nan"), "high": float("nan")}
+    known = {**row, "metric": "acc5", "low": 0.05, "high": 0.15}
+    for rows, clear, bars in (([row], 0, 0), ([row, known], 1, 1)):
+        differences = means.differences(Source(open_store(tmp_path), [{"recipe": "r", "differences": rows}]))
+        chart, table = (
+            next(block for block in differences.blocks if isinstance(block, kind)) for kind in (Chart, Table)
+        )
+        assert f"{clear} intervals do not hold zero" in chart.alt
+        assert [entry["zero"] for entry in table.rows] == [True, False][: len(rows)]
+        assert json.dumps(chart.spec).count('"x2"') == bars
