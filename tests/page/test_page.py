@@ -191,7 +191,9 @@ def test_a_single_seed_has_no_interval_and_tells_nothing_apart(tmp_path: Path) -
     row |= {"low": float("nan"), "high": float("nan")}
     known = {**row, "metric": "acc5", "low": 0.05, "high": 0.15}
     for rows, clear, bars in (([row], 0, 0), ([row, known], 1, 1)):
-        differences = means.differences(Source(open_store(tmp_path), [{"recipe": "r", "differences": rows}]))
+        differences = means.differences(
+            Source(open_store(tmp_path), [{"recipe": "r", "means": rows, "differences": rows}])
+        )
         chart, table = (
             next(block for block in differences.blocks if isinstance(block, kind)) for kind in (Chart, Table)
         )
