@@ -8,7 +8,18 @@ from typing import Any
 import pyarrow as pa
 
 from structure.pipeline.page import charts
-from structure.pipeline.page.blocks import Answer, Block, Chart, Example, Examples, Picture, Section, Table, Text
+from structure.pipeline.page.blocks import (
+    Answer,
+    Block,
+    Chart,
+    Example,
+    Examples,
+    Picture,
+    Section,
+    Table,
+    Text,
+    plural,
+)
 from structure.pipeline.page.source import Source, variant
 from structure.pipeline.results import Result
 
@@ -119,6 +130,7 @@ def _commonest(result: Result, rows: list[Mapping[str, Any]]) -> Table:
 def segmentation(source: Source) -> Section:
     """The overlays that evaluations kept, of the first aligner of each variant."""
     found: dict[tuple[str, str], Picture] = {}
+    evaluated = {result.aligner for result in source.results if result.metric == "miou"}
     for name in source.aligners:
         folder = source.store.folder("results", name)
         for key in folder.keys("pictures"):
@@ -127,5 +139,13 @@ def segmentation(source: Source) -> Section:
                 alt = f"Segmentation by {name}: rows of a photo, its true classes and the predicted ones, in colours."
                 what = key.removeprefix("pictures/").removesuffix(".png")
                 found[place] = Picture(f"{name}: {what}", alt, folder.read(key))
-    blocks = list(found.values())
+    blocks: list[Block] = []
+    bare = len({variant(name) for name in evaluated} - {name for name, _ in found})
+    if found and bare:
+        told = "An evaluation draws its first aligners only, and this page shows the first " + (
+            f"{MOST_OVERLAYS} pictures: {plural(bare, 'other variant')} of the tables {'is' if bare == 1 else 'are'} "
+            "not drawn. structure eval --aligner NAME draws that one."
+        )
+        blocks.append(Text(told, small=True))
+    blocks += found.values()
     return Section("segmentation", "Segmentation, looked at", blocks)

@@ -10,13 +10,14 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from structure.pipeline import report
-from structure.pipeline.page import layers, means, results
-from structure.pipeline.page.blocks import Chart, Section, Table
+from structure.pipeline.page import layers, looking, means, results
+from structure.pipeline.page.blocks import Chart, Picture, Section, Table, Text
 from structure.pipeline.page.files import write_files
 from structure.pipeline.page.source import Source
 from structure.store import Store, StructureError, open_store
@@ -200,3 +201,16 @@ def test_a_single_seed_has_no_interval_and_tells_nothing_apart(tmp_path: Path) -
         assert f"{clear} intervals do not hold zero" in chart.alt
         assert [entry["zero"] for entry in table.rows] == [True, False][: len(rows)]
         assert json.dumps(chart.spec).count('"x2"') == bars
+
+
+def test_variants_whose_segmentation_is_not_drawn_are_counted(tmp_path: Path) -> None:
+    names = ["auto-seed1", "auto-seed2", "last-seed1", "csa-seed1"]
+    found = [SimpleNamespace(aligner=name, metric="miou") for name in names]
+    source: Any = SimpleNamespace(aligners=dict.fromkeys(names), results=found, store=open_store(tmp_path))
+    assert not looking.segmentation(source).blocks
+    source.store.folder("results", "auto-seed1").write("pictures/scenes.png", b"\x89PNG")
+    told, picture = looking.segmentation(source).blocks
+    assert isinstance(told, Text)
+    assert isinstance(picture, Picture)
+    assert "2 other variants of the tables are not drawn" in told.words
+    assert picture.caption == "auto-seed1: scenes"
