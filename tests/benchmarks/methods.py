@@ -4,7 +4,7 @@
         [--only 'linear;pal'] [--page docs/methods-table.md]
 
 coco: 93 photos with five captions each, through MobileNetV2 (ImageNet) and MiniLM. emoji: 1,245 small pictures with
-names, through the same; their categories are the classes. A fifth of either is the test. scenes: 2,000 generated scenes
+names, through the same; their categories are the classes. A fifth of either is the test. scenes: 1,000 generated scenes
 through the bundled encoders, tested on the suite `scenes`. Layers are the ranking's choice, and every method sees the
 same training pairs for a seed; options are the defaults but for those named in `BASE` and `VARIANTS`.
 
@@ -38,14 +38,14 @@ from structure.store import open_store
 from structure.store.errors import StructureError
 
 SPLIT_SEED = 0
-SCENES = 2000
+SCENES = 1000
 BASE = {
     "coco": {"dim": 256, "epochs": 150, "patience": 40, "anchors": 128},
     "emoji": {"dim": 256, "epochs": 100, "patience": 20, "anchors": 128},
-    "scenes": {"dim": 128, "epochs": 60, "patience": 15, "anchors": 128, "batch": 512},
+    "scenes": {"dim": 128, "epochs": 60, "patience": 15, "anchors": 128, "batch": 256},
 }
 OF_TOKENS = {"scenes": {"epochs": 30}}
-"""Fewer epochs of the methods that read every token of 2,000 scenes."""
+"""Fewer epochs of the methods that read every token of 1,000 scenes."""
 ABOUT = {
     "coco": "93 photos of COCO val2017, MobileNetV2 and MiniLM: 58 pairs to fit, 16 to choose the epoch, 19 photos "
     "with five captions each to test. `csa` and `procrustes` have 28 dimensions, because 58 pairs span no more.",
