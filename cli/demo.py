@@ -34,6 +34,7 @@ def demo(
     Example: structure demo
     """
     from structure.pipeline.recipe.running import run
+    from structure.pipeline.suites.intervals import holds_zero
     from structure.store import open_store
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
@@ -60,7 +61,7 @@ def demo(
             "task": row.dataset,
             "metric": row.metric,
             "difference": f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]",
-            "": "*" if row.low > 0 or row.high < 0 else "",
+            "": "" if holds_zero(row.low, row.high) else "*",
         }
         for row in done.summary.differences
         if (row.dataset, row.metric) in SHOWN

@@ -65,8 +65,12 @@ def evaluate(
     from structure.store.errors import UsageError
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
-    where: dict[str, Any] = {"store": store, "data_root": data_root, "device": device}
-    where["trust_remote_code"] = trust_remote_code
+    where: dict[str, Any] = {
+        "store": store,
+        "data_root": data_root,
+        "device": device,
+        "trust_remote_code": trust_remote_code,
+    }
     if suite is None:
         if compare is None:
             raise UsageError("Say what to evaluate on: --suite clip-benchmark (structure suites lists them).")
@@ -133,8 +137,10 @@ def _show_plan(
 
 
 def _show_differences(terminal: Terminal, compare: tuple[str, str], rows: list[dict[str, Any]]) -> None:
+    from structure.pipeline.suites.intervals import holds_zero
+
     for row in rows:
-        row[""] = "" if row["low"] <= 0 <= row["high"] else "*"
+        row[""] = "" if holds_zero(row["low"], row["high"]) else "*"
         row["difference"] = row["value"]
     columns = ["dataset", "metric", "first", "second", "difference", "low", "high", "", "n"]
     title = f"{compare[0]} (first) minus {compare[1]} (second) on the same samples; * = the interval does not hold zero"

@@ -92,6 +92,8 @@ def which_seeds(text: str | None, first: int | None) -> list[int]:
 
 def show(terminal: Terminal, done: Sweep) -> None:
     """Tables for a reader."""
+    from structure.pipeline.suites.intervals import holds_zero
+
     several = len(done.seeds) > 1
     rows = [
         {
@@ -114,7 +116,7 @@ def show(terminal: Terminal, done: Sweep) -> None:
                 "data": row.dataset,
                 "metric": row.metric,
                 "difference": f"{row.value:+.3f}" + (f" [{row.low:+.3f}, {row.high:+.3f}]" if several else ""),
-                "": "*" if several and not row.low <= 0 <= row.high else "",
+                "": "" if holds_zero(row.low, row.high) else "*",
             }
             for row in done.differences
             if row.metric not in HIDDEN

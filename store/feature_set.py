@@ -23,7 +23,7 @@ from structure.store.mark import Mark
 from structure.store.marks import Marks
 from structure.store.shard import Shard
 from structure.store.shard_tokens import ShardTokens
-from structure.store.storable import storable
+from structure.store.storable import storable_shard
 from structure.store.token_files import TokenFiles
 from structure.store.tokens import Tokens
 from structure.store.verify import Fault, faults_of
@@ -222,7 +222,12 @@ class FeatureSet:
         if earlier is not None:
             self._require_same_skipped(shard, earlier.skipped, missing)
         with ThreadPoolExecutor(WRITERS) as pool:
-            stored = pool.map(lambda name: self._prepare(shard, self._column(name), features[name], missing), features)
+            stored = pool.map(
+                lambda name: storable_shard(
+                    features[name], shard, self._column(name), missing, key=self.key, sample=self._sample
+                ),
+                features,
+            )
             prepared = dict(zip(features, stored, strict=True))  # all are sound before any is written
             checksums = pool.map(
                 lambda name: write_chunk(
@@ -265,27 +270,6 @@ class FeatureSet:
                 f"now that is different ({reason}). Nothing of {shard} was kept. Put the data back as they were."
             )
 
-    def _prepare(self, shard: Shard, column: Column, values: np.ndarray, skipped: Mapping[int, str]) -> np.ndarray:
-        if values.shape != (len(shard), column.width):
-            raise ValueError(
-                f"{self.key}, {column.name}: a shard is written whole, {(len(shard), column.width)}, not {values.shape}"
-            )
-        rows = [row - shard.start for row in skipped]
-        if rows:
-            values = np.array(values)
-            values[rows] = 0
-        stored = storable(
-            values,
-            column.dtype,
-            key=self.key,
-            column=column.name,
-            what=str(shard),
-            sample=lambda row: str(self.ids[shard.start + row]),
-        )
-        if rows:
-            stored[rows] = np.nan
-        return stored
-
     # -- reading --------------------------------------------------------------------------------------------------
 
     def rows(self, layer: str, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -307,6 +291,7 @@ class FeatureSet:
 
     def view_rows(self, layer: str, start: int, stop: int, *, checked: set[str]) -> list[np.ndarray]:
         """`read_rows` without a copy, where `in_place`: read-only pieces of consecutive rows."""
+        self._stop(start, stop)
         with self._told_how_to_repair():
             return self._layers.view(self._column(layer), start, stop, self._marks.known(), checked)
 
@@ -389,6 +374,9 @@ class FeatureSet:
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"{self.key} has rows 0 to {len(self)}; [{start}, {stop}) was asked for")
         return stop
+
+    def _sample(self, row: int) -> str:
+        return str(self.ids[row])
 
     def _column(self, layer: str) -> Column:
         try:

@@ -41,7 +41,7 @@ class Files(ABC):
     url: str
     readers: int
     mapped = False
-    """Whether `view` shows files in place."""
+    """Whether `view` shows files in place, not copied."""
 
     def __str__(self) -> str:
         return self.url
@@ -68,11 +68,11 @@ class Files(ABC):
         nothing is read.
         """
 
+    @abstractmethod
     def view(self, key: str, start: int, stop: int) -> tuple[memoryview, int]:
-        """Bytes `[start, stop)` where they lie, read-only and not copied, and the file's size; no bytes where the file
-        is shorter than `stop`. They stay what they are when the file is replaced or removed. Raises FileNotFoundError.
+        """Bytes `[start, stop)`, read-only, and the file's size; no bytes where the file is shorter than `stop`. They
+        stay what they are when the file is replaced or removed. Raises FileNotFoundError.
         """
-        raise NotImplementedError(f"{self.url} does not show files in place")
 
     @abstractmethod
     def write(self, key: str, *parts: Buffer) -> None:

@@ -75,6 +75,10 @@ class RemoteFiles(Files):
                     seen(buffer)
         return len(data)
 
+    def view(self, key: str, start: int, stop: int) -> tuple[memoryview, int]:
+        data = self.read(key)
+        return memoryview(data if len(data) >= stop else b"")[start:stop], len(data)
+
     def write(self, key: str, *parts: Buffer) -> None:
         self._tried(key, self._fs.pipe_file, self._path(key), b"".join(parts))
 

@@ -30,7 +30,7 @@ class RowSource(ABC):
     width: int
     dtype: np.dtype
     in_place = False
-    """Whether `view` shows the units where they lie, so that nothing needs to be read."""
+    """Whether units are looked at where they lie and take no memory."""
 
     def __init__(self, features: FeatureSet, layer: str, rows: np.ndarray | None = None) -> None:
         self.features, self.layer = features, layer
@@ -44,6 +44,10 @@ class RowSource(ABC):
         """Bytes of a unit."""
         return self.width * self.dtype.itemsize
 
+    def read_units(self, places: Places) -> int:
+        """How many of the units are read into memory."""
+        return 0 if self.in_place else places.units
+
     @property
     @abstractmethod
     def chunk_rows(self) -> int:
@@ -54,12 +58,9 @@ class RowSource(ABC):
         """Where the rows `self.rows[first:last]` lie among those that are read for them."""
 
     @abstractmethod
-    def read(self, places: Places, into: np.ndarray) -> None:
-        """Fill `into` (units, width)."""
-
-    def view(self, places: Places) -> list[np.ndarray]:
-        """The units where they lie, in pieces (n, width), one behind the other."""
-        raise NotImplementedError(f"{self.features.key}, {self.layer} is not in place")
+    def pieces(self, places: Places, space: np.ndarray) -> list[np.ndarray]:
+        """The units in pieces (n, width), one behind the other: `space` (units, width), which they are read into, or,
+        `in_place`, where they lie."""
 
     @abstractmethod
     def batch(self, units: np.ndarray, offsets: np.ndarray) -> np.ndarray | Tokens:
@@ -83,11 +84,11 @@ class LayerSource(RowSource):
         start, stop = int(rows[0]), int(rows[-1]) + 1
         return Places(start, stop, stop - start, rows - start, np.ones(len(rows), dtype=np.int64))
 
-    def read(self, places: Places, into: np.ndarray) -> None:
-        self.features.read_rows(self.layer, places.start, into, checked=self._checked)
-
-    def view(self, places: Places) -> list[np.ndarray]:
-        return self.features.view_rows(self.layer, places.start, places.stop, checked=self._checked)
+    def pieces(self, places: Places, space: np.ndarray) -> list[np.ndarray]:
+        if self.in_place:
+            return self.features.view_rows(self.layer, places.start, places.stop, checked=self._checked)
+        self.features.read_rows(self.layer, places.start, space, checked=self._checked)
+        return [space]
 
     def batch(self, units: np.ndarray, offsets: np.ndarray) -> np.ndarray:
         return units
@@ -114,8 +115,9 @@ class TokenSource(RowSource):
         lengths[np.isin(rows, self._skipped)] = 0
         return Places(start, stop, int(offsets[-1]), offsets[rows - start], lengths)
 
-    def read(self, places: Places, into: np.ndarray) -> None:
-        self.features.read_tokens(self.layer, places.start, places.stop, into, checked=self._checked)
+    def pieces(self, places: Places, space: np.ndarray) -> list[np.ndarray]:
+        self.features.read_tokens(self.layer, places.start, places.stop, space, checked=self._checked)
+        return [space]
 
     def batch(self, units: np.ndarray, offsets: np.ndarray) -> Tokens:
         return Tokens(units, offsets, self._column.prefix, self._column.grid)

@@ -6,13 +6,13 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain, pairwise, repeat
+from itertools import chain, pairwise
 
 import numpy as np
 
 from structure.store.chunk import PAGE, page_aligned
 from structure.store.errors import StructureError
-from structure.store.row_sources import Places, RowSource
+from structure.store.row_sources import RowSource
 from structure.store.shuffle_plan import ShufflePlan, Window, begins_of, block_edges
 from structure.store.tokens import Tokens
 
@@ -199,15 +199,12 @@ class _Arena:
             coming = []
             for column, base in zip(self.columns, self.bases, strict=True):
                 source, places = column.source, [column.blocks[block] for block in blocks]
-                ends = np.cumsum([each.units for each in places])
-                base[blocks] = [0, *ends[:-1]]
-                if source.in_place:
-                    coming.append(pool.map(source.view, places))
-                else:
-                    size = int(ends[-1]) * source.unit_bytes
-                    values = self.space[begin : begin + size].view(source.dtype).reshape(-1, source.width)
-                    coming.append(pool.map(_read, repeat(source), places, np.split(values, ends[:-1])))
-                    begin += -(-size // PAGE) * PAGE
+                base[blocks] = np.cumsum([0, *(each.units for each in places[:-1])])
+                ends = np.cumsum([source.read_units(each) for each in places])
+                size = int(ends[-1]) * source.unit_bytes
+                space = self.space[begin : begin + size].view(source.dtype).reshape(-1, source.width)
+                coming.append(pool.map(source.pieces, places, np.split(space, ends[:-1])))
+                begin += -(-size // PAGE) * PAGE
             self.pieces = [list(chain.from_iterable(pieces)) for pieces in coming]
 
     def take(self, rows: np.ndarray, block_of: np.ndarray, into: Sequence[np.ndarray]) -> None:
@@ -220,11 +217,6 @@ class _Arena:
             for piece, start, (low, high) in zip(pieces, starts[:-1], cuts, strict=True):
                 if low < high:  # "clip": without a buffer in between
                     np.take(piece, index[low:high] - start, axis=0, out=out[low:high], mode="clip")
-
-
-def _read(source: RowSource, places: Places, into: np.ndarray) -> list[np.ndarray]:
-    source.read(places, into)
-    return [into]
 
 
 def _weights(columns: Sequence[_Column], blocks: int) -> tuple[int, ...]:

@@ -189,11 +189,10 @@ class FeatureSource:
                 f"features of that too: structure import FILE --model {record.name} --modality {record.modality} "
                 "--dataset NAME --split SPLIT"
             )
-        asked = (record.spec, record.identity.get("revision"), _amp(record))
+        amp = _amp(record)
+        asked = (record.spec, record.identity.get("revision"), amp)
         if asked not in self._loaded:
-            self._loaded[asked] = record.load(
-                device=self.device, amp=asked[2], trust_remote_code=self.trust_remote_code
-            )
+            self._loaded[asked] = record.load(device=self.device, amp=amp, trust_remote_code=self.trust_remote_code)
         encoder = self._loaded[asked]
         require_encoder(encoder, record)
         return encoder

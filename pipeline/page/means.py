@@ -10,6 +10,7 @@ from typing import Any
 from structure.pipeline.page import charts
 from structure.pipeline.page.blocks import Block, Chart, Section, Table, Text, plural
 from structure.pipeline.page.source import Source
+from structure.pipeline.suites.intervals import holds_zero
 
 MOST = 12
 """Charts of one kind; the tables have every number."""
@@ -126,11 +127,6 @@ def _mean_table(name: str, means: Rows) -> Table:
     return Table(caption, {**columns, "seeds": "seeds"}, rows)
 
 
-def _holds_zero(row: Mapping[str, Any]) -> bool:
-    """Also where there is no interval: a single seed tells nothing apart."""
-    return not (row["low"] > 0 or row["high"] < 0)
-
-
 def _between(row: Mapping[str, Any]) -> str:
     return f" [{row['low']:.3f}, {row['high']:.3f}]" if math.isfinite(row["low"]) else ""
 
@@ -154,7 +150,7 @@ def _difference_charts(name: str, rows: Rows) -> Iterator[Block]:
             tooltip=["what:N", "value", "low", "high"],
             rules={"no difference": 0.0},
         )
-        clear = [row for row in entries if not _holds_zero(row)]
+        clear = [row for row in entries if not holds_zero(row["low"], row["high"])]
         alt = (
             f"{plural(len(entries), 'difference')}, {first} minus {second}, each a dot with its 95 % interval; "
             f"{len(clear)} intervals do not hold zero"
@@ -168,14 +164,14 @@ def _difference_charts(name: str, rows: Rows) -> Iterator[Block]:
 def _difference_table(name: str, rows: Rows) -> Table:
     columns = {"first": "first", "second": "minus second", "dataset": "dataset", "metric": "metric"}
     caption = f"{name}: first minus second with the same seeds, batches, learning rate and selection rule"
-    told = [{**row, "zero": _holds_zero(row)} for row in rows]
+    told = [{**row, "zero": holds_zero(row["low"], row["high"])} for row in rows]
     more = {"value": "difference", "low": "low", "high": "high", "seeds": "seeds"}
     why = "Greyed: the interval holds zero, or a single seed gives none, so the seeds do not tell the two apart."
     return Table(caption, {**columns, **more}, told, dim="zero", dim_means=why)
 
 
 def _samples(document: Mapping[str, Any]) -> Table:
-    rows = [{**row, "zero": _holds_zero(row)} for row in document["differences"]]
+    rows = [{**row, "zero": holds_zero(row["low"], row["high"])} for row in document["differences"]]
     columns = {
         "dataset": "dataset",
         "metric": "metric",

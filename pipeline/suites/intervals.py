@@ -28,6 +28,11 @@ class Interval:
     n: int
 
 
+def holds_zero(low: float, high: float) -> bool:
+    """Whether an interval of a difference tells nothing apart; so does one that is not there (NaN)."""
+    return not (low > 0 or high < 0)
+
+
 def mean_interval(
     values: np.ndarray, *, clusters: np.ndarray | None = None, seed: int = 0, replicates: int = REPLICATES
 ) -> Interval:

@@ -23,6 +23,19 @@ def test_hits_give_the_binomial_quantiles():
     assert found.high == pytest.approx(high, abs=0.0026)
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "held"),
+    [(0.01, 0.2, False), (-0.2, -0.01, False), (-0.1, 0.1, True), (0.0, 0.2, True), (-0.2, 0.0, True)],
+)
+def test_an_interval_tells_two_apart_only_where_it_does_not_hold_zero(low: float, high: float, held: bool) -> None:
+    assert suites.intervals.holds_zero(low, high) is held
+
+
+def test_where_there_is_no_interval_nothing_is_told_apart() -> None:
+    one = suites.seeds_interval(np.array([0.3]))
+    assert suites.intervals.holds_zero(one.low, one.high)
+
+
 def test_clusters_are_resampled_whole():
     """Five captions of an image that are right or wrong together carry the information of one."""
     random = np.random.default_rng(0)
