@@ -44,7 +44,9 @@ def extract(
         str, typer.Option(help="cls, mean, last, max; several with commas. The encoder's own by default.")
     ] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N items (a split of its own).")] = None,
-    batch_size: Annotated[str, typer.Option(help="auto or a number.")] = "auto",
+    batch_size: Annotated[
+        str, typer.Option(help="A number, or auto: on a GPU the size that is fastest; kept for the feature set.")
+    ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto (fp16, fp32 for a layer that overflows), fp16 or fp32.")] = "auto",
     amp: Annotated[str, typer.Option(help="auto, bf16, fp16 or off.")] = "auto",
@@ -111,7 +113,8 @@ def extract(
         return
     columns = ["features", "modality", "rows", "layers", "bytes", "state", "skipped"]
     if dry_run:
-        columns = ["features", "rows", "layers", "bytes", "due_rows", "due_bytes", "estimated_seconds", "memory"]
+        columns = ["features", "rows", "layers", "bytes", "due_rows", "due_bytes"]
+        columns += ["batch", "estimated_seconds", "memory"]
     terminal.table(rows, columns)
     if not dry_run:
         terminal.say(f"In {store}. Next: structure rank-layers --store {store}")

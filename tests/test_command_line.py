@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import signal
 import subprocess
 import sys
@@ -239,3 +240,19 @@ def test_a_model_with_code_of_its_own_is_loaded_where_that_is_said(
     assert "brings its own code, which is not run unasked" in capsys.readouterr().err
     assert run([*words, "--trust-remote-code"]) == 1  # there is no such code
     assert "not run unasked" not in capsys.readouterr().err
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives large blocks back")
+def test_the_commands_keep_memory_that_the_next_batch_needs() -> None:
+    """New pages cost as much as the arithmetic of a batch of pictures."""
+    code = """
+import resource
+from structure.cli.main import keep_memory
+keep_memory()
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    bytearray(b'x') * 2**26
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(told.stdout) < 1000  # of the 16,384 that 64 MiB take

@@ -19,6 +19,9 @@ from structure.pipeline.features.rows import Rows
 from structure.store import Shard
 from structure.store.errors import BadSampleError
 
+AHEAD = 512
+"""Examples that a worker process decodes ahead: large batches are fewer, so that memory holds them."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -105,7 +108,7 @@ def _picture_batches(pictures: _Pictures, shards: Iterable[Shard], size: int, wo
         batch_sampler=plan(),
         collate_fn=list,
         num_workers=workers,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=max(1, AHEAD // size) if workers else None,
     )
     for examples in loader:
         yield Batch(*handed.popleft(), examples)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from structure.pipeline.encoders.encoder import Encoder
+from structure.pipeline.features.batch_size import batch_of
 from structure.pipeline.features.batches import Batch, batches, default_workers
 from structure.pipeline.features.plan import Extraction, Plan, choose_layers
 from structure.pipeline.features.rows import Rows
@@ -38,12 +39,12 @@ def fill(
     A layer that overflows float16 is widened to float32 under `dtype="auto"`. Raises BadSampleError for an item that
     cannot be read unless `skip_bad`.
     """
-    features, cut = allocate(store, rows.samples, chosen, on_event=on_event), 0
+    features, cut = allocate(store, rows.samples, chosen, options, on_event=on_event), 0
     while due := features.pending():
         try:
             with FreeShards(features, due) as shards:
                 filled = fill_shards(
-                    shards, encoder, rows, options, batch=chosen.batch, device=device, on_event=on_event
+                    shards, encoder, rows, options, batch=batch_of(features.manifest), device=device, on_event=on_event
                 )
         except OverflowError16 as error:
             features = widen(features, error, options, on_event=on_event)
@@ -63,7 +64,9 @@ class Filled:
     cut: int
 
 
-def allocate(store: Store, samples: Samples, chosen: Plan, *, on_event: Listener = silent) -> FeatureSet:
+def allocate(
+    store: Store, samples: Samples, chosen: Plan, options: Extraction, *, on_event: Listener = silent
+) -> FeatureSet:
     """The planned feature set, allocated or grown. Raises StructureError where the disk cannot hold it."""
     chosen.require_space(store)
     if chosen.grows:
@@ -73,6 +76,13 @@ def allocate(store: Store, samples: Samples, chosen: Plan, *, on_event: Listener
         features = store.allocate(chosen.manifest, samples, chosen.lengths)
     if not features.pending():
         on_event(Note(f"{features.key}: all {len(features)} rows are in the store already."))
+    elif options.batch not in (None, size := batch_of(features.manifest)):
+        on_event(
+            Note(
+                f"{features.key}: goes on in batches of {size} rows, as it began, not of {options.batch}: another size "
+                "would move the last bits of its rows."
+            )
+        )
     return features
 
 

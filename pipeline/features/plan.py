@@ -13,6 +13,7 @@ import numpy as np
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.pooling import Pooling
 from structure.pipeline.features.augment import AUGMENTATION
+from structure.pipeline.features.batch_size import batch_of, choose_batch, first_batch
 from structure.pipeline.features.rows import Rows
 from structure.pipeline.features.token_plan import choose_token_layers, text_lengths, with_tokens
 from structure.store import Column, Manifest, Samples, Store
@@ -23,7 +24,6 @@ from structure.store.shard import MIN_SHARDS, TEXT_SHARDS, shard_size
 
 Dtype = Literal["auto", "fp16", "fp32"]
 
-BATCH = {"cpu": {"vision": 32, "audio": 8, "text": 32}, "cuda": {"vision": 128, "audio": 32, "text": 256}}
 NOT_IDENTITY = ("libraries", "location")
 SPARE = 64 * 2**20  # bytes to leave free on the disk
 
@@ -32,7 +32,7 @@ SPARE = 64 * 2**20  # bytes to leave free on the disk
 class Extraction:
     """How to extract. `layers` are globs over layer names, `tokens` globs over those whose tokens are kept besides; no
     `pooling` means the encoder's own; `captions` is how many captions of an item are encoded (None = all), `views` how
-    many views of a picture; `batch` None lets the device decide; `append` lets a set grow."""
+    many views of a picture; `batch` None: the size that suits the device; `append` lets a set grow."""
 
     layers: tuple[str, ...] = ("*",)
     tokens: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ class Plan:
     @property
     def batch(self) -> int:
         """Rows in a batch."""
-        return int((self.manifest.provenance or {})["batch"])
+        return batch_of(self.manifest)
 
     def require_space(self, store: Store) -> None:
         """Refuse a run that the disk cannot hold."""
@@ -132,21 +132,31 @@ def plan(
             "encoder": encoder.name,
             "spec": spec,
             "dataset_spec": rows.spec,
-            "batch": options.batch or BATCH["cuda" if device.startswith("cuda") else "cpu"][encoder.modality],
+            "batch": options.batch or first_batch(encoder.modality, device),
             **{name: encoder.provenance.get(name) for name in NOT_IDENTITY},
             "structure": importlib.metadata.version("structure-align"),
         },
     )
     wanted = choose_token_layers(encoder, options.tokens)
     if manifest.key not in store:
+        if options.batch is None:
+            size = choose_batch(
+                encoder,
+                rows,
+                manifest,
+                layers=layers,
+                pooling=pooling,
+                tokens=dict.fromkeys(wanted, dtype),
+                device=device,
+            )
+            manifest = replace(manifest, provenance={**(manifest.provenance or {}), "batch": size})
         manifest, lengths = _with_tokens(manifest, encoder, samples, wanted, dtype=dtype)
         return Plan(manifest, count, manifest.size, store.files.free(), lengths=lengths)
     there = store[manifest.key]
     fields = {path for path, _, _ in differences(manifest.identity, there.manifest.identity)}
     if options.append and fields == {"data.digest"} and _is_longer(samples, manifest, there.manifest):
-        manifest = replace(
-            there.manifest, rows=manifest.rows, identity=manifest.identity, provenance=manifest.provenance
-        )
+        provenance = {**(manifest.provenance or {}), "batch": batch_of(there.manifest)}
+        manifest = replace(there.manifest, rows=manifest.rows, identity=manifest.identity, provenance=provenance)
         manifest, lengths = _with_tokens(manifest, encoder, samples, wanted, dtype=dtype)
         first = there.manifest.rows // manifest.shard_rows * manifest.shard_rows
         due_bytes = (count - first) * row_bytes(manifest)

@@ -19,6 +19,7 @@ from structure.pipeline.device import resolve_device
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.loading import load_encoder
 from structure.pipeline.encoders.precision import Amp
+from structure.pipeline.features.batch_size import batch_of
 from structure.pipeline.features.fill import allocate, fill_shards, finish, tell_cut, widen
 from structure.pipeline.features.plan import Extraction, Plan, identity_of, plan
 from structure.pipeline.features.rows import Rows, open_rows
@@ -112,10 +113,11 @@ def fill_by_tasks(request: Request, spread: Spread, *, on_event: Listener = sile
     told(planned.notes)
     store = open_store(request.store)
     features, cut = store[chosen.manifest.key], 0
+    size = batch_of(features.manifest)
     while due := features.pending():
         outcomes: list[Outcome] = []
         done = len(features) - sum(len(shard) for shard in due)
-        for outcome in spread(encode_shard, [ShardTask(request, features.key, s, chosen.batch) for s in due]):
+        for outcome in spread(encode_shard, [ShardTask(request, features.key, shard, size) for shard in due]):
             outcomes.append(outcome)
             told(outcome.notes)
             cut += outcome.cut
@@ -149,7 +151,7 @@ def plan_set(request: Request) -> Planned:
         )
         device = resolve_device(request.device)
         chosen = plan(bench.store, bench.encoder, rows, request.options, spec=request.model, device=device)
-        allocate(bench.store, rows.samples, chosen, on_event=_noting(notes))
+        allocate(bench.store, rows.samples, chosen, request.options, on_event=_noting(notes))
     return Planned(chosen, bench.encoder.too_long, tuple(notes))
 
 

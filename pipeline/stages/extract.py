@@ -43,6 +43,7 @@ class Extracted:
             "rows": manifest.rows,
             "layers": len(manifest.columns),
             "tokens": [column.name for column in manifest.tokens],
+            "batch": self.plan.batch,
             "bytes": manifest.size,
             "due_rows": self.plan.due,
             "due_bytes": self.plan.due_bytes,
