@@ -28,7 +28,8 @@ class NameOrCommand(TyperGroup):
 
 app = typer.Typer(
     cls=NameOrCommand,
-    help="List the datasets that can be named (or show one: structure datasets coco), get them, export them.",
+    help="List the datasets that can be named, or show one; get, check and export them.\n\n"
+    "Example: structure datasets coco",
     no_args_is_help=False,
 )
 

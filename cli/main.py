@@ -36,7 +36,7 @@ CommandLineError: Any = typer.BadParameter.__base__
 app = typer.Typer(
     name="structure",
     help="Align frozen vision and text encoders from little paired data: extract every layer once, rank the layers, "
-    "train light heads from the cached shards, evaluate zero-shot.",
+    "train light heads from the cached shards, evaluate zero-shot.\n\nExample: structure demo",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -69,7 +69,9 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _common(
-    verbose: int = typer.Option(0, "-v", count=True, help="-vv shows the traceback of an error."),
+    verbose: int = typer.Option(
+        0, "-v", count=True, show_default=False, metavar="", help="Twice (-vv): with the traceback of an error."
+    ),
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Show the version."),
 ) -> None:
     pass

@@ -18,7 +18,7 @@ from structure.cli.options import (
 )
 from structure.cli.terminal import Terminal
 
-app = typer.Typer(help="Look after the store.", no_args_is_help=True)
+app = typer.Typer(help="Look after the store.\n\nExample: structure store verify", no_args_is_help=True)
 
 KeyArgument = Annotated[str | None, typer.Argument(help="<dataset>/<split>/<encoder>; all feature sets by default.")]
 

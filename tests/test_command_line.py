@@ -126,12 +126,6 @@ def test_traceback_is_shown_under_vv_only(tmp_path: Path, capsys: pytest.Capture
     assert "Traceback" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["demo", "extract", "rank-layers", "align", "eval", "report", "import", "models"])
-def test_every_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([command, "--help"]) == 0
-    assert "Example: structure" in capsys.readouterr().out
-
-
 def test_lists_of_what_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     for command in (
         ["models"],
