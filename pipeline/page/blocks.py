@@ -63,7 +63,8 @@ class Table:
         if value is None or value != value:
             return "-"
         if isinstance(value, float):
-            digits = (self.digits or {}).get(field, 1 if abs(value) >= 100 else 3)
+            coarse = abs(value) >= 100 or "rank" in str(row.get("metric", ""))  # ranks, not fractions
+            digits = (self.digits or {}).get(field, 1 if coarse else 3)
             return f"{value:,.{digits}f}"
         return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 

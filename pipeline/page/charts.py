@@ -16,7 +16,9 @@ Rows: TypeAlias = Sequence[Mapping[str, Any]]
 
 CHOSEN = "#d6336c"
 GREY = "#868e96"
-SERIES = ("#1c7ed6", "#f08c00", "#2f9e44", "#ae3ec9", "#e03131", "#0c8599", "#a0703c", "#e64980", "#5c7cfa", "#74b816")
+SERIES = ("#1c7ed6", "#d97706", "#2f9e44", "#ae3ec9", "#e03131", "#0c8599", "#a0703c", "#e64980", "#5c7cfa", "#5c940d")
+"""Three to one or more against the paper of the page, light and dark (WCAG 1.4.11)."""
+
 DASHES = ((1, 0), (6, 3), (2, 2), (8, 2, 2, 2))
 HEIGHT = 260
 
@@ -34,6 +36,7 @@ THEME: dict[str, Any] = {
         "labelFontSize": 11,
         "titleFontSize": 12,
         "titleFontWeight": "normal",
+        "titlePadding": 10,
         "labelLimit": 240,
     },
     "legend": {
@@ -115,7 +118,8 @@ def lines(
     across = alt.X(field=x, type="quantitative", scale=alt.Scale(zero=False), title=titles[x], axis=axis)
     if logarithmic:
         axis = alt.Axis(format=logarithmic, labelOverlap="greedy", tickCount=8)
-        across = alt.X(field=x, type="quantitative", scale=alt.Scale(type="log"), title=titles[x], axis=axis)
+        scale = alt.Scale(type="log", nice=False, padding=12)
+        across = alt.X(field=x, type="quantitative", scale=scale, title=titles[x], axis=axis)
     up = alt.Y(field=y, type="quantitative", scale=alt.Scale(zero=from_zero), title=titles[y])
     shown = _tooltip(tooltip, titles, ".4g")
     layers: list[alt.Chart] = []
@@ -167,7 +171,7 @@ def intervals(
     """A dot with its interval for every row, one below the other in the order given; `rules` are named places."""
     import altair as alt
 
-    scale = alt.Scale(zero=False)
+    scale = alt.Scale(zero=False, nice=True, padding=6)
     down = alt.Y(field=y, type="nominal", sort=[row[y] for row in rows], title=None)
     across = alt.X(field=value, type="quantitative", scale=scale, title=titles[value])
     shown = _tooltip(tooltip, titles, ".4f")

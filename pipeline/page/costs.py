@@ -33,5 +33,6 @@ def section(source: Source) -> Section:
     if training:
         seconds.append({"what": f"training of {len(training)} aligners", "seconds": float(sum(training))})
     if seconds:
-        blocks.append(Table("Time", {"what": "what", "seconds": "seconds"}, seconds, {"seconds": 1}))
+        caption = "Time of recipes and sweeps, and again of the rankings and trainings by themselves"
+        blocks.append(Table(caption, {"what": "what", "seconds": "seconds"}, seconds, {"seconds": 1}))
     return Section("costs", "Disk and time spent", blocks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,10 @@ def _ranking(ranking: Ranking) -> Iterator[Block]:
     if document.get("folded"):
         told = f"{document['folded']:,} items repeat the picture or the text of another and were ranked once."
         yield Text(told, small=True)
+    for side, names in document.get("constant", {}).items():
+        if names:
+            told = f"Left out of {document[side]['model']}, being the same for every row: {', '.join(names)}."
+            yield Text(told, small=True)
     yield _heatmap(ranking, whose)
     yield _depth(ranking, whose)
     if document.get("curve"):
@@ -195,7 +199,7 @@ def _null(document: Mapping[str, Any], whose: str) -> Chart:
         f"95 %: {document['threshold']:.4f}": document["threshold"],
         f"found: {best['score']:.4f} (p = {best['p_value']:.3g})": best["score"],
     }
-    counted, edges = np.histogram(null, bins=min(20, max(5, len(null) // 10)))
+    counted, edges = np.histogram(null, bins=_bins(null, best["score"]))
     rows = [
         {"low": float(low), "high": float(high), "count": int(count)}
         for low, high, count in zip(edges[:-1], edges[1:], counted, strict=True)
@@ -209,3 +213,12 @@ def _null(document: Mapping[str, Any], whose: str) -> Chart:
         f"95 % lie below {document['threshold']:.4f}. Found: {best['score']:.4f}."
     )
     return Chart("Held against a permutation null", alt, spec, table)
+
+
+def _bins(null: Sequence[float], found: float) -> int:
+    """A bar for ten permutations or so, five to twenty; fewer where the score found lies so far off that the bars would
+    be thinner than a hundredth of the axis."""
+    low, high = min(null), max(null)
+    across = max(high, found) - min(low, found)
+    wide = round(100 * (high - low) / across) if across else 1
+    return max(1, min(20, max(5, len(null) // 10), wide))

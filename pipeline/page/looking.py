@@ -137,8 +137,9 @@ def segmentation(source: Source) -> Section:
             place = (variant(name), key)
             if key.endswith(".png") and place not in found and len(found) < MOST_OVERLAYS:
                 alt = f"Segmentation by {name}: rows of a photo, its true classes and the predicted ones, in colours."
-                what = key.removeprefix("pictures/").removesuffix(".png")
-                found[place] = Picture(f"{name}: {what}", alt, folder.read(key))
+                suite, _, what = key.removeprefix("pictures/").partition("/")
+                dataset = what.removesuffix(".png").removesuffix("_segmentation_overlays")
+                found[place] = Picture(f"{dataset}, {name} (suite {suite})", alt, folder.read(key))
     blocks: list[Block] = []
     bare = len({variant(name) for name in evaluated} - {name for name, _ in found})
     if found and bare:

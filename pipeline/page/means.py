@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from structure.pipeline.page import charts
 from structure.pipeline.page.blocks import Block, Chart, Section, Table, Text, plural
@@ -16,10 +16,12 @@ MOST = 12
 """Charts of one kind; the tables have every number."""
 
 Rows = Sequence[Mapping[str, Any]]
+_Row = TypeVar("_Row", bound=Mapping[str, Any])
 HIDDEN = ("loss", "structure_vision", "structure_text")
 _PAIRS = re.compile(r"(?:^| )pairs=(\d+)")
 _OTHER = {"image_": "text_", "text_": "image_"}
 _TWIN = re.compile("^(?:image_|text_)")
+_IN_UNITS = re.compile("median_rank|contrastive")
 _SEEDS = {"value": "mean", "low": "low", "high": "high"}
 
 
@@ -39,7 +41,7 @@ def differences(source: Source) -> Section:
     for name, found in _runs(source):
         rows = [row for row in found.get("differences", ()) if row["metric"] not in HIDDEN]
         if rows:
-            blocks += [*_difference_charts(name, rows), _difference_table(name, rows)]
+            blocks += [*_difference_charts(name, rows), _difference_table(name, rows), _chance_finds(rows)]
     blocks += [_samples(document) for document in source.comparisons]
     return Section("differences", "Paired differences", blocks)
 
@@ -81,9 +83,9 @@ def _runs(source: Source) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield sweep["sweep"], sweep
 
 
-def _groups(rows: Rows) -> dict[tuple[str, str], list[Mapping[str, Any]]]:
+def _groups(rows: Iterable[_Row]) -> dict[tuple[str, str], list[_Row]]:
     """Rows by (dataset, metric), in their order."""
-    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    found: dict[tuple[str, str], list[_Row]] = {}
     for row in rows:
         found.setdefault((row["dataset"], row["metric"]), []).append(row)
     return found
@@ -135,7 +137,7 @@ def _difference_charts(name: str, rows: Rows) -> Iterator[Block]:
     """One chart for every (first, second), metrics below each other."""
     pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        if "median_rank" not in row["metric"]:  # ranks would dwarf the fractions
+        if not _IN_UNITS.search(row["metric"]):  # they would dwarf the fractions
             told = {**row, "what": f"{row['dataset']} {row['metric']}"}
             pairs.setdefault((row["first"], row["second"]), []).append(told)
     titles = {"what": "metric", "value": "difference", "low": "low", "high": "high", "seeds": "seeds"}
@@ -170,6 +172,17 @@ def _difference_table(name: str, rows: Rows) -> Table:
     return Table(caption, {**columns, **more}, told, dim="zero", dim_means=why)
 
 
+def _chance_finds(rows: Rows) -> Text:
+    """What many intervals at once do not carry."""
+    known = sum(math.isfinite(row["low"]) for row in rows)
+    clear = sum(not _holds_zero(row) for row in rows)
+    return Text(
+        f"{clear} of {plural(known, 'interval')} leave zero out. Each is a 95 % interval by itself: were there no "
+        f"difference anywhere, about {known / 20:.0f} would leave it out too.",
+        small=True,
+    )
+
+
 def _samples(document: Mapping[str, Any]) -> Table:
     rows = [{**row, "zero": holds_zero(row["low"], row["high"])} for row in document["differences"]]
     columns = {
@@ -189,7 +202,7 @@ def _samples(document: Mapping[str, Any]) -> Table:
 
 
 def _pair_curves(name: str, means: Rows) -> Iterator[Block]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     for row in means:
         found = _PAIRS.search(row["variant"])
         if found and row["metric"] not in HIDDEN and row["dataset"] != "validation":
@@ -199,13 +212,16 @@ def _pair_curves(name: str, means: Rows) -> Iterator[Block]:
     for (dataset, metric), told in list(_groups(rows).items())[:MOST]:
         if len({row["pairs"] for row in told}) < 2:
             continue
+        names = list(dict.fromkeys(row["line"] for row in told))
+        for row in told:  # side by side: intervals over the same number of pairs would hide each other
+            row["place"] = row["pairs"] * 1.02 ** (names.index(row["line"]) - (len(names) - 1) / 2)
         chance = told[0].get("chance")
         spec = charts.lines(
             told,
-            x="pairs",
+            x="place",
             y="value",
             series="line",
-            titles={**titles, "value": metric},
+            titles={**titles, "value": metric, "place": "training pairs"},
             tooltip=["line:N", "pairs:,d", "value", "low", "high"],
             low_high=("low", "high"),
             rules={} if chance is None else {"chance": chance},

@@ -26,7 +26,8 @@ def section(source: Source) -> Section:
     }
     caption = "Every number with its 95 % bootstrap interval over the test samples, and the level of chance"
     blocks: list[Block] = [Table(caption, columns, [result.row() for result in source.results])]
-    blocks += [Text(f"Without {sentence}.", small=True) for sentence in notes_of(source.results)]
+    without = notes_of(source.results)
+    blocks += [Text(f"What took no part: {'; '.join(without)}.", small=True)] if without else []
     seen = sorted({r.dataset for r in source.results if r.provenance.get("trained_on_this_split")})
     if seen:
         blocks.append(Text(f"Aligners were trained on the very split they are tested on: {', '.join(seen)}."))

@@ -34,9 +34,8 @@ def _models(source: Source) -> Table:
                 "model": encoder.get("source") or manifest.encoder,
                 "side": features.modality,
                 "data": f"{manifest.dataset}/{manifest.split}",
-                "layers": len(names),
-                "names": names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}",
-                "width": ", ".join(map(str, widths)),
+                "layers": f"{len(names)}: {names[0]}" + (f" … {names[-1]}" if len(names) > 1 else ""),
+                "width": ", ".join(map(str, widths)) if len(widths) < 3 else f"{widths[0]} … {widths[-1]}",
                 "pooling": ", ".join(manifest.identity.get("extraction", {}).get("pooling", [])),
                 "precision": encoder.get("precision", ""),
                 "weights": str(encoder.get("weights", ""))[:12],
@@ -50,11 +49,10 @@ def _models(source: Source) -> Table:
         "side": "side",
         "data": "data",
         "layers": "layers",
-        "names": "which",
         "width": "width",
         "pooling": "pooling",
         "precision": "run in",
-        "weights": "weights (SHA-256)",
+        "weights": "SHA-256 of weights",
         "rows": "rows",
         "skipped": "skipped",
         "state": "state",
@@ -72,7 +70,7 @@ def _data(source: Source) -> Table:
             {
                 "dataset": manifest.dataset,
                 "split": manifest.split,
-                "named": (manifest.provenance or {}).get("dataset_spec", ""),
+                "named": (manifest.provenance or {}).get("dataset_spec") or None,
                 "items": None,
                 "texts": None,
                 "digest": "",
@@ -86,7 +84,7 @@ def _data(source: Source) -> Table:
         "named": "named as",
         "items": "items",
         "texts": "texts",
-        "digest": "content (SHA-256)",
+        "digest": "SHA-256 of content",
     }
     return Table("Data", columns, list(found.values()))
 

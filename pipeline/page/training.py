@@ -135,7 +135,7 @@ def _table(aligners: Mapping[str, Mapping[str, Any]]) -> Table:
         "method": "method",
         "vision": "vision layer",
         "text": "text layer",
-        "weight": "weight of R_S",
+        "weight": "R_S weight",
         "pairs": "pairs",
         "epochs": "epochs",
         "best": "best epoch",

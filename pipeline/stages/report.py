@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from structure.pipeline.page import costs, layers, looking, means, models, results, setup, training
+from structure.pipeline.page import costs, layers, looking, means, models, results, setup, training, words
 from structure.pipeline.page.blocks import Section
 from structure.pipeline.page.files import write_files
 from structure.pipeline.page.html import render
@@ -32,6 +32,7 @@ SECTIONS = (
     looking.confusion,
     looking.segmentation,
     costs.section,
+    words.section,
 )
 """In the order of the page."""
 

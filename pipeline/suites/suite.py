@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Literal, get_args
 
 from structure.pipeline.datasets.windows import Mode
@@ -66,10 +67,13 @@ class SuiteTask:
 
     @property
     def name(self) -> str:
-        """What results call the dataset: `wds/vtab/cifar10`, `scenes`, `voc20`."""
+        """What results call the dataset: `wds/vtab/cifar10`, `scenes`; `birds` for `pairs:birds/pairs.jsonl`."""
         scheme, _, rest = self.dataset.partition(":")
         if not rest or scheme == "scenes":
             return scheme
+        if scheme == "pairs":  # as the store calls it
+            file = PurePath(rest)
+            return (file.parent.name if file.stem == "pairs" else file.stem) or file.stem
         return rest if scheme == "clip-benchmark" else re.split(r"[/\\]", rest.rstrip("/\\"))[-1]
 
     @property

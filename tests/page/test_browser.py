@@ -11,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 SECTIONS = ["setup", "means", "differences", "efficiency", "layers", "models", "correlations", "training", "results"]
-SECTIONS += ["examples", "confusion", "costs"]
+SECTIONS += ["examples", "confusion", "costs", "words"]
 
 
 def test_it_draws_everything_without_a_word_on_the_console_and_asks_nobody(opened: Any) -> None:
@@ -80,13 +80,34 @@ def test_it_is_light_and_dark_and_fits_a_narrow_window(opened: Any) -> None:
         opened.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
         papers.append(opened.execute_script("return getComputedStyle(document.body).backgroundColor"))
     assert papers[0] != papers[1]
-    narrow = {"width": 400, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    narrow = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
     width, seen = opened.execute_script(
         "const page = document.documentElement; return [page.scrollWidth, page.clientWidth]"
     )
-    assert width == seen <= 400
+    assert width == seen <= 390
     opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_in_print_headings_are_no_buttons_and_nothing_is_cut(opened: Any) -> None:
+    """Chromium paints the box of a button once: a heading made of one would not repeat on the next page."""
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    shown = "return [...document.querySelectorAll(arguments[0])].map(e => getComputedStyle(e)[arguments[1]])"
+    assert set(opened.execute_script(shown, "th button", "display")) == {"contents"}
+    assert set(opened.execute_script(shown, "thead", "display")) == {"table-header-group"}
+    assert set(opened.execute_script(shown, ".scroll", "overflow")) == {"visible"}
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_screen_readers_are_told_each_chart_once_and_each_table_by_its_caption(opened: Any) -> None:
+    """As the browser's own accessibility tree has it."""
+    nodes = opened.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    told = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
+    drawn = [name for role, name in told if role == "graphics-document"]
+    assert len(drawn) == len(opened.find_elements(By.CSS_SELECTOR, ".chart"))
+    assert all(len(name) > 40 and sum(name in other for _, other in told) == 1 for name in drawn)
+    assert all(name for role, name in told if role in ("table", "region", "button", "link", "searchbox", "image"))
+    assert not [name for role, name in told if role == "columnheader" and "↕" in name]
 
 
 def test_a_script_that_got_in_would_not_run(opened: Any) -> None:

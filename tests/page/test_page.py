@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,10 +17,11 @@ from typing import Any
 import pytest
 
 from structure.pipeline import report
-from structure.pipeline.page import layers, looking, means, results
+from structure.pipeline.page import charts, layers, looking, means, results, words
 from structure.pipeline.page.blocks import Chart, Picture, Section, Table, Text
 from structure.pipeline.page.files import write_files
 from structure.pipeline.page.source import Source
+from structure.pipeline.suites.suite import METRICS
 from structure.store import Store, StructureError, open_store
 
 from .conftest import ATTACK, CLASSES
@@ -165,12 +167,72 @@ def test_a_record_that_does_not_read_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
-    [(None, "-"), (float("nan"), "-"), (0.12345, "0.123"), (12345, "12,345"), (219.04, "219.0"), (True, "True")],
+    ("value", "metric", "shown"),
+    [
+        (None, "acc1", "-"),
+        (float("nan"), "acc1", "-"),
+        (0.12345, "acc1", "0.123"),
+        (12345, "acc1", "12,345"),
+        (219.04, "seconds", "219.0"),
+        (9.8, "text_retrieval_median_rank", "9.8"),
+        (True, "acc1", "True"),
+    ],
 )
-def test_cells(value: Any, shown: str) -> None:
-    table = Table("t", {"a": "a"}, [{"a": value}])
+def test_cells(value: Any, metric: str, shown: str) -> None:
+    table = Table("t", {"a": "a"}, [{"a": value, "metric": metric}])
     assert table.shown(table.rows[0], "a") == shown
+
+
+def test_every_metric_of_a_suite_is_explained() -> None:
+    assert {metric for metrics in METRICS.values() for metric in metrics} <= set(words.MEANINGS)
+
+
+def test_names_that_the_page_has_are_explained_and_no_others(store: Store) -> None:
+    (table,) = words.section(Source.of(store, None)).blocks
+    assert isinstance(table, Table)
+    names = {row["name"] for row in table.rows}
+    assert {"acc1", "image_retrieval_recall@k", "mutual_knn", "contrastive", "chance"} <= names
+    assert not {"miou", "lp_acc1"} & names
+
+
+def test_a_null_far_below_what_was_found_keeps_bars_that_can_be_seen() -> None:
+    """The shape of 200 permutations where there is room for it, else bars of a hundredth of the axis."""
+    null = [0.01 + n / 1e5 for n in range(200)]
+    assert layers._bins(null, 0.012) == 20
+    assert layers._bins(null, 0.07) == 3
+    assert layers._bins([0.5] * 200, 0.5) == 1
+
+
+def test_many_intervals_are_not_taken_for_one() -> None:
+    rows = [{"low": -1.0, "high": 1.0}] * 38 + [{"low": 0.1, "high": 1.0}, {"low": float("nan"), "high": float("nan")}]
+    told = means._chance_finds(rows).words
+    assert told.startswith("1 of 39 intervals leave zero out.")
+    assert "about 2 would" in told
+
+
+def test_texts_and_lines_stand_out_from_the_paper() -> None:
+    """WCAG 2.2: 4.5 to one for texts (1.4.3), 3 to one for lines and dots (1.4.11), light and dark."""
+    css = files("structure.pipeline.page").joinpath("page.css").read_text()
+    for scheme in re.findall(r":root \{(.*?)\}", css, re.DOTALL)[:2]:
+        colour = dict(re.findall(r"--(\w+): (#\w+);", scheme))
+        for name in ("ink", "muted", "link", "right", "focus"):
+            for paper in ("paper", "soft"):
+                assert contrast(colour[name], colour[paper]) >= 4.5, (name, paper, scheme)
+        for line in (*charts.SERIES, charts.CHOSEN, charts.GREY):
+            assert contrast(line, colour["paper"]) >= 3, (line, scheme)
+
+
+def contrast(one: str, other: str) -> float:
+    """The ratio of relative luminances, as WCAG 2.2 defines it."""
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+        red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
 
 
 def test_pairs_of_a_variant_become_the_x_axis() -> None:
@@ -208,9 +270,9 @@ def test_variants_whose_segmentation_is_not_drawn_are_counted(tmp_path: Path) ->
     found = [SimpleNamespace(aligner=name, metric="miou") for name in names]
     source: Any = SimpleNamespace(aligners=dict.fromkeys(names), results=found, store=open_store(tmp_path))
     assert not looking.segmentation(source).blocks
-    source.store.folder("results", "auto-seed1").write("pictures/scenes.png", b"\x89PNG")
+    source.store.folder("results", "auto-seed1").write("pictures/s@1/scenes_segmentation_overlays.png", b"\x89PNG")
     told, picture = looking.segmentation(source).blocks
     assert isinstance(told, Text)
     assert isinstance(picture, Picture)
     assert "2 other variants of the tables are not drawn" in told.words
-    assert picture.caption == "auto-seed1: scenes"
+    assert picture.caption == "scenes, auto-seed1 (suite s@1)"
