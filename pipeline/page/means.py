@@ -175,7 +175,7 @@ def _difference_table(name: str, rows: Rows) -> Table:
 def _chance_finds(rows: Rows) -> Text:
     """What many intervals at once do not carry."""
     known = sum(math.isfinite(row["low"]) for row in rows)
-    clear = sum(not _holds_zero(row) for row in rows)
+    clear = sum(not holds_zero(row["low"], row["high"]) for row in rows)
     return Text(
         f"{clear} of {plural(known, 'interval')} leave zero out. Each is a 95 % interval by itself: were there no "
         f"difference anywhere, about {known / 20:.0f} would leave it out too.",
