@@ -33,12 +33,15 @@ from structure.store.errors import StructureError, UsageError
 CommandLineError: Any = typer.BadParameter.__base__
 """What a wrong flag raises: click's UsageError, or the copy of it that newer versions of typer carry."""
 
+DUMB = os.environ.get("TERM") == "dumb"
+"""A terminal that only prints, perhaps read aloud: help then has no frames."""
+
 app = typer.Typer(
     name="structure",
     help="Align frozen vision and text encoders from little paired data: extract every layer once, rank the layers, "
     "train light heads from the cached shards, evaluate zero-shot.\n\nExample: structure demo",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None if DUMB else "rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

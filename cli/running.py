@@ -136,7 +136,7 @@ def status(
         terminal.say(f"The store {opened.url} is empty. Fill it with: structure extract --model M --dataset D")
         return
     terminal.table(found["features"], ["features", "state", "done", "rows", "running", "skipped"], title="Features")
-    for part in ("rankings", "aligners", "results", "recipes"):
+    for part in ("rankings", "aligners", "results", "recipes", "missing"):
         if found[part]:
             terminal.table(found[part], list(found[part][0]), title=part.capitalize())
 

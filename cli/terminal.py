@@ -31,7 +31,7 @@ class Terminal:
         """A listener for a stage's events: a bar with rate and time left on a terminal, plain lines otherwise."""
         if self.quiet:
             yield lambda event: None
-        elif self.err.is_terminal:
+        elif self.err.is_terminal and not self.err.is_dumb_terminal:  # a dumb one cannot move the cursor back
             with _Bars(self.err) as bars:
                 yield bars
         else:
@@ -49,13 +49,13 @@ class Terminal:
     def table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, title: str = "") -> None:
         """A table on stdout; numbers are right-aligned. Cell text is printed as it is, never read as markup.
 
-        Where there is no terminal it is plain lines: columns that two spaces keep apart, no frame.
+        Where there is no terminal, or a dumb one, it is plain lines: columns that two spaces keep apart, no frame.
         """
         from rich import box
         from rich.table import Table
         from rich.text import Text
 
-        framed = self.out.is_terminal
+        framed = self.out.is_terminal and not self.out.is_dumb_terminal
         table = Table(
             title=title or None,
             title_justify="left",
@@ -69,7 +69,12 @@ class Terminal:
             table.add_column(name, justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(shown(row.get(name))) for name in columns))
-        self.out.print(table)
+        if framed:
+            self.out.print(table)
+            return
+        with self.out.capture() as drawn:
+            self.out.print(table)
+        self.out.file.write("".join(f"{line.rstrip()}\n" for line in drawn.get().splitlines()))
 
 
 def shown(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import subprocess
@@ -15,6 +16,7 @@ import typer
 
 from structure.cli.main import app, run
 from structure.cli.terminal import Terminal
+from structure.pipeline.progress import Progress
 
 ASKED = {
     "structure ex": "extract",
@@ -95,5 +97,30 @@ def test_every_help_shows_an_example_that_parses() -> None:
 def test_tables_are_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"name": "[red]a[/red]", "value": 0.5}, {"name": "b", "value": None}]
     Terminal(as_json=False, quiet=False).table(rows, ["name", "value"], title="Things")
-    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    lines = capsys.readouterr().out.splitlines()
     assert lines == ["Things", "name          value", "[red]a[/red]  0.500", "b                 -"]
+
+
+class Screen(io.StringIO):
+    """What a terminal is given."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_dumb_terminal_gets_plain_lines_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot move the cursor, so a bar would show nothing until the end; and frames are noise read aloud."""
+    monkeypatch.setattr(sys, "stdout", Screen())
+    monkeypatch.setattr(sys, "stderr", Screen())
+    for name, framed in (("xterm", True), ("dumb", False)):
+        monkeypatch.setenv("TERM", name)
+        terminal = Terminal(as_json=False, quiet=False)
+        terminal.table([{"name": "a"}], ["name"])
+        assert ("┃" in terminal.out.file.getvalue()) == framed
+        with terminal.working() as listener:
+            for done in (1, 5):
+                listener(Progress("extracting", done, 5, "rows"))
+        assert ("\r" in terminal.err.file.getvalue()) == framed
+        for stream in (sys.stdout, sys.stderr):
+            stream.truncate(0)
+            stream.seek(0)

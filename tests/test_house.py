@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 import tomllib
@@ -212,8 +213,10 @@ def test_help_is_fast_and_imports_no_torch() -> None:
         "heavy = {'torch', 'transformers', 'timm', 'open_clip', 'zarr', 'dask', 'xarray', 'pandas', 'matplotlib'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules); sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    dumb = {**os.environ, "TERM": "dumb"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=dumb)
     assert done.returncode == 0, done.stderr
+    assert not set("╭│╰") & set(done.stdout)  # frames are noise to who reads aloud
     for command in ("demo", "extract", "rank-layers", "align", "eval", "report", "store", "import", "models"):
         assert command in done.stdout
 
