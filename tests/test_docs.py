@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from PIL import Image
 
-from structure.cli.main import run
+from structure.cli.main import app
+from structure.pipeline import align, extract
+from structure.pipeline.aligners import TrainingOptions
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = ("concepts", "your-data", "your-encoder", "python-api", "security")
+PAGES = ("aligners", "concepts", "python-api", "scaling", "your-data", "your-encoder")
+"""Those with Python; that of store-format.md runs where tokens are there to be read."""
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -19,21 +25,46 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")])
+@pytest.mark.parametrize("page", PAGES)
 def test_the_python_of_the_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for code in blocks(page, "python"):
-        exec(compile(code, f"{page}.md", "exec"), {})
+    if page == "aligners":  # it is about an aligner that is there
+        scenes = ["bundled:scenes-vit", "bundled:scenes-text"]
+        extract(scenes, "scenes:60", store="structure-store", layers=["block.03"])
+        align("last", store="structure-store", options=TrainingOptions(method="ridge"), name="my-aligner")
+    codes = blocks(page, "python")
+    assert codes
+    for code in codes:
+        names = {"store": tmp_path / "store", "picture": Image.new("RGB", (64, 64), "red")}
+        exec(compile(code, f"{page}.md", "exec"), names)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_commands_of_the_page_are_understood(page: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for line in [line for block in blocks(page, "") for line in block.splitlines() if line.startswith("structure ")]:
-        words = shlex.split(line)[1:]
-        command = words[:2] if words[:2] == ["datasets", "check"] else words[:1]
-        assert run([*command, "--help"]) == 0
-        shown = capsys.readouterr().out
-        assert all(word in shown for word in words if word.startswith("--")), line
+@pytest.mark.parametrize("page", [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda path: path.stem)
+def test_the_commands_of_the_page_are_understood(page: Path) -> None:
+    """Each parses as it stands: its name, its options, its arguments."""
+    shells = re.findall(r"^```(?:sh)?\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for line in re.findall(r"(?:^|[ \"])structure ([a-z][^&|;>\"\n]*)", "\n".join(shells), flags=re.MULTILINE):
+        command: Any = typer.main.get_command(app)
+        words = shlex.split(line)
+        while hasattr(command, "commands"):
+            command = command.commands[words.pop(0)]
+        command.make_context(line, words)
+
+
+def test_the_security_page_names_every_command_that_may_run_a_models_code() -> None:
+    (listed,) = re.findall(r"`--trust-remote-code` is given \(to (.*?);", (DOCS / "security.md").read_text(), re.DOTALL)
+    for name, command in offered(typer.main.get_command(app), ""):
+        if any("--trust-remote-code" in parameter.opts for parameter in command.params):
+            assert f"`{name}`" in listed
+
+
+def offered(command: Any, name: str) -> list[tuple[str, Any]]:
+    """Every command with its name."""
+    below = getattr(command, "commands", {})
+    return [
+        (name, command),
+        *(found for word, inner in below.items() for found in offered(inner, f"{name} {word}".strip())),
+    ]
 
 
 def test_the_readme_leads_to_every_page() -> None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
-
-from structure.cli.main import run
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -27,19 +24,6 @@ def test_the_python_of_the_readme_runs(
     told = capsys.readouterr().out
     assert "block." in told
     assert told.rstrip().endswith("[]")  # verify found no fault
-
-
-def test_every_command_of_the_readme_is_understood(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = [line for block in blocks("") for line in block.splitlines() if line.startswith("structure ")]
-    assert len(lines) >= 4
-    for line in lines:
-        words = shlex.split(line)[1:]
-        command = words[:2] if words[:2] == ["datasets", "check"] else words[:1]
-        assert run([*command, "--help"]) == 0
-        shown = capsys.readouterr().out
-        for word in words[1:]:
-            if word.startswith("--"):
-                assert word in shown, line
 
 
 def test_the_gate_runs_the_test_command_of_the_readme() -> None:
