@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from structure.cli import completion
-from structure.cli.consent import DryRunOption, show_ahead
+from structure.cli.consent import DryRunOption, YesOption, agreed, show_ahead
 from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
 
@@ -133,6 +133,7 @@ def align(
         str | None, typer.Option(help="Evaluate every aligner of many on this suite.", rich_help_panel=MANY)
     ] = None,
     dry_run: DryRunOption = False,
+    yes: YesOption = False,
     store: StoreOption = DEFAULT_STORE,
     data_root: DataRootOption = DEFAULT_DATA,
     as_json: JsonOption = False,
@@ -182,14 +183,16 @@ def align(
         "memory": None if memory is None else byte_count("--memory", memory),
         "data_root": data_root,
     }
-    if dry_run:
-        from structure.cli.sweeps import how_many
-        from structure.pipeline.stages.dry_runs import ahead_of_training
+    from structure.cli.sweeps import first_layers, how_many
+    from structure.pipeline.stages.dry_runs import SHORT_TRAINING, ahead_of_training
 
-        kept = {name: where[name] for name in ("store", "dataset", "split", "vision", "text", "options", "pairs")}
-        runs = how_many(grid=grid or [], seeds=seeds, first_seed=seed, compare=compare, curve=curve)
-        show_ahead(terminal, store, [part.row() for part in ahead_of_training(layers, runs=runs, **kept)])
+    kept = {name: where[name] for name in ("store", "dataset", "split", "vision", "text", "options", "pairs")}
+    kept["runs"] = how_many(grid=grid or [], seeds=seeds, first_seed=seed, compare=compare, curve=curve)
+    first = first_layers(layers, grid=grid or [], compare=compare)
+    if dry_run:
+        show_ahead(terminal, store, [part.row() for part in ahead_of_training(first, **kept)])
         return
+    agreed(lambda: ahead_of_training(first, **kept, probe_from=SHORT_TRAINING), yes=yes)
     many = {"--grid": grid, "--seeds": seeds, "--compare": compare, "--curve": curve, "--suite": suite}
     if any(value is not None for value in many.values()):
         from structure.cli.sweeps import run_sweep

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +14,7 @@ from structure.store.errors import UsageError
 
 if TYPE_CHECKING:
     from structure.pipeline.features.forecast import Consent, Forecast
+    from structure.pipeline.stages.dry_runs import Ahead
 
 YesOption = Annotated[
     bool, typer.Option("--yes", help="Do not ask before more than 100 GB or 2 hours of work.", rich_help_panel=COMMON)
@@ -34,18 +35,31 @@ def asking(*, yes: bool) -> Consent | None:
         return None
 
     def consent(ahead: Forecast) -> None:
-        if not ahead.is_long:
-            return
-        time = f", about {duration(ahead.seconds)}" if ahead.seconds else ""
-        told = f"{ahead.features}: {ahead.rows:,} rows and {ahead.bytes:,} bytes are ahead{time}"
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise UsageError(
-                f"{told}. That is more than 100 GB or 2 hours: pass --yes if it is meant, or see --dry-run."
-            )
-        if not typer.confirm(f"{told}. Go on?", err=True):
-            raise typer.Abort
+        if ahead.is_long:
+            _ask(f"{ahead.features}: {ahead.rows:,} rows and {ahead.bytes:,} bytes are ahead", ahead.seconds)
 
     return consent
+
+
+def agreed(parts: Callable[[], Sequence[Ahead]], *, yes: bool) -> None:
+    """Ask about what is ahead of a whole command where it is long; it is planned only if `yes` was not said."""
+    if yes:
+        return
+    from structure.pipeline.features.forecast import LARGE_BYTES, LONG_SECONDS
+
+    ahead = parts()
+    seconds, disk = sum(part.seconds or 0.0 for part in ahead), sum(part.disk for part in ahead)
+    if seconds > LONG_SECONDS or disk > LARGE_BYTES:
+        _ask(f"{'; '.join(part.what for part in ahead)}: {disk:,} bytes are ahead", seconds)
+
+
+def _ask(told: str, seconds: float) -> None:
+    """Raises UsageError where nobody can answer, and Abort where the answer is no."""
+    told += f", about {duration(seconds)}" if seconds else ""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(f"{told}. That is more than 100 GB or 2 hours: pass --yes if it is meant, or see --dry-run.")
+    if not typer.confirm(f"{told}. Go on?", err=True):
+        raise typer.Abort
 
 
 def show_ahead(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from structure.cli import completion
-from structure.cli.consent import DryRunOption, show_ahead
+from structure.cli.consent import DryRunOption, YesOption, agreed, show_ahead
 from structure.cli.options import DEFAULT_STORE, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
-from structure.store.errors import UsageError
+
+if TYPE_CHECKING:
+    from structure.pipeline.stages.dry_runs import Ahead
 
 METRICS: tuple[str, ...] = ("mutual-knn", "multiscale-knn", "cycle-knn", "lcs-knn", "edit-distance-knn", "cknna", "cka")
 METRICS += ("unbiased-cka", "rbf-cka", "unbiased-rbf-cka", "svcca")
@@ -52,6 +54,7 @@ def rank_layers(
     memory: Annotated[str, typer.Option(help="Budget of the search, such as 1GB; of each task on a cluster.")] = "1GB",
     scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler to run on.")] = None,
     dry_run: DryRunOption = False,
+    yes: YesOption = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -80,13 +83,15 @@ def rank_layers(
     }
     names = {"vision": vision or [], "text": text or []}
     many = every or between is not None or max(map(len, names.values())) > 1
+    meeting = choice("--between", between or PAIRINGS[0], PAIRINGS) if many else None
     if dry_run:
-        _ahead(terminal, {side: next(iter(own), None) for side, own in names.items()}, options, many=many)
+        show_ahead(terminal, store, [part.row() for part in _ahead(names, meeting, options)])
         return
+    agreed(lambda: _ahead(names, meeting, options), yes=yes or scheduler is not None)
     with terminal.working() as listener, compute_on(scheduler) as compute:
         options |= {"compute": compute, "on_event": listener}
-        if many:
-            _models(terminal, names, choice("--between", between or PAIRINGS[0], PAIRINGS), options)
+        if meeting is not None:
+            _models(terminal, names, meeting, options)
         else:
             _layers(terminal, {side: next(iter(own), None) for side, own in names.items()}, options)
 
@@ -106,16 +111,13 @@ def _layers(terminal: Terminal, names: dict[str, str | None], options: dict[str,
     terminal.say(f"Kept in {found.folder}. Next: structure align --layers auto --store {options['store']}")
 
 
-def _ahead(terminal: Terminal, names: dict[str, str | None], options: dict[str, Any], *, many: bool) -> None:
+def _ahead(names: dict[str, list[str]], between: str | None, options: dict[str, Any]) -> list[Ahead]:
     from structure.pipeline.features.ranking import RankingOptions
     from structure.pipeline.stages.dry_runs import ahead_of_ranking
 
-    if many:
-        raise UsageError("--dry-run plans the ranking of two models: name one --vision and one --text, without --all.")
     how = {name: options[name] for name in ("metric", "preset", "k", "samples", "seed", "calibrate", "repeats")}
     where = {name: options[name] for name in ("store", "dataset", "split", "device", "memory")}
-    parts = ahead_of_ranking(options=RankingOptions(**how), **where, vision=names["vision"], text=names["text"])
-    show_ahead(terminal, options["store"], [part.row() for part in parts])
+    return ahead_of_ranking(options=RankingOptions(**how), **where, **names, between=between)  # type: ignore[arg-type]
 
 
 def _models(terminal: Terminal, names: dict[str, list[str]], between: str, options: dict[str, Any]) -> None:

@@ -77,6 +77,12 @@ def how_many(
     return len(variants_of(axes, compared, points)) * len(which_seeds(seeds, first_seed))
 
 
+def first_layers(layers: str, *, grid: Sequence[str], compare: str | None) -> str:
+    """The layers of the first run that these flags ask for."""
+    axes = dict(axis("--grid", text) for text in [*grid, *([compare] if compare else [])])
+    return str(axes.get("layers", [layers])[0])
+
+
 def which_seeds(text: str | None, first: int | None) -> list[int]:
     """`5` is five seeds from `first` (1 by default) on, `1,42,55` are those; without both it is one."""
     if text is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations, product
 from typing import overload
 
 import numpy as np
@@ -174,6 +175,30 @@ def has_several(features: FeatureSet) -> bool:
     """Whether an item may have several rows: views of a picture, or captions."""
     manifest = features.manifest
     return manifest.views > 1 or (manifest.rows_of == "captions" and manifest.captions != 1)
+
+
+def choose_models(
+    store: Store,
+    *,
+    dataset: str | None,
+    split: str | None,
+    vision: Sequence[str],
+    text: Sequence[str],
+    between: str,
+) -> tuple[list[list[FeatureSet]], list[tuple[FeatureSet, FeatureSet]]]:
+    """The feature sets of both sides of `between` ("vision-text", ...), and every two that meet; two models of one
+    modality meet once. Raises as `choose_many` does, and where a model has nothing to meet."""
+    ours, theirs = between.split("-")
+    named = {"vision": vision, "text": text}
+    sides = choose_many(store, dataset=dataset, split=split, sides=[(side, named[side]) for side in (ours, theirs)])
+    first, second = sides
+    meeting = list(combinations(first, 2) if ours == theirs else product(first, second))
+    if not meeting:
+        raise StructureError(
+            f"{sides[0][0].key} is the only {ours} feature set there: it has nothing to be compared with. "
+            f"Extract another encoder over {sides[0][0].manifest.dataset}."
+        )
+    return sides, meeting
 
 
 def choose_many(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from structure.pipeline.aligners.methods import fit, inputs, method
+from structure.pipeline.aligners.forecast import probed_pairs, seconds_at_most
+from structure.pipeline.aligners.methods import inputs, method
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.device import resolve_device
 from structure.pipeline.evaluation.question import Questions
@@ -20,7 +21,7 @@ from structure.pipeline.features.aligned_layers import AlignedLayers
 from structure.pipeline.features.cached import FeatureSource
 from structure.pipeline.features.layer_choice import pick_layers
 from structure.pipeline.features.neighbour_cache import NeighbourCache
-from structure.pipeline.features.pairs import SelectedRows, choose_sets, pair_rows
+from structure.pipeline.features.pairs import SelectedRows, choose_models, choose_sets, pair_rows
 from structure.pipeline.features.plan import SPARE
 from structure.pipeline.features.ranking import RankingOptions, distinct_pairs
 from structure.pipeline.progress import Listener, silent
@@ -32,9 +33,11 @@ from structure.store import FeatureSet, Store, open_store
 from structure.store.errors import NotPresentError, StructureError
 
 PROBED = 1024
-"""Rows of the timed probes."""
+"""Rows of the timed searches."""
 
-PROBED_EPOCHS = (2, 12)
+SHORT_TRAINING = 2_000_000
+"""Pairs up to which nobody is asked about a training: on two cores they take half an hour with R_S, of batches of
+4,096."""
 
 
 @dataclass(frozen=True)
@@ -69,36 +72,46 @@ def ahead_of_ranking(
     store: Store | str | Path,
     dataset: str | None = None,
     split: str | None = None,
-    vision: str | None = None,
-    text: str | None = None,
+    vision: Sequence[str] = (),
+    text: Sequence[str] = (),
+    between: str | None = None,
     options: RankingOptions | None = None,
     device: str = "auto",
     memory: int = MEMORY,
 ) -> list[Ahead]:
-    """The neighbour tables of each side: those that are kept are not computed again. Raises as `rank_layers` does."""
+    """The neighbour tables of each side: those that are kept are not computed again.
+
+    With `between` those of every two models that meet, as of `rank_models`. Raises as `rank_layers` does.
+    """
     target, options = store if isinstance(store, Store) else open_store(store), options or RankingOptions()
-    sets = choose_sets(target, dataset=dataset, split=split, vision=vision, text=text)
-    pairs = options.rows(distinct_pairs(target, *sets)[0])
-    k, place = k_of(options.rule, len(pairs)), resolve_device(device)
-    parts = []
-    for features, rows in zip(sets, (pairs.vision, pairs.text), strict=True):
-        if options.metric not in OF_NEIGHBOURS:
-            parts.append(Ahead(f"layers of {features.key}", len(rows), len(features.layers), 0, memory, None))
-            continue
-        cache = NeighbourCache(target, features, rows, preprocessing=f"clamp={options.clamp}" if options.clamp else "")
-        due = [layer for layer in features.layers if cache.load(layer, k=k) is None]
-        parts.append(
-            Ahead(
-                f"neighbour tables of {features.key}",
-                len(rows),
-                len(due),
-                len(due) * len(rows) * k * 4,
-                memory,
-                _search_seconds(features, due, rows, k, place) if due else 0.0,
-            )
-        )
-    require_space(target, parts)
-    return parts
+    if between is None:
+        one, other = next(iter(vision), None), next(iter(text), None)
+        meeting = [choose_sets(target, dataset=dataset, split=split, vision=one, text=other)]
+    else:
+        _, meeting = choose_models(target, dataset=dataset, split=split, vision=vision, text=text, between=between)
+    place = resolve_device(device)
+    parts: dict[tuple[str, int], Ahead] = {}
+    for sets in meeting:
+        pairs = options.rows(distinct_pairs(target, *sets)[0])
+        for features, rows in zip(sets, (pairs.vision, pairs.text), strict=True):
+            if (features.key, len(rows)) not in parts:
+                parts[features.key, len(rows)] = _of_tables(target, features, rows, options, place, memory)
+    require_space(target, list(parts.values()))
+    return list(parts.values())
+
+
+def _of_tables(
+    store: Store, features: FeatureSet, rows: np.ndarray, options: RankingOptions, device: str, memory: int
+) -> Ahead:
+    """What the layers of one feature set take among these rows."""
+    if options.metric not in OF_NEIGHBOURS:
+        return Ahead(f"layers of {features.key}", len(rows), len(features.layers), 0, memory, None)
+    k = k_of(options.rule, len(rows))
+    cache = NeighbourCache(store, features, rows, preprocessing=f"clamp={options.clamp}" if options.clamp else "")
+    due = [layer for layer in features.layers if cache.load(layer, k=k) is None]
+    seconds = _search_seconds(features, due, rows, k, device) if due else 0.0
+    told = f"neighbour tables of {features.key}"
+    return Ahead(told, len(rows), len(due), len(due) * len(rows) * k * 4, memory, seconds)
 
 
 def _search_seconds(features: FeatureSet, layers: Sequence[str], rows: np.ndarray, k: int, device: str) -> float:
@@ -122,8 +135,12 @@ def ahead_of_training(
     options: TrainingOptions | None = None,
     pairs: int | None = None,
     runs: int = 1,
+    probe_from: int = 0,
 ) -> list[Ahead]:
-    """All runs of a training together, at most: one that stops early takes less. Raises as `align` does."""
+    """All runs of a training together, at most: one that stops early takes less. Raises as `align` does.
+
+    Time is probed where the epochs of all runs see `probe_from` pairs or more (a pair of token lists counts as 16).
+    """
     target, options = store if isinstance(store, Store) else open_store(store), options or TrainingOptions()
     method(options.method)
     kind = inputs(options)
@@ -135,8 +152,9 @@ def ahead_of_training(
     rows = rows if pairs is None else rows.subset(pairs, seed=options.seed)
     widths = [features.manifest.column(layer).width for features, layer in (sides.vision, sides.text)]
     seconds = None
-    if kind == "rows":
-        seconds = runs * _training_seconds(sides.read(rows.subset(PROBED, seed=0)), options, len(rows))
+    if runs * options.epochs * len(rows) * (16 if kind == "tokens" else 1) >= probe_from:
+        probed = rows.subset(probed_pairs(options, tokens=kind == "tokens"), seed=0)
+        seconds = runs * seconds_at_most(*sides.read(probed), options, pairs=len(rows))
     parts = [
         Ahead(
             f"{options.method} on {chosen[0]} of {sets[0].key} and {chosen[1]} of {sets[1].key} (runs)",
@@ -149,20 +167,6 @@ def ahead_of_training(
     ]
     require_space(target, parts)
     return parts
-
-
-def _training_seconds(arrays: Sequence[np.ndarray], options: TrainingOptions, count: int) -> float:
-    """Two short runs: the second's further epochs say what one takes, without what every run begins with."""
-
-    def took(epochs: int) -> float:
-        began = time.perf_counter()
-        fit(*arrays, options=replace(options, epochs=epochs, refit=False))
-        return time.perf_counter() - began
-
-    few, more = (min(epochs, options.epochs) for epochs in PROBED_EPOCHS)
-    first, second = took(few), took(more)
-    each = max(second - first, 0.0) / max(more - few, 1)
-    return (second + each * (options.epochs - more)) * count / len(arrays[0])
 
 
 def ahead_of_evaluation(

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import combinations, product
 from pathlib import Path
 from typing import Literal, Unpack
 
-from structure.pipeline.features.pairs import choose_many
+from structure.pipeline.features.pairs import choose_models
 from structure.pipeline.features.ranking import RankingFlags, rank_pair, settled
 from structure.pipeline.progress import Note, Progress
 from structure.pipeline.similarity.models import Cell, ModelSimilarity, both_ways
@@ -39,15 +38,7 @@ def rank_models(
     began = time.perf_counter()
     options, running = settled(flags)
     target = store if isinstance(store, Store) else open_store(store)
-    ours, theirs = between.split("-")
-    named = {"vision": vision, "text": text}
-    sides = choose_many(target, dataset=dataset, split=split, sides=[(side, named[side]) for side in (ours, theirs)])
-    pairs = list(combinations(sides[0], 2) if ours == theirs else product(*sides))
-    if not pairs:
-        raise StructureError(
-            f"{sides[0][0].key} is the only {ours} feature set there: it has nothing to be compared with. "
-            f"Extract another encoder over {sides[0][0].manifest.dataset}."
-        )
+    sides, pairs = choose_models(target, dataset=dataset, split=split, vision=vision, text=text, between=between)
     cells, failed = [], []
     for done, (first, second) in enumerate(pairs, start=1):
         try:
@@ -80,7 +71,7 @@ def rank_models(
     found = ModelSimilarity(
         tuple(s.manifest.encoder for s in sides[0]),
         tuple(s.manifest.encoder for s in sides[1]),
-        tuple(both_ways(cells) if ours == theirs else cells),
+        tuple(cells if between == "vision-text" else both_ways(cells)),
         document,
         target.folder("rankings", f"{place.dataset}.{place.split}.{between}.{options.metric}"),
     )

@@ -14,6 +14,7 @@ from structure.pipeline import align, evaluate, extract, rank_layers
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.features import forecast
 from structure.pipeline.features.forecast import Forecast
+from structure.pipeline.stages import dry_runs
 from structure.store import Store, StructureError
 from structure.store.errors import UsageError
 from structure.store.local_files import LocalFiles
@@ -90,8 +91,41 @@ def test_long_work_is_asked_before_it_begins(copied: Store, monkeypatch: pytest.
     assert "scenes/test/scenes-text" not in copied
 
 
-def test_a_plan_of_many_models_is_refused_plainly(copied: Store) -> None:
-    assert run(["rank-layers", "--all", "--dry-run", "--store", copied.url]) == 2
+def test_a_plan_of_many_models_tells_each_table_once(copied: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    extract("bundled:scenes-text", "scenes:240", captions=2, store=copied)
+    extract(["bundled:scenes-vit?image_size=32"], "scenes:240", store=copied)
+    told = parts(capsys, "rank-layers", "--all", "--k", "5", "--store", copied.url)
+    assert len(told) == len({part["what"] for part in told}) == 3  # two vision models share the text's tables
+    assert all(part["due"] > 0 for part in told)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["rank-layers", "--k", "5", "--repeats", "0", "--calibrate", "5"],
+        ["align", "--grid", "layers=block.00+block.00", "--grid", "epochs=1,2", "--dim", "4", "--lr", "1e-3"],
+    ],
+)
+def test_long_rankings_and_trainings_are_asked_about(
+    copied: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    monkeypatch.setattr(forecast, "LONG_SECONDS", 0.0)
+    monkeypatch.setattr(dry_runs, "SHORT_TRAINING", 0)
+    before, where = files_of(copied), ["--store", copied.url, "--quiet"]
+    assert run([*command, *where]) == 2
+    assert "pass --yes if it is meant" in capsys.readouterr().err
+    assert files_of(copied) == before
+    assert run([*command, "--yes", *where]) == 0
+    assert files_of(copied) > before
+
+
+def test_a_short_training_is_not_probed(copied: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def probed(*_: object, **__: object) -> float:
+        raise AssertionError
+
+    monkeypatch.setattr(dry_runs, "seconds_at_most", probed)
+    (part,) = dry_runs.ahead_of_training("last", store=copied, probe_from=dry_runs.SHORT_TRAINING)
+    assert part.seconds is None
 
 
 def test_an_answer_of_no_stops_an_evaluation(copied: Store, tmp_path: Path) -> None:
