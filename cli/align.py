@@ -9,7 +9,15 @@ import typer
 
 from structure.cli import completion
 from structure.cli.consent import DryRunOption, YesOption, agreed, show_ahead
-from structure.cli.options import DEFAULT_DATA, DEFAULT_STORE, DataRootOption, JsonOption, QuietOption, StoreOption
+from structure.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_STORE,
+    DataRootOption,
+    JsonOption,
+    QuietOption,
+    StoreOption,
+    TrustOption,
+)
 from structure.cli.terminal import Terminal
 
 REGULARISER, TRAINING, DATA, MANY = "The regulariser R_S", "Training", "Data", "Many runs"
@@ -132,6 +140,7 @@ def align(
     suite: Annotated[
         str | None, typer.Option(help="Evaluate every aligner of many on this suite.", rich_help_panel=MANY)
     ] = None,
+    trust_remote_code: TrustOption = False,
     dry_run: DryRunOption = False,
     yes: YesOption = False,
     store: StoreOption = DEFAULT_STORE,
@@ -182,6 +191,7 @@ def align(
         "unpaired": unpaired or (),
         "memory": None if memory is None else byte_count("--memory", memory),
         "data_root": data_root,
+        "trust_remote_code": trust_remote_code,
     }
     from structure.cli.sweeps import first_layers, how_many
     from structure.pipeline.stages.dry_runs import SHORT_TRAINING, ahead_of_training

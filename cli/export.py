@@ -9,7 +9,7 @@ import typer
 
 from structure.cli import completion
 from structure.cli.choices import choice
-from structure.cli.options import DEFAULT_STORE, JsonOption, QuietOption, StoreOption
+from structure.cli.options import DEFAULT_STORE, JsonOption, QuietOption, StoreOption, TrustOption
 from structure.cli.terminal import Terminal
 
 FORMATS = ("safetensors", "open-clip", "clip-benchmark", "onnx")
@@ -21,6 +21,7 @@ def export(
     ],
     folder: Annotated[Path, typer.Argument(help="A new folder.")],
     format: Annotated[str, typer.Option("--format", help=", ".join(FORMATS) + ".")],
+    trust_remote_code: TrustOption = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -34,7 +35,7 @@ def export(
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
     with terminal.working() as listener:
-        done = run(aligner, folder, format=chosen, store=store, on_event=listener)
+        done = run(aligner, folder, format=chosen, store=store, trust_remote_code=trust_remote_code, on_event=listener)
     document = done.to_json()
     if as_json:
         terminal.document(document)

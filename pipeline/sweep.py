@@ -115,8 +115,10 @@ def sweep(
     results = {variant: {seed: kept_results(done) for seed, done in by.items()} for variant, by in runs.items()}
     if suite is not None:
         names = [done.name for by in runs.values() for done in by.values()]
-        data = {"datasets": datasets, "data_root": where.get("data_root", "data"), "device": base.device}
-        found = evaluate(suite, store=target, aligners=names, on_event=on_event, **data).results
+        data = {name: where[name] for name in ("data_root", "trust_remote_code") if name in where}
+        found = evaluate(
+            suite, store=target, aligners=names, datasets=datasets, device=base.device, on_event=on_event, **data
+        ).results
         for variant, by in runs.items():
             for seed, done in by.items():
                 results[variant][seed] += [result for result in found if result.aligner == done.name]

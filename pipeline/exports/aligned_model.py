@@ -11,7 +11,7 @@ import numpy as np
 from structure.pipeline.aligners.aligner import RECORD, Aligner, load_aligner
 from structure.pipeline.datasets.images import as_rgb
 from structure.pipeline.device import resolve_device
-from structure.pipeline.exports.side import Side, load_side
+from structure.pipeline.exports.side import WHICH, Side, load_side
 from structure.pipeline.features.batches import tokenize
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store import Store, open_store
@@ -35,7 +35,13 @@ class AlignedModel:
 
     @classmethod
     def load(
-        cls, source: Store | str | Path, name: str | None = None, *, device: str = "auto", on_event: Listener = silent
+        cls,
+        source: Store | str | Path,
+        name: str | None = None,
+        *,
+        device: str = "auto",
+        trust_remote_code: bool = False,
+        on_event: Listener = silent,
     ) -> AlignedModel:
         """The aligner `name` of a store, or the one in a folder, with the encoders on its record.
 
@@ -44,8 +50,8 @@ class AlignedModel:
         """
         place = resolve_device(device)
         aligner = load_aligner(_folder(source, name)).to(place)
-        sides = load_side(aligner, "vision", device=place), load_side(aligner, "text", device=place)
-        return cls(*sides, on_event=on_event)
+        vision, text = (load_side(aligner, which, device=place, trust_remote_code=trust_remote_code) for which in WHICH)
+        return cls(vision, text, on_event=on_event)
 
     @property
     def dim(self) -> int:

@@ -10,27 +10,28 @@ import torch
 from torch import nn
 
 from structure.pipeline.aligners.aligner import Aligner, load_aligner
-from structure.pipeline.exports.side import Side, load_side
+from structure.pipeline.exports.side import WHICH, Side, load_side
 
 MODEL_TYPE = "structure"
-SCRIPT = "run.py"
+SCRIPT, TRUST = "run.py", "--trust-remote-code"
 _SCRIPT = '''"""clip_benchmark's own command line with the aligned model of this folder.
 
     pip install structure-align clip-benchmark
     python run.py eval --dataset wds/vtab/cifar10 --dataset_root 'data/wds_{dataset_cleaned}' --no_amp
 
-All of its options work. Model, weights and type are filled in; they appear in its JSON as "aligned" and the name of
-this folder. With NumPy 2.4 and newer clip-benchmark 1.6.2 fails in accuracy(): use an environment with numpy<2.4.
+All of its options work, and --trust-remote-code lets an encoder's own code run. Model, weights and type are filled in;
+they appear in its JSON as "aligned" and the name of this folder. With NumPy 2.4 and newer clip-benchmark
+1.6.2 fails in accuracy(): use an environment with numpy<2.4.
 """
 
 import sys
 from pathlib import Path
 
-from structure.pipeline.exports.clip_benchmark import arguments, register
+from structure.pipeline.exports.clip_benchmark import TRUST, arguments, register
 
 if __name__ == "__main__":
     folder = Path(__file__).resolve().parent
-    register(folder)
+    register(folder, trust_remote_code=TRUST in sys.argv)
     sys.argv[1:] = arguments(sys.argv[1:], folder)
     from clip_benchmark.cli import main
 
@@ -38,25 +39,28 @@ if __name__ == "__main__":
 '''
 
 
-def write_clip_benchmark(aligner: Aligner, folder: Path) -> dict[str, Any]:
+def write_clip_benchmark(aligner: Aligner, folder: Path, *, trust_remote_code: bool = False) -> dict[str, Any]:
     """Write the aligner and a script that runs `clip_benchmark` with it. Any head, any layer and any encoder.
 
     The encoders themselves are not copied: their names are in the aligner's record, and they are loaded where the
-    script runs.
+    script runs; the code of one that brings its own runs only where `--trust-remote-code` is said there too.
     """
-    load_side(aligner, "vision"), load_side(aligner, "text")  # refuses now what would fail there
+    for which in WHICH:  # refuses now what would fail there
+        load_side(aligner, which, trust_remote_code=trust_remote_code)
     aligner.save(folder)
     (folder / SCRIPT).write_text(_SCRIPT, encoding="utf-8")
     return {"run": f"python {folder / SCRIPT} eval --dataset NAME --dataset_root ROOT"}
 
 
-def register(folder: str | Path) -> None:
+def register(folder: str | Path, *, trust_remote_code: bool = False) -> None:
     """Make clip_benchmark know the model type `structure`, in place: it has no hook for models of others."""
     from clip_benchmark.models import MODEL_TYPES, TYPE2FUNC
 
     def load(model_name: str, pretrained: str, cache_dir: str | None, device: str) -> tuple[nn.Module, Any, Any]:
         aligner = load_aligner(folder)
-        vision, text = load_side(aligner, "vision", device=device), load_side(aligner, "text", device=device)
+        vision, text = (
+            load_side(aligner, which, device=device, trust_remote_code=trust_remote_code) for which in WHICH
+        )
         return AlignedTowers(vision, text, device), _Picture(vision), _Tokenizer(text)
 
     TYPE2FUNC[MODEL_TYPE] = load
@@ -66,9 +70,10 @@ def register(folder: str | Path) -> None:
 
 def arguments(given: Sequence[str], folder: Path) -> list[str]:
     """The command line of `clip_benchmark`, with model, weights and type of this folder where it evaluates."""
-    if not given or given[0] != "eval":
-        return list(given)
-    return [*given, "--model_type", MODEL_TYPE, "--model", "aligned", "--pretrained", folder.name]
+    words = [word for word in given if word != TRUST]
+    if not words or words[0] != "eval":
+        return words
+    return [*words, "--model_type", MODEL_TYPE, "--model", "aligned", "--pretrained", folder.name]
 
 
 class AlignedTowers(nn.Module):

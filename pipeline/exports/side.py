@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
@@ -16,6 +16,7 @@ from structure.pipeline.features.cached import EncoderRecord, require_encoder
 from structure.store.errors import NotPresentError, StructureError
 
 Which = Literal["vision", "text"]
+WHICH: tuple[Which, ...] = get_args(Which)
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Side:
         return embeddings
 
 
-def load_side(aligner: Aligner, which: Which, *, device: str = "cpu") -> Side:
+def load_side(aligner: Aligner, which: Which, *, device: str = "cpu", trust_remote_code: bool = False) -> Side:
     """The half that the aligner's record names, its encoder loaded in float32.
 
     Raises `NotPresentError` for an encoder that is not here or was imported, `FingerprintError` where the one that
@@ -61,7 +62,7 @@ def load_side(aligner: Aligner, which: Which, *, device: str = "cpu") -> Side:
             f"The {which} features {record.name} were imported: no encoder here makes them, so only the heads can be "
             "taken elsewhere. Use --format safetensors or onnx."
         )
-    encoder = record.load(device=device)
+    encoder = record.load(device=device, trust_remote_code=trust_remote_code)
     require_encoder(encoder, record, any_precision=True)
     layer, _, kind = str(aligner.metadata["layers"][which]).partition("@")
     pooling: Any = kind or record.extraction["pooling"][0]

@@ -86,6 +86,7 @@ def align(
     memory: int | None = None,
     name: str | None = None,
     data_root: str | Path = "data",
+    trust_remote_code: bool = False,
     held: HeldLayers | None = None,
     reuse: bool = False,
     checkpoint_every: float = 30.0,
@@ -152,7 +153,7 @@ def align(
         if kind == "sets":
             told = [f"{int(side.lengths.min())} to {int(side.lengths.max())}" for side in both]
             on_event(Note(f"{told[0]} views and {told[1]} captions an item"))
-        source = FeatureSource(target, device=device, on_event=on_event)
+        source = FeatureSource(target, device=device, trust_remote_code=trust_remote_code, on_event=on_event)
         for extra in wanted:
             more = labelled_pairs(extra, source, sets, (chosen[0], chosen[1]), data_root=data_root, seed=options.seed)
             on_event(Note(f"{len(more[0]):,} labelled pairs of {extra.dataset} are added"))

@@ -44,6 +44,7 @@ def export(
     *,
     format: Format,
     store: Store | str | Path,
+    trust_remote_code: bool = False,
     on_event: Listener = silent,
 ) -> Exported:
     """Write an aligner of the store (by name) into a new folder. The folder appears when it is whole and checked.
@@ -68,7 +69,7 @@ def export(
     loaded = load_aligner(target.folder("aligners", aligner))
     partial = place.with_name(f".{place.name}.{os.getpid()}.part")
     try:
-        facts = _writer(format)(loaded, partial)
+        facts = _writer(format, trust_remote_code)(loaded, partial)
         files = tuple(sorted(str(path.relative_to(partial)) for path in partial.rglob("*") if path.is_file()))
         if place.exists():
             place.rmdir()
@@ -80,7 +81,7 @@ def export(
     return Exported(aligner, format, place, files, facts)
 
 
-def _writer(format: Format) -> Callable[[Aligner, Path], dict[str, Any]]:
+def _writer(format: Format, trust_remote_code: bool) -> Callable[[Aligner, Path], dict[str, Any]]:
     if format == "open-clip":
         from structure.pipeline.exports.open_clip_folder import write_open_clip
 
@@ -88,7 +89,7 @@ def _writer(format: Format) -> Callable[[Aligner, Path], dict[str, Any]]:
     if format == "clip-benchmark":
         from structure.pipeline.exports.clip_benchmark import write_clip_benchmark
 
-        return write_clip_benchmark
+        return lambda loaded, place: write_clip_benchmark(loaded, place, trust_remote_code=trust_remote_code)
     if format == "onnx":
         from structure.pipeline.exports.onnx_heads import write_onnx
 

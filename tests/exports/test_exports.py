@@ -20,11 +20,14 @@ from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.closed_heads import IdentityHead, RelativeHead, WeightedHead
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.vector_heads import LinearHead, LowRankHead, MlpHead
+from structure.pipeline.encoders import load_encoder
 from structure.pipeline.exports.affine import Affine, as_affine
+from structure.pipeline.exports.aligned_model import AlignedModel
 from structure.pipeline.exports.clip_benchmark import arguments, register
 from structure.pipeline.exports.onnx_heads import write_onnx
 from structure.pipeline.exports.open_clip_towers import vision_tower
 from structure.pipeline.exports.side import load_side
+from structure.pipeline.features import cached
 from structure.store import Store, StructureError, open_store
 from structure.store.errors import FingerprintError, NotPresentError
 
@@ -243,7 +246,7 @@ def test_clip_benchmark_gets_a_model_of_the_shape_it_asks_for(
     for mine, other in zip(ours(clip_store, "any"), embedded, strict=True):
         torch.testing.assert_close(other, mine, atol=1e-6, rtol=0)
     assert arguments(["build", "a.json"], tmp_path / "out") == ["build", "a.json"]
-    assert arguments(["eval", "--no_amp"], tmp_path / "out")[2:] == (
+    assert arguments(["eval", "--no_amp", "--trust-remote-code"], tmp_path / "out")[2:] == (
         ["--model_type", "structure", "--model", "aligned", "--pretrained", "out"]
     )
 
@@ -260,3 +263,21 @@ def test_an_encoder_with_other_weights_is_not_taken(clip_store: Store) -> None:
     encoders["text"]["spec"] = ""
     with pytest.raises(NotPresentError, match="were imported"):
         load_side(aligner.describe(encoders=encoders), "text")
+
+
+def test_code_of_an_encoder_runs_only_where_that_is_said(
+    clip_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    align("pooled,pooled", store=clip_store, options=QUICK, name="plain")
+    asked: list[bool] = []
+
+    def load(*given: Any, trust_remote_code: bool, **options: Any) -> Any:
+        asked.append(trust_remote_code)
+        return load_encoder(*given, trust_remote_code=trust_remote_code, **options)
+
+    monkeypatch.setattr(cached, "load_encoder", load)
+    for trusted in (False, True):
+        folder = tmp_path / str(trusted)
+        export("plain", folder, format="clip-benchmark", store=clip_store, trust_remote_code=trusted)
+        AlignedModel.load(clip_store, "plain", device="cpu", trust_remote_code=trusted)
+    assert asked == [False] * 4 + [True] * 4
