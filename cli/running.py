@@ -165,9 +165,11 @@ def _plan(
     are due would take."""
     from structure.pipeline.recipe.running import outlook
 
-    plan, standings, going = outlook(recipe, store=store, data_root=data_root, changes=changes)
-    rows = [standing.row() for standing in standings]
-    due, absent = _extractions(terminal, standings, store, data_root, *probe) if probe else ([], [])
+    found = outlook(recipe, store=store, data_root=data_root, changes=changes)
+    plan, going = found.recipe, found.going
+    rows = [standing.row() for standing in found.standings]
+    due, absent = _extractions(terminal, found.standings, store, data_root, *probe) if probe else ([], [])
+    absent += map(dict, found.absent)
     if terminal.as_json:
         terminal.document({"recipe": plan.name, "running": going, "steps": rows, "extractions": due, "absent": absent})
         return
@@ -176,7 +178,7 @@ def _plan(
         columns = ["features", "rows", "layers", "due_rows", "due_bytes", "free_bytes", "estimated_seconds"]
         terminal.table(due, columns, title="Extractions that are due")
     if absent:
-        terminal.table(absent, ["step", "how_to_get"], title="Not here")
+        terminal.table(absent, ["what", "how_to_get"], title="Not here")
     counts = {state: sum(row["state"] == state for row in rows) for state in ("done", "due", "waits")}
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     terminal.say(f"{len(rows)} steps: {told}." + (" A run of it is going on." if going else ""))
@@ -200,7 +202,7 @@ def _extractions(
             with terminal.working() as listener:
                 found = extract(model, dataset, dry_run=True, on_event=listener, **where, **given)
         except NotPresentError as error:
-            absent.append({"step": standing.step.key, "how_to_get": str(error)})
+            absent.append({"what": standing.step.key, "how_to_get": str(error)})
         else:
             due += [extracted.row() for extracted in found]
     return due, absent

@@ -154,20 +154,31 @@ def carry_out(
     return outcomes, told
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """Where every step of a recipe stands, whether a run of it is `going` on, and which datasets of its evaluation are
+    `absent` (`what`, `how_to_get`)."""
+
+    recipe: Recipe
+    standings: tuple[Standing, ...]
+    going: bool
+    absent: tuple[Mapping[str, str], ...]
+
+
 def outlook(
     recipe: str | Recipe,
     *,
     store: Store | str | Path,
     data_root: str | Path = "data",
     changes: Sequence[str] = (),
-) -> tuple[Recipe, list[Standing], bool]:
-    """Where every step of a recipe stands, and whether a run of it is going on; runs nothing."""
+) -> Outlook:
+    """What a run of the recipe would find; runs nothing."""
     target = store if isinstance(store, Store) else open_store(store)
     plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
     ledger = Ledger(target, plan.name)
     worker = Workshop(plan, target, data_root=data_root, device="cpu", on_event=silent)
     going = target.files.exists(ledger.lock) and not Claim(target.files, ledger.lock, what="").is_void()
-    return plan, standings(steps_of(plan), ledger, worker), going
+    return Outlook(plan, tuple(standings(steps_of(plan), ledger, worker)), going, tuple(worker.absent()))
 
 
 def standings(steps: Sequence[Step], ledger: Ledger, worker: Worker) -> list[Standing]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.datasets.listing import listing_digest
+from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.encoders.loading import weights_stamp
 from structure.pipeline.features.forecast import Consent
 from structure.pipeline.progress import Event, Listener, Note
@@ -26,8 +27,8 @@ from structure.pipeline.stages.rank_layers import rank_layers
 from structure.pipeline.stages.report import report
 from structure.pipeline.suites.prompt_set import load_prompt_set
 from structure.pipeline.suites.suite import SuiteTask, load_suite
-from structure.store import Store
-from structure.store.errors import StructureError
+from structure.store import Samples, Store
+from structure.store.errors import NotPresentError, StructureError
 
 ALIGNER_FILES = ("aligner.safetensors", "aligner.json")
 SUITE = "suite.yaml"
@@ -116,6 +117,20 @@ class Workshop:
     def metrics(self) -> list[str]:
         """The metric that each of the recipe's tasks names."""
         return [task.metric for task in self._tasks]
+
+    def absent(self) -> list[dict[str, str]]:
+        """The evaluation's datasets that are neither on this machine nor kept in the store, and how to get each."""
+        found: dict[str, str] = {}
+        for task in self._tasks:
+            if self._listing(task.dataset, task.split, None):
+                continue
+            if ":" not in task.dataset and self.store.files.exists(Samples.file(task.dataset, task.split or "test")):
+                continue
+            try:
+                open_dataset(task.dataset, split=task.split, data_root=self.data_root)
+            except NotPresentError as error:
+                found.setdefault(task.dataset, str(error))
+        return [{"what": dataset, "how_to_get": why} for dataset, why in found.items()]
 
     def _extract(self, options: Mapping[str, Any]) -> Outcome:
         given = dict(options)

@@ -39,9 +39,12 @@ def test_every_shipped_recipe_makes_sense_and_runs_on_stand_ins(name: str, store
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_shipped_recipe_has_an_outlook_without_its_data(name: str, tmp_path: Path) -> None:
-    _, standings, going = outlook(name, store=tmp_path / "store", data_root=tmp_path / "nothing")
-    assert not going
-    assert {standing.state for standing in standings} == {"due"}
+    found = outlook(name, store=tmp_path / "store", data_root=tmp_path / "nothing")
+    assert not found.going
+    assert {standing.state for standing in found.standings} == {"due"}
+    scenes = name in ("demo", "figure2-scenes")
+    assert bool(found.absent) != scenes
+    assert all("scenes" not in entry["what"] and entry["how_to_get"] for entry in found.absent)
 
 
 @pytest.mark.parametrize(
