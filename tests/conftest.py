@@ -9,6 +9,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from tests.warm import Warm
+
 # As the command line does, before anything imports torch: threads that wait must not spin on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -32,6 +34,14 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data are not at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """Starts processes that have imported everything, to be killed or interrupted."""
+    started = Warm()
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="module")

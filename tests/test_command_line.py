@@ -16,6 +16,7 @@ import pytest
 from structure.cli.choices import byte_count
 from structure.cli.main import run
 from structure.store.errors import UsageError
+from tests.warm import Warm
 
 
 @pytest.fixture
@@ -153,17 +154,17 @@ def test_a_size_that_is_none() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_says_what_is_kept_and_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-c", "from structure.cli.main import main; main()", "extract", "--store", str(tmp_path)]
-    process = subprocess.Popen(
-        [*command, "--model", "bundled:scenes-vit", "--dataset", "scenes:9000"], stderr=subprocess.PIPE, text=True
-    )
+def test_an_interrupted_run_says_what_is_kept_and_how_to_go_on(
+    tmp_path: Path, number: signal.Signals, warm: Warm
+) -> None:
+    command = ["extract", "--store", str(tmp_path), "--model", "bundled:scenes-vit", "--dataset", "scenes:4000"]
+    process = warm.start("from structure.cli.main import main; main()", *command, stderr=tmp_path / "told")
     while not list(tmp_path.glob("features/*/*/*/claims/*.json")):
         assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(number)
-    told = process.communicate(timeout=60)[1]
-    assert process.returncode == 130
+    assert process.wait() == 130
+    told = (tmp_path / "told").read_text()
     assert "Stopped. What was finished is kept; run the same command again" in told
     assert "Traceback" not in told
     assert list(tmp_path.glob("features/*/*/*/claims/*.json")) == []

@@ -1,4 +1,4 @@
-"""What is on the page, that data stay data on it, and the files beside it."""
+"""What is on the page, that data stay data on it, the files beside it, and what a real browser makes of it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ import itertools
 import json
 import re
 from html.parser import HTMLParser
-from importlib.resources import files
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 from structure.pipeline import report
-from structure.pipeline.page import charts, layers, looking, means, results, words
-from structure.pipeline.page.blocks import Chart, Picture, Section, Table, Text
+from structure.pipeline.page import layers, results, words
+from structure.pipeline.page.blocks import Chart, Section, Table
 from structure.pipeline.page.files import write_files
 from structure.pipeline.page.source import Source
-from structure.pipeline.suites.suite import METRICS
-from structure.store import Store, StructureError, open_store
+from structure.store import Store, open_store
 
 from .conftest import ATTACK, CLASSES
+
+SECTIONS = ["setup", "means", "differences", "efficiency", "layers", "models", "correlations", "training", "results"]
+SECTIONS += ["examples", "confusion", "costs", "words"]
 
 
 class Elements(HTMLParser):
@@ -159,34 +163,6 @@ def test_charts_and_tables_as_files(store: Store, tmp_path: Path) -> None:
     assert all(0 <= float(row["low"]) <= float(row["value"]) for row in rows)
 
 
-def test_a_record_that_does_not_read_is_named(tmp_path: Path) -> None:
-    store = open_store(tmp_path)
-    store.folder("sweeps", "mine").write("sweep.json", b"{")
-    with pytest.raises(StructureError, match=r"mine/sweep\.json does not read"):
-        report(store=store)
-
-
-@pytest.mark.parametrize(
-    ("value", "metric", "shown"),
-    [
-        (None, "acc1", "-"),
-        (float("nan"), "acc1", "-"),
-        (0.12345, "acc1", "0.123"),
-        (12345, "acc1", "12,345"),
-        (219.04, "seconds", "219.0"),
-        (9.8, "text_retrieval_median_rank", "9.8"),
-        (True, "acc1", "True"),
-    ],
-)
-def test_cells(value: Any, metric: str, shown: str) -> None:
-    table = Table("t", {"a": "a"}, [{"a": value, "metric": metric}])
-    assert table.shown(table.rows[0], "a") == shown
-
-
-def test_every_metric_of_a_suite_is_explained() -> None:
-    assert {metric for metrics in METRICS.values() for metric in metrics} <= set(words.MEANINGS)
-
-
 def test_names_that_the_page_has_are_explained_and_no_others(store: Store) -> None:
     (table,) = words.section(Source.of(store, None)).blocks
     assert isinstance(table, Table)
@@ -195,84 +171,108 @@ def test_names_that_the_page_has_are_explained_and_no_others(store: Store) -> No
     assert not {"miou", "lp_acc1"} & names
 
 
-def test_a_null_far_below_what_was_found_keeps_bars_that_can_be_seen() -> None:
-    """The shape of 200 permutations where there is room for it, else bars of a hundredth of the axis."""
-    null = [0.01 + n / 1e5 for n in range(200)]
-    assert layers._bins(null, 0.012) == 20
-    assert layers._bins(null, 0.07) == 3
-    assert layers._bins([0.5] * 200, 0.5) == 1
+def test_it_draws_everything_without_a_word_on_the_console_and_asks_nobody(opened: Any) -> None:
+    assert [entry for entry in opened.get_log("browser") if entry["level"] != "INFO"] == []
+    assert [found.get_attribute("id") for found in opened.find_elements(By.TAG_NAME, "h2")] == SECTIONS
+    charts = opened.find_elements(By.CSS_SELECTOR, ".chart svg")
+    assert len(charts) >= 12
+    assert all(chart.size["height"] > 40 for chart in charts)
+    events = [json.loads(entry["message"])["message"] for entry in opened.get_log("performance")]
+    sent = [event["params"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    asked = {each["request"]["url"].partition(":")[0] for each in sent if each["documentURL"] == opened.current_url}
+    assert asked == {"file", "data"}
+    assert opened.execute_script("return window.hacked") is None
+    assert opened.execute_script("return document.images.length") == opened.execute_script(
+        "return [...document.images].filter(image => image.naturalWidth > 0).length"
+    )
 
 
-def test_many_intervals_are_not_taken_for_one() -> None:
-    rows = [{"low": -1.0, "high": 1.0}] * 38 + [{"low": 0.1, "high": 1.0}, {"low": float("nan"), "high": float("nan")}]
-    told = means._chance_finds(rows).words
-    assert told.startswith("1 of 39 intervals leave zero out.")
-    assert "about 2 would" in told
+def test_the_first_tab_leads_past_the_navigation(opened: Any) -> None:
+    ActionChains(opened).send_keys(Keys.TAB).perform()
+    assert opened.switch_to.active_element.text == "Skip to the content"
 
 
-def test_texts_and_lines_stand_out_from_the_paper() -> None:
-    """WCAG 2.2: 4.5 to one for texts (1.4.3), 3 to one for lines and dots (1.4.11), light and dark."""
-    css = files("structure.pipeline.page").joinpath("page.css").read_text()
-    for scheme in re.findall(r":root \{(.*?)\}", css, re.DOTALL)[:2]:
-        colour = dict(re.findall(r"--(\w+): (#\w+);", scheme))
-        for name in ("ink", "muted", "link", "right", "focus"):
-            for paper in ("paper", "soft"):
-                assert contrast(colour[name], colour[paper]) >= 4.5, (name, paper, scheme)
-        for line in (*charts.SERIES, charts.CHOSEN, charts.GREY):
-            assert contrast(line, colour["paper"]) >= 3, (line, scheme)
+def test_a_table_is_sorted_and_searched_by_keyboard(opened: Any) -> None:
+    table = opened.find_element(By.CSS_SELECTOR, "section[aria-labelledby=results] table")
+    heading = next(h for h in table.find_elements(By.CSS_SELECTOR, "thead th") if h.text.startswith("value"))
+    place = opened.execute_script("return [...arguments[0].parentNode.children].indexOf(arguments[0])", heading)
+
+    def values() -> list[float]:
+        script = "return [...arguments[0].tBodies[0].rows].map(row => Number(row.children[arguments[1]].dataset.v))"
+        return list(opened.execute_script(script, table, place))
+
+    button = heading.find_element(By.TAG_NAME, "button")
+    opened.execute_script("arguments[0].focus()", button)
+    ActionChains(opened).send_keys(Keys.ENTER).perform()
+    assert heading.get_attribute("aria-sort") == "descending"
+    assert values() == sorted(values(), reverse=True)
+    ActionChains(opened).send_keys(Keys.SPACE).perform()
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert values() == sorted(values())
+    assert opened.execute_script("return document.getElementById('told').textContent") == "Sorted by value, ascending."
+    field = opened.find_element(By.CSS_SELECTOR, "section[aria-labelledby=results] input[type=search]")
+    field.send_keys("last mean_per")
+    rows = table.find_elements(By.CSS_SELECTOR, "tbody tr:not([hidden])")
+    assert rows
+    assert all("last" in row.text and "mean_per_class_recall" in row.text for row in rows)
 
 
-def contrast(one: str, other: str) -> float:
-    """The ratio of relative luminances, as WCAG 2.2 defines it."""
+def test_hovering_tells_layers_and_score(opened: Any) -> None:
+    cell = opened.find_element(By.CSS_SELECTOR, "section[aria-labelledby=layers] .chart svg .mark-rect path")
+    opened.execute_script("arguments[0].scrollIntoView({block: 'center'})", cell)
 
-    def luminance(colour: str) -> float:
-        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
-        parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
-        red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    def told(_: Any) -> str:  # scrolling is smooth, and a busy machine is late
+        ActionChains(opened).move_by_offset(1, 0).move_to_element(cell).perform()
+        return " ".join(found.text for found in opened.find_elements(By.ID, "vg-tooltip-element"))
 
-    dark, light = sorted((luminance(one), luminance(other)))
-    return (light + 0.05) / (dark + 0.05)
-
-
-def test_pairs_of_a_variant_become_the_x_axis() -> None:
-    """A recipe or a sweep over numbers of pairs, whatever else its variants say."""
-    row = {"dataset": "d", "metric": "m", "value": 0.5, "low": 0.4, "high": 0.6, "chance": None, "seeds": 2}
-    variants = ["pairs=10 layers=auto", "layers=auto pairs=20", "pairs=20 layers=last"]
-    summary = {"recipe": "r", "means": [{**row, "variant": variant} for variant in variants]}
-    (chart,) = means.efficiency(Source(open_store("memory://curves"), [summary])).blocks
-    assert isinstance(chart, Chart)
-    assert [(row["line"], row["pairs"]) for row in chart.values.rows] == [
-        ("layers=auto", 10),
-        ("layers=auto", 20),
-        ("layers=last", 20),
-    ]
+    shown = WebDriverWait(opened, 20).until(told)
+    assert "layer of scenes-vit" in shown
+    assert "mutual_knn" in shown
 
 
-def test_a_single_seed_has_no_interval_and_tells_nothing_apart(tmp_path: Path) -> None:
-    row: dict[str, Any] = {"first": "a", "second": "b", "dataset": "d", "metric": "acc1", "value": 0.1, "seeds": 1}
-    row |= {"low": float("nan"), "high": float("nan")}
-    known = {**row, "metric": "acc5", "low": 0.05, "high": 0.15}
-    for rows, clear, bars in (([row], 0, 0), ([row, known], 1, 1)):
-        differences = means.differences(
-            Source(open_store(tmp_path), [{"recipe": "r", "means": rows, "differences": rows}])
-        )
-        chart, table = (
-            next(block for block in differences.blocks if isinstance(block, kind)) for kind in (Chart, Table)
-        )
-        assert f"{clear} intervals do not hold zero" in chart.alt
-        assert [entry["zero"] for entry in table.rows] == [True, False][: len(rows)]
-        assert json.dumps(chart.spec).count('"x2"') == bars
+def test_it_is_light_and_dark_and_fits_a_narrow_window(opened: Any) -> None:
+    papers = []
+    for scheme in ("light", "dark"):
+        feature = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        opened.execute_cdp_cmd("Emulation.setEmulatedMedia", feature)
+        papers.append(opened.execute_script("return getComputedStyle(document.body).backgroundColor"))
+    assert papers[0] != papers[1]
+    narrow = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
+    width, seen = opened.execute_script(
+        "const page = document.documentElement; return [page.scrollWidth, page.clientWidth]"
+    )
+    assert width == seen <= 390
+    opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_variants_whose_segmentation_is_not_drawn_are_counted(tmp_path: Path) -> None:
-    names = ["auto-seed1", "auto-seed2", "last-seed1", "csa-seed1"]
-    found = [SimpleNamespace(aligner=name, metric="miou") for name in names]
-    source: Any = SimpleNamespace(aligners=dict.fromkeys(names), results=found, store=open_store(tmp_path))
-    assert not looking.segmentation(source).blocks
-    source.store.folder("results", "auto-seed1").write("pictures/s@1/scenes_segmentation_overlays.png", b"\x89PNG")
-    told, picture = looking.segmentation(source).blocks
-    assert isinstance(told, Text)
-    assert isinstance(picture, Picture)
-    assert "2 other variants of the tables are not drawn" in told.words
-    assert picture.caption == "scenes, auto-seed1 (suite s@1)"
+def test_in_print_headings_are_no_buttons_and_nothing_is_cut(opened: Any) -> None:
+    """Chromium paints the box of a button once: a heading made of one would not repeat on the next page."""
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    shown = "return [...document.querySelectorAll(arguments[0])].map(e => getComputedStyle(e)[arguments[1]])"
+    assert set(opened.execute_script(shown, "th button", "display")) == {"contents"}
+    assert set(opened.execute_script(shown, "thead", "display")) == {"table-header-group"}
+    assert set(opened.execute_script(shown, ".scroll", "overflow")) == {"visible"}
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_screen_readers_are_told_each_chart_once_and_each_table_by_its_caption(opened: Any) -> None:
+    """As the browser's own accessibility tree has it."""
+    nodes = opened.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+    told = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
+    drawn = [name for role, name in told if role == "graphics-document"]
+    assert len(drawn) == len(opened.find_elements(By.CSS_SELECTOR, ".chart"))
+    assert all(len(name) > 40 and sum(name in other for _, other in told) == 1 for name in drawn)
+    assert all(name for role, name in told if role in ("table", "region", "button", "link", "searchbox", "image"))
+    assert not [name for role, name in told if role == "columnheader" and "↕" in name]
+
+
+def test_a_script_that_got_in_would_not_run(opened: Any) -> None:
+    """The policy, not only the escaping, stands between data and a script."""
+    opened.execute_script("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.hacked = 1\">')")
+    opened.execute_script(
+        "const s = document.createElement('script'); s.text = 'window.hacked = 1'; document.body.append(s)"
+    )
+    opened.execute_async_script("setTimeout(arguments[0], 50)")
+    assert opened.execute_script("return window.hacked") is None
+    assert any("Content Security Policy" in entry["message"] for entry in opened.get_log("browser"))

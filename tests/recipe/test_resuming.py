@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from structure.pipeline.recipe.steps import Step, steps_of
 from structure.pipeline.suites.suite import load_suite, suite_names
 from structure.pipeline.yaml_file import parse_yaml
 from structure.store import Store, StructureError, open_store
+from tests.warm import Warm
 
 
 def steps(document: dict[str, Any]) -> tuple[Step, ...]:
@@ -223,19 +222,19 @@ TINY: dict[str, Any] = {
 }
 
 
-def test_a_recipe_killed_twice_ends_with_the_results_of_one_that_was_not(tmp_path: Path) -> None:
+def test_a_recipe_killed_twice_ends_with_the_results_of_one_that_was_not(tmp_path: Path, warm: Warm) -> None:
     """kill -9, once while it extracts or ranks and once while it trains; then the same command to the end."""
     file = tmp_path / "tiny.yaml"
     file.write_text(yaml.safe_dump(TINY))
-    command = [sys.executable, "-c", "from structure.cli.main import main; main()", "run", str(file), "--quiet"]
+    command = ["run", str(file), "--quiet", "--store", str(tmp_path / "killed")]
     chance = random.Random(time.time_ns())
     for waited in ("features/*/*/*/manifest.json", "recipes/tiny/align/*.json"):
-        process = subprocess.Popen([*command, "--store", str(tmp_path / "killed")], stderr=subprocess.PIPE)
+        process = warm.start("from structure.cli.main import main; main()", *command)
         while process.poll() is None and not list((tmp_path / "killed").glob(waited)):
             time.sleep(0.01)
         time.sleep(chance.random() * 0.3)
         process.kill()
-        process.communicate()
+        process.wait()
     killed = running.run(str(file), store=tmp_path / "killed", device="cpu")
     whole = running.run(str(file), store=tmp_path / "whole", device="cpu")
     assert killed.summary.to_json() == whole.summary.to_json()

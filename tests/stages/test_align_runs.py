@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +16,7 @@ from structure.pipeline.features.labelled import Labelled, draw_per_class
 from structure.pipeline.features.pairs import HeldLayers
 from structure.pipeline.progress import Event, Note
 from structure.store import Store, StructureError
+from tests.warm import Warm
 
 QUICK = TrainingOptions(dim=16, epochs=4, rate=3e-3, device="cpu")
 LAYERS = "block.03,block.02"
@@ -170,13 +167,13 @@ align("{LAYERS}", store=sys.argv[1], options=options, name="run", checkpoint_eve
 """
 
 
-def test_a_run_killed_at_any_moment_ends_with_the_same_weights(copied: Store) -> None:
-    process = subprocess.Popen([sys.executable, "-c", KILLED, copied.url])
+def test_a_run_killed_at_any_moment_ends_with_the_same_weights(copied: Store, warm: Warm) -> None:
+    process = warm.start(KILLED, copied.url)
     checkpoint = Path(copied.url) / "checkpoints" / "run" / "checkpoint.safetensors"
     while not checkpoint.exists():
         assert process.poll() is None
         time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
     assert not (Path(copied.url) / "aligners" / "run").exists()
     events: list[Event] = []

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from structure.pipeline.stages.repair import repair
 from structure.store import Store, StructureError, open_store
 from structure.store.claim import HeldError
 from structure.store.errors import BadSampleError, FingerprintError, NotPresentError
+from tests.warm import Warm
 
 VIT, TEXT = "bundled:scenes-vit", "bundled:scenes-text"
 
@@ -78,7 +77,9 @@ def test_extracting_again_does_nothing(copied: Store) -> None:
     assert sum("in the store already" in event.text for event in events if isinstance(event, Note)) == 2
 
 
-def test_killed_at_any_moment_the_bytes_are_those_of_an_uninterrupted_run(scenes_store: Store, tmp_path: Path) -> None:
+def test_killed_at_any_moment_the_bytes_are_those_of_an_uninterrupted_run(
+    scenes_store: Store, tmp_path: Path, warm: Warm
+) -> None:
     """kill -9 after the first and the sixth shard; then the same command to the end (many more: benchmarks/faults)."""
     code = (
         "import sys; from structure.pipeline import extract\n"
@@ -86,7 +87,7 @@ def test_killed_at_any_moment_the_bytes_are_those_of_an_uninterrupted_run(scenes
     )
     store = tmp_path / "store"
     for shards in (1, 6):
-        process = subprocess.Popen([sys.executable, "-c", code, VIT, TEXT, str(store)])
+        process = warm.start(code, VIT, TEXT, str(store))
         deadline = time.monotonic() + 120
         while len(list(store.glob("features/*/*/*/done/*.json"))) < shards and process.poll() is None:
             assert time.monotonic() < deadline

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -29,6 +27,7 @@ from structure.store import Manifest, Store, StructureError, open_store
 from structure.store.errors import BadSampleError
 from structure.store.manifest import TokenColumn
 from structure.store.mark import Mark
+from tests.warm import Warm
 
 VIT, TEXT = "bundled:scenes-vit", "bundled:scenes-text"
 LAYERS = ("block.02", "block.03")
@@ -110,14 +109,16 @@ def test_tokens_asked_for_later_touch_nothing_and_give_the_same_bytes(with_token
     assert tree(tmp_path / "store") == tree(Path(with_tokens.url))
 
 
-def test_killed_while_writing_the_bytes_are_those_of_an_uninterrupted_run(with_tokens: Store, tmp_path: Path) -> None:
+def test_killed_while_writing_the_bytes_are_those_of_an_uninterrupted_run(
+    with_tokens: Store, tmp_path: Path, warm: Warm
+) -> None:
     """kill -9 when the first chunks are there; then the same command to the end (many more: benchmarks/faults)."""
     code = (
         "import sys; from structure.pipeline import extract\n"
         "extract(sys.argv[1], 'scenes:150', store=sys.argv[2], tokens=['block.02', 'block.03'])\n"
     )
     store = tmp_path / "store"
-    process = subprocess.Popen([sys.executable, "-c", code, VIT, str(store)])
+    process = warm.start(code, VIT, str(store))
     deadline = time.monotonic() + 120
     while not list(store.glob("features/*/*/*/tokens/*/c/1/0/0")) and process.poll() is None:
         assert time.monotonic() < deadline

@@ -1,0 +1,130 @@
+"""What single sections say of what they are given: cells, intervals, names, colours."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from structure.pipeline import report
+from structure.pipeline.page import charts, layers, looking, means, words
+from structure.pipeline.page.blocks import Chart, Picture, Table, Text
+from structure.pipeline.page.source import Source
+from structure.pipeline.suites.suite import METRICS
+from structure.store import StructureError, open_store
+
+
+def test_a_record_that_does_not_read_is_named(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.folder("sweeps", "mine").write("sweep.json", b"{")
+    with pytest.raises(StructureError, match=r"mine/sweep\.json does not read"):
+        report(store=store)
+
+
+@pytest.mark.parametrize(
+    ("value", "metric", "shown"),
+    [
+        (None, "acc1", "-"),
+        (float("nan"), "acc1", "-"),
+        (0.12345, "acc1", "0.123"),
+        (12345, "acc1", "12,345"),
+        (219.04, "seconds", "219.0"),
+        (9.8, "text_retrieval_median_rank", "9.8"),
+        (True, "acc1", "True"),
+    ],
+)
+def test_cells(value: Any, metric: str, shown: str) -> None:
+    table = Table("t", {"a": "a"}, [{"a": value, "metric": metric}])
+    assert table.shown(table.rows[0], "a") == shown
+
+
+def test_every_metric_of_a_suite_is_explained() -> None:
+    assert {metric for metrics in METRICS.values() for metric in metrics} <= set(words.MEANINGS)
+
+
+def test_a_null_far_below_what_was_found_keeps_bars_that_can_be_seen() -> None:
+    """The shape of 200 permutations where there is room for it, else bars of a hundredth of the axis."""
+    null = [0.01 + n / 1e5 for n in range(200)]
+    assert layers._bins(null, 0.012) == 20
+    assert layers._bins(null, 0.07) == 3
+    assert layers._bins([0.5] * 200, 0.5) == 1
+
+
+def test_many_intervals_are_not_taken_for_one() -> None:
+    rows = [{"low": -1.0, "high": 1.0}] * 38 + [{"low": 0.1, "high": 1.0}, {"low": float("nan"), "high": float("nan")}]
+    told = means._chance_finds(rows).words
+    assert told.startswith("1 of 39 intervals leave zero out.")
+    assert "about 2 would" in told
+
+
+def test_texts_and_lines_stand_out_from_the_paper() -> None:
+    """WCAG 2.2: 4.5 to one for texts (1.4.3), 3 to one for lines and dots (1.4.11), light and dark."""
+    css = files("structure.pipeline.page").joinpath("page.css").read_text()
+    for scheme in re.findall(r":root \{(.*?)\}", css, re.DOTALL)[:2]:
+        colour = dict(re.findall(r"--(\w+): (#\w+);", scheme))
+        for name in ("ink", "muted", "link", "right", "focus"):
+            for paper in ("paper", "soft"):
+                assert contrast(colour[name], colour[paper]) >= 4.5, (name, paper, scheme)
+        for line in (*charts.SERIES, charts.CHOSEN, charts.GREY):
+            assert contrast(line, colour["paper"]) >= 3, (line, scheme)
+
+
+def contrast(one: str, other: str) -> float:
+    """The ratio of relative luminances, as WCAG 2.2 defines it."""
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        parts = [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+        red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_pairs_of_a_variant_become_the_x_axis() -> None:
+    """A recipe or a sweep over numbers of pairs, whatever else its variants say."""
+    row = {"dataset": "d", "metric": "m", "value": 0.5, "low": 0.4, "high": 0.6, "chance": None, "seeds": 2}
+    variants = ["pairs=10 layers=auto", "layers=auto pairs=20", "pairs=20 layers=last"]
+    summary = {"recipe": "r", "means": [{**row, "variant": variant} for variant in variants]}
+    (chart,) = means.efficiency(Source(open_store("memory://curves"), [summary])).blocks
+    assert isinstance(chart, Chart)
+    assert [(row["line"], row["pairs"]) for row in chart.values.rows] == [
+        ("layers=auto", 10),
+        ("layers=auto", 20),
+        ("layers=last", 20),
+    ]
+
+
+def test_a_single_seed_has_no_interval_and_tells_nothing_apart(tmp_path: Path) -> None:
+    row: dict[str, Any] = {"first": "a", "second": "b", "dataset": "d", "metric": "acc1", "value": 0.1, "seeds": 1}
+    row |= {"low": float("nan"), "high": float("nan")}
+    known = {**row, "metric": "acc5", "low": 0.05, "high": 0.15}
+    for rows, clear, bars in (([row], 0, 0), ([row, known], 1, 1)):
+        differences = means.differences(
+            Source(open_store(tmp_path), [{"recipe": "r", "means": rows, "differences": rows}])
+        )
+        chart, table = (
+            next(block for block in differences.blocks if isinstance(block, kind)) for kind in (Chart, Table)
+        )
+        assert f"{clear} intervals do not hold zero" in chart.alt
+        assert [entry["zero"] for entry in table.rows] == [True, False][: len(rows)]
+        assert json.dumps(chart.spec).count('"x2"') == bars
+
+
+def test_variants_whose_segmentation_is_not_drawn_are_counted(tmp_path: Path) -> None:
+    names = ["auto-seed1", "auto-seed2", "last-seed1", "csa-seed1"]
+    found = [SimpleNamespace(aligner=name, metric="miou") for name in names]
+    source: Any = SimpleNamespace(aligners=dict.fromkeys(names), results=found, store=open_store(tmp_path))
+    assert not looking.segmentation(source).blocks
+    source.store.folder("results", "auto-seed1").write("pictures/s@1/scenes_segmentation_overlays.png", b"\x89PNG")
+    told, picture = looking.segmentation(source).blocks
+    assert isinstance(told, Text)
+    assert isinstance(picture, Picture)
+    assert "2 other variants of the tables are not drawn" in told.words
+    assert picture.caption == "scenes, auto-seed1 (suite s@1)"
