@@ -12,6 +12,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import altair
+import jsonschema
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -122,6 +124,14 @@ def test_the_heatmap_has_every_score_and_frames_the_choice(store: Store, element
             assert scores[vision, text] == pytest.approx(ranking["scores"][i][j])
     best = ranking["best"]
     assert [{"vision": best["vision_layer"], "text": best["text_layer"]}] in chart["datasets"].values()
+
+
+def test_every_chart_is_valid_vega_lite(elements: Elements) -> None:
+    charts = [json.loads(text) for attributes, text in elements.scripts if "type" in attributes]
+    for chart in charts:
+        altair.Chart.from_dict(chart)  # raises where the schema does not know it
+    with pytest.raises(jsonschema.ValidationError):
+        altair.Chart.from_dict({**charts[0], "layer": [{"mark": "nonsense"}]})
 
 
 def test_examples_are_right_where_they_say_so(store: Store) -> None:
