@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -219,6 +220,18 @@ def test_help_is_fast_and_imports_no_torch() -> None:
     assert not set("╭│╰") & set(done.stdout)  # frames are noise to who reads aloud
     for command in ("demo", "extract", "rank-layers", "align", "eval", "report", "store", "import", "models"):
         assert command in done.stdout
+
+
+def test_contributing_draws_every_room() -> None:
+    plan = (ROOT / "CONTRIBUTING.md").read_text().split("## The floor plan")[1].split("## Habits")[0]
+    rooms = {room.rpartition(".")[2] for room in ALLOWED} - {"bundled"}
+    assert {room for room in rooms if not re.search(rf"\b{room}\b", plan)} == set()
+
+
+def test_no_file_has_more_than_400_lines() -> None:
+    tracked = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=False)
+    sources = [ROOT / name for name in tracked.stdout.splitlines()] or list(modules().values())
+    assert [path for path in sources if path.exists() and len(path.read_text().splitlines()) > 400] == []
 
 
 def test_top_level_is_the_floor_plan() -> None:
