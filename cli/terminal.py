@@ -47,7 +47,7 @@ class Terminal:
         print(json.dumps(strict(value), indent=1, ensure_ascii=False, allow_nan=False))
 
     def table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, title: str = "") -> None:
-        """A table on stdout; numbers are right-aligned. Cell text is printed as it is, never read as markup.
+        """A table on stdout; numbers are right-aligned. Cells and title are printed as they are, never read as markup.
 
         Where there is no terminal, or a dumb one, it is plain lines: columns that two spaces keep apart, no frame.
         """
@@ -57,7 +57,7 @@ class Terminal:
 
         framed = self.out.is_terminal and not self.out.is_dumb_terminal
         table = Table(
-            title=title or None,
+            title=Text(title) if title else None,
             title_justify="left",
             header_style="bold",
             box=box.HEAVY_HEAD if framed else None,

@@ -181,6 +181,8 @@ def test_recipes_are_listed_planned_and_told(
     told = json.loads(capsys.readouterr().out)
     assert {step["state"] for step in told["steps"]} == {"due"}
     assert not told["running"]
+    assert run(["status", "demo", "--set", "align.seeds=[1]", *place[:2]]) == 0
+    assert "align.seeds=[1])" in "".join(capsys.readouterr().out.split("\n"))
     assert run(["status", *place]) == 0
     assert json.loads(capsys.readouterr().out)["features"] == []
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
