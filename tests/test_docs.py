@@ -11,18 +11,19 @@ import pytest
 import typer
 from PIL import Image
 
-from structure.cli.main import app
+from structure.cli.main import app, run
 from structure.pipeline import align, extract
 from structure.pipeline.aligners import TrainingOptions
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGES = ("aligners", "concepts", "python-api", "scaling", "your-data", "your-encoder")
-"""Those with Python; that of store-format.md runs where tokens are there to be read."""
+PAGES = ("aligners", "concepts", "python-api", "scaling", "your-encoder")
+"""Those with Python alone; that of store-format.md runs where tokens are there to be read."""
 
 
-def blocks(page: str, language: str) -> list[str]:
-    text = (DOCS / f"{page}.md").read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+def blocks(page: Path, *languages: str) -> list[str]:
+    """The fenced blocks of these languages; every fence is looked at, so that none closes where another one opens."""
+    fenced = re.findall(r"^```([^\n]*)\n(.*?)^```$", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return [body for language, body in fenced if language in languages]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -32,7 +33,7 @@ def test_the_python_of_the_page_runs(page: str, tmp_path: Path, monkeypatch: pyt
         scenes = ["bundled:scenes-vit", "bundled:scenes-text"]
         extract(scenes, "scenes:60", store="structure-store", layers=["block.03"])
         align("last", store="structure-store", options=TrainingOptions(method="ridge"), name="my-aligner")
-    codes = blocks(page, "python")
+    codes = blocks(DOCS / f"{page}.md", "python")
     assert codes
     for code in codes:
         names = {"store": tmp_path / "store", "picture": Image.new("RGB", (64, 64), "red")}
@@ -42,13 +43,23 @@ def test_the_python_of_the_page_runs(page: str, tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize("page", [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda path: path.stem)
 def test_the_commands_of_the_page_are_understood(page: Path) -> None:
     """Each parses as it stands: its name, its options, its arguments."""
-    shells = re.findall(r"^```(?:sh)?\n(.*?)^```", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    for line in re.findall(r"(?:^|[ \"])structure ([a-z][^&|;>\"\n]*)", "\n".join(shells), flags=re.MULTILINE):
+    shells = "\n".join(blocks(page, "", "sh"))
+    for line in re.findall(r"(?:^|[ \"])structure ([a-z][^&|;>\"\n]*)", shells, flags=re.MULTILINE):
         command: Any = typer.main.get_command(app)
         words = shlex.split(line)
         while hasattr(command, "commands"):
             command = command.commands[words.pop(0)]
         command.make_context(line, words)
+
+
+def test_the_page_on_your_own_data_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its Python, then its commands one after the other; the recipe of it is run in tests/recipe."""
+    monkeypatch.chdir(tmp_path)
+    page = DOCS / "your-data.md"
+    (code,) = blocks(page, "python")
+    exec(compile(code, "your-data.md", "exec"), {})
+    lines = [line for block in blocks(page, "") for line in block.splitlines()]
+    assert [run(shlex.split(line)[1:]) for line in lines if " run " not in line] == [0, 0, 0, 0]
 
 
 def test_the_security_page_names_every_command_that_may_run_a_models_code() -> None:
