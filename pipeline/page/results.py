@@ -28,9 +28,9 @@ def section(source: Source) -> Section:
     blocks: list[Block] = [Table(caption, columns, [result.row() for result in source.results])]
     without = notes_of(source.results)
     blocks += [Text(f"What took no part: {'; '.join(without)}.", small=True)] if without else []
-    seen = sorted({r.dataset for r in source.results if r.provenance.get("trained_on_this_split")})
+    seen = sorted({r.dataset for r in source.results if r.provenance.get("items_trained_on")})
     if seen:
-        blocks.append(Text(f"Aligners were trained on the very split they are tested on: {', '.join(seen)}."))
+        blocks.append(Text(f"Aligners were trained on items that they are tested on: {', '.join(seen)}."))
     return Section("results", "Results of every aligner", blocks)
 
 

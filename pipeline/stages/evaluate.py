@@ -11,8 +11,8 @@ from typing import Any
 from structure.pipeline.device import resolve_device
 from structure.pipeline.evaluation.comparing import Difference, compare_kept
 from structure.pipeline.evaluation.judging import JUDGES
-from structure.pipeline.evaluation.keeping import keep
-from structure.pipeline.evaluation.question import Questions
+from structure.pipeline.evaluation.keeping import keep, trained_on
+from structure.pipeline.evaluation.question import Question, Questions
 from structure.pipeline.evaluation.subject import Subject, aligner_names
 from structure.pipeline.features.cached import KEPT_BYTES, FeatureSource
 from structure.pipeline.features.forecast import Consent
@@ -118,6 +118,7 @@ def evaluate(
     absent: list[dict[str, str]] = []
     failed: list[dict[str, str]] = []
     results: list[Result] = []
+    told: set[str] = set()
     for number, task in enumerate(tasks, start=1):
         try:
             question = questions.ask(task)
@@ -135,6 +136,7 @@ def evaluate(
                     absent.append({"dataset": task.title, "why": why, "how_to_get": str(error)})
                 else:
                     results += keep(target, chosen.label, question, subject, judged)
+                    told |= _warn(trained_on(target, question, subject), question, subject, told, on_event)
         on_event(Progress("evaluating", number, len(tasks), "tasks"))
     if not results or (require_all and (absent or failed)):
         raise _refusal(chosen.name, len(tasks), absent, failed, Path(data_root), anything=bool(results))
@@ -161,6 +163,20 @@ def compare_aligners(first: str, second: str, *, store: Store | str | Path, seed
     _require_two(first, second)
     aligner_names(target, [first, second])
     return compare_kept(target, first, second, seed=seed)
+
+
+def _warn(met: int, question: Question, subject: Subject, told: set[str], on_event: Listener) -> set[str]:
+    """Say, once for a task and the data of a training, that items were seen in it; returns what was said."""
+    if not met:
+        return set()
+    data = "/".join(subject.aligner.metadata["data"].values())
+    text = (
+        f"{question.task.title}: {met:,} of {len(question.samples.item_ids):,} items are in {data}, on which the "
+        "aligner was trained, so that its numbers are too good. Extract and train on another split: --split train."
+    )
+    if text not in told:
+        on_event(Note(text))
+    return {text}
 
 
 def _require_two(first: str, second: str) -> None:

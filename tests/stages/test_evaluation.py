@@ -14,6 +14,7 @@ from structure.cli.main import run
 from structure.pipeline import align, compare_aligners, evaluate
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.datasets import export_webdataset, open_dataset
+from structure.pipeline.progress import Event, Note
 from structure.store import Store, StructureError, open_store
 
 SUITE = """name: copies
@@ -242,3 +243,23 @@ def test_probes_selection_and_languages(place: tuple[Path, Path, str]) -> None:
     record = json.loads(next((store / "results" / "good").glob("xtd10_*_fr_*.json")).read_text())
     assert (record["dataset"], record["language"]) == ("xtd10", "fr")
     assert {(row.dataset, row.metric) for row in done.differences} == {key[1:] for key in values}
+
+
+def test_items_that_were_trained_on_are_told(aligned: Store, copies: Path, tmp_path: Path) -> None:
+    notes: list[Event] = []
+    retrieval = "kind: zeroshot_retrieval, metric: image_retrieval_recall@1"
+    others = "split: test, kind: zeroshot_classification, metric: acc1, prompts: plain"
+    (tmp_path / "both.yaml").write_text(
+        f"name: both\nversion: 1\ntasks:\n  - {{dataset: 'scenes:240', split: train, {retrieval}}}\n"
+        f"  - {{dataset: 'clip-benchmark:wds/colours', {others}}}\n"
+    )
+    names = ["good", "poor"]
+    suite = str(tmp_path / "both.yaml")
+    done = evaluate(suite, store=aligned, aligners=names, data_root=copies, on_event=notes.append)
+    met = {row.dataset: row.provenance["items_trained_on"] for row in done.results}
+    assert sorted(met.values()) == [0, 240]
+    told = [note.text for note in notes if isinstance(note, Note) and "too good" in note.text]
+    assert told == [
+        "scenes: 240 of 240 items are in scenes/train, on which the aligner was trained, so that its numbers are too "
+        "good. Extract and train on another split: --split train."
+    ]
