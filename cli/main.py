@@ -81,6 +81,7 @@ def _common(
 
 
 INTERRUPTED = 130
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory")
 
 SURROUNDINGS = {
     # Threads of a CPU that others use too wait asleep, not spinning: on two busy cores an epoch of 1,000 pairs took
@@ -133,7 +134,10 @@ def run(arguments: list[str]) -> int:
         return 2
     except (KeyboardInterrupt, typer.Abort):
         return _told(INTERRUPTED)
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        # torch's own: of a GPU "CUDA out of memory. Tried to ...", of a CPU "... can't allocate memory: you tried ..."
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in OUT_OF_MEMORY):
+            raise
         if verbose >= 2:
             traceback.print_exc()
         print(

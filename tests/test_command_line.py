@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from structure.cli import main
 from structure.cli.choices import byte_count
 from structure.cli.main import run
 from structure.store.errors import UsageError
@@ -253,3 +255,21 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(told.stdout) < 1000  # of the 16,384 that 64 MiB take
+
+
+def test_memory_that_does_not_suffice_is_told_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(error: Exception) -> Any:
+        def app(**_: object) -> None:
+            raise error
+
+        return app
+
+    for text in ("DefaultCPUAllocator: can't allocate memory: you tried 8 bytes", "CUDA out of memory. Tried 8 GiB"):
+        monkeypatch.setattr(main, "app", fails(RuntimeError(text)))
+        assert run(["models"]) == 1
+        assert f"not enough memory: {text}. Less at a time" in capsys.readouterr().err
+    monkeypatch.setattr(main, "app", fails(RuntimeError("shapes")))
+    with pytest.raises(RuntimeError, match="shapes"):
+        run(["models"])

@@ -16,6 +16,11 @@ from structure.store.errors import StructureError
 Part = tuple[slice, dict[str, torch.Tensor], dict[str, LayerTokens]]
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device's memory did not suffice: on a CPU torch says so in words only."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
 class WithinMemory:
     """`encoder.encode_tokens` on batches of any size; `most` is the largest part that is tried, None for all of it."""
 
@@ -42,7 +47,9 @@ class WithinMemory:
             part = slice(start, min(start + (self.most or len(examples)), len(examples)))
             try:
                 pooled, of_tokens = self.encoder.encode_tokens(examples[part], dtypes, pooling=pooling, layers=layers)
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 self._halve(part.stop - start)
             else:
                 yield part, pooled, of_tokens

@@ -27,14 +27,14 @@ class Small(Encoder):
 
     name, modality, layers, default_pooling = "small", "vision", (Layer("pooled", 2, "vector"),), "mean"
 
-    def __init__(self, room: int) -> None:
-        self.room = room
+    def __init__(self, room: int, error: Exception | None = None) -> None:
+        self.room, self.error = room, error or torch.OutOfMemoryError("CUDA out of memory")
         self.tried: list[int] = []
 
     def forward(self, examples: Sequence[Any], visit: Visitor, *, wanted: Any) -> None:
         self.tried.append(len(examples))
         if len(examples) > self.room:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise self.error
         visit("pooled", Hidden(torch.tensor([[float(x), -float(x)] for x in examples])))
 
 
@@ -56,6 +56,17 @@ def test_every_row_comes_once_in_order_whatever_fits(room: int, sizes: list[int]
 def test_a_row_that_does_not_fit_alone_is_told() -> None:
     with pytest.raises(StructureError, match="does not fit the memory of its device even with one row at a time"):
         list(WithinMemory(Small(0)).encode([1, 2, 3], pooling=["mean"], layers=["pooled"]))
+
+
+def test_a_cpu_that_runs_out_is_no_other_than_a_gpu() -> None:
+    spent = RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried ..."
+    )
+    for error in (spent, MemoryError()):
+        parts = list(WithinMemory(Small(2, error)).encode(range(5), pooling=["mean"], layers=["pooled"]))
+        assert [(part.start, part.stop) for part, _, _ in parts] == [(0, 2), (2, 4), (4, 5)]
+    with pytest.raises(RuntimeError, match="shapes"):
+        list(WithinMemory(Small(2, RuntimeError("shapes"))).encode(range(5), pooling=["mean"], layers=["pooled"]))
 
 
 def test_an_extraction_goes_on_in_smaller_batches_and_loses_nothing(
