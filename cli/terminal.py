@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from structure.pipeline.documents import strict
 from structure.pipeline.progress import Event, Listener, Note, Progress
 
 PLAIN_EVERY = 5.0  # seconds between progress lines where there is no terminal
@@ -78,23 +79,15 @@ class Terminal:
 
 
 def shown(value: Any) -> str:
-    """A cell: three decimals for a fraction, thousands separators for a count, a dash for nothing."""
+    """A cell: three decimals for a fraction, two figures of what these would hide, thousands separators for a count, a
+    dash for nothing."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     if isinstance(value, float):
+        if 0 < abs(value) < 0.0005:
+            return f"{value:.1e}"
         return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def strict(value: Any) -> Any:
-    """The value with every NaN and infinity as None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(item) for item in value]
-    return value
 
 
 class _Pace:
@@ -187,4 +180,4 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-__all__ = ["Progress", "Terminal", "duration", "shown", "strict"]
+__all__ = ["Progress", "Terminal", "duration", "shown"]

@@ -7,7 +7,6 @@ and selection rule, and gives the paired difference of every metric with its int
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from typing import Any
 
 from structure.pipeline.aligners.methods import method
 from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.documents import to_json
 from structure.pipeline.features.pairs import HeldLayers
 from structure.pipeline.progress import Event, Listener, Note, Progress, silent
 from structure.pipeline.results import Result
@@ -138,7 +138,7 @@ def sweep(
         failed=tuple(failed),
         seconds=time.perf_counter() - began,
     )
-    target.folder("sweeps", name).write("sweep.json", json.dumps(done_sweep.to_json(), indent=1).encode())
+    target.folder("sweeps", name).write("sweep.json", to_json(done_sweep.to_json()))
     return done_sweep
 
 

@@ -95,10 +95,10 @@ def test_every_help_shows_an_example_that_parses() -> None:
 
 
 def test_tables_are_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{"name": "[red]a[/red]", "value": 0.5}, {"name": "b", "value": None}]
+    rows = [{"name": "[red]a[/red]", "value": 0.5}, {"name": "b", "value": None}, {"name": "p", "value": 3.21e-5}]
     Terminal(as_json=False, quiet=False).table(rows, ["name", "value"], title="Things")
-    lines = capsys.readouterr().out.splitlines()
-    assert lines == ["Things", "name          value", "[red]a[/red]  0.500", "b                 -"]
+    cells = [line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert cells == [["Things"], ["name", "value"], ["[red]a[/red]", "0.500"], ["b", "-"], ["p", "3.2e-05"]]
 
 
 class Screen(io.StringIO):

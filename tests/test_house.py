@@ -16,7 +16,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("store", "pipeline", "cli", "configs")
 
-VALUES = {f"pipeline.{name}" for name in ("progress", "device", "results", "figures", "yaml_file", "network")}
+VALUES = {
+    f"pipeline.{name}" for name in ("progress", "device", "results", "figures", "documents", "yaml_file", "network")
+}
 PARTS = {
     "pipeline.encoders",
     "pipeline.datasets",

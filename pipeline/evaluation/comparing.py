@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from structure.pipeline.documents import to_json
 from structure.pipeline.results import Result, predictions_file, read_results, read_table
 from structure.pipeline.suites.paired import Pairing
 from structure.store import Store
@@ -74,7 +74,7 @@ def compare_kept(
             interval = (difference.value, difference.low, difference.high, difference.n)
             found.append(Difference(*key, one.value, other.value, *interval, pairing.left_out))
     document = {"first": first, "second": second, "differences": [difference.row() for difference in found]}
-    store.folder(FOLDER).write(f"{first}..{second}.json", json.dumps(document, indent=1).encode())
+    store.folder(FOLDER).write(f"{first}..{second}.json", to_json(document))
     return found
 
 

@@ -97,7 +97,8 @@ def plan(
     count = len(samples.row_ids(rows_of, limit, views))
     if not count:
         raise StructureError(
-            f"{samples.dataset}/{samples.split} has no caption: the text encoder {encoder.name} has nothing to read."
+            f"{samples.dataset}/{samples.split} has no caption: the text encoder {encoder.name} has nothing to read. "
+            "Labelled pictures serve a suite and `align --add`; a vision encoder alone can read them."
         )
     dtype = "float32" if options.dtype == "fp32" else "float16"
     columns = tuple(Column(name, width, dtype) for name, width in encoder.columns(pooling, layers).items())

@@ -58,14 +58,15 @@ class Table:
         return "" if value is None or value != value else repr(value)
 
     def shown(self, row: Row, field: str) -> str:
-        """The text of a cell: thousands separated in counts, fixed decimals in fractions, a dash for nothing."""
+        """The text of a cell: thousands separated in counts, fixed decimals in fractions, two figures of what these
+        would hide, a dash for nothing."""
         value = row.get(field)
         if value is None or value != value:
             return "-"
         if isinstance(value, float):
             coarse = abs(value) >= 100 or "rank" in str(row.get("metric", ""))  # ranks, not fractions
             digits = (self.digits or {}).get(field, 1 if coarse else 3)
-            return f"{value:,.{digits}f}"
+            return f"{value:.1e}" if 0 < abs(value) < 0.5 / 10**digits else f"{value:,.{digits}f}"
         return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

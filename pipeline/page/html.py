@@ -10,7 +10,6 @@ import base64
 import hashlib
 import importlib.metadata
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -21,6 +20,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from structure.pipeline.documents import strict
 from structure.pipeline.page.blocks import Block, Chart, Section
 
 _HOME = files("structure.pipeline.page")
@@ -92,15 +92,7 @@ def _chart(spec: Mapping[str, Any], alt: str) -> Markup:
     A NaN, such as the interval of a single seed, becomes null, which is not drawn.
     """
     dumps = partial(json.dumps, allow_nan=False, separators=(",", ":"))
-    return jinja2.utils.htmlsafe_json_dumps(_finite({**spec, "description": alt}), dumps=dumps)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+    return jinja2.utils.htmlsafe_json_dumps(strict({**spec, "description": alt}), dumps=dumps)
 
 
 def _image(data: bytes) -> str:

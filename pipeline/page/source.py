@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pyarrow as pa
 import xarray as xr
 
 from structure.pipeline.aligners.aligner import RECORD
+from structure.pipeline.documents import from_json
 from structure.pipeline.results import Result, predictions_file, read_results, read_table
 from structure.pipeline.similarity.models import FILE as MODELS
 from structure.pipeline.similarity.ranking import FILE as RANKING
@@ -127,7 +127,7 @@ def _documents(folder: Files, file: str) -> list[tuple[str, dict[str, Any]]]:
 
 def _json(folder: Files, key: str) -> dict[str, Any]:
     try:
-        body = json.loads(folder.read(key))
+        body = from_json(folder.read(key))
     except (ValueError, RecursionError) as error:
         raise DamageError(f"{folder}/{key} does not read ({error}). Remove it, or make it again.") from None
     if not isinstance(body, dict):

@@ -12,6 +12,7 @@ from typing import Any
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.datasets.listing import listing_digest
 from structure.pipeline.datasets.loading import open_dataset
+from structure.pipeline.documents import to_json
 from structure.pipeline.encoders.loading import weights_stamp
 from structure.pipeline.features.forecast import Consent
 from structure.pipeline.progress import Event, Listener, Note
@@ -235,7 +236,7 @@ class Workshop:
             "metrics": list(dict.fromkeys(self.metrics())),
             "seconds": summary.seconds,
         }
-        folder.write("summary.json", json.dumps(document, indent=1).encode())
+        folder.write("summary.json", to_json(document))
         summary.write(folder)
         page = report(store=self.store, summary=document, folder=folder, on_event=self.on_event)
         result = {"report": page, "files": self.store.files.keys(f"reports/{self.recipe.name}")}
