@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from structure.pipeline.evaluation.question import Question
 from structure.pipeline.evaluation.subject import Subject
 from structure.pipeline.results import Result, keep_results, predictions_file, write_table
@@ -11,20 +13,21 @@ from structure.store import Samples, Store
 from structure.store.files import plain_name
 
 
-def trained_on(store: Store, question: Question, subject: Subject) -> int:
-    """How many items of the question, by the digest of what was read, are in the data that the aligner was trained on
-    (all of one split, where the table of the other is not in this store)."""
-    samples, data = question.samples, subject.aligner.metadata.get("data") or {}
-    dataset, split = data.get("dataset", ""), data.get("split", "")
-    key = f"trained on {dataset}/{split}"
+def trained_on(store: Store, question: Question, subject: Subject) -> int | None:
+    """How many items of the question, by the digest of what was read, are in the data that the aligner was trained on;
+    None where nobody knows: no data are on record, or their table is not in this store."""
+    samples, data = question.samples, subject.aligner.metadata.get("data")
+    if not isinstance(data, Mapping) or not {"dataset", "split"} <= data.keys():
+        return None
+    split = data["dataset"], data["split"]
+    if split == (samples.dataset, samples.split):
+        return len(samples.digests)
+    if not store.files.exists(Samples.file(*split)):
+        return None
+    key = f"trained on {'/'.join(split)}"
     if key not in question.memo:
-        if (dataset, split) == (samples.dataset, samples.split):
-            question.memo[key] = len(samples.digests)
-        elif store.files.exists(Samples.file(dataset, split)):
-            met = {digest for _, digest in store.samples(dataset, split).digests.values() if digest}
-            question.memo[key] = sum(digest in met for _, digest in samples.digests.values())
-        else:
-            question.memo[key] = 0
+        met = {digest for _, digest in store.samples(*split).digests.values() if digest}
+        question.memo[key] = sum(digest in met for _, digest in samples.digests.values())
     return int(question.memo[key])
 
 

@@ -165,7 +165,7 @@ def compare_aligners(first: str, second: str, *, store: Store | str | Path, seed
     return compare_kept(target, first, second, seed=seed)
 
 
-def _warn(met: int, question: Question, subject: Subject, told: set[str], on_event: Listener) -> set[str]:
+def _warn(met: int | None, question: Question, subject: Subject, told: set[str], on_event: Listener) -> set[str]:
     """Say, once for a task and the data of a training, that items were seen in it; returns what was said."""
     if not met:
         return set()

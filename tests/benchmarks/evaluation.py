@@ -180,7 +180,7 @@ def memory(options: argparse.Namespace, root: Path) -> dict[str, Any]:
     for name in names:
         random_aligner(store, name, encoders, (options.width, options.width), 512)
     command = [sys.executable, __file__, "--peak-of", str(root), "--aligners", str(options.aligners)]
-    told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     naive = 4 * (options.images * len(classes) + (options.images + len(classes) * len(templates)) * 512)
     return {
         "benchmark": "evaluation memory",

@@ -263,3 +263,14 @@ def test_items_that_were_trained_on_are_told(aligned: Store, copies: Path, tmp_p
         "scenes: 240 of 240 items are in scenes/train, on which the aligner was trained, so that its numbers are too "
         "good. Extract and train on another split: --split train."
     ]
+
+
+@pytest.mark.parametrize("data", [None, {"dataset": "scenes"}, {"dataset": "elsewhere", "split": "train"}])
+def test_how_many_were_trained_on_is_not_told_where_nobody_knows(place: tuple[Path, Path, str], data: object) -> None:
+    store, root, suite = place
+    folder = open_store(store).folder("aligners", "poor")
+    record = json.loads(folder.read("aligner.json"))
+    record["metadata"]["data"] = data
+    folder.write("aligner.json", json.dumps(record).encode())
+    done = evaluate(suite, store=store, aligners=["poor"], data_root=root, datasets=["shapes"])
+    assert {row.provenance["items_trained_on"] for row in done.results} == {None}
