@@ -28,6 +28,7 @@ from structure.cli import (
     store,
     suites,
 )
+from structure.pipeline.device import is_out_of_memory
 from structure.store.errors import StructureError, UsageError
 
 CommandLineError: Any = typer.BadParameter.__base__
@@ -81,7 +82,6 @@ def _common(
 
 
 INTERRUPTED = 130
-OUT_OF_MEMORY = ("can't allocate memory", "out of memory")
 
 SURROUNDINGS = {
     # Threads of a CPU that others use too wait asleep, not spinning: on two busy cores an epoch of 1,000 pairs took
@@ -135,8 +135,7 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _told(INTERRUPTED)
     except (MemoryError, RuntimeError) as error:
-        # torch's own: of a GPU "CUDA out of memory. Tried to ...", of a CPU "... can't allocate memory: you tried ..."
-        if not isinstance(error, MemoryError) and not any(words in str(error) for words in OUT_OF_MEMORY):
+        if not is_out_of_memory(error):
             raise
         if verbose >= 2:
             traceback.print_exc()

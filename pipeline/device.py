@@ -42,3 +42,10 @@ def free_memory(device: str) -> int | None:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
         return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory did not suffice: of a GPU torch says "CUDA out of memory. Tried to ...", of a CPU, in a plain
+    RuntimeError, "... can't allocate memory: you tried ..."."""
+    told = isinstance(error, RuntimeError) and any(w in str(error) for w in ("out of memory", "can't allocate memory"))
+    return told or isinstance(error, MemoryError)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
@@ -42,6 +43,21 @@ def warm() -> Iterator[Warm]:
     started = Warm()
     yield started
     started.close()
+
+
+@pytest.fixture
+def trusted(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Grows by each encoder on record that is loaded: whether its own code might run."""
+    from structure.pipeline.features import cached
+
+    load, asked = cached.load_encoder, list[bool]()
+
+    def spied(*given: Any, trust_remote_code: bool, **options: Any) -> Any:
+        asked.append(trust_remote_code)
+        return load(*given, trust_remote_code=trust_remote_code, **options)
+
+    monkeypatch.setattr(cached, "load_encoder", spied)
+    return asked
 
 
 @pytest.fixture(scope="module")

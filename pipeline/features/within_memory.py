@@ -8,17 +8,13 @@ from typing import Any
 
 import torch
 
+from structure.pipeline.device import is_out_of_memory
 from structure.pipeline.encoders.encoder import Encoder, LayerTokens
 from structure.pipeline.encoders.pooling import Pooling
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store.errors import StructureError
 
 Part = tuple[slice, dict[str, torch.Tensor], dict[str, LayerTokens]]
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the device's memory did not suffice: on a CPU torch says so in words only."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 class WithinMemory:

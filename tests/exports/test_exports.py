@@ -20,14 +20,12 @@ from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.closed_heads import IdentityHead, RelativeHead, WeightedHead
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.vector_heads import LinearHead, LowRankHead, MlpHead
-from structure.pipeline.encoders import load_encoder
 from structure.pipeline.exports.affine import Affine, as_affine
 from structure.pipeline.exports.aligned_model import AlignedModel
 from structure.pipeline.exports.clip_benchmark import arguments, register
 from structure.pipeline.exports.onnx_heads import write_onnx
 from structure.pipeline.exports.open_clip_towers import vision_tower
 from structure.pipeline.exports.side import load_side
-from structure.pipeline.features import cached
 from structure.store import Store, StructureError, open_store
 from structure.store.errors import FingerprintError, NotPresentError
 
@@ -266,18 +264,11 @@ def test_an_encoder_with_other_weights_is_not_taken(clip_store: Store) -> None:
 
 
 def test_code_of_an_encoder_runs_only_where_that_is_said(
-    clip_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clip_store: Store, tmp_path: Path, trusted: list[bool]
 ) -> None:
     align("pooled,pooled", store=clip_store, options=QUICK, name="plain")
-    asked: list[bool] = []
-
-    def load(*given: Any, trust_remote_code: bool, **options: Any) -> Any:
-        asked.append(trust_remote_code)
-        return load_encoder(*given, trust_remote_code=trust_remote_code, **options)
-
-    monkeypatch.setattr(cached, "load_encoder", load)
-    for trusted in (False, True):
-        folder = tmp_path / str(trusted)
-        export("plain", folder, format="clip-benchmark", store=clip_store, trust_remote_code=trusted)
-        AlignedModel.load(clip_store, "plain", device="cpu", trust_remote_code=trusted)
-    assert asked == [False] * 4 + [True] * 4
+    for given in (False, True):
+        folder = tmp_path / str(given)
+        export("plain", folder, format="clip-benchmark", store=clip_store, trust_remote_code=given)
+        AlignedModel.load(clip_store, "plain", device="cpu", trust_remote_code=given)
+    assert trusted == [False] * 4 + [True] * 4

@@ -16,7 +16,6 @@ from PIL import Image
 from structure.pipeline import extract
 from structure.pipeline.datasets.scenes import Scenes
 from structure.pipeline.encoders import load_encoder
-from structure.pipeline.features import cached
 from structure.pipeline.progress import Event, Note, Progress
 from structure.pipeline.stages.repair import repair
 from structure.store import Store, StructureError, open_store
@@ -119,21 +118,12 @@ def test_every_damaged_file_is_repaired_byte_for_byte(copied: Store) -> None:
         assert tree(root) == good, name
 
 
-def test_code_of_a_model_runs_in_a_repair_only_where_that_is_said(
-    copied: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[bool] = []
-
-    def load(*given: Any, trust_remote_code: bool, **options: Any) -> Any:
-        asked.append(trust_remote_code)
-        return load_encoder(*given, trust_remote_code=trust_remote_code, **options)
-
-    monkeypatch.setattr(cached, "load_encoder", load)
-    for trusted in (False, True):
+def test_code_of_a_model_runs_in_a_repair_only_where_that_is_said(copied: Store, trusted: list[bool]) -> None:
+    for given in (False, True):
         key = next(key for key in copied if key.endswith("scenes-vit"))
         copied.files.remove(next(name for name in copied.files.keys(f"features/{key}") if "/c/" in name))
-        repair(key, store=copied, trust_remote_code=trusted)
-    assert asked == [False, True]
+        repair(key, store=copied, trust_remote_code=given)
+    assert trusted == [False, True]
 
 
 def test_a_grown_dataset_is_refused_and_then_appended(tmp_path: Path) -> None:
