@@ -13,7 +13,7 @@ from structure.cli.terminal import Terminal, duration
 from structure.store.errors import UsageError
 
 if TYPE_CHECKING:
-    from structure.pipeline.features.forecast import Consent, Forecast
+    from structure.pipeline.extraction.estimate import Consent, ExtractionEstimate
     from structure.pipeline.stages.dry_runs import Ahead
 
 YesOption = Annotated[
@@ -34,7 +34,7 @@ def asking(*, yes: bool) -> Consent | None:
     if yes:
         return None
 
-    def consent(ahead: Forecast) -> None:
+    def consent(ahead: ExtractionEstimate) -> None:
         if ahead.is_long:
             _ask(f"{ahead.features}: {ahead.rows:,} rows and {ahead.bytes:,} bytes are ahead", ahead.seconds)
 
@@ -45,7 +45,7 @@ def agreed(parts: Callable[[], Sequence[Ahead]], *, yes: bool) -> None:
     """Ask about what is ahead of a whole command where it is long; it is planned only if `yes` was not said."""
     if yes:
         return
-    from structure.pipeline.features.forecast import LARGE_BYTES, LONG_SECONDS
+    from structure.pipeline.extraction.estimate import LARGE_BYTES, LONG_SECONDS
 
     ahead = parts()
     seconds, disk = sum(part.seconds or 0.0 for part in ahead), sum(part.disk for part in ahead)

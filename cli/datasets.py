@@ -82,7 +82,7 @@ def get(
 
     Example: structure datasets get cifar10
     """
-    from structure.pipeline.datasets.getting import get_dataset
+    from structure.pipeline.datasets.get_dataset import get_dataset
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
     with terminal.working() as listener:

@@ -33,8 +33,8 @@ def demo(
 
     Example: structure demo
     """
+    from structure.pipeline.metrics.intervals import holds_zero
     from structure.pipeline.recipe.running import run
-    from structure.pipeline.suites.intervals import holds_zero
     from structure.store import open_store
 
     terminal = Terminal(as_json=as_json, quiet=quiet)

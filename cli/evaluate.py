@@ -137,7 +137,7 @@ def _show_plan(
 
 
 def _show_differences(terminal: Terminal, compare: tuple[str, str], rows: list[dict[str, Any]]) -> None:
-    from structure.pipeline.suites.intervals import holds_zero
+    from structure.pipeline.metrics.intervals import holds_zero
 
     for row in rows:
         row[""] = "" if holds_zero(row["low"], row["high"]) else "*"

@@ -24,7 +24,7 @@ from structure.cli.terminal import Terminal
 from structure.store.errors import NotPresentError
 
 if TYPE_CHECKING:
-    from structure.pipeline.recipe.running import Standing
+    from structure.pipeline.recipe.running import StepStatus
 
 RecipeArgument = Annotated[
     str,
@@ -125,10 +125,10 @@ def status(
         _plan(terminal, recipe, changes or [], store, data_root, probe=None)
         return
     from structure.store import open_store
-    from structure.store.standing import standing
+    from structure.store.status import status
 
     opened = open_store(store)
-    found = standing(opened)
+    found = status(opened)
     if as_json:
         terminal.document({"store": opened.url, **found})
         return
@@ -167,7 +167,7 @@ def _plan(
 
     found = outlook(recipe, store=store, data_root=data_root, changes=changes)
     plan, going = found.recipe, found.going
-    rows = [standing.row() for standing in found.standings]
+    rows = [status.row() for status in found.standings]
     due, absent = _extractions(terminal, found.standings, store, data_root, *probe) if probe else ([], [])
     absent += map(dict, found.absent)
     if terminal.as_json:
@@ -185,24 +185,24 @@ def _plan(
 
 
 def _extractions(
-    terminal: Terminal, standings: Sequence[Standing], store: str, data_root: Path, device: str, trust: bool
+    terminal: Terminal, standings: Sequence[StepStatus], store: str, data_root: Path, device: str, trust: bool
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """What each extraction that is due would take, and those whose model or dataset is not on this machine."""
     from structure.pipeline.stages.extract import extract
 
     due: list[dict[str, Any]] = []
     absent = []
-    for standing in standings:
-        if standing.step.stage != "extract" or standing.state != "due":
+    for status in standings:
+        if status.step.stage != "extract" or status.state != "due":
             continue
-        given = dict(standing.step.options)
+        given = dict(status.step.options)
         model, dataset = given.pop("model"), given.pop("dataset")
         where: dict[str, Any] = {"store": store, "data_root": data_root, "device": device, "trust_remote_code": trust}
         try:
             with terminal.working() as listener:
                 found = extract(model, dataset, dry_run=True, on_event=listener, **where, **given)
         except NotPresentError as error:
-            absent.append({"what": standing.step.key, "how_to_get": str(error)})
+            absent.append({"what": status.step.key, "how_to_get": str(error)})
         else:
             due += [extracted.row() for extracted in found]
     return due, absent

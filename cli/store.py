@@ -177,7 +177,7 @@ def du(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     Example: structure store du
     """
     from structure.store import open_store
-    from structure.store.upkeep import sizes
+    from structure.store.gc import sizes
 
     found = sizes(open_store(store))
     terminal = Terminal(as_json=as_json, quiet=False)
@@ -199,10 +199,10 @@ def gc(
     Example: structure store gc --yes
     """
     from structure.store import open_store
-    from structure.store.upkeep import leftovers, remove
+    from structure.store.gc import orphans, remove
 
     opened = open_store(store)
-    found = list(leftovers(opened))
+    found = list(orphans(opened))
     if yes:
         for leftover in found:
             remove(opened, leftover)

@@ -98,7 +98,7 @@ def which_seeds(text: str | None, first: int | None) -> list[int]:
 
 def show(terminal: Terminal, done: Sweep) -> None:
     """Tables for a reader."""
-    from structure.pipeline.suites.intervals import holds_zero
+    from structure.pipeline.metrics.intervals import holds_zero
 
     several = len(done.seeds) > 1
     rows = [

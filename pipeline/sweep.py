@@ -16,13 +16,13 @@ from typing import Any
 from structure.pipeline.aligners.methods import method
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.documents import to_json
-from structure.pipeline.features.pairs import HeldLayers
+from structure.pipeline.metrics.label_efficiency import label_efficiency
+from structure.pipeline.metrics.seed_comparison import SeedDifference, SeedMean, seed_differences, seed_means
+from structure.pipeline.pairing.pairs import HeldLayers
 from structure.pipeline.progress import Event, Listener, Note, Progress, silent
 from structure.pipeline.results import Result
 from structure.pipeline.stages.align import Aligned, align
 from structure.pipeline.stages.evaluate import evaluate
-from structure.pipeline.suites.compare import SeedDifference, SeedMean, seed_differences, seed_means
-from structure.pipeline.suites.efficiency import label_efficiency
 from structure.store import Store, open_store
 from structure.store.errors import StructureError, unknown
 

@@ -14,7 +14,7 @@ from structure.store.errors import DamageError, unknown
 from structure.store.feature_set import FeatureSet
 from structure.store.files import Files
 from structure.store.manifest import Manifest
-from structure.store.mend import recover_manifest
+from structure.store.repair import recover_manifest
 from structure.store.samples import Samples
 
 

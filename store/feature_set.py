@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from structure.store.cast import storable_shard
 from structure.store.chunk import page_aligned, write_chunk
-from structure.store.claim import Claim, clear_void
+from structure.store.completion_marker import CompletionMarker
+from structure.store.completion_markers import CompletionMarkers
 from structure.store.errors import DamageError, FingerprintError, StructureError, unknown
 from structure.store.files import Files
 from structure.store.fingerprint import differences, fingerprint
 from structure.store.layer_files import LayerFiles
 from structure.store.layer_rows import LayerRows
+from structure.store.lease import Lease, remove_stale
 from structure.store.manifest import TOKENS, Column, Manifest, TokenColumn
-from structure.store.mark import Mark
-from structure.store.marks import Marks
 from structure.store.shard import Shard
-from structure.store.shard_tokens import ShardTokens
-from structure.store.storable import storable_shard
 from structure.store.token_files import TokenFiles
+from structure.store.token_writer import TokenWriter
 from structure.store.tokens import Tokens
 from structure.store.verify import Fault, faults_of
 from structure.store.zarr_metadata import read_ids, zarr_documents
@@ -175,7 +175,7 @@ class FeatureSet:
 
     # -- filling --------------------------------------------------------------------------------------------------
 
-    def marks(self) -> dict[int, Mark]:
+    def marks(self) -> dict[int, CompletionMarker]:
         """The done marks by shard index. Raises DamageError for one that does not read."""
         return self._marks.all()
 
@@ -192,14 +192,14 @@ class FeatureSet:
         mark = self._marks.read(self._index(shard))
         return dict(mark.skipped) if mark is not None else {}
 
-    def claim(self, shard: Shard) -> Claim:
+    def claim(self, shard: Shard) -> Lease:
         """The right to write this shard; hold it while encoding and filling. Raises HeldError on entering."""
         index = self._index(shard)
-        return Claim(self.files, f"{self.prefix}/claims/{index:06d}.json", what=f"{self.key}, {shard},")
+        return Lease(self.files, f"{self.prefix}/claims/{index:06d}.json", what=f"{self.key}, {shard},")
 
-    def shard_tokens(self, shard: Shard, layers: Collection[str]) -> ShardTokens:
+    def shard_tokens(self, shard: Shard, layers: Collection[str]) -> TokenWriter:
         """Takes the tokens of one shard while it is encoded; goes into `fill` when it has them all."""
-        return ShardTokens(self._tokens, shard, layers)
+        return TokenWriter(self._tokens, shard, layers)
 
     def fill(
         self,
@@ -207,7 +207,7 @@ class FeatureSet:
         features: Mapping[str, np.ndarray],
         *,
         skipped: Mapping[int, str] | None = None,
-        tokens: ShardTokens | None = None,
+        tokens: TokenWriter | None = None,
     ) -> None:
         """Write one whole shard: `{column: (len(shard), width) float}`; durable when the call returns.
 
@@ -241,12 +241,12 @@ class FeatureSet:
             )
             written = {name: (self._column(name).dtype, crc) for name, crc in zip(prepared, checksums, strict=True)}
         finished = tokens.finish(missing) if tokens is not None else {}
-        mark = Mark(shard.start, shard.stop, written, missing, finished)
+        mark = CompletionMarker(shard.start, shard.stop, written, missing, finished)
         self._marks.write(index, mark if earlier is None else mark.after(earlier))
 
     def tidy(self) -> None:
         """Remove what killed writers left: void claims and, if no claim is left, half-written files."""
-        if not clear_void(self.files, f"{self.prefix}/claims"):
+        if not remove_stale(self.files, f"{self.prefix}/claims"):
             self.files.sweep(self.prefix)
 
     def widen(self, name: str) -> FeatureSet:
@@ -358,8 +358,8 @@ class FeatureSet:
             raise DamageError(f"{error} Run: structure store repair {self.key}") from None
 
     @cached_property
-    def _marks(self) -> Marks:
-        return Marks(self.files, self.prefix, self.manifest)
+    def _marks(self) -> CompletionMarkers:
+        return CompletionMarkers(self.files, self.prefix, self.manifest)
 
     @cached_property
     def _layers(self) -> LayerFiles:

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 import numpy as np
 
 from structure.store.chunk import read_chunk, view_chunk
+from structure.store.completion_marker import CompletionMarker
 from structure.store.errors import StructureError
 from structure.store.files import Files
 from structure.store.manifest import Column, Manifest
-from structure.store.mark import Mark
 from structure.store.shard import overlapping
 
 
@@ -37,7 +37,7 @@ class LayerFiles:
         column: Column,
         start: int,
         into: np.ndarray,
-        marks: Mapping[int, Mark],
+        marks: Mapping[int, CompletionMarker],
         checked: set[str] | None = None,
     ) -> None:
         """Fill `into` (n, width) with the rows `[start, start + n)`; every chunk is checked but for those that are in
@@ -69,7 +69,7 @@ class LayerFiles:
                 list(pool.map(read, touched))
 
     def view(
-        self, column: Column, start: int, stop: int, marks: Mapping[int, Mark], checked: set[str]
+        self, column: Column, start: int, stop: int, marks: Mapping[int, CompletionMarker], checked: set[str]
     ) -> list[np.ndarray]:
         """What `read` would fill in, not copied: read-only pieces (n, width) of one chunk each, in the order of their
         rows. They keep their values when the chunk is replaced. Raises as `read`."""
@@ -84,7 +84,7 @@ class LayerFiles:
 
     @contextmanager
     def _checking(
-        self, column: Column, index: int, marks: Mapping[int, Mark], checked: set[str] | None
+        self, column: Column, index: int, marks: Mapping[int, CompletionMarker], checked: set[str] | None
     ) -> Iterator[tuple[str, str | None]]:
         """The key of one chunk, and the checksum that it must have where it was not checked yet."""
         dtype, crc = marks[index].chunks.get(column.name, ("", "")) if index in marks else ("", "")

@@ -12,7 +12,7 @@ from structure.store.tokens import Tokens
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class RowRange:
     """Rows `[start, stop)` of a feature set, `units` in all; each wanted row is `lengths` units from `begins` on."""
 
     start: int
@@ -44,7 +44,7 @@ class RowSource(ABC):
         """Bytes of a unit."""
         return self.width * self.dtype.itemsize
 
-    def read_units(self, places: Places) -> int:
+    def read_units(self, places: RowRange) -> int:
         """How many of the units are read into memory."""
         return 0 if self.in_place else places.units
 
@@ -54,11 +54,11 @@ class RowSource(ABC):
         """About how many rows one chunk on the disk holds."""
 
     @abstractmethod
-    def places(self, first: int, last: int) -> Places:
+    def places(self, first: int, last: int) -> RowRange:
         """Where the rows `self.rows[first:last]` lie among those that are read for them."""
 
     @abstractmethod
-    def pieces(self, places: Places, space: np.ndarray) -> list[np.ndarray]:
+    def pieces(self, places: RowRange, space: np.ndarray) -> list[np.ndarray]:
         """The units in pieces (n, width), one behind the other: `space` (units, width), which they are read into, or,
         `in_place`, where they lie."""
 
@@ -79,12 +79,12 @@ class LayerSource(RowSource):
     def chunk_rows(self) -> int:
         return self.features.manifest.shard_rows
 
-    def places(self, first: int, last: int) -> Places:
+    def places(self, first: int, last: int) -> RowRange:
         rows = self.rows[first:last]
         start, stop = int(rows[0]), int(rows[-1]) + 1
-        return Places(start, stop, stop - start, rows - start, np.ones(len(rows), dtype=np.int64))
+        return RowRange(start, stop, stop - start, rows - start, np.ones(len(rows), dtype=np.int64))
 
-    def pieces(self, places: Places, space: np.ndarray) -> list[np.ndarray]:
+    def pieces(self, places: RowRange, space: np.ndarray) -> list[np.ndarray]:
         if self.in_place:
             return self.features.view_rows(self.layer, places.start, places.stop, checked=self._checked)
         self.features.read_rows(self.layer, places.start, space, checked=self._checked)
@@ -107,15 +107,15 @@ class TokenSource(RowSource):
     def chunk_rows(self) -> int:
         return max(1, len(self.features) // self._column.chunks)
 
-    def places(self, first: int, last: int) -> Places:
+    def places(self, first: int, last: int) -> RowRange:
         rows = self.rows[first:last]
         start, stop = int(rows[0]), int(rows[-1]) + 1
         offsets = self.features.token_offsets(self.layer, start, stop)
         lengths = np.diff(offsets)[rows - start]
         lengths[np.isin(rows, self._skipped)] = 0
-        return Places(start, stop, int(offsets[-1]), offsets[rows - start], lengths)
+        return RowRange(start, stop, int(offsets[-1]), offsets[rows - start], lengths)
 
-    def pieces(self, places: Places, space: np.ndarray) -> list[np.ndarray]:
+    def pieces(self, places: RowRange, space: np.ndarray) -> list[np.ndarray]:
         self.features.read_tokens(self.layer, places.start, places.stop, space, checked=self._checked)
         return [space]
 

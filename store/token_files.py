@@ -9,10 +9,10 @@ from functools import cached_property
 import numpy as np
 
 from structure.store.chunk import page_aligned, read_chunk
+from structure.store.completion_marker import CompletionMarker
 from structure.store.errors import DamageError, StructureError, unknown
 from structure.store.files import Files
 from structure.store.manifest import Manifest, TokenColumn, lengths_digest
-from structure.store.mark import Mark
 from structure.store.shard import overlapping
 from structure.store.token_layout import TokenLayout
 from structure.store.zarr_metadata import read_lengths
@@ -62,7 +62,7 @@ class TokenFiles:
         start: int,
         stop: int,
         into: np.ndarray,
-        marks: Mapping[int, Mark],
+        marks: Mapping[int, CompletionMarker],
         checked: set[str] | None = None,
     ) -> None:
         """Fill `into` (tokens, width) with all tokens of the rows `[start, stop)`; those of skipped rows are NaN. Only
@@ -106,7 +106,7 @@ class TokenFiles:
         """The file of one chunk."""
         return f"{self.prefix}/{column.path}/c/{number}/0{'' if column.tokens is None else '/0'}"
 
-    def faults(self, column: TokenColumn, index: int, mark: Mark) -> Iterator[str]:
+    def faults(self, column: TokenColumn, index: int, mark: CompletionMarker) -> Iterator[str]:
         """What is not as it was written in one shard of the column."""
         dtype, checksums = mark.tokens.get(column.name, ("", ()))
         layout, shard, size = self.layout(column), self.manifest.shards[index], column.chunk_tokens
@@ -129,7 +129,7 @@ class TokenFiles:
                 row = shard.start + int(np.searchsorted(offsets, chunk * size + place, side="right")) - 1
                 yield f"a token of row {row} is {'not finite' if empty[place] else 'finite, but was skipped'}"
 
-    def _written(self, column: TokenColumn, index: int, marks: Mapping[int, Mark]) -> tuple[str, ...]:
+    def _written(self, column: TokenColumn, index: int, marks: Mapping[int, CompletionMarker]) -> tuple[str, ...]:
         dtype, checksums = marks[index].tokens.get(column.name, ("", ())) if index in marks else ("", ())
         if dtype != column.dtype:
             raise StructureError(

@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 
 from structure.store.chunk import page_aligned, read_chunk
+from structure.store.completion_marker import CompletionMarker
+from structure.store.completion_markers import CompletionMarkers
 from structure.store.errors import DamageError, StructureError
 from structure.store.files import Files
 from structure.store.manifest import Column, Manifest
-from structure.store.mark import Mark
-from structure.store.marks import Marks
 from structure.store.samples import Samples
 from structure.store.shard import Shard
 from structure.store.token_files import TokenFiles
@@ -100,7 +100,7 @@ def _row_faults(files: Files, manifest: Manifest, ids: np.ndarray) -> Iterator[s
 def _shard_faults(
     files: Files, prefix: str, manifest: Manifest, tokens: TokenFiles | None, index: int, shard: Shard
 ) -> Iterator[str]:
-    marks = Marks(files, prefix, manifest)
+    marks = CompletionMarkers(files, prefix, manifest)
     try:
         mark = marks.read(index)
     except DamageError as error:
@@ -123,7 +123,7 @@ def _shard_faults(
             yield f"tokens of layer {with_tokens.name}: {fault}"
 
 
-def _chunk_fault(files: Files, key: str, manifest: Manifest, column: Column, mark: Mark) -> str:
+def _chunk_fault(files: Files, key: str, manifest: Manifest, column: Column, mark: CompletionMarker) -> str:
     dtype, crc = mark.chunks.get(column.name, ("", ""))
     if dtype != column.dtype:
         return f"not written as {column.dtype}"

@@ -10,10 +10,10 @@ from types import TracebackType
 
 import numpy as np
 
-from structure.store.claim import Claim
 from structure.store.feature_set import FeatureSet
+from structure.store.lease import Lease
 from structure.store.shard import Shard
-from structure.store.shard_tokens import ShardTokens
+from structure.store.token_writer import TokenWriter
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class _Job:
     shard: Shard
     features: Mapping[str, np.ndarray]
     skipped: Mapping[int, str]
-    claim: Claim
-    tokens: ShardTokens | None
+    claim: Lease
+    tokens: TokenWriter | None
 
 
 class Writer:
@@ -48,8 +48,8 @@ class Writer:
         features: Mapping[str, np.ndarray],
         *,
         skipped: Mapping[int, str],
-        claim: Claim,
-        tokens: ShardTokens | None = None,
+        claim: Lease,
+        tokens: TokenWriter | None = None,
     ) -> None:
         """Hand over one encoded shard and the claim on it; the claim ends when the shard is durable."""
         if self._fault is not None:

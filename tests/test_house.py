@@ -17,7 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("store", "pipeline", "cli", "configs")
 
 VALUES = {
-    f"pipeline.{name}" for name in ("progress", "device", "results", "figures", "documents", "yaml_file", "network")
+    f"pipeline.{name}"
+    for name in ("progress", "device", "results", "figures", "registry", "documents", "yaml_file", "network")
 }
 PARTS = {
     "pipeline.encoders",
@@ -25,7 +26,10 @@ PARTS = {
     "pipeline.similarity",
     "pipeline.aligners",
     "pipeline.suites",
+    "pipeline.metrics",
 }
+# What the stages share between the parts and the store.
+SHARED = {"pipeline.extraction", "pipeline.pairing", "pipeline.ranking"}
 STAGES = {
     f"pipeline.stages.{name}"
     for name in (
@@ -48,11 +52,12 @@ ALLOWED: dict[str, set[str]] = {
     "configs": set(),
     **{value: {"store"} for value in VALUES},
     **{part: {"store", *VALUES} for part in PARTS},
-    # What stages share between encoders, data and store: rows, plans, the extraction loop.
-    "pipeline.features": {"store", *VALUES, "pipeline.encoders", "pipeline.datasets", "pipeline.similarity"},
+    "pipeline.extraction": {"store", *VALUES, "pipeline.encoders", "pipeline.datasets"},
+    "pipeline.pairing": {"store", *VALUES, *PARTS, "pipeline.extraction"},
+    "pipeline.ranking": {"store", *VALUES, *PARTS, "pipeline.extraction", "pipeline.pairing"},
     # What evaluation is made of: an aligner's embeddings of a task's rows, each kind of task, what is kept.
-    "pipeline.evaluation": {"store", *VALUES, *PARTS, "pipeline.features"},
-    **{stage: {"store", *VALUES, *PARTS, "pipeline.features", "pipeline.evaluation"} for stage in STAGES},
+    "pipeline.evaluation": {"store", *VALUES, *PARTS, *SHARED},
+    **{stage: {"store", *VALUES, *PARTS, *SHARED, "pipeline.evaluation"} for stage in STAGES},
     # Aligned models in the forms of other tools: an encoder, a layer, a head.
     "pipeline.exports": {
         "store",
@@ -60,30 +65,27 @@ ALLOWED: dict[str, set[str]] = {
         "pipeline.datasets",
         "pipeline.encoders",
         "pipeline.aligners",
-        "pipeline.features",
+        *SHARED,
     },
     # A recipe runs stages one after the other; only the command line runs recipes.
     "pipeline.recipe": {
         "store",
         *VALUES,
         *STAGES,
-        "pipeline.features",
-        "pipeline.aligners",
-        "pipeline.datasets",
-        "pipeline.encoders",
-        "pipeline.suites",
+        *SHARED,
+        *PARTS,
     },
     # The same for many training runs and the evaluation of their aligners.
-    "pipeline.sweep": {"store", *VALUES, *STAGES, "pipeline.aligners", "pipeline.suites", "pipeline.features"},
+    "pipeline.sweep": {"store", *VALUES, *STAGES, *PARTS, *SHARED},
     "pipeline.stages": set(),
     "pipeline": set(),
-    "cli": {"store", "pipeline", *VALUES, *PARTS, *STAGES, "pipeline.features", "pipeline.recipe", "pipeline.sweep"},
+    "cli": {"store", "pipeline", *VALUES, *PARTS, *STAGES, *SHARED, "pipeline.recipe", "pipeline.sweep"},
 }
-# The suites take class names and templates as datasets bring them.
-ALLOWED["pipeline.suites"] |= {"pipeline.datasets"}
+# The suites take class names and templates as datasets bring them, and name the metrics.
+ALLOWED["pipeline.suites"] |= {"pipeline.datasets", "pipeline.metrics"}
 ALLOWED["pipeline.stages.export"] |= {"pipeline.exports"}
 # The report's sections, charts and HTML.
-ALLOWED["pipeline.page"] = {"store", *VALUES, "pipeline.aligners", "pipeline.similarity", "pipeline.suites"}
+ALLOWED["pipeline.page"] = {"store", *VALUES, *PARTS}
 ALLOWED["pipeline.stages.report"] |= {"pipeline.page"}
 # The bundled encoders' pre-training reads generated scenes.
 ALLOWED["pipeline.encoders.bundled"] = {"store", *VALUES, "pipeline.encoders", "pipeline.datasets"}
@@ -150,7 +152,7 @@ def test_every_import_follows_the_floor_plan() -> None:
         ("pipeline.encoders.loading", "from structure.pipeline.stages import evaluate"),
         ("pipeline.progress", "from structure.pipeline.datasets import dataset"),
         ("pipeline.stages.rank_layers", "def f():\n    from structure.cli.main import main"),
-        ("pipeline.similarity.exact", "from structure.pipeline.features.pairs import Pairs"),
+        ("pipeline.similarity.exact", "from structure.pipeline.pairing.pairs import PairedRows"),
     ],
 )
 def test_a_forbidden_import_is_noticed(module: str, line: str) -> None:

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from structure.pipeline.aligners.arrays import Array, as_tensor, check_rows
-from structure.pipeline.aligners.head import Head
-from structure.pipeline.aligners.heads import make_head
+from structure.pipeline.aligners.heads.head import Head
+from structure.pipeline.aligners.heads.kinds import make_head
 from structure.pipeline.aligners.padded import Padded, Ragged, as_sequences, check_sequences
 from structure.store.address import open_files
 from structure.store.errors import DamageError, StructureError

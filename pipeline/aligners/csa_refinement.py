@@ -7,9 +7,9 @@ import torch
 from structure.pipeline.aligners.arrays import Array, as_tensor
 from structure.pipeline.aligners.batches import PairsInMemory
 from structure.pipeline.aligners.csa import CanonicalMap, Moments
+from structure.pipeline.aligners.losses.structure_loss import structure_loss
 from structure.pipeline.aligners.objective import structure_options
 from structure.pipeline.aligners.options import TrainingOptions
-from structure.pipeline.aligners.structure_loss import structure_loss
 from structure.pipeline.aligners.training import pick_device
 from structure.pipeline.aligners.unpaired import NO_EXTRAS, Unpaired
 from structure.pipeline.progress import Listener, Progress, silent

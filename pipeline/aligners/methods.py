@@ -11,8 +11,8 @@ from structure.store.errors import unknown
 if TYPE_CHECKING:
     from structure.pipeline.aligners.arrays import Array
     from structure.pipeline.aligners.checkpoint import Checkpoint
+    from structure.pipeline.aligners.fit_result import FitResult
     from structure.pipeline.aligners.options import TrainingOptions
-    from structure.pipeline.aligners.trained import Trained
     from structure.pipeline.aligners.unpaired import Unpaired
 
 
@@ -30,7 +30,7 @@ class Method(Protocol):
         extras: Unpaired = ...,
         checkpoint: Checkpoint | None = None,
         on_event: Listener = silent,
-    ) -> Trained: ...
+    ) -> FitResult: ...
 
 
 METHODS: dict[str, str] = {
@@ -39,14 +39,14 @@ METHODS: dict[str, str] = {
     "lowrank": "training:train",
     "gated": "training:train",
     "sail": "training:train",
-    "csa": "closed:fit_closed",
-    "kernel-csa": "closed:fit_closed",
-    "procrustes": "closed:fit_closed",
-    "ridge": "closed:fit_closed",
-    "asif": "closed:fit_closed",
-    "relative": "closed:fit_closed",
-    "mean-shift": "closed:fit_closed",
-    "identity": "closed:fit_closed",
+    "csa": "closed_methods:fit_closed",
+    "kernel-csa": "closed_methods:fit_closed",
+    "procrustes": "closed_methods:fit_closed",
+    "ridge": "closed_methods:fit_closed",
+    "asif": "closed_methods:fit_closed",
+    "relative": "closed_methods:fit_closed",
+    "mean-shift": "closed_methods:fit_closed",
+    "identity": "closed_methods:fit_closed",
     "pal": "sequence_methods:train_sequences",
     "freezealign": "sequence_methods:train_sequences",
     "sma": "sequence_methods:train_sequences",
@@ -95,7 +95,7 @@ def fit(
     extras: Unpaired | None = None,
     checkpoint: Checkpoint | None = None,
     on_event: Listener = silent,
-) -> Trained:
+) -> FitResult:
     """Align by `options.method`; see `training.train` for the arguments. Every method holds out the same pairs."""
     more = {} if extras is None else {"extras": extras}
     return method(options.method)(

@@ -9,19 +9,19 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from structure.pipeline.aligners.contrastive import info_nce, sigmoid_loss
-from structure.pipeline.aligners.head import Head
+from structure.pipeline.aligners.heads.head import Head
+from structure.pipeline.aligners.losses.contrastive import info_nce, sigmoid_loss
+from structure.pipeline.aligners.losses.similarity_space import Centring, Similarity, SimilaritySpace
+from structure.pipeline.aligners.losses.structure_gradients import Divergence
+from structure.pipeline.aligners.losses.structure_loss import Frozen, Weighting, freeze, structure_loss
 from structure.pipeline.aligners.options import TrainingOptions
-from structure.pipeline.aligners.spaces import Centring, Similarity, Space
-from structure.pipeline.aligners.structure_gradients import Divergence
-from structure.pipeline.aligners.structure_loss import Frozen, Weighting, freeze, structure_loss
 
 MOST_KEPT = 4096
 """Rows up to which the frozen side of a batch that never changes is kept: two N x N matrices, 134 MB at most."""
 
 
 @dataclass(frozen=True)
-class Batch:
+class PairBatch:
     """Paired features (n, dv), (n, dt) float32 on the training device, and what R_S compares them with.
 
     `vision_extra` (m, dv) and `text_extra` (k, dt) are unpaired rows that R_S sees and the contrastive loss does not.
@@ -62,14 +62,14 @@ class Objective(nn.Module):
         *,
         extra: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
         repeats: bool = False,
-    ) -> Batch:
+    ) -> PairBatch:
         """`repeats` says that the batch will be seen again and again: its frozen sides are computed once and kept."""
         seen, read = vision.float(), text.float()
         beyond = [None if rows is None else rows.float() for rows in extra]
         if not repeats or len(seen) > MOST_KEPT:
-            return Batch(seen, read, seen, read, *beyond)
+            return PairBatch(seen, read, seen, read, *beyond)
         space = self.space
-        return Batch(
+        return PairBatch(
             seen,
             read,
             seen if beyond[0] is not None else freeze(seen, space),
@@ -77,7 +77,7 @@ class Objective(nn.Module):
             *beyond,
         )
 
-    def losses(self, batch: Batch, *, structure: bool) -> tuple[Losses, torch.Tensor, torch.Tensor]:
+    def losses(self, batch: PairBatch, *, structure: bool) -> tuple[Losses, torch.Tensor, torch.Tensor]:
         """The parts of the loss and both sides' aligned features (n, dim) float32, not normalised."""
         images, texts = self._embed(self.vision, batch.vision), self._embed(self.text, batch.text)
         # A fixed scale stays a number: no gradient is computed for it.
@@ -117,10 +117,10 @@ class Objective(nn.Module):
             return cast(torch.Tensor, head(rows)).float()
 
     @property
-    def space(self) -> Space:
+    def space(self) -> SimilaritySpace:
         """Where R_S compares neighbourhoods."""
         options = self.options
-        return Space(
+        return SimilaritySpace(
             options.temperature,
             cast(Similarity, options.similarity),
             options.gamma,

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from structure.pipeline.aligners.heads import make_head
+from structure.pipeline.aligners.heads.kinds import make_head
 from structure.pipeline.aligners.objective import Objective
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.sequence_objective import SetObjective, TokenObjective

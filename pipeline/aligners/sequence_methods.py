@@ -10,6 +10,7 @@ import numpy as np
 from structure.pipeline.aligners.arrays import Array, check_counts
 from structure.pipeline.aligners.batches import LEAST_PAIRS, held_out
 from structure.pipeline.aligners.checkpoint import Checkpoint
+from structure.pipeline.aligners.fit_result import FitResult
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.padded import Padded, Sequences, as_sequences, check_sequences
 from structure.pipeline.aligners.sequence_batches import (
@@ -21,7 +22,6 @@ from structure.pipeline.aligners.sequence_batches import (
     read_tokens,
     rows_of,
 )
-from structure.pipeline.aligners.trained import Trained
 from structure.pipeline.aligners.training import choose_and_refit, train
 from structure.pipeline.aligners.unpaired import NO_EXTRAS, Unpaired
 from structure.pipeline.progress import Listener, Note, silent
@@ -39,7 +39,7 @@ def train_sequences(
     extras: Unpaired = NO_EXTRAS,
     checkpoint: Checkpoint | None = None,
     on_event: Listener = silent,
-) -> Trained:
+) -> FitResult:
     """Train `pal`, `freezealign` or `sma`; the other arguments are those of `training.train`.
 
     Row i of `vision` and of `text` are the tokens of one item (for `sma`: its views, its captions), as `Ragged`,
@@ -92,7 +92,7 @@ def train_stored(
     memory: int | None = None,
     checkpoint: Checkpoint | None = None,
     on_event: Listener = silent,
-) -> Trained:
+) -> FitResult:
     """`train_sequences` straight from the store: row i of both sources is one item, rows ascend.
 
     Within `memory` bytes (None: no bound) beside the held-out pairs; the weights are the same for every bound. Raises

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from structure.pipeline.aligners.head import Head
-from structure.pipeline.aligners.objective import Batch, Losses, Objective
+from structure.pipeline.aligners.heads.head import Head
+from structure.pipeline.aligners.losses.set_alignment import set_alignment_loss
+from structure.pipeline.aligners.objective import Losses, Objective, PairBatch
 from structure.pipeline.aligners.padded import Padded
-from structure.pipeline.aligners.set_alignment import set_alignment_loss
 
 
 class TokenObjective(Objective):
@@ -23,11 +23,11 @@ class TokenObjective(Objective):
         *,
         extra: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
         repeats: bool = False,
-    ) -> Batch:
+    ) -> PairBatch:
         """The padded rows as they are: they are widened to float32 piece by piece, in the heads."""
-        return Batch(vision, text, vision, text)
+        return PairBatch(vision, text, vision, text)
 
-    def losses(self, batch: Batch, *, structure: bool) -> tuple[Losses, torch.Tensor, torch.Tensor]:
+    def losses(self, batch: PairBatch, *, structure: bool) -> tuple[Losses, torch.Tensor, torch.Tensor]:
         return super().losses(batch, structure=False)
 
 
@@ -37,7 +37,7 @@ class SetObjective(TokenObjective):
     The embeddings it gives for the retrieval check are those of each entity's first view and first caption.
     """
 
-    def losses(self, batch: Batch, *, structure: bool) -> tuple[Losses, torch.Tensor, torch.Tensor]:
+    def losses(self, batch: PairBatch, *, structure: bool) -> tuple[Losses, torch.Tensor, torch.Tensor]:
         options = self.options
         views, captions = self._embed_sets(self.vision, batch.vision), self._embed_sets(self.text, batch.text)
         loss = set_alignment_loss(

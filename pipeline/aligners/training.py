@@ -12,12 +12,12 @@ import torch
 from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.arrays import Array, as_tensor, check_pairs
 from structure.pipeline.aligners.batches import LEAST_PAIRS, BatchSource, held_out, pairs_source
+from structure.pipeline.aligners.best_epoch import BestEpoch, found, keep
 from structure.pipeline.aligners.checkpoint import Checkpoint
-from structure.pipeline.aligners.finder import RateCurve
+from structure.pipeline.aligners.fit_result import FitResult, versions
+from structure.pipeline.aligners.lr_range_test import RateCurve
 from structure.pipeline.aligners.options import FIXED, TrainingOptions
-from structure.pipeline.aligners.outcome import Outcome, found, keep
-from structure.pipeline.aligners.run import Run, rate_test, within
-from structure.pipeline.aligners.trained import Trained, versions
+from structure.pipeline.aligners.trainer import Trainer, rate_test, within
 from structure.pipeline.aligners.unpaired import NO_EXTRAS, Unpaired
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.store.errors import StructureError
@@ -45,7 +45,7 @@ def train(
     extras: Unpaired = NO_EXTRAS,
     checkpoint: Checkpoint | None = None,
     on_event: Listener = silent,
-) -> Trained:
+) -> FitResult:
     """Train heads of kind `options.method` on features (n, dv) and (n, dt) whose rows pair; any float kind.
 
     Part of the pairs is held out to select the epoch, unless `validation` pairs are given; `groups` (n,) keeps rows of
@@ -91,7 +91,7 @@ def choose_and_refit(
     extras: Unpaired = NO_EXTRAS,
     checkpoint: Checkpoint | None = None,
     on_event: Listener = silent,
-) -> Trained:
+) -> FitResult:
     """`train_source`, then `refit` on all pairs where the options ask for it; then the checkpoints go."""
     given: Any = {"options": options, "extras": extras, "checkpoint": checkpoint, "on_event": on_event}
     trained = train_source(source, validation=validation, **given)
@@ -111,14 +111,14 @@ def train_source(
     extras: Unpaired = NO_EXTRAS,
     checkpoint: Checkpoint | None = None,
     on_event: Listener = silent,
-) -> Trained:
+) -> FitResult:
     """`train` over any source of batches; `validation` are paired features in memory. The checkpoint stays."""
     device = pick_device(options.device)
     extras = extras.to(device)
-    state = Outcome()
+    state = BestEpoch()
     kept = found(checkpoint, on_event)
     if kept is not None:
-        state = Outcome(**kept[1]["outcome"])
+        state = BestEpoch(**kept[1]["outcome"])
         state.best_state = within("best", kept[0])
         on_event(Note(f"goes on after epoch {len(state.history)}, from the checkpoint of an earlier run"))
     began = time.perf_counter() - state.seconds
@@ -129,7 +129,7 @@ def train_source(
         curve = rate_test(source, extras, options, device)
         state.curve, state.rate = vars(curve), curve.chosen
         on_event(Note(f"learning rate {curve.chosen:.3g}" + (f" ({curve.note})" if curve.note else "")))
-    run = Run(source, validation=validation, extras=extras, options=options, rate=state.rate, device=device)
+    run = Trainer(source, validation=validation, extras=extras, options=options, rate=state.rate, device=device)
     if kept is not None:
         run.resume(*kept)
     written = time.perf_counter()
@@ -163,7 +163,7 @@ def train_source(
         "device": str(device),
         "versions": versions(),
     }
-    return Trained(
+    return FitResult(
         _aligner(run, options, facts),
         history=state.history,
         metrics=metrics,
@@ -179,14 +179,14 @@ def train_source(
 
 
 def refit(
-    trained: Trained,
+    trained: FitResult,
     source: BatchSource,
     *,
     options: TrainingOptions,
     extras: Unpaired = NO_EXTRAS,
     checkpoint: Checkpoint | None = None,
     on_event: Listener = silent,
-) -> Trained:
+) -> FitResult:
     """The run again over `source`, all pairs with the held-out ones, for the epochs that the choice kept.
 
     Same first weights, rate and schedule. Nothing is left to judge it by: the metrics stay those of the choice.
@@ -196,10 +196,10 @@ def refit(
     kept = found(mine, on_event)
     began = time.perf_counter()
     rate = trained.rate or 0.0
-    run = Run(source, validation=None, extras=extras.to(device), options=options, rate=rate, device=device)
-    state = Outcome(rate=rate)
+    run = Trainer(source, validation=None, extras=extras.to(device), options=options, rate=rate, device=device)
+    state = BestEpoch(rate=rate)
     if kept is not None:
-        state = Outcome(**kept[1]["outcome"])
+        state = BestEpoch(**kept[1]["outcome"])
         run.resume(*kept)
     written = time.perf_counter()
     for epoch in range(len(state.history) + 1, trained.best_epoch + 1):
@@ -213,7 +213,7 @@ def refit(
     return replace(trained, aligner=_aligner(run, options, facts), refit_pairs=source.rows, seconds=seconds)
 
 
-def _aligner(run: Run, options: TrainingOptions, facts: Mapping[str, Any]) -> Aligner:
+def _aligner(run: Trainer, options: TrainingOptions, facts: Mapping[str, Any]) -> Aligner:
     heads = [head.eval().requires_grad_(False) for head in (run.objective.vision, run.objective.text)]
     scale = float(run.objective.log_scale.detach().exp())
     return Aligner(heads[0], heads[1], options.method, {**facts, "scale": scale})

@@ -8,7 +8,7 @@ from pathlib import Path
 from structure.pipeline.datasets.catalogue import benchmark_absent, benchmark_folder, benchmark_places
 from structure.pipeline.datasets.class_files import read_class_names, read_lines, read_templates
 from structure.pipeline.datasets.dataset import Dataset, Task
-from structure.pipeline.datasets.names import folder_safe
+from structure.pipeline.datasets.folder_names import folder_safe
 from structure.pipeline.datasets.native import is_native, open_native
 from structure.pipeline.datasets.raw import open_raw
 from structure.pipeline.datasets.raw_catalogue import raw_of_copy

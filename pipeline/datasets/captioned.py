@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from structure.pipeline.datasets.dataset import Item, Task, within
-from structure.pipeline.datasets.pictures import Pictures
+from structure.pipeline.datasets.image_files import ImageFiles
 from structure.store.errors import BadSampleError, StructureError
 
 
@@ -23,7 +23,7 @@ class Photo:
     split: str = ""
 
 
-class Captioned(Pictures):
+class Captioned(ImageFiles):
     """Photos with several captions each. Ids are file names; captions lose white space at their ends.
 
     A photo without caption or with an empty one is a `BadSampleError` when it is read.

@@ -14,7 +14,7 @@ from structure.store.errors import NotPresentError, nearest, unknown
 
 
 @dataclass(frozen=True)
-class Entry:
+class DatasetEntry:
     """A dataset with a name of its own. All paths are relative: folders to the data root, the others to the folder.
 
     `splits` gives the files that a split may be read from, in order of preference.
@@ -75,14 +75,14 @@ class Listing:
 
 
 @cache
-def entries() -> Mapping[str, Entry]:
+def entries() -> Mapping[str, DatasetEntry]:
     """The datasets with names of their own: clotho, coco, flickr30k, flickr8k."""
     found = {}
     for name, values in config()["named"].items():
         splits = {split: tuple(names) for split, names in values["splits"].items()}
         folders, pictures = tuple(values["folders"]), tuple(values["pictures"])
         downloads = tuple(values.get("downloads", ()))
-        found[name] = Entry(name, values["summary"], folders, pictures, splits, values["get"], downloads)
+        found[name] = DatasetEntry(name, values["summary"], folders, pictures, splits, values["get"], downloads)
     return found
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from structure.pipeline.datasets.captioned import Captioned, Photo
 from structure.pipeline.datasets.catalogue import entries
-from structure.pipeline.datasets.dataset import Recording
-from structure.pipeline.datasets.sounds import decode_sound
+from structure.pipeline.datasets.dataset import AudioClip
+from structure.pipeline.datasets.decode_audio import decode_sound
 from structure.store.errors import StructureError, unknown
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Clotho(Captioned):
     def image(self, index: int) -> Image.Image:
         raise StructureError("clotho pairs recordings with captions: a vision encoder cannot read it.")
 
-    def recording(self, index: int) -> Recording:
+    def recording(self, index: int) -> AudioClip:
         return decode_sound(self.payload(index), item=self.ids[index], source=self.paths[index])
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from structure.pipeline.datasets.captioned import Captioned, read_coco, read_karpathy
-from structure.pipeline.datasets.catalogue import Entry, entries
+from structure.pipeline.datasets.catalogue import DatasetEntry, entries
 from structure.store.errors import unknown
 
 SHORT = {"train": ("train2014", "train2017"), "val": ("val2014", "val2017"), "test": ("karpathy-test",)}
@@ -54,7 +54,7 @@ def open_coco(argument: str, *, split: str | None, data_root: Path, seed: int) -
     return Captioned("coco", resolved, photos, paths, source=file)
 
 
-def _pictures(entry: Entry, data_root: Path, root: Path, part: str) -> Path:
+def _pictures(entry: DatasetEntry, data_root: Path, root: Path, part: str) -> Path:
     folder = entry.picture_folder(root, part)
     if folder is None:
         places = " or ".join(name.replace("{part}", part) for name in entry.pictures)

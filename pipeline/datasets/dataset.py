@@ -29,7 +29,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Recording:
+class AudioClip:
     """A sound: `samples` (time,) float32 in [-1, 1], one channel, `rate` samples a second."""
 
     samples: np.ndarray
@@ -95,7 +95,7 @@ class Dataset(ABC):
     def payload(self, index: int) -> bytes:
         """The bytes that determine the picture (the file's content), for the content digest."""
 
-    def recording(self, index: int) -> Recording:
+    def recording(self, index: int) -> AudioClip:
         """The item's recording; only for datasets of sounds. Raises `BadSampleError` where it cannot be read."""
         raise StructureError(f"{self.name} has pictures and no recordings: an audio encoder cannot read it.")
 

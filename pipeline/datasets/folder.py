@@ -7,17 +7,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from structure.pipeline.datasets.dataset import Item, Task, within
-from structure.pipeline.datasets.images import SUFFIXES
-from structure.pipeline.datasets.names import folder_safe
-from structure.pipeline.datasets.pictures import Pictures
-from structure.pipeline.datasets.places import locate
+from structure.pipeline.datasets.decode_image import SUFFIXES
+from structure.pipeline.datasets.folder_names import folder_safe
+from structure.pipeline.datasets.image_files import ImageFiles
+from structure.pipeline.datasets.paths import locate
 from structure.pipeline.datasets.splits import choose
 from structure.store.errors import NotPresentError, StructureError, unknown
 
 SPLIT_FOLDERS = frozenset({"train", "val", "valid", "validation", "dev", "test"})
 
 
-class Folder(Pictures):
+class Folder(ImageFiles):
     """`DIR/<class>/**/<picture>`: classes are the folders' names in sorted order, pictures sorted by path.
 
     Where all folders of DIR are called train, val, valid, validation, dev or test they are splits, each with class

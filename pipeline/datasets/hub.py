@@ -9,9 +9,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
-from structure.pipeline.datasets.images import decode
-from structure.pipeline.datasets.names import folder_safe
-from structure.pipeline.datasets.pictures import read_picture
+from structure.pipeline.datasets.decode_image import decode
+from structure.pipeline.datasets.folder_names import folder_safe
+from structure.pipeline.datasets.image_files import read_picture
 from structure.pipeline.datasets.splits import choose
 from structure.pipeline.network import hub_obstacle
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown

@@ -10,13 +10,13 @@ import numpy as np
 from PIL import Image
 
 from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
-from structure.pipeline.datasets.pictures import Pictures, stamp
+from structure.pipeline.datasets.image_files import ImageFiles, stamp
 from structure.store.errors import StructureError
 
 Reader = Callable[[Sequence[Path]], tuple[np.ndarray, np.ndarray]]
 
 
-class LabelledFiles(Pictures):
+class LabelledFiles(ImageFiles):
     """Picture files with a class each. Raises `StructureError` for a label outside the class list."""
 
     kind = "classification"

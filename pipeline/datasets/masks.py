@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from structure.pipeline.datasets.dataset import Item, within
-from structure.pipeline.datasets.images import MAX_PIXELS, SUFFIXES, size
-from structure.pipeline.datasets.names import folder_safe
-from structure.pipeline.datasets.pictures import Pictures, read_picture
-from structure.pipeline.datasets.places import locate
+from structure.pipeline.datasets.decode_image import MAX_PIXELS, SUFFIXES, size
+from structure.pipeline.datasets.folder_names import folder_safe
+from structure.pipeline.datasets.image_files import ImageFiles, read_picture
+from structure.pipeline.datasets.paths import locate
 from structure.pipeline.datasets.splits import choose
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
 
@@ -23,7 +23,7 @@ IGNORE = 255
 _INTEGER_MODES = frozenset({"1", "L", "P", "I", "I;16", "I;16L", "I;16B"})
 
 
-class Masks(Pictures):
+class Masks(ImageFiles):
     """`DIR/images/<stem>.<ending>` with `DIR/masks/<stem>.png`, and `DIR/classes.json`.
 
     `classes.json` maps pixel values to names (`{"0": "sky", "7": "tree"}`), or lists the names of 0, 1, 2, ... . In

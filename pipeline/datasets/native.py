@@ -10,8 +10,8 @@ from typing import Any
 
 from structure.pipeline.datasets.captioned import read_json
 from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
-from structure.pipeline.datasets.names import folder_safe
-from structure.pipeline.datasets.pictures import Pictures
+from structure.pipeline.datasets.folder_names import folder_safe
+from structure.pipeline.datasets.image_files import ImageFiles
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
 
 SUGAR_CREPE = ("add_att", "add_obj", "replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj")
@@ -25,7 +25,7 @@ XTD = ("de", "en", "es", "fr", "it", "jp", "ko", "pl", "ru", "tr", "zh")
 
 
 @dataclass(frozen=True)
-class Entry:
+class NativeEntry:
     """A picture with its texts; `where` is file and place, for messages."""
 
     id: str
@@ -34,13 +34,13 @@ class Entry:
     where: str
 
 
-class NativeSet(Pictures):
+class NativeSet(ImageFiles):
     """Entries in the order of their file. `kind` is "selection" (the first caption of an item is right, or items
     `<group>/0` and `<group>/1` each bring the caption that is right for them) or "retrieval"."""
 
     tasks: Mapping[str, Task] = {}
 
-    def __init__(self, name: str, split: str, kind: str, entries: Sequence[Entry], *, source: Path) -> None:
+    def __init__(self, name: str, split: str, kind: str, entries: Sequence[NativeEntry], *, source: Path) -> None:
         self.name, self.split, self.kind = name, split, kind
         if not entries:
             raise StructureError(f"{source} has 0 entries; a dataset has 1 or more.")
@@ -108,24 +108,24 @@ def _inside(folder: Path, name: str) -> str:
     return str(folder / name)
 
 
-def _sugar_crepe(root: Path, part: str) -> tuple[Path, list[Entry]]:
+def _sugar_crepe(root: Path, part: str) -> tuple[Path, list[NativeEntry]]:
     """`<part>.json`: key -> filename, caption, negative_caption; pictures of COCO val2017."""
     file = _need(root / f"{part}.json", root / "data" / f"{part}.json")
     pictures = _need(root / "val2017", root.parent / "coco" / "val2017")
     return file, [
-        Entry(
+        NativeEntry(
             key, _inside(pictures, row["filename"]), (row["caption"], row["negative_caption"]), f"{file}, entry {key}"
         )
         for key, row in read_json(file).items()
     ]
 
 
-def _winoground(root: Path, part: str) -> tuple[Path, list[Entry]]:
+def _winoground(root: Path, part: str) -> tuple[Path, list[NativeEntry]]:
     """`data/examples.jsonl`: id, image_0, image_1, caption_0, caption_1; pictures `data/images/<image>.png`."""
     file = _need(root / "data" / "examples.jsonl", root / "examples.jsonl")
     pictures = _need(file.parent / "images")
     return file, [
-        Entry(
+        NativeEntry(
             f"{row['id']}/{side}",
             _inside(pictures, f"{row[f'image_{side}'].removesuffix('.png')}.png"),
             (row[f"caption_{side}"],),
@@ -136,12 +136,12 @@ def _winoground(root: Path, part: str) -> tuple[Path, list[Entry]]:
     ]
 
 
-def _crossmodal(root: Path, part: str) -> tuple[Path, list[Entry]]:
+def _crossmodal(root: Path, part: str) -> tuple[Path, list[NativeEntry]]:
     """`captions.jsonl`: image/key and, for every language, its captions; the first one, as in CLIP_benchmark."""
     file = _need(root / "captions.jsonl", root / "xm3600" / "captions.jsonl")
     pictures = _need(file.parent / "images")
     return file, [
-        Entry(
+        NativeEntry(
             row["image/key"],
             _inside(pictures, f"{row['image/key']}.jpg"),
             tuple(row[part]["caption"][:1]),
@@ -151,7 +151,7 @@ def _crossmodal(root: Path, part: str) -> tuple[Path, list[Entry]]:
     ]
 
 
-def _xtd(root: Path, part: str) -> tuple[Path, list[Entry]]:
+def _xtd(root: Path, part: str) -> tuple[Path, list[NativeEntry]]:
     """`test_image_names.txt` and `test_1kcaptions_<language>.txt`, line by line."""
     names = _need(root / "test_image_names.txt", root / "xtd10" / "test_image_names.txt")
     file = _need(names.parent / f"test_1kcaptions_{part}.txt")
@@ -163,7 +163,7 @@ def _xtd(root: Path, part: str) -> tuple[Path, list[Entry]]:
             "Get both again."
         )
     return file, [
-        Entry(image, _inside(pictures, image), (caption,), f"{file}, line {number}")
+        NativeEntry(image, _inside(pictures, image), (caption,), f"{file}, line {number}")
         for number, (image, caption) in enumerate(zip(images, captions, strict=True), start=1)
     ]
 
@@ -178,7 +178,7 @@ def _lines(file: Path) -> Iterator[tuple[int, Any]]:
                 raise StructureError(f"{file}, line {number} is not JSON: {error}. Get the file again.") from None
 
 
-Reader = Callable[[Path, str], tuple[Path, list[Entry]]]
+Reader = Callable[[Path, str], tuple[Path, list[NativeEntry]]]
 
 _READERS: Mapping[str, tuple[Sequence[str], str, str, Reader]] = {
     "sugar_crepe": (

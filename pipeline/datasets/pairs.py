@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from structure.pipeline.datasets.dataset import Item, Recording, Task, within
-from structure.pipeline.datasets.names import folder_safe
-from structure.pipeline.datasets.pictures import Pictures, require_text
-from structure.pipeline.datasets.places import locate
-from structure.pipeline.datasets.rows import Row, read_rows
-from structure.pipeline.datasets.sounds import decode_sound
+from structure.pipeline.datasets.dataset import AudioClip, Item, Task, within
+from structure.pipeline.datasets.decode_audio import decode_sound
+from structure.pipeline.datasets.folder_names import folder_safe
+from structure.pipeline.datasets.image_files import ImageFiles, require_text
+from structure.pipeline.datasets.paths import locate
 from structure.pipeline.datasets.splits import choose
+from structure.pipeline.datasets.table_rows import Row, read_rows
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, nearest, unknown
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PROBED = 8
 
 
-class Pairs(Pictures):
+class PairsFile(ImageFiles):
     """One item per row of a JSON Lines, CSV, TSV or Parquet file.
 
     Columns: `image`, or `audio` for recordings (a path relative to the file's folder, or absolute: the file is the
@@ -100,7 +100,7 @@ class Pairs(Pictures):
             raise StructureError(f"{self.file} pairs recordings with captions: a vision encoder cannot read it.")
         return super().image(index)
 
-    def recording(self, index: int) -> Recording:
+    def recording(self, index: int) -> AudioClip:
         if self.signal == "image":
             return super().recording(index)
         return decode_sound(self.payload(index), item=self.ids[index], source=self.paths[index])
@@ -228,7 +228,7 @@ class Pairs(Pictures):
             )
 
 
-def open_pairs(argument: str, *, split: str | None, data_root: Path, seed: int, pictures: bool = True) -> Pairs:
+def open_pairs(argument: str, *, split: str | None, data_root: Path, seed: int, pictures: bool = True) -> PairsFile:
     """The opener of `pairs:`; a relative path is looked for from the current folder, then from the data root."""
     path = locate(
         argument,
@@ -236,7 +236,7 @@ def open_pairs(argument: str, *, split: str | None, data_root: Path, seed: int, 
         kind="pairs",
         needs="a .jsonl, .csv, .tsv or .parquet file with the columns image and caption or captions",
     )
-    return Pairs(path, split=split, seed=seed, pictures=pictures)
+    return PairsFile(path, split=split, seed=seed, pictures=pictures)
 
 
 def _kind(value: object) -> str:

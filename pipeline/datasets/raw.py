@@ -10,9 +10,9 @@ from pathlib import Path
 from structure.pipeline.datasets.class_files import read_lines
 from structure.pipeline.datasets.dataset import Dataset, Task
 from structure.pipeline.datasets.labelled import LabelledArrays, LabelledFiles, Reader
-from structure.pipeline.datasets.photo_lists import LISTS
 from structure.pipeline.datasets.pixel_files import cifar_names, read_cifar, read_idx, read_stl10, read_svhn
 from structure.pipeline.datasets.raw_catalogue import raw_sets
+from structure.pipeline.datasets.split_lists import LISTS
 from structure.pipeline.datasets.splits import choose
 
 DIGITS = tuple("0123456789")

@@ -12,15 +12,15 @@ from PIL import Image
 
 from structure.pipeline.datasets.dataset import Item, Task, within
 from structure.pipeline.datasets.datasets_yaml import config
-from structure.pipeline.datasets.images import MAX_PIXELS
-from structure.pipeline.datasets.pictures import Pictures, read_picture
+from structure.pipeline.datasets.decode_image import MAX_PIXELS
+from structure.pipeline.datasets.image_files import ImageFiles, read_picture
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
 
 IGNORE = 255
 
 
 @dataclass(frozen=True)
-class Files:
+class SegmentationFiles:
     """Item id, picture and mask, relative to the set's folder."""
 
     id: str
@@ -28,7 +28,7 @@ class Files:
     mask: str
 
 
-class SegmentationFolder(Pictures):
+class SegmentationFolder(ImageFiles):
     """Pictures with masks whose pixel values `values` (classes,) are numbered 0, 1, ... as `mask_classes`; every other
     value in `ignored` is 255. A value in neither is a `BadSampleError`."""
 
@@ -40,7 +40,7 @@ class SegmentationFolder(Pictures):
         name: str,
         split: str,
         root: Path,
-        files: Sequence[Files],
+        files: Sequence[SegmentationFiles],
         *,
         classes: Mapping[int, str],
         ignored: Sequence[int],
@@ -100,19 +100,21 @@ def open_segmentation(name: str, *, split: str | None, data_root: Path, seed: in
     )
 
 
-def _voc(root: Path) -> tuple[list[Files], dict[int, str]]:
+def _voc(root: Path) -> tuple[list[SegmentationFiles], dict[int, str]]:
     stems = _stems(root / "ImageSets" / "Segmentation" / "val.txt")
-    files = [Files(stem, f"JPEGImages/{stem}.jpg", f"SegmentationClass/{stem}.png") for stem in stems]
+    files = [SegmentationFiles(stem, f"JPEGImages/{stem}.jpg", f"SegmentationClass/{stem}.png") for stem in stems]
     return files, _named("voc20")
 
 
-def _context(root: Path) -> tuple[list[Files], dict[int, str]]:
+def _context(root: Path) -> tuple[list[SegmentationFiles], dict[int, str]]:
     stems = _stems(root / "ImageSets" / "SegmentationContext" / "val.txt")
-    files = [Files(stem, f"JPEGImages/{stem}.jpg", f"SegmentationClassContext/{stem}.png") for stem in stems]
+    files = [
+        SegmentationFiles(stem, f"JPEGImages/{stem}.jpg", f"SegmentationClassContext/{stem}.png") for stem in stems
+    ]
     return files, _named("context59")
 
 
-def _ade20k(root: Path) -> tuple[list[Files], dict[int, str]]:
+def _ade20k(root: Path) -> tuple[list[SegmentationFiles], dict[int, str]]:
     """Names from `objectInfo150.txt`, the first of each line's; id 0 (what the 150 classes do not name) is ignored."""
     file = root / "objectInfo150.txt"
     rows = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
@@ -125,11 +127,13 @@ def _ade20k(root: Path) -> tuple[list[Files], dict[int, str]]:
             f"{file} numbers its {len(classes)} classes {min(classes)} to {max(classes)}; 1 to n is due."
         )
     found = sorted((root / "images" / "validation").glob("*.jpg"))
-    files = [Files(p.stem, f"images/validation/{p.name}", f"annotations/validation/{p.stem}.png") for p in found]
+    files = [
+        SegmentationFiles(p.stem, f"images/validation/{p.name}", f"annotations/validation/{p.stem}.png") for p in found
+    ]
     return files, classes
 
 
-def _coco_stuff(root: Path) -> tuple[list[Files], dict[int, str]]:
+def _coco_stuff(root: Path) -> tuple[list[SegmentationFiles], dict[int, str]]:
     """`stuffthingmaps`: pixel value v is class v + 1 of `labels.txt`; COCO never used 11 of the 182."""
     file = root / "labels.txt"
     classes = {}
@@ -140,13 +144,15 @@ def _coco_stuff(root: Path) -> tuple[list[Files], dict[int, str]]:
         if line.strip() and int(identity) > 0 and int(identity) not in UNUSED:
             classes[int(identity) - 1] = name.strip().replace("-", " ")
     found = sorted((root / "stuffthingmaps" / "val2017").glob("*.png"))
-    return [Files(p.stem, f"val2017/{p.stem}.jpg", f"stuffthingmaps/val2017/{p.name}") for p in found], classes
+    return [
+        SegmentationFiles(p.stem, f"val2017/{p.stem}.jpg", f"stuffthingmaps/val2017/{p.name}") for p in found
+    ], classes
 
 
 UNUSED = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91})
 """Ids that COCO's list has and its pictures have not."""
 
-READERS: Mapping[str, Callable[[Path], tuple[list[Files], dict[int, str]]]] = {
+READERS: Mapping[str, Callable[[Path], tuple[list[SegmentationFiles], dict[int, str]]]] = {
     "voc20": _voc,
     "context59": _context,
     "ade20k": _ade20k,

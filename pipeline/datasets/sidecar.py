@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from structure.pipeline.datasets.dataset import Item, Task, within
-from structure.pipeline.datasets.images import SUFFIXES
-from structure.pipeline.datasets.names import folder_safe
-from structure.pipeline.datasets.pictures import Pictures
-from structure.pipeline.datasets.places import locate
+from structure.pipeline.datasets.decode_image import SUFFIXES
+from structure.pipeline.datasets.folder_names import folder_safe
+from structure.pipeline.datasets.image_files import ImageFiles
+from structure.pipeline.datasets.paths import locate
 from structure.pipeline.datasets.splits import choose
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
 
@@ -18,7 +18,7 @@ LONGEST = 1 << 20
 """Bytes of a text file that is read as captions; longer ones are something else."""
 
 
-class Sidecar(Pictures):
+class Sidecar(ImageFiles):
     """Pictures anywhere below a folder, sorted by path, each with a text file of the same name: a caption a line.
 
     Ids are paths relative to the folder. `all` (default), or a seeded `train`, `val`, `test` by a hash of the id. A

@@ -14,7 +14,7 @@ import numpy as np
 
 from structure.pipeline.datasets.captions_text import join_captions
 from structure.pipeline.datasets.dataset import Dataset, Item, Task
-from structure.pipeline.datasets.images import is_plain
+from structure.pipeline.datasets.decode_image import is_plain
 from structure.pipeline.progress import Listener, Progress, silent
 from structure.store.errors import StructureError, unknown
 

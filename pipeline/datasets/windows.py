@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
-from structure.pipeline.datasets.images import size as size_of
+from structure.pipeline.datasets.decode_image import size as size_of
 from structure.store.errors import BadSampleError
 
 Mode = Literal["square", "sliding"]
@@ -62,7 +62,7 @@ def _starts(length: int, window: int) -> list[int]:
     return [min(index * max(1, window // 2), length - window) for index in range(count)]
 
 
-class WindowedPictures(Dataset):
+class WindowedImages(Dataset):
     """One item a window, in the order of the pictures; its picture is framed for the encoder (`Frame`).
 
     `of` is (windows,) int64: the picture each belongs to; `plans` has one entry a picture. A picture that cannot be

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from structure.pipeline.encoders.catalogue import Alias, catalogue
 from structure.pipeline.encoders.layer import POOLINGS, Layer, Pooling
 from structure.pipeline.encoders.loading import Description, describe, load_encoder
-from structure.pipeline.encoders.names import parse_spec
+from structure.pipeline.encoders.model_names import parse_spec
 
 if TYPE_CHECKING:
     from structure.pipeline.encoders.encoder import Encoder, Hidden

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from structure.pipeline.encoders import hub
 from structure.pipeline.encoders.catalogue import catalogue
 from structure.pipeline.encoders.layer import Layer, Modality, Pooling
-from structure.pipeline.encoders.names import Spec, parse_spec
+from structure.pipeline.encoders.model_names import Spec, parse_spec
 from structure.store.errors import NotPresentError, StructureError, UsageError, unknown
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from structure.pipeline.encoders.precision import Amp, parameter_count, resolve
 from structure.pipeline.encoders.quiet import quiet
 from structure.pipeline.encoders.timm_reading import Reading, find_reading
 from structure.pipeline.encoders.tokens import pad
-from structure.pipeline.encoders.torch_encoder import Batch, Emit, Taps, TorchEncoder, patch_grid, stack_images
+from structure.pipeline.encoders.torch_encoder import Emit, EncodedBatch, Taps, TorchEncoder, patch_grid, stack_images
 from structure.pipeline.network import hub_obstacle
 from structure.store.errors import NotPresentError, StructureError, unknown
 
@@ -51,7 +51,7 @@ class OpenClipVision(TorchEncoder):
             transformer = visual.transformer
             self._reading = Reading(Taps(transformer.resblocks, norm, sequence_first=not transformer.batch_first))
             self.grid, self.prefix = patch_grid(size, visual.patch_size), 1
-        self.layers = tuple(self.probe(Batch({"pixels": pixels})).layers)
+        self.layers = tuple(self.probe(EncodedBatch({"pixels": pixels})).layers)
         self._is_map = any(layer.form == "map" for layer in self.layers)
         if self._is_map:
             self.default_pooling, self.poolings = "mean", ("mean", "max")
@@ -61,10 +61,10 @@ class OpenClipVision(TorchEncoder):
             self.default_pooling = "cls" if has_cls else "mean"
             self.poolings = ("cls", "mean", "last", "max") if has_cls else ("mean", "last", "max")
 
-    def collate(self, examples: Sequence[torch.Tensor]) -> Batch:
-        return Batch({"pixels": stack_images(examples, self.device, channels_last=self._is_map)})
+    def collate(self, examples: Sequence[torch.Tensor]) -> EncodedBatch:
+        return EncodedBatch({"pixels": stack_images(examples, self.device, channels_last=self._is_map)})
 
-    def read(self, batch: Batch, emit: Emit, *, wanted: Container[str]) -> None:
+    def read(self, batch: EncodedBatch, emit: Emit, *, wanted: Container[str]) -> None:
         pixels = batch.inputs["pixels"]
         if self._reading.taps is not None:
             with self._reading.taps.attached(emit, wanted):
@@ -103,11 +103,11 @@ class OpenClipTextEncoder(TorchEncoder):
             self._taps.norm = find_norm(tower.transformer, self._taps.blocks, run)
         self.layers = tuple(self.probe(probe).layers)
 
-    def collate(self, examples: Sequence[Sequence[int]]) -> Batch:
+    def collate(self, examples: Sequence[Sequence[int]]) -> EncodedBatch:
         ids, mask = pad(examples, value=self._pad_id, length=self.limit)
-        return Batch({"ids": ids.to(self.device)}, mask.to(self.device))
+        return EncodedBatch({"ids": ids.to(self.device)}, mask.to(self.device))
 
-    def read(self, batch: Batch, emit: Emit, *, wanted: Container[str]) -> None:
+    def read(self, batch: EncodedBatch, emit: Emit, *, wanted: Container[str]) -> None:
         with self._taps.attached(emit, wanted):
             pooled = self.module.encode_text(batch.inputs["ids"], normalize=False)
         if "pooled" in wanted:

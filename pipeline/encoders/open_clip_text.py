@@ -7,12 +7,12 @@ import json
 from typing import Any
 
 from structure.pipeline.encoders.digest import tokenizer_digest
-from structure.pipeline.encoders.tokens import TextPreprocess, Tokens
+from structure.pipeline.encoders.tokens import TextPreprocess, TokenIds
 from structure.store.errors import StructureError
 
 
 class OpenClipText:
-    """A text -> `Tokens` of at most `limit` ids, without padding.
+    """A text -> `TokenIds` of at most `limit` ids, without padding.
 
     Handles open_clip's own BPE (`SimpleTokenizer`) and its wrappers around Hugging Face tokenizers. Raises
     `StructureError` for the special modes (masking, CLIPS), whose ids are not the text's alone.
@@ -28,19 +28,19 @@ class OpenClipText:
         self._inner = TextPreprocess(inner, limit=self.limit) if inner is not None else None
         self.pad_id = 0 if inner is None else int(inner.pad_token_id)
 
-    def __call__(self, text: str) -> Tokens:
+    def __call__(self, text: str) -> TokenIds:
         if self._inner is None:
             ids = [self.tokenizer.sot_token_id, *self.tokenizer.encode(text), self.tokenizer.eot_token_id]
             if len(ids) <= self.limit:
-                return Tokens(ids)
-            return Tokens([*ids[: self.limit - 1], ids[-1]], cut=len(ids) - self.limit)
+                return TokenIds(ids)
+            return TokenIds([*ids[: self.limit - 1], ids[-1]], cut=len(ids) - self.limit)
         ids = self._inner(self._cleaned(text))
         if getattr(self.tokenizer, "strip_sep_token", False):
             separator = self.tokenizer.tokenizer.sep_token_id
-            return Tokens([0 if value == separator else value for value in ids], cut=ids.cut)
+            return TokenIds([0 if value == separator else value for value in ids], cut=ids.cut)
         return ids
 
-    def many(self, texts: list[str]) -> list[Tokens]:
+    def many(self, texts: list[str]) -> list[TokenIds]:
         """The same for many texts."""
         return [self(text) for text in texts]
 

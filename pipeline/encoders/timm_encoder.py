@@ -12,12 +12,12 @@ from torch import nn
 
 from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.digest import weights_digest
-from structure.pipeline.encoders.framing import Framing
 from structure.pipeline.encoders.hub import HF_WEIGHTS, snapshot, weights_in
+from structure.pipeline.encoders.image_preprocessing import Framing
 from structure.pipeline.encoders.precision import Amp, parameter_count, resolve
 from structure.pipeline.encoders.quiet import quiet
 from structure.pipeline.encoders.timm_reading import Reading, find_reading
-from structure.pipeline.encoders.torch_encoder import Batch, Emit, TorchEncoder, stack_images
+from structure.pipeline.encoders.torch_encoder import Emit, EncodedBatch, TorchEncoder, stack_images
 from structure.store.errors import DamageError, NotPresentError, StructureError, unknown
 
 
@@ -41,7 +41,7 @@ class TimmEncoder(TorchEncoder):
         self._reading: Reading = find_reading(module, pixels, name=name)
         self.prefix, self.grid = self._reading.prefix, self._reading.grid
         self._is_map = False
-        found = self.probe(Batch({"pixels": pixels}))
+        found = self.probe(EncodedBatch({"pixels": pixels}))
         self.layers = tuple(found.layers)
         self._is_map = any(layer.form == "map" for layer in self.layers)
         if self._is_map:
@@ -53,10 +53,10 @@ class TimmEncoder(TorchEncoder):
             self.default_pooling = "cls" if has_cls else "mean"
             self.poolings = ("cls", "mean", "last", "max") if has_cls else ("mean", "last", "max")
 
-    def collate(self, examples: Sequence[torch.Tensor]) -> Batch:
-        return Batch({"pixels": stack_images(examples, self.device, channels_last=self._is_map)})
+    def collate(self, examples: Sequence[torch.Tensor]) -> EncodedBatch:
+        return EncodedBatch({"pixels": stack_images(examples, self.device, channels_last=self._is_map)})
 
-    def read(self, batch: Batch, emit: Emit, *, wanted: Container[str]) -> None:
+    def read(self, batch: EncodedBatch, emit: Emit, *, wanted: Container[str]) -> None:
         features = self._reading.features(self.module, batch.inputs["pixels"], emit, wanted)
         if "pooled" in wanted:
             emit("pooled", self.module.forward_head(features, pre_logits=True).flatten(1))

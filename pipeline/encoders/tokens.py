@@ -10,7 +10,7 @@ import torch
 from structure.store.errors import StructureError
 
 
-class Tokens(list[int]):
+class TokenIds(list[int]):
     """The token ids of one text, special tokens included; `cut` of the text's tokens did not fit the model's limit."""
 
     cut: int = 0
@@ -23,12 +23,12 @@ class Tokens(list[int]):
         return _tokens, (list(self), self.cut)
 
 
-def _tokens(ids: list[int], cut: int) -> Tokens:
-    return Tokens(ids, cut=cut)
+def _tokens(ids: list[int], cut: int) -> TokenIds:
+    return TokenIds(ids, cut=cut)
 
 
 class TextPreprocess:
-    """A Hugging Face tokenizer as a picklable function: text -> `Tokens` of at most `limit` ids (None: no limit).
+    """A Hugging Face tokenizer as a picklable function: text -> `TokenIds` of at most `limit` ids (None: no limit).
 
     Truncation is the tokenizer's own, so that closing special tokens stay; how much was cut is counted in each result.
     A text without any token (an empty caption under a tokenizer that adds no special ones) becomes the begin- or
@@ -39,10 +39,10 @@ class TextPreprocess:
         self.tokenizer = tokenizer
         self.limit = limit
 
-    def __call__(self, text: str) -> Tokens:
+    def __call__(self, text: str) -> TokenIds:
         return self.many([text])[0]
 
-    def many(self, texts: Sequence[str]) -> list[Tokens]:
+    def many(self, texts: Sequence[str]) -> list[TokenIds]:
         """The same for many texts in one call, several times faster."""
         if not texts:
             return []
@@ -56,13 +56,13 @@ class TextPreprocess:
         rows: list[list[int]] = out["input_ids"]
         return rows
 
-    def _fitted(self, text: str, ids: list[int]) -> Tokens:
+    def _fitted(self, text: str, ids: list[int]) -> TokenIds:
         if not ids:
             ids = [lone_token(self.tokenizer)]
         if self.limit is None or len(ids) <= self.limit:
-            return Tokens(ids)
+            return TokenIds(ids)
         kept = self._ids([text], truncation=True, max_length=self.limit)[0]
-        return Tokens(kept, cut=len(ids) - len(kept))
+        return TokenIds(kept, cut=len(ids) - len(kept))
 
 
 def lone_token(tokenizer: Any) -> int:

@@ -21,7 +21,7 @@ FORMS: dict[int, Form] = {2: "vector", 3: "tokens", 4: "map"}
 
 
 @dataclass(frozen=True)
-class Batch:
+class EncodedBatch:
     """What goes into the network: named inputs on the encoder's device, and the mask of real tokens for texts."""
 
     inputs: Mapping[str, torch.Tensor]
@@ -83,7 +83,7 @@ class Everything(Container[str]):
 
 
 @dataclass
-class Found:
+class ModuleOutputs:
     """What one probing pass saw: the layers in order, and the shape of each output for a batch of one."""
 
     layers: list[Layer] = field(default_factory=list)
@@ -102,11 +102,11 @@ class TorchEncoder(Encoder):
     module: nn.Module
 
     @abstractmethod
-    def collate(self, examples: Sequence[Any]) -> Batch:
+    def collate(self, examples: Sequence[Any]) -> EncodedBatch:
         """Preprocessed examples as one batch on the device."""
 
     @abstractmethod
-    def read(self, batch: Batch, emit: Emit, *, wanted: Container[str]) -> None:
+    def read(self, batch: EncodedBatch, emit: Emit, *, wanted: Container[str]) -> None:
         """Pass the batch through the network once; `emit(name, values)` for every wanted layer."""
 
     def forward(self, examples: Sequence[Any], visit: Visitor, *, wanted: Container[str]) -> None:
@@ -114,7 +114,7 @@ class TorchEncoder(Encoder):
         with torch.inference_mode(), self.precision.autocast(self.device):
             self.read(batch, lambda name, values: visit(name, self._hidden(values, batch)), wanted=wanted)
 
-    def _hidden(self, values: torch.Tensor, batch: Batch) -> Hidden:
+    def _hidden(self, values: torch.Tensor, batch: EncodedBatch) -> Hidden:
         if values.ndim != 3:
             return Hidden(values)
         if batch.mask is not None:
@@ -128,9 +128,9 @@ class TorchEncoder(Encoder):
             return Hidden(values, prefix=self.prefix, grid=self.grid)
         return Hidden(values)
 
-    def probe(self, batch: Batch) -> Found:
+    def probe(self, batch: EncodedBatch) -> ModuleOutputs:
         """One pass over a batch of one that finds what layers there are, in order of depth, and their widths."""
-        found = Found()
+        found = ModuleOutputs()
 
         def emit(name: str, values: torch.Tensor) -> None:
             shape = tuple(values.shape)

@@ -15,7 +15,7 @@ import torch
 
 from structure.pipeline.encoders.encoder import LayerTokens
 from structure.pipeline.encoders.layer import Pooling
-from structure.pipeline.encoders.torch_encoder import Batch
+from structure.pipeline.encoders.torch_encoder import EncodedBatch
 from structure.pipeline.encoders.transformers_encoder import TransformersEncoder
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
 
@@ -78,9 +78,9 @@ class AudioEncoder(TransformersEncoder):
         """What the model calls its input."""
         return str(self.module.main_input_name)
 
-    def collate(self, examples: Sequence[Wave]) -> Batch:
+    def collate(self, examples: Sequence[Wave]) -> EncodedBatch:
         values = torch.stack([example.values for example in examples]).to(self.device)
-        return Batch({self.main: values.to(self.precision.weights)})
+        return EncodedBatch({self.main: values.to(self.precision.weights)})
 
     def encode_tokens(
         self,
@@ -100,7 +100,7 @@ class AudioEncoder(TransformersEncoder):
         back = torch.tensor(order).argsort().to(self.device)
         return {name: torch.cat([part[name] for part in parts])[back] for name in parts[0]}, {}
 
-    def blank(self) -> Batch:
+    def blank(self) -> EncodedBatch:
         """One input without content, from the config alone: a second of samples, or a spectrogram of full size."""
         config = self.config
         frames, bins = getattr(config, "max_length", None), getattr(config, "num_mel_bins", None)
@@ -109,7 +109,7 @@ class AudioEncoder(TransformersEncoder):
             shape: tuple[int, ...] = (1, frames, bins) if self.main == "input_values" else (1, bins, frames)
         else:
             shape = (1, 16000)
-        return Batch({self.main: torch.zeros(*shape, device=self.device, dtype=self.precision.weights)})
+        return EncodedBatch({self.main: torch.zeros(*shape, device=self.device, dtype=self.precision.weights)})
 
 
 def prepare_audio(encoder: AudioEncoder, folder: Path) -> dict[str, Any]:

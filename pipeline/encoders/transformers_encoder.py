@@ -14,7 +14,7 @@ from structure.pipeline.encoders.blocks import find_blocks, find_norm
 from structure.pipeline.encoders.layer import Modality
 from structure.pipeline.encoders.precision import Precision
 from structure.pipeline.encoders.tokens import pad
-from structure.pipeline.encoders.torch_encoder import Batch, Emit, Taps, TorchEncoder, patch_grid, stack_images
+from structure.pipeline.encoders.torch_encoder import Emit, EncodedBatch, Taps, TorchEncoder, patch_grid, stack_images
 from structure.store.errors import StructureError
 
 _FIXED_LENGTH = frozenset({"siglip", "siglip_text_model", "siglip2", "siglip2_text_model"})
@@ -70,7 +70,7 @@ class TransformersEncoder(TorchEncoder):
         depth = getattr(self.config, "num_hidden_layers", None) or len(getattr(self.config, "depths", ())) or None
         self._taps = Taps(find_blocks(self.tower, depth=depth, name=name))
 
-    def settle(self, probe: Batch) -> None:
+    def settle(self, probe: EncodedBatch) -> None:
         """Put the module in its place and find its layers with one small pass over `probe` (a batch of one)."""
         self.precision.place(self.module, self.device)
         if self.modality == "vision" and _interpolates(self._call, self.config, probe.inputs["pixel_values"]):
@@ -105,10 +105,10 @@ class TransformersEncoder(TorchEncoder):
         self.default_pooling = "cls" if has_cls else "mean"
         self.poolings = ("cls", "mean", "last", "max") if has_cls else ("mean", "last", "max")
 
-    def collate(self, examples: Sequence[Any]) -> Batch:
+    def collate(self, examples: Sequence[Any]) -> EncodedBatch:
         if self.modality == "vision":
             pixels = stack_images(examples, self.device, channels_last=self._is_map)
-            return Batch({"pixel_values": pixels.to(self.precision.weights)})
+            return EncodedBatch({"pixel_values": pixels.to(self.precision.weights)})
         ids, mask = pad(examples, value=self.pad_id, length=self.limit if self.fixed_length else None)
         if int(ids.max()) >= self.vocabulary:
             raise StructureError(
@@ -119,9 +119,9 @@ class TransformersEncoder(TorchEncoder):
         mask = mask.to(self.device)
         if not self.fixed_length:
             inputs["attention_mask"] = mask.long()
-        return Batch(inputs, mask)
+        return EncodedBatch(inputs, mask)
 
-    def read(self, batch: Batch, emit: Emit, *, wanted: Container[str]) -> None:
+    def read(self, batch: EncodedBatch, emit: Emit, *, wanted: Container[str]) -> None:
         with self._taps.attached(emit, wanted):
             out = self._call(**batch.inputs, return_dict=True)
         pooled = getattr(out, "pooler_output", None)

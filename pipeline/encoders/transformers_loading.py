@@ -11,14 +11,14 @@ import torch
 from torch import nn
 
 from structure.pipeline.encoders.damage import readable
+from structure.pipeline.encoders.device_placement import Placement, fitting, require_memory
 from structure.pipeline.encoders.digest import tokenizer_digest, weights_digest
-from structure.pipeline.encoders.framing import Framing
 from structure.pipeline.encoders.hub import weights_in
-from structure.pipeline.encoders.placement import Placement, fitting, require_memory
+from structure.pipeline.encoders.image_preprocessing import Framing
 from structure.pipeline.encoders.precision import Amp, Precision, multiplies_in_bfloat16, parameter_count, resolve
 from structure.pipeline.encoders.quiet import quiet
 from structure.pipeline.encoders.tokens import TextPreprocess, padding_id
-from structure.pipeline.encoders.torch_encoder import Batch
+from structure.pipeline.encoders.torch_encoder import EncodedBatch
 from structure.pipeline.encoders.transformers_audio import AudioEncoder, prepare_audio
 from structure.pipeline.encoders.transformers_encoder import (
     WAVES,
@@ -112,9 +112,9 @@ def from_config(folder: Path, *, name: str, source: str, tower: str, trust_remot
     elif encoder.modality == "vision":
         size = getattr(encoder.config, "image_size", 224)
         height, width = (size, size) if isinstance(size, int) else size
-        probe = Batch({"pixel_values": torch.zeros(1, 3, height, width, device=meta)})
+        probe = EncodedBatch({"pixel_values": torch.zeros(1, 3, height, width, device=meta)})
     else:
-        probe = Batch({"input_ids": torch.zeros(1, 2, dtype=torch.int64, device=meta)})
+        probe = EncodedBatch({"input_ids": torch.zeros(1, 2, dtype=torch.int64, device=meta)})
     with quiet():
         encoder.settle(probe)
     encoder.provenance = {"source": source}
@@ -233,7 +233,7 @@ def _prepare_images(encoder: TransformersEncoder, folder: Path, framing: Framing
     shape = next(iter(sizes))
     encoder.preprocess = preprocess
     encoder.settle(
-        Batch({"pixel_values": torch.zeros(1, *shape, device=encoder.device, dtype=encoder.precision.weights)})
+        EncodedBatch({"pixel_values": torch.zeros(1, *shape, device=encoder.device, dtype=encoder.precision.weights)})
     )
     return {
         "class": type(processor).__name__,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from structure.pipeline.evaluation.question import Question
-from structure.pipeline.evaluation.subject import Subject
-from structure.pipeline.features.cached import FeatureSource
-from structure.pipeline.suites.classifier import class_vectors_of
-from structure.pipeline.suites.judge import Judgement, judge_classification, judge_multilabel
+from structure.pipeline.evaluation.candidate import Candidate
+from structure.pipeline.evaluation.task import TaskRows
+from structure.pipeline.extraction.feature_source import FeatureSource
+from structure.pipeline.metrics.score import TaskScores, score_classification, score_multilabel
+from structure.pipeline.metrics.zero_shot_classifier import class_vectors_of
 
 
-def classify_zeroshot(question: Question, subject: Subject, source: FeatureSource, *, seed: int) -> Judgement:
+def classify_zeroshot(question: TaskRows, subject: Candidate, source: FeatureSource, *, seed: int) -> TaskScores:
     """One aligner on one classification task. Prompts and pictures pass a shard at a time."""
     prompts, samples, label = question.prompts, question.samples, question.task.label
     assert prompts is not None
@@ -24,8 +24,8 @@ def classify_zeroshot(question: Question, subject: Subject, source: FeatureSourc
         targets = np.zeros((len(samples), len(prompts.classes)), dtype=np.int64)
         for row, present in enumerate(samples.label_sets(label)):
             targets[row, present] = 1
-        judged = judge_multilabel(images.blocks(), vectors, targets[images.rows], ids=ids, seed=seed)
+        judged = score_multilabel(images.blocks(), vectors, targets[images.rows], ids=ids, seed=seed)
     else:
         labels = samples.labels(label)[images.rows]
-        judged = judge_classification(images.blocks(), vectors, labels, ids=ids, classes=prompts.classes, seed=seed)
+        judged = score_classification(images.blocks(), vectors, labels, ids=ids, classes=prompts.classes, seed=seed)
     return judged.noted(unreadable=images.unreadable)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from structure.pipeline.features.cached import FeatureSource
-from structure.pipeline.suites.rows import Array
+from structure.pipeline.extraction.feature_source import FeatureSource
+from structure.pipeline.metrics.matrices import Array
 from structure.store import FeatureSet
 
 Head = Callable[[Any], Any]

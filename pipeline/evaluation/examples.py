@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from structure.pipeline.suites.rows import Array, as_numpy, unit_rows
+from structure.pipeline.metrics.matrices import Array, as_numpy, unit_rows
 from structure.store.errors import StructureError
 
 EACH = 3

@@ -10,7 +10,7 @@ IGNORE = 255
 
 
 @dataclass(frozen=True)
-class Protocol:
+class MaskProtocol:
     """Which classes are asked about and how the background counts.
 
     `names` are those asked about; `number` maps the dataset's mask values to their place in it, 255 = ignored;
@@ -22,7 +22,7 @@ class Protocol:
     without: tuple[int, ...] = ()
 
 
-def protocol_of(classes: tuple[str, ...], background: str) -> Protocol:
+def protocol_of(classes: tuple[str, ...], background: str) -> MaskProtocol:
     """`class`: the background is a class like any other. `left-out`: it may be predicted, its pixels are errors of
     others, but it is left out of the mean (PAL's repository on VOC and Context). `ignored`: its pixels count nowhere
     and nobody can predict it (the usual protocol of VOC20). Without a class `background` the three are one."""
@@ -31,4 +31,4 @@ def protocol_of(classes: tuple[str, ...], background: str) -> Protocol:
     kept = [index for index in range(len(classes)) if background != "ignored" or index not in there]
     number[kept] = np.arange(len(kept))
     without = tuple(int(number[index]) for index in there) if background == "left-out" else ()
-    return Protocol(tuple(classes[index] for index in kept), number, without)
+    return MaskProtocol(tuple(classes[index] for index in kept), number, without)

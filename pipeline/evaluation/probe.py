@@ -5,25 +5,25 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from structure.pipeline.evaluation.candidate import Candidate
 from structure.pipeline.evaluation.embeddings import Embeddings
-from structure.pipeline.evaluation.question import Question
-from structure.pipeline.evaluation.subject import Subject
-from structure.pipeline.features.cached import FeatureSource
-from structure.pipeline.features.rows import Rows
-from structure.pipeline.suites.chance import classification_chance
-from structure.pipeline.suites.intervals import Interval, mean_interval
-from structure.pipeline.suites.judge import Judgement, judge_predictions
-from structure.pipeline.suites.linear_probe import draw_shots, fit_probe
-from structure.pipeline.suites.paired import PROBE
-from structure.pipeline.suites.predictions import Predictions, predict
-from structure.pipeline.suites.rows import Array
+from structure.pipeline.evaluation.task import TaskRows
+from structure.pipeline.extraction.feature_source import FeatureSource
+from structure.pipeline.extraction.sample_index import SampleIndex
+from structure.pipeline.metrics.chance import classification_chance
+from structure.pipeline.metrics.intervals import Interval, mean_interval
+from structure.pipeline.metrics.linear_probe import draw_shots, fit_probe
+from structure.pipeline.metrics.matrices import Array
+from structure.pipeline.metrics.paired_comparison import PROBE
+from structure.pipeline.metrics.predictions import Predictions, predict
+from structure.pipeline.metrics.score import TaskScores, score_predictions
 from structure.store.errors import StructureError, unknown
 
 DRAWS = 5
 """How often the samples of a k-shot probe are drawn; their mean is reported."""
 
 
-def probe_linear(question: Question, subject: Subject, source: FeatureSource, *, seed: int) -> Judgement:
+def probe_linear(question: TaskRows, subject: Candidate, source: FeatureSource, *, seed: int) -> TaskScores:
     """One aligner on one linear-probe task: trained on all of the training split, then on each number of shots.
 
     `lp_acc1@k` is the mean over `DRAWS` draws of k samples a class; its interval is the bootstrap over test samples of
@@ -35,7 +35,7 @@ def probe_linear(question: Question, subject: Subject, source: FeatureSource, *,
     rows, labels, ids, unread = _side(question.rows, question, subject, source)
     training, answers, _, _ = _side(question.training, question, subject, source)
     probe = fit_probe(training, answers, classes=len(classes), seed=seed)
-    judged = judge_predictions(predict(probe.logits(rows), labels), ids=ids, classes=classes, prefix=PROBE, seed=seed)
+    judged = score_predictions(predict(probe.logits(rows), labels), ids=ids, classes=classes, prefix=PROBE, seed=seed)
     intervals: dict[str, Interval] = dict(judged.intervals)
     chance, table = dict(judged.chance), judged.samples
     level = classification_chance(len(classes))["acc1"]
@@ -51,7 +51,7 @@ def probe_linear(question: Question, subject: Subject, source: FeatureSource, *,
         "draws": DRAWS if task.shots else 0,
     }
     notes |= {"penalty_c": probe.strength, "penalty_chosen": probe.chosen, "space": task.space}
-    return Judgement(intervals, chance, table, judged.undefined, notes, judged.confusion)
+    return TaskScores(intervals, chance, table, judged.undefined, notes, judged.confusion)
 
 
 def _shots(
@@ -64,7 +64,7 @@ def _shots(
 
 
 def _side(
-    rows: Rows, question: Question, subject: Subject, source: FeatureSource
+    rows: SampleIndex, question: TaskRows, subject: Candidate, source: FeatureSource
 ) -> tuple[Array, np.ndarray, list[str], int]:
     """Rows with a label: (n, dim) in the task's space, (n,) labels, ids; and how many pictures could not be read."""
     images = subject.images(source, rows)

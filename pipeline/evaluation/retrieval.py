@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from structure.pipeline.evaluation.candidate import Candidate
 from structure.pipeline.evaluation.examples import jpeg, retrieval_examples
-from structure.pipeline.evaluation.question import Question
-from structure.pipeline.evaluation.subject import Subject
-from structure.pipeline.features.cached import FeatureSource
-from structure.pipeline.suites.judge import Judgement, judge_retrieval
+from structure.pipeline.evaluation.task import TaskRows
+from structure.pipeline.extraction.feature_source import FeatureSource
+from structure.pipeline.metrics.score import TaskScores, score_retrieval
 
 
-def retrieve_zeroshot(question: Question, subject: Subject, source: FeatureSource, *, seed: int) -> Judgement:
+def retrieve_zeroshot(question: TaskRows, subject: Candidate, source: FeatureSource, *, seed: int) -> TaskScores:
     """One aligner on one retrieval task; pictures that could not be read take their captions with them."""
     samples = question.samples
     images = subject.images(source, question.rows)
@@ -27,7 +27,7 @@ def retrieve_zeroshot(question: Question, subject: Subject, source: FeatureSourc
     items = images.rows[described]
     sides = images.whole()[described], texts.whole()[kept], np.searchsorted(described, place[of_text[kept]])
     ids = [item_ids[item] for item in items]
-    judged = judge_retrieval(
+    judged = score_retrieval(
         *sides, image_ids=ids, text_ids=[str(text_ids[i]) for i in kept], ks=question.task.ks, seed=seed
     )
     captions = samples.texts(texts.features.manifest.captions)
@@ -44,7 +44,7 @@ def retrieve_zeroshot(question: Question, subject: Subject, source: FeatureSourc
     return judged.noted(unreadable=images.unreadable, without_caption=len(images) - len(described))
 
 
-def _thumbnail(question: Question, item: int) -> bytes | None:
+def _thumbnail(question: TaskRows, item: int) -> bytes | None:
     """Drawn once for all aligners; None where the pictures are not on this machine."""
     pictures, key = question.rows.dataset, f"thumbnail {item}"
     if pictures is None:

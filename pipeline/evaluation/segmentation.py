@@ -7,20 +7,20 @@ from dataclasses import replace
 
 import numpy as np
 
-from structure.pipeline.datasets.windows import WindowedPictures
-from structure.pipeline.evaluation.framing import frame_of
+from structure.pipeline.datasets.windows import WindowedImages
+from structure.pipeline.evaluation.candidate import Candidate
 from structure.pipeline.evaluation.mask_protocol import protocol_of
-from structure.pipeline.evaluation.masked_pictures import DRAWN, MaskedPictures
-from structure.pipeline.evaluation.question import Question
-from structure.pipeline.evaluation.subject import Subject
-from structure.pipeline.features.cached import FeatureSource
+from structure.pipeline.evaluation.masked_images import DRAWN, MaskedImages
+from structure.pipeline.evaluation.overlay import Overlay, draw_overlays
+from structure.pipeline.evaluation.score_maps import label_map, whole_label_maps
+from structure.pipeline.evaluation.task import TaskRows
+from structure.pipeline.evaluation.visible_region import frame_of
+from structure.pipeline.extraction.feature_source import FeatureSource
+from structure.pipeline.metrics.confusion_areas import Areas, segmentation_areas
+from structure.pipeline.metrics.score import TaskScores
+from structure.pipeline.metrics.score_segmentation import score_segmentation
+from structure.pipeline.metrics.zero_shot_classifier import class_vectors_of
 from structure.pipeline.progress import Progress
-from structure.pipeline.suites.classifier import class_vectors_of
-from structure.pipeline.suites.judge import Judgement
-from structure.pipeline.suites.judge_segmentation import judge_segmentation
-from structure.pipeline.suites.overlay import Overlay, draw_overlays
-from structure.pipeline.suites.score_maps import label_map, whole_label_maps
-from structure.pipeline.suites.segmentation import Areas, segmentation_areas
 from structure.store import FeatureSet
 from structure.store.errors import NotPresentError, StructureError
 
@@ -28,14 +28,14 @@ WINDOWS_AT_ONCE = 64
 OVERLAYS = 3
 
 
-def segment_zeroshot(question: Question, subject: Subject, source: FeatureSource, *, seed: int) -> Judgement:
+def segment_zeroshot(question: TaskRows, subject: Candidate, source: FeatureSource, *, seed: int) -> TaskScores:
     """One aligner on one set of masks. Features of windows are kept in the store as a dataset of their own."""
     task, prompts, pictures = question.task, question.prompts, question.rows.dataset
     if pictures is None:
         raise NotPresentError(f"The pictures and masks of {question.samples.dataset} are not on this machine.")
     assert prompts is not None
     masks = question.memo.setdefault(
-        "masks", MaskedPictures(pictures, protocol_of(pictures.mask_classes, task.background), task.window)
+        "masks", MaskedImages(pictures, protocol_of(pictures.mask_classes, task.background), task.window)
     )
     names, layer = masks.protocol.names, token_layer(subject)
     windows, rows = masks.windows(frame_of(source.store, source, subject.vision), source)
@@ -57,7 +57,7 @@ def segment_zeroshot(question: Question, subject: Subject, source: FeatureSource
             overlays.append(Overlay(item_ids[picture], np.asarray(pictures.image(picture)), truth, guess))
     if not areas:
         raise StructureError(f"{pictures.name}: none of {len(pictures)} pictures and masks could be read.")
-    judged = judge_segmentation(
+    judged = score_segmentation(
         Areas.together(areas), ids=ids, classes=names, without=masks.protocol.without, seed=seed
     )
     notes = {
@@ -79,7 +79,7 @@ def _shown(count: int) -> frozenset[int]:
 
 
 def scored(
-    features: FeatureSet, layer: str, subject: Subject, vectors: np.ndarray, windows: WindowedPictures
+    features: FeatureSet, layer: str, subject: Candidate, vectors: np.ndarray, windows: WindowedImages
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Picture by picture the scores of its windows `(window, patch, class)` float32; none where one cannot be read."""
     held: dict[int, np.ndarray] = {}
@@ -101,7 +101,7 @@ def scored(
 
 
 def guessed(
-    found: Iterable[tuple[int, np.ndarray]], masks: MaskedPictures, windows: WindowedPictures, grid: tuple[int, int]
+    found: Iterable[tuple[int, np.ndarray]], masks: MaskedImages, windows: WindowedImages, grid: tuple[int, int]
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Picture, true and guessed label map, for each that can be read; pictures of one window and size go together."""
     held: list[tuple[int, np.ndarray, np.ndarray]] = []
@@ -129,7 +129,7 @@ def _size(labels: np.ndarray) -> tuple[int, int]:
     return labels.shape[0], labels.shape[1]
 
 
-def token_layer(subject: Subject) -> str:
+def token_layer(subject: Candidate) -> str:
     """The layer whose tokens the vision head takes. Raises `StructureError` for a vector, which has no patches."""
     layer = str(subject.layers["vision"]).partition("@")[0]
     if layer == "pooled":

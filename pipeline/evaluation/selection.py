@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from structure.pipeline.evaluation.question import Question
-from structure.pipeline.evaluation.subject import Subject
-from structure.pipeline.features.cached import FeatureSource
-from structure.pipeline.suites.judge import Judgement, judge_selection
+from structure.pipeline.evaluation.candidate import Candidate
+from structure.pipeline.evaluation.task import TaskRows
+from structure.pipeline.extraction.feature_source import FeatureSource
+from structure.pipeline.metrics.score import TaskScores, score_selection
 
 
-def select_captions(question: Question, subject: Subject, source: FeatureSource, *, seed: int) -> Judgement:
+def select_captions(question: TaskRows, subject: Candidate, source: FeatureSource, *, seed: int) -> TaskScores:
     """One aligner on one selection task. Items `<group>/<number>` belong together; any other item is its own group.
 
     A group with a picture that could not be read is left out as a whole: the rest of it is another question.
@@ -25,7 +25,7 @@ def select_captions(question: Question, subject: Subject, source: FeatureSource,
     of_text = samples.item_of_caption(texts.features.manifest.captions)
     pictures, captions = np.flatnonzero(whole[group[images.rows]]), np.flatnonzero(whole[group[of_text]])
     number = np.cumsum(whole) - 1
-    judged = judge_selection(
+    judged = score_selection(
         images.whole()[pictures],
         texts.whole()[captions],
         group_of_image=number[group[images.rows[pictures]]],

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from structure.pipeline.aligners.closed_heads import IdentityHead
-from structure.pipeline.aligners.head import Head
-from structure.pipeline.aligners.vector_heads import LinearHead, LowRankHead
+from structure.pipeline.aligners.heads.closed_heads import IdentityHead
+from structure.pipeline.aligners.heads.head import Head
+from structure.pipeline.aligners.heads.vector_heads import LinearHead, LowRankHead
 
 TOLERANCE = 1e-5
 """Largest part of a bias that may be lost where a norm takes it over, relative to its length."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from structure.pipeline.aligners.aligner import RECORD, Aligner, load_aligner
-from structure.pipeline.datasets.images import as_rgb
+from structure.pipeline.datasets.decode_image import as_rgb
 from structure.pipeline.device import resolve_device
-from structure.pipeline.exports.side import WHICH, Side, load_side
-from structure.pipeline.features.batches import tokenize
+from structure.pipeline.exports.side import WHICH, ExportedSide, load_side
+from structure.pipeline.extraction.batches import tokenize
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store import Store, open_store
 from structure.store.address import open_files
@@ -29,7 +29,7 @@ class AlignedModel:
     """Both encoders of an aligner and its heads. The embeddings are those that evaluation takes from the store, up to
     the rounding of what is stored in float16."""
 
-    def __init__(self, vision: Side, text: Side, *, on_event: Listener = silent) -> None:
+    def __init__(self, vision: ExportedSide, text: ExportedSide, *, on_event: Listener = silent) -> None:
         self.aligner: Aligner = vision.aligner
         self.vision, self.text, self.on_event = vision, text, on_event
 
@@ -94,7 +94,7 @@ class AlignedModel:
         return np.asarray(self.aligner.similarity(images, texts))
 
     def _encode(
-        self, side: Side, items: Sequence[Any], prepare: Callable[[Sequence[Any]], list[Any]], size: int
+        self, side: ExportedSide, items: Sequence[Any], prepare: Callable[[Sequence[Any]], list[Any]], size: int
     ) -> np.ndarray:
         parts = [np.empty((0, self.dim), dtype=np.float32)]
         for start in range(0, len(items), size):

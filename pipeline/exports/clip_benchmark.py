@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from structure.pipeline.aligners.aligner import Aligner, load_aligner
-from structure.pipeline.exports.side import WHICH, Side, load_side
+from structure.pipeline.exports.side import WHICH, ExportedSide, load_side
 
 MODEL_TYPE = "structure"
 SCRIPT, TRUST = "run.py", "--trust-remote-code"
@@ -79,7 +79,7 @@ def arguments(given: Sequence[str], folder: Path) -> list[str]:
 class AlignedTowers(nn.Module):
     """What clip_benchmark asks of a model: `encode_image(pixels)` and `encode_text(tokens)`, unit rows."""
 
-    def __init__(self, vision: Side, text: Side, device: str) -> None:
+    def __init__(self, vision: ExportedSide, text: ExportedSide, device: str) -> None:
         super().__init__()
         self.vision, self.text = vision, text
         for side in (vision, text):
@@ -102,7 +102,7 @@ class Texts(list[Any]):
 
 
 class _Picture:
-    def __init__(self, vision: Side) -> None:
+    def __init__(self, vision: ExportedSide) -> None:
         self.preprocess = vision.encoder.preprocess
 
     def __call__(self, picture: Any) -> Any:
@@ -110,7 +110,7 @@ class _Picture:
 
 
 class _Tokenizer:
-    def __init__(self, text: Side) -> None:
+    def __init__(self, text: ExportedSide) -> None:
         self.preprocess = text.encoder.preprocess
 
     def __call__(self, texts: Sequence[str] | str) -> Texts:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from structure.pipeline.aligners.aligner import Aligner
-from structure.pipeline.aligners.head import Head
+from structure.pipeline.aligners.heads.head import Head
 from structure.store.errors import NotPresentError
 
 OPSET = 18

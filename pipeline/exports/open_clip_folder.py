@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from structure.pipeline.aligners.aligner import Aligner
-from structure.pipeline.encoders.names import parse_spec
+from structure.pipeline.encoders.model_names import parse_spec
 from structure.pipeline.exports.affine import Affine, as_affine
 from structure.pipeline.exports.open_clip_towers import Tower, text_tower, vision_tower
-from structure.pipeline.exports.side import Side, load_side
+from structure.pipeline.exports.side import ExportedSide, load_side
 from structure.store.errors import StructureError
 
 CONFIG, WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
@@ -88,7 +88,7 @@ def _affine_heads(aligner: Aligner) -> Mapping[str, Affine]:
     return {name: head for name, head in heads.items() if head is not None}
 
 
-def _config_of(side: Side) -> Mapping[str, Any]:
+def _config_of(side: ExportedSide) -> Mapping[str, Any]:
     import open_clip
 
     spec = parse_spec(side.record.spec)
@@ -116,7 +116,7 @@ def _stored(value: torch.Tensor) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def _compared(folder: Path, vision: Side, text: Side) -> dict[str, Any]:
+def _compared(folder: Path, vision: ExportedSide, text: ExportedSide) -> dict[str, Any]:
     import open_clip
     from PIL import Image
 

@@ -12,7 +12,7 @@ from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.padded import Ragged
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.layer import Pooling
-from structure.pipeline.features.cached import EncoderRecord, require_encoder
+from structure.pipeline.extraction.feature_source import EncoderRecord, require_encoder
 from structure.store.errors import NotPresentError, StructureError
 
 Which = Literal["vision", "text"]
@@ -20,7 +20,7 @@ WHICH: tuple[Which, ...] = get_args(Which)
 
 
 @dataclass(frozen=True)
-class Side:
+class ExportedSide:
     """Embeds what the encoder's `preprocess` makes of pictures or texts."""
 
     which: Which
@@ -44,7 +44,7 @@ class Side:
         return embeddings
 
 
-def load_side(aligner: Aligner, which: Which, *, device: str = "cpu", trust_remote_code: bool = False) -> Side:
+def load_side(aligner: Aligner, which: Which, *, device: str = "cpu", trust_remote_code: bool = False) -> ExportedSide:
     """The half that the aligner's record names, its encoder loaded in float32.
 
     Raises `NotPresentError` for an encoder that is not here or was imported, `FingerprintError` where the one that
@@ -66,4 +66,4 @@ def load_side(aligner: Aligner, which: Which, *, device: str = "cpu", trust_remo
     require_encoder(encoder, record, any_precision=True)
     layer, _, kind = str(aligner.metadata["layers"][which]).partition("@")
     pooling: Any = kind or record.extraction["pooling"][0]
-    return Side(which, encoder, record, layer, pooling, aligner)
+    return ExportedSide(which, encoder, record, layer, pooling, aligner)

@@ -83,7 +83,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageBlock:
     """A PNG or JPEG with a caption and what it shows in words."""
 
     kind: ClassVar[str] = "picture"
@@ -122,7 +122,7 @@ class Examples:
     queries: tuple[Example, ...]
 
 
-Block: TypeAlias = Text | Table | Chart | Picture | Examples
+Block: TypeAlias = Text | Table | Chart | ImageBlock | Examples
 
 
 @dataclass(frozen=True)

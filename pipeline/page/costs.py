@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from structure.pipeline.page.blocks import Block, Section, Table
 from structure.pipeline.page.source import Source
-from structure.store.upkeep import sizes
+from structure.store.gc import sizes
 
 
 def section(source: Source) -> Section:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from structure.pipeline.page.blocks import Chart, Picture, Section, Table
+from structure.pipeline.page.blocks import Chart, ImageBlock, Section, Table
 
 WIDTH = 640
 SCALE = 2.0
@@ -26,7 +26,7 @@ def write_files(sections: Sequence[Section], folder: Path) -> int:
                 _csv(folder / f"{_name(section, number, block.title)}.csv", block.values)
             elif isinstance(block, Table):
                 _csv(folder / f"{_name(section, number, block.caption)}.csv", block)
-            elif isinstance(block, Picture):
+            elif isinstance(block, ImageBlock):
                 (folder / f"{_name(section, number, block.caption)}.png").write_bytes(block.data)
             else:
                 continue

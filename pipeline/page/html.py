@@ -27,7 +27,7 @@ _HOME = files("structure.pipeline.page")
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Rendering:
     """Blocks of one kind that follow each other; charts stand side by side."""
 
     kind: str
@@ -82,8 +82,8 @@ def _template() -> jinja2.Template:
     return environment.from_string(_text("page.html.j2"))
 
 
-def _runs(blocks: Sequence[Block]) -> list[_Run]:
-    return [_Run(kind, tuple(run)) for kind, run in groupby(blocks, key=lambda block: block.kind)]
+def _runs(blocks: Sequence[Block]) -> list[_Rendering]:
+    return [_Rendering(kind, tuple(run)) for kind, run in groupby(blocks, key=lambda block: block.kind)]
 
 
 def _chart(spec: Mapping[str, Any], alt: str) -> Markup:

@@ -30,7 +30,7 @@ class LayerChoice:
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridCell:
     """One variant: its coordinates in the grid, in the order of the grid's keys."""
 
     values: Mapping[str, Any]
@@ -57,7 +57,7 @@ class Cell:
         return {key: value for key, value in self.values.items() if key not in NOT_TRAINING}
 
 
-def cells_of(grid: Mapping[str, Any]) -> tuple[Cell, ...]:
+def cells_of(grid: Mapping[str, Any]) -> tuple[GridCell, ...]:
     """Every cell of a grid. `layers` lists choices, or is `{ranking: NAME, spread: N}`. Raises StructureError."""
     axes: list[list[tuple[str, Any, LayerChoice | None]]] = []
     for key, values in grid.items():
@@ -70,19 +70,21 @@ def cells_of(grid: Mapping[str, Any]) -> tuple[Cell, ...]:
     found = []
     for corner in itertools.product(*axes):
         choice = next(choice for *_, choice in corner if choice is not None)
-        found.append(Cell({key: value for key, value, _ in corner}, choice))
+        found.append(GridCell({key: value for key, value, _ in corner}, choice))
     variants = [cell.variant for cell in found]
     if len(set(variants)) != len(variants):
         raise StructureError(f"A cell stands twice: {next(v for v in variants if variants.count(v) > 1)}.")
     return tuple(found)
 
 
-def matching(cells: Iterable[Cell], values: Mapping[str, Any]) -> list[Cell]:
+def matching(cells: Iterable[GridCell], values: Mapping[str, Any]) -> list[GridCell]:
     """The cells that have all these coordinates."""
     return [cell for cell in cells if all(cell.values.get(key) == value for key, value in values.items())]
 
 
-def partners(cells: Sequence[Cell], first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[Cell, Cell]]:
+def partners(
+    cells: Sequence[GridCell], first: Mapping[str, Any], second: Mapping[str, Any]
+) -> list[tuple[GridCell, GridCell]]:
     """Every cell at `first` with the cell that differs from it by being at `second` instead."""
     found = []
     for cell in matching(cells, first):

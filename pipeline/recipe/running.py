@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from structure.pipeline.features.forecast import Consent
+from structure.pipeline.extraction.estimate import Consent
 from structure.pipeline.progress import Listener, Note, Progress, silent
-from structure.pipeline.recipe.ledger import Entry, Ledger, Outcome, identity_of
+from structure.pipeline.recipe.run_cache import CachedStep, RunCache, StepResult, identity_of
 from structure.pipeline.recipe.schema import Recipe, load_recipe
+from structure.pipeline.recipe.step_runner import StepRunner
 from structure.pipeline.recipe.steps import Step, steps_of
 from structure.pipeline.recipe.summary import Summary, summarise
-from structure.pipeline.recipe.workshop import Workshop
 from structure.store import Store, open_store
-from structure.store.claim import Claim
 from structure.store.fingerprint import differences, fingerprint
+from structure.store.lease import Lease
 
 State = Literal["done", "due", "waits"]
 
 
 @dataclass(frozen=True)
-class Standing:
+class StepStatus:
     """Where a step stands. `done`: its outcome is kept; `due`: it would run; `waits`: it needs a step that would run,
     and runs too if that gives another outcome than before. `why` says so in words, `seconds` what a done one took."""
 
@@ -69,12 +69,12 @@ class RecipeRun:
 
 
 class Worker(Protocol):
-    """What does the steps; `Workshop` with the real stages."""
+    """What does the steps; `StepRunner` with the real stages."""
 
     def sources(self, step: Step) -> dict[str, str]: ...
-    def intact(self, step: Step, outcome: Outcome) -> bool: ...
+    def intact(self, step: Step, outcome: StepResult) -> bool: ...
     def batch(self, step: Step) -> int: ...
-    def work(self, steps: Sequence[Step], outcomes: Mapping[str, Outcome]) -> list[Outcome]: ...
+    def work(self, steps: Sequence[Step], outcomes: Mapping[str, StepResult]) -> list[StepResult]: ...
 
 
 def run(
@@ -98,7 +98,7 @@ def run(
     """
     target = store if isinstance(store, Store) else open_store(store)
     plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
-    workshop = Workshop(
+    workshop = StepRunner(
         plan,
         target,
         data_root=data_root,
@@ -107,8 +107,8 @@ def run(
         consent=consent,
         on_event=on_event,
     )
-    ledger = Ledger(target, plan.name)
-    with Claim(target.files, ledger.lock, what=f"The recipe {plan.name}"):
+    ledger = RunCache(target, plan.name)
+    with Lease(target.files, ledger.lock, what=f"The recipe {plan.name}"):
         outcomes, told = carry_out(steps_of(plan), ledger, workshop, on_event=on_event)
     absent = {
         entry["dataset"]: entry
@@ -122,10 +122,10 @@ def run(
 
 
 def carry_out(
-    steps: Sequence[Step], ledger: Ledger, worker: Worker, *, on_event: Listener = silent
-) -> tuple[dict[str, Outcome], list[tuple[str, Literal["ran", "kept"], str]]]:
+    steps: Sequence[Step], ledger: RunCache, worker: Worker, *, on_event: Listener = silent
+) -> tuple[dict[str, StepResult], list[tuple[str, Literal["ran", "kept"], str]]]:
     """Do what is due, in order. Returns every step's outcome, and for each whether it ran, and why."""
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, StepResult] = {}
     told: list[tuple[str, Literal["ran", "kept"], str]] = []
     for group in _groups(steps):
         due: list[tuple[Step, dict[str, Any]]] = []
@@ -147,7 +147,7 @@ def carry_out(
             made = worker.work([step for step, _ in part], outcomes)
             seconds = (time.perf_counter() - began) / len(part)
             for (step, identity), outcome in zip(part, made, strict=True):
-                timed = Outcome(outcome.result, outcome.digest, seconds)
+                timed = StepResult(outcome.result, outcome.digest, seconds)
                 outcomes[step.key] = timed
                 ledger.keep(step, _completed(identity, worker.sources(step)), timed)
         on_event(Progress("steps of the recipe", len(outcomes), len(steps), "steps"))
@@ -155,12 +155,12 @@ def carry_out(
 
 
 @dataclass(frozen=True)
-class Outlook:
+class RunOutlook:
     """Where every step of a recipe stands, whether a run of it is `going` on, and which datasets of its evaluation are
     `absent` (`what`, `how_to_get`)."""
 
     recipe: Recipe
-    standings: tuple[Standing, ...]
+    standings: tuple[StepStatus, ...]
     going: bool
     absent: tuple[Mapping[str, str], ...]
 
@@ -171,20 +171,20 @@ def outlook(
     store: Store | str | Path,
     data_root: str | Path = "data",
     changes: Sequence[str] = (),
-) -> Outlook:
+) -> RunOutlook:
     """What a run of the recipe would find; runs nothing."""
     target = store if isinstance(store, Store) else open_store(store)
     plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
-    ledger = Ledger(target, plan.name)
-    worker = Workshop(plan, target, data_root=data_root, device="cpu", on_event=silent)
-    going = target.files.exists(ledger.lock) and not Claim(target.files, ledger.lock, what="").is_void()
-    return Outlook(plan, tuple(standings(steps_of(plan), ledger, worker)), going, tuple(worker.absent()))
+    ledger = RunCache(target, plan.name)
+    worker = StepRunner(plan, target, data_root=data_root, device="cpu", on_event=silent)
+    going = target.files.exists(ledger.lock) and not Lease(target.files, ledger.lock, what="").is_void()
+    return RunOutlook(plan, tuple(standings(steps_of(plan), ledger, worker)), going, tuple(worker.absent()))
 
 
-def standings(steps: Sequence[Step], ledger: Ledger, worker: Worker) -> list[Standing]:
+def standings(steps: Sequence[Step], ledger: RunCache, worker: Worker) -> list[StepStatus]:
     """The standing of every step, each after those that it needs."""
-    found: dict[str, Standing] = {}
-    outcomes: dict[str, Outcome] = {}
+    found: dict[str, StepStatus] = {}
+    outcomes: dict[str, StepResult] = {}
     for step in steps:
         entry = ledger.read(step)
         if entry is not None:
@@ -193,11 +193,11 @@ def standings(steps: Sequence[Step], ledger: Ledger, worker: Worker) -> list[Sta
         known = {role: outcomes[key].digest for role, key in step.needs.items() if key in outcomes}
         why = _why(entry, identity_of(step, known, worker.sources(step)), step, worker)
         if why:
-            found[step.key] = Standing(step, "due", why)
+            found[step.key] = StepStatus(step, "due", why)
         elif waiting:
-            found[step.key] = Standing(step, "waits", f"needs {waiting[0]}" + _more(len(waiting) - 1))
+            found[step.key] = StepStatus(step, "waits", f"needs {waiting[0]}" + _more(len(waiting) - 1))
         else:
-            found[step.key] = Standing(step, "done", "", entry.outcome.seconds if entry else None)
+            found[step.key] = StepStatus(step, "done", "", entry.outcome.seconds if entry else None)
     return list(found.values())
 
 
@@ -214,11 +214,11 @@ def _groups(steps: Sequence[Step]) -> Iterator[list[Step]]:
         yield group
 
 
-def _inputs(step: Step, outcomes: Mapping[str, Outcome]) -> dict[str, str]:
+def _inputs(step: Step, outcomes: Mapping[str, StepResult]) -> dict[str, str]:
     return {role: outcomes[key].digest for role, key in step.needs.items()}
 
 
-def _why(entry: Entry | None, identity: Mapping[str, Any], step: Step, worker: Worker) -> str:
+def _why(entry: CachedStep | None, identity: Mapping[str, Any], step: Step, worker: Worker) -> str:
     """Why a step has to run, in words; "" where its outcome can be kept."""
     if entry is None:
         return "not done before"

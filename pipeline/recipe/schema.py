@@ -11,7 +11,7 @@ import yaml
 
 from structure.pipeline.aligners.methods import method
 from structure.pipeline.aligners.options import TrainingOptions
-from structure.pipeline.recipe.cells import Cell, cells_of, matching
+from structure.pipeline.recipe.cells import GridCell, cells_of, matching
 from structure.pipeline.yaml_file import Place, YamlFile, load_yaml, parse_yaml, shipped
 from structure.store.errors import StructureError, UsageError, nearest
 
@@ -90,7 +90,7 @@ class Recipe:
     training: Mapping[str, Any]
     share_rate: bool
     seeds: tuple[int, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[GridCell, ...]
     evaluate: Mapping[str, Any]
     compare: tuple[Comparison, ...] = ()
     correlate: Mapping[str, Any] | None = None
@@ -242,7 +242,7 @@ def _seeds(file: YamlFile, align: Mapping[str, Any]) -> tuple[int, ...]:
     return tuple(seeds)
 
 
-def _grid(file: YamlFile, align: Mapping[str, Any], rank: Mapping[str, Any]) -> tuple[Cell, ...]:
+def _grid(file: YamlFile, align: Mapping[str, Any], rank: Mapping[str, Any]) -> tuple[GridCell, ...]:
     place: Place = ("align", "grid")
     grid = dict(file.mapping(place, allowed=GRID)) if "grid" in align else {}
     grid.setdefault("layers", ["auto" if "auto" in rank else RESERVED])
@@ -263,7 +263,7 @@ def _grid(file: YamlFile, align: Mapping[str, Any], rank: Mapping[str, Any]) -> 
     return cells
 
 
-def _comparisons(file: YamlFile, cells: Sequence[Cell]) -> tuple[Comparison, ...]:
+def _comparisons(file: YamlFile, cells: Sequence[GridCell]) -> tuple[Comparison, ...]:
     entries = file.data.get("compare", [])
     _typed(file, ("compare",), entries, list)
     found = []

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from structure.pipeline.recipe.cells import Cell, partners
+from structure.pipeline.recipe.cells import GridCell, partners
 from structure.pipeline.recipe.schema import Encoders, Recipe
 from structure.store.errors import StructureError
 
@@ -27,17 +27,17 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """One training run of a recipe: the aligner's name, its variant, its seed and the pair of encoders."""
 
     aligner: str
     variant: str
     seed: int
     encoders: Encoders
-    cell: Cell
+    cell: GridCell
 
 
-def runs_of(recipe: Recipe) -> tuple[Run, ...]:
+def runs_of(recipe: Recipe) -> tuple[TrainingRun, ...]:
     """Every training run: pairs of encoders, then cells, then seeds.
 
     Cells with the regulariser go first, so that a learning rate that is shared is one found with all losses in place.
@@ -51,7 +51,7 @@ def runs_of(recipe: Recipe) -> tuple[Run, ...]:
             variant = " ".join(filter(None, (first, cell.variant)))
             for seed in recipe.seeds:
                 parts = [recipe.name, *([pair_slug(encoders)] if several else []), cell.slug, f"seed{seed}"]
-                found.append(Run(_plain("-".join(parts)), variant, seed, encoders, cell))
+                found.append(TrainingRun(_plain("-".join(parts)), variant, seed, encoders, cell))
     names = [run.aligner for run in found]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -130,7 +130,7 @@ def _extract(recipe: Recipe, model: str) -> Step:
     return Step(_extract_key(model), "extract", {**recipe.extract, "model": model}, {})
 
 
-def _training(recipe: Recipe, run: Run) -> dict[str, Any]:
+def _training(recipe: Recipe, run: TrainingRun) -> dict[str, Any]:
     return {
         "aligner": run.aligner,
         "preset": recipe.preset,

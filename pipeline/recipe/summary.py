@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from structure.pipeline.figures import png, scatter
-from structure.pipeline.recipe.ledger import Outcome
+from structure.pipeline.metrics.seed_comparison import SeedDifference, SeedMean, seed_differences, seed_means
+from structure.pipeline.recipe.run_cache import StepResult
 from structure.pipeline.recipe.schema import Recipe
-from structure.pipeline.recipe.spread import similarity
-from structure.pipeline.recipe.steps import STAGES, Run, rank_key, runs_of, steps_of
+from structure.pipeline.recipe.spaced_pairs import similarity
+from structure.pipeline.recipe.steps import STAGES, TrainingRun, rank_key, runs_of, steps_of
 from structure.pipeline.results import Result
-from structure.pipeline.suites.compare import SeedDifference, SeedMean, seed_differences, seed_means
 from structure.store.files import Files
 
 MOST_PANELS = 8
@@ -87,7 +87,7 @@ class Summary:
         folder.write("similarity.png", picture(self.correlations))
 
 
-def summarise(recipe: Recipe, outcomes: Mapping[str, Outcome]) -> Summary:
+def summarise(recipe: Recipe, outcomes: Mapping[str, StepResult]) -> Summary:
     """Means, differences and correlations from the outcomes of every step before the report."""
     runs = runs_of(recipe)
     by_variant: dict[str, dict[int, list[Result]]] = {}
@@ -108,7 +108,7 @@ def summarise(recipe: Recipe, outcomes: Mapping[str, Outcome]) -> Summary:
 
 
 def correlations(
-    recipe: Recipe, runs: tuple[Run, ...], means: list[SeedMean], outcomes: Mapping[str, Outcome]
+    recipe: Recipe, runs: tuple[TrainingRun, ...], means: list[SeedMean], outcomes: Mapping[str, StepResult]
 ) -> list[Correlation]:
     """One for every metric, pair of encoders and combination of the grid's other coordinates."""
     settings = recipe.correlate or {}

@@ -10,13 +10,13 @@ from functools import cached_property
 import numpy as np
 
 from structure.pipeline.similarity.hsic import Pair, gram_sums, linear_sums, quotient, unit_rows
-from structure.pipeline.similarity.rows import RowSource
+from structure.pipeline.similarity.knn.unit_rows import RowSlices
 from structure.store.errors import StructureError
 
 
 def cka(
-    vision: Sequence[RowSource],
-    text: Sequence[RowSource],
+    vision: Sequence[RowSlices],
+    text: Sequence[RowSlices],
     *,
     unbiased: bool = False,
     sigma: float | None = None,
@@ -49,7 +49,7 @@ def cka(
     return scores.reshape(len(vision), len(text))
 
 
-def _gram_is_cheaper(layers: Sequence[RowSource], pairs: Sequence[Pair], rows: int, memory: int) -> bool:
+def _gram_is_cheaper(layers: Sequence[RowSlices], pairs: Sequence[Pair], rows: int, memory: int) -> bool:
     widths = [int(layer.shape[1]) for layer in layers]
     moments = rows * sum(widths[i] * widths[j] for i, j in pairs)
     grams = rows * rows * (sum(widths) + len(layers) ** 2)
@@ -64,8 +64,8 @@ class Cka:
     U-centred kernels over m(m - 3) (Szekely and Rizzo, "Partial distance correlation", Ann. Stat. 42, 2014, eq. 3.1).
     """
 
-    vision: Sequence[RowSource]
-    text: Sequence[RowSource]
+    vision: Sequence[RowSlices]
+    text: Sequence[RowSlices]
     unbiased: bool = False
     sigma: float | None = None
     eps: float = 1e-6

@@ -9,9 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from structure.pipeline.similarity.hsic import quotient, unit_rows
+from structure.pipeline.similarity.knn.unit_rows import RowSlices
 from structure.pipeline.similarity.measures import OfTables
-from structure.pipeline.similarity.overlap import matches
-from structure.pipeline.similarity.rows import RowSource
+from structure.pipeline.similarity.neighbour_overlap import matches
 from structure.store.errors import StructureError
 
 
@@ -54,7 +54,7 @@ class Cknna(OfTables):
 
 
 def cknna_of(
-    vision: Sequence[RowSource], text: Sequence[RowSource], tables: tuple[np.ndarray, np.ndarray], *, eps: float = 1e-6
+    vision: Sequence[RowSlices], text: Sequence[RowSlices], tables: tuple[np.ndarray, np.ndarray], *, eps: float = 1e-6
 ) -> Cknna:
     """The measure over layers and their `(layers, rows, k)` tables. Raises StructureError for k < 2 or fewer than 4
     rows."""
@@ -70,7 +70,7 @@ def cknna_of(
     return Cknna(*tables, (cosines[0], cosines[1]), eps)
 
 
-def _cosines(layer: RowSource, table: np.ndarray) -> np.ndarray:
+def _cosines(layer: RowSlices, table: np.ndarray) -> np.ndarray:
     """`(rows, k)` float64: the cosine of each row with each of its neighbours."""
     x = unit_rows(layer, 0, len(table), normalise=True)
     values = np.empty(table.shape)

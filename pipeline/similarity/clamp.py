@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from structure.pipeline.similarity.rows import RowSource
+from structure.pipeline.similarity.knn.unit_rows import RowSlices
 from structure.store.errors import unknown
 
 Clamp = Literal["exact", "approx", "per_layer"]
@@ -16,7 +16,7 @@ SHARE = 0.95
 _STEP = 2048
 
 
-def clamp_levels(layers: Sequence[RowSource], clamp: Clamp) -> list[float]:
+def clamp_levels(layers: Sequence[RowSlices], clamp: Clamp) -> list[float]:
     """One q per layer of a modality.
 
     "exact": entry floor(0.95 size) of the sorted |x| of all layers together. "per_layer": the same within each layer
@@ -39,7 +39,7 @@ def clamp_levels(layers: Sequence[RowSource], clamp: Clamp) -> list[float]:
     return [total / rows] * len(layers)
 
 
-def len_of(layer: RowSource) -> int:
+def len_of(layer: RowSlices) -> int:
     return int(layer.shape[0])
 
 
@@ -48,7 +48,7 @@ def _entry(sizes: np.ndarray) -> float:
     return float(np.partition(sizes, place)[place])
 
 
-def _stored(layer: RowSource, start: int, stop: int) -> np.ndarray:
+def _stored(layer: RowSlices, start: int, stop: int) -> np.ndarray:
     """Values as stored: `read` scales float64 rows, which a clamp must not see."""
     part: Any = layer[start:stop]
     if hasattr(part, "detach"):
@@ -61,7 +61,7 @@ def _stored(layer: RowSource, start: int, stop: int) -> np.ndarray:
 class Clamped:
     """A layer whose slices are clamped to +-`level` as they are read; float32 layers are clamped in float32."""
 
-    layer: RowSource
+    layer: RowSlices
     level: float
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from structure.pipeline.similarity.rows import RowSource, read
+from structure.pipeline.similarity.knn.unit_rows import RowSlices, read
 
 _ROWS = 2048
 
@@ -50,7 +50,7 @@ def quotient(cross: float, first: float, second: float, eps: float) -> float:
         return float(np.float64(cross) / (np.sqrt(np.float64(first) * np.float64(second)) + eps))
 
 
-def unit_rows(layer: RowSource, start: int, stop: int, *, normalise: bool) -> np.ndarray:
+def unit_rows(layer: RowSlices, start: int, stop: int, *, normalise: bool) -> np.ndarray:
     """Rows `[start, stop)` as float64, divided by their norms (zero rows stay zero) unless `normalise` is False."""
     if not normalise:
         part = layer[start:stop]
@@ -62,7 +62,7 @@ def unit_rows(layer: RowSource, start: int, stop: int, *, normalise: bool) -> np
 
 
 def linear_sums(
-    layers: Sequence[RowSource], pairs: Sequence[Pair], *, normalise: bool, memory: int
+    layers: Sequence[RowSlices], pairs: Sequence[Pair], *, normalise: bool, memory: int
 ) -> dict[Pair, Joint]:
     """Sums of linear kernels from cross moments, one pass over the rows while the moments of all pairs fit `memory`
     bytes.
@@ -118,7 +118,7 @@ def _of_moments(moment: np.ndarray, m: int) -> Joint:
 
 
 def gram_sums(
-    layers: Sequence[RowSource], pairs: Sequence[Pair], *, normalise: bool, memory: int, sigma: float | None
+    layers: Sequence[RowSlices], pairs: Sequence[Pair], *, normalise: bool, memory: int, sigma: float | None
 ) -> dict[Pair, Joint]:
     """Sums of kernel matrices taken band by band, never whole: linear kernels, or exp(-|x - y|^2 / (2 sigma^2)).
 

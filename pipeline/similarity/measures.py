@@ -14,14 +14,14 @@ from typing import Protocol
 
 import numpy as np
 
-from structure.pipeline.similarity.overlap import (
+from structure.pipeline.similarity.neighbour_overlap import (
     cycle_rows,
     cycles,
     reversed_edges,
     shared_counts,
     shared_totals,
 )
-from structure.pipeline.similarity.sequences import common_lengths, edit_distances, kept_totals, lcs_totals
+from structure.pipeline.similarity.ordinal_overlap import common_lengths, edit_distances, kept_totals, lcs_totals
 from structure.store.errors import unknown
 
 

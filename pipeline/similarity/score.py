@@ -8,11 +8,11 @@ from typing import Literal, get_args
 import numpy as np
 
 from structure.pipeline.similarity.clamp import Clamp, Clamped, clamp_levels
+from structure.pipeline.similarity.k_rules import k_of
+from structure.pipeline.similarity.knn.neighbours import MEMORY, neighbours
+from structure.pipeline.similarity.knn.unit_rows import RowSlices, check_finite, shape_of
 from structure.pipeline.similarity.measures import OF_TABLES, Measure, of_tables
-from structure.pipeline.similarity.neighbours import MEMORY, neighbours
-from structure.pipeline.similarity.overlap import shared_counts
-from structure.pipeline.similarity.rows import RowSource, check_finite, shape_of
-from structure.pipeline.similarity.rules import k_of
+from structure.pipeline.similarity.neighbour_overlap import shared_counts
 from structure.store.errors import StructureError, unknown
 
 Metric = Literal[
@@ -33,7 +33,7 @@ OF_NEIGHBOURS: tuple[str, ...] = (*OF_TABLES, "cknna")
 """The measures that need neighbour tables."""
 
 
-def mutual_knn(x: RowSource, y: RowSource, *, k: int | str) -> float:
+def mutual_knn(x: RowSlices, y: RowSlices, *, k: int | str) -> float:
     """mean_i |N_x(i) n N_y(i)| / k of two layers with the same rows; chance is k / (rows - 1). Huh et al. 2024,
     appendix A."""
     rows = same_rows([x], [y])
@@ -43,8 +43,8 @@ def mutual_knn(x: RowSource, y: RowSource, *, k: int | str) -> float:
 
 
 def layer_similarity(
-    vision_layers: Sequence[RowSource],
-    text_layers: Sequence[RowSource],
+    vision_layers: Sequence[RowSlices],
+    text_layers: Sequence[RowSlices],
     *,
     metric: str = "mutual_knn",
     k: int | str = 10,
@@ -63,8 +63,8 @@ def layer_similarity(
     """
     metric = metric_named(metric)
     rows = same_rows(vision_layers, text_layers)
-    vision: list[RowSource] = list(vision_layers)
-    text: list[RowSource] = list(text_layers)
+    vision: list[RowSlices] = list(vision_layers)
+    text: list[RowSlices] = list(text_layers)
     for side, layers in (("vision", vision), ("text", text)):
         if metric not in OF_NEIGHBOURS or clamp is not None:
             for number, layer in enumerate(layers):
@@ -95,8 +95,8 @@ def metric_named(metric: str) -> str:
 
 def measure_of(
     metric: str,
-    vision: Sequence[RowSource],
-    text: Sequence[RowSource],
+    vision: Sequence[RowSlices],
+    text: Sequence[RowSlices],
     *,
     tables: tuple[np.ndarray, np.ndarray] | None = None,
     eps: float = 1e-6,
@@ -130,7 +130,7 @@ def measure_of(
     )
 
 
-def same_rows(vision: Sequence[RowSource], text: Sequence[RowSource]) -> int:
+def same_rows(vision: Sequence[RowSlices], text: Sequence[RowSlices]) -> int:
     """The row count that all layers share. Raises StructureError where there is no layer or counts differ."""
     counts = {}
     for side, layers in (("vision", vision), ("text", text)):
@@ -148,7 +148,7 @@ def same_rows(vision: Sequence[RowSource], text: Sequence[RowSource]) -> int:
     return rows
 
 
-def _check(layer: RowSource, name: str) -> None:
+def _check(layer: RowSlices, name: str) -> None:
     rows = int(layer.shape[0])
     for start in range(0, rows, 4096):
         part = layer[start : min(start + 4096, rows)]

@@ -13,10 +13,10 @@ from itertools import groupby
 
 import numpy as np
 
+from structure.pipeline.similarity.k_rules import k_of
+from structure.pipeline.similarity.knn.neighbours import MEMORY, search
+from structure.pipeline.similarity.knn.unit_rows import RowSlices, read
 from structure.pipeline.similarity.measures import of_tables
-from structure.pipeline.similarity.neighbours import MEMORY, search
-from structure.pipeline.similarity.rows import RowSource, read
-from structure.pipeline.similarity.rules import k_of
 
 Pair = tuple[int, int]
 SIZES = (100, 500, 1000, 5000)
@@ -76,7 +76,7 @@ def draw_subsets(
 
 
 def subset_tables(
-    layers: Mapping[str, RowSource], subsets: Sequence[Subset], *, memory: int = MEMORY
+    layers: Mapping[str, RowSlices], subsets: Sequence[Subset], *, memory: int = MEMORY
 ) -> list[SubsetTables]:
     """The tables of every layer among each subset."""
     found = [
@@ -115,7 +115,7 @@ def stability(
     return found
 
 
-def _taken(layer: RowSource, subsets: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+def _taken(layer: RowSlices, subsets: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
     """The rows of each ascending index array, read once from the layer in slices."""
     rows, width = (int(size) for size in layer.shape)
     parts: list[list[np.ndarray]] = [[] for _ in subsets]

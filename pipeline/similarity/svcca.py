@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from structure.pipeline.similarity.hsic import unit_rows
-from structure.pipeline.similarity.rows import RowSource
+from structure.pipeline.similarity.knn.unit_rows import RowSlices
 from structure.store.errors import StructureError
 
 
@@ -38,7 +38,7 @@ class Svcca:
         return None
 
 
-def svcca_of(vision: Sequence[RowSource], text: Sequence[RowSource], *, dim: int = 10, normalise: bool = True) -> Svcca:
+def svcca_of(vision: Sequence[RowSlices], text: Sequence[RowSlices], *, dim: int = 10, normalise: bool = True) -> Svcca:
     """The measure over `(rows, width)` layers with `dim` directions each. Raises StructureError for too few rows."""
     rows = int(vision[0].shape[0])
     if rows <= dim:
@@ -58,7 +58,7 @@ def _mean_correlation(u: np.ndarray, v: np.ndarray) -> float:
     return min(1.0, float(mean))
 
 
-def _leading(layer: RowSource, rows: int, dim: int, normalise: bool) -> np.ndarray:
+def _leading(layer: RowSlices, rows: int, dim: int, normalise: bool) -> np.ndarray:
     """`(rows, r)` float64 orthonormal: left singular vectors of the standardised layer, from its smaller Gram
     matrix."""
     x = unit_rows(layer, 0, rows, normalise=normalise)

@@ -12,23 +12,23 @@ import pyarrow as pa
 
 from structure.pipeline.aligners.aligner import RECORD, Aligner, load_aligner
 from structure.pipeline.aligners.batches import held_out
-from structure.pipeline.aligners.card import CARD, card
 from structure.pipeline.aligners.checkpoint import Checkpoint
+from structure.pipeline.aligners.fit_result import FitResult, versions
 from structure.pipeline.aligners.methods import STREAMED, fit, inputs, method
+from structure.pipeline.aligners.model_card import CARD, card
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.sequence_methods import train_stored
-from structure.pipeline.aligners.trained import Trained, versions
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.device import resolve_device
-from structure.pipeline.features.aligned_layers import AlignedLayers
-from structure.pipeline.features.cached import EncoderRecord, FeatureSource
-from structure.pipeline.features.labelled import Labelled, labelled_pairs
-from structure.pipeline.features.layer_choice import pick_layers
-from structure.pipeline.features.pairs import HeldLayers, Pairs, choose_sets, pair_rows
-from structure.pipeline.features.unpaired import unpaired_rows
+from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
+from structure.pipeline.metrics.retrieval_ranks import retrieval_ranks
+from structure.pipeline.pairing.aligned_layers import AlignedLayers
+from structure.pipeline.pairing.labelled import Labelled, labelled_pairs
+from structure.pipeline.pairing.layer_choice import pick_layers
+from structure.pipeline.pairing.pairs import HeldLayers, PairedRows, choose_sets, pair_rows
+from structure.pipeline.pairing.unpaired import unpaired_rows
 from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.results import write_table
-from structure.pipeline.suites.retrieval import retrieval_ranks
 from structure.store import FeatureSet, Store, open_store
 from structure.store.errors import StructureError
 from structure.store.files import Files
@@ -44,7 +44,7 @@ class Aligned:
 
     name: str
     folder: Files
-    trained: Trained
+    trained: FitResult
     layers: dict[str, str]
     test: dict[str, float]
     test_pairs: int
@@ -209,7 +209,7 @@ def _found(store: Store, name: str, run: str, layers: dict[str, str]) -> Aligned
     facts = aligner.metadata
     if facts.get("run") != run:
         return None
-    trained = Trained(
+    trained = FitResult(
         aligner,
         metrics=dict(facts["metrics"]),
         rate=facts.get("rate"),
@@ -232,7 +232,7 @@ def _rows(
     pairs: int | None,
     seed: int,
     on_event: Listener,
-) -> tuple[Pairs, Pairs]:
+) -> tuple[PairedRows, PairedRows]:
     """(the training pairs, the test pairs); no test pair for a share of 0."""
     rows = pair_rows(store, *sets)
     if rows.skipped:
@@ -257,7 +257,7 @@ def _rows(
 
 def _fits(
     sides: AlignedLayers,
-    rows: Pairs,
+    rows: PairedRows,
     options: TrainingOptions,
     memory: int | None,
     *,
@@ -292,7 +292,7 @@ def _joined(first: tuple[Any, Any], second: tuple[Any, Any]) -> tuple[np.ndarray
     return one, two
 
 
-def _keep(store: Store, name: str, aligner: Aligner, trained: Trained, on_event: Listener) -> Files:
+def _keep(store: Store, name: str, aligner: Aligner, trained: FitResult, on_event: Listener) -> Files:
     """Write the aligner's files. Its record goes first and comes last: a killed run leaves nothing that looks whole."""
     folder = store.folder("aligners", name)
     if folder.exists(RECORD):

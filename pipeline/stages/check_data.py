@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 
 from structure.pipeline.datasets.dataset import Dataset, Item
-from structure.pipeline.datasets.likeness import difference_hash, near_pairs
 from structure.pipeline.datasets.loading import open_dataset
+from structure.pipeline.datasets.perceptual_hash import difference_hash, near_pairs
 from structure.pipeline.encoders.loading import load_tokenizer
 from structure.pipeline.progress import Listener, Progress, silent
 from structure.store.errors import BadSampleError, NotPresentError, StructureError

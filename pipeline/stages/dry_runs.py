@@ -11,22 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from structure.pipeline.aligners.forecast import probed_pairs, seconds_at_most
+from structure.pipeline.aligners.estimate import probed_pairs, seconds_at_most
 from structure.pipeline.aligners.methods import inputs, method
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.device import resolve_device
-from structure.pipeline.evaluation.question import Questions
-from structure.pipeline.evaluation.subject import Subject, aligner_names
-from structure.pipeline.features.aligned_layers import AlignedLayers
-from structure.pipeline.features.cached import FeatureSource
-from structure.pipeline.features.layer_choice import pick_layers
-from structure.pipeline.features.neighbour_cache import NeighbourCache
-from structure.pipeline.features.pairs import SelectedRows, choose_models, choose_sets, pair_rows
-from structure.pipeline.features.plan import SPARE
-from structure.pipeline.features.ranking import RankingOptions, distinct_pairs
+from structure.pipeline.evaluation.candidate import Candidate, aligner_names
+from structure.pipeline.evaluation.task import TaskSource
+from structure.pipeline.extraction.feature_source import FeatureSource
+from structure.pipeline.extraction.plan import SPARE
+from structure.pipeline.pairing.aligned_layers import AlignedLayers
+from structure.pipeline.pairing.layer_choice import pick_layers
+from structure.pipeline.pairing.pairs import SelectedRows, choose_models, choose_sets, pair_rows
 from structure.pipeline.progress import Listener, silent
-from structure.pipeline.similarity.neighbours import MEMORY, neighbours
-from structure.pipeline.similarity.rules import k_of
+from structure.pipeline.ranking.neighbour_cache import NeighbourCache
+from structure.pipeline.ranking.rank_pair import RankingOptions, distinct_pairs
+from structure.pipeline.similarity.k_rules import k_of
+from structure.pipeline.similarity.knn.neighbours import MEMORY, neighbours
 from structure.pipeline.similarity.score import OF_NEIGHBOURS
 from structure.pipeline.suites.suite import load_suite
 from structure.store import FeatureSet, Store, open_store
@@ -186,9 +186,9 @@ def ahead_of_evaluation(
     Opening a dataset keeps its row table; nothing else is written. Raises as `evaluate` does.
     """
     target, place = store if isinstance(store, Store) else open_store(store), resolve_device(device)
-    subjects = [Subject.load(target, name, device=place) for name in aligner_names(target, aligners)]
+    subjects = [Candidate.load(target, name, device=place) for name in aligner_names(target, aligners)]
     source = FeatureSource(target, device=place, trust_remote_code=trust_remote_code, on_event=on_event)
-    questions = Questions(target, data_root=data_root, prompts=prompts, on_event=on_event)
+    questions = TaskSource(target, data_root=data_root, prompts=prompts, on_event=on_event)
     parts: dict[str, Ahead] = {}
     absent: list[Mapping[str, str]] = []
     for task in load_suite(suite).select(datasets):
@@ -204,7 +204,7 @@ def ahead_of_evaluation(
                 if found is not None:
                     parts.setdefault(found.key, Ahead(f"{found.key} (rows)", len(found), 0, 0, 0, 0.0))
                     continue
-                ahead = source.forecast(record, rows, captions=captions, tokens=subject.tokens(side))
+                ahead = source.estimate(record, rows, captions=captions, tokens=subject.tokens(side))
                 parts.setdefault(
                     ahead.features,
                     Ahead(

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from structure.pipeline.device import resolve_device
-from structure.pipeline.evaluation.comparing import Difference, compare_kept
-from structure.pipeline.evaluation.judging import JUDGES
-from structure.pipeline.evaluation.keeping import keep, trained_on
-from structure.pipeline.evaluation.question import Question, Questions
-from structure.pipeline.evaluation.subject import Subject, aligner_names
-from structure.pipeline.features.cached import KEPT_BYTES, FeatureSource
-from structure.pipeline.features.forecast import Consent
+from structure.pipeline.evaluation.candidate import Candidate, aligner_names
+from structure.pipeline.evaluation.comparison import Difference, compare_kept
+from structure.pipeline.evaluation.save_results import keep, trained_on
+from structure.pipeline.evaluation.task import TaskRows, TaskSource
+from structure.pipeline.evaluation.task_kinds import JUDGES
+from structure.pipeline.extraction.estimate import Consent
+from structure.pipeline.extraction.feature_source import KEPT_BYTES, FeatureSource
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.pipeline.results import COUNTED, Result
 from structure.pipeline.suites.published import beside
@@ -105,7 +105,7 @@ def evaluate(
             raise StructureError(f"{task.title} asks for {task.kind}; this version evaluates {', '.join(JUDGES)}.")
     names = aligner_names(target, [*aligners, *(compare or ())])
     place = resolve_device(device)
-    subjects = [Subject.load(target, name, device=place) for name in names]
+    subjects = [Candidate.load(target, name, device=place) for name in names]
     source = FeatureSource(
         target,
         device=place,
@@ -114,7 +114,7 @@ def evaluate(
         consent=consent,
         on_event=on_event,
     )
-    questions = Questions(target, data_root=data_root, prompts=prompts, on_event=on_event)
+    questions = TaskSource(target, data_root=data_root, prompts=prompts, on_event=on_event)
     absent: list[dict[str, str]] = []
     failed: list[dict[str, str]] = []
     results: list[Result] = []
@@ -165,7 +165,7 @@ def compare_aligners(first: str, second: str, *, store: Store | str | Path, seed
     return compare_kept(target, first, second, seed=seed)
 
 
-def _warn(met: int | None, question: Question, subject: Subject, told: set[str], on_event: Listener) -> set[str]:
+def _warn(met: int | None, question: TaskRows, subject: Candidate, told: set[str], on_event: Listener) -> set[str]:
     """Say, once for a task and the data of a training, that items were seen in it; returns what was said."""
     if not met:
         return set()

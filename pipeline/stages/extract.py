@@ -14,11 +14,11 @@ from structure.pipeline.device import resolve_device
 from structure.pipeline.encoders.loading import load_encoder
 from structure.pipeline.encoders.pooling import Pooling
 from structure.pipeline.encoders.precision import Amp
-from structure.pipeline.features.fill import fill
-from structure.pipeline.features.forecast import Consent, Forecast, ask, forecast
-from structure.pipeline.features.plan import Dtype, Extraction, Plan, plan
-from structure.pipeline.features.rows import open_rows
-from structure.pipeline.features.shard_tasks import Request, Spread, fill_by_tasks
+from structure.pipeline.extraction.estimate import Consent, ExtractionEstimate, ask, estimate
+from structure.pipeline.extraction.fill import fill
+from structure.pipeline.extraction.plan import Dtype, Extraction, Plan, plan
+from structure.pipeline.extraction.sample_index import open_rows
+from structure.pipeline.extraction.shard_tasks import Request, Spread, fill_by_tasks
 from structure.pipeline.progress import Listener, silent
 from structure.store import FeatureSet, Store, open_store
 
@@ -32,7 +32,7 @@ class Extracted:
 
     plan: Plan
     features: FeatureSet | None
-    ahead: Forecast | None = None
+    ahead: ExtractionEstimate | None = None
 
     def row(self) -> dict[str, Any]:
         """Flat JSON values."""
@@ -143,7 +143,7 @@ def extract(
         chosen = plan(target, encoder, rows, options, spec=name, device=place)
         chosen.require_space(target)
         if dry_run:
-            done.append(Extracted(chosen, None, forecast(encoder, rows, chosen, options, device=place)))
+            done.append(Extracted(chosen, None, estimate(encoder, rows, chosen, options, device=place)))
             continue
         ask(consent, encoder, rows, chosen, options, place)
         features = fill(target, encoder, rows, chosen, options, device=place, on_event=on_event)

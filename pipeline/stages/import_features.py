@@ -12,7 +12,7 @@ import numpy as np
 from structure.pipeline.datasets.dataset import Dataset
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.datasets.pairs import open_pairs
-from structure.pipeline.features.rows import read_samples
+from structure.pipeline.extraction.sample_index import read_samples
 from structure.pipeline.progress import Listener, silent
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
 from structure.store.errors import NotPresentError, StructureError

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack
 
-from structure.pipeline.features.pairs import choose_sets
-from structure.pipeline.features.ranking import RankingFlags, rank_pair, settled
-from structure.pipeline.similarity.ranking import LayerSimilarity
+from structure.pipeline.pairing.pairs import choose_sets
+from structure.pipeline.ranking.rank_pair import RankingFlags, rank_pair, settled
+from structure.pipeline.similarity.layer_similarity import LayerSimilarity
 from structure.store import Store, open_store
 
 

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Literal, Unpack
 
-from structure.pipeline.features.pairs import choose_models
-from structure.pipeline.features.ranking import RankingFlags, rank_pair, settled
+from structure.pipeline.pairing.pairs import choose_models
 from structure.pipeline.progress import Note, Progress
-from structure.pipeline.similarity.models import Cell, ModelSimilarity, both_ways
+from structure.pipeline.ranking.rank_pair import RankingFlags, rank_pair, settled
+from structure.pipeline.similarity.model_matrix import ModelPair, ModelSimilarity, both_ways
 from structure.store import Store, open_store
 from structure.store.errors import StructureError
 
@@ -50,7 +50,7 @@ def rank_models(
                 raise
         else:
             ranked.save()
-            cells.append(Cell.of(ranked.similarity.ranking, ranked.similarity.folder.name))
+            cells.append(ModelPair.of(ranked.similarity.ranking, ranked.similarity.folder.name))
         running.on_event(Progress("pairs of models", done, len(pairs), "pairs"))
     best = max(cells, key=lambda cell: cell.score)
     place = sides[0][0].manifest

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from structure.pipeline.device import resolve_device
-from structure.pipeline.features.cached import EncoderRecord, FeatureSource
-from structure.pipeline.features.rows import Rows, open_rows
+from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
+from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store import FeatureSet, Store, open_store
 from structure.store.errors import DamageError, FingerprintError, StructureError
-from structure.store.mend import mend
+from structure.store.repair import mend
 from structure.store.verify import Fault
 
 
@@ -62,7 +62,7 @@ def repair(
     return Repaired(key, tuple(faults), due)
 
 
-def _rows(store: Store, features: FeatureSet, data_root: str | Path, on_event: Listener) -> Rows:
+def _rows(store: Store, features: FeatureSet, data_root: str | Path, on_event: Listener) -> SampleIndex:
     """The rows that the features were made from; they must be the same."""
     manifest = features.manifest
     spec = str((manifest.provenance or {}).get("dataset_spec", ""))
@@ -77,7 +77,7 @@ def _rows(store: Store, features: FeatureSet, data_root: str | Path, on_event: L
                 f"The row table of {manifest.dataset}/{manifest.split} is damaged and no dataset can make it again. "
                 "Import the features again, or remove the prompts' features and evaluate again."
             )
-        return Rows(samples, None, "")
+        return SampleIndex(samples, None, "")
     base, _, limit = manifest.split.partition(".first")
     rows = open_rows(
         store, spec, split=base, data_root=data_root, limit=int(limit) if limit else None, on_event=on_event

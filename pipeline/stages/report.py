@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from structure.pipeline.page import costs, layers, looking, means, models, results, setup, training, words
+from structure.pipeline.page import costs, examples, glossary, layers, models, results, setup, sweeps, training
 from structure.pipeline.page.blocks import Section
 from structure.pipeline.page.files import write_files
 from structure.pipeline.page.html import render
@@ -19,20 +19,20 @@ PAGE = "report.html"
 
 SECTIONS = (
     setup.section,
-    means.section,
-    means.differences,
-    means.efficiency,
+    sweeps.section,
+    sweeps.differences,
+    sweeps.efficiency,
     layers.section,
     models.section,
-    means.correlations,
+    sweeps.correlations,
     training.section,
     results.section,
     results.published,
-    looking.retrieval,
-    looking.confusion,
-    looking.segmentation,
+    examples.retrieval,
+    examples.confusion,
+    examples.segmentation,
     costs.section,
-    words.section,
+    glossary.section,
 )
 """In the order of the page."""
 

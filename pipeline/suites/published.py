@@ -13,7 +13,7 @@ from structure.pipeline.yaml_file import YamlFile, load_yaml, shipped
 
 
 @dataclass(frozen=True)
-class Protocol:
+class PublishedProtocol:
     """What has to be equal for two numbers to be comparable. `samples` are the test images."""
 
     split: str
@@ -48,7 +48,7 @@ class PublishedNumber:
     dataset: str
     metric: str
     value: float
-    protocol: Protocol
+    protocol: PublishedProtocol
 
 
 def published_numbers(
@@ -140,7 +140,7 @@ def _numbers(file: YamlFile) -> Iterator[PublishedNumber]:
         if len(row["percent"]) != len(columns):
             raise file.error(("rows", index), f"{len(row['percent'])} numbers for {len(columns)} columns.")
         for column, percent in zip(columns, row["percent"], strict=True):
-            protocol = Protocol(
+            protocol = PublishedProtocol(
                 column["split"],
                 column["samples"],
                 column.get("classes"),

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 
 from structure.pipeline.aligners import TrainingOptions, fit, load_aligner
 from structure.pipeline.aligners.aligner import Aligner, unpack
-from structure.pipeline.aligners.closed_heads import RelativeHead, WeightedHead
-from structure.pipeline.aligners.heads import HEADS, make_head
+from structure.pipeline.aligners.heads.closed_heads import RelativeHead, WeightedHead
+from structure.pipeline.aligners.heads.kinds import HEADS, make_head
 from structure.pipeline.aligners.methods import METHODS, SET_METHODS, TOKEN_METHODS
-from structure.pipeline.aligners.pair_retrieval import pair_recall
+from structure.pipeline.aligners.recall import pair_recall
 from structure.store.errors import DamageError, StructureError
 
 OPTIONS = TrainingOptions(dim=6, epochs=12, rate=1e-2, device="cpu", anchors=64, nearest=20)
@@ -113,8 +113,8 @@ def test_procrustes_finds_the_rotation():
 def test_ridge_is_ridge(world):
     from sklearn.linear_model import Ridge
 
-    from structure.pipeline.aligners.closed_form import ridge
     from structure.pipeline.aligners.csa import moments
+    from structure.pipeline.aligners.linear_maps import ridge
 
     vision, text = (side.astype(np.float64) for side in world(150))
     images, _ = ridge(moments([(vision, text)]), share=0.3)
@@ -127,7 +127,7 @@ def test_ridge_is_ridge(world):
 def test_csa_refinement_whitens_and_lowers_r_s(world):
     from structure.pipeline.aligners.csa import fit_csa_moments, moments
     from structure.pipeline.aligners.csa_refinement import raised, refine
-    from structure.pipeline.aligners.structure_loss import structure_loss
+    from structure.pipeline.aligners.losses.structure_loss import structure_loss
     from structure.pipeline.progress import silent
 
     vision, text = world(200)

@@ -8,8 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from structure.pipeline.aligners import contrastive as module
-from structure.pipeline.aligners.contrastive import info_nce, sigmoid_loss
+from structure.pipeline.aligners.losses import contrastive as module
+from structure.pipeline.aligners.losses.contrastive import info_nce, sigmoid_loss
 
 
 def embeddings(rows=150, dim=7, seed=0):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from structure.pipeline.aligners.anchors import anchor_profile
-from structure.pipeline.aligners.contrastive import info_nce
 from structure.pipeline.aligners.csa import fit_csa, fit_csa_moments, moments
-from structure.pipeline.aligners.set_alignment import set_alignment_loss
-from structure.pipeline.aligners.submodular import largest_information, maximum, submodular_information
+from structure.pipeline.aligners.heads.anchors import anchor_profile
+from structure.pipeline.aligners.losses.contrastive import info_nce
+from structure.pipeline.aligners.losses.set_alignment import set_alignment_loss
+from structure.pipeline.aligners.losses.submodular import largest_information, maximum, submodular_information
 from structure.store.errors import StructureError
 
 
@@ -89,7 +89,7 @@ def test_pal_in_pieces_and_with_any_padding(monkeypatch, golden: Path):
         return profile.detach(), bank.grad
 
     whole = run()
-    monkeypatch.setattr("structure.pipeline.aligners.pieces._MOST", {"cpu": 1})
+    monkeypatch.setattr("structure.pipeline.aligners.chunked._MOST", {"cpu": 1})
     for pieces, once in zip(run(), whole, strict=True):
         torch.testing.assert_close(pieces, once, rtol=1e-10, atol=1e-12)
     empty = mask.copy()
@@ -106,8 +106,8 @@ def test_golden_submodular(monkeypatch, golden: Path):
     n, m = captions.shape[1], views.shape[1]
 
     def check(most):
-        monkeypatch.setattr("structure.pipeline.aligners.submodular._MOST", most)
-        monkeypatch.setattr("structure.pipeline.aligners.pieces._MOST", {"cpu": most})
+        monkeypatch.setattr("structure.pipeline.aligners.losses.submodular._MOST", most)
+        monkeypatch.setattr("structure.pipeline.aligners.chunked._MOST", {"cpu": most})
         for e, eta in enumerate(map(float, file["etas"])):
 
             def made(*, eta=eta, **options):
@@ -216,7 +216,7 @@ def test_the_set_loss_is_masked_and_made_in_pieces(monkeypatch):
 
     once = run(0.5)
     assert (once[2][~mask] == 0).all()
-    monkeypatch.setattr("structure.pipeline.aligners.pieces._MOST", {"cpu": 1})
+    monkeypatch.setattr("structure.pipeline.aligners.chunked._MOST", {"cpu": 1})
     torch.testing.assert_close(run(-7.0), once)
     with pytest.raises(ValueError, match="each needs a real member"):
         set_alignment_loss(views, captions, captions_mask=torch.zeros(5, 3, dtype=torch.bool))

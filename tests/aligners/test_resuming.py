@@ -11,8 +11,8 @@ import torch
 from structure.pipeline.aligners import METHODS, TrainingOptions, fit
 from structure.pipeline.aligners.batches import PairsInMemory
 from structure.pipeline.aligners.checkpoint import Checkpoint
+from structure.pipeline.aligners.losses.structure_loss import structure_loss
 from structure.pipeline.aligners.objectives import make_objective
-from structure.pipeline.aligners.structure_loss import structure_loss
 from structure.pipeline.aligners.training import train
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.progress import Note, Progress
@@ -121,10 +121,10 @@ def test_refit_sees_every_pair_for_the_chosen_number_of_epochs(world):
     assert chosen.refit_pairs == 0
     assert not torch.equal(again.aligner.vision.weight, chosen.aligner.vision.weight)
     # The same as training on all pairs and stopping there.
-    from structure.pipeline.aligners.run import Run
+    from structure.pipeline.aligners.trainer import Trainer
 
     source = PairsInMemory(vision, text, batch=40)
-    run = Run(source, validation=None, extras=Unpaired(), options=options, rate=1e-2, device=torch.device("cpu"))
+    run = Trainer(source, validation=None, extras=Unpaired(), options=options, rate=1e-2, device=torch.device("cpu"))
     for epoch in range(1, chosen.best_epoch + 1):
         run.epoch(epoch)
     assert torch.equal(run.objective.vision.weight, again.aligner.vision.weight)

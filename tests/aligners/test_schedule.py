@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from structure.pipeline.aligners.finder import choose_rate, find_rate
+from structure.pipeline.aligners.lr_range_test import choose_rate, find_rate
 from structure.pipeline.aligners.schedule import clip_gradients, cosine, published_period, warm_up
 
 

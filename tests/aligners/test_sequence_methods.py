@@ -11,7 +11,7 @@ import torch
 from structure.pipeline.aligners import TrainingOptions, fit, load_aligner
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.padded import Padded, Ragged
-from structure.pipeline.aligners.pair_retrieval import pair_recall
+from structure.pipeline.aligners.recall import pair_recall
 from structure.pipeline.aligners.sequence_batches import SequencesInMemory, as_ragged, joined, limited
 from structure.pipeline.progress import Note
 from structure.store.address import open_files

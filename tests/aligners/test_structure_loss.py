@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structure.pipeline.aligners import structure_gradients as module
-from structure.pipeline.aligners.spaces import Space
-from structure.pipeline.aligners.structure_loss import freeze, structure_loss
+from structure.pipeline.aligners.losses import structure_gradients as module
+from structure.pipeline.aligners.losses.similarity_space import SimilaritySpace
+from structure.pipeline.aligners.losses.structure_loss import freeze, structure_loss
 from structure.store.errors import StructureError
 
 
@@ -190,7 +190,7 @@ def test_kept_frozen_side_is_the_same():
         kept = structure_loss(freeze(before), after, levels=levels)
         torch.testing.assert_close(kept, structure_loss(before, after, levels=levels), rtol=1e-12, atol=0)
     with pytest.raises(ValueError, match="another temperature"):
-        structure_loss(freeze(before, Space(0.1)), after, temperature=0.2)
+        structure_loss(freeze(before, SimilaritySpace(0.1)), after, temperature=0.2)
 
 
 def test_numpy_half_and_autocast_compute_in_float32():

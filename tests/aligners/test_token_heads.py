@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structure.pipeline.aligners.aligner import Aligner, load_aligner
-from structure.pipeline.aligners.anchors import anchor_code, anchor_profile
-from structure.pipeline.aligners.head import Head
-from structure.pipeline.aligners.heads import make_head
+from structure.pipeline.aligners.heads.anchors import anchor_code, anchor_profile
+from structure.pipeline.aligners.heads.head import Head
+from structure.pipeline.aligners.heads.kinds import make_head
+from structure.pipeline.aligners.heads.token_heads import AnchorHead, TokenHead
+from structure.pipeline.aligners.heads.vector_heads import LinearHead
 from structure.pipeline.aligners.padded import Padded, Ragged
-from structure.pipeline.aligners.token_heads import AnchorHead, TokenHead
-from structure.pipeline.aligners.vector_heads import LinearHead
-from structure.pipeline.suites.classifier import class_vectors
+from structure.pipeline.metrics.zero_shot_classifier import class_vectors
 from structure.store.errors import StructureError
 
 
@@ -124,7 +124,7 @@ class TestEveryTokenHead:
         wide = Padded(torch.full((4, 9, 6), torch.nan), torch.zeros(4, 9, dtype=torch.bool))
         wide.values[:, 2:6], wide.mask[:, 2:6] = padded.values, padded.mask
         wide.values[~wide.mask] = torch.nan
-        monkeypatch.setattr("structure.pipeline.aligners.pieces._MOST", {"cpu": 1})
+        monkeypatch.setattr("structure.pipeline.aligners.chunked._MOST", {"cpu": 1})
         again = run(wide)
         torch.testing.assert_close(again, plain)
 
@@ -197,7 +197,7 @@ def test_patches_of_an_ordinary_head_are_scored_by_cosine():
 
 def test_pal_never_holds_the_tokens_by_anchors(monkeypatch):
     """Forward and backward together stay below one (batch, token, anchor) tensor, and keep their gradient."""
-    monkeypatch.setattr("structure.pipeline.aligners.pieces._MOST", {"cpu": 1 << 16})
+    monkeypatch.setattr("structure.pipeline.aligners.chunked._MOST", {"cpu": 1 << 16})
     status, reset = Path("/proc/self/status"), Path("/proc/self/clear_refs")
     if not reset.exists():
         pytest.skip("peak memory is read from /proc")

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from structure.pipeline.aligners.batches import PairsInMemory, held_out
-from structure.pipeline.aligners.contrastive import info_nce
+from structure.pipeline.aligners.losses.contrastive import info_nce
 from structure.pipeline.aligners.objectives import make_objective
 from structure.pipeline.aligners.options import PRESETS, TrainingOptions
-from structure.pipeline.aligners.pair_retrieval import pair_recall
+from structure.pipeline.aligners.recall import pair_recall
 from structure.pipeline.aligners.training import train, train_source
 from structure.pipeline.progress import Note, Progress
 from structure.store.errors import StructureError
@@ -160,7 +160,7 @@ def test_presets_are_the_two_published_behaviours():
 
 
 def test_total_loss_follows_the_formula(world):
-    from structure.pipeline.aligners.structure_loss import structure_loss
+    from structure.pipeline.aligners.losses.structure_loss import structure_loss
 
     vision, text = (torch.from_numpy(side) for side in world(40))
     for name, factor in (("paper", 1.0), ("released", 0.5)):

@@ -29,12 +29,12 @@ import numpy as np
 import torch
 
 from structure.pipeline.aligners.aligner import Aligner
-from structure.pipeline.aligners.vector_heads import LinearHead
+from structure.pipeline.aligners.heads.vector_heads import LinearHead
 from structure.pipeline.datasets import export_webdataset, open_dataset
 from structure.pipeline.datasets.dataset import Task
-from structure.pipeline.evaluation.question import Question
-from structure.pipeline.features.cached import EncoderRecord
-from structure.pipeline.features.rows import Rows
+from structure.pipeline.evaluation.task import TaskRows
+from structure.pipeline.extraction.feature_source import EncoderRecord
+from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.stages.evaluate import evaluate
 from structure.pipeline.stages.extract import extract
 from structure.pipeline.suites.prompt_set import load_prompt_set, resolve_prompts
@@ -146,7 +146,7 @@ def memory(options: argparse.Namespace, root: Path) -> dict[str, Any]:
     suite = root / "bench.yaml"
     suite.write_text(SUITE.format(dataset="made"))
     prompts = resolve_prompts(load_prompt_set("plain"), dataset="made", own=Task(classes, templates, "made"))
-    question = Question(load_suite(str(suite)).tasks[0], Rows(samples, None, ""), prompts)
+    question = TaskRows(load_suite(str(suite)).tasks[0], SampleIndex(samples, None, ""), prompts)
     asked = store.put_samples(question.prompt_rows().samples)
     encoders = {}
     for side, rows, rows_of in (("vision", samples, "items"), ("text", asked, "captions")):

@@ -29,10 +29,10 @@ os.environ |= {"TOKENIZERS_PARALLELISM": "false", "OMP_WAIT_POLICY": "PASSIVE"} 
 import torch
 
 from structure.pipeline.encoders import load_encoder
-from structure.pipeline.features import fill as extraction
-from structure.pipeline.features.batches import Batch, batches
-from structure.pipeline.features.plan import Extraction, plan
-from structure.pipeline.features.rows import open_rows
+from structure.pipeline.extraction import fill as extraction
+from structure.pipeline.extraction.batches import ExampleBatch, batches
+from structure.pipeline.extraction.plan import Extraction, plan
+from structure.pipeline.extraction.sample_index import open_rows
 from structure.store import open_store
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -61,7 +61,7 @@ def measure(model: str, dataset: str, rows_at_most: int) -> dict[str, Any]:
             forward(examples)
         return out
 
-    def timed(*given: Any, **options: Any) -> Iterator[Batch]:
+    def timed(*given: Any, **options: Any) -> Iterator[ExampleBatch]:
         source = batches(*given, **options)
         while True:
             began = time.thread_time()

@@ -37,7 +37,7 @@ from structure.pipeline.progress import Event, Progress
 from structure.pipeline.stages.extract import extract
 from structure.pipeline.stages.repair import repair
 from structure.store import StructureError, open_store
-from structure.store.claim import HeldError
+from structure.store.lease import HeldError
 
 MODELS = ["bundled:scenes-vit", "bundled:scenes-text"]
 SMALL, LARGE = 70, 140
@@ -277,7 +277,7 @@ def _clusters(count: int, ground: Ground, outcome: Path) -> None:
 
     os.environ["OMP_NUM_THREADS"] = "1"  # as here: another number of threads moves last bits
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["distributed", "structure.pipeline.features.shard_tasks"])
+    context.set_forkserver_preload(["distributed", "structure.pipeline.extraction.shard_tasks"])
     distributed.utils._forkserver_preload_set = True
     settings = {"worker.daemon": False, "worker.multiprocessing-method": "forkserver"}
     killed, wrong = [], 0

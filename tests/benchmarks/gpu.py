@@ -35,12 +35,12 @@ from structure.pipeline import rank_layers
 from structure.pipeline.aligners import TrainingOptions, fit
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.encoder import Encoder
-from structure.pipeline.features import fill as extraction
-from structure.pipeline.features.batches import Batch
-from structure.pipeline.features.pairs import choose_sets
-from structure.pipeline.features.plan import Extraction, plan
-from structure.pipeline.features.ranking import RankingOptions, Running, rank_pair
-from structure.pipeline.features.rows import Rows
+from structure.pipeline.extraction import fill as extraction
+from structure.pipeline.extraction.batches import ExampleBatch
+from structure.pipeline.extraction.plan import Extraction, plan
+from structure.pipeline.extraction.sample_index import SampleIndex
+from structure.pipeline.pairing.pairs import choose_sets
+from structure.pipeline.ranking.rank_pair import RankingOptions, Running, rank_pair
 from structure.store import Column, Manifest, SampleItem, Samples, Shard, Store, open_store
 from structure.store.shard import shard_size
 
@@ -113,15 +113,17 @@ def measure_extraction(given: argparse.Namespace, folder: Path) -> dict[str, Any
     encoder = load_encoder(spec, device=given.device, amp="bf16")
     pixels = torch.rand(given.batch, 3, given.image, given.image, generator=torch.Generator().manual_seed(0))
     examples = list(pixels * 2 - 1)
-    rows = Rows(table("pictures", given.pictures), None, "")
+    rows = SampleIndex(table("pictures", given.pictures), None, "")
     sizes: list[int] = []
 
-    def decoded(_: Encoder, __: Rows, shards: Iterator[Shard], *, size: int, **___: Any) -> Iterator[Batch]:
+    def decoded(
+        _: Encoder, __: SampleIndex, shards: Iterator[Shard], *, size: int, **___: Any
+    ) -> Iterator[ExampleBatch]:
         for shard in shards:
             for start in range(shard.start, shard.stop, size):
                 chosen = range(start, min(start + size, shard.stop))
                 sizes.append(len(chosen))
-                yield Batch(shard, chosen, examples[: len(chosen)])
+                yield ExampleBatch(shard, chosen, examples[: len(chosen)])
 
     def ours(number: int) -> None:
         store, options = open_store(folder / str(number)), Extraction(batch=given.batch, workers=0)

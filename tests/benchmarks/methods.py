@@ -31,8 +31,8 @@ import yaml
 from structure.pipeline import extract, rank_layers
 from structure.pipeline.aligners import TrainingOptions, load_aligner
 from structure.pipeline.aligners.methods import TOKEN_METHODS
-from structure.pipeline.features.pairs import choose_sets
-from structure.pipeline.similarity.ranking import best_layers
+from structure.pipeline.pairing.pairs import choose_sets
+from structure.pipeline.similarity.layer_similarity import best_layers
 from structure.pipeline.sweep import sweep
 from structure.store import open_store
 from structure.store.errors import StructureError

@@ -19,10 +19,10 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from structure.pipeline.similarity.neighbours import neighbours
-from structure.pipeline.similarity.overlap import mutual_curve, shared_totals
-from structure.pipeline.similarity.products import has_bfloat16_units
-from structure.pipeline.similarity.tables import neighbour_tables
+from structure.pipeline.similarity.knn.neighbours import neighbours
+from structure.pipeline.similarity.knn.products import has_bfloat16_units
+from structure.pipeline.similarity.knn.tables import neighbour_tables
+from structure.pipeline.similarity.neighbour_overlap import mutual_curve, shared_totals
 
 
 def layers(count: int, rows: int, width: int, seed: int) -> list[np.ndarray]:

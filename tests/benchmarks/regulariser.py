@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from structure.pipeline.aligners.contrastive import info_nce
-from structure.pipeline.aligners.structure_loss import structure_loss
+from structure.pipeline.aligners.losses.contrastive import info_nce
+from structure.pipeline.aligners.losses.structure_loss import structure_loss
 
 Step = Callable[[], float]
 

@@ -35,9 +35,9 @@ from structure.cli.main import keep_memory
 from structure.pipeline.datasets.scenes import Scenes
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.encoder import Encoder
-from structure.pipeline.features.fill import fill
-from structure.pipeline.features.plan import Extraction, plan
-from structure.pipeline.features.rows import open_rows
+from structure.pipeline.extraction.fill import fill
+from structure.pipeline.extraction.plan import Extraction, plan
+from structure.pipeline.extraction.sample_index import open_rows
 from structure.store import open_store
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 import torch.nn.functional as F
 
-from structure.pipeline.aligners.anchors import anchor_profile
+from structure.pipeline.aligners.heads.anchors import anchor_profile
 
 Step = Callable[[], torch.Tensor]
 

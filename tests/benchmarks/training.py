@@ -25,7 +25,7 @@ import numpy as np
 from structure.cli.choices import byte_count
 from structure.pipeline import align
 from structure.pipeline.aligners import TrainingOptions, fit
-from structure.pipeline.features.pairs import choose_sets, gather, pair_rows
+from structure.pipeline.pairing.pairs import choose_sets, gather, pair_rows
 from structure.store import Column, Manifest, SampleItem, Samples, open_store
 from structure.store.shard import shard_size
 

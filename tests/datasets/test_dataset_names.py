@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from structure.pipeline.datasets import open_dataset
 from structure.pipeline.datasets.catalogue import benchmark_folder, benchmark_names, entries, list_datasets
+from structure.pipeline.datasets.folder_names import folder_safe
 from structure.pipeline.datasets.loading import KINDS
-from structure.pipeline.datasets.names import folder_safe
 from structure.store.errors import NotPresentError, StructureError
 
 

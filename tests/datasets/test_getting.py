@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from structure.pipeline.datasets import getting
+from structure.pipeline.datasets import get_dataset as getting
 from structure.pipeline.datasets.download import fetch
-from structure.pipeline.datasets.getting import get_dataset
+from structure.pipeline.datasets.get_dataset import get_dataset
 from structure.pipeline.datasets.raw_catalogue import Download, Raw
 from structure.pipeline.datasets.unpacking import unpack
 from structure.pipeline.progress import Event, Note, Progress

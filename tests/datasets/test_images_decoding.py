@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from structure.pipeline.datasets.images import MAX_PIXELS, decode, is_plain, size
+from structure.pipeline.datasets.decode_image import MAX_PIXELS, decode, is_plain, size
 from structure.store.errors import BadSampleError
 
 

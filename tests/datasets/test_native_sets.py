@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from structure.pipeline.datasets import open_dataset
-from structure.pipeline.suites import load_suite
+from structure.pipeline.suites.suite import load_suite
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structure.pipeline.datasets.pairs import Pairs
+from structure.pipeline.datasets.pairs import PairsFile
 from structure.pipeline.datasets.splits import choose, share
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
 
@@ -30,7 +30,7 @@ def test_rows_become_items_in_order(pairs_file: Write) -> None:
             {"image": "c.png", "captions": "a cat", "id": 7},
         ]
     )
-    dataset = Pairs(file)
+    dataset = PairsFile(file)
     assert [dataset.item(i).id for i in range(3)] == ["b.png", "ant", "7"]
     assert [dataset.item(i).captions for i in range(3)] == [("a bee",), ("一只蚂蚁", "an ant"), ("a cat",)]
     assert (dataset.name, dataset.split, dataset.kind, dict(dataset.tasks)) == ("mine", "all", "retrieval", {})
@@ -39,12 +39,12 @@ def test_rows_become_items_in_order(pairs_file: Write) -> None:
 
 
 def test_the_name_is_the_file_unless_it_is_called_pairs(pairs_file: Write) -> None:
-    assert Pairs(pairs_file([{"image": "a.png", "caption": "a"}], name="x ray.jsonl")).name == "x-ray"
+    assert PairsFile(pairs_file([{"image": "a.png", "caption": "a"}], name="x ray.jsonl")).name == "x-ray"
 
 
 def test_the_stamp_changes_with_the_file(pairs_file: Write) -> None:
     file = pairs_file([{"image": "a.png", "caption": "a"}])
-    dataset = Pairs(file)
+    dataset = PairsFile(file)
     before = dataset.stamp(0), dataset.digest(0)
     (file.parent / "a.png").write_bytes(b"other")
     assert dataset.stamp(0) != before[0]
@@ -69,9 +69,9 @@ def test_csv_and_parquet_read_as_json_lines_does(pairs_file: Write) -> None:
             table.writeheader()
             table.writerows({**row, "captions": json.dumps(row["captions"])} for row in rows)
     pq.write_table(pa.Table.from_pylist(rows), file.parent / "table.parquet")
-    expected = Pairs(file)
+    expected = PairsFile(file)
     for other in ("table.csv", "table.tsv", "table.parquet"):
-        dataset = Pairs(file.parent / other)
+        dataset = PairsFile(file.parent / other)
         assert [dataset.item(i) for i in range(2)] == [expected.item(i) for i in range(2)]
         assert dataset.tasks["label"].classes == expected.tasks["label"].classes == ("ant", "dog")
 
@@ -84,32 +84,32 @@ def test_labels_are_numbered_over_the_whole_file(pairs_file: Write) -> None:
             {"image": "c.png", "split": "test"},
         ]
     )
-    dataset = Pairs(file, split="test")
+    dataset = PairsFile(file, split="test")
     assert dataset.tasks["label"].classes == ("ant", "dog")
     assert [dict(dataset.item(i).labels) for i in range(2)] == [{"label": 0}, {}]
     assert dataset.kind == "classification"
-    assert Pairs(file).split == "train"
+    assert PairsFile(file).split == "train"
 
 
 def test_numbers_are_sorted_as_numbers_in_csv_too(pairs_file: Write) -> None:
     file = pairs_file(["image,label", "a,10", "b,9", "c,2"], name="n.csv", pictures=False)
     (file.parent / "a").write_bytes(b"x")
-    dataset = Pairs(file)
+    dataset = PairsFile(file)
     assert dataset.tasks["label"].classes == ("2", "9", "10")
     assert [dataset.item(i).labels["label"] for i in range(3)] == [2, 1, 0]
 
 
 def test_the_split_column_is_used(pairs_file: Write) -> None:
     file = pairs_file([{"image": f"{i}.png", "caption": "x", "split": "dev" if i % 3 else "train"} for i in range(6)])
-    assert [Pairs(file, split=split).ids for split in (None, "dev")] == [
+    assert [PairsFile(file, split=split).ids for split in (None, "dev")] == [
         ("0.png", "3.png"),
         ("1.png", "2.png", "4.png", "5.png"),
     ]
-    assert len(Pairs(file, split="all")) == 6
+    assert len(PairsFile(file, split="all")) == 6
     with pytest.raises(
         StructureError, match=r"Unknown split 'trian'.*Did you mean train.*train \(2 rows\), dev \(4 rows\)"
     ):
-        Pairs(file, split="trian")
+        PairsFile(file, split="trian")
 
 
 def test_seeded_splits_cover_everything_and_ignore_appended_rows(pairs_file: Write) -> None:
@@ -135,7 +135,7 @@ def test_an_absolute_path_and_one_upwards_are_the_users_own_choice(
 ) -> None:
     (tmp_path / "elsewhere.png").write_bytes(draw(1))
     rows = [{"image": str(tmp_path / "elsewhere.png"), "caption": "a"}, {"image": "../elsewhere.png", "caption": "b"}]
-    dataset = Pairs(pairs_file(rows, pictures=False))
+    dataset = PairsFile(pairs_file(rows, pictures=False))
     assert dataset.digest(0) == dataset.digest(1)
 
 
@@ -178,7 +178,7 @@ GOOD = {"image": "a.png", "caption": "fine"}
 )
 def test_a_bad_table_is_refused_with_its_line(pairs_file: Write, rows: list[object], message: str) -> None:
     with pytest.raises(StructureError, match=message):
-        Pairs(pairs_file(rows))
+        PairsFile(pairs_file(rows))
 
 
 @pytest.mark.parametrize(
@@ -200,26 +200,26 @@ def test_a_bad_table_is_refused_with_its_line(pairs_file: Write, rows: list[obje
 )
 def test_a_bad_csv_is_refused_with_its_line(pairs_file: Write, lines: list[str], message: str) -> None:
     with pytest.raises(StructureError, match=message):
-        Pairs(pairs_file(lines, name="bad.csv"))
+        PairsFile(pairs_file(lines, name="bad.csv"))
 
 
 def test_a_file_that_is_not_there_or_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(NotPresentError, match=r"nothing.jsonl does not exist; it was looked for at /"):
-        Pairs(tmp_path / "nothing.jsonl")
+        PairsFile(tmp_path / "nothing.jsonl")
     with pytest.raises(StructureError, match=r"ends in '.xlsx'.*Convert it"):
-        Pairs(tmp_path / "pairs.xlsx")
+        PairsFile(tmp_path / "pairs.xlsx")
     with pytest.raises(StructureError, match=r"ends in '.json'.*make a line of each object"):
-        Pairs(tmp_path / "pairs.json")
+        PairsFile(tmp_path / "pairs.json")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(StructureError, match="not a Parquet file"):
-        Pairs(tmp_path / "bad.parquet")
+        PairsFile(tmp_path / "bad.parquet")
     (tmp_path / "latin.jsonl").write_bytes('{"image": "a.png", "caption": "é"}\n'.encode("latin-1"))
     with pytest.raises(StructureError, match="not UTF-8"):
-        Pairs(tmp_path / "latin.jsonl")
+        PairsFile(tmp_path / "latin.jsonl")
 
 
 def test_a_bad_row_is_a_bad_sample_and_the_others_are_read(pairs_file: Write) -> None:
-    dataset = Pairs(
+    dataset = PairsFile(
         pairs_file(
             [
                 GOOD,
@@ -259,7 +259,7 @@ def test_a_wrong_folder_is_said_at_once(pairs_file: Write) -> None:
     with pytest.raises(
         NotPresentError, match=r"none of the first 8 pictures exists, for example .*0.png. Paths are relative"
     ):
-        Pairs(file)
+        PairsFile(file)
 
 
 texts = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -287,7 +287,7 @@ def test_any_text_survives_any_of_the_files(rows: list[tuple[str, list[str]]], k
                 table.writerows({**record, "captions": json.dumps(record["captions"])} for record in records)
         else:
             pq.write_table(pa.Table.from_pylist(records), file)
-        dataset = Pairs(file)
+        dataset = PairsFile(file)
         assert list(dataset.ids) == [item for item, _ in rows]
         for index, (_, given_captions) in enumerate(rows):
             assert dataset.item(index).captions == tuple(caption.strip() for caption in given_captions)
@@ -301,4 +301,4 @@ def test_any_bytes_give_a_dataset_or_an_error_to_act_on(data: bytes, kind: str) 
         head = b"image,caption\n" if kind == "csv" else b""
         file.write_bytes(head + data)
         with contextlib.suppress(StructureError):
-            Pairs(file)
+            PairsFile(file)

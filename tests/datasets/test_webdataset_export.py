@@ -16,7 +16,7 @@ from PIL import Image
 from structure.pipeline.datasets import Dataset, Item, Task
 from structure.pipeline.datasets.benchmark_copy import read_copy
 from structure.pipeline.datasets.captions_text import join_captions, split_captions
-from structure.pipeline.datasets.images import decode
+from structure.pipeline.datasets.decode_image import decode
 from structure.pipeline.datasets.scenes import Scenes
 from structure.pipeline.datasets.tar_index import index_tar
 from structure.pipeline.datasets.webdataset_export import export_webdataset

@@ -13,9 +13,9 @@ import torch
 from scipy.io import wavfile
 
 from structure.pipeline import extract, rank_layers
-from structure.pipeline.datasets.dataset import Recording
+from structure.pipeline.datasets.dataset import AudioClip
+from structure.pipeline.datasets.decode_audio import decode_sound
 from structure.pipeline.datasets.loading import open_dataset
-from structure.pipeline.datasets.sounds import decode_sound
 from structure.pipeline.encoders import describe, load_encoder
 from structure.store import StructureError, open_store
 from structure.store.errors import BadSampleError
@@ -54,8 +54,8 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return folder
 
 
-def tone(pitch: float, seconds: float, rate: int = RATE) -> Recording:
-    return Recording(np.sin(2 * np.pi * pitch * np.arange(int(seconds * rate)) / rate).astype(np.float32), rate)
+def tone(pitch: float, seconds: float, rate: int = RATE) -> AudioClip:
+    return AudioClip(np.sin(2 * np.pi * pitch * np.arange(int(seconds * rate)) / rate).astype(np.float32), rate)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

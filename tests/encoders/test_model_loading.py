@@ -15,8 +15,8 @@ import torch
 from structure.pipeline import network
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.digest import weights_digest
-from structure.pipeline.features.cached import EncoderRecord, require_encoder
-from structure.pipeline.features.plan import identity_of
+from structure.pipeline.extraction.feature_source import EncoderRecord, require_encoder
+from structure.pipeline.extraction.plan import identity_of
 from structure.store.errors import DamageError, NotPresentError, StructureError, UsageError
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from structure.pipeline.encoders import catalogue, describe, parse_spec
-from structure.pipeline.encoders.names import safe
+from structure.pipeline.encoders.model_names import safe
 from structure.store.errors import StructureError, UsageError
 
 CONTRACT = "dinov2 dinov2-small dinov2-base dinov2-large dinov2-giant dinov3-base clip-vit-base-patch32 siglip convnext"

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from structure.pipeline.encoders import load_encoder, parse_spec, placement
+from structure.pipeline.encoders import device_placement as placement
+from structure.pipeline.encoders import load_encoder, parse_spec
 from structure.store.errors import StructureError, UsageError
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structure.pipeline.encoders.pooling import pool
-from structure.pipeline.encoders.tokens import Tokens, pad
+from structure.pipeline.encoders.tokens import TokenIds, pad
 
 
 @settings(max_examples=60, deadline=None)
@@ -55,7 +55,7 @@ def test_a_map_pools_over_its_pixels_and_has_no_cls():
 
 
 def test_tokens_keep_their_count_of_what_was_cut_through_pickle():
-    tokens = pickle.loads(pickle.dumps(Tokens([1, 2, 3], cut=4)))
+    tokens = pickle.loads(pickle.dumps(TokenIds([1, 2, 3], cut=4)))
     assert (list(tokens), tokens.cut, len(tokens)) == ([1, 2, 3], 4, 3)
 
 

@@ -15,12 +15,12 @@ from PIL import Image
 from structure.pipeline import align, evaluate, extract, load_aligner, report
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.datasets.scenes import Scenes
-from structure.pipeline.datasets.windows import Frame, WindowedPictures
+from structure.pipeline.datasets.windows import Frame, WindowedImages
 from structure.pipeline.encoders import load_encoder
-from structure.pipeline.evaluation.framing import find_frame
 from structure.pipeline.evaluation.mask_protocol import protocol_of
+from structure.pipeline.evaluation.score_maps import upsample
+from structure.pipeline.evaluation.visible_region import find_frame
 from structure.pipeline.results import read_results, read_table
-from structure.pipeline.suites.score_maps import upsample
 from structure.store import Store, open_store
 from structure.store.errors import StructureError
 
@@ -58,7 +58,7 @@ def test_the_encoder_sees_the_windows_of_the_resized_picture(mode: Any) -> None:
     """Whatever the preprocessing crops away, every pixel of the picture is in some window, unresized there."""
     scenes = Scenes("test", 3)
     prepare = transform(40, 32)
-    windows = WindowedPictures(scenes, find_frame(prepare, name="x"), mode)
+    windows = WindowedImages(scenes, find_frame(prepare, name="x"), mode)
     assert [index for picture in range(3) for index in windows.windows_of(picture)] == list(range(len(windows)))
     plan = windows.plans[1]
     resized = scenes.image(1).resize(plan.size[::-1], Image.Resampling.BICUBIC)

@@ -15,22 +15,22 @@ import torch
 
 from structure.pipeline.aligners.aligner import Aligner, load_aligner
 from structure.pipeline.aligners.checkpoint import Checkpoint
-from structure.pipeline.aligners.heads import make_head
-from structure.pipeline.datasets.images import decode, size
+from structure.pipeline.aligners.heads.kinds import make_head
+from structure.pipeline.datasets.decode_image import decode, size
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.datasets.pixel_files import read_cifar, read_idx
 from structure.pipeline.datasets.tar_index import index_tar, read_member
 from structure.pipeline.datasets.unpacking import unpack
 from structure.pipeline.recipe.schema import load_recipe
-from structure.pipeline.similarity.ranking import best_layers
+from structure.pipeline.similarity.layer_similarity import best_layers
 from structure.pipeline.stages.import_features import import_features
 from structure.pipeline.suites.suite import load_suite
 from structure.store import Column, Manifest, SampleItem, Samples, Store, open_store
 from structure.store.chunk import crc32c
+from structure.store.completion_marker import CompletionMarker
 from structure.store.errors import StructureError
 from structure.store.fingerprint import canonical
 from structure.store.local_files import LocalFiles
-from structure.store.mark import Mark
 
 from . import hostile
 from .mutations import Reader
@@ -72,7 +72,7 @@ def readers(folder: Path) -> list[Reader]:
         return read
 
     def marked(path: Path) -> object:
-        return Mark.from_json(path.read_bytes(), source="mark")
+        return CompletionMarker.from_json(path.read_bytes(), source="mark")
 
     def ranked(opened: Store) -> object:
         return best_layers(opened, opened["set/train/vision"], opened["set/train/text"])

@@ -21,7 +21,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from structure.pipeline import report
-from structure.pipeline.page import layers, results, words
+from structure.pipeline.page import glossary as words
+from structure.pipeline.page import layers, results
 from structure.pipeline.page.blocks import Chart, Section, Table
 from structure.pipeline.page.files import write_files
 from structure.pipeline.page.source import Source

@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from structure.pipeline import report
-from structure.pipeline.page import charts, layers, looking, means, words
-from structure.pipeline.page.blocks import Chart, Picture, Table, Text
+from structure.pipeline.page import charts, layers
+from structure.pipeline.page import examples as looking
+from structure.pipeline.page import glossary as words
+from structure.pipeline.page import sweeps as means
+from structure.pipeline.page.blocks import Chart, ImageBlock, Table, Text
 from structure.pipeline.page.source import Source
 from structure.pipeline.suites.suite import METRICS
 from structure.store import StructureError, open_store
@@ -128,6 +131,6 @@ def test_variants_whose_segmentation_is_not_drawn_are_counted(tmp_path: Path) ->
     source.store.folder("results", "auto-seed1").write("pictures/s@1/scenes_segmentation_overlays.png", b"\x89PNG")
     told, picture = looking.segmentation(source).blocks
     assert isinstance(told, Text)
-    assert isinstance(picture, Picture)
+    assert isinstance(picture, ImageBlock)
     assert "2 other variants of the tables are not drawn" in told.words
     assert picture.caption == "scenes, auto-seed1 (suite s@1)"

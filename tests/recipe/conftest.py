@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from structure.pipeline.recipe.ledger import Outcome, digest
+from structure.pipeline.recipe.run_cache import StepResult, digest
 from structure.pipeline.recipe.steps import Step
 from structure.store import Store, open_store
 
@@ -44,19 +44,19 @@ class Counted:
     def sources(self, step: Step) -> dict[str, str]:
         return {"data": self.state.get(step.stage, "as it is")}
 
-    def intact(self, step: Step, outcome: Outcome) -> bool:
+    def intact(self, step: Step, outcome: StepResult) -> bool:
         return self.state.get(step.key) != "gone"
 
     def batch(self, step: Step) -> int:
         return 3 if step.stage == "evaluate" else 1
 
-    def work(self, steps: Sequence[Step], outcomes: Mapping[str, Outcome]) -> list[Outcome]:
+    def work(self, steps: Sequence[Step], outcomes: Mapping[str, StepResult]) -> list[StepResult]:
         made = []
         for step in steps:
             if self.stop_after is not None and sum(self.done.values()) >= self.stop_after:
                 raise KeyboardInterrupt
             taken = {role: outcomes[key].digest for role, key in step.needs.items()}
-            made.append(Outcome(_result(step), digest([step.stage, dict(step.options), taken, self.sources(step)])))
+            made.append(StepResult(_result(step), digest([step.stage, dict(step.options), taken, self.sources(step)])))
             self.done[step.key] += 1
         return made
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from structure.pipeline.recipe.ledger import Ledger
+from structure.pipeline.recipe.run_cache import RunCache
 from structure.pipeline.recipe.running import carry_out, outlook
 from structure.pipeline.recipe.schema import load_recipe, read, recipe_names
-from structure.pipeline.recipe.spread import spread
+from structure.pipeline.recipe.spaced_pairs import spaced_pairs
 from structure.pipeline.recipe.steps import compared, runs_of, steps_of
 from structure.pipeline.recipe.summary import summarise
 from structure.pipeline.yaml_file import parse_yaml
@@ -29,7 +29,7 @@ def test_every_shipped_recipe_makes_sense_and_runs_on_stand_ins(name: str, store
     plan = load_recipe(name)
     assert plan.name == name
     assert plan.about
-    outcomes, told = carry_out(steps_of(plan), Ledger(store, name), counted())
+    outcomes, told = carry_out(steps_of(plan), RunCache(store, name), counted())
     assert {was for _, was, _ in told} == {"ran"}
     found = summarise(plan, outcomes)
     assert len({row.variant for row in found.means}) == len(plan.cells) * len(plan.encoders)
@@ -123,11 +123,11 @@ def test_spread_pairs_cover_the_range_evenly() -> None:
     layers = [f"block.{i:02d}" for i in range(4)]
     scores = [[0.1 * i + 0.01 * j for j in range(4)] for i in range(4)]
     ranking = {"vision": {"layers": layers, "constant": ["block.03"]}, "text": {"layers": layers}, "scores": scores}
-    found = spread(ranking, 3)
+    found = spaced_pairs(ranking, 3)
     assert found == [("block.00", "block.00"), ("block.01", "block.01"), ("block.02", "block.03")]
-    assert len(set(spread(ranking, 12))) == 12
+    assert len(set(spaced_pairs(ranking, 12))) == 12
     with pytest.raises(StructureError, match="has 12 pairs of layers that vary"):
-        spread(ranking, 13)
+        spaced_pairs(ranking, 13)
 
 
 def test_no_recipe_can_ask_for_code_that_comes_with_a_model() -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from structure.pipeline.aligners.methods import METHODS
 from structure.pipeline.aligners.options import _CHOICES
 from structure.pipeline.recipe import running, schema
-from structure.pipeline.recipe.ledger import Ledger, digest, stated
+from structure.pipeline.recipe.run_cache import RunCache, digest, stated
 from structure.pipeline.recipe.steps import Step, steps_of
 from structure.pipeline.suites.suite import load_suite, suite_names
 from structure.pipeline.yaml_file import parse_yaml
@@ -39,7 +39,7 @@ def _steps(text: str) -> tuple[Step, ...]:
 
 def ran(document: dict[str, Any], store: Store, worker: Any) -> set[str]:
     """The steps that the worker is asked to do."""
-    running.carry_out(steps(document), Ledger(store, document["name"]), worker)
+    running.carry_out(steps(document), RunCache(store, document["name"]), worker)
     assert set(worker.done.values()) <= {1}
     return set(worker.done)
 
@@ -147,7 +147,7 @@ def test_a_changed_field_runs_exactly_what_depends_on_it(
         value, expected = other(place.rpartition(".")[2], small["align"]["options"]), after_extraction
     assert ran(small, store, counted()) == {step.key for step in steps(small)}
     changed = put(small, place, value)
-    standings = running.standings(steps(changed), Ledger(store, changed["name"]), counted())
+    standings = running.standings(steps(changed), RunCache(store, changed["name"]), counted())
     now = ran(changed, store, counted())
     assert now == {step.key for step in steps(changed) if expected(step.key)}
     assert now == {standing.step.key for standing in standings if standing.state != "done"}
@@ -179,16 +179,16 @@ def test_interrupted_anywhere_it_ends_as_if_nothing_had_happened(
     stops: list[int], tmp_path_factory: pytest.TempPathFactory, small: dict[str, Any], counted: Any
 ) -> None:
     whole, broken = (open_store(f"memory:/{tmp_path_factory.mktemp('runs')}") for _ in range(2))
-    expected, _ = running.carry_out(steps(small), Ledger(whole, "small"), counted())
+    expected, _ = running.carry_out(steps(small), RunCache(whole, "small"), counted())
     asked = 0
     for stop in stops:
         worker = counted(stop_after=stop)
         try:
-            running.carry_out(steps(small), Ledger(broken, "small"), worker)
+            running.carry_out(steps(small), RunCache(broken, "small"), worker)
         except KeyboardInterrupt:
             asked += sum(worker.done.values())
     last = counted()
-    found, _ = running.carry_out(steps(small), Ledger(broken, "small"), last)
+    found, _ = running.carry_out(steps(small), RunCache(broken, "small"), last)
     assert {key: outcome.digest for key, outcome in found.items()} == {k: o.digest for k, o in expected.items()}
     # Three evaluations are kept together: two may have been done in vain at each stop.
     assert asked + sum(last.done.values()) <= len(expected) + 2 * len(stops)
@@ -253,7 +253,7 @@ def test_two_runs_of_a_recipe_do_not_work_at_once(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     plan = schema.read(parse_yaml(yaml.safe_dump(TINY), name="tiny.yaml"))
     with (
-        running.Claim(store.files, Ledger(store, "tiny").lock, what=""),
+        running.Claim(store.files, RunCache(store, "tiny").lock, what=""),
         pytest.raises(StructureError, match="tiny is being written by process"),
     ):
         running.run(plan, store=store)

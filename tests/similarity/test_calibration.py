@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from structure.pipeline.similarity.calibration import Calibration, bootstrap, calibrate
+from structure.pipeline.similarity.knn.neighbours import Neighbours, search
 from structure.pipeline.similarity.measures import of_tables
-from structure.pipeline.similarity.neighbours import Neighbours, search
-from structure.pipeline.similarity.overlap import shared_counts
+from structure.pipeline.similarity.neighbour_overlap import shared_counts
+from structure.pipeline.similarity.permutation_test import Calibration, bootstrap, calibrate
 from structure.pipeline.similarity.score import METRICS, OF_NEIGHBOURS, layer_similarity, measure_of
 from structure.pipeline.similarity.stability import draw_subsets, stability, subset_tables
 from structure.store.errors import StructureError

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structure.pipeline.similarity.cka import cka
-from structure.pipeline.similarity.distinct import fold
-from structure.pipeline.similarity.neighbours import neighbours
-from structure.pipeline.similarity.overlap import cycle_knn, mutual_curve, shared_counts, shared_totals
-from structure.pipeline.similarity.rules import k_of
+from structure.pipeline.similarity.deduplicate import deduplicate
+from structure.pipeline.similarity.k_rules import k_of
+from structure.pipeline.similarity.knn.neighbours import neighbours
+from structure.pipeline.similarity.neighbour_overlap import cycle_knn, mutual_curve, shared_counts, shared_totals
+from structure.pipeline.similarity.ordinal_overlap import edit_distance_knn, lcs_knn
 from structure.pipeline.similarity.score import METRICS, layer_similarity, mutual_knn
-from structure.pipeline.similarity.sequences import edit_distance_knn, lcs_knn
 from structure.store.errors import StructureError
 
 
@@ -184,7 +184,7 @@ def test_rules_are_exact(rows: int) -> None:
 
 
 def test_copies_are_folded() -> None:
-    folding = fold(["a", "a", "b", "c", "d"], ["x", "y", "z", "x", None], [None] * 5)
+    folding = deduplicate(["a", "a", "b", "c", "d"], ["x", "y", "z", "x", None], [None] * 5)
     np.testing.assert_array_equal(folding.kept, [0, 2, 4])
     assert folding.folded == 2
 

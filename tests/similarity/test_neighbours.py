@@ -17,12 +17,13 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structure.pipeline.similarity import floors, order, products, sweep, tables
-from structure.pipeline.similarity import neighbours as module
-from structure.pipeline.similarity.neighbours import Neighbours, neighbours, search
-from structure.pipeline.similarity.products import BFloat16, Float32, Precision, bound, factor
-from structure.pipeline.similarity.rows import Rows
-from structure.pipeline.similarity.tables import neighbour_tables
+from structure.pipeline.similarity.knn import candidates as sweep
+from structure.pipeline.similarity.knn import floors, order, products, tables
+from structure.pipeline.similarity.knn import neighbours as module
+from structure.pipeline.similarity.knn.neighbours import Neighbours, neighbours, search
+from structure.pipeline.similarity.knn.products import BFloat16, Float32, Precision, bound, factor
+from structure.pipeline.similarity.knn.tables import neighbour_tables
+from structure.pipeline.similarity.knn.unit_rows import UnitRows
 from structure.store.errors import StructureError
 
 GRID = 50
@@ -221,7 +222,7 @@ def test_many_copies_stay_cheap() -> None:
     """3,000 equal rows: each is compared with k + 1 of them, not with 3,000."""
     x = np.concatenate([np.tile(data("random", 1, 16, 7), (3000, 1)), data("random", 50, 16, 8)]).astype(np.float32)
     found = search(x, k=5)
-    assert len(Rows(x, k=5, memory=1 << 30, name="x").kept) == 56
+    assert len(UnitRows(x, k=5, memory=1 << 30, name="x").kept) == 56
     np.testing.assert_array_equal(found.table[:7, 0], [1, 0, 0, 0, 0, 0, 0])
     np.testing.assert_array_equal(found.table[2999], [0, 1, 2, 3, 4])
     np.testing.assert_array_equal(found.table[3000:], dense_oracle_last(x, 50, 5))
@@ -251,7 +252,7 @@ def test_constant_layers_are_flagged() -> None:
 @pytest.mark.parametrize("precision", [BFloat16, Float32])
 def test_products_stay_within_the_proved_bound(kind: str, precision: Precision) -> None:
     x = data(kind, 500, 300, 10)
-    (block,) = Rows(x, k=10, memory=1 << 30, name="x").blocks()
+    (block,) = UnitRows(x, k=10, memory=1 << 30, name="x").blocks()
     rounded = factor(block, precision, torch.device("cpu"))
     out = torch.empty(500, 500, dtype=precision.dtype)
     found = rounded.strip(slice(0, 500)).times(rounded, slice(0, 500), out).double().numpy()

@@ -12,9 +12,9 @@ import torch
 from structure.pipeline.similarity import hsic
 from structure.pipeline.similarity.cka import cka
 from structure.pipeline.similarity.clamp import clamp_levels
-from structure.pipeline.similarity.neighbours import neighbours
-from structure.pipeline.similarity.overlap import cycle_knn, mutual_curve
-from structure.pipeline.similarity.rules import k_of
+from structure.pipeline.similarity.k_rules import k_of
+from structure.pipeline.similarity.knn.neighbours import neighbours
+from structure.pipeline.similarity.neighbour_overlap import cycle_knn, mutual_curve
 from structure.pipeline.similarity.score import layer_similarity, mutual_knn
 
 FORMS = {

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from structure.pipeline import align, extract, load_aligner
-from structure.pipeline.aligners.card import card as card_of
+from structure.pipeline.aligners.model_card import card as card_of
 from structure.pipeline.aligners.options import TrainingOptions
-from structure.pipeline.features.labelled import Labelled, draw_per_class
-from structure.pipeline.features.pairs import HeldLayers
+from structure.pipeline.pairing.labelled import Labelled, draw_per_class
+from structure.pipeline.pairing.pairs import HeldLayers
 from structure.pipeline.progress import Event, Note
 from structure.store import Store, StructureError
 from tests.warm import Warm
@@ -160,7 +160,7 @@ SLOW = TrainingOptions(dim=16, epochs=40, patience=40, rate=1e-3, batch=64, meth
 KILLED = f"""
 import sys
 from structure.pipeline import align
-from structure.pipeline.aligners.card import card as card_of
+from structure.pipeline.aligners.model_card import card as card_of
 from structure.pipeline.aligners.options import TrainingOptions
 options = TrainingOptions(**{SLOW.record()})
 align("{LAYERS}", store=sys.argv[1], options=options, name="run", checkpoint_every=0)

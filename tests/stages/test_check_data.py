@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from structure.pipeline.datasets.likeness import NEAR, difference_hash, near_pairs
 from structure.pipeline.datasets.loading import open_dataset
+from structure.pipeline.datasets.perceptual_hash import NEAR, difference_hash, near_pairs
 from structure.pipeline.stages.check_data import check_data
 from structure.store import StructureError
 from structure.store.errors import BadSampleError

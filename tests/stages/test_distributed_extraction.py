@@ -20,10 +20,11 @@ import torch
 from structure.cli.main import run
 from structure.pipeline import extract
 from structure.pipeline.encoders.torch_encoder import TorchEncoder
-from structure.pipeline.features import shard_tasks
+from structure.pipeline.extraction import shard_tasks
 from structure.pipeline.progress import Event, Note, Progress
-from structure.store import FeatureSet, Store, StructureError, claim, open_store
-from structure.store.claim import Claim, HeldError
+from structure.store import FeatureSet, Store, StructureError, open_store
+from structure.store import lease as claim
+from structure.store.lease import HeldError, Lease
 
 VIT, TEXT = "bundled:scenes-vit", "bundled:scenes-text"
 HEAVY = [
@@ -102,7 +103,7 @@ def test_two_extractors_of_one_feature_set_share_its_shards(tmp_path: Path) -> N
     assert features.verify() == []
 
 
-class Elsewhere(Claim):
+class Elsewhere(Lease):
     """A claim by a process of another machine."""
 
     def __init__(self, features: FeatureSet, shard: int) -> None:
@@ -150,7 +151,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import dask
 
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["distributed", "structure.pipeline.features.shard_tasks", *HEAVY])
+    context.set_forkserver_preload(["distributed", "structure.pipeline.extraction.shard_tasks", *HEAVY])
     monkeypatch.setattr(distributed.utils, "_forkserver_preload_set", True)
     threads = str(torch.get_num_threads())
     monkeypatch.setenv("OMP_NUM_THREADS", threads)

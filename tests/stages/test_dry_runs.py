@@ -12,8 +12,8 @@ from structure.cli.consent import asking
 from structure.cli.main import run
 from structure.pipeline import align, evaluate, extract, rank_layers
 from structure.pipeline.aligners.options import TrainingOptions
-from structure.pipeline.features import forecast
-from structure.pipeline.features.forecast import Forecast
+from structure.pipeline.extraction import estimate as forecast
+from structure.pipeline.extraction.estimate import ExtractionEstimate
 from structure.pipeline.stages import dry_runs
 from structure.store import Store, StructureError
 from structure.store.errors import UsageError
@@ -79,11 +79,11 @@ def test_long_work_is_asked_before_it_begins(copied: Store, monkeypatch: pytest.
     consent = asking(yes=False)
     assert consent is not None
     assert asking(yes=True) is None
-    consent(Forecast("coco/train/small", 10, 10**9, 60.0))
+    consent(ExtractionEstimate("coco/train/small", 10, 10**9, 60.0))
     with pytest.raises(UsageError, match=r"10 rows and 1,000 bytes are ahead, about 3 h 0 min.*pass --yes"):
-        consent(Forecast("coco/train/long", 10, 1000, 3 * 3600.0))
+        consent(ExtractionEstimate("coco/train/long", 10, 1000, 3 * 3600.0))
     with pytest.raises(UsageError, match=r"200,000,000,000 bytes are ahead\. .*pass --yes"):
-        consent(Forecast("coco/train/large", 10, 2 * 10**11, 0.0))
+        consent(ExtractionEstimate("coco/train/large", 10, 2 * 10**11, 0.0))
     monkeypatch.setattr(forecast, "LONG_SECONDS", 0.0)
     monkeypatch.setattr(forecast, "SHORT", 0)
     with pytest.raises(UsageError, match="scenes/test/scenes-text: 40 rows"):
@@ -132,7 +132,7 @@ def test_an_answer_of_no_stops_an_evaluation(copied: Store, tmp_path: Path) -> N
     (tmp_path / "small.yaml").write_text(SUITE)
     align("last", store=copied, options=TrainingOptions(dim=8, epochs=1, rate=1e-3), name="a")
 
-    def no(ahead: Forecast) -> None:
+    def no(ahead: ExtractionEstimate) -> None:
         raise StructureError(f"no to {ahead.features}")
 
     with pytest.raises(StructureError, match="no to scenes/test"):

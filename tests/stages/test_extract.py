@@ -19,8 +19,8 @@ from structure.pipeline.encoders import load_encoder
 from structure.pipeline.progress import Event, Note, Progress
 from structure.pipeline.stages.repair import repair
 from structure.store import Store, StructureError, open_store
-from structure.store.claim import HeldError
 from structure.store.errors import BadSampleError, FingerprintError, NotPresentError
+from structure.store.lease import HeldError
 from tests.warm import Warm
 
 VIT, TEXT = "bundled:scenes-vit", "bundled:scenes-text"

@@ -13,8 +13,8 @@ from safetensors.numpy import save_file
 
 from structure.pipeline import import_features
 from structure.pipeline.datasets.loading import open_dataset
-from structure.pipeline.features.cached import EncoderRecord, FeatureSource
-from structure.pipeline.features.pairs import pair_rows
+from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
+from structure.pipeline.pairing.pairs import pair_rows
 from structure.pipeline.progress import Event, Note
 from structure.store import FeatureSet, StructureError, open_store
 from structure.store.errors import FingerprintError, NotPresentError

@@ -13,10 +13,10 @@ import xarray as xr
 
 from structure.cli.main import run
 from structure.pipeline import import_features, layer_similarity, rank_layers, rank_models
-from structure.pipeline.features import ranking as module
-from structure.pipeline.features.pairs import gather, pair_rows
+from structure.pipeline.pairing.pairs import gather, pair_rows
+from structure.pipeline.ranking import rank_pair as module
 from structure.pipeline.similarity import stability as subsets_module
-from structure.pipeline.similarity import tables as tables_module
+from structure.pipeline.similarity.knn import tables as tables_module
 from structure.store import SampleItem, Samples, Store, StructureError, open_store
 
 ROWS = 160

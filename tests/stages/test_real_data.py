@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from structure.pipeline import extract, mutual_knn, rank_layers
-from structure.pipeline.features.pairs import gather, pair_rows
+from structure.pipeline.pairing.pairs import gather, pair_rows
 from structure.store import open_store
 
 

@@ -13,9 +13,9 @@ from PIL import Image
 from structure.pipeline import AlignedModel, align, evaluate, extract, rank_layers
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.datasets.loading import open_dataset
-from structure.pipeline.evaluation.subject import Subject
-from structure.pipeline.features.cached import FeatureSource
-from structure.pipeline.features.rows import open_rows
+from structure.pipeline.evaluation.candidate import Candidate
+from structure.pipeline.extraction.feature_source import FeatureSource
+from structure.pipeline.extraction.sample_index import open_rows
 from structure.pipeline.progress import Note
 from structure.store import FeatureSet, Store, open_store
 from structure.store.errors import DamageError, FingerprintError, StructureError
@@ -74,7 +74,7 @@ class TestEveryAligner:
         texts = [dataset.item(index).captions[0] for index in range(5)]
         images, words = model.encode_images(pictures, batch_size=3), model.encode_texts(texts)
         assert images.shape == words.shape == (5, model.dim)
-        subject = Subject.load(trained, name, device="cpu")
+        subject = Candidate.load(trained, name, device="cpu")
         rows = open_rows(trained, "scenes:64", split=None, data_root="data")
         source = FeatureSource(trained, device="cpu")
         cached = subject.images(source, rows).whole()[:5]
@@ -89,11 +89,11 @@ class TestEveryAligner:
 
 
 def test_what_each_aligner_records(trained: Store) -> None:
-    subject = Subject.load(trained, "pal", device="cpu")
+    subject = Candidate.load(trained, "pal", device="cpu")
     assert subject.aligner.takes_tokens
     assert subject.aligner.metadata["test_pairs"] == 16
     assert subject.layers == {"vision": "block.03", "text": "block.03"}
-    record = Subject.load(trained, "sma", device="cpu").aligner.metadata
+    record = Candidate.load(trained, "sma", device="cpu").aligner.metadata
     assert "views-2" not in record["encoders"]["vision"]["name"]
     assert record["options"]["information"] == "flqmi"
 
@@ -122,7 +122,7 @@ def test_first_captions_beside_all(tmp_path: Path) -> None:
         options = TrainingOptions(**{**OPTIONS.record(), "method": method, "epochs": 1})
         facts = align(LAYERS, store=store, options=options, name="beside").trained.aligner.metadata
         assert facts["pairs"] + facts["validation_pairs"] == 64
-        found = Subject.load(store, "beside", device="cpu").aligner.metadata["fingerprints"]["text"]
+        found = Candidate.load(store, "beside", device="cpu").aligner.metadata["fingerprints"]["text"]
         assert found == names[f"scenes-text{several}"].fingerprint
 
 

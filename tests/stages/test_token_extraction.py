@@ -18,15 +18,15 @@ from safetensors.numpy import load_file
 
 from structure.cli.main import run
 from structure.pipeline import extract
-from structure.pipeline.datasets.pairs import Pairs
+from structure.pipeline.datasets.pairs import PairsFile
 from structure.pipeline.datasets.scenes import Scenes
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.progress import Event, Note
 from structure.pipeline.stages.repair import repair
 from structure.store import Manifest, Store, StructureError, open_store
+from structure.store.completion_marker import CompletionMarker
 from structure.store.errors import BadSampleError
 from structure.store.manifest import TokenColumn
-from structure.store.mark import Mark
 from tests.warm import Warm
 
 VIT, TEXT = "bundled:scenes-vit", "bundled:scenes-text"
@@ -178,16 +178,16 @@ def test_skipped_pictures_have_no_token(tmp_path: Path) -> None:
 
 def test_a_row_is_skipped_in_every_column_or_in_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A picture that can be read when tokens are asked for later, and could not before, and the reverse."""
-    pairs, image = _captions(tmp_path, 70), Pairs.image
+    pairs, image = _captions(tmp_path, 70), PairsFile.image
     store = open_store(tmp_path / "store")
 
-    def broken(self: Pairs, index: int) -> Any:
+    def broken(self: PairsFile, index: int) -> Any:
         if index == 5:
             raise BadSampleError("s5", "the disk did not answer")
         return image(self, index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Pairs, "image", broken)
+        patch.setattr(PairsFile, "image", broken)
         extract([VIT], f"pairs:{pairs}", store=store)
     extract([VIT], f"pairs:{pairs}", store=store, tokens=["block.01"])
     features = store["data/all/scenes-vit"]
@@ -195,7 +195,7 @@ def test_a_row_is_skipped_in_every_column_or_in_none(tmp_path: Path, monkeypatch
     assert features.verify() == []
     other = open_store(tmp_path / "other")
     extract([VIT], f"pairs:{pairs}", store=other)
-    monkeypatch.setattr(Pairs, "image", broken)
+    monkeypatch.setattr(PairsFile, "image", broken)
     with pytest.raises(StructureError, match=r"s5 could be read when .* different \(the disk did not answer\)"):
         extract([VIT], f"pairs:{pairs}", store=other, tokens=["block.01"])
     assert other["data/all/scenes-vit"].is_sealed
@@ -237,7 +237,7 @@ def test_the_code_of_the_format_page_runs(with_tokens: Store) -> None:
         exec(compile(block, "store-format.md", "exec"), names)
     assert names["values"].shape[:2] == names["mask"].shape  # type: ignore[attr-defined]
     assert names["first"].shape == names["pooled"].shape[1:]  # type: ignore[attr-defined]
-    for kind in (Manifest, TokenColumn, Mark):
+    for kind in (Manifest, TokenColumn, CompletionMarker):
         for field in fields(kind):
             assert f"`{field.name}`" in page, f"{kind.__name__}.{field.name} is not in the page"
 

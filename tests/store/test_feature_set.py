@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from structure.store import FeatureSet, Manifest, Samples, Shard, Store, StructureError, open_store
-from structure.store.claim import Claim, HeldError
+from structure.store.cast import OverflowError16
 from structure.store.errors import DamageError, FingerprintError
-from structure.store.storable import OverflowError16
+from structure.store.lease import HeldError, Lease
 
 Values = dict[str, np.ndarray]
 Fill = Callable[[FeatureSet, Values], None]
@@ -188,7 +188,7 @@ def test_a_second_writer_is_refused_with_who_holds_it(features: FeatureSet) -> N
 
 
 def test_a_dead_writer_holds_nothing(features: FeatureSet) -> None:
-    claim: Claim = features.claim(features.manifest.shards[0])
+    claim: Lease = features.claim(features.manifest.shards[0])
     with claim:
         body = json.loads(features.files.read(claim.key))
     body["started"] = "1"  # the same process number, used by a process that is gone

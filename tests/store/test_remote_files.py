@@ -13,8 +13,8 @@ import pytest
 
 from structure.store import FeatureSet, Manifest, Samples, StructureError, open_store, remote_files
 from structure.store.address import open_files
-from structure.store.claim import HeldError
 from structure.store.files import Files
+from structure.store.lease import HeldError
 
 
 @pytest.fixture(params=["memory", "s3", "folder"])

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structure.store import FeatureSet, SampleItem, Samples, Store, StructureError, Tokens, open_store
+from structure.store.cast import OverflowError16
 from structure.store.manifest import lengths_digest
-from structure.store.storable import OverflowError16
 from structure.store.token_layout import plan_tokens
 
 ROWS = 300

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structure.pipeline import suites
+from structure.pipeline.evaluation.clip_benchmark_json import read_records
 from structure.pipeline.results import Result
-from structure.pipeline.suites.clip_benchmark_json import read_records
 from structure.store.address import open_files
 from structure.store.errors import DamageError, StructureError
 

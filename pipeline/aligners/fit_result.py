@@ -1,0 +1,42 @@
+"""What every method returns: an aligner and how it came about."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from structure.pipeline.aligners.aligner import Aligner
+from structure.pipeline.aligners.lr_range_test import RateCurve
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """An aligner and how it came about.
+
+    `history`: one flat dict of numbers per epoch (empty for closed forms): epoch (from 1), step, rate, weight, loss and
+    its parts over the epoch, the same of the validation pairs with `val_` before, `val_recall_images` and
+    `val_recall_texts` (recall@1 over the validation pairs), seconds since the start. `curve` is the learning-rate
+    test, None where the rate was given. `best_epoch` is the one whose weights the aligner holds. `refit_pairs` is 0, or
+    how many pairs the weights were fitted to once more after the choice; the metrics are then those of the choice.
+    """
+
+    aligner: Aligner
+    history: list[dict[str, float]] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+    curve: RateCurve | None = None
+    rate: float | None = None
+    pairs: int = 0
+    validation_pairs: int = 0
+    refit_pairs: int = 0
+    epochs: int = 0
+    best_epoch: int = 0
+    seconds: float = 0.0
+    pairs_per_second: float = 0.0
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed the weights."""
+    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}

@@ -1,0 +1,1 @@
+"""Alignment heads: light maps from a frozen layer to the shared space."""

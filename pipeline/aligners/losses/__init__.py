@@ -1,0 +1,1 @@
+"""Losses: contrastive, the STRUCTURE regulariser R_S, and submodular information of sets."""

@@ -1,0 +1,193 @@
+"""A training run in motion: the optimiser, the step, an epoch, and the state that lets it go on later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from structure.pipeline.aligners.arrays import Array, as_tensor
+from structure.pipeline.aligners.batches import BatchSource
+from structure.pipeline.aligners.lr_range_test import SAMPLES, RateCurve, find_rate
+from structure.pipeline.aligners.objective import Objective, PairBatch
+from structure.pipeline.aligners.objectives import make_objective
+from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.padded import Padded
+from structure.pipeline.aligners.recall import pair_recall
+from structure.pipeline.aligners.schedule import clip_gradients, cosine, published_period, warm_up
+from structure.pipeline.aligners.unpaired import Unpaired
+from structure.store.errors import StructureError
+
+BETAS = (0.9, 0.95)
+_PARTS = ("loss", "contrastive", "structure_vision", "structure_text")
+
+
+class Trainer:
+    """Two heads in training. `validation` pairs judge every epoch; without them only the training loss is known."""
+
+    def __init__(
+        self,
+        source: BatchSource,
+        *,
+        validation: tuple[Array, Array] | None,
+        extras: Unpaired,
+        options: TrainingOptions,
+        rate: float,
+        device: torch.device,
+    ) -> None:
+        self.source, self.extras, self.options, self.rate, self.device = source, extras, options, rate, device
+        self.objective = make_objective(source.widths, options, prefix=getattr(source, "prefix", 0)).to(device)
+        self.optimiser = make_optimiser(self.objective, rate, options)
+        self.step = 0
+        total = options.epochs * math.ceil(source.rows / options.batch)
+        self.period = published_period(source.rows) if options.cosine == "published" else total
+        self.warming = math.ceil(options.warm_up * total) if options.warm_up_steps is None else options.warm_up_steps
+        self.structure = options.regulariser == "structure"
+        self.kept: PairBatch | None = None
+        self.validation = (
+            None
+            if validation is None
+            else self.objective.batch(*(_on(device, side) for side in validation), repeats=True)
+        )
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        """Train over every pair once, then judge on the validation pairs; the epoch's row of the history."""
+        options = self.options
+        self.objective.train()
+        sums, seen, weight, rate = torch.zeros(len(_PARTS), device=self.device), 0, 0.0, 0.0
+        for batch in self._batches(epoch):
+            weight = options.weight * warm_up(self.step, steps=self.warming) if self.structure else 0.0
+            rate = self.rate * cosine(self.step, period=self.period)
+            self.optimiser.param_groups[0]["lr"] = rate
+            losses, _, _ = self.objective.losses(batch, structure=self.structure)
+            loss = self.objective.total(losses, weight=weight)
+            update(self.objective, self.optimiser, loss, options)
+            parts = torch.stack([loss, losses.contrastive, losses.structure_vision, losses.structure_text])
+            sums += parts.detach() * len(batch.vision)
+            seen += len(batch.vision)
+            self.step += 1
+        means = (sums / seen).tolist()
+        if not math.isfinite(means[0]):
+            raise StructureError(
+                f"Training diverged in epoch {epoch}: the loss is {means[0]} at learning rate {self.rate:.3g}. "
+                "Pass a smaller --lr."
+            )
+        row = {"epoch": epoch, "step": self.step, "rate": rate, "weight": weight}
+        row.update(zip(_PARTS, means, strict=True))
+        if self.validation is not None:
+            row.update(self._judge(self.validation, weight))
+        return row
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Everything that the next epochs depend on besides options and data."""
+        tensors = {f"objective.{name}": value for name, value in self.objective.state_dict().items()}
+        for index, values in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{name}": value for name, value in values.items()}
+        for side, head in (("vision", self.objective.vision), ("text", self.objective.text)):
+            noise = head.noise()
+            if noise is not None:
+                tensors[f"noise.{side}"] = noise
+        return tensors, {"step": self.step}
+
+    def resume(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.objective.load_state_dict(within("objective", tensors))
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in within("optimiser", tensors).items():
+            index, _, field = name.partition(".")
+            state.setdefault(int(index), {})[field] = value
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+        for side, noise in within("noise", tensors).items():
+            getattr(self.objective, side).resume_noise(noise, self.device)
+        self.step = facts["step"]
+
+    def _batches(self, epoch: int) -> Iterator[PairBatch]:
+        if self.kept is not None:
+            yield self.kept
+            return
+        seed = self.options.seed * 1_000_003 + epoch
+        for index, (vision, text) in enumerate(self.source.epoch(seed)):
+            batch = make_batch(
+                self.objective,
+                vision.to(self.device),
+                text.to(self.device),
+                extras=self.extras if self.structure else Unpaired(),
+                seed=seed * 7919 + index,
+                repeats=self.source.whole and self.structure,
+            )
+            if self.source.whole and not self.extras:
+                self.kept = batch
+            yield batch
+
+    @torch.no_grad()
+    def _judge(self, validation: PairBatch, weight: float) -> dict[str, float]:
+        self.objective.eval()
+        losses, images, texts = self.objective.losses(validation, structure=True)
+        by_image, by_text = pair_recall(images, texts)
+        return {
+            "val_loss": float(self.objective.total(losses, weight=weight)),
+            "val_contrastive": float(self.objective.judgement(losses, images, texts)),
+            "val_structure_vision": float(losses.structure_vision),
+            "val_structure_text": float(losses.structure_text),
+            "val_recall_images": by_image,
+            "val_recall_texts": by_text,
+        }
+
+
+def _on(device: torch.device, side: Any) -> Any:
+    """Rows, or padded sequences of rows, on the training device."""
+    return side.to(device) if isinstance(side, Padded) else as_tensor(side).to(device)
+
+
+def within(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors whose names begin with `prefix.`, under the rest of their names."""
+    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
+
+
+def make_batch(
+    objective: Objective, vision: torch.Tensor, text: torch.Tensor, *, extras: Unpaired, seed: int, repeats: bool
+) -> PairBatch:
+    """A batch of pairs with its share of unpaired rows."""
+    drawn = extras.draw(objective.options.extra_rows or len(vision), seed=seed) if extras else (None, None)
+    return objective.batch(vision, text, extra=drawn, repeats=repeats)
+
+
+def make_optimiser(objective: Objective, rate: float, options: TrainingOptions) -> torch.optim.AdamW:
+    """AdamW with the published betas over what moves."""
+    moving = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(moving, lr=rate, betas=BETAS, weight_decay=options.weight_decay)
+
+
+def update(objective: Objective, optimiser: torch.optim.AdamW, loss: torch.Tensor, options: TrainingOptions) -> None:
+    """One step, gradients clipped."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    clip_gradients(list(objective.parameters()), most=options.clip, scope=options.clip_scope)  # type: ignore[arg-type]
+    optimiser.step()
+
+
+def rate_test(source: BatchSource, extras: Unpaired, options: TrainingOptions, device: torch.device) -> RateCurve:
+    """The learning-rate test on heads of its own, the regulariser at its full weight.
+
+    One batch serves the whole test: two batches of a few hundred pairs differ by more than a small step moves the
+    loss, and the steepest slope would then be that noise.
+    """
+    objective = make_objective(source.widths, options, prefix=getattr(source, "prefix", 0)).to(device).train()
+    optimiser = make_optimiser(objective, 1.0, options)
+    structure = options.regulariser == "structure"
+    vision, text = next(iter(source.epoch(options.seed)))
+    sides = (vision[:SAMPLES].to(device), text[:SAMPLES].to(device))
+    batch = make_batch(
+        objective, *sides, extras=extras if structure else Unpaired(), seed=options.seed, repeats=structure
+    )
+
+    def step(rate: float) -> float:
+        optimiser.param_groups[0]["lr"] = rate
+        loss = objective.total(objective.losses(batch, structure=structure)[0], weight=options.weight)
+        update(objective, optimiser, loss, options)
+        return float(loss.detach())
+
+    return find_rate(step, least=options.least_rate)

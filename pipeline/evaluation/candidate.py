@@ -1,0 +1,65 @@
+"""An aligner under test: its two heads, and the encoders and layers that they take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from structure.pipeline.aligners.aligner import RECORD, Aligner, load_aligner
+from structure.pipeline.evaluation.embeddings import Embeddings
+from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
+from structure.pipeline.extraction.sample_index import SampleIndex
+from structure.store import Store
+from structure.store.errors import StructureError, unknown
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """`name` is the aligner's folder in the store; `layers` are the columns of each side's features."""
+
+    name: str
+    aligner: Aligner
+    vision: EncoderRecord
+    text: EncoderRecord
+    layers: Mapping[str, str]
+
+    @classmethod
+    def load(cls, store: Store, name: str, *, device: str) -> Candidate:
+        """The aligner of that name with its heads on `device`. Raises as `load_aligner` does."""
+        aligner = load_aligner(store.folder("aligners", name)).to(device)
+        facts: Mapping[str, Any] = aligner.metadata
+        return cls(
+            name,
+            aligner,
+            EncoderRecord.from_json(facts["encoders"]["vision"]),
+            EncoderRecord.from_json(facts["encoders"]["text"]),
+            facts["layers"],
+        )
+
+    def images(self, source: FeatureSource, rows: SampleIndex) -> Embeddings:
+        """Embeddings of the pictures of `rows`, one an item."""
+        features = source.features(self.vision, rows, tokens=self.tokens("vision"))
+        embed = self.aligner.embed_images
+        return Embeddings(features, self.layers["vision"], embed, source, tokens=self.aligner.takes_tokens)
+
+    def texts(self, source: FeatureSource, rows: SampleIndex, *, captions: int | None = 1) -> Embeddings:
+        """Embeddings of the first `captions` texts of every item (None = all)."""
+        features = source.features(self.text, rows, captions=captions, tokens=self.tokens("text"))
+        embed = self.aligner.embed_texts
+        return Embeddings(features, self.layers["text"], embed, source, tokens=self.aligner.takes_tokens)
+
+    def tokens(self, side: str) -> tuple[str, ...]:
+        """The layers whose tokens that side needs."""
+        return (self.layers[side],) if self.aligner.takes_tokens else ()
+
+
+def aligner_names(store: Store, names: Sequence[str]) -> list[str]:
+    """The aligners that are meant: those named, else the newest. Raises StructureError for one that is not there."""
+    there = store.folder("aligners").holding(RECORD)
+    if not there:
+        raise StructureError(f"The store {store.url} has no aligner. Train one with: structure align --layers auto")
+    for name in names:
+        if name not in there:
+            raise unknown("aligner", name, sorted(there), hint=f"The store is {store.url}.")
+    return list(dict.fromkeys(names)) or [max(there, key=lambda name: (there[name], name))]

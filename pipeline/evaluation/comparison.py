@@ -1,0 +1,99 @@
+"""Two aligners compared on every task that both were evaluated on, sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from structure.pipeline.documents import to_json
+from structure.pipeline.metrics.paired_comparison import Pairing
+from structure.pipeline.results import Result, predictions_file, read_results, read_table
+from structure.store import Store
+from structure.store.errors import StructureError
+
+FOLDER = "comparisons"
+"""Where the newest comparison of every two aligners is kept, for the report."""
+
+SAME = ("dataset_spec", "split", "prompts_digest", "captions")
+"""What must be equal in both records, or the two numbers answer different questions."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of two aligners on one task, and `first - second` (`value`) over the same samples.
+
+    `low` to `high` is its 95 % interval; where it holds zero, the samples do not tell the two apart. `left_out` counts
+    samples that only one of the two could be judged on.
+    """
+
+    suite: str
+    dataset: str
+    task: str
+    metric: str
+    first: float
+    second: float
+    value: float
+    low: float
+    high: float
+    n: int
+    left_out: int
+
+    def row(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare_kept(
+    store: Store, first: str, second: str, *, only: Sequence[Result] = (), seed: int = 0
+) -> list[Difference]:
+    """Compare what is kept of two aligners, or only the tasks of the results in `only`, and keep the differences.
+
+    Raises StructureError where they have no task in common, or where a task was asked in different ways.
+    """
+    wanted = {_task(result) for result in only}
+    ours = {_key(result): result for result in read_results(store.folder("results", first))}
+    theirs = {_key(result): result for result in read_results(store.folder("results", second))}
+    shared = [key for key in ours if key in theirs and (not wanted or key[:3] in wanted)]
+    if not shared:
+        raise StructureError(
+            f"{first} ({len(ours)} numbers) and {second} ({len(theirs)}) were not evaluated on the same task. "
+            f"Run: structure eval --suite SUITE --compare {first} {second}"
+        )
+    pairings: dict[tuple[str, str, str], Pairing] = {}
+    found = []
+    for key in shared:
+        one, other = ours[key], theirs[key]
+        if key[:3] not in pairings:
+            _require_same_question(one, other)
+            file = predictions_file(*key[:3])
+            tables = (read_table(store.folder("results", name), f"predictions/{file}") for name in (first, second))
+            pairings[key[:3]] = Pairing.of(*tables)
+        pairing = pairings[key[:3]]
+        difference = pairing.difference(one.metric, seed=seed)
+        if difference is not None:
+            interval = (difference.value, difference.low, difference.high, difference.n)
+            found.append(Difference(*key, one.value, other.value, *interval, pairing.left_out))
+    document = {"first": first, "second": second, "differences": [difference.row() for difference in found]}
+    store.folder(FOLDER).write(f"{first}..{second}.json", to_json(document))
+    return found
+
+
+def _task(result: Result) -> tuple[str, str, str]:
+    return result.suite, result.dataset, result.task
+
+
+def _key(result: Result) -> tuple[str, str, str, str]:
+    return (*_task(result), result.metric)
+
+
+def _require_same_question(one: Result, other: Result) -> None:
+    fields = [name for name in SAME if one.provenance.get(name) != other.provenance.get(name)]
+    if fields:
+        told = "; ".join(
+            f"{name}: {one.aligner} {one.provenance.get(name)!r}, {other.aligner} {other.provenance.get(name)!r}"
+            for name in fields
+        )
+        raise StructureError(
+            f"{one.dataset} was asked in two ways ({told}), so the two numbers cannot be paired. Evaluate both again "
+            "in one command."
+        )

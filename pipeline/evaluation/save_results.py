@@ -1,0 +1,78 @@
+"""Where the results of one aligner on one task go: JSON for CLIP_benchmark, flat rows, and a row a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from structure.pipeline.evaluation.candidate import Candidate
+from structure.pipeline.evaluation.clip_benchmark_json import Record
+from structure.pipeline.evaluation.task import TaskRows
+from structure.pipeline.metrics.score import TaskScores
+from structure.pipeline.results import Result, keep_results, predictions_file, write_table
+from structure.store import Samples, Store
+from structure.store.files import plain_name
+
+
+def trained_on(store: Store, question: TaskRows, subject: Candidate) -> int | None:
+    """How many items of the question, by the digest of what was read, are in the data that the aligner was trained on;
+    None where nobody knows: no data are on record, or their table is not in this store."""
+    samples, data = question.samples, subject.aligner.metadata.get("data")
+    if not isinstance(data, Mapping) or not {"dataset", "split"} <= data.keys():
+        return None
+    split = data["dataset"], data["split"]
+    if split == (samples.dataset, samples.split):
+        return len(samples.digests)
+    if not store.files.exists(Samples.file(*split)):
+        return None
+    key = f"trained on {'/'.join(split)}"
+    if key not in question.memo:
+        met = {digest for _, digest in store.samples(*split).digests.values() if digest}
+        question.memo[key] = sum(digest in met for _, digest in samples.digests.values())
+    return int(question.memo[key])
+
+
+def keep(store: Store, suite: str, question: TaskRows, subject: Candidate, judged: TaskScores) -> list[Result]:
+    """Write them below `results/<aligner>/` and return the flat rows."""
+    task, facts = question.task, subject.aligner.metadata
+    folder = store.folder("results", subject.name)
+    record = Record(
+        dataset=task.title.removesuffix(f"/{task.language}"),
+        model=subject.name,
+        pretrained=suite.partition("@")[0],
+        task=task.kind,
+        metrics=judged.metrics(),
+        language=task.language,
+    )
+    folder.write(record.file_name, record.to_json().encode())
+    provenance = {
+        **question.provenance(),
+        **judged.notes,
+        "encoders": {side.modality: str(side.identity.get("source", "")) for side in (subject.vision, subject.text)},
+        "items_trained_on": trained_on(store, question, subject),
+        "aligner_features": facts.get("fingerprints", {}),
+    }
+    results = [
+        Result(
+            aligner=subject.name,
+            suite=suite,
+            dataset=task.title,
+            task=task.kind,
+            metric=metric,
+            value=interval.value,
+            low=interval.low,
+            high=interval.high,
+            n=interval.n,
+            chance=judged.chance.get(metric),
+            provenance=provenance,
+        )
+        for metric, interval in judged.intervals.items()
+    ]
+    keep_results(folder, results)
+    file = predictions_file(suite, task.title, task.kind)
+    write_table(folder, f"predictions/{file}", judged.samples)
+    for name, picture in judged.pictures.items():
+        folder.write(f"pictures/{file.removesuffix('.parquet')}_{plain_name(name)}", picture)
+    for name, table in (("confusion", judged.confusion), ("examples", judged.examples)):
+        if table is not None:
+            write_table(folder, f"{name}/{file}", table)
+    return results

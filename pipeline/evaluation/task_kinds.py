@@ -1,0 +1,32 @@
+"""Every kind of task that can be evaluated, by its name in suites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from structure.pipeline.evaluation.candidate import Candidate
+from structure.pipeline.evaluation.classification import classify_zeroshot
+from structure.pipeline.evaluation.probe import probe_linear
+from structure.pipeline.evaluation.retrieval import retrieve_zeroshot
+from structure.pipeline.evaluation.segmentation import segment_zeroshot
+from structure.pipeline.evaluation.selection import select_captions
+from structure.pipeline.evaluation.task import TaskRows
+from structure.pipeline.extraction.feature_source import FeatureSource
+from structure.pipeline.metrics.score import TaskScores
+from structure.pipeline.suites.suite import Kind
+
+
+class TaskKind(Protocol):
+    """One aligner on one task. Raises NotPresentError where features are neither here nor to be made."""
+
+    def __call__(self, question: TaskRows, subject: Candidate, source: FeatureSource, *, seed: int) -> TaskScores: ...
+
+
+JUDGES: Mapping[Kind, TaskKind] = {
+    "zeroshot_classification": classify_zeroshot,
+    "zeroshot_retrieval": retrieve_zeroshot,
+    "image_caption_selection": select_captions,
+    "linear_probe": probe_linear,
+    "segmentation": segment_zeroshot,
+}

@@ -1,0 +1,114 @@
+"""Preprocessed examples in batches: pictures decoded in worker processes, texts sorted by length.
+
+Batches never cross a shard, so the composition of a batch, and with it every stored bit, depends only on the shard.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch.utils.data
+
+from structure.pipeline.encoders.encoder import Encoder
+from structure.pipeline.extraction.augment import augmented
+from structure.pipeline.extraction.sample_index import SampleIndex
+from structure.store import Shard
+from structure.store.errors import BadSampleError
+
+AHEAD = 512
+"""Examples that a worker process decodes ahead: large batches are fewer, so that memory holds them."""
+
+
+@dataclass(frozen=True)
+class ExampleBatch:
+    """Rows of a shard and their preprocessed examples; an example that could not be read is its BadSampleError."""
+
+    shard: Shard
+    rows: Sequence[int]
+    examples: Sequence[Any]
+
+
+def batches(
+    encoder: Encoder,
+    rows: SampleIndex,
+    shards: Iterable[Shard],
+    *,
+    size: int,
+    workers: int,
+    captions: int | None,
+    views: int = 1,
+) -> Iterator[ExampleBatch]:
+    """Every row of the shards, shard after shard; with several views an item's views are rows one after another.
+
+    The next shard is asked for when the pictures of its first batch may be decoded, some batches ahead.
+    """
+    if encoder.modality == "text":
+        return _text_batches(encoder, rows.samples.texts(captions), shards, size)
+    if rows.dataset is None:
+        raise ValueError(f"a {encoder.modality} encoder needs the dataset's pictures or recordings")
+    return _picture_batches(_Pictures(rows, encoder.preprocess, views, encoder.modality), shards, size, workers)
+
+
+def default_workers(device: str) -> int:
+    """Decoding processes: beside a GPU a core less than there are, at most 16; on a CPU the encoder needs them all."""
+    return min(16, max(1, (os.cpu_count() or 2) - 1)) if device.startswith("cuda") else 0
+
+
+def _text_batches(encoder: Encoder, texts: Sequence[str], shards: Iterable[Shard], size: int) -> Iterator[ExampleBatch]:
+    for shard in shards:
+        examples = tokenize(encoder, texts[shard.start : shard.stop])
+        # Longest first: padding is least, and the first batch shows whether memory holds.
+        order = sorted(range(len(examples)), key=lambda i: (-len(examples[i]), i))
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
+            yield ExampleBatch(shard, [shard.start + i for i in chosen], [examples[i] for i in chosen])
+
+
+def tokenize(encoder: Encoder, texts: Sequence[str]) -> list[Any]:
+    """Token ids of texts; all at once where the encoder's tokenizer can, which is several times faster."""
+    many = getattr(encoder.preprocess, "many", None)
+    return list(many(texts)) if many is not None else [encoder.preprocess(text) for text in texts]
+
+
+class _Pictures(torch.utils.data.Dataset[Any]):
+    """Row -> preprocessed picture or recording, in a worker process; one that cannot be read comes as its error."""
+
+    def __init__(self, rows: SampleIndex, preprocess: Callable[[Any], Any], views: int, modality: str) -> None:
+        assert rows.dataset is not None
+        self.dataset, self.preprocess, self.views = rows.dataset, preprocess, views
+        self.items = rows.samples.item_ids if views > 1 else []
+        self.heard = modality == "audio"
+
+    def __getitem__(self, row: int) -> Any:
+        index, view = divmod(row, self.views)
+        try:
+            if self.heard:
+                return self.preprocess(self.dataset.recording(index))
+            picture = self.dataset.image(index)
+            return self.preprocess(augmented(picture, item=self.items[index], view=view) if view else picture)
+        except BadSampleError as error:
+            return error
+
+
+def _picture_batches(pictures: _Pictures, shards: Iterable[Shard], size: int, workers: int) -> Iterator[ExampleBatch]:
+    handed: deque[tuple[Shard, list[int]]] = deque()  # to the loader, whose batches come in this order
+
+    def plan() -> Iterator[list[int]]:
+        for shard in shards:
+            for start in range(shard.start, shard.stop, size):
+                handed.append((shard, list(range(start, min(start + size, shard.stop)))))
+                yield handed[-1][1]
+
+    loader = torch.utils.data.DataLoader(
+        pictures,
+        batch_sampler=plan(),
+        collate_fn=list,
+        num_workers=workers,
+        prefetch_factor=max(1, AHEAD // size) if workers else None,
+    )
+    for examples in loader:
+        yield ExampleBatch(*handed.popleft(), examples)

@@ -1,0 +1,201 @@
+"""The extraction loop: encode what is due, shard by shard, and hand it to the background writer."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+
+from structure.pipeline.encoders.encoder import Encoder
+from structure.pipeline.extraction.batch_size import batch_of
+from structure.pipeline.extraction.batches import ExampleBatch, batches, default_workers
+from structure.pipeline.extraction.plan import Extraction, Plan, choose_layers
+from structure.pipeline.extraction.sample_index import SampleIndex
+from structure.pipeline.extraction.within_memory import WithinMemory
+from structure.pipeline.progress import Listener, Note, Progress, silent
+from structure.store import FeatureSet, Samples, Store
+from structure.store.cast import OverflowError16
+from structure.store.errors import BadSampleError
+from structure.store.shard_queue import ShardQueue, any_free
+from structure.store.writer import Writer
+
+
+def fill(
+    store: Store,
+    encoder: Encoder,
+    rows: SampleIndex,
+    chosen: Plan,
+    options: Extraction,
+    *,
+    device: str,
+    on_event: Listener = silent,
+) -> FeatureSet:
+    """Encode every row that is due and seal the feature set.
+
+    Shards that somebody else is writing are left to them; if nothing else is left, HeldError says who holds them.
+    A layer that overflows float16 is widened to float32 under `dtype="auto"`. Raises BadSampleError for an item that
+    cannot be read unless `skip_bad`.
+    """
+    features, cut = allocate(store, rows.samples, chosen, options, on_event=on_event), 0
+    while due := features.pending():
+        try:
+            with ShardQueue(features, due) as shards:
+                filled = fill_shards(
+                    shards, encoder, rows, options, batch=batch_of(features.manifest), device=device, on_event=on_event
+                )
+        except OverflowError16 as error:
+            features = widen(features, error, options, on_event=on_event)
+            continue
+        cut += filled.cut
+        if shards.held and not filled.shards and not any_free(features, shards.held) and features.pending():
+            raise next(iter(shards.held.values()))
+    tell_cut(features, cut, encoder.too_long, on_event)
+    return finish(store, features, rows.samples, on_event=on_event)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What one pass did: `shards` that it filled, and `cut`, how many examples were too long."""
+
+    shards: int
+    cut: int
+
+
+def allocate(
+    store: Store, samples: Samples, chosen: Plan, options: Extraction, *, on_event: Listener = silent
+) -> FeatureSet:
+    """The planned feature set, allocated or grown. Raises StructureError where the disk cannot hold it."""
+    chosen.require_space(store)
+    if chosen.grows:
+        ids = samples.row_ids(chosen.manifest.rows_of, chosen.manifest.captions, chosen.manifest.views)
+        features = store[chosen.manifest.key].grow(chosen.manifest, ids, chosen.lengths)
+    else:
+        features = store.allocate(chosen.manifest, samples, chosen.lengths)
+    if not features.pending():
+        on_event(Note(f"{features.key}: all {len(features)} rows are in the store already."))
+    elif options.batch not in (None, size := batch_of(features.manifest)):
+        on_event(
+            Note(
+                f"{features.key}: goes on in batches of {size} rows, as it began, not of {options.batch}: another size "
+                "would move the last bits of its rows."
+            )
+        )
+    return features
+
+
+def widen(
+    features: FeatureSet, error: OverflowError16, options: Extraction, *, on_event: Listener = silent
+) -> FeatureSet:
+    """The feature set with the layer in float32 that float16 does not hold. Raises the error unless `dtype="auto"`."""
+    if options.dtype != "auto":
+        raise error
+    on_event(Note(f"{features.key}: layer {error.column} does not fit float16 and is kept in float32."))
+    return features.widen(error.column)
+
+
+def tell_cut(features: FeatureSet, cut: int, what: str, on_event: Listener) -> None:
+    """Say how many examples were cut, if any; `what` is the encoder's `too_long`."""
+    if cut:
+        on_event(Note(f"{features.key}: {cut} {what} and were cut."))
+
+
+def finish(store: Store, features: FeatureSet, samples: Samples, *, on_event: Listener = silent) -> FeatureSet:
+    """Clear up after killed writers, and keep and tell which samples could not be read."""
+    features.tidy()
+    if features.skipped:
+        store.put_skipped(
+            samples.dataset, samples.split, {str(features.ids[row]): why for row, why in features.skipped.items()}
+        )
+        on_event(Note(f"{features.key}: {len(features.skipped)} of {len(features)} samples could not be read."))
+    return features
+
+
+def fill_shards(
+    shards: ShardQueue,
+    encoder: Encoder,
+    rows: SampleIndex,
+    options: Extraction,
+    *,
+    batch: int,
+    device: str,
+    on_event: Listener = silent,
+) -> Filled:
+    """One pass over the shards that are free. Raises OverflowError16, BadSampleError."""
+    features = shards.features
+    source = batches(
+        encoder,
+        rows,
+        shards,
+        size=batch,
+        workers=default_workers(device) if options.workers is None else options.workers,
+        captions=options.captions,
+        views=features.manifest.views,
+    )
+    pooling = options.pooling or (encoder.default_pooling,)
+    layers = choose_layers(encoder, options.layers)
+    kept = {column.path: column for column in features.manifest.tokens}
+    encoded, due = len(features) - sum(len(shard) for shard in features.pending()), 0
+    filled = cut = 0
+    within = WithinMemory(encoder, on_event=on_event)
+    with Writer(features) as writer:
+        for shard, group in groupby(source, key=lambda batch: batch.shard):
+            with ExitStack() as undo:
+                lacking = features.lacking(shard)
+                arrays = {
+                    name: np.zeros((len(shard), features.manifest.column(name).width), dtype=np.float32)
+                    for name in lacking
+                    if name not in kept
+                }
+                dtypes = {kept[name].name: kept[name].dtype for name in lacking if name in kept}
+                tokens = features.shard_tokens(shard, dtypes)
+                undo.callback(tokens.abandon)
+                skipped = features.skipped_in(shard)
+                for part in group:
+                    good = _readable(part, skipped, keep_going=options.skip_bad)
+                    for some, pooled, of_tokens in within.encode(
+                        [part.examples[i] for i in good],
+                        pooling=pooling,
+                        layers=layers if arrays else (),
+                        tokens=dtypes,
+                    ):
+                        places = [part.rows[i] for i in good[some]]
+                        _scatter(arrays, pooled, [row - shard.start for row in places])
+                        for layer, found in of_tokens.items():
+                            tokens.put(layer, places, found.values.cpu().numpy(), found.lengths)
+                    cut += sum(getattr(example, "cut", 0) > 0 for example in part.examples)
+                    due += len(part.rows)
+                    on_event(Progress(f"extracting {features.key}", encoded + shards.done + due, len(features)))
+                undo.pop_all()  # from here the tokens are the writer's to end
+            writer.submit(shard, arrays, skipped=skipped, claim=shards.claim_on(shard), tokens=tokens)
+            filled += 1
+    return Filled(filled, cut)
+
+
+def _readable(batch: ExampleBatch, skipped: dict[int, str], *, keep_going: bool) -> list[int]:
+    """Positions of the examples that were read; the others are noted in `skipped`, or raised. Rows that are there
+    already, from when other columns were written, stay skipped."""
+    good = []
+    for position, (row, example) in enumerate(zip(batch.rows, batch.examples, strict=True)):
+        if row in skipped:
+            continue
+        if isinstance(example, BadSampleError):
+            if not keep_going:
+                raise example
+            skipped[row] = example.reason
+        else:
+            good.append(position)
+    return good
+
+
+def _scatter(arrays: dict[str, np.ndarray], encoded: dict[str, torch.Tensor], place: list[int]) -> None:
+    """Put a batch's rows in their places; one transfer from the device for all layers."""
+    names = [name for name in arrays if name in encoded]
+    if not names:
+        return
+    widths = [encoded[name].shape[1] for name in names]
+    whole = torch.cat([encoded[name] for name in names], dim=1).cpu().numpy()
+    for name, end, width in zip(names, np.cumsum(widths), widths, strict=True):
+        arrays[name][place] = whole[:, end - width : end]

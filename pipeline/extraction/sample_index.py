@@ -1,0 +1,112 @@
+"""The row table of a dataset split: ids, texts, labels and content digests, read once and kept beside the features."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from structure.pipeline.datasets.dataset import Dataset
+from structure.pipeline.datasets.loading import open_dataset
+from structure.pipeline.progress import Listener, Note, Progress, silent
+from structure.store import SampleItem, Samples, Store
+from structure.store.errors import BadSampleError, DamageError
+
+READERS = 8
+UNREADABLE = "unreadable"
+"""The digest of an item whose bytes cannot be read: it takes part in the table and is skipped by extraction."""
+
+
+@dataclass(frozen=True)
+class SampleIndex:
+    """The rows to extract: their table, where the pictures come from (None = nowhere), and what opens them again."""
+
+    samples: Samples
+    dataset: Dataset | None
+    spec: str
+
+
+def open_rows(
+    store: Store,
+    spec: str,
+    *,
+    split: str | None,
+    data_root: str | Path,
+    limit: int | None = None,
+    append: bool = False,
+    skip_bad: bool = True,
+    on_event: Listener = silent,
+) -> SampleIndex:
+    """Open a dataset and read its row table. Raises as `open_dataset` and `read_samples` do."""
+    dataset = open_dataset(spec, split=split, data_root=data_root)
+    samples = read_samples(store, dataset, limit=limit, append=append, skip_bad=skip_bad, on_event=on_event)
+    return SampleIndex(samples, dataset, spec)
+
+
+def split_name(split: str, limit: int | None) -> str:
+    """The split's name in the store: the first N items of a split are a split of their own."""
+    return split if limit is None else f"{split}.first{limit}"
+
+
+def read_samples(
+    store: Store,
+    dataset: Dataset,
+    *,
+    limit: int | None = None,
+    append: bool = False,
+    skip_bad: bool = True,
+    on_event: Listener = silent,
+) -> Samples:
+    """Build the row table and keep it in the store.
+
+    Pictures whose stamp (size and time) has not changed since the last time keep their digest; all others are read
+    and hashed. Raises FingerprintError if the rows are not those of an earlier extraction (followed by new ones, under
+    `append`).
+    """
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    split = split_name(dataset.split, limit)
+    known = _known(store, dataset.name, split)
+
+    for note in dataset.notes:
+        on_event(Note(note))
+
+    def sample(index: int) -> SampleItem:
+        try:
+            item = dataset.item(index)
+        except BadSampleError as error:
+            if not skip_bad:
+                raise
+            # It keeps its place, so that row numbers stay the dataset's; without a text it is in no pair.
+            on_event(Note(f"{error}"))
+            return SampleItem(error.item, digest=UNREADABLE)
+        stamp = dataset.stamp(index)
+        earlier = known.get(item.id)
+        if earlier is not None and stamp and earlier[0] == stamp:
+            digest = earlier[1]
+        else:
+            try:
+                digest = dataset.digest(index)
+            except BadSampleError as error:
+                digest = UNREADABLE
+                on_event(Note(f"{error}"))
+        return SampleItem(item.id, item.captions, digest, stamp, item.labels)
+
+    items: list[SampleItem] = []
+    with ThreadPoolExecutor(READERS) as pool:
+        for done, item in enumerate(pool.map(sample, range(count)), start=1):
+            items.append(item)
+            on_event(Progress(f"reading {dataset.name}/{split}", done, count, "items"))
+    tasks = {
+        name: {"classes": list(task.classes), "templates": list(task.templates), "source": task.source}
+        for name, task in dataset.tasks.items()
+    }
+    samples = Samples.build(dataset.name, split, items, tasks=tasks, kind=dataset.kind)
+    return store.put_samples(samples, append=append)
+
+
+def _known(store: Store, dataset: str, split: str) -> dict[str, tuple[str, str]]:
+    """Item id -> (stamp, digest) of the last time; nothing where the table is absent or damaged."""
+    try:
+        return Samples.read(store.files, dataset, split).digests
+    except (FileNotFoundError, DamageError):
+        return {}

@@ -1,0 +1,272 @@
+"""What recipes and sweeps found over seeds: means with intervals, paired differences, pairs needed, similarity."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from structure.pipeline.metrics.intervals import holds_zero
+from structure.pipeline.page import charts
+from structure.pipeline.page.blocks import Block, Chart, Section, Table, Text, plural
+from structure.pipeline.page.source import Source
+
+MOST = 12
+"""Charts of one kind; the tables have every number."""
+
+Rows = Sequence[Mapping[str, Any]]
+_Row = TypeVar("_Row", bound=Mapping[str, Any])
+HIDDEN = ("loss", "structure_vision", "structure_text")
+_PAIRS = re.compile(r"(?:^| )pairs=(\d+)")
+_OTHER = {"image_": "text_", "text_": "image_"}
+_TWIN = re.compile("^(?:image_|text_)")
+_IN_UNITS = re.compile("median_rank|contrastive")
+_SEEDS = {"value": "mean", "low": "low", "high": "high"}
+
+
+def section(source: Source) -> Section:
+    """Means over seeds of every variant."""
+    blocks: list[Block] = []
+    for name, found in _runs(source):
+        means = [row for row in found["means"] if row["metric"] not in HIDDEN]
+        blocks += _mean_charts(name, means, found.get("metrics", ()))
+        blocks.append(_mean_table(name, means))
+    return Section("means", "Means over seeds", blocks)
+
+
+def differences(source: Source) -> Section:
+    """Paired differences: over seeds, and of two aligners over the same samples."""
+    blocks: list[Block] = []
+    for name, found in _runs(source):
+        rows = [row for row in found.get("differences", ()) if row["metric"] not in HIDDEN]
+        if rows:
+            blocks += [*_difference_charts(name, rows), _difference_table(name, rows), _chance_finds(rows)]
+    blocks += [_samples(document) for document in source.comparisons]
+    return Section("differences", "Paired differences", blocks)
+
+
+def efficiency(source: Source) -> Section:
+    """Value over the number of pairs, and how many more pairs the baseline needs."""
+    blocks: list[Block] = []
+    for name, found in _runs(source):
+        blocks += _pair_curves(name, found["means"])
+        if found.get("efficiency"):
+            blocks.append(_needed(name, found["efficiency"]))
+    return Section("efficiency", "Data efficiency", blocks)
+
+
+def correlations(source: Source) -> Section:
+    """How the similarity of two layers goes with what their aligner reaches."""
+    blocks: list[Block] = []
+    for name, found in _runs(source):
+        told = found.get("correlations", ())
+        blocks += [_scatter(each) for each in told[:MOST]]
+        if told:
+            columns = {
+                "group": "encoders",
+                "dataset": "dataset",
+                "metric": "metric",
+                "rho": "Spearman's rho",
+                "p_value": "p",
+                "layer_pairs": "layer pairs",
+            }
+            blocks.append(Table(f"{name}: similarity against value, over layer pairs", columns, told, {"p_value": 4}))
+    return Section("correlations", "Similarity of layers against what aligners reach", blocks)
+
+
+def _runs(source: Source) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for summary in source.summaries:
+        if summary.get("means"):
+            yield summary["recipe"], summary
+    for sweep in source.sweeps:
+        yield sweep["sweep"], sweep
+
+
+def _groups(rows: Iterable[_Row]) -> dict[tuple[str, str], list[_Row]]:
+    """Rows by (dataset, metric), in their order."""
+    found: dict[tuple[str, str], list[_Row]] = {}
+    for row in rows:
+        found.setdefault((row["dataset"], row["metric"]), []).append(row)
+    return found
+
+
+def _mean_charts(name: str, means: Rows, metrics: Sequence[str]) -> Iterator[Block]:
+    """Charts of the metrics that the suite's tasks are about (both directions of a retrieval), else of all."""
+    wanted = {*metrics, *(_TWIN.sub(lambda found: _OTHER[found[0]], metric) for metric in metrics)}
+    groups = {
+        key: rows
+        for key, rows in _groups(means).items()
+        if len(rows) > 1 and (not wanted or key[1] in wanted) and not any(_PAIRS.search(r["variant"]) for r in rows)
+    }
+    for (dataset, metric), rows in list(groups.items())[:MOST]:
+        titles = {"value": metric, "variant": "variant", **_SEEDS, "seeds": "seeds"}
+        chance = rows[0].get("chance")
+        spec = charts.intervals(
+            rows,
+            y="variant",
+            value="value",
+            low="low",
+            high="high",
+            titles={**titles, "value": metric},
+            tooltip=["variant:N", "value", "low", "high", "seeds:d"],
+            rules={} if chance is None else {"chance": chance},
+        )
+        told = "; ".join(f"{r['variant']} {r['value']:.3f}{_between(r)}" for r in rows)
+        beside = "" if chance is None else f" Chance is {chance:.3f}."
+        table = Table(f"{dataset}, {metric}", {"variant": "variant", **_SEEDS, "seeds": "seeds"}, rows)
+        yield Chart(
+            f"{dataset}: {metric}", f"A dot with its 95 % interval for each variant: {told}.{beside}", spec, table
+        )
+    if len(groups) > MOST:
+        yield Text(f"Charts of the first {MOST} of {len(groups)} metrics of {name}; the table has all.", small=True)
+
+
+def _mean_table(name: str, means: Rows) -> Table:
+    caption = f"{name}: means over training seeds with Student's 95 % interval over the seeds; fractions, not percent"
+    columns = {"dataset": "dataset", "metric": "metric", "variant": "variant", **_SEEDS, "chance": "chance"}
+    rows = sorted(means, key=lambda row: (row["dataset"], row["metric"]))
+    return Table(caption, {**columns, "seeds": "seeds"}, rows)
+
+
+def _between(row: Mapping[str, Any]) -> str:
+    return f" [{row['low']:.3f}, {row['high']:.3f}]" if math.isfinite(row["low"]) else ""
+
+
+def _difference_charts(name: str, rows: Rows) -> Iterator[Block]:
+    """One chart for every (first, second), metrics below each other."""
+    pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        if not _IN_UNITS.search(row["metric"]):  # they would dwarf the fractions
+            told = {**row, "what": f"{row['dataset']} {row['metric']}"}
+            pairs.setdefault((row["first"], row["second"]), []).append(told)
+    titles = {"what": "metric", "value": "difference", "low": "low", "high": "high", "seeds": "seeds"}
+    for (first, second), entries in list(pairs.items())[:MOST]:
+        spec = charts.intervals(
+            entries,
+            y="what",
+            value="value",
+            low="low",
+            high="high",
+            titles=titles,
+            tooltip=["what:N", "value", "low", "high"],
+            rules={"no difference": 0.0},
+        )
+        clear = [row for row in entries if not holds_zero(row["low"], row["high"])]
+        alt = (
+            f"{plural(len(entries), 'difference')}, {first} minus {second}, each a dot with its 95 % interval; "
+            f"{len(clear)} intervals do not hold zero"
+            + ("".join(f"; {row['what']} {row['value']:+.3f}" for row in clear[:8]))
+            + "."
+        )
+        table = Table(f"{first} minus {second}", titles, entries)
+        yield Chart(f"{name}: {first} minus {second}", alt, spec, table)
+
+
+def _difference_table(name: str, rows: Rows) -> Table:
+    columns = {"first": "first", "second": "minus second", "dataset": "dataset", "metric": "metric"}
+    caption = f"{name}: first minus second with the same seeds, batches, learning rate and selection rule"
+    told = [{**row, "zero": holds_zero(row["low"], row["high"])} for row in rows]
+    more = {"value": "difference", "low": "low", "high": "high", "seeds": "seeds"}
+    why = "Greyed: the interval holds zero, or a single seed gives none, so the seeds do not tell the two apart."
+    return Table(caption, {**columns, **more}, told, dim="zero", dim_means=why)
+
+
+def _chance_finds(rows: Rows) -> Text:
+    """What many intervals at once do not carry."""
+    known = sum(math.isfinite(row["low"]) for row in rows)
+    clear = sum(not holds_zero(row["low"], row["high"]) for row in rows)
+    return Text(
+        f"{clear} of {plural(known, 'interval')} leave zero out. Each is a 95 % interval by itself: were there no "
+        f"difference anywhere, about {known / 20:.0f} would leave it out too.",
+        small=True,
+    )
+
+
+def _samples(document: Mapping[str, Any]) -> Table:
+    rows = [{**row, "zero": holds_zero(row["low"], row["high"])} for row in document["differences"]]
+    columns = {
+        "dataset": "dataset",
+        "metric": "metric",
+        "first": document["first"],
+        "second": document["second"],
+        "value": "difference",
+        "low": "low",
+        "high": "high",
+        "n": "n",
+        "left_out": "left out",
+    }
+    caption = f"{document['first']} minus {document['second']}, sample by sample (bootstrap over the samples)"
+    why = "Greyed: the interval holds zero, so the samples do not tell the two apart."
+    return Table(caption, columns, rows, dim="zero", dim_means=why)
+
+
+def _pair_curves(name: str, means: Rows) -> Iterator[Block]:
+    rows: list[dict[str, Any]] = []
+    for row in means:
+        found = _PAIRS.search(row["variant"])
+        if found and row["metric"] not in HIDDEN and row["dataset"] != "validation":
+            variant = _PAIRS.sub("", row["variant"]).strip() or "chosen"
+            rows.append({**row, "pairs": int(found.group(1)), "line": variant})
+    titles = {"pairs": "training pairs", "value": "value", "line": "variant", "low": "low", "high": "high"}
+    for (dataset, metric), told in list(_groups(rows).items())[:MOST]:
+        if len({row["pairs"] for row in told}) < 2:
+            continue
+        names = list(dict.fromkeys(row["line"] for row in told))
+        for row in told:  # side by side: intervals over the same number of pairs would hide each other
+            row["place"] = row["pairs"] * 1.02 ** (names.index(row["line"]) - (len(names) - 1) / 2)
+        chance = told[0].get("chance")
+        spec = charts.lines(
+            told,
+            x="place",
+            y="value",
+            series="line",
+            titles={**titles, "value": metric, "place": "training pairs"},
+            tooltip=["line:N", "pairs:,d", "value", "low", "high"],
+            low_high=("low", "high"),
+            rules={} if chance is None else {"chance": chance},
+            logarithmic="~s",
+        )
+        columns = {"line": "variant", "pairs": "pairs", "value": metric, "low": "low", "high": "high"}
+        alt = f"{metric} on {dataset} over the number of training pairs, {_lines(told)}."
+        yield Chart(f"{name}: {dataset} {metric} over pairs", alt, spec, Table(f"{dataset} {metric}", columns, told))
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    ends: dict[str, list[Mapping[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: row["pairs"]):
+        ends.setdefault(row["line"], []).append(row)
+    return "; ".join(f"{line} from {_point(each[0])} to {_point(each[-1])}" for line, each in ends.items())
+
+
+def _point(row: Mapping[str, Any]) -> str:
+    return f"{row['value']:.3f} at {row['pairs']:,}"
+
+
+def _needed(name: str, rows: Rows) -> Table:
+    columns = {"variant": "variant", "baseline": "baseline", "dataset": "dataset", "metric": "metric"}
+    told = [{**row, "pairs": "mean" if row["pairs"] is None else f"{row['pairs']:,}"} for row in rows]
+    caption = f"{name}: label efficiency U = N^ / N - 1, how many more pairs the baseline needs to reach the same"
+    return Table(caption, {**columns, "pairs": "pairs N", "bound": "bound", "U": "U"}, told, {"U": 2})
+
+
+def _scatter(found: Mapping[str, Any]) -> Chart:
+    titles = {
+        "similarity": "similarity of the two layers",
+        "value": found["metric"],
+        "vision_layer": "vision layer",
+        "text_layer": "text layer",
+    }
+    spec = charts.points(
+        found["points"],
+        x="similarity",
+        y="value",
+        titles=titles,
+        tooltip=["vision_layer:N", "text_layer:N", "similarity", "value"],
+    )
+    rho = "undefined" if found["rho"] is None else f"{found['rho']:.2f}"
+    title = f"{found['dataset']} {found['metric']}, {found['group']}: Spearman's rho {rho}"
+    dots = plural(len(found["points"]), "dot")
+    alt = f"{dots}, one a pair of layers: value over similarity, rank correlation {rho}."
+    columns = {name: titles[name] for name in ("vision_layer", "text_layer", "similarity", "value")}
+    return Chart(title, alt, spec, Table(title, columns, found["points"], {"similarity": 4}))

@@ -1,0 +1,76 @@
+"""Pairs made of labelled pictures: k items a class, each with a caption that says its label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
+from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
+from structure.pipeline.pairing.pairs import gather
+from structure.pipeline.progress import Note
+from structure.store import FeatureSet, SampleItem, Samples
+from structure.store.errors import StructureError
+from structure.store.fingerprint import fingerprint
+
+TEMPLATE = "a photo of a {c}."
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """`dataset` is what `--dataset` would take; `per_class` items of each class at most."""
+
+    dataset: str
+    per_class: int
+
+    @classmethod
+    def parse(cls, text: str) -> Labelled:
+        """`DATASET:K`. Raises StructureError."""
+        dataset, colon, count = text.rpartition(":")
+        if not colon or not count.isdigit() or int(count) < 1:
+            raise StructureError(f"--add {text!r}: write DATASET:K, K labelled items of each class, such as flowers:5.")
+        return cls(dataset, int(count))
+
+
+def labelled_pairs(
+    wanted: Labelled,
+    source: FeatureSource,
+    sets: tuple[FeatureSet, FeatureSet],
+    layers: tuple[str, str],
+    *,
+    data_root: str | Path,
+    seed: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features (n, dv) of labelled pictures and (n, dt) of their captions, in the layers of the sets that are aligned.
+
+    The items are drawn from the dataset's split "train"; the caption is its first template with the class name. What
+    is not in the store is encoded and kept there. Raises as `open_rows` does, and StructureError without labels.
+    """
+    rows = open_rows(source.store, wanted.dataset, split="train", data_root=data_root, on_event=source.on_event)
+    samples = rows.samples
+    task = next((name for name in samples.tasks if samples.kind != "multilabel"), None)
+    if task is None:
+        raise StructureError(f"--add {wanted.dataset}: the dataset has no labels, so its items have no class to say.")
+    classes = list(samples.tasks[task]["classes"])
+    pictures = source.features(EncoderRecord.of(sets[0]), rows)
+    labels = samples.labels(task)
+    chosen = draw_per_class(np.where(pictures.valid, labels, -1), wanted.per_class, seed=seed)
+    lacking = len(classes) - len(np.unique(labels[chosen]))
+    if lacking:
+        source.on_event(Note(f"{lacking} of {len(classes)} classes of {wanted.dataset} have no labelled picture"))
+    template = (list(samples.tasks[task]["templates"]) or [TEMPLATE])[0]
+    texts = [template.replace("{c}", name) for name in classes]
+    split = f"prompts.captions.{fingerprint({'texts': texts})[:12]}"
+    items = [SampleItem(f"{number:06d}", (text,)) for number, text in enumerate(texts)]
+    said = Samples.build(samples.dataset, split, items, kind="prompts")
+    words = source.features(EncoderRecord.of(sets[1]), SampleIndex(said, None, ""), captions=1)
+    return gather(pictures, layers[0], chosen), gather(words, layers[1], labels[chosen])
+
+
+def draw_per_class(labels: np.ndarray, count: int, *, seed: int) -> np.ndarray:
+    """Row numbers, ascending: `count` rows of each label, all where there are fewer; label -1 is none."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    kept = [order[labels[order] == label][:count] for label in np.unique(labels[labels >= 0])]
+    return np.sort(np.concatenate(kept)) if kept else np.zeros(0, dtype=np.int64)

@@ -1,0 +1,56 @@
+"""Which layer of each side is aligned."""
+
+from __future__ import annotations
+
+from structure.pipeline.pairing.pairs import has_several
+from structure.pipeline.pairing.sequences import require_tokens
+from structure.pipeline.similarity.layer_similarity import best_layers
+from structure.store import FeatureSet, Store
+from structure.store.errors import StructureError, unknown
+
+
+def pick_layers(
+    store: Store, vision: FeatureSet, text: FeatureSet, layers: str, *, tokens: bool = False
+) -> tuple[str, str, str]:
+    """(vision layer, text layer, how they were chosen); with `tokens` layers whose tokens are stored.
+
+    `layers` is "auto" (the newest ranking of these two feature sets), "last" (the last block of each), or
+    "<vision layer>,<text layer>". Raises StructureError for a layer that is not there.
+    """
+    if layers == "auto":
+        first, second, ranking = best_layers(store, plain(store, vision), plain(store, text))
+        how = f"ranking {ranking}"
+    elif layers == "last":
+        first, second, how = last_block(vision), last_block(text), "the last of each"
+    else:
+        first, comma, second = (part.strip() for part in layers.partition(","))
+        how = "given"
+        if not comma:
+            raise StructureError(f"--layers {layers!r}: write auto, last, or <vision layer>,<text layer>.")
+    if tokens:  # of a layer that was pooled in several ways there is one set of tokens
+        first, second = first.partition("@")[0], second.partition("@")[0]
+        require_tokens(vision, first)
+        require_tokens(text, second)
+        return first, second, how
+    for features, layer in ((vision, first), (text, second)):
+        if layer not in features.layers:
+            raise unknown("layer", layer, features.layers, hint=f"It was looked for in {features.key}.")
+    return first, second, how
+
+
+def last_block(features: FeatureSet) -> str:
+    """The output of the last block (the residual stream before any final norm), else the last stored layer."""
+    blocks = [name for name in features.layers if name.startswith("block.")]
+    return (blocks or list(features.layers))[-1]
+
+
+def plain(store: Store, features: FeatureSet) -> FeatureSet:
+    """The set with one row an item beside one with several, where there is one: it is the one that gets ranked."""
+    if not has_several(features):
+        return features
+    manifest = features.manifest
+    for other in store.feature_sets(dataset=manifest.dataset, split=manifest.split):
+        same = all(other.manifest.identity[part] == manifest.identity[part] for part in ("encoder", "extraction"))
+        if same and not has_several(other):
+            return other
+    return features

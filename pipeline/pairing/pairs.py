@@ -1,0 +1,291 @@
+"""Which vision row belongs to which text row: one pair for every item that both encoders have read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+from typing import overload
+
+import numpy as np
+
+from structure.store import FeatureSet, Samples, Store
+from structure.store.errors import StructureError, unknown
+from structure.store.row_sources import LayerSource
+
+
+@dataclass(frozen=True)
+class PairedRows:
+    """Row numbers into a vision and a text feature set: `vision[i]` and `text[i]` describe the item `items[i]`.
+
+    All three are (n,) int64, in dataset order. `skipped` counts items left out because one side could not be read.
+    """
+
+    vision: np.ndarray
+    text: np.ndarray
+    items: np.ndarray
+    skipped: int
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def subset(self, count: int, *, seed: int) -> PairedRows:
+        """`count` pairs drawn without replacement, in dataset order; all of them if there are not more."""
+        if count >= len(self):
+            return self
+        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+
+    def take(self, chosen: np.ndarray) -> PairedRows:
+        """The pairs with these numbers."""
+        return PairedRows(self.vision[chosen], self.text[chosen], self.items[chosen], self.skipped)
+
+
+def pair_rows(store: Store, vision: FeatureSet, text: FeatureSet) -> PairedRows:
+    """One pair an item: its row on the first side and its first caption's row on the second.
+
+    Either side may be of either modality (vision-vision and text-text ranking pair items the same way). Raises
+    StructureError where the two sets are not of one dataset split.
+    """
+    ours, theirs = vision.manifest, text.manifest
+    if (ours.dataset, ours.split) != (theirs.dataset, theirs.split):
+        raise StructureError(
+            f"{vision.key} and {text.key} are features of different data: their rows are not pairs. "
+            "Extract both encoders from the same --dataset and --split."
+        )
+    samples = store.samples(ours.dataset, ours.split)
+    first, second = _rows_of_items(samples, vision), _rows_of_items(samples, text)
+    both = np.flatnonzero((first >= 0) & (second >= 0))
+    return PairedRows(first[both], second[both], both, len(samples) - len(both))
+
+
+def _rows_of_items(samples: Samples, features: FeatureSet) -> np.ndarray:
+    """(items,) the feature row of each item, -1 where it has none or it was skipped."""
+    if features.manifest.rows_of == "items":
+        first = np.arange(len(samples)) * features.manifest.views  # of several views the plain picture
+        rows = np.where(first < len(features), first, -1)
+    else:
+        of_caption = samples.item_of_caption(features.manifest.captions)[: len(features)]
+        rows = np.full(len(samples), -1, dtype=np.int64)
+        rows[of_caption[::-1]] = np.arange(len(of_caption))[::-1]  # the first caption of an item wins
+    return np.where((rows >= 0) & features.valid[rows], rows, -1)
+
+
+def gather(features: FeatureSet, layer: str, rows: np.ndarray) -> np.ndarray:
+    """`features[layer][rows]`, read shard by shard: only shards that hold a wanted row are read.
+
+    Raises StructureError, with the layer and the sample, for a row that holds a NaN or an infinity.
+    """
+    out = np.empty((len(rows), features.manifest.column(layer).width), dtype=features.column(layer).dtype)
+    order = np.argsort(rows, kind="stable")
+    for shard in features.manifest.shards:
+        low, high = np.searchsorted(rows[order], (shard.start, shard.stop))
+        if high > low:
+            part = order[low:high]
+            out[part] = features.rows(layer, shard.start, shard.stop)[rows[part] - shard.start]
+    _require_finite(features, layer, rows, out)
+    return out
+
+
+def _require_finite(features: FeatureSet, layer: str, rows: np.ndarray, values: np.ndarray) -> None:
+    if values.dtype == np.float16:  # through the exponent bits: NumPy's own float16 loop is ten times slower
+        bad = (values.view(np.uint16) & 0x7C00) == 0x7C00
+    else:
+        bad = ~np.isfinite(values)
+    if bad.any():
+        row = int(rows[np.flatnonzero(bad.any(axis=1))[0]])
+        raise StructureError(
+            f"{features.key}, layer {layer}: sample {features.ids[row]} (row {row}) holds a NaN or an infinity. One "
+            f"such row spoils every head and every similarity. Run: structure store verify {features.key}, then "
+            "extract again, or take another layer."
+        )
+
+
+def choose_sets(
+    store: Store,
+    *,
+    dataset: str | None,
+    split: str | None,
+    vision: str | None,
+    text: str | None,
+    several: bool = False,
+    instead: str = "",
+) -> tuple[FeatureSet, FeatureSet]:
+    """The one vision (or audio) and the one text feature set that a command means.
+
+    Of a set with one row an item (the plain picture, the first caption) and one with several, `several` says which is
+    meant where neither is named. `instead` adds to the error what else the command can do with several sets.
+
+    Names that are not given are settled by what is there; if that leaves several, or a side is missing, the error
+    lists what is there and the option that settles it.
+    """
+    sets = [s for s in store.feature_sets(dataset=dataset, split=split) if "prompts" not in s.manifest.split]
+    if not sets:
+        where = f" of {dataset}" if dataset else ""
+        raise StructureError(
+            f"The store {store.url} has no features{where}. "
+            "Run: structure extract --model <vision> --model <text> --dataset <dataset>"
+        )
+    chosen = []
+    for option, name, modality in (("--vision", vision, "vision"), ("--text", text, "text")):
+        matching = [
+            s for s in sets if (s.manifest.encoder == name if name else (s.modality == "text") == (modality == "text"))
+        ]
+        chosen.append((option, name, modality, matching))
+    places = [{(s.manifest.dataset, s.manifest.split) for s in matching} for *_, matching in chosen]
+    common = places[0] & places[1]
+    if len(common) > 1 and ("train" in {split for _, split in common}) and split is None:
+        train = {place for place in common if place[1] == "train"}
+        common = train if len(train) == 1 else common
+    picked = []
+    for option, name, modality, matching in chosen:
+        here = [s for s in matching if (s.manifest.dataset, s.manifest.split) in common] or matching
+        if len(here) > 1 and not name:
+            meant = [s for s in here if has_several(s) == several]
+            here = meant if len(meant) == 1 else here
+        if name and not here:
+            raise unknown(
+                "features",
+                name,
+                dict.fromkeys(s.manifest.encoder for s in sets),
+                hint=f"These are in {store.url}; structure extract --model {name} --dataset "
+                f"{sets[0].manifest.dataset} adds others.",
+            )
+        if len(here) != 1:
+            listed = ", ".join(s.key for s in (here or sets))
+            what = f"are {len(here)} {modality} feature sets" if here else f"is no {modality} feature set"
+            settle = (
+                f"Choose with --dataset, --split or {option}{instead}"
+                if here
+                else (f"Run: structure extract --model <{modality} encoder> --dataset {sets[0].manifest.dataset}")
+            )
+            raise StructureError(f"There {what} to use in {store.url} ({listed}). {settle}.{_alike(sets)}")
+        picked.append(here[0])
+    return picked[0], picked[1]
+
+
+def _alike(sets: Sequence[FeatureSet]) -> str:
+    """What two encoders of one modality need, where the store has no other: to be named as the two sides."""
+    names = list(dict.fromkeys(s.manifest.encoder for s in sets))
+    if len(names) < 2 or len({s.modality == "text" for s in sets}) > 1:
+        return ""
+    return f" To compare two of one modality with each other: --vision {names[0]} --text {names[1]}."
+
+
+def has_several(features: FeatureSet) -> bool:
+    """Whether an item may have several rows: views of a picture, or captions."""
+    manifest = features.manifest
+    return manifest.views > 1 or (manifest.rows_of == "captions" and manifest.captions != 1)
+
+
+def choose_models(
+    store: Store,
+    *,
+    dataset: str | None,
+    split: str | None,
+    vision: Sequence[str],
+    text: Sequence[str],
+    between: str,
+) -> tuple[list[list[FeatureSet]], list[tuple[FeatureSet, FeatureSet]]]:
+    """The feature sets of both sides of `between` ("vision-text", ...), and every two that meet; two models of one
+    modality meet once. Raises as `choose_many` does, and where a model has nothing to meet."""
+    ours, theirs = between.split("-")
+    named = {"vision": vision, "text": text}
+    sides = choose_many(store, dataset=dataset, split=split, sides=[(side, named[side]) for side in (ours, theirs)])
+    first, second = sides
+    meeting = list(combinations(first, 2) if ours == theirs else product(first, second))
+    if not meeting:
+        raise StructureError(
+            f"{sides[0][0].key} is the only {ours} feature set there: it has nothing to be compared with. "
+            f"Extract another encoder over {sides[0][0].manifest.dataset}."
+        )
+    return sides, meeting
+
+
+def choose_many(
+    store: Store, *, dataset: str | None, split: str | None, sides: Sequence[tuple[str, Sequence[str]]]
+) -> list[list[FeatureSet]]:
+    """For each (modality, encoder names) the feature sets of one dataset split; no name means all of the modality, of
+    views and captions those with one row an item.
+
+    Raises StructureError for a name that is not there, a side without features, or several datasets to choose from.
+    """
+    sets = [s for s in store.feature_sets(dataset=dataset, split=split) if "prompts" not in s.manifest.split]
+    wanted = {modality for modality, _ in sides}
+    places: dict[tuple[str, str], list[FeatureSet]] = {}
+    for features in sets:
+        places.setdefault((features.manifest.dataset, features.manifest.split), []).append(features)
+    whole = {place: here for place, here in places.items() if wanted <= {s.modality for s in here}}
+    if split is None and sum(name == "train" for _, name in whole) == 1:
+        whole = {place: here for place, here in whole.items() if place[1] == "train"}
+    if len(whole) != 1:
+        listed = ", ".join("/".join(place) for place in (whole or places)) or "nothing"
+        what, settle = (
+            ("several dataset splits have", "Choose with --dataset and --split.")
+            if whole
+            else ("no dataset split has", "Run: structure extract --model <encoder> --dataset <dataset>")
+        )
+        if not whole and len(wanted) > 1:
+            settle += ". Two models of one modality: --between vision-vision or text-text"
+        raise StructureError(f"In {store.url} {what} {' and '.join(sorted(wanted))} features ({listed}). {settle}")
+    ((_, here),) = whole.items()
+    chosen = []
+    for modality, names in sides:
+        matching = {s.manifest.encoder: s for s in here if s.modality == modality}
+        for name in names:
+            if name not in matching:
+                raise unknown(f"{modality} features", name, matching, hint=f"The store is {store.url}.")
+        usual = [features for features in matching.values() if not has_several(features)]
+        chosen.append([matching[name] for name in dict.fromkeys(names)] if names else usual or list(matching.values()))
+    return chosen
+
+
+class SelectedRows:
+    """Some rows of one layer as a lazily read array: `.shape`, `[start:stop]`. Picklable; opens no file until read.
+
+    An array of row numbers selects among the rows, and reads nothing either. `memory` bounds the bytes that reading
+    them in a shuffled order may take.
+    """
+
+    ndim = 2
+
+    def __init__(self, features: FeatureSet, layer: str, rows: np.ndarray, memory: int = 0) -> None:
+        self.features, self.layer, self.rows, self.memory = features, layer, rows, memory
+        self.shape = (len(rows), features.manifest.column(layer).width)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @overload
+    def __getitem__(self, part: slice) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, part: np.ndarray) -> SelectedRows: ...
+    def __getitem__(self, part: slice | np.ndarray) -> np.ndarray | SelectedRows:
+        if isinstance(part, slice):
+            return gather(self.features, self.layer, self.rows[part])
+        return SelectedRows(self.features, self.layer, self.rows[part], self.memory)
+
+    def source(self) -> LayerSource:
+        """These rows for the store's shuffled reader."""
+        return LayerSource(self.features, self.layer, self.rows)
+
+
+class HeldLayers:
+    """Layers read once for many runs: `most` bytes are held, what is beyond is read again for each."""
+
+    def __init__(self, most: int = 4 << 30) -> None:
+        self.most = most
+        self._held: dict[tuple[str, str, str], np.ndarray] = {}
+
+    def gather(self, features: FeatureSet, layer: str, rows: np.ndarray) -> np.ndarray:
+        """As `gather`; the valid rows of the whole layer are kept where they fit."""
+        key = (features.key, features.fingerprint, layer)
+        if key not in self._held:
+            column = features.manifest.column(layer)
+            held = sum(values.nbytes for values in self._held.values())
+            if held + len(features) * column.row_bytes > self.most:
+                return gather(features, layer, rows)
+            valid = np.flatnonzero(features.valid)
+            whole = np.zeros((len(features), column.width), dtype=features.column(layer).dtype)
+            whole[valid] = gather(features, layer, valid)
+            self._held[key] = whole
+        return np.asarray(self._held[key][rows])

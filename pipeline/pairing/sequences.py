@@ -1,0 +1,68 @@
+"""Items that are several vectors: the tokens of a layer, or the views and captions of an entity, for chosen items."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from structure.pipeline.pairing.pairs import gather
+from structure.store import FeatureSet, Samples, Tokens
+from structure.store.errors import StructureError
+
+
+def require_tokens(features: FeatureSet, layer: str) -> None:
+    """Raises StructureError, with the command that helps, unless the tokens of this layer are all in the store."""
+    lacking = {name for names in features.pending().values() for name in names}
+    if layer in features.token_layers and f"tokens/{layer}" not in lacking:
+        return
+    spec = (features.manifest.provenance or {}).get("spec") or features.manifest.encoder
+    dataset = (features.manifest.provenance or {}).get("dataset_spec") or features.manifest.dataset
+    kept = ", ".join(features.token_layers) or "none"
+    raise StructureError(
+        f"{features.key} has no tokens of layer {layer} (it has: {kept}). This method reads every token of a layer. "
+        f"Run: structure extract --model {spec} --dataset {dataset} --tokens {layer}"
+    )
+
+
+def gather_tokens(features: FeatureSet, layer: str, rows: np.ndarray) -> Tokens:
+    """The tokens of those rows, in their order, read shard by shard. Raises as `require_tokens` does."""
+    require_tokens(features, layer)
+    order = np.argsort(rows, kind="stable")
+    pieces: list[np.ndarray] = [np.empty(0)] * len(rows)
+    prefix, grid = 0, None
+    for shard in features.manifest.shards:
+        low, high = np.searchsorted(rows[order], (shard.start, shard.stop))
+        if high > low:
+            read = features.tokens(layer, shard.start, shard.stop)
+            prefix, grid = read.prefix, read.grid
+            for place in order[low:high]:
+                pieces[place] = read.row(int(rows[place]) - shard.start)
+    offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum([len(piece) for piece in pieces], out=offsets[1:])
+    return Tokens(np.concatenate(pieces), offsets, prefix, grid)
+
+
+def rows_of_sets(
+    features: FeatureSet, samples: Samples, items: np.ndarray, most: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ascending rows of each of those items that could be read (its views, or its captions; the first `most` of them),
+    and how many each item has. `items` are item numbers of `samples`, ascending."""
+    manifest = features.manifest
+    if manifest.rows_of == "items":
+        of_row = np.repeat(np.arange(len(features) // manifest.views), manifest.views)
+    else:
+        of_row = samples.item_of_caption(manifest.captions)[: len(features)]
+    rows = np.flatnonzero(features.valid & np.isin(of_row, items))
+    place = np.searchsorted(items, of_row[rows])
+    first = np.searchsorted(place, np.arange(len(items)))
+    kept = np.arange(len(rows)) - first[place] < (most or len(rows))
+    return rows[kept], np.bincount(place[kept], minlength=len(items))
+
+
+def gather_sets(
+    features: FeatureSet, layer: str, samples: Samples, items: np.ndarray, most: int | None = None
+) -> Tokens:
+    """The rows of `rows_of_sets`; an item is one row of the result."""
+    rows, counts = rows_of_sets(features, samples, items, most)
+    offsets = np.zeros(len(items) + 1, dtype=np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return Tokens(gather(features, layer, rows), offsets)

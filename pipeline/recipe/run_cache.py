@@ -1,0 +1,88 @@
+"""What the steps of a recipe gave, kept in the store under a fingerprint of everything that they depended on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from typing import Any
+
+from structure.pipeline.recipe.steps import Step
+from structure.store import Store
+from structure.store.fingerprint import fingerprint
+
+FOLDER = "recipes"
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step gave, JSON values; `digest` stands for it in the fingerprints of the steps that need it."""
+
+    result: Mapping[str, Any]
+    digest: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class CachedStep:
+    """An outcome in the ledger with what it depended on, so that a later run can say which of it has changed."""
+
+    fingerprint: str
+    identity: Mapping[str, Any]
+    outcome: StepResult
+
+
+def identity_of(step: Step, inputs: Mapping[str, str], sources: Mapping[str, str]) -> dict[str, Any]:
+    """Everything that a step's outcome depends on: its options, the digests of what it needs, and of the data,
+    weights and suites that it reads (`sources`)."""
+    return {"stage": step.stage, "options": dict(step.options), "inputs": dict(inputs), "sources": dict(sources)}
+
+
+def digest(value: Any) -> str:
+    """Hex SHA-256 of JSON values, NaN included."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def stated(value: Any, *, without: Collection[str] = ()) -> Any:
+    """A frozen dataclass as JSON values: the fields that say something else than their default, but for those named in
+    `without`. A field that is added later, and says nothing yet, changes no digest."""
+    if is_dataclass(value):
+        own = {field.name: (getattr(value, field.name), field.default) for field in fields(value)}
+        return {
+            name: stated(given, without=without)
+            for name, (given, default) in own.items()
+            if name not in without and given != default
+        }
+    if isinstance(value, Mapping):
+        return {str(key): stated(item, without=without) for key, item in value.items()}
+    return [stated(item, without=without) for item in value] if isinstance(value, list | tuple) else value
+
+
+class RunCache:
+    """The entries of one recipe: `recipes/<recipe>/<step>.json`, each written whole once its step is done."""
+
+    def __init__(self, store: Store, recipe: str) -> None:
+        self.store, self.recipe = store, recipe
+
+    def read(self, step: Step) -> CachedStep | None:
+        """The step's entry; None where there is none, or one that cannot be read (then the step is run again)."""
+        try:
+            body = json.loads(self.store.files.read(self._key(step)))
+            return CachedStep(body["fingerprint"], body["identity"], StepResult(**body["outcome"]))
+        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def keep(self, step: Step, identity: Mapping[str, Any], outcome: StepResult) -> CachedStep:
+        """Write the step's entry in place of an earlier one."""
+        entry = CachedStep(fingerprint(identity), identity, outcome)
+        self.store.files.write(self._key(step), json.dumps(asdict(entry), indent=1).encode())
+        return entry
+
+    @property
+    def lock(self) -> str:
+        """The key of the claim that a run holds."""
+        return f"{FOLDER}/{self.recipe}/running.json"
+
+    def _key(self, step: Step) -> str:
+        return f"{FOLDER}/{self.recipe}/{step.key}.json"

@@ -1,0 +1,151 @@
+"""All candidates of a range of rows: every tile of products is made once, for its rows and for its columns.
+
+Rows come in strips. A strip meets the columns from its own first row on; the columns before it lie in earlier strips,
+which have found this strip's candidates among their own rows already. Columns outside the range are met by every strip
+for its rows alone. So a whole layer costs little more than half of its products, and a part of it, one task of many,
+never more than its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from structure.pipeline.similarity.knn.floors import CandidatePairs, Floors, Harvest, groups_for
+from structure.pipeline.similarity.knn.products import Products
+from structure.pipeline.similarity.knn.unit_rows import Block
+
+STRIP = 512
+"""Rows of a strip on a processor: fewer multiply more slowly, more waste more on the diagonal."""
+
+PANEL = 8192
+"""Rows whose candidates are handed over together, at most."""
+
+_DEVICE_STRIP = 4096
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What a sweep hands over: the candidates of the kept rows `[start, stop)` of `block`, counted from `start`.
+
+    `left_out` ascending positions: rows with so many near-ties that all candidates together would pass the budget.
+    """
+
+    block: Block
+    start: int
+    stop: int
+    pairs: CandidatePairs
+    left_out: np.ndarray
+
+
+def sweep(products: Products, span: slice, wanted: np.ndarray, k: int, most: int) -> Iterator[Candidates]:
+    """The candidates of the kept rows `span`, panel by panel; only rows that are `wanted` (kept,) bool have any.
+
+    Rows with fewer than about `most` / rows candidates, or 4 k, are not left out.
+    """
+    rows, precision = products.rows, products.precision
+    floors = Floors(k, precision, products.error[span], wanted[span], products.device, span.start)
+    few = max(4 * k + 64, 128 if precision.terms else most // (span.stop - span.start))
+    harvest = Harvest(floors, few=few, most=most)
+    height = max(STRIP if products.device.type == "cpu" else _DEVICE_STRIP, groups_for(k))
+    for start, stop in panels(rows.edges, span):
+        own = rows.block_at(start)
+        for first, last in pairwise(rows.edges):
+            if span.start <= first and last <= start:
+                continue  # its strips have met this panel
+            block = own if first == own.start else rows.block_at(first)
+            for a in range(start, stop, height):
+                b = min(a + height, stop)
+                strip = products.factor(own).strip(slice(a - own.start, b - own.start))
+                is_due = rises(a - span.start, b - span.start)
+                for tile in tiles(a, b, span, block, products.tile // height):
+                    keys = products.keys(strip, block, tile.start, tile.stop)
+                    _search(keys, slice(a, b), tile, floors, harvest, is_due=is_due)
+        pairs = harvest.take(start, stop)
+        yield Candidates(
+            own, start, stop, pairs, start + np.flatnonzero(harvest.many[start - span.start : stop - span.start])
+        )
+
+
+def _search(
+    keys: torch.Tensor, strip: slice, tile: Tile, floors: Floors, harvest: Harvest, *, is_due: bool = False
+) -> None:
+    """Take a tile's candidates for the strip, then those for its shared columns; `is_due` raises their floors first."""
+    floors.see(keys, strip, axis=0)
+    floors.raise_(strip)
+    harvest.add(keys, strip, slice(tile.start, tile.stop), axis=0)
+    if tile.shared < tile.stop:
+        keys, columns = keys[:, tile.shared - tile.start :], slice(tile.shared, tile.stop)
+        floors.see(keys, columns, axis=1)
+        if is_due:
+            floors.raise_(columns)
+        harvest.add(keys, strip, columns, axis=1)
+
+
+class TooManyCandidates(Exception):
+    """Nearly all rows are nearly equal: take fewer rows at a time."""
+
+
+def sweep_few(products: Products, block: Block, positions: np.ndarray, k: int, most: int) -> CandidatePairs:
+    """The candidates of some rows of a block, `CandidatePairs.row` counted within `positions` (ascending, of the kept).
+
+    Raises TooManyCandidates for more than `most`, unless it is one row.
+    """
+    strip = products.factor(block).strip(positions - block.start)
+    all_ = slice(0, len(positions))
+    floors = Floors(k, products.precision, products.error[positions], np.ones(len(positions), bool), products.device)
+    harvest = Harvest(floors, few=len(products.error), most=max(most, len(products.error)))
+    for other in products.rows.blocks():
+        width = products.tile // len(positions)
+        for tile in tiles(0, 0, slice(0, 0), other, width):
+            keys = products.keys(strip, other, tile.start, tile.stop)
+            _search(keys, all_, tile, floors, harvest)
+            if len(positions) > 1 and harvest.count > most and len(harvest.prune()) > most:
+                raise TooManyCandidates
+    return harvest.take(0, len(positions))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Columns `[start, stop)` that a strip meets; those from `shared` on find its rows among theirs, too."""
+
+    start: int
+    stop: int
+    shared: int
+
+
+def tiles(a: int, b: int, span: slice, block: Block | slice, width: int) -> Iterator[Tile]:
+    """The tiles of the strip `[a, b)` of a sweep over `span` with a block's columns, about `width` wide, evenly cut."""
+    for first, last, is_shared in (
+        (block.start, min(block.stop, span.start), False),
+        (max(block.start, a), min(block.stop, span.stop), True),
+        (max(block.start, span.stop), block.stop, False),
+    ):
+        if first >= last:
+            continue
+        count = -(-(last - first) // max(width, 1))
+        step = -(-(last - first) // (count * _EVEN)) * _EVEN
+        for start in range(first, last, step):
+            stop = min(start + step, last)
+            yield Tile(start, stop, min(max(start, b), stop) if is_shared else stop)
+
+
+_EVEN = 64  # tiles of whole groups fill all groups alike
+
+
+def panels(edges: list[int], span: slice) -> Iterator[tuple[int, int]]:
+    """Cut `span` where blocks end, and into at most `PANEL` rows."""
+    for first, last in pairwise(edges):
+        stop = min(last, span.stop)
+        for start in range(max(first, span.start), stop, PANEL):
+            yield start, min(start + PANEL, stop)
+
+
+def rises(before: int, after: int) -> bool:
+    """Whether the floors of columns are raised again, now that they have met `after` rows instead of `before`: each
+    time that is half as many again, so that this costs log(rows) times, not once a strip."""
+    return not before or int(np.log(after) / np.log(1.5)) > int(np.log(before) / np.log(1.5))

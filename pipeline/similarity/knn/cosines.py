@@ -1,0 +1,95 @@
+"""Cosines of chosen pairs, more precisely than a tile of products gives them: the refinements of `order.rank`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from structure.pipeline.similarity.knn import exact
+from structure.pipeline.similarity.knn.order import dots
+from structure.pipeline.similarity.knn.unit_rows import Block, UnitRows
+
+_STRETCH = 96
+_DOUBLES = 32 << 20  # bytes of float64 columns at once
+
+
+@dataclass(frozen=True)
+class PairCosines:
+    """Pairs (place in `part`, position among the kept rows), by place; `part` (n,) positions within `block`.
+
+    Every method gives `(pairs,)` float64 and the bounds of their errors, alike within a row.
+    """
+
+    rows: UnitRows
+    block: Block
+    part: np.ndarray
+    device: torch.device
+
+    def single(self, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """From float32 products.
+
+        Sums of `_STRETCH` products are taken in float32 and added in float64, so the error of c_i . c_j is at most
+        (`_STRETCH` + 6) 2^-24 r_i r_j: rounded operands, products and sums, in any order.
+        """
+        value, most = np.empty(len(row)), 0.0
+        for other, here in self._by_block(column):
+            i, j = row[here], column[here] - other.start
+            mine, theirs, j = self._used(self.block.centred, other.centred, j)
+            total = self.block.tilt[self.part[i]] + other.tilt[column[here] - other.start] + other.shift
+            for a in range(0, self.rows.width, _STRETCH):
+                right = theirs[:, a : a + _STRETCH].to(self.device).contiguous()
+                left = right if mine is theirs else mine[:, a : a + _STRETCH].to(self.device)
+                total += dots(left, right, i, j)
+            value[here] = total
+            most = max(most, float(other.radius.max()))
+        return value, 1.01 * (_STRETCH + 6) * 2.0**-24 * most * self.block.radius[self.part[row]] + 1e-12
+
+    def double(self, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """In float64, with the bound of its rounding: products, sum, both norms and their inverses."""
+        value = np.empty(len(row))
+        for other, here in self._by_block(column):
+            i, j = row[here], column[here] - other.start
+            inverse = self.block.inverse[self.part[i]] * other.inverse[j]
+            mine, theirs, j = self._used(torch.from_numpy(self.block.values), torch.from_numpy(other.values), j)
+            step = max(16, _DOUBLES // (8 * len(theirs)))
+            total = np.zeros(len(i))
+            for a in range(0, self.rows.width, step):
+                right = theirs[:, a : a + step].double()
+                left = right if mine is theirs else mine[:, a : a + step].double()
+                total += dots(left, right, i, j)
+            value[here] = total * inverse
+        return value, np.full(len(row), (2 * self.rows.width + 64) * 2.0**-53)
+
+    def exact(self, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rounded to the grid on which equal means equal; no error."""
+        value = np.empty(len(row))
+        step = max(1, (1 << 21) // self.rows.width)
+        for other, here in self._by_block(column):
+            for a in range(0, len(here), step):
+                pairs = here[a : a + step]
+                mine = self.block.values[self.part[row[pairs]]]
+                value[pairs] = exact.cosines(mine, other.values[column[pairs] - other.start])
+        return value, np.zeros(len(row))
+
+    def _by_block(self, column: np.ndarray) -> Iterator[tuple[Block, np.ndarray]]:
+        """Each block with the pairs whose columns lie in it."""
+        for other in self.rows.blocks():
+            here = np.flatnonzero((column >= other.start) & (column < other.stop))
+            if len(here):
+                yield other, here
+
+    def _used(
+        self, mine: torch.Tensor, theirs: torch.Tensor, j: np.ndarray
+    ) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+        """The rows of the part, those that `j` names and `j` among them; nothing is copied where most are used."""
+        whole = len(self.part) == len(mine) and mine.data_ptr() == theirs.data_ptr()
+        columns = np.unique(j)
+        if 2 * len(columns) < len(theirs):
+            theirs, j = theirs[torch.from_numpy(columns)], np.searchsorted(columns, j)
+            whole = False
+        if whole:
+            return theirs, theirs, j
+        return (mine[torch.from_numpy(self.part)] if len(self.part) < len(mine) else mine), theirs, j

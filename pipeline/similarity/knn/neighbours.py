@@ -1,0 +1,212 @@
+"""The nearest rows of every row of a layer, exactly, without a rows x rows array.
+
+What exact means: neighbours are ordered by the cosine of the stored values, as a real number rounded to a multiple of
+2**-50 (`exact.GRID_BITS`), descending; equal cosines by index, ascending. The definition names no machine, so the
+table does not depend on tile size, memory budget, thread count, processor or accelerator. It is reached in steps that
+each prove what they leave out: low-precision products with an error bound (`products`), the pairs that can be among
+the nearest (`sweep`, `floors`), then just those whose order is still open (`order`, `cosines`, `exact`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from structure.pipeline.similarity.knn import order
+from structure.pipeline.similarity.knn.candidates import STRIP, TooManyCandidates, sweep, sweep_few
+from structure.pipeline.similarity.knn.cosines import PairCosines
+from structure.pipeline.similarity.knn.floors import CandidatePairs
+from structure.pipeline.similarity.knn.products import BFloat16, Coarse, Float32, Products, has_bfloat16_units
+from structure.pipeline.similarity.knn.unit_rows import Block, RowSlices, UnitRows, shape_of
+from structure.store.errors import StructureError
+
+MEMORY = 1 << 30
+"""Default budget in bytes for one layer's search."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The `k` nearest rows of each row of one layer: `table` (rows, k) int32, nearest first, never the row itself.
+
+    `constant` says that all rows of the layer are equal in direction to the first: its table holds indices, not
+    information.
+    """
+
+    table: np.ndarray
+    constant: bool = False
+
+    def __post_init__(self) -> None:
+        if self.table.ndim != 2 or self.table.dtype != np.int32:
+            raise TypeError(f"a neighbour table is (rows, k) int32, not {self.table.shape} {self.table.dtype}")
+
+    @property
+    def rows(self) -> int:
+        return len(self.table)
+
+    @property
+    def k(self) -> int:
+        return int(self.table.shape[1])
+
+
+def neighbours(
+    x: RowSlices, *, k: int, memory: int = MEMORY, device: str | torch.device | None = None, name: str = "x"
+) -> np.ndarray:
+    """`(rows, k)` int32: for each row of `x` (rows, width) the k rows of largest cosine, itself excluded, nearest
+    first.
+
+    `x` is a NumPy array, a tensor on any device, or anything with `.shape` whose slices give arrays (zarr, dask,
+    h5py, a store's layer): it is read in blocks when it does not fit `memory` bytes. Order and ties as this module's
+    docstring says; a zero row has cosine 0 with every row. `device` "cuda:0" computes the products there (default:
+    where a tensor lies, else the processor). `name` is used in messages. Raises StructureError for fewer than k + 1
+    rows, or a NaN or infinity.
+    """
+    return search(x, k=k, memory=memory, device=device, name=name).table
+
+
+def search(
+    x: RowSlices, *, k: int, memory: int = MEMORY, device: str | torch.device | None = None, name: str = "x"
+) -> Neighbours:
+    """As `neighbours`, and whether the layer is constant."""
+    return joined([search_part(x, k=k, memory=memory, device=device, name=name)], k=k)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The search for the rows `[start, start + n)` of a layer, to be joined with the others.
+
+    `lists` (n, k + 1) int32: the nearest of each row that is the first of its kind, itself included; `leader` (n,): the
+    first row with the same values; `is_zero` (n,) bool: rows that point nowhere.
+    """
+
+    start: int
+    lists: np.ndarray
+    leader: np.ndarray
+    is_zero: np.ndarray
+    constant: bool
+
+
+def search_part(
+    x: RowSlices,
+    *,
+    k: int,
+    start: int = 0,
+    stop: int | None = None,
+    memory: int = MEMORY,
+    device: str | torch.device | None = None,
+    name: str = "x",
+) -> Part:
+    """The search for the rows `[start, stop)` among all rows: one task of many, wherever it runs."""
+    count, _ = shape_of(x, name)
+    if k < 1:
+        raise StructureError(f"k is {k}: a row needs at least one neighbour. Pass --k rice, or a number of 1 or more.")
+    if count < k + 1:
+        raise StructureError(
+            f"Layer {name} has {count} rows; {k} neighbours of each need at least {k + 1}, because a row is not "
+            f"its own neighbour. Pass --k {max(count - 1, 1)} or less, --k rice, or extract more rows."
+        )
+    where = (
+        torch.device(device) if device is not None else x.device if isinstance(x, torch.Tensor) else torch.device("cpu")
+    )
+    rows = UnitRows(x, k=k, memory=memory, name=name)
+    span = slice(start, count if stop is None else min(stop, count))
+    lists = _lists(rows, k + 1, where, memory, span)
+    return Part(start, lists, rows.leader[span], rows.norms[span] == 0, rows.is_constant())
+
+
+def joined(parts: Sequence[Part], *, k: int) -> Neighbours:
+    """The table of a layer from parts that cover its rows, in order."""
+    lists, leader, is_zero = (
+        np.concatenate([getattr(part, field) for part in parts]) for field in ("lists", "leader", "is_zero")
+    )
+    own = lists[leader]  # copies take the list of the first of their kind
+    own[is_zero] = np.arange(k + 1)  # cosine 0 with every row: the lowest indices
+    keep = own != np.arange(len(own))[:, None]
+    keep[keep.all(axis=1), k] = False  # itself left out, or the last entry where it is not in the list
+    return Neighbours(own[keep].reshape(len(own), k), constant=parts[0].constant)
+
+
+def _lists(rows: UnitRows, k: int, device: torch.device, memory: int, span: slice) -> np.ndarray:
+    """`(rows of the span, k)` int32: the k nearest of each non-zero row that is the first of its kind, itself included;
+    others are 0."""
+    lists = np.zeros((span.stop - span.start, k), np.int32)
+    first, last = (int(edge) for edge in np.searchsorted(rows.kept, (span.start, span.stop)))
+    wanted = (rows.leader[rows.kept] == rows.kept) & (rows.norms[rows.kept] > 0)
+    wanted[:first] = wanted[last:] = False
+    most = max(memory // 128, len(wanted))
+    height = max(most // (2 * k), STRIP)  # a sweep holds about 1.5 k candidates of each of its rows
+    for start in range(first, last, height):
+        part = slice(start, min(start + height, last))
+        if wanted[part].any():
+            for positions, found in _nearest(rows, part, wanted, k, device, most):
+                lists[rows.kept[positions] - span.start] = rows.kept[found]
+    return lists
+
+
+Nearest = tuple[np.ndarray, np.ndarray]
+"""`(n,)` positions among the kept rows and `(n, k)` those of their nearest."""
+
+
+def _nearest(
+    rows: UnitRows,
+    span: slice,
+    wanted: np.ndarray,
+    k: int,
+    device: torch.device,
+    most: int,
+    *,
+    narrow: bool | None = None,
+) -> Iterator[Nearest]:
+    """The nearest of all wanted rows of a span; `narrow` multiplies in bfloat16 first."""
+    narrow = device.type == "cpu" and worth_narrowing(rows, k) if narrow is None else narrow
+    products = Products(rows, BFloat16 if narrow else Float32, device)
+    try:
+        for found in sweep(products, span, wanted, k, most):
+            yield _ranked(products, found.block, np.arange(found.start, found.stop), found.pairs, k)
+            if len(found.left_out):
+                single = Products(rows, Float32, device) if narrow else products
+                yield from _crowded(single, found.block, found.left_out, k, most)
+    except Coarse:
+        yield from _nearest(rows, span, wanted, k, device, most, narrow=False)
+
+
+def worth_narrowing(rows: UnitRows, k: int) -> bool:
+    """Whether bfloat16 products pay: the processor has units for them, and candidates are few beside the columns."""
+    return has_bfloat16_units() and rows.width >= 32 and len(rows.kept) >= 32 * k
+
+
+def _crowded(products: Products, block: Block, positions: np.ndarray, k: int, most: int) -> Iterator[Nearest]:
+    """The nearest of rows among many near-ties: fewer rows at a time."""
+    waiting = [positions[first : first + STRIP] for first in range(0, len(positions), STRIP)]
+    while waiting:
+        part = waiting.pop()
+        try:
+            pairs = sweep_few(products, block, part, k, most)
+        except TooManyCandidates:
+            waiting += [part[: len(part) // 2], part[len(part) // 2 :]]
+            continue
+        yield _ranked(products, block, part, pairs, k)
+
+
+def _ranked(products: Products, block: Block, positions: np.ndarray, pairs: CandidatePairs, k: int) -> Nearest:
+    """The nearest of those rows of a block that have candidates; `pairs` count rows within `positions`."""
+    value = products.precision.seen(pairs.key)[0]
+    pairs = pairs[np.argsort(_by_row_and_value(pairs.row, value))]
+    value, error = products.precision.seen(pairs.key)
+    error += (products.error[positions] + 2.0**-50)[pairs.row]
+    cosines = PairCosines(products.rows, block, positions - block.start, products.device)
+    first = [] if products.precision is Float32 else [cosines.single]
+    nearest = order.rank(
+        pairs.row, pairs.column, value + products.shift, error, k, [*first, cosines.double, cosines.exact]
+    )
+    has_any = np.bincount(pairs.row, minlength=len(positions)) > 0
+    return positions[has_any], nearest
+
+
+def _by_row_and_value(row: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """`(pairs,)` int64 whose order is by row, then by float32 value descending: its bits, read as an integer, are in
+    the order of the values once those of negative ones are turned round."""
+    bits = value.astype(np.float32).view(np.int32)
+    return (row.astype(np.int64) << 32) - (bits ^ ((bits >> 31) & np.int32(2**31 - 1)))

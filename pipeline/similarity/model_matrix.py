@@ -1,0 +1,107 @@
+"""Many rankings side by side: the best layer pair of every two models, as a matrix."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from structure.pipeline.figures import png
+from structure.pipeline.similarity.pictures import model_matrix
+from structure.store.files import Files
+
+FILE = "models.json"
+
+
+@dataclass(frozen=True)
+class ModelPair:
+    """The ranking of two models, shortened: its best pair, and the id under which the whole is kept."""
+
+    first: str
+    second: str
+    first_layer: str
+    second_layer: str
+    score: float
+    calibrated: float | None
+    p_value: float | None
+    k: int
+    rows: int
+    ranking: str
+
+    @classmethod
+    def of(cls, ranking: Mapping[str, Any], name: str) -> ModelPair:
+        """From a ranking's document."""
+        best = {field: ranking["best"][field] for field in ("score", "calibrated", "p_value")}
+        return cls(
+            ranking["vision"]["model"],
+            ranking["text"]["model"],
+            ranking["best"]["vision_layer"],
+            ranking["best"]["text_layer"],
+            **best,
+            k=ranking["k"],
+            rows=ranking["rows"],
+            ranking=name,
+        )
+
+    def turned(self) -> ModelPair:
+        """The same ranking seen from the second model."""
+        return replace(
+            self,
+            first=self.second,
+            second=self.first,
+            first_layer=self.second_layer,
+            second_layer=self.first_layer,
+        )
+
+
+@dataclass(frozen=True)
+class ModelSimilarity:
+    """Best scores of every (first model, second model) and where they are kept.
+
+    `cells` are the pairs that were ranked; `document` is what `structure rank-layers --all --json` prints. A p-value is
+    corrected for the layer pairs of its two models, not for the number of models.
+    """
+
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    cells: tuple[ModelPair, ...]
+    document: Mapping[str, Any]
+    folder: Files
+
+    def matrix(self) -> np.ndarray:
+        """`(first, second)` float64 best scores, NaN where two models were not compared."""
+        values = np.full((len(self.first), len(self.second)), np.nan)
+        for cell in self.cells:
+            values[self.first.index(cell.first), self.second.index(cell.second)] = cell.score
+        return values
+
+    def save(self) -> None:
+        """Write `models.png`, and `models.json` with the document.
+
+        Both lie in `rankings/<dataset>.<split>.<between>.<metric>/`; a reader finds them by `models.json`. Each of its
+        `cells` names two models, their best layers and the id of their own ranking, the folder beside it.
+        """
+        texts = [["" for _ in self.second] for _ in self.first]
+        for cell in self.cells:
+            words = f"{cell.score:.3f}\n{cell.first_layer}\n{cell.second_layer}"
+            texts[self.first.index(cell.first)][self.second.index(cell.second)] = words
+        told = self.document
+        first, second = (f"{side} model" for side in told["between"].split("-"))
+        figure = model_matrix(
+            self.matrix(),
+            texts,
+            self.first,
+            self.second,
+            title=f"best {told['metric']} over all layer pairs\n{told['dataset']}/{told['split']}",
+            axes_of=(first, second),
+        )
+        self.folder.write("models.png", png(figure))
+        self.folder.write(FILE, json.dumps(self.document, indent=1, allow_nan=False).encode())
+
+
+def both_ways(cells: Sequence[ModelPair]) -> list[ModelPair]:
+    """Each cell and its mirror image, for models of one modality."""
+    return [side for cell in cells for side in (cell, cell.turned())]

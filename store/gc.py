@@ -1,0 +1,74 @@
+"""What a store holds and what of it nobody needs: sizes, and leftovers with the reason why each may go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from structure.store.catalogue import Store
+from structure.store.errors import StructureError
+from structure.store.manifest import TOKENS
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A file or folder (`key` ends in "/") that nothing refers to, why, and its bytes."""
+
+    key: str
+    why: str
+    bytes: int
+
+
+def sizes(store: Store) -> dict[str, int]:
+    """Bytes below each part: every feature set by its key, its tokens besides, and each other top folder."""
+    found: dict[str, int] = {}
+    for key in store.files.keys(""):
+        parts = key.split("/")
+        part = (
+            "/".join(parts[: 5 if parts[4] == TOKENS else 4]) if parts[0] == "features" and len(parts) > 4 else parts[0]
+        )
+        found[part] = found.get(part, 0) + store.files.size(key)
+    return dict(sorted(found.items()))
+
+
+def orphans(store: Store) -> Iterator[Orphan]:
+    """What may go: half-written files, half-allocated feature sets, and neighbour tables of features that changed."""
+    files = store.files
+    for key in files.unfinished(""):
+        yield Orphan(key, "a write that was interrupted", files.size(key))
+    for key in store:
+        if key not in store:
+            yield _folder(store, f"features/{key}", "a feature set that was never allocated whole")
+    contents: dict[str, str] = {}
+    for key in _neighbour_folders(store):
+        owner, _, name = key.removeprefix("neighbours/").rpartition("/")
+        if owner not in contents:
+            contents[owner] = _content(store, owner)
+        if not contents[owner]:
+            yield _folder(store, key, f"neighbours of {owner}, which is not there or not whole")
+        elif not name.startswith(contents[owner]):
+            yield _folder(store, key, f"neighbours of earlier values of {owner}")
+
+
+def remove(store: Store, leftover: Orphan) -> None:
+    """Remove it."""
+    if leftover.key.endswith("/"):
+        store.files.remove_tree(leftover.key.rstrip("/"))
+    else:
+        store.files.remove(leftover.key)
+
+
+def _neighbour_folders(store: Store) -> list[str]:
+    return sorted({key.rpartition("/")[0] for key in store.files.keys("neighbours")})
+
+
+def _content(store: Store, key: str) -> str:
+    try:
+        features = store[key]
+        return features.content()[:16] if features.is_sealed else ""
+    except StructureError:
+        return ""
+
+
+def _folder(store: Store, prefix: str, why: str) -> Orphan:
+    return Orphan(f"{prefix}/", why, sum(store.files.size(key) for key in store.files.keys(prefix)))

@@ -1,0 +1,82 @@
+"""What is in a store and how far each part has come: done, being written, missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Set
+from typing import Any
+
+from structure.store.catalogue import Store
+from structure.store.feature_set import FeatureSet
+from structure.store.lease import Lease
+
+Rows = list[dict[str, Any]]
+
+
+def status(store: Store) -> dict[str, Rows]:
+    """Rows of `features` (rows done, and shards that somebody alive is writing), `rankings`, `aligners`, `results`,
+    `recipes` that have begun, and `missing`: what a next step would be about, with its command."""
+    sets = store.feature_sets()
+    found: dict[str, Rows] = {"features": [_features(store, each) for each in sets]}
+    found |= {"rankings": [], "aligners": [], "results": [], "recipes": []}
+    rankings, results = store.folder("rankings"), store.folder("results")
+    for name in rankings.holding("ranking.json"):
+        chosen, score = _choice(rankings.read(f"{name}/ranking.json"))
+        found["rankings"].append({"ranking": name, "chosen": chosen, "score": score})
+    for name in store.folder("aligners").holding("aligner.json"):
+        found["aligners"].append({"aligner": name})
+    for name in results.holding("results.parquet"):
+        found["results"].append({"aligner": name, "tasks": len(results.keys(f"{name}/predictions"))})
+    for name in store.files.children("recipes"):
+        lock = f"recipes/{name}/running.json"
+        going = store.files.exists(lock) and not Lease(store.files, lock, what=name).is_void()
+        kept = [key for key in store.files.keys(f"recipes/{name}") if key.endswith(".json") and key != lock]
+        if kept or going:
+            found["recipes"].append({"recipe": name, "steps kept": len(kept), "running": "yes" if going else "no"})
+    return {**found, "missing": _missing(found, {each.modality for each in sets})}
+
+
+def _choice(document: bytes) -> tuple[str, float | None]:
+    """What a ranking chose, and its score."""
+    try:
+        best = json.loads(document)["best"]
+        return f"{best['vision_layer']} with {best['text_layer']}", best["score"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "does not read: remove it, or rank again", None
+
+
+def _missing(found: Mapping[str, Rows], sides: Set[str]) -> Rows:
+    """What keeps the store from the next step; nothing of what somebody is writing now."""
+    rows = [
+        {"what": f"{row['rows'] - row['done']:,} rows of {row['features']}", "command": "its structure extract, again"}
+        for row in found["features"]
+        if row["state"] != "sealed" and not row["running"]
+    ]
+    if len(sides) == 1:
+        (side,) = sides
+        other = "text" if side == "vision" else "vision"
+        rows.append({"what": f"{other} features beside the {side} ones", "command": "structure extract --model M"})
+    if len(sides) == 2 and not found["rankings"]:
+        rows.append({"what": "a ranking of layers", "command": "structure rank-layers"})
+    if found["rankings"] and not found["aligners"]:
+        rows.append({"what": "an aligner", "command": "structure align --layers auto"})
+    judged = {row["aligner"] for row in found["results"]}
+    bare = [row["aligner"] for row in found["aligners"] if row["aligner"] not in judged]
+    if bare:
+        more = f" and {len(bare) - 1:,} more aligners" if len(bare) > 1 else ""
+        rows.append({"what": f"results of {bare[0]}{more}", "command": f"structure eval --suite S --aligner {bare[0]}"})
+    return rows
+
+
+def _features(store: Store, features: FeatureSet) -> dict[str, Any]:
+    due = sum(len(shard) for shard in features.pending())
+    claims = [key for key in store.files.keys(f"features/{features.key}/claims") if key.endswith(".json")]
+    alive = sum(not Lease(store.files, key, what=features.key).is_void() for key in claims)
+    return {
+        "features": features.key,
+        "state": features.state,
+        "rows": len(features),
+        "done": len(features) - due,
+        "running": alive,
+        "skipped": len(features.skipped),
+    }

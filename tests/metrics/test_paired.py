@@ -1,0 +1,85 @@
+"""Paired differences from kept predictions equal the difference of the two metrics; other answers are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from structure.pipeline.metrics.paired_comparison import Pairing
+from structure.pipeline.metrics.score import (
+    TaskScores,
+    score_classification,
+    score_multilabel,
+    score_retrieval,
+    score_selection,
+)
+from structure.store import StructureError
+
+RANDOM = np.random.default_rng(0)
+
+
+def noisy(rows: np.ndarray, noise: float) -> np.ndarray:
+    return (rows + noise * RANDOM.standard_normal(rows.shape)).astype(np.float32)
+
+
+def classified(noise: float) -> TaskScores:
+    vectors = np.eye(8, dtype=np.float32)
+    labels = np.arange(240) % 7
+    ids = [str(i) for i in range(240)]
+    return score_classification([noisy(vectors[labels], noise)], vectors, labels, ids=ids, classes=list("abcdefgh"))
+
+
+def multilabelled(noise: float) -> TaskScores:
+    targets = np.random.default_rng(1).integers(0, 2, (80, 5))
+    return score_multilabel([noisy(targets + 0.01, noise)], np.eye(5), targets, ids=[str(i) for i in range(80)])
+
+
+def retrieved(noise: float) -> TaskScores:
+    images = np.random.default_rng(2).standard_normal((60, 9)).astype(np.float32)
+    owner = np.random.default_rng(3).permutation(np.repeat(np.arange(60), 3))
+    names = {"image_ids": [f"i{i}" for i in range(60)], "text_ids": [f"t{i}" for i in range(180)]}
+    return score_retrieval(images, noisy(images[owner], noise), owner, ks=(1, 3), **names)
+
+
+def selected(noise: float) -> TaskScores:
+    texts = np.random.default_rng(4).standard_normal((80, 6)).astype(np.float32)
+    group = np.repeat(np.arange(40), 2)
+    names = [str(i) for i in range(40)]
+    return score_selection(noisy(texts, noise), texts, group_of_image=group, group_of_text=group, groups=names)
+
+
+@pytest.mark.parametrize("judged", [classified, multilabelled, retrieved, selected])
+def test_a_difference_is_the_difference_of_the_two_numbers(judged: Any) -> None:
+    first, second = judged(0.5), judged(1.5)
+    pairing = Pairing.of(first.samples, second.samples)
+    shuffled = Pairing.of(first.samples, second.samples.take(pa.array(RANDOM.permutation(len(second.samples)))))
+    assert pairing.left_out == 0
+    for metric, value in first.metrics().items():
+        found = pairing.difference(metric)
+        assert found is not None
+        assert found.value == pytest.approx(value - second.metrics()[metric], abs=1e-6), metric
+        assert found.low <= found.value <= found.high
+        assert shuffled.difference(metric) == found
+        assert (found.low > 0) == (metric not in ("image_retrieval_median_rank", "text_retrieval_median_rank")), metric
+    same = pairing.of(first.samples, first.samples).difference("acc1" if judged is classified else metric)
+    assert same is not None
+    assert (same.low, same.high) == (0, 0)
+
+
+def test_what_only_one_has_read_is_left_out_and_counted() -> None:
+    whole = classified(1.0).samples
+    pairing = Pairing.of(whole, whole.slice(3, 200))
+    assert (len(pairing.first), pairing.left_out) == (200, 40)
+
+
+def test_other_answers_are_refused() -> None:
+    one = classified(1.0).samples
+    other = one.set_column(3, "label_index", pa.array(np.zeros(len(one), dtype=np.int32)))
+    with pytest.raises(StructureError, match="label_index differs"):
+        Pairing.of(one, other)
+    with pytest.raises(StructureError, match="nothing to pair"):
+        Pairing.of(one.slice(0, 10), one.slice(20))
+    assert Pairing.of(one, one).difference("miou") is None

@@ -1,0 +1,80 @@
+"""Shards that extractors share: an interruption, wherever it falls, leaves no claim."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from structure.store import FeatureSet, Manifest, Samples, Store
+from structure.store.local_files import LocalFiles
+from structure.store.shard_queue import ShardQueue
+from structure.store.writer import Writer
+
+
+@pytest.fixture
+def empty(store: Store, samples: Samples, manifest: Callable[..., Manifest]) -> FeatureSet:
+    """The toy feature set, nothing written."""
+    return store.allocate(manifest(), store.put_samples(samples))
+
+
+def claims(features: FeatureSet) -> list[str]:
+    return features.files.keys(f"{features.prefix}/claims")
+
+
+def test_interrupted_as_the_claim_appears(empty: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = LocalFiles.create
+
+    def interrupted(files: LocalFiles, key: str, data: bytes) -> bool:
+        assert create(files, key, data)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(LocalFiles, "create", interrupted)
+    with pytest.raises(KeyboardInterrupt), ShardQueue(empty, empty.pending()) as shards:
+        next(iter(shards))
+    assert claims(empty) == []
+
+
+def test_interrupted_as_its_renewal_begins(empty: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt), ShardQueue(empty, empty.pending()) as shards:
+        next(iter(shards))
+    assert claims(empty) == []
+
+
+def test_interrupted_as_the_shard_is_handed_to_the_writer(
+    empty: FeatureSet, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = queue.Queue.put
+
+    def interrupted(jobs: queue.Queue[Any], job: Any, **options: Any) -> None:
+        if job is not None:
+            raise KeyboardInterrupt
+        put(jobs, job, **options)
+
+    def extract() -> None:
+        with ShardQueue(empty, empty.pending()) as shards, Writer(empty) as writer:
+            for shard in shards:
+                assert claims(empty) == [shards.claim_on(shard).key]
+                monkeypatch.setattr(queue.Queue, "put", interrupted)
+                part = {name: each[shard.start : shard.stop] for name, each in values.items()}
+                writer.submit(shard, part, skipped={}, claim=shards.claim_on(shard))
+
+    with pytest.raises(KeyboardInterrupt):
+        extract()
+    assert claims(empty) == []
+    assert empty.pending().keys() == set(empty.manifest.shards)
+
+
+def test_a_claim_of_somebody_else_stays(empty: FeatureSet) -> None:
+    first, *others = empty.manifest.shards
+    with empty.claim(first) as claim:
+        with ShardQueue(empty, empty.pending()) as shards:
+            assert list(shards) == others
+        assert (list(shards.held), claims(empty)) == ([first], [claim.key])
