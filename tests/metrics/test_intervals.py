@@ -10,13 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, hypergeom, ttest_rel
 
-from structure.pipeline import suites
+from structure.pipeline.metrics.average_precision import average_precisions
+from structure.pipeline.metrics.chance import classification_chance, multilabel_chance, retrieval_chance
+from structure.pipeline.metrics.confusion_areas import segmentation_areas
+from structure.pipeline.metrics.intervals import (
+    holds_zero,
+    mean_interval,
+    median_interval,
+    paired_interval,
+    seeds_interval,
+    statistic_interval,
+)
+from structure.pipeline.metrics.values import multilabel_metrics, segmentation_metrics
 from structure.store.errors import StructureError
 
 
 def test_hits_give_the_binomial_quantiles():
     hits = np.arange(400) < 130
-    found = suites.mean_interval(hits, replicates=40_000)
+    found = mean_interval(hits, replicates=40_000)
     assert (found.value, found.n) == (0.325, 400)
     low, high = binom.ppf([0.025, 0.975], 400, 0.325) / 400
     assert found.low == pytest.approx(low, abs=0.0026)
@@ -28,12 +39,12 @@ def test_hits_give_the_binomial_quantiles():
     [(0.01, 0.2, False), (-0.2, -0.01, False), (-0.1, 0.1, True), (0.0, 0.2, True), (-0.2, 0.0, True)],
 )
 def test_an_interval_tells_two_apart_only_where_it_does_not_hold_zero(low: float, high: float, held: bool) -> None:
-    assert suites.intervals.holds_zero(low, high) is held
+    assert holds_zero(low, high) is held
 
 
 def test_where_there_is_no_interval_nothing_is_told_apart() -> None:
-    one = suites.seeds_interval(np.array([0.3]))
-    assert suites.intervals.holds_zero(one.low, one.high)
+    one = seeds_interval(np.array([0.3]))
+    assert holds_zero(one.low, one.high)
 
 
 def test_clusters_are_resampled_whole():
@@ -41,15 +52,15 @@ def test_clusters_are_resampled_whole():
     random = np.random.default_rng(0)
     by_image = random.random(100) < 0.4
     hits, image = np.repeat(by_image, 5), np.repeat(np.arange(100), 5)
-    together = suites.mean_interval(hits, clusters=image)
-    alone = suites.mean_interval(by_image)
+    together = mean_interval(hits, clusters=image)
+    alone = mean_interval(by_image)
     assert (together.value, together.low, together.high, together.n) == (
         pytest.approx(alone.value),
         pytest.approx(alone.low),
         pytest.approx(alone.high),
         100,
     )
-    apart = suites.mean_interval(hits)
+    apart = mean_interval(hits)
     assert together.high - together.low > 2 * (apart.high - apart.low)
 
 
@@ -64,7 +75,7 @@ def test_uneven_clusters_equal_plain_resampling():
         chosen = np.concatenate([np.flatnonzero(image == one) for one in drawn])
         plain.append(values[chosen].mean())
     low, high = np.quantile(plain, [0.025, 0.975])
-    found = suites.mean_interval(values, clusters=image, replicates=8000)
+    found = mean_interval(values, clusters=image, replicates=8000)
     assert found.value == pytest.approx(values.mean())
     assert found.low == pytest.approx(low, abs=0.01)
     assert found.high == pytest.approx(high, abs=0.01)
@@ -72,17 +83,17 @@ def test_uneven_clusters_equal_plain_resampling():
 
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=30), st.integers(0, 5), st.randoms())
 def test_an_interval_holds_its_mean_and_forgets_the_order(values, seed, shuffle):
-    found = suites.mean_interval(np.array(values), seed=seed, replicates=200)
+    found = mean_interval(np.array(values), seed=seed, replicates=200)
     assert min(values) <= found.low <= found.high <= max(values)
     mixed = list(values)
     shuffle.shuffle(mixed)
-    assert suites.mean_interval(np.array(mixed), seed=seed, replicates=200) == found
+    assert mean_interval(np.array(mixed), seed=seed, replicates=200) == found
 
 
 def test_a_statistic_that_is_a_mean_gives_the_interval_of_the_mean():
     values = np.random.default_rng(2).normal(size=150)
-    found = suites.statistic_interval(lambda taken: taken @ values / taken.sum(axis=1), n=150, replicates=20_000)
-    mean = suites.mean_interval(values, replicates=20_000)
+    found = statistic_interval(lambda taken: taken @ values / taken.sum(axis=1), n=150, replicates=20_000)
+    mean = mean_interval(values, replicates=20_000)
     assert found.value == pytest.approx(mean.value)
     assert found.low == pytest.approx(mean.low, abs=0.01)
     assert found.high == pytest.approx(mean.high, abs=0.01)
@@ -92,16 +103,16 @@ def test_map_and_miou_have_intervals():
     random = np.random.default_rng(3)
     targets = random.integers(0, 2, (60, 4))
     scores = targets + random.normal(size=(60, 4))
-    found = suites.statistic_interval(
-        lambda taken: suites.average_precisions(scores, targets, weights=taken).mean(axis=1), n=60, replicates=300
+    found = statistic_interval(
+        lambda taken: average_precisions(scores, targets, weights=taken).mean(axis=1), n=60, replicates=300
     )
-    assert found.value == pytest.approx(suites.multilabel_metrics(scores, targets)["mean_average_precision"])
+    assert found.value == pytest.approx(multilabel_metrics(scores, targets)["mean_average_precision"])
     assert found.low < found.value < found.high
     truth = random.integers(0, 3, (20, 8, 8))
     guess = np.where(random.random(truth.shape) < 0.7, truth, 0)
-    areas = suites.segmentation_areas(guess, truth, classes=3)
-    found = suites.statistic_interval(areas.miou, n=20, replicates=300)
-    assert found.value == pytest.approx(suites.segmentation_metrics(guess, truth, classes=3)["miou"])
+    areas = segmentation_areas(guess, truth, classes=3)
+    found = statistic_interval(areas.miou, n=20, replicates=300)
+    assert found.value == pytest.approx(segmentation_metrics(guess, truth, classes=3)["miou"])
     assert found.low < found.value < found.high
 
 
@@ -109,9 +120,9 @@ def test_pairing_sees_a_difference_that_the_two_intervals_hide():
     random = np.random.default_rng(4)
     hard = random.random(2000)
     first, second = hard < 0.53, hard < 0.50
-    one, other = suites.mean_interval(first), suites.mean_interval(second)
+    one, other = mean_interval(first), mean_interval(second)
     assert other.high > one.low
-    difference = suites.paired_interval(first, second)
+    difference = paired_interval(first, second)
     assert difference.value == pytest.approx(one.value - other.value)
     assert difference.low > 0
 
@@ -119,33 +130,33 @@ def test_pairing_sees_a_difference_that_the_two_intervals_hide():
 def test_seeds_follow_students_t():
     first, second = np.array([0.31, 0.35, 0.33, 0.30, 0.36]), np.array([0.28, 0.33, 0.32, 0.30, 0.31])
     expected = ttest_rel(first, second).confidence_interval(0.95)
-    found = suites.seeds_interval(first, second)
+    found = seeds_interval(first, second)
     assert (found.low, found.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
     assert found.value == pytest.approx((first - second).mean())
-    assert np.isnan(suites.seeds_interval(np.array([0.4])).low)
+    assert np.isnan(seeds_interval(np.array([0.4])).low)
 
 
 def test_one_sample_has_no_interval_and_none_is_an_error():
-    assert np.isnan(suites.mean_interval(np.array([1.0])).high)
-    assert np.isnan(suites.mean_interval(np.array([1.0, 0.0]), clusters=np.array([7, 7])).low)
+    assert np.isnan(mean_interval(np.array([1.0])).high)
+    assert np.isnan(mean_interval(np.array([1.0, 0.0]), clusters=np.array([7, 7])).low)
     with pytest.raises(StructureError, match="at least one value"):
-        suites.mean_interval(np.array([]))
+        mean_interval(np.array([]))
     with pytest.raises(StructureError, match="1 of 2 values are NaN"):
-        suites.mean_interval(np.array([1.0, np.nan]))
+        mean_interval(np.array([1.0, np.nan]))
     with pytest.raises(StructureError, match="same samples"):
-        suites.paired_interval(np.ones(3), np.ones(4))
+        paired_interval(np.ones(3), np.ones(4))
     with pytest.raises(StructureError, match="same seeds"):
-        suites.seeds_interval(np.ones(3), np.ones(4))
+        seeds_interval(np.ones(3), np.ones(4))
 
 
 def test_chance_of_classification():
-    assert suites.classification_chance(8) == {"acc1": 1 / 8, "acc5": 5 / 8, "mean_per_class_recall": 1 / 8}
-    assert np.isnan(suites.classification_chance(4)["acc5"])
+    assert classification_chance(8) == {"acc1": 1 / 8, "acc5": 5 / 8, "mean_per_class_recall": 1 / 8}
+    assert np.isnan(classification_chance(4)["acc5"])
 
 
 def test_chance_of_retrieval_is_the_hypergeometric_one():
     owner = np.array([0, 0, 0, 1, 2, 2, 2, 2])
-    found = suites.retrieval_chance(owner, images=3, ks=(1, 2, 5, 8))
+    found = retrieval_chance(owner, images=3, ks=(1, 2, 5, 8))
     for k in (1, 2, 5, 8):
         expected = np.mean([1 - hypergeom.pmf(0, 8, p, k) for p in (3, 1, 4)])
         assert found[f"text_retrieval_recall@{k}"] == pytest.approx(expected)
@@ -155,17 +166,17 @@ def test_chance_of_retrieval_is_the_hypergeometric_one():
 def test_chance_of_multilabel_is_the_mean_over_every_order():
     targets = np.array([[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 1, 0], [0, 0, 0], [0, 0, 0]])
     orders = [
-        suites.multilabel_metrics(np.array(order, dtype=float)[:, None].repeat(3, axis=1), targets)
+        multilabel_metrics(np.array(order, dtype=float)[:, None].repeat(3, axis=1), targets)
         for order in itertools.permutations(range(6))
     ]
     expected = np.mean([one["mean_average_precision"] for one in orders])
-    assert suites.multilabel_chance(targets)["mean_average_precision"] == pytest.approx(expected)
+    assert multilabel_chance(targets)["mean_average_precision"] == pytest.approx(expected)
 
 
 def test_chance_of_ranks_is_the_mean_over_random_orders():
     random = np.random.default_rng(5)
     owner = np.array([0, 0, 0, 1, 2, 2, 2, 2])
-    found = suites.retrieval_chance(owner, images=3, ks=())
+    found = retrieval_chance(owner, images=3, ks=())
     orders = np.argsort(random.random((20_000, 8)), axis=1)
     best, precision = [], []
     for image in range(3):
@@ -180,8 +191,8 @@ def test_chance_of_ranks_is_the_mean_over_random_orders():
 
 def test_a_median_has_the_interval_of_its_order_statistics():
     values = np.arange(101)
-    found = suites.median_interval(values, replicates=8000)
+    found = median_interval(values, replicates=8000)
     assert found.value == 50
     assert (found.low, found.high) == (pytest.approx(40, abs=1.5), pytest.approx(60, abs=1.5))
-    clustered = suites.median_interval(np.repeat(values, 3), clusters=np.repeat(values, 3), replicates=8000)
+    clustered = median_interval(np.repeat(values, 3), clusters=np.repeat(values, 3), replicates=8000)
     assert (clustered.low, clustered.high, clustered.n) == (found.low, found.high, 101)

@@ -253,7 +253,7 @@ def test_two_runs_of_a_recipe_do_not_work_at_once(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     plan = schema.read(parse_yaml(yaml.safe_dump(TINY), name="tiny.yaml"))
     with (
-        running.Claim(store.files, RunCache(store, "tiny").lock, what=""),
+        running.Lease(store.files, RunCache(store, "tiny").lock, what=""),
         pytest.raises(StructureError, match="tiny is being written by process"),
     ):
         running.run(plan, store=store)

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from structure.pipeline import suites
 from structure.pipeline.datasets.dataset import Task
 from structure.pipeline.suites import prompt_sources
+from structure.pipeline.suites.prompt_set import PromptSet, load_prompt_set, resolve_prompts
+from structure.pipeline.suites.prompts import Prompts
+from structure.pipeline.suites.suite import load_suite
 from structure.store.errors import StructureError
 
 OWN = Task(classes=("cat", "dog"), templates=("my {c}",), source="/data/wds_pets/classnames.txt")
@@ -51,62 +53,62 @@ def written(tmp_path: Path, text: str) -> str:
 
 def test_the_datasets_own_files_come_first(benchmark_package):
     for name in ("clip-benchmark", "plain"):
-        found = suites.resolve_prompts(suites.load_prompt_set(name), dataset="wds/vtab/pets", own=OWN)
+        found = resolve_prompts(load_prompt_set(name), dataset="wds/vtab/pets", own=OWN)
         assert found.texts() == ["my cat", "my dog"]
         assert found.classes_source == found.templates_source == OWN.source
 
 
 def test_the_package_fills_what_the_dataset_lacks(benchmark_package):
-    clip = suites.load_prompt_set("clip-benchmark")
+    clip = load_prompt_set("clip-benchmark")
     names_only = Task(classes=("zero", "one"), source="folder")
-    found = suites.resolve_prompts(clip, dataset="wds/mnist", own=names_only)
+    found = resolve_prompts(clip, dataset="wds/mnist", own=names_only)
     assert found.texts() == ['the number: "zero".', 'the number: "one".']
     assert found.provenance()["templates_source"] == "clip-benchmark 1.6.2 en: mnist"
-    found = suites.resolve_prompts(clip, dataset="wds/vtab/pets")
+    found = resolve_prompts(clip, dataset="wds/vtab/pets")
     assert found.classes == ("a cat", "a dog")
 
 
 def test_imagenet_comes_from_open_clip_and_serves_as_default():
-    clip = suites.load_prompt_set("clip-benchmark")
-    found = suites.resolve_prompts(clip, dataset="wds/imagenetv2")
+    clip = load_prompt_set("clip-benchmark")
+    found = resolve_prompts(clip, dataset="wds/imagenetv2")
     assert (len(found.classes), len(found.templates)) == (1000, 80)
     assert found.classes[0] == "tench"
     assert found.templates[0] == "a bad photo of a {c}."
     assert found.classes_source.startswith("open_clip_torch ")
-    unheard = suites.resolve_prompts(clip, dataset="flowers5", own=Task(classes=("rose", "tulip"), source="folder"))
+    unheard = resolve_prompts(clip, dataset="flowers5", own=Task(classes=("rose", "tulip"), source="folder"))
     assert unheard.templates == found.templates
     assert "imagenet1k's, as default" in unheard.templates_source
 
 
 def test_imagenet_a_does_not_get_the_thousand_names():
     with pytest.raises(StructureError, match=r"No class names for wds/imagenet-a: asked .*--prompts FILE"):
-        suites.resolve_prompts(suites.load_prompt_set("clip-benchmark"), dataset="wds/imagenet-a")
+        resolve_prompts(load_prompt_set("clip-benchmark"), dataset="wds/imagenet-a")
 
 
 def test_the_papers_templates_replace_the_datasets():
-    paper = suites.load_prompt_set("structure-paper")
+    paper = load_prompt_set("structure-paper")
     for dataset, count in (
         ("wds/vtab/resisc45", 18),
         ("wds/ucf101", 48),
         ("wds/kinetics700", 28),
         ("wds/vtab/pcam", 1),
     ):
-        found = suites.resolve_prompts(paper, dataset=dataset, own=OWN)
+        found = resolve_prompts(paper, dataset=dataset, own=OWN)
         assert found.classes == OWN.classes
         assert len(found.templates) == count
         assert "structure-paper" in found.templates_source
-    assert suites.resolve_prompts(paper, dataset="wds/vtab/pets", own=OWN).templates == OWN.templates
+    assert resolve_prompts(paper, dataset="wds/vtab/pets", own=OWN).templates == OWN.templates
 
 
 def test_plain_has_one_template_for_what_brings_none():
-    found = suites.resolve_prompts(suites.load_prompt_set("plain"), dataset="x", own=Task(("a", "b"), source="folder"))
+    found = resolve_prompts(load_prompt_set("plain"), dataset="x", own=Task(("a", "b"), source="folder"))
     assert found.texts() == ["a photo of a a.", "a photo of a b."]
     assert found.prompt_set == "plain@1"
 
 
 def test_a_file_of_ones_own_wins_and_is_recorded(tmp_path):
     text = "name: mine\nversion: 3\ndatasets:\n  pets:\n    classes: [tom, rex]\n    templates: ['{c}!']\n"
-    found = suites.resolve_prompts(suites.load_prompt_set(written(tmp_path, text)), dataset="wds/vtab/pets", own=OWN)
+    found = resolve_prompts(load_prompt_set(written(tmp_path, text)), dataset="wds/vtab/pets", own=OWN)
     assert found.texts() == ["tom!", "rex!"]
     assert found.prompt_set == "mine@3"
     assert found.classes_source.endswith("mine.yaml: pets")
@@ -114,16 +116,16 @@ def test_a_file_of_ones_own_wins_and_is_recorded(tmp_path):
 
 def test_labels_of_one_dataset_have_their_own_entries(tmp_path):
     text = "name: mine\nversion: 1\ndatasets:\n  scenes/shape:\n    templates: ['a {c} shape']\n"
-    mine = suites.load_prompt_set(written(tmp_path, text))
-    assert suites.resolve_prompts(mine, dataset="scenes", task="shape", own=OWN).templates == ("a {c} shape",)
-    assert suites.resolve_prompts(mine, dataset="scenes", task="colour", own=OWN).templates == OWN.templates
+    mine = load_prompt_set(written(tmp_path, text))
+    assert resolve_prompts(mine, dataset="scenes", task="shape", own=OWN).templates == ("a {c} shape",)
+    assert resolve_prompts(mine, dataset="scenes", task="colour", own=OWN).templates == OWN.templates
 
 
 def test_names_from_elsewhere_must_be_as_many_as_the_labels(tmp_path):
     text = "name: mine\nversion: 1\ndatasets:\n  pets:\n    classes: [a, b, c]\n"
-    mine = suites.load_prompt_set(written(tmp_path, text))
+    mine = load_prompt_set(written(tmp_path, text))
     with pytest.raises(StructureError, match=r"labels for 2 classes but .* names 3"):
-        suites.resolve_prompts(mine, dataset="pets", own=OWN)
+        resolve_prompts(mine, dataset="pets", own=OWN)
 
 
 @pytest.mark.parametrize(
@@ -164,14 +166,14 @@ def test_names_from_elsewhere_must_be_as_many_as_the_labels(tmp_path):
 )
 def test_mistakes_in_a_file_are_named_with_their_line(tmp_path, text, words):
     with pytest.raises(StructureError, match=f"(?s)mine.yaml.*{words}"):
-        suites.load_prompt_set(written(tmp_path, text))
+        load_prompt_set(written(tmp_path, text))
 
 
 def test_a_set_or_file_that_is_not_there():
     with pytest.raises(StructureError, match=r"Unknown prompt set 'clip_benchmark'. Did you mean clip-benchmark"):
-        suites.load_prompt_set("clip_benchmark")
+        load_prompt_set("clip_benchmark")
     with pytest.raises(StructureError, match=r"no file nowhere\.yaml"):
-        suites.load_prompt_set("nowhere.yaml")
+        load_prompt_set("nowhere.yaml")
 
 
 @pytest.mark.parametrize(
@@ -187,15 +189,15 @@ def test_a_set_or_file_that_is_not_there():
 )
 def test_mistakes_in_the_datasets_own_words(own, words):
     with pytest.raises(StructureError, match=words):
-        suites.resolve_prompts(suites.load_prompt_set("plain"), dataset="cats", own=own)
+        resolve_prompts(load_prompt_set("plain"), dataset="cats", own=own)
 
 
 def test_the_two_names_that_imagenet_repeats_are_allowed_there_only():
     own = Task(("missile", "cat", "missile"), ("{c}",), "classnames.txt")
-    plain = suites.load_prompt_set("plain")
-    assert suites.resolve_prompts(plain, dataset="wds/imagenet1k", own=own).classes == own.classes
+    plain = load_prompt_set("plain")
+    assert resolve_prompts(plain, dataset="wds/imagenet1k", own=own).classes == own.classes
     with pytest.raises(StructureError, match="'missile' stands on lines 1 and 3"):
-        suites.resolve_prompts(plain, dataset="wds/mnist", own=own)
+        resolve_prompts(plain, dataset="wds/mnist", own=own)
 
 
 WORDS = st.lists(st.text("ab{}", min_size=1, max_size=4), min_size=2, max_size=4, unique=True)
@@ -203,23 +205,25 @@ WORDS = st.lists(st.text("ab{}", min_size=1, max_size=4), min_size=2, max_size=4
 
 @given(WORDS, WORDS)
 def test_equal_digests_mean_equal_questions(some, others):
-    first = suites.Prompts("s@1", tuple(some), ("a {c}",), "x", "y")
-    second = suites.Prompts("t@1", tuple(others), ("a {c}",), "z", "z")
+    first = Prompts("s@1", tuple(some), ("a {c}",), "x", "y")
+    second = Prompts("t@1", tuple(others), ("a {c}",), "z", "z")
     assert (first.digest == second.digest) == (some == others)
     assert first.texts() == [f"a {name}" for name in some]
 
 
 def test_the_digest_sees_order_and_templates():
-    base = suites.Prompts("s@1", ("a", "b"), ("{c}", "x {c}"), "", "")
-    assert base.digest != suites.Prompts("s@1", ("b", "a"), ("{c}", "x {c}"), "", "").digest
-    assert base.digest != suites.Prompts("s@1", ("a", "b"), ("x {c}", "{c}"), "", "").digest
+    base = Prompts("s@1", ("a", "b"), ("{c}", "x {c}"), "", "")
+    assert base.digest != Prompts("s@1", ("b", "a"), ("{c}", "x {c}"), "", "").digest
+    assert base.digest != Prompts("s@1", ("a", "b"), ("x {c}", "{c}"), "", "").digest
 
 
 def test_prompts_and_suites_need_no_torch():
     code = (
-        "import sys; from structure.pipeline import suites;"
-        "s = suites.load_prompt_set('clip-benchmark'); suites.resolve_prompts(s, dataset='wds/imagenet1k');"
-        "suites.load_suite('clip-benchmark'); suites.published_numbers('stl10', 'acc1');"
+        "import sys; from structure.pipeline.suites.prompt_set import load_prompt_set, resolve_prompts;"
+        "from structure.pipeline.suites.published import published_numbers;"
+        "from structure.pipeline.suites.suite import load_suite;"
+        "s = load_prompt_set('clip-benchmark'); resolve_prompts(s, dataset='wds/imagenet1k');"
+        "load_suite('clip-benchmark'); published_numbers('stl10', 'acc1');"
         "sys.exit(bool({'torch', 'open_clip', 'scipy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -244,24 +248,24 @@ PAPER = {
 
 def test_the_papers_22_sets_have_as_many_templates_as_it_names():
     pytest.importorskip("clip_benchmark", reason="the package clip-benchmark is not installed")
-    paper = suites.load_prompt_set("structure-paper")
-    tasks = suites.load_suite("structure-paper").tasks
+    paper = load_prompt_set("structure-paper")
+    tasks = load_suite("structure-paper").tasks
     names = {task.name.removeprefix("wds/") for task in tasks if task.kind == "zeroshot_classification"}
     assert names == set(PAPER)
     for name, count in PAPER.items():
         own = None if name == "imagenet1k" else Task(classes=OWN.classes, source="a copy without templates")
-        found = suites.resolve_prompts(paper, dataset=f"wds/{name}", own=own)
+        found = resolve_prompts(paper, dataset=f"wds/{name}", own=own)
         assert len(found.templates) == count, f"{name}: {found.templates_source}"
 
 
 def test_classes_in_another_language_come_from_the_package_alone():
     pytest.importorskip("clip_benchmark", reason="the package clip-benchmark is not installed")
-    clip = suites.load_prompt_set("clip-benchmark")
-    italian = suites.resolve_prompts(clip, dataset="wds/imagenet1k", language="it")
+    clip = load_prompt_set("clip-benchmark")
+    italian = resolve_prompts(clip, dataset="wds/imagenet1k", language="it")
     assert (len(italian.classes), italian.classes[0]) != (1000, "tench")
     assert "it: imagenet1k" in italian.classes_source
     with pytest.raises(StructureError, match="asked clip-benchmark of prompt set clip-benchmark@1 in language xx"):
-        suites.resolve_prompts(clip, dataset="wds/imagenet1k", language="xx")
+        resolve_prompts(clip, dataset="wds/imagenet1k", language="xx")
 
 
 def test_a_class_can_have_texts_of_its_own(tmp_path):
@@ -269,22 +273,22 @@ def test_a_class_can_have_texts_of_its_own(tmp_path):
         "name: mine\nversion: 1\ndatasets:\n  pets:\n    descriptions:\n"
         "      dog: ['Barks at {c}.']\n      cat: ['It purrs.', 'It sleeps.']\n"
     )
-    found = suites.resolve_prompts(suites.load_prompt_set(written(tmp_path, text)), dataset="wds/vtab/pets", own=OWN)
+    found = resolve_prompts(load_prompt_set(written(tmp_path, text)), dataset="wds/vtab/pets", own=OWN)
     assert found.texts() == ["It purrs.", "It sleeps.", "Barks at {c}."]
     assert found.counts() == [2, 1]
     assert found.provenance()["descriptions"] == 3
-    plain = suites.resolve_prompts(suites.load_prompt_set("plain"), dataset="pets", own=OWN)
+    plain = resolve_prompts(load_prompt_set("plain"), dataset="pets", own=OWN)
     assert found.digest != plain.digest
     with pytest.raises(StructureError, match=r"mine.yaml: pets: no description of 1 of 2 classes, first 'fox'"):
-        suites.resolve_prompts(
-            suites.load_prompt_set(written(tmp_path, text)), dataset="pets", own=Task(("cat", "fox"), source="folder")
+        resolve_prompts(
+            load_prompt_set(written(tmp_path, text)), dataset="pets", own=Task(("cat", "fox"), source="folder")
         )
 
 
 def test_cupl_is_what_the_package_has_and_only_for_imagenets_classes():
     pytest.importorskip("clip_benchmark", reason="the package clip-benchmark is not installed")
-    cupl = suites.load_prompt_set("cupl")
-    found = suites.resolve_prompts(cupl, dataset="wds/imagenetv2")
+    cupl = load_prompt_set("cupl")
+    found = resolve_prompts(cupl, dataset="wds/imagenetv2")
     packaged = Path(prompt_sources._folder("clip_benchmark")) / "datasets" / "cupl_prompts.json"
     theirs = json.loads(packaged.read_text())["imagenet1k"]
     assert found.texts() == [text for name in found.classes for text in theirs[name]]
@@ -293,5 +297,5 @@ def test_cupl_is_what_the_package_has_and_only_for_imagenets_classes():
     assert resolve(cupl, "wds/vtab/pets", OWN).templates == OWN.templates
 
 
-def resolve(prompt_set: suites.PromptSet, dataset: str, own: Task) -> suites.Prompts:
-    return suites.resolve_prompts(prompt_set, dataset=dataset, own=own)
+def resolve(prompt_set: PromptSet, dataset: str, own: Task) -> Prompts:
+    return resolve_prompts(prompt_set, dataset=dataset, own=own)

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from structure.pipeline import suites
-from structure.pipeline.evaluation.clip_benchmark_json import read_records
+from structure.pipeline.evaluation.clip_benchmark_json import Record, read_records
 from structure.pipeline.results import Result
+from structure.pipeline.suites.prompt_set import prompt_set_names
+from structure.pipeline.suites.published import beside, published_numbers
+from structure.pipeline.suites.suite import load_suite, suite_names
 from structure.store.address import open_files
 from structure.store.errors import DamageError, StructureError
 
@@ -26,16 +28,16 @@ def written(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("name", suites.suite_names())
+@pytest.mark.parametrize("name", suite_names())
 def test_shipped_suites_load_and_name_prompt_sets_that_exist(name):
-    suite = suites.load_suite(name)
+    suite = load_suite(name)
     assert suite.name == name
     for task in (*suite.tasks, *suite.on_request):
-        assert not task.prompts or task.prompts in suites.prompt_set_names()
+        assert not task.prompts or task.prompts in prompt_set_names()
 
 
 def test_clip_benchmark_has_its_41_sets_and_collections():
-    suite = suites.load_suite("clip-benchmark")
+    suite = load_suite("clip-benchmark")
     assert len(suite.tasks) == len({task.name for task in suite.tasks}) == 41
     sizes = {"vtab": 19, "vtab+": 36, "retrieval": 3, "imagenet_robustness": 5, "sugar_crepe": 7}
     assert {name: len(suite.select([name])) for name in suite.collections} == sizes
@@ -46,7 +48,7 @@ def test_clip_benchmark_has_its_41_sets_and_collections():
 
 
 def test_the_papers_suite_has_22_and_2():
-    tasks = suites.load_suite("structure-paper").tasks
+    tasks = load_suite("structure-paper").tasks
     assert sum(task.kind == "zeroshot_classification" for task in tasks) == 22
     assert [(task.name, task.split) for task in tasks if task.kind == "zeroshot_retrieval"] == [
         ("flickr30k", "test"),
@@ -55,7 +57,7 @@ def test_the_papers_suite_has_22_and_2():
 
 
 def test_scenes_asks_four_labels_retrieval_and_segmentation():
-    suite = suites.load_suite("scenes")
+    suite = load_suite("scenes")
     assert [task.title for task in suite.tasks] == [
         "scenes/shape",
         "scenes/colour",
@@ -69,7 +71,7 @@ def test_scenes_asks_four_labels_retrieval_and_segmentation():
 
 
 def test_tasks_are_chosen_by_any_of_their_names_in_the_suites_order():
-    suite = suites.load_suite("clip-benchmark")
+    suite = load_suite("clip-benchmark")
     one = suite.select(["clip-benchmark:wds/vtab/cifar10"])
     assert len(one) == 1
     assert suite.select(["cifar10"]) == suite.select(["vtab/cifar10"]) == suite.select(["wds/vtab/cifar10"]) == one
@@ -84,7 +86,7 @@ def test_tasks_are_chosen_by_any_of_their_names_in_the_suites_order():
 def test_a_suite_of_ones_own(tmp_path):
     text = HEAD + "tasks:\n  - folder:/data/flowers5\n  - {dataset: coco, kind: zeroshot_retrieval, ks: [2], "
     text += "metric: text_retrieval_recall@2}\ncollections:\n  both: [flowers5, coco]\n"
-    suite = suites.load_suite(written(tmp_path, text))
+    suite = load_suite(written(tmp_path, text))
     assert [task.name for task in suite.tasks] == ["flowers5", "coco"]
     assert suite.tasks[0].split is None
     assert suite.tasks[1].ks == (2,)
@@ -121,12 +123,12 @@ def test_a_suite_of_ones_own(tmp_path):
 )
 def test_mistakes_in_a_suite_are_named_with_their_line(tmp_path, text, words):
     with pytest.raises(StructureError, match=f"(?s)mine.yaml.*{words}"):
-        suites.load_suite(written(tmp_path, HEAD + text))
+        load_suite(written(tmp_path, HEAD + text))
 
 
 def test_an_unknown_suite_offers_the_nearest():
     with pytest.raises(StructureError, match=r"Unknown suite 'clipbenchmark'. Did you mean clip-benchmark"):
-        suites.load_suite("clipbenchmark")
+        load_suite("clipbenchmark")
 
 
 def test_published_numbers_are_those_of_the_table(golden):
@@ -138,31 +140,29 @@ def test_published_numbers_are_those_of_the_table(golden):
     assert len(rows) == 832
     for row in rows:
         dataset = names.get(row["dataset"], row["dataset"])
-        found = suites.published_numbers(
+        found = published_numbers(
             dataset, ours[row["metric"]], method=row["method"], vision=row["vision"], text=row["text"]
         )
         assert float(row["value_percent"]) / 100 in [pytest.approx(n.value) for n in found if n.table == row["table"]]
 
 
 def test_a_number_is_comparable_only_under_the_same_protocol():
-    (number,) = suites.published_numbers("wds/stl10", "acc1", method="CSA+Similar+R_S")
+    (number,) = published_numbers("wds/stl10", "acc1", method="CSA+Similar+R_S")
     assert number.value == 0.917
     assert number.source.startswith("STRUCTURE")
     same = number.protocol.differences(samples=8000, classes=10, prompt_set="structure-paper@1")
     assert same == []
     other = number.protocol.differences(samples=500, classes=10, prompt_set="plain@1")
     assert other == ["500 test images, published 8,000", "prompts plain@1, published structure-paper"]
-    coco = suites.published_numbers("coco", "image_retrieval_recall@1", method="CLIP")[0]
+    coco = published_numbers("coco", "image_retrieval_recall@1", method="CLIP")[0]
     assert coco.protocol.differences(samples=5000) == ["5,000 test images, published 40,504"]
-    mnist = suites.published_numbers("wds/mnist", "acc1", method="CLIP")[0]
+    mnist = published_numbers("wds/mnist", "acc1", method="CLIP")[0]
     assert "doughnut" in mnist.protocol.differences(samples=10000, classes=10, prompt_set="structure-paper")[0]
-    assert suites.published_numbers("svhn", "acc1") == []
+    assert published_numbers("svhn", "acc1") == []
 
 
 def test_records_have_clip_benchmarks_names_and_strict_json(tmp_path):
-    record = suites.Record(
-        "wds/vtab/pcam", "a/b", "structure", "zeroshot_classification", {"acc1": 0.5, "acc5": math.nan}
-    )
+    record = Record("wds/vtab/pcam", "a/b", "structure", "zeroshot_classification", {"acc1": 0.5, "acc5": math.nan})
     assert record.file_name == "vtab_pcam_structure_a_b_en_zeroshot_classification.json"
 
     def refuse(constant: str) -> None:
@@ -184,14 +184,14 @@ def test_records_have_clip_benchmarks_names_and_strict_json(tmp_path):
     st.text(max_size=9),
 )
 def test_records_come_back_as_they_were(metrics, dataset):
-    record = suites.Record(dataset, "m", "p", "t", metrics, "it")
-    assert suites.Record.from_json(record.to_json(), name="x") == record
+    record = Record(dataset, "m", "p", "t", metrics, "it")
+    assert Record.from_json(record.to_json(), name="x") == record
 
 
 def test_clip_benchmarks_own_file_with_a_bare_nan_is_read():
     text = '{"dataset": "wds/mnist", "model": "m", "pretrained": "p", "task": "t", "metrics": {"acc5": NaN}, '
     text += '"language": "en"}'
-    assert math.isnan(suites.Record.from_json(text, name="x").metrics["acc5"])
+    assert math.isnan(Record.from_json(text, name="x").metrics["acc5"])
 
 
 @pytest.mark.parametrize("text", ['{"dataset": "wds/mn', "[]", "{}", '{"metrics": {"acc1": "good"}}', '{"metrics": 3}'])
@@ -203,7 +203,7 @@ def test_a_truncated_or_foreign_file_is_not_taken(tmp_path, text):
 
 def test_an_infinite_metric_is_a_fault():
     with pytest.raises(StructureError, match="acc1 is infinite"):
-        suites.Record("d", "m", "p", "t", {"acc1": math.inf})
+        Record("d", "m", "p", "t", {"acc1": math.inf})
 
 
 def result(dataset: str, metric: str, n: int, **facts: object) -> Result:
@@ -216,16 +216,16 @@ def test_published_numbers_stand_beside_ours_and_say_what_differs():
         "text": "hf:sentence-transformers/all-roberta-large-v1",
     }
     ours = result("wds/stl10", "acc1", 8000, classes=10, prompt_set="structure-paper@1", encoders=encoders)
-    rows = [entry.row() for entry in suites.beside([ours])]
+    rows = [entry.row() for entry in beside([ours])]
     best = next(row for row in rows if row["method"] == "Linear+Similar+R_S" and row["same_encoders"])
     assert (best["value"], best["published"], best["protocol"]) == (0.5, 0.926, "same")
     clip = next(row for row in rows if row["method"] == "CLIP")
     assert not clip["same_encoders"]
     fewer = result("wds/stl10", "acc1", 800, classes=10, prompt_set="clip-benchmark@1", encoders=encoders)
-    told = suites.beside([fewer])[0].row()["protocol"]
+    told = beside([fewer])[0].row()["protocol"]
     assert told == (
         "different protocol: 800 test images, published 8,000; prompts clip-benchmark@1, published structure-paper"
     )
     karpathy = result("coco", "image_retrieval_recall@1", 5000, images=5000)
-    assert "5,000 test images, published 40,504" in suites.beside([karpathy])[0].row()["protocol"]
-    assert suites.beside([result("mine", "acc1", 10)]) == []
+    assert "5,000 test images, published 40,504" in beside([karpathy])[0].row()["protocol"]
+    assert beside([result("mine", "acc1", 10)]) == []
