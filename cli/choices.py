@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from structure.store.errors import UsageError, nearest
+from structure.store.errors import StructureError, UsageError, nearest
 
 
 def choice(option: str, value: str, known: Sequence[str]) -> Any:
@@ -16,6 +16,17 @@ def choice(option: str, value: str, known: Sequence[str]) -> Any:
     close = nearest(value, known, most=1)
     offer = f" Did you mean {close[0]}?" if close else ""
     raise UsageError(f"{option} {value!r} is not one of {', '.join(known)}.{offer}")
+
+
+def listed(known: Iterable[str]) -> tuple[str, ...]:
+    """The names of a registry as options spell them, for help and completion.
+
+    Where two installed packages claim one name, those are no names: the run that uses the registry says which.
+    """
+    try:
+        return tuple(name.replace("_", "-") for name in known)
+    except StructureError:
+        return ()
 
 
 def words(option: str, value: str) -> list[str]:

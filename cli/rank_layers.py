@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from structure.cli import completion
+from structure.cli.choices import byte_count, choice, count_or, listed
 from structure.cli.consent import DryRunOption, YesOption, agreed, show_ahead
 from structure.cli.options import DEFAULT_STORE, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
+from structure.pipeline.similarity.registry import SIMILARITIES
 
 if TYPE_CHECKING:
     from structure.pipeline.stages.dry_runs import Ahead
 
-METRICS: tuple[str, ...] = ("mutual-knn", "multiscale-knn", "cycle-knn", "lcs-knn", "edit-distance-knn", "cknna", "cka")
-METRICS += ("unbiased-cka", "rbf-cka", "unbiased-rbf-cka", "svcca")
+METRICS = listed(SIMILARITIES)
 PAIRINGS = ("vision-text", "vision-vision", "text-text")
 
 
@@ -45,7 +46,7 @@ def rank_layers(
     samples: Annotated[str | None, typer.Option(help="Number of items, or all; the preset's by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of the subsets and of the permutations.")] = 42,
     calibrate: Annotated[
-        int | None, typer.Option(min=0, help="Permutations of the null; 200, or 0 for CKA, by default.")
+        int | None, typer.Option(min=0, help="Permutations of the test; as many as the metric asks for by default.")
     ] = None,
     repeats: Annotated[
         int, typer.Option(min=0, help="Random subsets of 100, 500, 1,000 and 5,000 rows on which to choose again.")
@@ -63,7 +64,6 @@ def rank_layers(
 
     Example: structure rank-layers --k rice
     """
-    from structure.cli.choices import byte_count, choice, count_or
     from structure.cli.cluster import compute_on
 
     terminal = Terminal(as_json=as_json, quiet=quiet)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from structure.pipeline.page.blocks import Section, Table
 from structure.pipeline.page.source import Source
+from structure.pipeline.similarity.registry import SIMILARITIES
 
 MEANINGS = {
     r"acc1": "share of the samples whose true class has the largest score (top-1 accuracy)",
@@ -30,7 +31,6 @@ MEANINGS = {
     r"contrastive": "InfoNCE loss of the validation pairs: less is better",
     r"recall_images": "recall@1 of pictures by their caption, on the validation pairs",
     r"recall_texts": "recall@1 of captions by their picture, on the validation pairs",
-    r"mutual_knn": "share of a sample's k nearest neighbours that two layers have in common, averaged over the samples",
     r"R_S": "divergence of the neighbourhoods after a head from those before it: 0 where it keeps them (STRUCTURE)",
 }
 """Metric (with `k` for its number) to meaning."""
@@ -46,6 +46,7 @@ def section(source: Source) -> Section:
     """A row for each metric that the page names."""
     used = set(_used(source))
     rows = [{"name": name, "meaning": meaning} for name, meaning in MEANINGS.items() if name in used]
+    rows += [{"name": name, "meaning": SIMILARITIES[name].meaning} for name in SIMILARITIES if name in used]
     rows += [{"name": name, "meaning": meaning} for name, meaning in ALWAYS.items()] if rows else []
     table = Table("Names of numbers", {"name": "name", "meaning": "is"}, rows)
     return Section("words", "What the names mean", [table] if rows else [])

@@ -25,10 +25,9 @@ from structure.pipeline.similarity.knn.neighbours import MEMORY, Neighbours
 from structure.pipeline.similarity.knn.tables import TASK_ROWS, Compute, neighbour_tables
 from structure.pipeline.similarity.knn.unit_rows import UnitRows
 from structure.pipeline.similarity.layer_similarity import LayerSimilarity, choice, ranking_id
-from structure.pipeline.similarity.measures import OF_TABLES
-from structure.pipeline.similarity.neighbour_overlap import mutual_curve
+from structure.pipeline.similarity.metric import ComparedLayers
 from structure.pipeline.similarity.permutation_test import Calibration, calibrate
-from structure.pipeline.similarity.score import OF_NEIGHBOURS, measure_of, metric_named
+from structure.pipeline.similarity.registry import SIMILARITIES, metric_named
 from structure.pipeline.similarity.stability import (
     Subset,
     SubsetTables,
@@ -81,7 +80,7 @@ class RankingOptions:
 
     @property
     def draws(self) -> int:
-        return self.calibrate if self.calibrate is not None else 0 if self.metric.endswith("cka") else 200
+        return SIMILARITIES[self.metric].permutations if self.calibrate is None else self.calibrate
 
     def rows(self, pairs: PairedRows) -> PairedRows:
         """The seeded subset that is ranked."""
@@ -155,30 +154,26 @@ def rank_pair(store: Store, vision: FeatureSet, text: FeatureSet, options: Ranki
         RankedSide(store, features, rows, options.clamp, running)
         for features, rows in ((vision, pairs.vision), (text, pairs.text))
     ]
-    tables, curve, stable = None, None, []
-    if options.metric in OF_NEIGHBOURS:
+    kind, tables, stable = SIMILARITIES[options.metric], None, []
+    if kind.needs_neighbours:
         found = [side.tables(depth) for side in sides]
         tables = np.stack([own.table for own in found[0]]), np.stack([own.table for own in found[1]])
         constant = [np.array([own.constant for own in side]) for side in found]
-        if options.metric in ("mutual_knn", "multiscale_knn"):
-            curve = mutual_curve(list(tables[0]), list(tables[1]))
     else:
         constant = [side.constant(running.memory) for side in sides]
-    measure = measure_of(
-        options.metric, *(list(side.sources.values()) for side in sides), tables=tables, memory=running.memory
-    )
+    vision_layers, text_layers = (list(side.sources.values()) if kind.needs_rows else [] for side in sides)
+    metric = kind(ComparedLayers(vision_layers, text_layers, tables, running.memory))
+    curve = metric.mutual_knn_curve()
     calibration = calibrate(
-        measure,
+        metric,
         constant=(constant[0], constant[1]),
         draws=options.draws,
         seed=options.seed,
         on_draw=lambda done: running.on_event(Progress("null", done, options.draws, "permutations")),
     )
-    if options.metric in OF_TABLES and options.repeats:
+    if kind.can_repeat_on_subsets() and options.repeats:
         subsets = draw_subsets(len(pairs), k=options.rule, repeats=options.repeats, seed=options.seed)
-        stable = stability(
-            options.metric, subsets, *(side.subset_tables(subsets) for side in sides), reference=calibration.best
-        )
+        stable = stability(kind, subsets, *(side.subset_tables(subsets) for side in sides), reference=calibration.best)
     names = [list(side.layers) for side in sides]
     matrix = xr.DataArray(
         calibration.scores,
@@ -199,14 +194,14 @@ def rank_pair(store: Store, vision: FeatureSet, text: FeatureSet, options: Ranki
         "split": vision.manifest.split,
         "vision": {"model": vision.manifest.encoder, "fingerprint": vision.fingerprint, "layers": names[0]},
         "text": {"model": text.manifest.encoder, "fingerprint": text.fingerprint, "layers": names[1]},
-        "chance": depth / (len(pairs) - 1) if options.metric == "mutual_knn" else None,
-        # A measure can be undefined for a constant layer; JSON has no NaN.
+        "chance": metric.chance(),
+        # A metric can be undefined for a constant layer; JSON has no NaN.
         "scores": [[None if np.isnan(score) else float(score) for score in row] for row in calibration.scores],
         "constant": {
             side: [name for name, flat in zip(own, flags, strict=True) if flat]
             for side, own, flags in zip(("vision", "text"), names, constant, strict=True)
         },
-        **choice(matrix, calibration, curve, stable),
+        **choice(metric, matrix, calibration, curve, stable),
         "seconds": time.perf_counter() - began,
     }
     folder = store.folder("rankings", ranking_id(vision, text, metric=options.metric))

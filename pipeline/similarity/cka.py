@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
 from structure.pipeline.similarity.hsic import Pair, gram_sums, linear_sums, quotient, unit_rows
 from structure.pipeline.similarity.knn.unit_rows import RowSlices
+from structure.pipeline.similarity.metric import SimilarityMetric
 from structure.store.errors import StructureError
 
 
@@ -57,63 +59,72 @@ def _gram_is_cheaper(layers: Sequence[RowSlices], pairs: Sequence[Pair], rows: i
 
 
 @dataclass(frozen=True)
-class Cka:
-    """`cka` as a measure. Permuted scores come from whole centred kernels in float32, (Lv + Lt) rows^2 numbers.
+class Cka(SimilarityMetric):
+    """Linear CKA (`cka`), and the base of its variants.
 
-    A permuted kernel is P L P^T, so only the inner products change: biased tr(HKH PLP^T); unbiased the inner product of
-    U-centred kernels over m(m - 3) (Szekely and Rizzo, "Partial distance correlation", Ann. Stat. 42, 2014, eq. 3.1).
+    Permuted scores come from whole centred kernels in float32, (Lv + Lt) rows^2 numbers: that is why no permutation is
+    drawn unless asked for. A permuted kernel is P L P^T, so only the inner products change: biased tr(HKH PLP^T);
+    unbiased the inner product of U-centred kernels over m(m - 3) (Szekely and Rizzo, "Partial distance correlation",
+    Ann. Stat. 42, 2014, eq. 3.1). Options: `eps` and `normalise`, as of `cka`.
     """
 
-    vision: Sequence[RowSlices]
-    text: Sequence[RowSlices]
-    unbiased: bool = False
-    sigma: float | None = None
     eps: float = 1e-6
     normalise: bool = True
-    memory: int = 1 << 30
+
+    needs_rows: ClassVar[bool] = True
+    permutations: ClassVar[int] = 0
+    notation: ClassVar[str] = "CKA"
+    meaning: ClassVar[str] = "centred kernel alignment: correlation of all cosines of one layer with those of the other"
+    unbiased: ClassVar[bool] = False
+
+    @property
+    def kernel_width(self) -> float | None:
+        """sigma of an RBF kernel; None for the linear kernel."""
+        return None
 
     @property
     def rows(self) -> int:
-        return int(self.vision[0].shape[0])
+        return int(self.layers.vision[0].shape[0])
 
-    def scores(self, order: np.ndarray | None = None) -> np.ndarray:
-        if order is None:
+    def scores(self, permutation: np.ndarray | None = None) -> np.ndarray:
+        if permutation is None:
             return cka(
-                self.vision,
-                self.text,
+                self.layers.vision,
+                self.layers.text,
                 unbiased=self.unbiased,
-                sigma=self.sigma,
+                sigma=self.kernel_width,
                 eps=self.eps,
                 normalise=self.normalise,
-                memory=self.memory,
+                memory=self.layers.memory,
             )
-        kernels, count = self._kernels, len(self.vision)
-        ours, theirs = kernels[:count], kernels[count:]
+        kernels, count = self._kernels, len(self.layers.vision)
+        vision, text = kernels[:count], kernels[count:]
         height = max(1, (32 << 20) // (4 * self.rows * count))
-        cross = np.zeros((len(ours), len(theirs)))
+        cross = np.zeros((len(vision), len(text)))
         for start in range(0, self.rows, height):
-            band = order[start : start + height]
-            moved = np.stack([kernel[band][:, order].ravel() for kernel in ours])
-            cross += moved @ theirs[:, start : start + height].reshape(len(theirs), -1).T
+            band = permutation[start : start + height]
+            moved = np.stack([kernel[band][:, permutation].ravel() for kernel in vision])
+            cross += moved @ text[:, start : start + height].reshape(len(text), -1).T
         scale = np.sqrt(np.outer(self._norms[:count], self._norms[count:])) + self.eps
         return np.divide(cross, scale, out=np.zeros_like(cross), where=scale > 0)
 
-    def of_rows(self, i: int, j: int) -> None:
-        return None
-
     def kernel_bytes(self) -> int:
-        """What a permutation null holds in memory."""
-        return 4 * self.rows**2 * (len(self.vision) + len(self.text))
+        """What a permutation test holds in memory."""
+        return 4 * self.rows**2 * len(self._both_sides)
+
+    @property
+    def _both_sides(self) -> list[RowSlices]:
+        return [*self.layers.vision, *self.layers.text]
 
     @cached_property
     def _kernels(self) -> np.ndarray:
-        if self.kernel_bytes() > self.memory:
-            most = math.isqrt(self.memory // (4 * (len(self.vision) + len(self.text))))
+        memory, layers = self.layers.memory, self._both_sides
+        if self.kernel_bytes() > memory:
+            most = math.isqrt(memory // (4 * len(layers)))
             raise StructureError(
-                f"A permutation null of CKA holds every kernel: {self.kernel_bytes():,} bytes for {self.rows:,} rows, "
-                f"and --memory allows {self.memory:,}. Pass --samples {most} or fewer, more --memory, or --calibrate 0."
+                f"A permutation test of CKA holds every kernel: {self.kernel_bytes():,} bytes for {self.rows:,} rows, "
+                f"and --memory allows {memory:,}. Pass --samples {most} or fewer, more --memory, or --calibrate 0."
             )
-        layers = [*self.vision, *self.text]
         kernels = np.empty((len(layers), self.rows, self.rows), np.float32)
         for kernel, layer in zip(kernels, layers, strict=True):
             kernel[:] = self._centred(unit_rows(layer, 0, self.rows, normalise=self.normalise))
@@ -125,11 +136,11 @@ class Cka:
         return np.array([max(float(row @ row), 0.0) for row in flat])
 
     def _centred(self, x: np.ndarray) -> np.ndarray:
-        m = self.rows
+        m, sigma = self.rows, self.kernel_width
         kernel = x @ x.T
-        if self.sigma is not None:
+        if sigma is not None:
             square = np.diag(kernel)
-            kernel = np.exp(np.maximum(square[:, None] + square - 2.0 * kernel, 0.0) / (-2.0 * self.sigma**2))
+            kernel = np.exp(np.maximum(square[:, None] + square - 2.0 * kernel, 0.0) / (-2.0 * sigma**2))
         if self.unbiased:
             np.fill_diagonal(kernel, 0.0)
         lost = 2 if self.unbiased else 0

@@ -44,8 +44,8 @@ def len_of(layer: RowSlices) -> int:
 
 
 def _entry(sizes: np.ndarray) -> float:
-    place = min(int(SHARE * sizes.size), sizes.size - 1)
-    return float(np.partition(sizes, place)[place])
+    index = min(int(SHARE * sizes.size), sizes.size - 1)
+    return float(np.partition(sizes, index)[index])
 
 
 def _stored(layer: RowSlices, start: int, stop: int) -> np.ndarray:
@@ -71,3 +71,8 @@ class Clamped:
     def __getitem__(self, key: slice) -> np.ndarray:
         values = _stored(self.layer, key.start or 0, len_of(self.layer) if key.stop is None else key.stop)
         return np.asarray(np.clip(values, values.dtype.type(-self.level), values.dtype.type(self.level)))
+
+
+def clamped(layers: Sequence[RowSlices], clamp: Clamp) -> list[RowSlices]:
+    """The layers of one modality, each clamped to its level of `clamp_levels`."""
+    return [Clamped(layer, level) for layer, level in zip(layers, clamp_levels(layers, clamp), strict=True)]

@@ -11,7 +11,6 @@ import numpy as np
 
 from structure.pipeline.figures import png
 from structure.pipeline.similarity.pictures import pictures
-from structure.pipeline.similarity.score import OF_NEIGHBOURS
 from structure.store import FeatureSet, Store
 from structure.store.errors import DamageError, StructureError
 from structure.store.files import Files
@@ -19,6 +18,7 @@ from structure.store.files import Files
 if TYPE_CHECKING:
     import xarray as xr
 
+    from structure.pipeline.similarity.metric import SimilarityMetric
     from structure.pipeline.similarity.permutation_test import Calibration
     from structure.pipeline.similarity.stability import Stability
 
@@ -59,7 +59,11 @@ class LayerSimilarity:
 
 
 def choice(
-    scores: xr.DataArray, calibration: Calibration, curve: np.ndarray | None, stable: Sequence[Stability]
+    metric: SimilarityMetric,
+    scores: xr.DataArray,
+    calibration: Calibration,
+    curve: np.ndarray | None,
+    stable: Sequence[Stability],
 ) -> dict[str, Any]:
     """Best pair, runner-up, in a sentence why, and the numbers behind it: the ranking's part that decides."""
     pairs = [pair for pair in (calibration.best, calibration.runner_up) if pair is not None]
@@ -68,7 +72,7 @@ def choice(
     found: dict[str, Any] = {
         "best": told[0],
         "runner_up": told[1] if len(told) > 1 else None,
-        "reason": reason(scores, calibration, told, stable),
+        "reason": reason(metric, scores, calibration, told, stable),
         "interval": None if interval is None else [interval.low, interval.high],
         "margin": None if margin is None else {"value": margin.value, "low": margin.low, "high": margin.high},
         "threshold": None if null is None else null.threshold,
@@ -90,18 +94,22 @@ def choice(
 
 
 def reason(
-    scores: xr.DataArray, calibration: Calibration, told: Sequence[Mapping[str, Any]], stable: Sequence[Stability]
+    metric: SimilarityMetric,
+    scores: xr.DataArray,
+    calibration: Calibration,
+    told: Sequence[Mapping[str, Any]],
+    stable: Sequence[Stability],
 ) -> str:
     """In a sentence why the pair was chosen, and how far that can be trusted."""
-    best, k, null = told[0], scores.attrs["k"], calibration.null
+    best, chance, null = told[0], metric.chance(), calibration.null
     text = f"{best['vision_layer']} and {best['text_layer']} have the largest {scores.name}: {best['score']:.4f}"
     if calibration.interval is not None:
         text += f" [{calibration.interval.low:.4f}, {calibration.interval.high:.4f}]"
     text += f" over {calibration.rows:,} rows"
-    if scores.name in OF_NEIGHBOURS:
-        text += f" at k = {k}"
-    if scores.name == "mutual_knn":
-        text += f", where chance gives {k / (calibration.rows - 1):.4f}"
+    if metric.needs_neighbours:
+        text += f" at k = {scores.attrs['k']}"
+    if chance is not None:
+        text += f", where chance gives {chance:.4f}"
     if null is not None:
         text += (
             f"; the largest of all pairs stays below {null.threshold:.4f} in 95 % of {len(null.best)} permutations "

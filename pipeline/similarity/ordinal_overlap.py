@@ -61,7 +61,7 @@ def lcs_totals(vision: np.ndarray, text: np.ndarray) -> np.ndarray:
     return totals
 
 
-def kept_totals(vision: np.ndarray, text: np.ndarray) -> np.ndarray:
+def saved_edit_totals(vision: np.ndarray, text: np.ndarray) -> np.ndarray:
     """`(Lv, Lt)` int64: sum over rows of k minus the edit distance.
 
     A single shared neighbour saves an edit only where it has the same rank in both lists.

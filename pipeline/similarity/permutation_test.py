@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from structure.pipeline.similarity.measures import Measure
+from structure.pipeline.similarity.metric import SimilarityMetric
 from structure.store.errors import StructureError
 
 Pair = tuple[int, int]
@@ -63,7 +63,7 @@ class Calibration:
 
 
 def calibrate(
-    measure: Measure,
+    metric: SimilarityMetric,
     *,
     constant: tuple[np.ndarray, np.ndarray],
     draws: int = 200,
@@ -82,34 +82,34 @@ def calibrate(
                 f"Every {name} layer is constant (all rows equal), so no neighbour means anything. Extract "
                 "deeper layers, or pool with --pool mean."
             )
-    scores = measure.scores()
+    scores = metric.scores()
     informative = ~(constant[0][:, None] | constant[1][None, :]) & np.isfinite(scores)
     if not informative.any():
         raise StructureError(
-            "No layer pair has a score: the measure is undefined for all of them. Choose another --metric, or extract "
+            "No layer pair has a score: the metric is undefined for all of them. Choose another --metric, or extract "
             "more rows."
         )
     ranked = np.argsort(np.where(informative, -scores, np.inf).ravel(), kind="stable")[: informative.sum()]
     pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(ranked[:2], scores.shape), strict=True)]
-    of_rows = [measure.of_rows(*pair) for pair in pairs]
+    row_values = [metric.per_row(*pair) for pair in pairs]
     null = None
     if draws:
-        best = permutation_null(measure, informative, draws=draws, seed=seed, on_draw=on_draw)
+        best = permutation_null(metric, informative, draws=draws, seed=seed, on_draw=on_draw)
         null = against(best, scores, informative)
     return Calibration(
-        rows=measure.rows,
+        rows=metric.rows,
         scores=scores,
         informative=informative,
         null=null,
         best=pairs[0],
         runner_up=pairs[1] if len(pairs) > 1 else None,
-        interval=None if of_rows[0] is None else bootstrap(of_rows[0], seed=seed),
-        margin=None if len(pairs) < 2 or of_rows[0] is None else bootstrap(of_rows[0] - of_rows[1], seed=seed),
+        interval=None if row_values[0] is None else bootstrap(row_values[0], seed=seed),
+        margin=None if len(pairs) < 2 or row_values[0] is None else bootstrap(row_values[0] - row_values[1], seed=seed),
     )
 
 
 def permutation_null(
-    measure: Measure,
+    metric: SimilarityMetric,
     informative: np.ndarray,
     *,
     draws: int,
@@ -123,7 +123,7 @@ def permutation_null(
     random = np.random.default_rng(seed)
     best = np.empty(draws)
     for draw in range(draws):
-        best[draw] = np.nanmax(measure.scores(random.permutation(measure.rows))[informative])
+        best[draw] = np.nanmax(metric.scores(random.permutation(metric.rows))[informative])
         on_draw(draw + 1)
     return best
 

@@ -16,7 +16,7 @@ import numpy as np
 from structure.pipeline.similarity.k_rules import k_of
 from structure.pipeline.similarity.knn.neighbours import MEMORY, search
 from structure.pipeline.similarity.knn.unit_rows import RowSlices, read
-from structure.pipeline.similarity.measures import of_tables
+from structure.pipeline.similarity.metric import ComparedLayers, SimilarityMetric
 
 Pair = tuple[int, int]
 SIZES = (100, 500, 1000, 5000)
@@ -91,20 +91,20 @@ def subset_tables(
 
 
 def stability(
-    metric: str,
+    metric: type[SimilarityMetric],
     subsets: Sequence[Subset],
     vision: Sequence[SubsetTables],
     text: Sequence[SubsetTables],
     *,
     reference: Pair,
 ) -> list[Stability]:
-    """What is chosen on each subset by a measure of neighbour tables; `reference` is the pair chosen on all rows."""
+    """What is chosen on each subset by a metric of neighbour tables; `reference` is the pair chosen on all rows."""
     found = []
     for size, group in groupby(zip(subsets, vision, text, strict=True), key=lambda each: each[0].size):
         chosen, score, known, k = [], [], [], 0
         for subset, ours, theirs in group:
             k = subset.k
-            scores = of_tables(metric, ours.tables, theirs.tables).scores()
+            scores = metric(ComparedLayers(tables=(ours.tables, theirs.tables))).scores()
             eligible = np.where(ours.constant[:, None] | theirs.constant[None, :], -np.inf, scores)
             best = np.unravel_index(eligible.argmax(), eligible.shape)
             chosen.append((int(best[0]), int(best[1])))

@@ -2,51 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
 from structure.pipeline.similarity.hsic import unit_rows
 from structure.pipeline.similarity.knn.unit_rows import RowSlices
+from structure.pipeline.similarity.metric import SimilarityMetric
 from structure.store.errors import StructureError
 
 
 @dataclass(frozen=True)
-class Svcca:
-    """Mean canonical correlation of the leading left singular vectors: `vision` and `text` hold one (rows, r) float64
-    orthonormal array a layer.
+class Svcca(SimilarityMetric):
+    """Mean canonical correlation of the `directions` leading left singular vectors of both layers.
 
     Raghu et al., "SVCCA", NeurIPS 2017, as in platonic-rep: columns standardised first. Left singular vectors are
     orthonormal and centred, so canonical correlations are the singular values of U^T V: no iteration, no random
     numbers. A layer of lower rank has fewer directions; the mean is over the larger number of the two, and 0 for a
-    constant layer.
+    constant layer. Rows are L2-normalised unless `normalise` is False. Raises StructureError for too few rows.
     """
 
-    vision: tuple[np.ndarray, ...]
-    text: tuple[np.ndarray, ...]
+    directions: int = 10
+    normalise: bool = True
+
+    needs_rows: ClassVar[bool] = True
+    notation: ClassVar[str] = "SVCCA"
+    meaning: ClassVar[str] = "mean canonical correlation of the ten leading singular directions of two layers"
+
+    def __post_init__(self) -> None:
+        if self.rows <= self.directions:
+            raise StructureError(
+                f"SVCCA with {self.directions} directions needs more than {self.directions} rows, there are "
+                f"{self.rows}. Extract more rows."
+            )
 
     @property
     def rows(self) -> int:
-        return len(self.vision[0])
+        return int(self.layers.vision[0].shape[0])
 
-    def scores(self, order: np.ndarray | None = None) -> np.ndarray:
-        ours = self.vision if order is None else [u[order] for u in self.vision]
-        return np.array([[_mean_correlation(u, v) for v in self.text] for u in ours], dtype=np.float64)
+    def scores(self, permutation: np.ndarray | None = None) -> np.ndarray:
+        vision, text = self._singular_vectors
+        if permutation is not None:
+            vision = [u[permutation] for u in vision]
+        return np.array([[_mean_correlation(u, v) for v in text] for u in vision], dtype=np.float64)
 
-    def of_rows(self, i: int, j: int) -> None:
-        return None
-
-
-def svcca_of(vision: Sequence[RowSlices], text: Sequence[RowSlices], *, dim: int = 10, normalise: bool = True) -> Svcca:
-    """The measure over `(rows, width)` layers with `dim` directions each. Raises StructureError for too few rows."""
-    rows = int(vision[0].shape[0])
-    if rows <= dim:
-        raise StructureError(
-            f"SVCCA with {dim} directions needs more than {dim} rows, there are {rows}. Extract more rows."
+    @cached_property
+    def _singular_vectors(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """One (rows, r) float64 orthonormal array a layer, for both sides."""
+        vision, text = (
+            [_leading(layer, self.rows, self.directions, self.normalise) for layer in side]
+            for side in (self.layers.vision, self.layers.text)
         )
-    ours, theirs = (tuple(_leading(layer, rows, dim, normalise) for layer in side) for side in (vision, text))
-    return Svcca(ours, theirs)
+        return vision, text
 
 
 def _mean_correlation(u: np.ndarray, v: np.ndarray) -> float:

@@ -27,7 +27,7 @@ from structure.pipeline.ranking.neighbour_cache import NeighbourCache
 from structure.pipeline.ranking.rank_pair import RankingOptions, distinct_pairs
 from structure.pipeline.similarity.k_rules import k_of
 from structure.pipeline.similarity.knn.neighbours import MEMORY, neighbours
-from structure.pipeline.similarity.score import OF_NEIGHBOURS
+from structure.pipeline.similarity.registry import SIMILARITIES
 from structure.pipeline.suites.suite import load_suite
 from structure.store import FeatureSet, Store, open_store
 from structure.store.errors import NotPresentError, StructureError
@@ -104,7 +104,7 @@ def _of_tables(
     store: Store, features: FeatureSet, rows: np.ndarray, options: RankingOptions, device: str, memory: int
 ) -> Ahead:
     """What the layers of one feature set take among these rows."""
-    if options.metric not in OF_NEIGHBOURS:
+    if not SIMILARITIES[options.metric].needs_neighbours:
         return Ahead(f"layers of {features.key}", len(rows), len(features.layers), 0, memory, None)
     k = k_of(options.rule, len(rows))
     cache = NeighbourCache(store, features, rows, preprocessing=f"clamp={options.clamp}" if options.clamp else "")

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from structure.pipeline.similarity.knn.neighbours import Neighbours, search
-from structure.pipeline.similarity.measures import of_tables
+from structure.pipeline.similarity.metric import ComparedLayers
 from structure.pipeline.similarity.neighbour_overlap import shared_counts
 from structure.pipeline.similarity.permutation_test import Calibration, bootstrap, calibrate
-from structure.pipeline.similarity.score import METRICS, OF_NEIGHBOURS, layer_similarity, measure_of
+from structure.pipeline.similarity.registry import SIMILARITIES
+from structure.pipeline.similarity.score import layer_similarity
 from structure.pipeline.similarity.stability import draw_subsets, stability, subset_tables
 from structure.store.errors import StructureError
 
@@ -29,7 +30,9 @@ def calibrated(
 ) -> Calibration:
     v, t = (np.stack([own.table for own in side]) for side in (vision, text))
     constant = [np.array([own.constant for own in side]) for side in (vision, text)]
-    return calibrate(of_tables(metric, v, t), constant=(constant[0], constant[1]), **options)
+    return calibrate(
+        SIMILARITIES[metric](ComparedLayers(tables=(v, t))), constant=(constant[0], constant[1]), **options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +74,17 @@ def test_unrelated_layers_are_not_significant() -> None:
     assert (found.null.calibrated < 0.02).all()
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", SIMILARITIES)
 def test_permuted_scores_are_those_of_shuffled_rows(
     metric: str, related: tuple[list[np.ndarray], list[np.ndarray]]
 ) -> None:
     """Tables are renamed and kernels permuted; the features, shuffled, would have given the same."""
     ours, theirs = related[0][:2], related[1][:3]
     tables = None
-    if metric in OF_NEIGHBOURS:
+    if SIMILARITIES[metric].needs_neighbours:
         v, t = (np.stack([search(layer, k=K).table for layer in side]) for side in (ours, theirs))
         tables = v, t
-    measure = measure_of(metric, ours, theirs, tables=tables)
+    measure = SIMILARITIES[metric](ComparedLayers(ours, theirs, tables))
     order = np.random.default_rng(11).permutation(ROWS)
     shuffled = [np.empty_like(layer) for layer in theirs]
     for moved, layer in zip(shuffled, theirs, strict=True):
@@ -90,14 +93,14 @@ def test_permuted_scores_are_those_of_shuffled_rows(
     np.testing.assert_allclose(measure.scores(order), expected, atol=2e-6 if "cka" in metric else 1e-12)
     np.testing.assert_allclose(measure.scores(), layer_similarity(ours, theirs, metric=metric, k=K), atol=1e-12)
     np.testing.assert_allclose(measure.scores(np.arange(ROWS)), measure.scores(), atol=2e-6)
-    of_rows = measure.of_rows(1, 2)
+    of_rows = measure.per_row(1, 2)
     if of_rows is not None:
         assert of_rows.shape == (ROWS,)
         assert of_rows.mean() == pytest.approx(measure.scores()[1, 2])
 
 
 def test_a_null_of_kernels_keeps_to_its_memory(related: tuple[list[np.ndarray], list[np.ndarray]]) -> None:
-    measure = measure_of("rbf_cka", *related, memory=1 << 16)
+    measure = SIMILARITIES["rbf_cka"](ComparedLayers(*related, memory=1 << 16))
     assert measure.scores().shape == (3, 4)
     with pytest.raises(StructureError, match="--samples 48 or fewer"):
         measure.scores(np.arange(ROWS))
@@ -133,7 +136,7 @@ def test_stability(related: tuple[list[np.ndarray], list[np.ndarray]]) -> None:
     subsets = draw_subsets(ROWS, k=10, sizes=(8, 60, 100, 150, 5000), repeats=4, seed=5)
     assert [subset.size for subset in subsets] == [60] * 4 + [100] * 4  # 8 is too small for k, 150 is the ranking
     ours, theirs = (subset_tables(side, subsets) for side in sides)
-    found = stability("mutual_knn", subsets, ours, theirs, reference=(1, 2))
+    found = stability(SIMILARITIES["mutual_knn"], subsets, ours, theirs, reference=(1, 2))
     assert [part.size for part in found] == [60, 100]
     assert len(found[0].chosen) == 4
     assert found[0].agreement > 0.5

@@ -15,7 +15,8 @@ from structure.pipeline.similarity.k_rules import k_of
 from structure.pipeline.similarity.knn.neighbours import neighbours
 from structure.pipeline.similarity.neighbour_overlap import cycle_knn, mutual_curve, shared_counts, shared_totals
 from structure.pipeline.similarity.ordinal_overlap import edit_distance_knn, lcs_knn
-from structure.pipeline.similarity.score import METRICS, layer_similarity, mutual_knn
+from structure.pipeline.similarity.registry import SIMILARITIES
+from structure.pipeline.similarity.score import layer_similarity, mutual_knn
 from structure.store.errors import StructureError
 
 
@@ -143,7 +144,7 @@ def test_svcca_equals_scikit_learn() -> None:
     assert layer_similarity(wide, wide, metric="svcca")[0, 0] == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", SIMILARITIES)
 def test_every_measure_is_one_on_itself_and_has_shape(metric: str) -> None:
     ours, theirs = layers(3, 60, 12, 4), layers(2, 60, 7, 5)
     scores = layer_similarity(ours, theirs, metric=metric, k=8)
