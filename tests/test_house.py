@@ -18,7 +18,17 @@ ROOMS = ("store", "pipeline", "cli", "configs")
 
 VALUES = {
     f"pipeline.{name}"
-    for name in ("progress", "device", "results", "figures", "registry", "documents", "yaml_file", "network")
+    for name in (
+        "progress",
+        "device",
+        "results",
+        "figures",
+        "registry",
+        "run_context",
+        "documents",
+        "yaml_file",
+        "network",
+    )
 }
 PARTS = {
     "pipeline.encoders",
@@ -81,6 +91,8 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline": set(),
     "cli": {"store", "pipeline", *VALUES, *PARTS, *STAGES, *SHARED, "pipeline.recipe", "pipeline.sweep"},
 }
+# Where a stage works: the device is resolved there, and what is told goes through it.
+ALLOWED["pipeline.run_context"] |= {"pipeline.device", "pipeline.progress"}
 # The suites take class names and templates as datasets bring them, and name the metrics.
 ALLOWED["pipeline.suites"] |= {"pipeline.datasets", "pipeline.metrics"}
 ALLOWED["pipeline.stages.export"] |= {"pipeline.exports"}

@@ -1,0 +1,57 @@
+"""Where a stage works and how it speaks: the store, the data, the device, and who listens. One value for all stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from structure.pipeline.device import resolve_device
+from structure.pipeline.progress import Event, Listener, Note, Progress, silent
+from structure.store import Store, open_store
+
+Confirm = Callable[[Any], None]
+"""Asked, with an estimate, before work that is long; raises where the answer is no."""
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """Everything that a stage needs besides its request, and that changes none of its results but where it computes.
+
+    `data_root` is where datasets lie. `device` is a name, or "auto" for the GPU where there is one. `confirm` is asked
+    before an encoder runs for long (None: nobody is asked). `trust_remote_code` allows code that comes with a model.
+    """
+
+    store: Store
+    data_root: Path = Path("data")
+    device: str = "auto"
+    trust_remote_code: bool = False
+    confirm: Confirm | None = None
+    on_event: Listener = silent
+
+    @classmethod
+    def of(cls, store: Store | str | Path, **fields: Any) -> RunContext:
+        """The context of a store, or of its path or URL, which need not exist yet. `fields` are those of the class."""
+        if "data_root" in fields:
+            fields["data_root"] = Path(fields["data_root"])
+        return cls(store if isinstance(store, Store) else open_store(store), **fields)
+
+    @cached_property
+    def resolved_device(self) -> str:
+        """The device that computes, such as "cpu" or "cuda:0". Raises StructureError for one that is not there."""
+        return resolve_device(self.device)
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+        self.on_event(Note(text))
+
+    def without_notes(self) -> RunContext:
+        """The same, passing on progress alone: for work that is done many times over."""
+
+        def listener(event: Event) -> None:
+            if isinstance(event, Progress):
+                self.on_event(event)
+
+        return replace(self, on_event=listener)
