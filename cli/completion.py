@@ -36,8 +36,14 @@ def among(words: Iterable[str]) -> Words:
 
 def _models(context: typer.Context) -> Iterable[str]:
     from structure.pipeline.encoders.catalogue import catalogue
+    from structure.pipeline.encoders.registry import ENCODER_LIBRARIES
 
-    return [*catalogue(), "bundled:scenes-vit", "bundled:scenes-text", "hf:", "timm:", "open_clip:"]
+    prefixed = [
+        f"{prefix}:{name}"
+        for prefix in ENCODER_LIBRARIES
+        for name in ENCODER_LIBRARIES[prefix]().known_names() or ("",)
+    ]
+    return [*catalogue(), *prefixed]
 
 
 def _datasets(context: typer.Context) -> Iterable[str]:

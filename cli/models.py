@@ -25,6 +25,7 @@ def models(
     """
     from structure.pipeline.encoders.catalogue import catalogue
     from structure.pipeline.encoders.loading import describe
+    from structure.pipeline.encoders.model_names import model_forms
 
     terminal = Terminal(as_json=as_json, quiet=False)
     if name is not None:
@@ -63,6 +64,4 @@ def models(
         terminal.document({"models": rows})
     else:
         terminal.table(rows, list(rows[0]))
-        terminal.say(
-            "Also: hf:NAME or hf:/folder, timm:NAME[@/folder], open_clip:ARCH/PRETRAINED#visual, bundled:NAME."
-        )
+        terminal.say(f"Also: {model_forms()}.")

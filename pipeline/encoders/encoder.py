@@ -71,6 +71,16 @@ class Encoder(ABC):
     `Recording` -> `Wave`."""
 
     @property
+    def parameters(self) -> int:
+        """How many parameters the loaded part of the model has; 0 where that is not known."""
+        return 0
+
+    @property
+    def input_size(self) -> int:
+        """Side of the square image in pixels, or the most tokens of a text; 0 where there is no limit."""
+        return self.limit or 0
+
+    @property
     def too_long(self) -> str:
         """What examples were that had to be cut, in words."""
         return f"texts were longer than {self.limit} tokens"

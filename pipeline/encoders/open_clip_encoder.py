@@ -17,6 +17,7 @@ from structure.pipeline.encoders.hub import OPEN_CLIP_WEIGHTS, cached, not_prese
 from structure.pipeline.encoders.open_clip_text import OpenClipText
 from structure.pipeline.encoders.precision import Amp, parameter_count, resolve
 from structure.pipeline.encoders.quiet import quiet
+from structure.pipeline.encoders.spec import Spec
 from structure.pipeline.encoders.timm_reading import Reading, find_reading
 from structure.pipeline.encoders.tokens import pad
 from structure.pipeline.encoders.torch_encoder import Emit, EncodedBatch, Taps, TorchEncoder, patch_grid, stack_images
@@ -124,18 +125,8 @@ class OpenClipPreprocess:
         return self.transform(image.convert("RGB"))
 
 
-def load(
-    model: str,
-    *,
-    weights: str,
-    name: str,
-    source: str,
-    tower: str,
-    device: torch.device,
-    amp: Amp,
-    revision: str | None,
-) -> TorchEncoder:
-    """One tower of ARCH/PRETRAINED, or of a local folder (`model` is `local-dir`, `weights` the folder).
+def load(spec: Spec, *, device: torch.device, amp: Amp, revision: str | None) -> TorchEncoder:
+    """One tower of ARCH/PRETRAINED, or of a local folder (`spec.model` is `local-dir`, `spec.weights` the folder).
 
     Raises `NotPresentError` where weights, tokenizer or text config are missing, `StructureError` for an unknown model
     or tag, or without a tower, `DamageError` for weights that cannot be read.
@@ -143,36 +134,37 @@ def load(
     import open_clip
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    _check(model, weights, tower, source)
+    _check(spec)
     with quiet():
-        if model == "local-dir":
-            module, location = _from_folder(Path(weights).expanduser())
+        if spec.model == "local-dir":
+            module, location = _from_folder(Path(spec.weights).expanduser())
             tokenizer_name = f"local-dir:{location}"
         else:
-            module, location = _from_tag(model, weights, revision=revision)
-            tokenizer_name = model
+            module, location = _from_tag(spec.model, spec.weights, revision=revision)
+            tokenizer_name = spec.model
         encoder: TorchEncoder
-        provenance: dict[str, Any] = {"source": source, "tower": tower, "revision": revision or "", "dropped": []}
-        if tower == "visual":
+        provenance: dict[str, Any] = {"source": spec.source, "tower": spec.tower, "revision": revision or ""}
+        provenance["dropped"] = []
+        if spec.tower == "visual":
             cfg = dict(module.visual.preprocess_cfg)
             preprocess = image_transform_v2(PreprocessCfg(**cfg), is_train=False)
             size = cfg["size"] if isinstance(cfg["size"], Sequence) else (cfg["size"], cfg["size"])
-            encoder = OpenClipVision(module.visual, name=name, size=size, amp=amp, device=device)
+            encoder = OpenClipVision(module.visual, name=spec.name, size=size, amp=amp, device=device)
             encoder.preprocess = OpenClipPreprocess(preprocess)
             provenance["preprocessing"] = {"class": "open_clip.image_transform_v2", "input_size": list(size)}
             provenance["preprocessing"]["config"] = json.loads(json.dumps(cfg))
-            kept: nn.Module = module.visual
+            tower: nn.Module = module.visual
         else:
             del module.visual
             text = OpenClipText(open_clip.get_tokenizer(tokenizer_name), limit=int(module.context_length))
-            encoder = OpenClipTextEncoder(module, name=name, text=text, amp=amp, device=device)
+            encoder = OpenClipTextEncoder(module, name=spec.name, text=text, amp=amp, device=device)
             encoder.preprocess = text
             provenance["preprocessing"] = {"class": text.kind, "limit": text.limit, "padding": "full"}
             provenance["tokenizer"] = text.digest()
-            kept = module
+            tower = module
     encoder.provenance = provenance | {
-        "class": type(kept).__name__,
-        "weights": weights_digest(kept),
+        "class": type(tower).__name__,
+        "weights": weights_digest(tower),
         "precision": str(encoder.precision),
         "libraries": {"open_clip": open_clip.__version__, "torch": torch.__version__},
         "location": str(location),
@@ -180,24 +172,23 @@ def load(
     return encoder
 
 
-def from_name(model: str, *, weights: str, name: str, tower: str) -> TorchEncoder:
+def from_name(spec: Spec) -> TorchEncoder:
     """The tower without weights (meta device): layers and widths only, it cannot encode."""
     import open_clip
 
-    source = f"open_clip:{model}/{weights}"
-    _check(model, weights, tower, source)
+    _check(spec)
     meta = torch.device("meta")
     with quiet(), meta:
-        shown = f"local-dir:{weights}" if model == "local-dir" else model
-        module: Any = open_clip.create_model(shown, load_weights=False, pretrained_text=False, device=meta)
+        name = f"local-dir:{spec.weights}" if spec.model == "local-dir" else spec.model
+        module: Any = open_clip.create_model(name, load_weights=False, pretrained_text=False, device=meta)
         encoder: TorchEncoder
-        if tower == "visual":
+        if spec.tower == "visual":
             size = module.visual.image_size
             size = size if isinstance(size, Sequence) else (size, size)
-            encoder = OpenClipVision(module.visual, name=name, size=size, amp="off", device=meta)
+            encoder = OpenClipVision(module.visual, name=spec.name, size=size, amp="off", device=meta)
         else:
-            encoder = OpenClipTextEncoder(module, name=name, text=None, amp="off", device=meta)
-    encoder.provenance = {"source": source}
+            encoder = OpenClipTextEncoder(module, name=spec.name, text=None, amp="off", device=meta)
+    encoder.provenance = {"source": spec.source}
     return encoder
 
 
@@ -220,22 +211,24 @@ def _hub_files(stated: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     return repo, tuple(dict.fromkeys([*own, *OPEN_CLIP_WEIGHTS]))
 
 
-def _check(model: str, weights: str, tower: str, source: str) -> None:
+def _check(spec: Spec) -> None:
     import open_clip
 
-    if model == "local-dir":
-        folder = Path(weights).expanduser()
+    if spec.model == "local-dir":
+        folder = Path(spec.weights).expanduser()
         if not (folder / "open_clip_config.json").is_file():
             raise NotPresentError(f"{folder} has no open_clip_config.json: it is no open_clip model folder.")
     else:
-        if model not in open_clip.list_models():
-            raise unknown("open_clip model", model, open_clip.list_models())
-        tags = open_clip.list_pretrained_tags_by_model(model)
-        if weights not in tags and not Path(weights).expanduser().is_file():
-            raise unknown(f"weights of open_clip {model}", weights, tags, hint=f"Write open_clip:{model}/TAG.")
-    if tower not in ("visual", "text"):
+        if spec.model not in open_clip.list_models():
+            raise unknown("open_clip model", spec.model, open_clip.list_models())
+        tags = open_clip.list_pretrained_tags_by_model(spec.model)
+        if spec.weights not in tags and not Path(spec.weights).expanduser().is_file():
+            hint = f"Write open_clip:{spec.model}/TAG."
+            raise unknown(f"weights of open_clip {spec.model}", spec.weights, tags, hint=hint)
+    if not spec.tower:
         raise StructureError(
-            f"{source} has two towers, and either could be meant. Write {source}#visual or {source}#text."
+            f"{spec.source} has two towers, and either could be meant. Write {spec.source}#visual or "
+            f"{spec.source}#text."
         )
 
 
@@ -279,10 +272,10 @@ def _from_tag(model: str, tag: str, *, revision: str | None) -> tuple[Any, Path]
     ), folder
 
 
-def _create(model: str, place: Path, **options: Any) -> Any:
+def _create(model: str, path: Path, **options: Any) -> Any:
     import open_clip
 
-    with readable(place):
+    with readable(path):
         return open_clip.create_model(model, pretrained_text=False, weights_only=True, **options)
 
 

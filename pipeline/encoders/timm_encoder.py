@@ -13,9 +13,9 @@ from torch import nn
 from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.digest import weights_digest
 from structure.pipeline.encoders.hub import HF_WEIGHTS, snapshot, weights_in
-from structure.pipeline.encoders.image_preprocessing import Framing
 from structure.pipeline.encoders.precision import Amp, parameter_count, resolve
 from structure.pipeline.encoders.quiet import quiet
+from structure.pipeline.encoders.spec import Spec
 from structure.pipeline.encoders.timm_reading import Reading, find_reading
 from structure.pipeline.encoders.torch_encoder import Emit, EncodedBatch, TorchEncoder, stack_images
 from structure.store.errors import DamageError, NotPresentError, StructureError, unknown
@@ -62,18 +62,8 @@ class TimmEncoder(TorchEncoder):
             emit("pooled", self.module.forward_head(features, pre_logits=True).flatten(1))
 
 
-def load(
-    model: str,
-    *,
-    weights: str,
-    name: str,
-    source: str,
-    device: torch.device,
-    amp: Amp,
-    revision: str | None,
-    framing: Framing,
-) -> TimmEncoder:
-    """The timm model `model` with its own weights, or with those in `weights` (a folder or a weights file).
+def load(spec: Spec, *, device: torch.device, amp: Amp, revision: str | None) -> TimmEncoder:
+    """The timm model `spec.model` with its own weights, or with those in `spec.weights` (a folder or a weights file).
 
     A folder holds config.json {timm_name, kwargs, mean, std, input_size, interpolation, crop_pct} and
     model.safetensors. Raises `NotPresentError` where weights are missing, `StructureError` for an unknown model or
@@ -82,23 +72,23 @@ def load(
     import timm
     from timm.data import create_transform, resolve_data_config
 
-    place = Path(weights).expanduser() if weights else None
-    known(model)
+    preprocessing = spec.image_preprocessing
+    require_known(spec.model)
     with quiet():
-        if place is None:
-            module, location = _from_hub(model, revision=revision)
-            stated: dict[str, Any] = {}
+        if spec.weights:
+            module, location, stated = _from_path(spec.model, Path(spec.weights).expanduser())
         else:
-            module, location, stated = _from_place(model, place)
+            module, location = _from_hub(spec.model, revision=revision)
+            stated = {}
         data = resolve_data_config(stated, model=module)
-        data |= {"crop_pct": framing.crop} if framing.crop else {}
-        if framing.size:
-            data["input_size"] = (3, framing.size, framing.size)
-            _resize(module, framing.size, name=name)
-        encoder = TimmEncoder(module, name=name, size=data["input_size"], amp=amp, device=device)
+        data |= {"crop_pct": preprocessing.crop} if preprocessing.crop else {}
+        if preprocessing.size:
+            data["input_size"] = (3, preprocessing.size, preprocessing.size)
+            _resize(module, preprocessing.size, name=spec.name)
+        encoder = TimmEncoder(module, name=spec.name, size=data["input_size"], amp=amp, device=device)
         encoder.preprocess = TimmPreprocess(create_transform(**data, is_training=False))
     encoder.provenance = {
-        "source": source,
+        "source": spec.source,
         "class": type(module).__name__,
         "revision": revision or "",
         "weights": weights_digest(module),
@@ -119,23 +109,23 @@ def _resize(module: Any, side: int, *, name: str) -> None:
     try:
         module.set_input_size(img_size=(side, side))
     except (AssertionError, TypeError, ValueError) as error:
-        raise StructureError(f"{name} cannot take pictures of {side} pixels: {error}") from error
+        raise StructureError(f"{name} cannot take images of {side} pixels: {error}") from error
 
 
-def from_name(model: str, *, weights: str, name: str) -> TimmEncoder:
+def from_name(spec: Spec) -> TimmEncoder:
     """The model without weights (meta device): layers and widths only, it cannot encode."""
     import timm
     from timm.data import resolve_data_config
 
-    known(model)
-    place = Path(weights).expanduser() if weights else None
-    config = _folder_config(model, place) if place is not None and place.is_dir() else {"kwargs": {}, "data": {}}
+    require_known(spec.model)
+    folder = Path(spec.weights).expanduser() if spec.weights else None
+    config = _folder_config(spec.model, folder) if folder and folder.is_dir() else {"kwargs": {}, "data": {}}
     meta = torch.device("meta")
     with quiet(), meta:
-        module: Any = timm.create_model(model, pretrained=False, **config["kwargs"])
+        module: Any = timm.create_model(spec.model, pretrained=False, **config["kwargs"])
         size = resolve_data_config(config["data"], model=module)["input_size"]
-        encoder = TimmEncoder(module, name=name, size=size, amp="off", device=meta)
-    encoder.provenance = {"source": f"timm:{model}"}
+        encoder = TimmEncoder(module, name=spec.name, size=size, amp="off", device=meta)
+    encoder.provenance = {"source": f"timm:{spec.model}"}
     return encoder
 
 
@@ -149,7 +139,7 @@ class TimmPreprocess:
         return self.transform(image.convert("RGB"))
 
 
-def known(model: str) -> None:
+def require_known(model: str) -> None:
     """Raise `StructureError`, with the nearest names, where timm has no such architecture or no such weights."""
     import timm
 
@@ -179,36 +169,36 @@ def _from_hub(model: str, *, revision: str | None) -> tuple[nn.Module, Path]:
     return module, folder
 
 
-def _from_place(model: str, place: Path) -> tuple[nn.Module, Path, dict[str, Any]]:
+def _from_path(model: str, path: Path) -> tuple[nn.Module, Path, dict[str, Any]]:
     import timm
     from timm.models import load_checkpoint
 
-    if not place.exists():
+    if not path.exists():
         raise NotPresentError(
-            f"{place} does not exist. timm:{model}@PLACE wants a folder with config.json and model.safetensors, or a "
+            f"{path} does not exist. timm:{model}@PATH wants a folder with config.json and model.safetensors, or a "
             "weights file."
         )
     stated: dict[str, Any] = {}
     kwargs: dict[str, Any] = {}
-    file: Path | None = place
-    if place.is_dir():
-        config = _folder_config(model, place)
+    file: Path | None = path
+    if path.is_dir():
+        config = _folder_config(model, path)
         kwargs, stated = config["kwargs"], config["data"]
-        file = weights_in(place)
+        file = weights_in(path)
         if file is None:
-            raise NotPresentError(f"{place} holds no model.safetensors: without it the features would be random.")
+            raise NotPresentError(f"{path} holds no model.safetensors: without it the features would be random.")
     assert file is not None
-    with readable(place):
+    with readable(path):
         module = timm.create_model(model, pretrained=False, **kwargs)
         load_checkpoint(module, str(file), strict=True)
-    return module, place, stated
+    return module, path, stated
 
 
-def _folder_config(model: str, place: Path) -> dict[str, Any]:
-    path = place / "config.json"
+def _folder_config(model: str, folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
     if not path.is_file():
         raise NotPresentError(
-            f"{place} has no config.json with timm_name, kwargs, mean, std, input_size, interpolation."
+            f"{folder} has no config.json with timm_name, kwargs, mean, std, input_size, interpolation."
         )
     try:
         config: dict[str, Any] = json.loads(path.read_text())
@@ -216,7 +206,7 @@ def _folder_config(model: str, place: Path) -> dict[str, Any]:
         raise DamageError(f"{path} is not JSON ({error}).") from error
     named = str(config.get("timm_name", config.get("architecture", model)))
     if named.split(".")[0] != model.split(".")[0]:
-        raise StructureError(f"{path} is for {named}, but the spec says {model}. Write timm:{named}@{place}.")
+        raise StructureError(f"{path} is for {named}, but the spec says {model}. Write timm:{named}@{folder}.")
     kwargs = dict(config.get("kwargs", config.get("model_args", {})))
     if "num_classes" in config:
         kwargs.setdefault("num_classes", config["num_classes"])

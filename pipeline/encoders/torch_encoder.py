@@ -13,7 +13,7 @@ from torch import nn
 
 from structure.pipeline.encoders.encoder import Encoder, Hidden, Layer, Visitor
 from structure.pipeline.encoders.layer import Form, block_name
-from structure.pipeline.encoders.precision import Precision
+from structure.pipeline.encoders.precision import Precision, parameter_count
 from structure.store.errors import StructureError
 
 Emit = Callable[[str, torch.Tensor], None]
@@ -100,6 +100,14 @@ class TorchEncoder(Encoder):
     side: int = 0
     """Height of the images in pixels, 0 for text."""
     module: nn.Module
+
+    @property
+    def parameters(self) -> int:
+        return parameter_count(self.module)
+
+    @property
+    def input_size(self) -> int:
+        return self.limit or self.side or 0
 
     @abstractmethod
     def collate(self, examples: Sequence[Any]) -> EncodedBatch:

@@ -25,7 +25,7 @@ WAVES = ("input_values", "input_features")
 """What audio models call their input: samples, or a spectrogram."""
 
 
-class ImagePreprocess:
+class TransformersPreprocess:
     """A Hugging Face image processor as a picklable function: PIL image -> (3, height, width) float32 tensor."""
 
     def __init__(self, processor: Any) -> None:

@@ -11,19 +11,20 @@ import torch
 from torch import nn
 
 from structure.pipeline.encoders.damage import readable
-from structure.pipeline.encoders.device_placement import Placement, fitting, require_memory
+from structure.pipeline.encoders.device_placement import fitting, require_memory
 from structure.pipeline.encoders.digest import tokenizer_digest, weights_digest
 from structure.pipeline.encoders.hub import weights_in
-from structure.pipeline.encoders.image_preprocessing import Framing
+from structure.pipeline.encoders.image_preprocessing import ImagePreprocessing
 from structure.pipeline.encoders.precision import Amp, Precision, multiplies_in_bfloat16, parameter_count, resolve
 from structure.pipeline.encoders.quiet import quiet
+from structure.pipeline.encoders.spec import Spec
 from structure.pipeline.encoders.tokens import TextPreprocess, padding_id
 from structure.pipeline.encoders.torch_encoder import EncodedBatch
 from structure.pipeline.encoders.transformers_audio import AudioEncoder, prepare_audio
 from structure.pipeline.encoders.transformers_encoder import (
     WAVES,
-    ImagePreprocess,
     TransformersEncoder,
+    TransformersPreprocess,
     has_two_towers,
 )
 from structure.store.errors import NotPresentError, StructureError
@@ -32,17 +33,7 @@ _OTHER_TOWER = {"visual": ("text_model", "text_projection"), "text": ("vision_mo
 
 
 def load(
-    folder: Path,
-    *,
-    name: str,
-    source: str,
-    tower: str,
-    device: torch.device,
-    amp: Amp,
-    trust_remote_code: bool,
-    revision: str | None,
-    framing: Framing,
-    placement: Placement,
+    folder: Path, spec: Spec, *, device: torch.device, amp: Amp, revision: str | None, trust_remote_code: bool
 ) -> TransformersEncoder:
     """The model in `folder` (config.json, weights, and preprocessor or tokenizer files), never from the network.
 
@@ -52,38 +43,41 @@ def load(
     import transformers
 
     config = _config(folder, trust_remote_code=trust_remote_code)
-    _check_tower(config, tower, source)
+    _check_tower(config, spec)
     weights = weights_in(folder)
     if weights is None:
         raise NotPresentError(f"{folder} holds no complete weights. Put model.safetensors (all of its shards) there.")
-    if not placement:
-        require_memory(weights, device, name=source)
-    with quiet(), fitting(source, device):
+    if not spec.placement:
+        require_memory(weights, device, name=spec.source)
+    with quiet(), fitting(spec.source, device):
         precision = _precision(config, amp=amp, device=device, trust_remote_code=trust_remote_code)
-        held = placement.arguments(device, precision.dtype or torch.float32)
-        module, missing = _module(folder, config, held, precision=precision, trust_remote_code=trust_remote_code)
-        dropped = _refuse_random(missing, tower, source)
-        for other in _OTHER_TOWER.get(tower, ()) if has_two_towers(module) else ():
+        placed = spec.placement.arguments(device, precision.dtype or torch.float32)
+        module, missing = _module(folder, config, placed, precision=precision, trust_remote_code=trust_remote_code)
+        bits = spec.placement.bits
+        dropped = _refuse_random(missing, spec)
+        for other in _OTHER_TOWER.get(spec.tower, ()) if has_two_towers(module) else ():
             if hasattr(module, other):
                 delattr(module, other)
         kind = AudioEncoder if getattr(module, "main_input_name", "") in WAVES else TransformersEncoder
-        encoder = kind(module, name=name, tower=tower, precision=precision, device=device)
+        encoder = kind(module, name=spec.name, tower=spec.tower, precision=precision, device=device)
         encoder.has_pooled = not dropped
         provenance: dict[str, Any] = {
-            "source": source,
+            "source": spec.source,
             "class": type(module).__name__,
-            "tower": tower,
+            "tower": spec.tower,
             "revision": revision or "",
             "weights": weights_digest(module),
-            "precision": f"{encoder.precision}{f', weights in {placement.bits} bits' if placement.bits else ''}",
+            "precision": f"{encoder.precision}{f', weights in {bits} bits' if bits else ''}",
             "libraries": {"transformers": transformers.__version__, "torch": torch.__version__},
             "location": str(folder),
             "dropped": dropped,
         }
         if encoder.modality == "vision":
-            provenance["preprocessing"] = _prepare_images(encoder, folder, framing)
-        elif framing:
-            raise StructureError(f"{source} reads no pictures: ?{framing} has no meaning there. Leave it out.")
+            provenance["preprocessing"] = _prepare_images(encoder, folder, spec.image_preprocessing)
+        elif spec.image_preprocessing:
+            raise StructureError(
+                f"{spec.source} reads no images: ?{spec.image_preprocessing} has no effect there. Leave it out."
+            )
         elif isinstance(encoder, AudioEncoder):
             provenance["preprocessing"] = prepare_audio(encoder, folder)
         else:
@@ -92,13 +86,13 @@ def load(
     return encoder
 
 
-def from_config(folder: Path, *, name: str, source: str, tower: str, trust_remote_code: bool) -> TransformersEncoder:
+def from_config(folder: Path, spec: Spec, *, trust_remote_code: bool) -> TransformersEncoder:
     """The model of `folder`'s config.json without weights (meta device): layers and widths only, it cannot encode."""
     import transformers
 
     meta = torch.device("meta")
     config = _config(folder, trust_remote_code=trust_remote_code)
-    _check_tower(config, tower, source)
+    _check_tower(config, spec)
     with quiet(), meta:
         module = transformers.AutoModel.from_config(config, trust_remote_code=trust_remote_code)
         module = _encoder_of(module)
@@ -106,7 +100,7 @@ def from_config(folder: Path, *, name: str, source: str, tower: str, trust_remot
         module.config.pad_token_id = None
     audio = getattr(module, "main_input_name", "") in WAVES
     kind = AudioEncoder if audio else TransformersEncoder
-    encoder = kind(module, name=name, tower=tower, precision=Precision(None), device=meta)
+    encoder = kind(module, name=spec.name, tower=spec.tower, precision=Precision(None), device=meta)
     if isinstance(encoder, AudioEncoder):
         probe = encoder.blank()
     elif encoder.modality == "vision":
@@ -117,7 +111,7 @@ def from_config(folder: Path, *, name: str, source: str, tower: str, trust_remot
         probe = EncodedBatch({"input_ids": torch.zeros(1, 2, dtype=torch.int64, device=meta)})
     with quiet():
         encoder.settle(probe)
-    encoder.provenance = {"source": source}
+    encoder.provenance = {"source": spec.source}
     return encoder
 
 
@@ -145,20 +139,21 @@ def _config(folder: Path, *, trust_remote_code: bool) -> Any:
     return config
 
 
-def _check_tower(config: Any, tower: str, source: str) -> None:
+def _check_tower(config: Any, spec: Spec) -> None:
     two = hasattr(config, "vision_config") and hasattr(config, "text_config")
-    if two and not tower:
+    source = spec.both_towers
+    if two and not spec.tower:
         raise StructureError(
             f"{source} has two towers, and either could be meant. Write {source}#visual or {source}#text."
         )
-    if tower and not two:
-        raise StructureError(f"{source} has a single tower, so #{tower} picks nothing. Write {source}.")
+    if spec.tower and not two:
+        raise StructureError(f"{source} has a single tower, so #{spec.tower} picks nothing. Write {source}.")
 
 
 def _module(
-    folder: Path, config: Any, held: Mapping[str, Any], *, precision: Precision, trust_remote_code: bool
+    folder: Path, config: Any, placed: Mapping[str, Any], *, precision: Precision, trust_remote_code: bool
 ) -> tuple[nn.Module, list[str]]:
-    """The model with its weights, `held` as its placement says, and the names of those that the checkpoint lacks."""
+    """The model with its weights, `placed` as the spec asks, and the names of those that the checkpoint lacks."""
     import transformers
 
     config.use_cache = False
@@ -170,7 +165,7 @@ def _module(
             local_files_only=True,
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
-            **held,
+            **placed,
         )
     if info["mismatched_keys"]:
         raise StructureError(
@@ -196,34 +191,34 @@ def _encoder_of(module: Any) -> nn.Module:
     return encoder
 
 
-def _refuse_random(missing: Sequence[str], tower: str, source: str) -> list[str]:
+def _refuse_random(missing: Sequence[str], spec: Spec) -> list[str]:
     """Weights that the checkpoint lacks: the pooler's drop the layer `pooled`, any other's refuse the model."""
-    others = _OTHER_TOWER.get(tower, ())
+    others = _OTHER_TOWER.get(spec.tower, ())
     mine = [key for key in missing if key.split(".")[0] not in others]
     elsewhere = [key for key in mine if "pooler" not in key.split(".")]
     if elsewhere:
         raise StructureError(
-            f"The checkpoint of {source} lacks {len(elsewhere)} of the model's weights, first {elsewhere[0]}. They "
-            "would be random, and so would the features. Take a complete checkpoint."
+            f"The checkpoint of {spec.source} lacks {len(elsewhere)} of the model's weights, first {elsewhere[0]}. "
+            "They would be random, and so would the features. Take a complete checkpoint."
         )
     return ["pooled: the checkpoint has no pooler weights"] if mine else []
 
 
-def _prepare_images(encoder: TransformersEncoder, folder: Path, framing: Framing) -> dict[str, Any]:
+def _prepare_images(encoder: TransformersEncoder, folder: Path, asked: ImagePreprocessing) -> dict[str, Any]:
     import transformers
     from PIL import Image
 
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-        if framing:
-            asked = framing.of_processor(processor, name=encoder.name)
-            processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True, **asked)
+        if asked:
+            options = asked.of_processor(processor, name=encoder.name)
+            processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, ValueError) as error:
         raise NotPresentError(
             f"{folder} does not say how its images are prepared (preprocessor_config.json: {_first_line(error)}). "
             "Guessing size or normalisation would change every feature. Put the model's own file there."
         ) from error
-    preprocess = ImagePreprocess(processor)
+    preprocess = TransformersPreprocess(processor)
     sizes = {tuple(preprocess(Image.new("RGB", size)).shape) for size in ((96, 64), (64, 96), (300, 200))}
     if len(sizes) != 1 or len(next(iter(sizes))) != 3:
         raise StructureError(
@@ -243,11 +238,11 @@ def _prepare_images(encoder: TransformersEncoder, folder: Path, framing: Framing
     }
 
 
-def load_tokenizer(folder: Path, *, source: str, tower: str, trust_remote_code: bool) -> TextPreprocess:
+def load_tokenizer(folder: Path, spec: Spec, *, trust_remote_code: bool) -> TextPreprocess:
     """The preprocessing of the text model in `folder`, without weights. Raises `StructureError` for no text model."""
-    encoder = from_config(folder, name=folder.name, source=source, tower=tower, trust_remote_code=trust_remote_code)
+    encoder = from_config(folder, spec, trust_remote_code=trust_remote_code)
     if encoder.modality != "text":
-        raise StructureError(f"{source} reads no text, so it has no tokenizer. Name a text model.")
+        raise StructureError(f"{spec.source} reads no text, so it has no tokenizer. Name a text model.")
     tokenizer = _tokenizer(folder, trust_remote_code)
     return TextPreprocess(tokenizer, limit=text_limit(encoder.tower, encoder.config, tokenizer))
 

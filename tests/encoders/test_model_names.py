@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from structure.pipeline.encoders import catalogue, describe, parse_spec
-from structure.pipeline.encoders.model_names import safe
+from structure.pipeline.encoders.spec import safe
 from structure.store.errors import StructureError, UsageError
 
 CONTRACT = "dinov2 dinov2-small dinov2-base dinov2-large dinov2-giant dinov3-base clip-vit-base-patch32 siglip convnext"
@@ -40,7 +40,7 @@ def test_a_spec_has_a_folder_safe_name_and_a_source(spec, name, source):
 def test_a_relative_folder_is_named_after_itself_wherever_one_stands(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert parse_spec("hf:mine").folder is not None
+    assert parse_spec("hf:mine").source == "hf:mine"
     assert parse_spec("hf:./mine").name == parse_spec(f"hf:{tmp_path}/mine").name == "mine"
     assert parse_spec("hf:./mine").source == "hf:mine"
 

@@ -36,7 +36,7 @@ def test_a_spec_keeps_its_placement() -> None:
 @pytest.mark.parametrize(
     ("asked", "part"),
     [
-        ("bits=3", "bits is '3'; weights can be held in 8 or 4"),
+        ("bits=3", "bits is '3'; weights .* quantized to 8 or 4"),
         ("device_map=gpu", "device_map is 'gpu'; it is one of auto, balanced"),
         ("bit=4", "Did you mean bits"),
     ],
@@ -54,7 +54,7 @@ def test_fewer_bits_need_a_gpu_and_their_package(tiny: Any, monkeypatch: pytest.
         placement.Placement(8).arguments(torch.device("cuda"), torch.bfloat16)
     with pytest.raises(StructureError, match=r"device_map=auto needs the package accelerate: .*\[large\]"):
         load_encoder(f"hf:{tiny('llama')}?device_map=auto")
-    with pytest.raises(UsageError, match="only models of transformers are rounded or spread"):
+    with pytest.raises(UsageError, match="bits means nothing here: timm models take only .image_size and .crop_pct"):
         load_encoder("timm:vit_tiny_patch16_224?bits=8")
 
 

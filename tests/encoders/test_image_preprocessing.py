@@ -14,10 +14,14 @@ def gradient(width: int = 96, height: int = 64) -> Image.Image:
     return Image.fromarray(np.repeat(np.tile(across, (height, 1))[..., None], 3, axis=2))
 
 
-def test_a_spec_keeps_its_framing():
+def test_a_spec_keeps_its_image_preprocessing():
     parsed = parse_spec("dinov2-small?image_size=224&crop_pct=1")
-    assert (parsed.framing.size, parsed.framing.crop, parsed.name) == (224, 1.0, "dinov2-small-224px-crop1")
-    assert parse_spec(str(parsed)).framing == parsed.framing
+    assert (parsed.image_preprocessing.size, parsed.image_preprocessing.crop, parsed.name) == (
+        224,
+        1.0,
+        "dinov2-small-224px-crop1",
+    )
+    assert parse_spec(str(parsed)).image_preprocessing == parsed.image_preprocessing
     assert parse_spec("dinov2-small").name == "dinov2-small"
 
 
@@ -27,11 +31,11 @@ def test_a_spec_keeps_its_framing():
         ("image_sice=3", "Did you mean image_size"),
         ("image_size=8", "image_size is 8; it is a whole number of pixels from 16 to 4096"),
         ("image_size=big", "image_size is 'big'; it must be a number"),
-        ("crop_pct=1.2", "crop_pct is 1.2; it is a share above 0 and at most 1"),
+        ("crop_pct=1.2", "crop_pct is 1.2; it is a fraction above 0 and at most 1"),
         ("", "Unknown option of a model name"),
     ],
 )
-def test_a_wrong_framing_is_told(asked, part):
+def test_wrong_image_preprocessing_is_refused(asked, part):
     with pytest.raises(UsageError, match=part):
         parse_spec(f"dinov2-small?{asked}")
 
@@ -58,7 +62,7 @@ def test_a_transformer_reads_other_sizes_with_resampled_positions(tmp_path):
         load_encoder(f"hf:{tmp_path}?crop_pct=0.5")
 
 
-def test_both_libraries_keep_the_whole_picture_where_asked(real_data):
+def test_both_libraries_keep_the_whole_image_where_asked(real_data):
     folder = real_data / "encoders"
     for spec in (f"hf:{folder / 'mobilenetv2_in1k_hf'}", f"timm:mobilenetv2_100@{folder / 'mobilenetv2_in1k_timm'}"):
         usual, whole = load_encoder(spec), load_encoder(f"{spec}?image_size=96&crop_pct=1")
