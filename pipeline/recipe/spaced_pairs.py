@@ -16,7 +16,7 @@ def layer_pair(ranking: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def similarity(ranking: Mapping[str, Any], vision: str, text: str) -> float | None:
-    """The score of a pair of layers; None where the measure is undefined for it."""
+    """The score of a pair of layers; None where the metric is undefined for it."""
     row = ranking["vision"]["layers"].index(vision)
     score: float | None = ranking["scores"][row][ranking["text"]["layers"].index(text)]
     return score
@@ -26,15 +26,15 @@ def spaced_pairs(ranking: Mapping[str, Any], count: int) -> list[tuple[str, str]
     """`count` pairs of layers at even steps of the range of similarity, each once, the least similar first.
 
     The first and the last are the least and the most similar of all; between them the pair nearest to each step that is
-    not taken yet. Pairs with a constant layer are left out. Raises StructureError where there are fewer than `count`.
+    not taken yet. Pairs with a layer that the ranking found constant are left out. Raises StructureError where there
+    are fewer than `count`.
     """
+    constant = ranking["constant"]
     pairs = [
         (score, vision, text)
         for vision, row in zip(ranking["vision"]["layers"], ranking["scores"], strict=True)
         for text, score in zip(ranking["text"]["layers"], row, strict=True)
-        if score is not None
-        and vision not in ranking["vision"].get("constant", ())
-        and text not in ranking["text"].get("constant", ())
+        if score is not None and vision not in constant["vision"] and text not in constant["text"]
     ]
     if len(pairs) < count:
         raise StructureError(
@@ -43,9 +43,8 @@ def spaced_pairs(ranking: Mapping[str, Any], count: int) -> list[tuple[str, str]
         )
     pairs.sort()
     scores = np.array([score for score, *_ in pairs])
-    left = list(range(len(pairs)))
     chosen = {0, len(pairs) - 1}
     for target in np.linspace(scores[0], scores[-1], count)[1:-1]:
-        rest = [place for place in left if place not in chosen]
-        chosen.add(min(rest, key=lambda place: (abs(scores[place] - target), place)))
-    return [(vision, text) for _, vision, text in (pairs[place] for place in sorted(chosen))]
+        rest = [rank for rank in range(len(pairs)) if rank not in chosen]
+        chosen.add(min(rest, key=lambda rank: (abs(scores[rank] - target), rank)))
+    return [(vision, text) for _, vision, text in (pairs[rank] for rank in sorted(chosen))]

@@ -164,13 +164,6 @@ class StepRunner:
             store=self.store, device=self.device, on_event=self.on_event, **step.options, **_sets(needed)
         )
         ranking = {name: value for name, value in found.ranking.items() if name != "seconds"}
-        for side in ("vision", "text"):
-            features = self.store[needed[side].result["features"]]
-            head = {layer: features.rows(layer, 0, min(64, len(features))) for layer in ranking[side]["layers"]}
-            ranking[side] = {
-                **ranking[side],
-                "constant": [name for name, rows in head.items() if (rows == rows[0]).all()],
-            }
         return StepResult(ranking, digest(ranking))
 
     def _align(self, step: Step, needed: Mapping[str, StepResult]) -> StepResult:

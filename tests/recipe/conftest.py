@@ -68,7 +68,8 @@ def _result(step: Step) -> dict[str, Any]:
     if step.stage == "rank":
         best = {"vision_layer": "block.00", "text_layer": "block.01"}
         scores = chance.random((5, 5)).tolist()
-        return {"vision": {"layers": layers}, "text": {"layers": layers}, "scores": scores, "best": best}
+        sides = {"vision": {"layers": layers}, "text": {"layers": layers}}
+        return {**sides, "scores": scores, "best": best, "constant": {"vision": [], "text": []}}
     if step.stage == "align":
         place = step.options.get("place", 0)
         return {"layers": {"vision": layers[place % 5], "text": layers[place // 5 % 5]}, "rate": 0.1}

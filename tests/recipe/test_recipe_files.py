@@ -122,7 +122,8 @@ def test_several_encoders_multiply_everything_but_their_shared_extraction(small:
 def test_spread_pairs_cover_the_range_evenly() -> None:
     layers = [f"block.{i:02d}" for i in range(4)]
     scores = [[0.1 * i + 0.01 * j for j in range(4)] for i in range(4)]
-    ranking = {"vision": {"layers": layers, "constant": ["block.03"]}, "text": {"layers": layers}, "scores": scores}
+    sides = {"vision": {"layers": layers}, "text": {"layers": layers}}
+    ranking = {**sides, "scores": scores, "constant": {"vision": ["block.03"], "text": []}}
     found = spaced_pairs(ranking, 3)
     assert found == [("block.00", "block.00"), ("block.01", "block.01"), ("block.02", "block.03")]
     assert len(set(spaced_pairs(ranking, 12))) == 12
