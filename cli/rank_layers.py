@@ -112,7 +112,7 @@ def _layers(terminal: Terminal, names: dict[str, str | None], options: dict[str,
 
 
 def _ahead(names: dict[str, list[str]], between: str | None, options: dict[str, Any]) -> list[Ahead]:
-    from structure.pipeline.ranking.rank_pair import RankingOptions
+    from structure.pipeline.ranking.options import RankingOptions
     from structure.pipeline.stages.dry_runs import ahead_of_ranking
 
     how = {name: options[name] for name in ("metric", "preset", "k", "samples", "seed", "calibrate", "repeats")}

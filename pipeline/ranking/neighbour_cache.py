@@ -1,4 +1,4 @@
-"""Neighbour tables kept in the store: computed once for the rows of a layer, read again for every k below theirs."""
+"""Neighbour tables cached in the store: computed once for the rows of a layer, read again for every k below theirs."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class NeighbourCache:
     def load(self, layer: str, *, k: int) -> Neighbours | None:
         """The table cut to `k` neighbours, if one at least as deep is there."""
         try:
-            with np.load(io.BytesIO(self.files.read(self._file(layer))), allow_pickle=False) as kept:
-                table, constant = kept["table"], bool(kept["constant"])
+            with np.load(io.BytesIO(self.files.read(self._file(layer))), allow_pickle=False) as file:
+                table, constant = file["table"], bool(file["constant"])
         except UNREADABLE:
             return None
         if table.ndim != 2 or table.dtype != np.int32 or table.shape[1] < k:
             return None
         return Neighbours(np.ascontiguousarray(table[:, :k]), constant)
 
-    def keep(self, tables: Mapping[str, Neighbours]) -> None:
+    def save(self, tables: Mapping[str, Neighbours]) -> None:
         """Write the tables of some layers."""
         for layer, neighbours in tables.items():
             buffer = io.BytesIO()
@@ -51,12 +51,12 @@ class NeighbourCache:
     def load_subsets(self, subsets: Sequence[Subset]) -> list[SubsetTables] | None:
         """The tables among exactly these subsets, if they are there."""
         try:
-            with np.load(io.BytesIO(self.files.read(self._subsets(subsets))), allow_pickle=False) as kept:
-                return [SubsetTables(kept[f"table{i}"], kept[f"constant{i}"]) for i in range(len(subsets))]
+            with np.load(io.BytesIO(self.files.read(self._subsets(subsets))), allow_pickle=False) as file:
+                return [SubsetTables(file[f"table{i}"], file[f"constant{i}"]) for i in range(len(subsets))]
         except UNREADABLE:
             return None
 
-    def keep_subsets(self, subsets: Sequence[Subset], tables: Sequence[SubsetTables]) -> None:
+    def save_subsets(self, subsets: Sequence[Subset], tables: Sequence[SubsetTables]) -> None:
         """Write the tables of every layer among some subsets, as one file."""
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {f"table{i}": own.tables for i, own in enumerate(tables)}

@@ -10,25 +10,25 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Deduplicated:
-    """`kept` (n,) int64 ascending: rows that are ranked; `folded`: how many repeated an earlier one."""
+    """`rows` (n,) int64 ascending: the rows that stay; `duplicates`: how many repeated an earlier one."""
 
-    kept: np.ndarray
-    folded: int
+    rows: np.ndarray
+    duplicates: int
 
 
 def deduplicate(*keys: Sequence[Hashable]) -> Deduplicated:
-    """Keep a row if none of its keys was a key of an earlier kept row; all sequences have one entry a row.
+    """Keep a row if none of its keys was a key of an earlier row that stays; all sequences have one entry a row.
 
-    Keys are what makes two rows the same item: its id (five captions of one image), the picture's digest, the text.
+    Keys are what makes two rows the same item: its id (five captions of one image), the image's digest, the text.
     `None` is no key.
     """
     seen: list[set[Hashable]] = [set() for _ in keys]
-    kept = []
+    distinct = []
     for row, own in enumerate(zip(*keys, strict=True)):
         if any(key is not None and key in past for key, past in zip(own, seen, strict=True)):
             continue
-        kept.append(row)
+        distinct.append(row)
         for key, past in zip(own, seen, strict=True):
             past.add(key)
-    rows = len(keys[0]) if keys else 0
-    return Deduplicated(np.array(kept, dtype=np.int64), rows - len(kept))
+    count = len(keys[0]) if keys else 0
+    return Deduplicated(np.array(distinct, dtype=np.int64), count - len(distinct))

@@ -1,7 +1,7 @@
-"""What chance would have given: a permutation null of the best score, and intervals over rows.
+"""The permutation test of the best score, and bootstrap intervals over rows.
 
-The maximum of Lv x Lt scores is high even for unrelated spaces. The null permutes which text row belongs to which
-vision row, the same way in every layer, and keeps the maximum over all pairs each time; neighbour tables are
+The maximum of Lv x Lt scores is high even for unrelated spaces. The null distribution permutes which text row belongs
+to which vision row, the same way in every layer, and takes the maximum over all pairs each time; neighbour tables are
 relabelled, so no feature is touched. Scheme: the `calibrated-similarity` package's permutation null with the maximum
 as aggregate; p-value: Phipson and Smyth, "Permutation p-values should never be zero", 2010, eq. 2.
 """
@@ -29,48 +29,51 @@ class ScoreInterval:
 
 
 @dataclass(frozen=True)
-class Null:
-    """`best` (draws,) float64: the largest score over all pairs in each permutation; `threshold` its 0.95 quantile.
+class PermutationNull:
+    """`largest` (draws,) float64: the largest score over all pairs in each permutation; `threshold` its 0.95 quantile.
 
-    `calibrated` (Lv, Lt) = max(0, (score - threshold) / (1 - threshold)): 0 is what chance reaches in 1 of 20 rankings,
-    1 is identity. `p_values` (Lv, Lt) = (1 + #{best >= score}) / (1 + draws), corrected for having looked at all pairs.
+    `adjusted` (Lv, Lt) is the null-adjusted score, max(0, (score - threshold) / (1 - threshold)): 0 is what chance
+    reaches in 1 of 20 rankings, 1 is identity. `p_values` (Lv, Lt) = (1 + #{largest >= score}) / (1 + draws), corrected
+    for having looked at all pairs.
     """
 
-    best: np.ndarray
+    largest: np.ndarray
     threshold: float
-    calibrated: np.ndarray
+    adjusted: np.ndarray
     p_values: np.ndarray
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """Scores of all layer pairs against chance. Pairs are (vision layer, text layer), 0-based.
+class RankedScores:
+    """Scores of all layer pairs, their permutation test, and the best two; pairs are (vision layer, text layer).
 
-    `scores` (Lv, Lt) float64; `informative` (Lv, Lt) bool is False where a layer is constant or the score undefined:
-    those pairs are neither in the null nor eligible, and are calibrated to 0 with p = 1. `null` is None where no
-    permutation was drawn. `interval` is the best pair's, `margin` the best's lead over the runner-up, both by bootstrap
-    over rows with the neighbours as they are; None where the score is no mean over rows.
+    `scores` (Lv, Lt) float64; `constant` (Lv,) and (Lt,) bool; `informative` (Lv, Lt) bool is False where a layer is
+    constant or the score undefined: those pairs are neither in the null nor eligible, and have a null-adjusted score of
+    0 with p = 1. `null` is None where no permutation was drawn. `interval` is the best pair's, `margin` the best's lead
+    over the runner-up, both by bootstrap over rows with the neighbours as they are; None where the score is no mean
+    over rows.
     """
 
     rows: int
     scores: np.ndarray
+    constant: tuple[np.ndarray, np.ndarray]
     informative: np.ndarray
-    null: Null | None
+    null: PermutationNull | None
     best: Pair
     runner_up: Pair | None
     interval: ScoreInterval | None
     margin: ScoreInterval | None
 
 
-def calibrate(
+def permutation_test(
     metric: SimilarityMetric,
     *,
     constant: tuple[np.ndarray, np.ndarray],
     draws: int = 200,
     seed: int = 0,
     on_draw: Callable[[int], None] = lambda done: None,
-) -> Calibration:
-    """Scores of all pairs, with `draws` permutations as null.
+) -> RankedScores:
+    """Scores of all pairs, tested with `draws` permutations (0: no test).
 
     `constant` are (Lv,) and (Lt,) bool: layers whose rows are all equal. `on_draw` is told how many permutations are
     done. Mutual kNN of 13 x 13 layers of 5,000 rows takes tens of milliseconds a permutation. Raises StructureError
@@ -89,16 +92,17 @@ def calibrate(
             "No layer pair has a score: the metric is undefined for all of them. Choose another --metric, or extract "
             "more rows."
         )
-    ranked = np.argsort(np.where(informative, -scores, np.inf).ravel(), kind="stable")[: informative.sum()]
-    pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(ranked[:2], scores.shape), strict=True)]
+    order = np.argsort(np.where(informative, -scores, np.inf).ravel(), kind="stable")[: informative.sum()]
+    pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(order[:2], scores.shape), strict=True)]
     row_values = [metric.per_row(*pair) for pair in pairs]
     null = None
     if draws:
-        best = permutation_null(metric, informative, draws=draws, seed=seed, on_draw=on_draw)
-        null = against(best, scores, informative)
-    return Calibration(
+        largest = largest_permuted(metric, informative, draws=draws, seed=seed, on_draw=on_draw)
+        null = null_of(largest, scores, informative)
+    return RankedScores(
         rows=metric.rows,
         scores=scores,
+        constant=constant,
         informative=informative,
         null=null,
         best=pairs[0],
@@ -108,7 +112,7 @@ def calibrate(
     )
 
 
-def permutation_null(
+def largest_permuted(
     metric: SimilarityMetric,
     informative: np.ndarray,
     *,
@@ -121,23 +125,23 @@ def permutation_null(
     One permutation s for all layers: text row n becomes row s(n), and its neighbours are renamed by s too.
     """
     random = np.random.default_rng(seed)
-    best = np.empty(draws)
+    largest = np.empty(draws)
     for draw in range(draws):
-        best[draw] = np.nanmax(metric.scores(random.permutation(metric.rows))[informative])
+        largest[draw] = np.nanmax(metric.scores(random.permutation(metric.rows))[informative])
         on_draw(draw + 1)
-    return best
+    return largest
 
 
-def against(best: np.ndarray, scores: np.ndarray, informative: np.ndarray) -> Null:
-    """The scores held against the largest ones of the permutations."""
-    threshold = float(np.quantile(best, 0.95))
-    reached = len(best) - np.searchsorted(np.sort(best), scores, side="left")
-    calibrated = np.maximum(0.0, (scores - threshold) / max(1.0 - threshold, 1e-12))
-    return Null(
-        best,
+def null_of(largest: np.ndarray, scores: np.ndarray, informative: np.ndarray) -> PermutationNull:
+    """Threshold, null-adjusted scores and p-values from the largest scores of the permutations."""
+    threshold = float(np.quantile(largest, 0.95))
+    reached = len(largest) - np.searchsorted(np.sort(largest), scores, side="left")
+    adjusted = np.maximum(0.0, (scores - threshold) / max(1.0 - threshold, 1e-12))
+    return PermutationNull(
+        largest,
         threshold,
-        np.where(informative, calibrated, 0.0),
-        np.where(informative, (1.0 + reached) / (1.0 + len(best)), 1.0),
+        np.where(informative, adjusted, 0.0),
+        np.where(informative, (1.0 + reached) / (1.0 + len(largest)), 1.0),
     )
 
 

@@ -23,8 +23,9 @@ from structure.pipeline.pairing.aligned_layers import AlignedLayers
 from structure.pipeline.pairing.layer_choice import pick_layers
 from structure.pipeline.pairing.pairs import SelectedRows, choose_models, choose_sets, pair_rows
 from structure.pipeline.progress import Listener, silent
+from structure.pipeline.ranking.distinct_pairs import distinct_pairs
 from structure.pipeline.ranking.neighbour_cache import NeighbourCache
-from structure.pipeline.ranking.rank_pair import RankingOptions, distinct_pairs
+from structure.pipeline.ranking.options import RankingOptions
 from structure.pipeline.similarity.k_rules import k_of
 from structure.pipeline.similarity.knn.neighbours import MEMORY, neighbours
 from structure.pipeline.similarity.registry import SIMILARITIES

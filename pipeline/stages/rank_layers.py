@@ -1,4 +1,4 @@
-"""Stage 2: score every pair of a vision and a text layer over the store, hold the best against chance, and choose."""
+"""Stage 2: score every pair of a vision and a text layer over the store, test the best by permutations, and choose."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Unpack
 
 from structure.pipeline.pairing.pairs import choose_sets
-from structure.pipeline.ranking.rank_pair import RankingFlags, rank_pair, settled
+from structure.pipeline.ranking.flags import RankingFlags, settled
+from structure.pipeline.ranking.rank_pair import rank_pair
 from structure.pipeline.similarity.layer_similarity import LayerSimilarity
 from structure.store import Store, open_store
 
@@ -20,14 +21,14 @@ def rank_layers(
     text: str | None = None,
     **flags: Unpack[RankingFlags],
 ) -> LayerSimilarity:
-    """Score all layer pairs of one vision and one text feature set; keep matrix, choice and pictures in the store.
+    """Score all layer pairs of one vision and one text feature set; save matrix, choice and charts in the store.
 
     `vision` and `text` name encoders; two of one modality may be compared too. Flags: `metric` ("mutual_knn"), `preset`
     ("structure" or "platonic"), `k` (a number or a rule) and `samples` (a number for a seeded subset, or "all"), both
-    the preset's by default, `seed` (42), `calibrate` (the permutations of the null: 200, none for CKA), `repeats` (5:
+    the preset's by default, `seed` (42), `calibrate` (permutations of the test; the metric's own number), `repeats` (5:
     how often the choice is repeated on random subsets of each size), `device` ("auto"), `memory` (bytes), `compute`
     (runs the search elsewhere: a dask cluster) and `on_event`. Raises StructureError for too few rows, an unknown
-    measure, or layers that are all constant.
+    metric, or layers that are all constant.
     """
     options, running = settled(flags)
     target = store if isinstance(store, Store) else open_store(store)

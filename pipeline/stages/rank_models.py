@@ -10,7 +10,8 @@ from typing import Literal, Unpack
 
 from structure.pipeline.pairing.pairs import choose_models
 from structure.pipeline.progress import Note, Progress
-from structure.pipeline.ranking.rank_pair import RankingFlags, rank_pair, settled
+from structure.pipeline.ranking.flags import RankingFlags, settled
+from structure.pipeline.ranking.rank_pair import rank_pair
 from structure.pipeline.similarity.model_matrix import ModelPair, ModelSimilarity, both_ways
 from structure.store import Store, open_store
 from structure.store.errors import StructureError
@@ -28,10 +29,10 @@ def rank_models(
     between: Between = "vision-text",
     **flags: Unpack[RankingFlags],
 ) -> ModelSimilarity:
-    """Rank the layers of every two models of one dataset split; neighbours of a model are found once for all partners.
+    """Rank the layers of every two models of one dataset split; neighbours of a model are searched once.
 
     `vision` and `text` narrow the models by name (all of them by default); `between` says which modalities meet, each
-    two models of one modality once. Every ranking is kept as `rank_layers` keeps it, and the matrix of best scores
+    two models of one modality once. Every ranking is saved as `rank_layers` saves it, and the matrix of best scores
     (Huh et al. 2024, figure 3) beside them. Flags as there. Two models that cannot be ranked are listed with
     the reason; raises StructureError where no two can.
     """
@@ -53,13 +54,13 @@ def rank_models(
             cells.append(ModelPair.of(ranked.similarity.ranking, ranked.similarity.folder.name))
         running.on_event(Progress("pairs of models", done, len(pairs), "pairs"))
     best = max(cells, key=lambda cell: cell.score)
-    place = sides[0][0].manifest
+    manifest = sides[0][0].manifest
     document = {
         "metric": options.metric,
         "preset": options.preset,
         "seed": options.seed,
-        "dataset": place.dataset,
-        "split": place.split,
+        "dataset": manifest.dataset,
+        "split": manifest.split,
         "between": between,
         "first": [{"model": s.manifest.encoder, "fingerprint": s.fingerprint} for s in sides[0]],
         "second": [{"model": s.manifest.encoder, "fingerprint": s.fingerprint} for s in sides[1]],
@@ -68,12 +69,12 @@ def rank_models(
         "not_ranked": failed,
         "seconds": time.perf_counter() - began,
     }
-    found = ModelSimilarity(
+    similarity = ModelSimilarity(
         tuple(s.manifest.encoder for s in sides[0]),
         tuple(s.manifest.encoder for s in sides[1]),
         tuple(cells if between == "vision-text" else both_ways(cells)),
         document,
-        target.folder("rankings", f"{place.dataset}.{place.split}.{between}.{options.metric}"),
+        target.folder("rankings", f"{manifest.dataset}.{manifest.split}.{between}.{options.metric}"),
     )
-    found.save()
-    return found
+    similarity.save()
+    return similarity

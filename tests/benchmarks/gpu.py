@@ -40,7 +40,9 @@ from structure.pipeline.extraction.batches import ExampleBatch
 from structure.pipeline.extraction.plan import Extraction, plan
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.pairing.pairs import choose_sets
-from structure.pipeline.ranking.rank_pair import RankingOptions, Running, rank_pair
+from structure.pipeline.ranking.flags import Running
+from structure.pipeline.ranking.options import RankingOptions
+from structure.pipeline.ranking.rank_pair import rank_pair
 from structure.store import Column, Manifest, SampleItem, Samples, Shard, Store, open_store
 from structure.store.shard import shard_size
 

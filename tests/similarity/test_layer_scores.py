@@ -186,8 +186,8 @@ def test_rules_are_exact(rows: int) -> None:
 
 def test_copies_are_folded() -> None:
     folding = deduplicate(["a", "a", "b", "c", "d"], ["x", "y", "z", "x", None], [None] * 5)
-    np.testing.assert_array_equal(folding.kept, [0, 2, 4])
-    assert folding.folded == 2
+    np.testing.assert_array_equal(folding.rows, [0, 2, 4])
+    assert folding.duplicates == 2
 
 
 def test_tables_of_different_rows_are_refused() -> None:

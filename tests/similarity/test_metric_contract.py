@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from structure.pipeline.page.glossary import MEANINGS
-from structure.pipeline.ranking.rank_pair import RankingOptions
+from structure.pipeline.ranking.options import RankingOptions
 from structure.pipeline.similarity.knn.neighbours import search
 from structure.pipeline.similarity.metric import ComparedLayers, NeighbourMetric, SimilarityMetric
 from structure.pipeline.similarity.registry import SIMILARITIES, metric_named
@@ -90,9 +90,9 @@ class TestSimilarityMetric:
             np.testing.assert_allclose(curve[-1], made("mutual_knn", VISION, TEXT).scores())
 
     def test_draws_its_own_number_of_permutations(self, name: str) -> None:
-        assert RankingOptions(metric=name).draws == SIMILARITIES[name].permutations
+        assert RankingOptions(metric=name).permutations == SIMILARITIES[name].permutations
         assert SIMILARITIES[name].permutations == (0 if name.endswith("cka") else 200)
-        assert RankingOptions(metric=name, calibrate=7).draws == 7
+        assert RankingOptions(metric=name, calibrate=7).permutations == 7
 
 
 def test_which_metrics_are_repeated_on_subsets() -> None:

@@ -14,7 +14,7 @@ import xarray as xr
 from structure.cli.main import run
 from structure.pipeline import import_features, layer_similarity, rank_layers, rank_models
 from structure.pipeline.pairing.pairs import gather, pair_rows
-from structure.pipeline.ranking import rank_pair as module
+from structure.pipeline.ranking import ranked_side as module
 from structure.pipeline.similarity import stability as subsets_module
 from structure.pipeline.similarity.knn import tables as tables_module
 from structure.store import SampleItem, Samples, Store, StructureError, open_store
@@ -130,7 +130,7 @@ def test_cka_is_calibrated_when_asked(store: Store) -> None:
     plain = rank_layers(store=store, vision="small", text="long", metric="unbiased-cka").ranking
     assert plain["best"]["calibrated"] is None
     assert plain["null"] is None
-    assert "not calibrated" in plain["reason"]
+    assert "no permutation test was made" in plain["reason"]
     assert plain["constant"] == {"vision": ["embed"], "text": []}
     asked = rank_layers(store=store, vision="small", text="long", metric="unbiased-cka", calibrate=20).ranking
     assert asked["scores"] == plain["scores"]

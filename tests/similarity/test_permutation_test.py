@@ -10,7 +10,7 @@ import pytest
 from structure.pipeline.similarity.knn.neighbours import Neighbours, search
 from structure.pipeline.similarity.metric import ComparedLayers
 from structure.pipeline.similarity.neighbour_overlap import shared_counts
-from structure.pipeline.similarity.permutation_test import Calibration, bootstrap, calibrate
+from structure.pipeline.similarity.permutation_test import RankedScores, bootstrap, permutation_test
 from structure.pipeline.similarity.registry import SIMILARITIES
 from structure.pipeline.similarity.score import layer_similarity
 from structure.pipeline.similarity.stability import draw_subsets, stability, subset_tables
@@ -25,12 +25,12 @@ def noisy(noise: list[float], seed: int) -> list[np.ndarray]:
     return [latent @ random.normal(size=(5, 16)) + level * random.normal(size=(ROWS, 16)) for level in noise]
 
 
-def calibrated(
+def ranked(
     vision: list[Neighbours], text: list[Neighbours], *, metric: str = "mutual_knn", **options: Any
-) -> Calibration:
+) -> RankedScores:
     v, t = (np.stack([own.table for own in side]) for side in (vision, text))
     constant = [np.array([own.constant for own in side]) for side in (vision, text)]
-    return calibrate(
+    return permutation_test(
         SIMILARITIES[metric](ComparedLayers(tables=(v, t))), constant=(constant[0], constant[1]), **options
     )
 
@@ -43,7 +43,7 @@ def related() -> tuple[list[np.ndarray], list[np.ndarray]]:
 def test_related_layers(related: tuple[list[np.ndarray], list[np.ndarray]]) -> None:
     tables = [[search(layer, k=K) for layer in side] for side in related]
     told: list[int] = []
-    found = calibrated(*tables, draws=99, seed=3, on_draw=told.append)
+    found = ranked(*tables, draws=99, seed=3, on_draw=told.append)
     assert told == list(range(1, 100))
     np.testing.assert_allclose(found.scores, layer_similarity(*related, k=K))
     assert found.best == (1, 2)
@@ -52,26 +52,26 @@ def test_related_layers(related: tuple[list[np.ndarray], list[np.ndarray]]) -> N
     null = found.null
     assert null is not None
     assert null.p_values[1, 2] == pytest.approx(0.01)  # never zero: (1 + 0) / (1 + 99)
-    assert null.calibrated[1, 2] == pytest.approx((found.scores[1, 2] - null.threshold) / (1 - null.threshold))
+    assert null.adjusted[1, 2] == pytest.approx((found.scores[1, 2] - null.threshold) / (1 - null.threshold))
     assert found.interval is not None
     assert found.interval.low < found.scores[1, 2] < found.interval.high
     assert found.margin is not None
     assert found.margin.value == pytest.approx(found.scores[1, 2] - found.scores[found.runner_up])
-    again = calibrated(*tables, draws=99, seed=3).null
+    again = ranked(*tables, draws=99, seed=3).null
     assert again is not None
-    np.testing.assert_array_equal(null.best, again.best)
-    assert calibrated(*tables, draws=0).null is None
+    np.testing.assert_array_equal(null.largest, again.largest)
+    assert ranked(*tables, draws=0).null is None
 
 
 def test_unrelated_layers_are_not_significant() -> None:
     random = np.random.default_rng(7)
     ours, theirs = ([search(random.normal(size=(ROWS, 16)), k=K) for _ in range(4)] for _ in range(2))
-    found = calibrated(ours, theirs, draws=199, seed=0)
+    found = ranked(ours, theirs, draws=199, seed=0)
     assert found.null is not None
     assert found.null.p_values.min() > 0.02
-    assert found.scores.max() > K / (ROWS - 1)  # the largest of 16 is above chance: that is why it is calibrated
-    assert abs(found.null.best.mean() - found.scores.max()) < 0.03
-    assert (found.null.calibrated < 0.02).all()
+    assert found.scores.max() > K / (ROWS - 1)  # the largest of 16 is above chance: that is why it is tested
+    assert abs(found.null.largest.mean() - found.scores.max()) < 0.03
+    assert (found.null.adjusted < 0.02).all()
 
 
 @pytest.mark.parametrize("metric", SIMILARITIES)
@@ -109,17 +109,17 @@ def test_a_null_of_kernels_keeps_to_its_memory(related: tuple[list[np.ndarray], 
 def test_constant_layers_neither_win_nor_count(related: tuple[list[np.ndarray], list[np.ndarray]]) -> None:
     flat = np.ones((ROWS, 16))
     vision, text = ([search(layer, k=K) for layer in [flat, *side]] for side in related)
-    found = calibrated(vision, text, draws=50)
+    found = ranked(vision, text, draws=50)
     assert found.scores[0, 0] == 1.0  # two constant layers agree on everything and say nothing
     assert found.best == (2, 3)
     assert not found.informative[0].any()
     assert not found.informative[:, 0].any()
     assert found.null is not None
-    assert found.null.calibrated[0, 0] == 0.0
+    assert found.null.adjusted[0, 0] == 0.0
     assert found.null.p_values[0, 0] == 1.0
-    assert found.null.best.max() < 0.5
+    assert found.null.largest.max() < 0.5
     with pytest.raises(StructureError, match="vision layer is constant"):
-        calibrated(vision[:1], text)
+        ranked(vision[:1], text)
 
 
 def test_bootstrap_equals_resampling(related: tuple[list[np.ndarray], list[np.ndarray]]) -> None:

@@ -1,0 +1,64 @@
+"""How to rank: the metric, its preset, how many neighbours and items, and what the test of the best score draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from structure.pipeline.similarity.registry import SIMILARITIES, metric_named
+from structure.store.errors import unknown
+
+if TYPE_CHECKING:
+    from structure.pipeline.pairing.pairs import PairedRows
+    from structure.pipeline.similarity.clamp import Clamp
+
+Preset = Literal["structure", "platonic"]
+Count = int | Literal["all"]
+PRESETS: dict[str, dict[str, Any]] = {
+    # arXiv 2506.16895, section 3: up to 5,000 pairs, no clamp, k by the Rice rule.
+    "structure": {"k": "rice", "samples": 5000, "clamp": None},
+    # Huh et al. 2024 as published: entries clamped at the 0.95 quantile, k = 10.
+    "platonic": {"k": 10, "samples": None, "clamp": "approx"},
+}
+
+
+@dataclass(frozen=True)
+class RankingOptions:
+    """How to rank. `k` is a number or a rule and `samples` how many items; None takes the preset's.
+
+    `calibrate` is the number of permutations of the test; None means the metric's own. `repeats` subsets of each size
+    tell how stable the choice is. Raises StructureError for an unknown metric or preset; imports no metric to know.
+    """
+
+    metric: str = "mutual_knn"
+    preset: Preset = "structure"
+    k: int | str | None = None
+    samples: Count | None = None
+    seed: int = 42
+    calibrate: int | None = None
+    repeats: int = 5
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise unknown("preset", self.preset, PRESETS)
+        object.__setattr__(self, "metric", metric_named(self.metric))
+
+    @property
+    def rule(self) -> int | str:
+        """The number of neighbours, or the rule that gives it."""
+        return PRESETS[self.preset]["k"] if self.k is None else self.k  # type: ignore[no-any-return]
+
+    @property
+    def clamp(self) -> Clamp | None:
+        """The preprocessing of the preset."""
+        return PRESETS[self.preset]["clamp"]  # type: ignore[no-any-return]
+
+    @property
+    def permutations(self) -> int:
+        """How many permutations the test draws."""
+        return SIMILARITIES[self.metric].permutations if self.calibrate is None else self.calibrate
+
+    def rows(self, pairs: PairedRows) -> PairedRows:
+        """The seeded subset that is ranked."""
+        count = PRESETS[self.preset]["samples"] if self.samples is None else self.samples
+        return pairs.subset(count, seed=self.seed) if isinstance(count, int) else pairs
