@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,12 +12,17 @@ from structure.cli.choices import byte_count, choice, count_or, listed
 from structure.cli.consent import DryRunOption, YesOption, agreed, show_ahead
 from structure.cli.options import DEFAULT_STORE, JsonOption, QuietOption, StoreOption
 from structure.cli.terminal import Terminal
+from structure.pipeline.ranking.options import PRESETS
+from structure.pipeline.similarity.k_rules import RULES
 from structure.pipeline.similarity.registry import SIMILARITIES
 
 if TYPE_CHECKING:
     from structure.pipeline.stages.dry_runs import Ahead
 
 METRICS = listed(SIMILARITIES)
+ADJUSTED = (
+    "null-adjusted: (score - t) / (1 - t); the largest score of 95 % of the permutations stays below t, 1 is identity."
+)
 PAIRINGS = ("vision-text", "vision-vision", "text-text")
 
 
@@ -39,9 +45,9 @@ def rank_layers(
     metric: Annotated[
         str, typer.Option(help=", ".join(METRICS) + ".", autocompletion=completion.among(METRICS))
     ] = "mutual-knn",
-    preset: Annotated[str, typer.Option(help="structure or platonic.")] = "structure",
+    preset: Annotated[str, typer.Option(help=f"{' or '.join(PRESETS)}.")] = "structure",
     k: Annotated[
-        str | None, typer.Option("--k", help="rice, sqrt, sturges or a number; the preset's by default.")
+        str | None, typer.Option("--k", help=f"{', '.join(RULES)} or a number; the preset's by default.")
     ] = None,
     samples: Annotated[str | None, typer.Option(help="Number of items, or all; the preset's by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of the subsets and of the permutations.")] = 42,
@@ -60,7 +66,7 @@ def rank_layers(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Score every pair of a vision and a text layer, keep the matrix and pictures, and say which pair and why.
+    """Score every pair of a vision and a text layer, save the matrix and charts, and say which pair and why.
 
     Example: structure rank-layers --k rice
     """
@@ -73,7 +79,7 @@ def rank_layers(
         "split": split,
         "metric": metric,
         "preset": preset,
-        "k": None if k is None else count_or("--k", k, ("rice", "sqrt", "sturges")),
+        "k": None if k is None else count_or("--k", k, RULES),
         "samples": None if samples is None else count_or("--samples", samples, ("all",)),
         "seed": seed,
         "calibrate": calibrate,
@@ -99,16 +105,23 @@ def rank_layers(
 def _layers(terminal: Terminal, names: dict[str, str | None], options: dict[str, Any]) -> None:
     from structure.pipeline.stages.rank_layers import rank_layers as run
 
-    found = run(**options, **names)  # type: ignore[arg-type]
+    similarity = run(**options, **names)  # type: ignore[arg-type]
+    ranking = similarity.ranking
     if terminal.as_json:
-        terminal.document(found.ranking)
+        terminal.document(ranking)
         return
-    rows = [{"": name, **found.ranking[name]} for name in ("best", "runner_up") if found.ranking[name]]
-    told = found.ranking
-    title = f"{told['vision']['model']} and {told['text']['model']} on {told['dataset']}/{told['split']}"
-    terminal.table(rows, ["", "vision_layer", "text_layer", "score", "calibrated", "p_value"], title=title)
-    terminal.say(found.ranking["reason"])
-    terminal.say(f"Kept in {found.folder}. Next: structure align --layers auto --store {options['store']}")
+    rows = [_adjusted({"": name, **ranking[name]}) for name in ("best", "runner_up") if ranking[name]]
+    title = f"{ranking['vision']['model']} and {ranking['text']['model']} on {ranking['dataset']}/{ranking['split']}"
+    terminal.table(rows, ["", "vision_layer", "text_layer", "score", "null-adjusted", "p_value"], title=title)
+    if ranking["null"]:
+        terminal.say(ADJUSTED)
+    terminal.say(ranking["reason"])
+    terminal.say(f"Saved in {similarity.folder}. Next: structure align --layers auto --store {options['store']}")
+
+
+def _adjusted(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with its null-adjusted score under the name that the table prints."""
+    return {**row, "null-adjusted": row["calibrated"]}
 
 
 def _ahead(names: dict[str, list[str]], between: str | None, options: dict[str, Any]) -> list[Ahead]:
@@ -123,12 +136,15 @@ def _ahead(names: dict[str, list[str]], between: str | None, options: dict[str, 
 def _models(terminal: Terminal, names: dict[str, list[str]], between: str, options: dict[str, Any]) -> None:
     from structure.pipeline.stages.rank_models import rank_models as run
 
-    found = run(between=between, **options, **names)  # type: ignore[arg-type]
+    similarity = run(between=between, **options, **names)  # type: ignore[arg-type]
+    document = similarity.document
     if terminal.as_json:
-        terminal.document(found.document)
+        terminal.document(document)
         return
-    rows = sorted(found.document["cells"], key=lambda row: -row["score"])
-    columns = ["first", "second", "first_layer", "second_layer", "score", "calibrated", "p_value", "k", "rows"]
-    terminal.table(rows, columns, title=f"Best {found.document['metric']} of every two models")
+    rows = [_adjusted(row) for row in sorted(document["cells"], key=lambda row: -row["score"])]
+    columns = ["first", "second", "first_layer", "second_layer", "score", "null-adjusted", "p_value", "k", "rows"]
+    terminal.table(rows, columns, title=f"Best {document['metric']} of every two models")
+    if document["best"]["p_value"] is not None:
+        terminal.say(ADJUSTED)
     terminal.say("p-values are corrected for the layer pairs of two models, not for the number of models.")
-    terminal.say(f"Kept in {found.folder}.")
+    terminal.say(f"Saved in {similarity.folder}.")

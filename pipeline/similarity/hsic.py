@@ -72,7 +72,7 @@ def linear_sums(
     """
     rows = int(layers[0].shape[0])
     widths = [int(layer.shape[1]) + 2 for layer in layers]
-    found: dict[Pair, Joint] = {}
+    joints: dict[Pair, Joint] = {}
     for group in _groups(pairs, [8 * widths[i] * widths[j] for i, j in pairs], memory):
         moments = {(i, j): np.zeros((widths[i], widths[j])) for i, j in group}
         for start in range(0, rows, _ROWS):
@@ -82,8 +82,8 @@ def linear_sums(
                 wide[i] = np.concatenate([x, np.ones((len(x), 1)), np.einsum("ij,ij->i", x, x)[:, None]], axis=1)
             for (i, j), moment in moments.items():
                 moment += wide[i].T @ wide[j]
-        found |= {pair: _of_moments(moment, rows) for pair, moment in moments.items()}
-    return found
+        joints |= {pair: _of_moments(moment, rows) for pair, moment in moments.items()}
+    return joints
 
 
 def _groups(pairs: Sequence[Pair], sizes: Sequence[int], memory: int) -> Iterator[list[Pair]]:
@@ -145,10 +145,10 @@ def gram_sums(
                 tile[np.arange(stop - start), np.arange(start, stop)] = 1.0
             sums[i, start:stop] = tile.sum(axis=1)
         inner += band @ band.T
-    found = {}
+    joints = {}
     for i, j in pairs:
         a, b, c, d = sums[i], sums[j], diagonal[i], diagonal[j]
         biased = inner[i, j] - 2.0 * (a @ b) / rows + a.sum() * b.sum() / rows**2
         parts = (inner[i, j], a @ b, a @ d, c @ b, c @ d, a.sum(), b.sum(), c.sum(), d.sum(), biased)
-        found[i, j] = Joint(rows, *map(float, parts))
-    return found
+        joints[i, j] = Joint(rows, *map(float, parts))
+    return joints

@@ -1,4 +1,4 @@
-"""What ranking found, kept below `rankings/<id>/`: the whole matrix, the choice and its reasons, pictures."""
+"""A ranking as it is saved in `rankings/<id>/`: the whole matrix, the choice and its reasons, charts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LayerSimilarity:
     """Scores of every (vision layer, text layer) and the choice made from them.
 
     `scores` is an `xarray.DataArray` over `vision_layer` and `text_layer` with `k`, `rows`, `preset` and `seed` as
-    attributes; `ranking` the document of `structure rank-layers --json`; `folder` where both are kept.
+    attributes; `ranking` the document of `structure rank-layers --json`; `folder` where both are saved.
     """
 
     scores: xr.DataArray
@@ -67,7 +67,7 @@ def best_layers(store: Store, vision: FeatureSet, text: FeatureSet) -> tuple[str
 
     Raises StructureError where there is none, with the command that makes one.
     """
-    found: list[tuple[float, str, str, str]] = []
+    matching: list[tuple[float, str, str, str]] = []
     rankings = store.folder("rankings")
     for name, written in rankings.holding(FILE).items():
         try:
@@ -79,12 +79,12 @@ def best_layers(store: Store, vision: FeatureSet, text: FeatureSet) -> tuple[str
                 f"{rankings}/{name}/{FILE} does not read. Remove its folder and run: structure rank-layers"
             ) from None
         if prints == (vision.fingerprint, text.fingerprint):
-            found.append((written, name, *chosen))
-    if not found:
+            matching.append((written, name, *chosen))
+    if not matching:
         raise StructureError(
             f"No ranking of {vision.key} and {text.key} is in the store {store.url}, so --layers auto cannot choose. "
             f"Run: structure rank-layers --dataset {vision.manifest.dataset} --vision {vision.manifest.encoder} "
             f"--text {text.manifest.encoder}"
         )
-    _, name, ours, theirs = max(found, key=lambda entry: entry[:2])
+    _, name, ours, theirs = max(matching, key=lambda entry: entry[:2])
     return ours, theirs, name

@@ -18,7 +18,7 @@ FILE = "models.json"
 
 @dataclass(frozen=True)
 class ModelPair:
-    """The ranking of two models, shortened: its best pair, and the id under which the whole is kept."""
+    """The ranking of two models, shortened: its best pair, and the id under which the whole is saved."""
 
     first: str
     second: str
@@ -59,7 +59,7 @@ class ModelPair:
 
 @dataclass(frozen=True)
 class ModelSimilarity:
-    """Best scores of every (first model, second model) and where they are kept.
+    """Best scores of every (first model, second model) and where they are saved.
 
     `cells` are the pairs that were ranked; `document` is what `structure rank-layers --all --json` prints. A p-value is
     corrected for the layer pairs of its two models, not for the number of models.

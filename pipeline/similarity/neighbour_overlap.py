@@ -42,15 +42,15 @@ def matches(vision: np.ndarray, text: np.ndarray) -> Iterator[tuple[int, int, np
     rows, k = vision.shape[1:]
     rank = np.arange(k, dtype=np.int16)
     for j, table in enumerate(text):
-        found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in vision]
+        shared: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in vision]
         for start, stop, base in _chunks(rows, 2):
             scratch = np.full((stop - start) * rows, k, np.int16)
             scratch[table[start:stop] + base] = rank
             for i, own in enumerate(vision):
                 there = scratch[own[start:stop] + base].ravel()
                 p = np.flatnonzero(there < k)
-                found[i].append((p + start * k, (p // k + start) * k + there[p]))
-        for i, parts in enumerate(found):
+                shared[i].append((p + start * k, (p // k + start) * k + there[p]))
+        for i, parts in enumerate(shared):
             p, q = (np.concatenate(side) for side in zip(*parts, strict=True))
             yield i, j, p, q
 
@@ -65,7 +65,7 @@ def mutual_curve(vision: Sequence[np.ndarray], text: Sequence[np.ndarray]) -> np
     k = min(table.shape[1] for table in (*vision, *text))
     v, t = stacked(vision, text, k)
     rows = v.shape[1]
-    found = np.zeros((len(v), len(t), k + 1), np.int64)
+    first_shared = np.zeros((len(v), len(t), k + 1), np.int64)
     rank = np.broadcast_to(np.arange(k, dtype=np.int16), (1, 1, k))
     shift = ((k + 1) * np.arange(len(v), dtype=np.int32))[:, None, None]
     for start, stop, base in _chunks(rows, 2):
@@ -75,9 +75,11 @@ def mutual_curve(vision: Sequence[np.ndarray], text: Sequence[np.ndarray]) -> np
             theirs = t[j, start:stop] + base
             scratch[theirs] = rank[0]
             later = np.maximum(scratch[ours], rank)
-            found[:, j] += np.bincount((later + shift).ravel(), minlength=len(v) * (k + 1)).reshape(len(v), k + 1)
+            first_shared[:, j] += np.bincount((later + shift).ravel(), minlength=len(v) * (k + 1)).reshape(
+                len(v), k + 1
+            )
             scratch[theirs] = k
-    shared = found[:, :, :k].cumsum(axis=2)
+    shared = first_shared[:, :, :k].cumsum(axis=2)
     return np.moveaxis(shared, 2, 0) / (np.arange(1, k + 1)[:, None, None] * float(rows))
 
 
@@ -142,10 +144,10 @@ def cycles(back: Sequence[Edges], text: np.ndarray) -> np.ndarray:
 
 def cycle_rows(back: Edges, table: np.ndarray) -> np.ndarray:
     """`(rows,)` bool: the rows that `cycles` counts for one pair."""
-    found = np.zeros(len(table), bool)
+    is_reached = np.zeros(len(table), bool)
     for start, stop, seen in _returned(back, table[None], len(table)):
-        found[start:stop] = seen != 0
-    return found
+        is_reached[start:stop] = seen != 0
+    return is_reached
 
 
 def _returned(edges: Edges, text: np.ndarray, rows: int) -> Iterator[tuple[int, int, np.ndarray]]:

@@ -79,14 +79,14 @@ def subset_tables(
     layers: Mapping[str, RowSlices], subsets: Sequence[Subset], *, memory: int = MEMORY
 ) -> list[SubsetTables]:
     """The tables of every layer among each subset."""
-    found = [
+    by_layer = [
         [search(part, k=subset.k, memory=memory, name=name) for subset, part in zip(subsets, parts, strict=True)]
         for name, layer in layers.items()
         for parts in [_taken(layer, [subset.rows for subset in subsets])]
     ]
     return [
         SubsetTables(np.stack([own.table for own in of_layers]), np.array([own.constant for own in of_layers]))
-        for of_layers in zip(*found, strict=True)
+        for of_layers in zip(*by_layer, strict=True)
     ]
 
 
@@ -99,7 +99,7 @@ def stability(
     reference: Pair,
 ) -> list[Stability]:
     """What is chosen on each subset by a metric of neighbour tables; `reference` is the pair chosen on all rows."""
-    found = []
+    repeats = []
     for size, group in groupby(zip(subsets, vision, text, strict=True), key=lambda each: each[0].size):
         chosen, score, known, k = [], [], [], 0
         for subset, ours, theirs in group:
@@ -111,8 +111,8 @@ def stability(
             score.append(float(scores[best]))
             known.append(float(scores[reference]))
         agreement = sum(pair == reference for pair in chosen) / len(chosen)
-        found.append(Stability(size, k, tuple(chosen), tuple(score), tuple(known), agreement))
-    return found
+        repeats.append(Stability(size, k, tuple(chosen), tuple(score), tuple(known), agreement))
+    return repeats
 
 
 def _taken(layer: RowSlices, subsets: Sequence[np.ndarray]) -> Iterator[np.ndarray]:

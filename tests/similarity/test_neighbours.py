@@ -222,7 +222,7 @@ def test_many_copies_stay_cheap() -> None:
     """3,000 equal rows: each is compared with k + 1 of them, not with 3,000."""
     x = np.concatenate([np.tile(data("random", 1, 16, 7), (3000, 1)), data("random", 50, 16, 8)]).astype(np.float32)
     found = search(x, k=5)
-    assert len(UnitRows(x, k=5, memory=1 << 30, name="x").kept) == 56
+    assert len(UnitRows(x, k=5, memory=1 << 30, name="x").eligible) == 56
     np.testing.assert_array_equal(found.table[:7, 0], [1, 0, 0, 0, 0, 0, 0])
     np.testing.assert_array_equal(found.table[2999], [0, 1, 2, 3, 4])
     np.testing.assert_array_equal(found.table[3000:], dense_oracle_last(x, 50, 5))

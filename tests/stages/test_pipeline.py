@@ -90,7 +90,7 @@ def test_platonic_preset_clamps(copied: Store) -> None:
 
 
 def test_ranking_refuses_what_makes_no_sense(copied: Store) -> None:
-    with pytest.raises(StructureError, match="Unknown metric 'mutual_kn'.*mutual_knn"):
+    with pytest.raises(StructureError, match="Unknown similarity metric 'mutual_kn'.*mutual_knn"):
         rank_layers(store=copied, metric="mutual-kn")
     with pytest.raises(StructureError, match="need at least 51 rows"):
         rank_layers(store=copied, samples=20, k=50)

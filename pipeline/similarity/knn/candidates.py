@@ -30,7 +30,7 @@ _DEVICE_STRIP = 4096
 
 @dataclass(frozen=True)
 class Candidates:
-    """What a sweep hands over: the candidates of the kept rows `[start, stop)` of `block`, counted from `start`.
+    """What a sweep hands over: the candidates of the eligible rows `[start, stop)` of `block`, counted from `start`.
 
     `left_out` ascending positions: rows with so many near-ties that all candidates together would pass the budget.
     """
@@ -42,13 +42,13 @@ class Candidates:
     left_out: np.ndarray
 
 
-def sweep(products: Products, span: slice, wanted: np.ndarray, k: int, most: int) -> Iterator[Candidates]:
-    """The candidates of the kept rows `span`, panel by panel; only rows that are `wanted` (kept,) bool have any.
+def sweep(products: Products, span: slice, searched: np.ndarray, k: int, most: int) -> Iterator[Candidates]:
+    """The candidates of the eligible rows `span`, panel by panel; only those `searched` (eligible,) bool have any.
 
     Rows with fewer than about `most` / rows candidates, or 4 k, are not left out.
     """
     rows, precision = products.rows, products.precision
-    floors = Floors(k, precision, products.error[span], wanted[span], products.device, span.start)
+    floors = Floors(k, precision, products.error[span], searched[span], products.device, span.start)
     few = max(4 * k + 64, 128 if precision.terms else most // (span.stop - span.start))
     harvest = Harvest(floors, few=few, most=most)
     height = max(STRIP if products.device.type == "cpu" else _DEVICE_STRIP, groups_for(k))
@@ -91,7 +91,7 @@ class TooManyCandidates(Exception):
 
 
 def sweep_few(products: Products, block: Block, positions: np.ndarray, k: int, most: int) -> CandidatePairs:
-    """The candidates of some rows of a block, `CandidatePairs.row` counted within `positions` (ascending, of the kept).
+    """The candidates of some rows of a block, `CandidatePairs.row` counted within `positions` (ascending).
 
     Raises TooManyCandidates for more than `most`, unless it is one row.
     """

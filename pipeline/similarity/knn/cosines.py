@@ -18,7 +18,7 @@ _DOUBLES = 32 << 20  # bytes of float64 columns at once
 
 @dataclass(frozen=True)
 class PairCosines:
-    """Pairs (place in `part`, position among the kept rows), by place; `part` (n,) positions within `block`.
+    """Pairs (index into `part`, position among the eligible rows), by index; `part` (n,) positions within `block`.
 
     Every method gives `(pairs,)` float64 and the bounds of their errors, alike within a row.
     """

@@ -21,20 +21,26 @@ from structure.pipeline.similarity.knn.products import Precision
 
 
 class Floors:
-    """Floors of the rows from position `first` on, of which only the `wanted` (rows,) bool have candidates.
+    """Floors of the rows from position `first` on, of which only the `searched` (rows,) bool have candidates.
 
     `error` (rows,) float64 is e; `cut` (rows,) holds keys of `precision`, its highest for a row that wants none. Slices
     of rows are of positions.
     """
 
     def __init__(
-        self, k: int, precision: Precision, error: np.ndarray, wanted: np.ndarray, device: torch.device, first: int = 0
+        self,
+        k: int,
+        precision: Precision,
+        error: np.ndarray,
+        searched: np.ndarray,
+        device: torch.device,
+        first: int = 0,
     ) -> None:
         self.k, self.precision, self.error, self.first = k, precision, error, first
         self.groups = groups_for(k)
         self.floor = np.full(len(error), -np.inf)
         self.cut = precision.cut(self.floor)
-        self.cut[~wanted] = precision.highest
+        self.cut[~searched] = precision.highest
         self._best = torch.full((self.groups, len(error)), precision.lowest, dtype=precision.key_dtype, device=device)
 
     def cut_of(self, rows: slice) -> np.ndarray:
@@ -71,7 +77,7 @@ def groups_for(k: int) -> int:
 
 
 def _maxima(keys: torch.Tensor, groups: int, axis: int) -> torch.Tensor:
-    """Maxima over `axis` of `(rows, columns)` keys, at most `groups`: place p belongs to group p mod `groups`."""
+    """Maxima over `axis` of `(rows, columns)` keys, at most `groups`: column p belongs to group p mod `groups`."""
     size = keys.shape[axis]
     whole = size - size % groups
     if not whole:
@@ -99,7 +105,7 @@ class CandidatePairs:
 
 
 class Harvest:
-    """The candidates found so far; those that the floors have overtaken are dropped when they become many.
+    """The candidates so far; those that the floors have overtaken are dropped when they become many.
 
     A row left with more than `few` candidates is given up: it leaves the floors and is marked in `many` (rows,) bool.
     `count` candidates are held; they are gone through beyond twice `most`, and beyond twice what was left then.
@@ -125,29 +131,29 @@ class Harvest:
 
     def take(self, start: int, stop: int) -> CandidatePairs:
         """The candidates of the rows before `stop`, which are then forgotten; rows are counted from `start`."""
-        found = self.prune()
-        mine = found.row < stop
-        rest = found[~mine]
+        pairs = self.prune()
+        mine = pairs.row < stop
+        rest = pairs[~mine]
         self._parts, self.count = [rest], len(rest)
-        found = found[mine]
-        return CandidatePairs(found.row - start, found.column, found.key)
+        pairs = pairs[mine]
+        return CandidatePairs(pairs.row - start, pairs.column, pairs.key)
 
     def prune(self) -> CandidatePairs:
         """What the floors leave of the candidates."""
-        found = CandidatePairs(
+        pairs = CandidatePairs(
             *(np.concatenate([getattr(p, field) for p in self._parts]) for field in ("row", "column", "key"))
         )
-        place = found.row - np.int32(self.floors.first)
-        is_high = found.key >= self.floors.cut[place]
-        found, place = found[is_high], place[is_high]
-        over = np.bincount(place, minlength=len(self.many)) > self.few
+        line = pairs.row - np.int32(self.floors.first)
+        is_high = pairs.key >= self.floors.cut[line]
+        pairs, line = pairs[is_high], line[is_high]
+        over = np.bincount(line, minlength=len(self.many)) > self.few
         if over.any():
             self.many |= over
             self.floors.leave(over)
-            found = found[~over[place]]
-        self._parts, self.count = [found], len(found)
+            pairs = pairs[~over[line]]
+        self._parts, self.count = [pairs], len(pairs)
         self._limit = 2 * max(self.most, self.count)
-        return found
+        return pairs
 
 
 def _kth(best: torch.Tensor, k: int) -> np.ndarray:

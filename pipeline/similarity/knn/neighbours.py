@@ -132,49 +132,49 @@ def _lists(rows: UnitRows, k: int, device: torch.device, memory: int, span: slic
     """`(rows of the span, k)` int32: the k nearest of each non-zero row that is the first of its kind, itself included;
     others are 0."""
     lists = np.zeros((span.stop - span.start, k), np.int32)
-    first, last = (int(edge) for edge in np.searchsorted(rows.kept, (span.start, span.stop)))
-    wanted = (rows.leader[rows.kept] == rows.kept) & (rows.norms[rows.kept] > 0)
-    wanted[:first] = wanted[last:] = False
-    most = max(memory // 128, len(wanted))
+    first, last = (int(edge) for edge in np.searchsorted(rows.eligible, (span.start, span.stop)))
+    searched = (rows.leader[rows.eligible] == rows.eligible) & (rows.norms[rows.eligible] > 0)
+    searched[:first] = searched[last:] = False
+    most = max(memory // 128, len(searched))
     height = max(most // (2 * k), STRIP)  # a sweep holds about 1.5 k candidates of each of its rows
     for start in range(first, last, height):
         part = slice(start, min(start + height, last))
-        if wanted[part].any():
-            for positions, found in _nearest(rows, part, wanted, k, device, most):
-                lists[rows.kept[positions] - span.start] = rows.kept[found]
+        if searched[part].any():
+            for positions, nearest in _nearest(rows, part, searched, k, device, most):
+                lists[rows.eligible[positions] - span.start] = rows.eligible[nearest]
     return lists
 
 
 Nearest = tuple[np.ndarray, np.ndarray]
-"""`(n,)` positions among the kept rows and `(n, k)` those of their nearest."""
+"""`(n,)` positions among the eligible rows and `(n, k)` those of their nearest."""
 
 
 def _nearest(
     rows: UnitRows,
     span: slice,
-    wanted: np.ndarray,
+    searched: np.ndarray,
     k: int,
     device: torch.device,
     most: int,
     *,
     narrow: bool | None = None,
 ) -> Iterator[Nearest]:
-    """The nearest of all wanted rows of a span; `narrow` multiplies in bfloat16 first."""
+    """The nearest of all searched rows of a span; `narrow` multiplies in bfloat16 first."""
     narrow = device.type == "cpu" and worth_narrowing(rows, k) if narrow is None else narrow
     products = Products(rows, BFloat16 if narrow else Float32, device)
     try:
-        for found in sweep(products, span, wanted, k, most):
-            yield _ranked(products, found.block, np.arange(found.start, found.stop), found.pairs, k)
-            if len(found.left_out):
+        for candidates in sweep(products, span, searched, k, most):
+            yield _ranked(products, candidates.block, np.arange(candidates.start, candidates.stop), candidates.pairs, k)
+            if len(candidates.left_out):
                 single = Products(rows, Float32, device) if narrow else products
-                yield from _crowded(single, found.block, found.left_out, k, most)
+                yield from _crowded(single, candidates.block, candidates.left_out, k, most)
     except Coarse:
-        yield from _nearest(rows, span, wanted, k, device, most, narrow=False)
+        yield from _nearest(rows, span, searched, k, device, most, narrow=False)
 
 
 def worth_narrowing(rows: UnitRows, k: int) -> bool:
     """Whether bfloat16 products pay: the processor has units for them, and candidates are few beside the columns."""
-    return has_bfloat16_units() and rows.width >= 32 and len(rows.kept) >= 32 * k
+    return has_bfloat16_units() and rows.width >= 32 and len(rows.eligible) >= 32 * k
 
 
 def _crowded(products: Products, block: Block, positions: np.ndarray, k: int, most: int) -> Iterator[Nearest]:

@@ -191,7 +191,7 @@ def bound(width: int, precision: Precision, r: np.ndarray, h: np.ndarray, p: np.
 
 
 class Products:
-    """Tiles of s for a layer's kept rows; `error` (kept,) float64 is e, `shift` what s lacks to be the cosine.
+    """Tiles of s for a layer's eligible rows; `error` (eligible,) float64 is e, `shift` what s lacks to be the cosine.
 
     Raises StructureError where a corner of the first float32 tile is outside the bound: libraries may be set to
     multiply more coarsely; `Coarse` where bfloat16 is.
@@ -208,7 +208,7 @@ class Products:
         self._is_checked = False
 
     def factor(self, block: Block) -> Factor:
-        """The block's factor; those of the last two blocks are kept."""
+        """The block's factor; those of the last two blocks stay in memory."""
         key = (block.start, block.stop)
         if key not in self._factors:
             while len(self._factors) >= 2:
@@ -217,8 +217,8 @@ class Products:
         return self._factors[key]
 
     def keys(self, strip: Strip, block: Block, start: int, stop: int) -> torch.Tensor:
-        """`(len(strip), stop - start)` keys of the products with the kept rows `[start, stop)` of a block; the buffer
-        is used again by the next call."""
+        """`(len(strip), stop - start)` keys of the products with the eligible rows `[start, stop)` of a block; the
+        buffer is used again by the next call."""
         columns = slice(start - block.start, stop - block.start)
         size = len(strip) * (stop - start)
         if self._out.numel() < size:

@@ -39,15 +39,15 @@ def neighbour_tables(
     client.gather(client.compute(t))` of a `distributed.Client`; sources must then be picklable (a store's layer, a
     NumPy array). The tables are the same in every way.
     """
-    found: dict[str, Neighbours] = {}
+    tables: dict[str, Neighbours] = {}
     for name, table in (
         _here(layers, k, memory, device)
         if compute is None
         else _elsewhere(layers, k, memory, device, compute, task_rows)
     ):
-        found[name] = table
+        tables[name] = table
         on_table(name, table)
-    return found
+    return tables
 
 
 def side_by_side(layers: Mapping[str, RowSlices], memory: int) -> int:

@@ -103,8 +103,8 @@ class UnitRows:
     """One layer surveyed once: norms, mean direction, and which rows repeat an earlier one.
 
     `norms` (rows,) float64. `leader` (rows,) int64: the first row with the same values (itself where none).
-    `kept` (n,) int64: rows that can appear in a table of the `k` nearest; of identical rows only the first k + 1 can.
-    Blocks partition `kept`; there is one, held in memory, unless it would take more than half of `memory` bytes.
+    `eligible` (n,) int64: rows that can be among the `k` nearest of another; of identical rows the first k + 1 can.
+    Blocks partition `eligible`; there is one, held in memory, unless it would take more than half of `memory` bytes.
     """
 
     def __init__(self, source: RowSlices, *, k: int, memory: int, name: str) -> None:
@@ -124,11 +124,11 @@ class UnitRows:
                 total += _inverse(norm) @ part
         self.mean = total / max(self.rows, 1)
         self.leader = self._leaders()
-        self.kept = self._first_copies(k + 1)
+        self.eligible = self._first_copies(k + 1)
         each = self.width * (itemsize + 4)
-        fits = len(self.kept) * each <= memory // 2
-        step = len(self.kept) if fits else max(256, memory // (8 * each))
-        self.edges = [*range(0, len(self.kept), max(step, 1)), len(self.kept)]
+        fits = len(self.eligible) * each <= memory // 2
+        step = len(self.eligible) if fits else max(256, memory // (8 * each))
+        self.edges = [*range(0, len(self.eligible), max(step, 1)), len(self.eligible)]
         self._held: Block | None = None
 
     def _slices(self) -> Iterator[tuple[int, np.ndarray]]:
@@ -154,8 +154,8 @@ class UnitRows:
         order = np.argsort(self.leader, kind="stable")
         grouped = self.leader[order]
         begins = np.flatnonzero(np.r_[True, grouped[1:] != grouped[:-1]])
-        place = np.arange(self.rows) - np.repeat(begins, np.diff(np.r_[begins, self.rows]))
-        return np.sort(order[place < most])
+        copy = np.arange(self.rows) - np.repeat(begins, np.diff(np.r_[begins, self.rows]))
+        return np.sort(order[copy < most])
 
     def is_constant(self) -> bool:
         """Whether all rows point the same way to within float32, so that neighbours carry no information.
@@ -171,16 +171,16 @@ class UnitRows:
             yield self.block_at(start)
 
     def block_at(self, position: int) -> Block:
-        """The block that holds a position among the kept rows; the last one is held."""
-        place = bisect_right(self.edges, position)
-        start, stop = self.edges[place - 1], self.edges[place]
+        """The block that holds a position among the eligible rows; the last one is held."""
+        after = bisect_right(self.edges, position)
+        start, stop = self.edges[after - 1], self.edges[after]
         if self._held is None or self._held.start != start:
             self._held = None
             self._held = self._block(start, stop)
         return self._held
 
     def _block(self, start: int, stop: int) -> Block:
-        ids = self.kept[start:stop]
+        ids = self.eligible[start:stop]
         first, last = int(ids[0]), int(ids[-1]) + 1
         values = read(self.source, first, last)
         if last - first != len(ids):
