@@ -47,9 +47,9 @@ def _models(context: typer.Context) -> Iterable[str]:
 
 
 def _datasets(context: typer.Context) -> Iterable[str]:
-    from structure.pipeline.datasets.catalogue import entries
+    from structure.pipeline.datasets.registry import DATASET_KINDS
 
-    return [*entries(), "scenes", "pairs:", "folder:", "wds:", "hf:", "clip-benchmark:", "masks:", "sidecar:"]
+    return [f"{name}:" if DATASET_KINDS[name](name).argument == "required" else name for name in DATASET_KINDS]
 
 
 def _kept_datasets(context: typer.Context) -> Iterable[str]:

@@ -44,8 +44,7 @@ def show(
 
     Example: structure datasets coco
     """
-    from structure.pipeline.datasets.catalogue import list_datasets
-    from structure.pipeline.datasets.loading import meant
+    from structure.pipeline.datasets.loading import list_datasets, suggestion
     from structure.store.errors import unknown
 
     terminal = Terminal(as_json=as_json, quiet=False)
@@ -55,7 +54,7 @@ def show(
         chosen = [row for row in rows if row["name"] == name]
         chosen += [row for row in rows if re.split(r"[:\[]", str(row["name"]))[0] == kind and ":" in str(row["name"])]
         if not chosen:
-            raise unknown("dataset", name, [row["name"] for row in rows], hint=meant(name))
+            raise unknown("dataset", name, [row["name"] for row in rows], hint=suggestion(name))
         if as_json:
             terminal.document(chosen[0])
         else:
@@ -82,7 +81,7 @@ def get(
 
     Example: structure datasets get cifar10
     """
-    from structure.pipeline.datasets.get_dataset import get_dataset
+    from structure.pipeline.datasets.loading import get_dataset
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
     with terminal.working() as listener:

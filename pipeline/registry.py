@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -16,13 +16,18 @@ Member = TypeVar("Member")
 class Registry(Mapping[str, Member], Generic[Member]):
     """Name -> member. Names are known without importing anything; `registry[name]` imports what defines the member.
 
-    `homes` are the members of this package, as `name: "package.module:attribute"`. Other packages add members under
-    the entry point group `group`; a name of this package cannot be taken by another one.
+    `homes` are the members of this package, as `name: "package.module:attribute"`, or a function that gives them when
+    they are first asked for. Other packages add members under the entry point group `group`; a name of this package
+    cannot be taken by another one.
     """
 
-    def __init__(self, what: str, group: str, homes: Mapping[str, str]) -> None:
-        self.what, self.group, self._homes = what, group, dict(homes)
+    def __init__(self, what: str, group: str, homes: Mapping[str, str] | Callable[[], Mapping[str, str]]) -> None:
+        self.what, self.group, self._stated = what, group, homes
         self._loaded: dict[str, Member] = {}
+
+    @cached_property
+    def _homes(self) -> Mapping[str, str]:
+        return self._stated() if callable(self._stated) else self._stated
 
     @cached_property
     def _others(self) -> dict[str, EntryPoint]:

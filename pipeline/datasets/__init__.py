@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from structure.pipeline.datasets.dataset import Dataset, Item, Task
-from structure.pipeline.datasets.loading import open_dataset
+from structure.pipeline.datasets.loading import get_dataset, list_datasets, open_dataset
 
 if TYPE_CHECKING:
-    from structure.pipeline.datasets.catalogue import list_datasets
     from structure.pipeline.datasets.webdataset_export import export_webdataset
 
-__all__ = ["Dataset", "Item", "Task", "export_webdataset", "list_datasets", "open_dataset"]
-
-_LAZY = {"list_datasets": "catalogue", "export_webdataset": "webdataset_export"}
+__all__ = ["Dataset", "Item", "Task", "export_webdataset", "get_dataset", "list_datasets", "open_dataset"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    if name == "export_webdataset":
+        from structure.pipeline.datasets.webdataset_export import export_webdataset
+
+        return export_webdataset
     raise AttributeError(f"module {__name__} has no attribute {name}")

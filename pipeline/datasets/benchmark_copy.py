@@ -5,38 +5,64 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from structure.pipeline.datasets.catalogue import benchmark_absent, benchmark_folder, benchmark_places
+from structure.pipeline.datasets.benchmark_folders import (
+    benchmark_absent,
+    benchmark_folder,
+    benchmark_paths,
+    get_copy,
+    list_copies,
+)
+from structure.pipeline.datasets.catalogue import benchmark_names, raw_of_copy
 from structure.pipeline.datasets.class_files import read_class_names, read_lines, read_templates
 from structure.pipeline.datasets.dataset import Dataset, Task
 from structure.pipeline.datasets.folder_names import folder_safe
+from structure.pipeline.datasets.kind import DatasetKind, Got, Listing
 from structure.pipeline.datasets.native import is_native, open_native
-from structure.pipeline.datasets.raw import open_raw
-from structure.pipeline.datasets.raw_catalogue import raw_of_copy
-from structure.pipeline.datasets.webdataset import KINDS, Shards
+from structure.pipeline.datasets.raw import RawKind
+from structure.pipeline.datasets.webdataset import TASKS, Shards
+from structure.pipeline.progress import Listener
 from structure.store.errors import NotPresentError, StructureError, unknown
 
 NAMES, TEMPLATES = "classnames.txt", "zeroshot_classification_templates.txt"
 
 
-def open_copy(argument: str, *, split: str | None, data_root: Path, seed: int) -> Dataset:
+class BenchmarkCopyKind(DatasetKind):
     """`clip-benchmark:NAME`: the folder `wds_<name>` with `/` as `-`, below the data root or its `clip-benchmark`
     folder, or the path of such a folder. Default split `test`, as there. Sets that CLIP_benchmark reads from their
     authors' files (sugar_crepe, winoground, crossmodal3600, xtd10) are in folders of their own names.
 
-    Where there is no copy and the set's published folder has the same test pictures, that is read (`raw_of_copy`).
+    Where there is no copy and the set's published folder has the same test images, that is read (`raw_of_copy`).
     """
-    if is_native(argument):
-        return open_native(argument, split=split, data_root=data_root)
-    for folder in benchmark_places(argument, data_root):
-        if folder.is_dir():
-            return read_copy(folder, name=folder_safe(benchmark_folder(argument)), split=split)
-    path = Path(argument).expanduser() if argument.startswith("~") else Path(argument)
-    if path.is_dir():
-        return read_copy(path, name=folder_safe(path.absolute().name), split=split)
-    raw = raw_of_copy(argument.strip("/").removeprefix("wds/"))
-    if raw is not None and split in (None, "test") and raw.find(data_root, raw.test):
-        return open_raw(raw.name, split=raw.test, data_root=data_root, seed=seed)
-    raise benchmark_absent(argument, data_root)
+
+    form = "clip-benchmark:wds/vtab/cifar10"
+    summary = "a folder in CLIP_benchmark's layout anywhere"
+    how = "write one with structure datasets export"
+    splits = ("test",)
+    default_split = "test"
+
+    def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> Dataset:
+        if is_native(argument):
+            return open_native(argument, split=split, data_root=data_root)
+        for folder in benchmark_paths(argument, data_root):
+            if folder.is_dir():
+                return read_copy(folder, name=folder_safe(benchmark_folder(argument)), split=split)
+        path = Path(argument).expanduser() if argument.startswith("~") else Path(argument)
+        if path.is_dir():
+            return read_copy(path, name=folder_safe(path.absolute().name), split=split)
+        raw = raw_of_copy(argument.strip("/").removeprefix("wds/"))
+        if raw is not None and split in (None, "test") and raw.find(data_root, raw.test):
+            return RawKind(raw.name).open("", split=raw.test, data_root=data_root, seed=seed)
+        raise benchmark_absent(argument, data_root)
+
+    def listings(self, data_root: Path) -> list[Listing]:
+        anywhere = Listing("clip-benchmark:PATH", self.summary, self.splits, self.default_split, None, "", self.how)
+        return [anywhere, *list_copies(data_root)]
+
+    def gettable(self) -> tuple[str, ...]:
+        return tuple(f"clip-benchmark:wds/{name}" for name in benchmark_names())
+
+    def get(self, argument: str, *, data_root: Path, on_event: Listener) -> Got:
+        return get_copy(argument, data_root, on_event=on_event)
 
 
 def read_copy(folder: Path, *, name: str, split: str | None = None) -> Shards:
@@ -66,8 +92,8 @@ def read_copy(folder: Path, *, name: str, split: str | None = None) -> Shards:
 
 def _kind(file: Path) -> str:
     kind = (read_lines(file) or ["classification"])[0]
-    if kind not in KINDS:
-        raise unknown(f"dataset type in {file}", kind, KINDS)
+    if kind not in TASKS:
+        raise unknown(f"dataset type in {file}", kind, TASKS)
     return kind
 
 

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from structure.pipeline.datasets.catalogue import DatasetEntry, entries
 from structure.pipeline.datasets.dataset import Item, Task, within
+from structure.pipeline.datasets.download import fetch_all
 from structure.pipeline.datasets.image_files import ImageFiles
+from structure.pipeline.datasets.kind import DatasetKind, Got, Listing
+from structure.pipeline.progress import Listener
 from structure.store.errors import BadSampleError, StructureError
 
 
@@ -51,6 +55,41 @@ class Captioned(ImageFiles):
             reason = "an empty caption" if captions else "no caption"
             raise BadSampleError(self.ids[index], f"{self.source} has {reason} for it")
         return Item(self.ids[index], captions)
+
+
+class CaptionedKind(DatasetKind):
+    """A published set with captions: an entry of `configs/datasets.yaml` under `named`, and how its files are read."""
+
+    argument = "none"
+    default_split = "train"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.form, self.summary, self.how = name, self.entry.summary, self.entry.get
+        self.splits = tuple(self.entry.splits)
+
+    @property
+    def entry(self) -> DatasetEntry:
+        return entries()[self.name]
+
+    def listings(self, data_root: Path) -> list[Listing]:
+        entry, present = self.entry, self.entry.present(data_root)
+        where = str(entry.root(data_root) or data_root / entry.folders[0])
+        how = entry.get.format(folder=where)
+        splits = present or tuple(self.splits)
+        return [Listing(self.name, self.summary, splits, self.default_split, bool(present), where, how)]
+
+    def gettable(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    def get(self, argument: str, *, data_root: Path, on_event: Listener) -> Got:
+        entry, present = self.entry, self.entry.present(data_root)
+        folder = entry.root(data_root) or data_root / entry.folders[0]
+        if present and entry.media_folder(folder, present[0]):
+            return Got(self.name, folder, present, ())
+        how = entry.get.format(folder=folder)
+        fetched = fetch_all(self.name, entry.downloads, folder, how=how, on_event=on_event)
+        return Got(self.name, folder, entry.present(data_root), fetched)
 
 
 def read_karpathy(file: Path) -> list[Photo]:

@@ -1,21 +1,34 @@
-"""Which datasets can be named, where they are looked for, and how to get them: `configs/datasets.yaml` as values."""
+"""`configs/datasets.yaml` as values: published datasets, where they are looked for, and how to get them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from structure.pipeline.datasets.datasets_yaml import config
-from structure.pipeline.datasets.raw_catalogue import raw_sets
-from structure.store.errors import NotPresentError, nearest, unknown
+from structure.store.errors import NotPresentError, unknown
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file to fetch. `md5` or `sha256` as its publisher states it, "" where none is; `unpack`: it is an archive."""
+
+    url: str
+    md5: str = ""
+    sha256: str = ""
+    unpack: bool = True
+
+    @property
+    def file(self) -> str:
+        return self.url.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """A dataset with a name of its own. All paths are relative: folders to the data root, the others to the folder.
+    """Images or audio clips with captions. All paths are relative: folders to the data root, the others to the folder.
 
     `splits` gives the files that a split may be read from, in order of preference.
     """
@@ -23,10 +36,10 @@ class DatasetEntry:
     name: str
     summary: str
     folders: tuple[str, ...]
-    pictures: tuple[str, ...]
+    media: tuple[str, ...]
     splits: Mapping[str, tuple[str, ...]]
     get: str
-    downloads: tuple[Mapping[str, Any], ...] = ()
+    downloads: tuple[Download, ...] = ()
 
     def root(self, data_root: Path) -> Path | None:
         """The dataset's folder, the first of `folders` that is there."""
@@ -38,10 +51,10 @@ class DatasetEntry:
             raise unknown(f"split of {self.name}", split, self.splits)
         return next((root / name for name in self.splits[split] if (root / name).is_file()), None)
 
-    def picture_folder(self, root: Path, part: str = "") -> Path | None:
-        """The folder of the pictures (of `part`, such as train2014), or None."""
-        places = [root / name.replace("{part}", part) for name in self.pictures]
-        return next((place for place in places if place.is_dir()), None)
+    def media_folder(self, root: Path, part: str = "") -> Path | None:
+        """The folder of the images or audio clips (of `part`, such as train2014), or None."""
+        paths = [root / name.replace("{part}", part) for name in self.media]
+        return next((path for path in paths if path.is_dir()), None)
 
     def present(self, data_root: Path) -> tuple[str, ...]:
         """The splits whose file is there."""
@@ -58,32 +71,99 @@ class DatasetEntry:
 
 
 @dataclass(frozen=True)
-class Listing:
-    """One line of `structure datasets`. `present` is None where that depends on the path in the name; `splits` are the
-    ones that are there, or all that there can be where nothing is."""
+class Raw:
+    """A classification set. `folders` are tried in order below the data root; downloads go into `into`.
+
+    `splits`: what must be there for a split, each a choice of paths inside the folder. `copy`: the name of
+    CLIP_benchmark's copy that has the same test images, "" where there is none; `test`: the split they are in.
+    """
 
     name: str
     summary: str
-    splits: tuple[str, ...]
-    present: bool | None
-    where: str
-    how: str
+    folders: tuple[str, ...]
+    into: str
+    splits: Mapping[str, tuple[tuple[str, ...], ...]]
+    default: str
+    copy: str
+    test: str
+    get: str
+    downloads: tuple[Download, ...]
 
-    def row(self) -> dict[str, Any]:
-        """The fields as a JSON object."""
-        return asdict(self)
+    def find(self, data_root: Path, split: str) -> tuple[Path, tuple[Path, ...]] | None:
+        """The folder and the paths that `split` needs, from the first folder that has them all; None without one.
+
+        Raises `StructureError` for a split that the set does not have.
+        """
+        if split not in self.splits:
+            raise unknown(f"split of {self.name}", split, self.splits)
+        for folder in self.folders:
+            root = data_root / folder
+            chosen = [next((root / p for p in choice if (root / p).exists()), None) for choice in self.splits[split]]
+            paths = tuple(path for path in chosen if path is not None)
+            if len(paths) == len(chosen):
+                return root, paths
+        return None
+
+    def present(self, data_root: Path) -> tuple[str, ...]:
+        """The splits that are there."""
+        return tuple(split for split in self.splits if self.find(data_root, split))
+
+    def absent(self, data_root: Path, split: str) -> NotPresentError:
+        """The error for a split that is not there: what it needs, where it was looked for, how to get it."""
+        needed = ", ".join(" or ".join(choice) for choice in self.splits[split])
+        looked = ", ".join(str(data_root / name) for name in self.folders)
+        return NotPresentError(
+            f"Dataset {self.name} split {split} is not on this machine: it needs {needed} in {looked} (--data-root "
+            f"says where). To get it: {self.how(data_root)}"
+        )
+
+    def how(self, data_root: Path) -> str:
+        """How the set is got, in words."""
+        command = f"structure datasets get {self.name}; or " if self.downloads else ""
+        return command + self.get.format(folder=data_root / self.into)
+
+
+@cache
+def config() -> dict[str, Any]:
+    """The file as it stands: `named`, `raw`, `segmentation` and `benchmark`."""
+    import yaml
+
+    text = files("structure.configs").joinpath("datasets.yaml").read_text(encoding="utf-8")
+    content: dict[str, Any] = yaml.safe_load(text)
+    return content
+
+
+def published_names(section: str) -> tuple[str, ...]:
+    """The names of the sets in a section of the file, in its order."""
+    return tuple(config()[section])
 
 
 @cache
 def entries() -> Mapping[str, DatasetEntry]:
-    """The datasets with names of their own: clotho, coco, flickr30k, flickr8k."""
-    found = {}
-    for name, values in config()["named"].items():
-        splits = {split: tuple(names) for split, names in values["splits"].items()}
-        folders, pictures = tuple(values["folders"]), tuple(values["pictures"])
-        downloads = tuple(values.get("downloads", ()))
-        found[name] = DatasetEntry(name, values["summary"], folders, pictures, splits, values["get"], downloads)
-    return found
+    """The captioned sets: clotho, coco, flickr30k, flickr8k."""
+    return {
+        name: DatasetEntry(
+            name,
+            values["summary"],
+            tuple(values["folders"]),
+            tuple(values["media"]),
+            {split: tuple(names) for split, names in values["splits"].items()},
+            values["get"],
+            _downloads(values.get("downloads", ())),
+        )
+        for name, values in config()["named"].items()
+    }
+
+
+@cache
+def raw_sets() -> Mapping[str, Raw]:
+    """The classification sets whose published folders are read as they are."""
+    return {name: _raw(name, values) for name, values in config()["raw"].items()}
+
+
+def raw_of_copy(copy: str) -> Raw | None:
+    """The set whose test images CLIP_benchmark's copy `vtab/cifar10` (without `wds/`) holds."""
+    return next((raw for raw in raw_sets().values() if raw.copy == copy), None)
 
 
 def benchmark_names() -> tuple[str, ...]:
@@ -91,99 +171,24 @@ def benchmark_names() -> tuple[str, ...]:
     return tuple(config()["benchmark"]["names"])
 
 
-def benchmark_folder(name: str) -> str:
-    """`wds/vtab/cifar10` or `vtab/cifar10` -> `wds_vtab-cifar10`; the folder's own name stays as it is."""
-    bare = name.strip("/").removeprefix("wds/").removeprefix("wds_")
-    return f"wds_{bare.replace('/', '-')}"
+def _downloads(values: Iterable[Mapping[str, Any]]) -> tuple[Download, ...]:
+    return tuple(Download(**entry) for entry in values)
 
 
-def benchmark_places(name: str, data_root: Path) -> list[Path]:
-    """Where the copy `name` is looked for, in order."""
-    folder = benchmark_folder(name)
-    return [data_root / folder, data_root / "clip-benchmark" / folder]
-
-
-def benchmark_absent(name: str, data_root: Path) -> NotPresentError:
-    """The error for a copy that is not there; offers the nearest known names for one that is not known."""
-    places = " and ".join(map(str, benchmark_places(name, data_root)))
-    known = benchmark_names()
-    bare = name.strip("/").removeprefix("wds/")
-    here = [listing.name.removeprefix("clip-benchmark:wds/") for listing in _copies(data_root) if listing.present]
-    close = [f"clip-benchmark:wds/{option}" for option in nearest(bare, dict.fromkeys([*here, *known]))]
-    if bare in known:
-        remedy = f"To get it: {_benchmark_get(benchmark_folder(name), data_root)}"
-    elif close:
-        remedy = f"CLIP_benchmark has no copy of that name. Did you mean {' or '.join(close)}?"
-    else:
-        remedy = "CLIP_benchmark has no copy of that name; `structure datasets` lists the names."
-    return NotPresentError(
-        f"Dataset clip-benchmark:{name} is not on this machine; looked for {places} (--data-root says where). {remedy}"
-    )
-
-
-def list_datasets(data_root: str | Path) -> list[Listing]:
-    """What can be named, present or not. Looks at names of files only; opens nothing, asks no network."""
-    root = Path(data_root)
-    own = [
-        Listing(
-            name,
-            values["summary"],
-            tuple(values["splits"]),
-            True if name.startswith("scenes") else None,
-            "",
-            values["get"],
-        )
-        for name, values in config()["own"].items()
-    ]
-    named = []
-    for entry in entries().values():
-        place, splits = entry.root(root), entry.present(root)
-        where = str(place or root / entry.folders[0])
-        how = entry.get.format(folder=where)
-        named.append(Listing(entry.name, entry.summary, splits or tuple(entry.splits), bool(splits), where, how))
-    raws = []
-    for raw in raw_sets().values():
-        splits = raw.present(root)
-        found = raw.find(root, splits[0]) if splits else None
-        where = str(found[0] if found else root / raw.into)
-        raws.append(Listing(raw.name, raw.summary, splits or tuple(raw.splits), bool(splits), where, raw.how(root)))
-    return [*own, *named, *raws, *_masked(root), *_copies(root)]
-
-
-def _masked(data_root: Path) -> list[Listing]:
-    """The segmentation sets."""
-    found = []
-    for name, values in config()["segmentation"].items():
-        places = [data_root / folder for folder in values["folders"]]
-        there = next((place for place in places if all((place / part).exists() for part in values["needs"])), None)
-        how = values["get"].format(folder=places[0])
-        found.append(Listing(name, values["summary"], ("val",), there is not None, str(there or places[0]), how))
-    return found
-
-
-def _copies(data_root: Path) -> list[Listing]:
-    """CLIP_benchmark's copies, and whatever else is there in its layout."""
-    known = {benchmark_folder(name): name for name in benchmark_names()}
-    there = {
-        path.name: path
-        for folder in (data_root / "clip-benchmark", data_root)
-        if folder.is_dir()
-        for path in sorted(folder.glob("wds_*"))
-        if path.is_dir()
+def _raw(name: str, values: Mapping[str, Any]) -> Raw:
+    splits = {
+        split: tuple((choice,) if isinstance(choice, str) else tuple(choice) for choice in needed)
+        for split, needed in values["splits"].items()
     }
-    found = []
-    for folder in [*known, *sorted(there.keys() - known.keys())]:
-        path = there.get(folder)
-        splits = tuple(sorted(count.parent.name for count in path.glob("*/nshards.txt"))) if path else ()
-        name = f"clip-benchmark:wds/{known.get(folder, folder.removeprefix('wds_'))}"
-        summary = "a copy in CLIP_benchmark's layout"
-        how = _benchmark_get(folder, data_root)
-        found.append(Listing(name, summary, splits or ("test",), bool(splits), str(path or data_root / folder), how))
-    return found
-
-
-def _benchmark_get(folder: str, data_root: Path) -> str:
-    text: str = config()["benchmark"]["get"]
-    known = {benchmark_folder(name): name for name in benchmark_names()}
-    name = f"clip-benchmark:wds/{known.get(folder, folder.removeprefix('wds_'))}"
-    return text.format(copy=folder, folder=data_root / folder, name=name)
+    return Raw(
+        name,
+        values["summary"],
+        tuple(values["folders"]),
+        values["into"],
+        splits,
+        values.get("default", "test"),
+        values.get("copy", ""),
+        values.get("test", "test"),
+        values["get"],
+        _downloads(values.get("downloads", ())),
+    )

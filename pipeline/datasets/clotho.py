@@ -7,8 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from structure.pipeline.datasets.captioned import Captioned, Photo
-from structure.pipeline.datasets.catalogue import entries
+from structure.pipeline.datasets.captioned import Captioned, CaptionedKind, Photo
 from structure.pipeline.datasets.dataset import AudioClip
 from structure.pipeline.datasets.decode_audio import decode_sound
 from structure.store.errors import StructureError, unknown
@@ -30,25 +29,25 @@ class Clotho(Captioned):
         return decode_sound(self.payload(index), item=self.ids[index], source=self.paths[index])
 
 
-def open_clotho(argument: str, *, split: str | None, data_root: Path, seed: int) -> Clotho:
-    """Splits `train` (default, Clotho's development), `val` and `test` (its evaluation), from
-    `clotho_captions_<part>.csv` and the folder of recordings `<part>`.
+class ClothoKind(CaptionedKind):
+    """Splits `train` (Clotho's development), `val` and `test` (its evaluation), from `clotho_captions_<part>.csv` and
+    the folder of audio clips `<part>`."""
 
-    Raises `NotPresentError` for a table or a folder that is not there, `StructureError` for another kind of table.
-    """
-    entry = entries()["clotho"]
-    root, asked = entry.root(data_root), split or "train"
-    if asked not in PARTS:
-        raise unknown("split of clotho", asked, PARTS)
-    part = PARTS[asked]
-    file = None if root is None else entry.file(root, asked)
-    if root is None or file is None:
-        raise entry.absent(data_root, f"split {asked} needs {' or '.join(entry.splits[asked])}")
-    folder = entry.picture_folder(root, part)
-    if folder is None:
-        raise entry.absent(data_root, f"the recordings of {part} are not in {root}")
-    items = read_clotho(file)
-    return Clotho("clotho", asked, items, [os.path.join(folder, item.name) for item in items], source=file)
+    def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> Clotho:
+        """Raises `NotPresentError` for a table or a folder that is not there, `StructureError` for another kind of
+        table."""
+        entry, root, asked = self.entry, self.entry.root(data_root), split or self.default_split
+        if asked not in PARTS:
+            raise unknown("split of clotho", asked, PARTS)
+        part = PARTS[asked]
+        file = None if root is None else entry.file(root, asked)
+        if root is None or file is None:
+            raise entry.absent(data_root, f"split {asked} needs {' or '.join(entry.splits[asked])}")
+        folder = entry.media_folder(root, part)
+        if folder is None:
+            raise entry.absent(data_root, f"the audio clips of {part} are not in {root}")
+        items = read_clotho(file)
+        return Clotho("clotho", asked, items, [os.path.join(folder, item.name) for item in items], source=file)
 
 
 def read_clotho(file: Path) -> list[Photo]:

@@ -14,11 +14,6 @@ from structure.store.errors import BadSampleError
 MAX_PIXELS = 178_956_970
 """Pictures with more pixels are refused (Pillow's own limit against decompression bombs: 0.5 GB as RGB)."""
 
-SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"}
-)
-"""File name endings that are taken for pictures, in lower case."""
-
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _ORIENTATION = 0x0112
 _UPRIGHT = {

@@ -6,12 +6,14 @@ import hashlib
 import http.client
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from structure.pipeline.datasets.raw_catalogue import Download
+from structure.pipeline.datasets.catalogue import Download
+from structure.pipeline.datasets.unpacking import unpack
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.store.errors import DamageError, NotPresentError, StructureError
 
@@ -49,6 +51,33 @@ def fetch(download: Download, folder: Path, *, on_event: Listener = silent) -> P
     os.replace(part, target)
     tag.unlink(missing_ok=True)
     return target
+
+
+def fetch_all(
+    name: str, downloads: Sequence[Download], folder: Path, *, how: str, on_event: Listener
+) -> tuple[str, ...]:
+    """Fetch the files of the dataset `name` into `folder` and unpack them; their names. `how` to get them by hand.
+
+    Raises `NotPresentError` where there is nothing to download or no network, and as `fetch` and `unpack`.
+    """
+    if not downloads:
+        raise NotPresentError(f"{name} cannot be downloaded by a program: its owner wants to be asked. {how}")
+    for download in downloads:
+        try:
+            file = fetch(download, folder, on_event=on_event)
+        except NotPresentError as error:
+            lacking = ", ".join(item.url for item in downloads if not (folder / item.file).is_file())
+            raise NotPresentError(
+                f"{error} On a machine with a network fetch {lacking} and place the files, packed as they are, in "
+                f"{folder}; then run this command again: it checks and unpacks them. Or {how}"
+            ) from None
+        if download.unpack:
+            on_event(Note(f"unpacking {file.name}"))
+            unpack(file, folder)
+    for download in downloads:
+        if download.unpack:
+            (folder / download.file).unlink(missing_ok=True)
+    return tuple(download.file for download in downloads)
 
 
 def _receive(download: Download, part: Path, tag: Path, on_event: Listener) -> int:

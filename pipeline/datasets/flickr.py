@@ -7,51 +7,43 @@ import os
 import re
 from pathlib import Path
 
-from structure.pipeline.datasets.captioned import Captioned, Photo, read_karpathy
-from structure.pipeline.datasets.catalogue import entries
+from structure.pipeline.datasets.captioned import Captioned, CaptionedKind, Photo, read_karpathy
 from structure.store.errors import StructureError, unknown
 
 
-def open_flickr8k(argument: str, *, split: str | None, data_root: Path, seed: int) -> Captioned:
-    """Flickr8k: `train` (default; 6,000), `val`, `test` (1,000 each) by Karpathy's file or the three lists that come
-    with it, and `all`."""
-    return _open("flickr8k", split, data_root)
+class FlickrKind(CaptionedKind):
+    """Flickr8k: `train` (6,000), `val`, `test` (1,000 each) by Karpathy's file or the three lists that come with it,
+    and `all`. Flickr30k: `train` (29,000), `val` (1,014), `test` (1,000, the paper's) by Karpathy's file, and `all`."""
 
-
-def open_flickr30k(argument: str, *, split: str | None, data_root: Path, seed: int) -> Captioned:
-    """Flickr30k: `train` (default; 29,000), `val` (1,014), `test` (1,000, the paper's) by Karpathy's file, and "
-    "`all`."""
-    return _open("flickr30k", split, data_root)
-
-
-def _open(name: str, split: str | None, data_root: Path) -> Captioned:
-    entry = entries()[name]
-    asked = (split or "train").removeprefix("karpathy-")
-    if asked not in entry.splits:
-        raise unknown(f"split of {name}", asked, entry.splits)
-    root = entry.root(data_root)
-    if root is None:
-        raise entry.absent(data_root, "its folder is not there")
-    file = entry.file(root, asked)
-    if file is None:
-        there = ", ".join(entry.present(data_root)) or "none"
-        needed = " or ".join(entry.splits[asked])
-        raise entry.absent(
-            data_root, f"split {asked} needs {needed} in {root}, and the splits that are there are: {there}"
-        )
-    if file.suffix == ".json":
-        photos = [photo for photo in read_karpathy(file) if asked in ("all", photo.split)]
-    elif asked == "all":
-        photos = read_captions(file)
-    else:
-        captions = entry.file(root, "all")
-        if captions is None:
-            raise entry.absent(data_root, f"no captions in {root} ({' or '.join(entry.splits['all'])})")
-        photos = _listed(file, captions)
-    pictures = entry.picture_folder(root)
-    if pictures is None:
-        raise entry.absent(data_root, f"the pictures are not in {root} (folder {' or '.join(entry.pictures)})")
-    return Captioned(name, asked, photos, [os.path.join(pictures, photo.name) for photo in photos], source=file)
+    def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> Captioned:
+        """Raises `NotPresentError` for a file or a folder of images that is not there."""
+        entry, root = self.entry, self.entry.root(data_root)
+        asked = (split or self.default_split).removeprefix("karpathy-")
+        if asked not in entry.splits:
+            raise unknown(f"split of {self.name}", asked, entry.splits)
+        if root is None:
+            raise entry.absent(data_root, "its folder is not there")
+        file = entry.file(root, asked)
+        if file is None:
+            there = ", ".join(entry.present(data_root)) or "none"
+            needed = " or ".join(entry.splits[asked])
+            raise entry.absent(
+                data_root, f"split {asked} needs {needed} in {root}, and the splits that are there are: {there}"
+            )
+        if file.suffix == ".json":
+            photos = [photo for photo in read_karpathy(file) if asked in ("all", photo.split)]
+        elif asked == "all":
+            photos = read_captions(file)
+        else:
+            captions = entry.file(root, "all")
+            if captions is None:
+                raise entry.absent(data_root, f"no captions in {root} ({' or '.join(entry.splits['all'])})")
+            photos = _listed(file, captions)
+        folder = entry.media_folder(root)
+        if folder is None:
+            raise entry.absent(data_root, f"the images are not in {root} (folder {' or '.join(entry.media)})")
+        paths = [os.path.join(folder, photo.name) for photo in photos]
+        return Captioned(self.name, asked, photos, paths, source=file)
 
 
 def read_captions(file: Path) -> list[Photo]:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from structure.pipeline.datasets.dataset import Item, Task, within
-from structure.pipeline.datasets.decode_image import SUFFIXES
 from structure.pipeline.datasets.folder_names import folder_safe
-from structure.pipeline.datasets.image_files import ImageFiles
+from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles
+from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import locate
 from structure.pipeline.datasets.splits import choose
 from structure.store.errors import NotPresentError, StructureError, unknown
@@ -140,9 +140,13 @@ def _listed(names: Sequence[str], one: str, several: str) -> str:
     return f"{len(names)} {one if len(names) == 1 else several} ({names[0]}{', ...' if len(names) > 1 else ''})"
 
 
-def open_folder(argument: str, *, split: str | None, data_root: Path, seed: int) -> Folder:
-    """The opener of `folder:`; a relative path is looked for from the current folder, then from the data root."""
-    path = locate(
-        argument, data_root=data_root, kind="folder", needs="a folder with one sub-folder of pictures per class"
-    )
-    return Folder(path, split=split, seed=seed)
+class FolderKind(DatasetKind):
+    """`folder:DIR`; a relative path is looked for from the current folder, then from the data root."""
+
+    form = "folder:DIR"
+    summary = "images in class folders"
+    how = "one sub-folder per class, called as the class"
+
+    def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> Folder:
+        needs = "a folder with one sub-folder of pictures per class"
+        return Folder(locate(argument, data_root=data_root, kind=self.name, needs=needs), split=split, seed=seed)

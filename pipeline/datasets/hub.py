@@ -9,9 +9,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
-from structure.pipeline.datasets.decode_image import decode
 from structure.pipeline.datasets.folder_names import folder_safe
 from structure.pipeline.datasets.image_files import read_picture
+from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.splits import choose
 from structure.pipeline.network import hub_obstacle
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
@@ -89,13 +89,23 @@ class Hub(Dataset):
         return read_picture(cell["path"], item=self.ids[index]) if data is None else data
 
     def image(self, index: int) -> Image.Image:
+        from structure.pipeline.datasets.decode_image import decode
+
         return decode(self.payload(index), item=self.ids[index], source=f"{self.name}, row {index}")
 
 
-def open_hub(argument: str, *, split: str | None, data_root: Path, seed: int) -> Hub:
+class HubKind(DatasetKind):
     """`hf:NAME`: a saved folder (from the current folder, else the data root), else a name on the hub."""
-    saved = next((place for place in (Path(argument), data_root / argument) if place.is_dir()), None)
-    return Hub(str(saved) if saved else argument, split=split, seed=seed)
+
+    form = "hf:NAME"
+    summary = "a folder saved by the library datasets, or a name on its hub"
+    how = 'pip install "structure-align[hub]"'
+    splits = ("train", "validation", "test")
+    default_split = "train"
+
+    def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> Hub:
+        saved = next((path for path in (Path(argument), data_root / argument) if path.is_dir()), None)
+        return Hub(str(saved) if saved else argument, split=split, seed=seed)
 
 
 def _library() -> ModuleType:

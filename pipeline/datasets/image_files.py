@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from structure.pipeline.datasets.dataset import Dataset, within
-from structure.pipeline.datasets.decode_image import decode
 from structure.store.errors import BadSampleError, StructureError
 
 if TYPE_CHECKING:
     from PIL import Image
+
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"}
+)
+"""File name endings that are taken for images, in lower case."""
 
 
 class ImageFiles(Dataset):
@@ -34,6 +38,8 @@ class ImageFiles(Dataset):
         return read_picture(self.paths[within(index, len(self))], item=self.ids[index])
 
     def image(self, index: int) -> Image.Image:
+        from structure.pipeline.datasets.decode_image import decode  # Pillow: only where an image is read
+
         return decode(self.payload(index), item=self.ids[index], source=self.paths[index])
 
     def stamp(self, index: int) -> str:

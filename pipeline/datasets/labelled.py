@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
 from structure.pipeline.datasets.image_files import ImageFiles, stamp
 from structure.store.errors import StructureError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Reader = Callable[[Sequence[Path]], tuple[np.ndarray, np.ndarray]]
 
@@ -63,6 +65,8 @@ class LabelledArrays(Dataset):
         return Item(f"{self.split}/{within(index, len(self)):06d}", (), {"label": self.labels[index]})
 
     def image(self, index: int) -> Image.Image:
+        from PIL import Image
+
         return Image.fromarray(self._picture(index)).convert("RGB")
 
     def payload(self, index: int) -> bytes:

@@ -7,12 +7,11 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from structure.pipeline.datasets.dataset import Item, within
-from structure.pipeline.datasets.decode_image import MAX_PIXELS, SUFFIXES, size
 from structure.pipeline.datasets.folder_names import folder_safe
-from structure.pipeline.datasets.image_files import ImageFiles, read_picture
+from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles, read_picture
+from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import locate
 from structure.pipeline.datasets.splits import choose
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
@@ -77,6 +76,8 @@ class Masks(ImageFiles):
         Raises `BadSampleError` for a value outside the class list, a mask that is not of the picture's size, or one
         that is in colour.
         """
+        from structure.pipeline.datasets.decode_image import size
+
         item, path = self.ids[within(index, len(self))], self.mask_paths[index]
         values = self._read(item, path)
         known = (values >= 0) & (values < len(self._positions))
@@ -100,6 +101,10 @@ class Masks(ImageFiles):
         return classes
 
     def _read(self, item: str, path: str) -> np.ndarray:
+        from PIL import Image, UnidentifiedImageError
+
+        from structure.pipeline.datasets.decode_image import MAX_PIXELS
+
         data = read_picture(path, item=item)
         try:
             with Image.open(BytesIO(data), formats=("PNG", "TIFF", "BMP")) as picture:
@@ -158,7 +163,13 @@ def _by_stem(folder: Path, suffixes: frozenset[str]) -> dict[str, Path]:
     return found
 
 
-def open_masks(argument: str, *, split: str | None, data_root: Path, seed: int) -> Masks:
-    """The opener of `masks:`; a relative path is looked for from the current folder, then from the data root."""
-    path = locate(argument, data_root=data_root, kind="masks", needs="a folder with images/, masks/ and classes.json")
-    return Masks(path, split=split, seed=seed)
+class MasksKind(DatasetKind):
+    """`masks:DIR`; a relative path is looked for from the current folder, then from the data root."""
+
+    form = "masks:DIR"
+    summary = "images with a class for every pixel"
+    how = "images/, masks/ (PNG, same names, ids from 0) and classes.json from id to name"
+
+    def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> Masks:
+        needs = "a folder with images/, masks/ and classes.json"
+        return Masks(locate(argument, data_root=data_root, kind=self.name, needs=needs), split=split, seed=seed)

@@ -13,6 +13,7 @@ from structure.pipeline.datasets.dataset import AudioClip, Item, Task, within
 from structure.pipeline.datasets.decode_audio import decode_sound
 from structure.pipeline.datasets.folder_names import folder_safe
 from structure.pipeline.datasets.image_files import ImageFiles, require_text
+from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import locate
 from structure.pipeline.datasets.splits import choose
 from structure.pipeline.datasets.table_rows import Row, read_rows
@@ -228,15 +229,18 @@ class PairsFile(ImageFiles):
             )
 
 
-def open_pairs(argument: str, *, split: str | None, data_root: Path, seed: int, pictures: bool = True) -> PairsFile:
-    """The opener of `pairs:`; a relative path is looked for from the current folder, then from the data root."""
-    path = locate(
-        argument,
-        data_root=data_root,
-        kind="pairs",
-        needs="a .jsonl, .csv, .tsv or .parquet file with the columns image and caption or captions",
-    )
-    return PairsFile(path, split=split, seed=seed, pictures=pictures)
+class PairsKind(DatasetKind):
+    """`pairs:FILE`; a relative path is looked for from the current folder, then from the data root."""
+
+    form = "pairs:FILE.jsonl|csv|tsv|parquet"
+    summary = "your own pairs; columns image, caption or captions, optional id, label, split"
+    how = "write one row per image, its path relative to the file"
+
+    def open(self, argument: str, *, split: str | None, data_root: Path, seed: int, pictures: bool = True) -> PairsFile:
+        """`pictures` as of `PairsFile`."""
+        needs = "a .jsonl, .csv, .tsv or .parquet file with the columns image and caption or captions"
+        path = locate(argument, data_root=data_root, kind=self.name, needs=needs)
+        return PairsFile(path, split=split, seed=seed, pictures=pictures)
 
 
 def _kind(value: object) -> str:

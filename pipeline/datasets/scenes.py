@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import get_args
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
-from PIL import Image
 
 from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
+from structure.pipeline.datasets.kind import DatasetKind, Listing
 from structure.pipeline.datasets.scene_captions import describe
 from structure.pipeline.datasets.scene_drawing import draw, draw_mask
 from structure.pipeline.datasets.scene_draws import Draws
 from structure.pipeline.datasets.scene_layout import COLOURS, RELATIONS, SHAPES, Scene, Split, compose
 from structure.store.errors import StructureError, unknown
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 RENDERER = 1
 """Raise it with any change to what is drawn or said: it is part of every content digest and of every scene's key."""
@@ -94,6 +100,8 @@ class Scenes(Dataset):
 
     def image(self, index: int) -> Image.Image:
         """The scene drawn, 64 x 64 RGB."""
+        from PIL import Image
+
         return Image.fromarray(draw(self.scene(index), Draws(self._key(index, "pixels"))))
 
     def payload(self, index: int) -> bytes:
@@ -107,3 +115,22 @@ class Scenes(Dataset):
     def _key(self, index: int, part: str) -> str:
         index = within(index, self.count)
         return f"scenes renderer={RENDERER} seed={self.seed} split={self.split} index={index} {part}"
+
+
+class ScenesKind(DatasetKind):
+    """`scenes` or `scenes:N`."""
+
+    form = "scenes[:N]"
+    argument = "optional"
+    summary = "generated images of coloured shapes with 5 captions, masks and labels for 4 tasks"
+    how = "nothing to get; it is drawn from a seed"
+    splits = get_args(Split)
+    default_split = "train"
+
+    def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> Scenes:
+        if argument and not re.fullmatch(r"[0-9]{1,9}", argument):
+            raise StructureError(f"Dataset 'scenes:{argument}': N is a whole number of scenes. Type scenes:1000.")
+        return Scenes(split=split or self.default_split, count=int(argument) if argument else None, seed=seed)
+
+    def listings(self, data_root: Path) -> list[Listing]:
+        return [replace(listing, present=True) for listing in super().listings(data_root)]

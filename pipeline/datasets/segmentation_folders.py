@@ -8,12 +8,11 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from structure.pipeline.datasets.catalogue import config
 from structure.pipeline.datasets.dataset import Item, Task, within
-from structure.pipeline.datasets.datasets_yaml import config
-from structure.pipeline.datasets.decode_image import MAX_PIXELS
 from structure.pipeline.datasets.image_files import ImageFiles, read_picture
+from structure.pipeline.datasets.kind import DatasetKind, Listing
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
 
 IGNORE = 255
@@ -60,6 +59,10 @@ class SegmentationFolder(ImageFiles):
 
     def mask(self, index: int) -> np.ndarray:
         """`(height, width)` int32: index in `mask_classes`, or 255 = ignore."""
+        from PIL import Image
+
+        from structure.pipeline.datasets.decode_image import MAX_PIXELS
+
         item, path = self.ids[within(index, len(self))], self.mask_paths[index]
         data = read_picture(path, item=item)
         try:
@@ -80,24 +83,47 @@ class SegmentationFolder(ImageFiles):
         return classes
 
 
-def open_segmentation(name: str, *, split: str | None, data_root: Path, seed: int) -> SegmentationFolder:
-    """The set called `name`; the only split is `val`, on which these sets are evaluated.
+class SegmentationKind(DatasetKind):
+    """A set by name: an entry of `configs/datasets.yaml` under `segmentation`, and a reader of that name in `READERS`.
+    The only split is `val`, on which these sets are evaluated."""
 
-    Raises `NotPresentError`, with how to get it, where its folder or a part of it is missing.
-    """
-    facts = config()["segmentation"][name]
-    if split not in (None, "val"):
-        raise unknown(f"split of {name}", str(split), ["val"])
-    for folder in facts["folders"]:
-        root = data_root / folder
-        if all((root / part).exists() for part in facts["needs"]):
-            files, classes = READERS[name](root)
-            return SegmentationFolder(name, "val", root, files, classes=classes, ignored=facts["ignored"])
-    looked = ", ".join(str(data_root / folder) for folder in facts["folders"])
-    raise NotPresentError(
-        f"Dataset {name} is not on this machine: it needs {', '.join(facts['needs'])} in {looked} (--data-root says "
-        f"where). To get it: {facts['get'].format(folder=data_root / facts['folders'][0])}"
-    )
+    argument = "none"
+    splits = ("val",)
+    default_split = "val"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.facts = config()["segmentation"][name]
+        self.form, self.summary, self.how = name, self.facts["summary"], self.facts["get"]
+
+    def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> SegmentationFolder:
+        """Raises `NotPresentError`, with how to get it, where its folder or a part of it is missing."""
+        if split not in (None, "val"):
+            raise unknown(f"split of {self.name}", str(split), self.splits)
+        root = self._root(data_root)
+        if root is not None:
+            files, classes = READERS[self.name](root)
+            ignored = self.facts["ignored"]
+            return SegmentationFolder(self.name, "val", root, files, classes=classes, ignored=ignored)
+        looked = ", ".join(str(data_root / folder) for folder in self.facts["folders"])
+        raise NotPresentError(
+            f"Dataset {self.name} is not on this machine: it needs {', '.join(self.facts['needs'])} in {looked} "
+            f"(--data-root says where). To get it: {self._how(data_root)}"
+        )
+
+    def listings(self, data_root: Path) -> list[Listing]:
+        root = self._root(data_root)
+        where = str(root or data_root / self.facts["folders"][0])
+        how = self._how(data_root)
+        return [Listing(self.name, self.summary, self.splits, self.default_split, root is not None, where, how)]
+
+    def _root(self, data_root: Path) -> Path | None:
+        """The first folder with all that the set needs."""
+        folders = [data_root / folder for folder in self.facts["folders"]]
+        return next((root for root in folders if all((root / part).exists() for part in self.facts["needs"])), None)
+
+    def _how(self, data_root: Path) -> str:
+        return self.how.format(folder=data_root / self.facts["folders"][0])
 
 
 def _voc(root: Path) -> tuple[list[SegmentationFiles], dict[int, str]]:

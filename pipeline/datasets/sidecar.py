@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from structure.pipeline.datasets.dataset import Item, Task, within
-from structure.pipeline.datasets.decode_image import SUFFIXES
 from structure.pipeline.datasets.folder_names import folder_safe
-from structure.pipeline.datasets.image_files import ImageFiles
+from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles
+from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import locate
 from structure.pipeline.datasets.splits import choose
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
@@ -66,12 +66,16 @@ class Sidecar(ImageFiles):
         return Item(item, captions)
 
 
-def open_sidecar(argument: str, *, split: str | None, data_root: Path, seed: int) -> Sidecar:
-    """The opener of `sidecar:`."""
-    path = locate(
-        argument, data_root=data_root, kind="sidecar", needs="a folder of pictures with a text file beside each"
-    )
-    return Sidecar(path, split=split, seed=seed)
+class SidecarKind(DatasetKind):
+    """`sidecar:DIR`; a relative path is looked for from the current folder, then from the data root."""
+
+    form = "sidecar:DIR"
+    summary = "images with a text file beside each (a.jpg and a.txt), a caption a line"
+    how = "write the captions of each image into a text file of its name"
+
+    def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> Sidecar:
+        needs = "a folder of pictures with a text file beside each"
+        return Sidecar(locate(argument, data_root=data_root, kind=self.name, needs=needs), split=split, seed=seed)
 
 
 def _pictures(root: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from structure.pipeline.datasets.dataset import Task
-from structure.pipeline.datasets.decode_image import SUFFIXES
+from structure.pipeline.datasets.image_files import SUFFIXES
 from structure.pipeline.datasets.pixel_files import read_mat
 from structure.store.errors import StructureError
 

@@ -16,9 +16,9 @@ import numpy as np
 from structure.pipeline.datasets.captions_text import split_captions
 from structure.pipeline.datasets.class_files import read_class_names
 from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
-from structure.pipeline.datasets.decode_image import decode
 from structure.pipeline.datasets.folder_names import folder_safe
 from structure.pipeline.datasets.image_files import stamp
+from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.splits import choose
 from structure.pipeline.datasets.tar_index import Group, Member, index_tar, read_member
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 IMAGE_ENDINGS = ("webp", "png", "jpg", "jpeg")
 """In the order in which CLIP_benchmark looks for them."""
 
-KINDS = ("classification", "multilabel", "retrieval")
+TASKS = ("classification", "multilabel", "retrieval")
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ class Shards(Dataset):
         return read_member(self.files[sample.shard], sample.picture, item=sample.id)
 
     def image(self, index: int) -> Image.Image:
+        from structure.pipeline.datasets.decode_image import decode
+
         data = self.payload(index)
         sample = self.samples[index]
         assert sample.picture is not None
@@ -107,35 +109,42 @@ class Shards(Dataset):
                 )
 
 
-def open_wds(argument: str, *, split: str | None, data_root: Path, seed: int) -> Dataset:
+class WebdatasetKind(DatasetKind):
     """`wds:PATTERN`: tars by braces (`{000..012}`, `{a,b}`), by `*`, or all in a folder, in sorted order. Members
-    `.txt` (captions, one per line) or `.cls` (label; `classnames.txt` beside the tars names them) say the kind.
+    `.txt` (captions, one per line) or `.cls` (label; `classnames.txt` beside the tars names them) say the task.
 
     Splits: `all`, or a seeded `train`, `val`, `test` by a hash of the id. The dataset is called as the tars' folder.
     """
-    files = expand(argument) or expand(str(data_root / argument))
-    if not files:
-        raise NotPresentError(
-            f"wds:{argument} names no tar that is there; looked from {Path.cwd()} and {data_root.absolute()}. A "
-            "pattern is a folder of tars, or such as 'shards/{000..012}.tar' or 'shards/*.tar'; quote it, or the "
-            "shell expands it."
+
+    form = "wds:PATTERN"
+    summary = "webdataset tars, such as 'shards/{000..012}.tar'"
+    how = "plain tars with an image and .txt (captions, one per line) or .cls (label) per key"
+
+    def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> Dataset:
+        files = expand(argument) or expand(str(data_root / argument))
+        if not files:
+            raise NotPresentError(
+                f"wds:{argument} names no tar that is there; looked from {Path.cwd()} and {data_root.absolute()}. A "
+                "pattern is a folder of tars, or such as 'shards/{000..012}.tar' or 'shards/*.tar'; quote it, or the "
+                "shell expands it."
+            )
+        folder = files[0].absolute().parent
+        kinds = {ending for group in index_tar(files[0])[:1] for ending in group.members}
+        kind = (
+            "retrieval"
+            if "txt" in kinds or not kinds & {"cls", "npy"}
+            else "multilabel"
+            if "npy" in kinds
+            else "classification"
         )
-    folder = files[0].absolute().parent
-    kinds = {ending for group in index_tar(files[0])[:1] for ending in group.members}
-    kind = (
-        "retrieval"
-        if "txt" in kinds or not kinds & {"cls", "npy"}
-        else "multilabel"
-        if "npy" in kinds
-        else "classification"
-    )
-    classes, notes = read_class_names(folder / "classnames.txt") if kind != "retrieval" else ((), ())
-    shards = Shards(folder_safe(folder.name), "all", kind, files, Task(classes, (), f"{folder.name}/classnames.txt"))
-    shards.notes = notes
-    ids = [sample.id for sample in shards.samples]
-    shards.split, chosen = choose(ids, split=split, seed=seed, source=argument)
-    shards.samples = tuple(shards.samples[index] for index in chosen)
-    return shards
+        classes, notes = read_class_names(folder / "classnames.txt") if kind != "retrieval" else ((), ())
+        task = Task(classes, (), f"{folder.name}/classnames.txt")
+        shards = Shards(folder_safe(folder.name), "all", kind, files, task)
+        shards.notes = notes
+        ids = [sample.id for sample in shards.samples]
+        shards.split, chosen = choose(ids, split=split, seed=seed, source=argument)
+        shards.samples = tuple(shards.samples[index] for index in chosen)
+        return shards
 
 
 def expand(pattern: str) -> list[Path]:

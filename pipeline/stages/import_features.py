@@ -11,7 +11,7 @@ import numpy as np
 
 from structure.pipeline.datasets.dataset import Dataset
 from structure.pipeline.datasets.loading import open_dataset
-from structure.pipeline.datasets.pairs import open_pairs
+from structure.pipeline.datasets.pairs import PairsKind
 from structure.pipeline.extraction.sample_index import read_samples
 from structure.pipeline.progress import Listener, silent
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
@@ -139,7 +139,9 @@ def _row_table(
         if colon and kind != "pairs":
             source = open_dataset(pairs, split=None, data_root=".")
         else:
-            source = open_pairs(file if colon else pairs, split=None, data_root=Path("."), seed=0, pictures=False)
+            source = PairsKind("pairs").open(
+                file if colon else pairs, split=None, data_root=Path("."), seed=0, pictures=False
+            )
         source.name, source.split = dataset, split
         return read_samples(store, source, on_event=on_event)
     if store.files.exists(Samples.file(dataset, split)):

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structure.pipeline.datasets import open_dataset
-from structure.pipeline.datasets.catalogue import benchmark_folder, benchmark_names, entries, list_datasets
+from structure.pipeline.datasets.benchmark_folders import benchmark_folder
+from structure.pipeline.datasets.catalogue import benchmark_names, config, entries
 from structure.pipeline.datasets.folder_names import folder_safe
-from structure.pipeline.datasets.loading import KINDS
+from structure.pipeline.datasets.loading import list_datasets
+from structure.pipeline.datasets.registry import DATASET_KINDS
 from structure.store.errors import NotPresentError, StructureError
 
 
@@ -89,7 +91,7 @@ def test_the_list_says_what_is_here(copy_folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_catalogue_names_what_can_be_opened() -> None:
-    assert set(entries()) <= set(KINDS)
+    assert set(entries()) | set(config()["raw"]) | set(config()["segmentation"]) <= set(DATASET_KINDS)
     assert len(set(benchmark_names())) == 41
     assert benchmark_folder("wds/vtab/cifar10") == benchmark_folder("vtab/cifar10") == "wds_vtab-cifar10"
 
@@ -121,7 +123,7 @@ def test_names_in_other_scripts_stay_apart() -> None:
 def test_listing_and_refusing_need_no_torch() -> None:
     code = (
         "import sys; from structure.pipeline.datasets import open_dataset\n"
-        "from structure.pipeline.datasets.catalogue import list_datasets\n"
+        "from structure.pipeline.datasets.loading import list_datasets\n"
         "list_datasets('nowhere'); assert not {'torch', 'transformers', 'PIL'} & set(sys.modules)\n"
         "from structure.pipeline.datasets import coco, flickr, folder, hub, masks, pairs, webdataset_export\n"
         "assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)"

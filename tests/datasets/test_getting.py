@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from structure.pipeline.datasets import get_dataset as getting
+from structure.pipeline.datasets import benchmark_folders, get_dataset
+from structure.pipeline.datasets import raw as raw_kind
+from structure.pipeline.datasets.catalogue import Download, Raw
 from structure.pipeline.datasets.download import fetch
-from structure.pipeline.datasets.get_dataset import get_dataset
-from structure.pipeline.datasets.raw_catalogue import Download, Raw
 from structure.pipeline.datasets.unpacking import unpack
 from structure.pipeline.progress import Event, Note, Progress
 from structure.store.errors import DamageError, NotPresentError, StructureError
@@ -184,15 +184,15 @@ def _set(server: Server, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     downloads = (link(server, "set.tgz", md5=hashlib.md5(data, usedforsecurity=False).hexdigest()),)
     places = {"test": (("test.txt",),)}
     raw = Raw("tiny", "", ("tiny/set",), "tiny", places, "test", "", "test", "place it in {folder}.", downloads)
-    monkeypatch.setattr(getting, "raw_sets", lambda: {"tiny": raw})
+    monkeypatch.setattr(raw_kind, "raw_sets", lambda: {"cifar10": raw})
 
 
 def test_get_fetches_checks_and_unpacks_once(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _set(server, monkeypatch, tar_of({"set/test.txt": b"a"}))
-    done = get_dataset("tiny", data_root=tmp_path)
+    done = get_dataset("cifar10", data_root=tmp_path)
     assert (done.splits, done.fetched) == (("test",), ("set.tgz",))
     assert sorted(path.name for path in (tmp_path / "tiny").iterdir()) == ["set"]
-    assert get_dataset("tiny", data_root=tmp_path).fetched == ()
+    assert get_dataset("cifar10", data_root=tmp_path).fetched == ()
     assert len(server.asked) == 1
 
 
@@ -203,15 +203,15 @@ def test_get_without_a_network_takes_what_was_placed_there(
     _set(server, monkeypatch, data)
     del server.files["/set.tgz"]
     with pytest.raises(NotPresentError, match=r"answers 404.*fetch http.*set\.tgz and place .* in .*tiny; then"):
-        get_dataset("tiny", data_root=tmp_path)
+        get_dataset("cifar10", data_root=tmp_path)
     (tmp_path / "tiny" / "set.tgz").write_bytes(data)
-    assert get_dataset("tiny", data_root=tmp_path).splits == ("test",)
+    assert get_dataset("cifar10", data_root=tmp_path).splits == ("test",)
 
 
 def test_an_archive_without_the_set_in_it(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _set(server, monkeypatch, tar_of({"other/test.txt": b"a"}))
     with pytest.raises(NotPresentError, match="Dataset tiny split test is not on this machine"):
-        get_dataset("tiny", data_root=tmp_path)
+        get_dataset("cifar10", data_root=tmp_path)
 
 
 def test_names_that_cannot_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +221,7 @@ def test_names_that_cannot_be_fetched(tmp_path: Path, monkeypatch: pytest.Monkey
         get_dataset("cifar1", data_root=tmp_path)
     with pytest.raises(StructureError, match="nothing to download"):
         get_dataset("folder:x", data_root=tmp_path)
-    monkeypatch.setattr(getting, "hub_obstacle", lambda: "no network")
+    monkeypatch.setattr(benchmark_folders, "hub_obstacle", lambda: "no network")
     with pytest.raises(NotPresentError, match=r"no network.*place the files of the hub's dataset clip-benchmark/"):
         get_dataset("clip-benchmark:wds/vtab/dtd", data_root=tmp_path)
     with pytest.raises(StructureError, match="Did you mean wds/vtab/dtd"):
@@ -237,8 +237,8 @@ def test_a_copy_comes_file_by_file(server: Server, tmp_path: Path, monkeypatch: 
         (link(server, "0.tar"), "test"),
         (link(server, "nshards.txt"), "test"),
     ]
-    monkeypatch.setattr(getting, "hub_obstacle", lambda: "")
-    monkeypatch.setattr(getting, "_repository", lambda repo: listed)
+    monkeypatch.setattr(benchmark_folders, "hub_obstacle", lambda: "")
+    monkeypatch.setattr(benchmark_folders, "_repository", lambda repo: listed)
     server.stop_after = 0  # the first file: broken off before a byte came
     with pytest.raises(DamageError):
         get_dataset("clip-benchmark:wds/vtab/dtd", data_root=tmp_path)

@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from structure.pipeline.datasets.catalogue import list_datasets
+from structure.pipeline.datasets.catalogue import raw_sets
 from structure.pipeline.datasets.labelled import LabelledArrays
-from structure.pipeline.datasets.loading import RAW, open_dataset
-from structure.pipeline.datasets.raw_catalogue import raw_sets
+from structure.pipeline.datasets.loading import list_datasets, open_dataset
+from structure.pipeline.datasets.raw import ARRAYS
 from structure.pipeline.datasets.restricted_pickle import read_pickle
+from structure.pipeline.datasets.split_lists import LISTS
 from structure.pipeline.datasets.webdataset_export import export_webdataset
 from structure.store.errors import NotPresentError, StructureError
 
@@ -280,8 +281,8 @@ def test_a_raw_folder_stands_in_for_the_copy_and_can_be_exported(tmp_path: Path)
 
 
 def test_what_is_absent_says_how_to_get_it(tmp_path: Path) -> None:
-    assert tuple(sorted(raw_sets())) == RAW
-    for name in RAW:
+    assert set(raw_sets()) == {*LISTS, *ARRAYS}
+    for name in raw_sets():
         with pytest.raises(NotPresentError, match=rf"Dataset {name} split .* it needs .*To get it: ") as told:
             open_dataset(name, data_root=tmp_path)
         assert (f"structure datasets get {name}" in str(told.value)) == (name not in ("imagenet", "ucf101"))

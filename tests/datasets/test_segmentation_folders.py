@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from structure.pipeline.datasets.datasets_yaml import config
+from structure.pipeline.datasets.catalogue import config
 from structure.pipeline.datasets.loading import open_dataset
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
 
