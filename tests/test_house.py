@@ -22,7 +22,7 @@ VALUES = {
         "progress",
         "device",
         "results",
-        "figures",
+        "charts",
         "registry",
         "run_context",
         "documents",
@@ -227,7 +227,7 @@ def test_only_the_command_line_prints_exits_or_reads_the_environment() -> None:
 def test_help_is_fast_and_imports_no_torch() -> None:
     code = (
         "import sys; from structure.cli.main import run; code = run(['--help']);"
-        "heavy = {'torch', 'transformers', 'timm', 'open_clip', 'zarr', 'dask', 'xarray', 'pandas', 'matplotlib'};"
+        "heavy = {'torch', 'transformers', 'timm', 'open_clip', 'zarr', 'dask', 'xarray', 'pandas', 'altair'};"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules); sys.exit(code)"
     )
     dumb = {**os.environ, "TERM": "dumb"}

@@ -7,7 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from structure.pipeline.page import charts
+from structure.pipeline import charts
+from structure.pipeline.charts import Fields
 from structure.pipeline.page.blocks import (
     Answer,
     Block,
@@ -101,16 +102,8 @@ def _matrix(result: Result, rows: list[Mapping[str, Any]], classes: list[str]) -
     ]
     titles = {"label": "true class", "prediction": "predicted class", "share": "share of the class", "count": "count"}
     truths = [name for name in classes if name in sizes]
-    spec = charts.heatmap(
-        cells + never,
-        x="prediction",
-        y="label",
-        value="share",
-        titles=titles,
-        tooltip=["label:N", "prediction:N", "share:.1%", "count:,d"],
-        order=(classes, truths),
-        scheme="blues",
-    )
+    fields = Fields("prediction", "label", titles, ["label:N", "prediction:N", "share:.1%", "count:,d"])
+    spec = charts.heatmap(cells + never, fields, value="share", order=(classes, truths), scheme="blues")
     right = sum(row["count"] for row in rows if row["label_index"] == row["prediction_index"])
     whole = sum(sizes.values())
     worst = sorted((c for c in cells if c["label_index"] != c["prediction_index"]), key=lambda c: -c["count"])[:3]

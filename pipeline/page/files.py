@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from structure.pipeline.charts import png
 from structure.pipeline.page.blocks import Chart, ImageBlock, Section, Table
-
-WIDTH = 640
-SCALE = 2.0
 
 
 def write_files(sections: Sequence[Section], folder: Path) -> int:
@@ -22,7 +18,7 @@ def write_files(sections: Sequence[Section], folder: Path) -> int:
     for section in sections:
         for number, block in enumerate(section.blocks, start=1):
             if isinstance(block, Chart):
-                (folder / f"{_name(section, number, block.title)}.png").write_bytes(_png(block))
+                (folder / f"{_name(section, number, block.title)}.png").write_bytes(png(block.spec, title=block.title))
                 _csv(folder / f"{_name(section, number, block.title)}.csv", block.values)
             elif isinstance(block, Table):
                 _csv(folder / f"{_name(section, number, block.caption)}.csv", block)
@@ -37,16 +33,6 @@ def write_files(sections: Sequence[Section], folder: Path) -> int:
 def _name(section: Section, number: int, title: str) -> str:
     words = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
     return f"{section.id}-{number:02d}-{words[:60].rstrip('-')}"
-
-
-def _png(chart: Chart) -> bytes:
-    """Drawn on white, where texts cannot take the colour of a page."""
-    import vl_convert
-
-    spec: dict[str, Any] = json.loads(json.dumps(chart.spec).replace('"currentColor"', '"#222222"'))
-    spec |= {"width": WIDTH, "background": "white", "padding": 10}
-    drawn: bytes = vl_convert.vegalite_to_png(spec, scale=SCALE)
-    return drawn
 
 
 def _csv(path: Path, table: Table) -> None:

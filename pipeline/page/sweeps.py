@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from structure.pipeline import charts
+from structure.pipeline.charts import Fields, LineStyle, Marks, Reference
 from structure.pipeline.metrics.intervals import holds_zero
-from structure.pipeline.page import charts
 from structure.pipeline.page.blocks import Block, Chart, Section, Table, Text, plural
 from structure.pipeline.page.source import Source
+from structure.pipeline.similarity.charts import correlation_titles, similarity_against_value
 
 MOST = 12
 """Charts of one kind; the tables have every number."""
@@ -100,18 +102,10 @@ def _mean_charts(name: str, means: Rows, metrics: Sequence[str]) -> Iterator[Blo
         if len(rows) > 1 and (not wanted or key[1] in wanted) and not any(_PAIRS.search(r["variant"]) for r in rows)
     }
     for (dataset, metric), rows in list(groups.items())[:MOST]:
-        titles = {"value": metric, "variant": "variant", **_SEEDS, "seeds": "seeds"}
+        titles = {"variant": "variant", **_SEEDS, "seeds": "seeds", "value": metric}
         chance = rows[0].get("chance")
-        spec = charts.intervals(
-            rows,
-            y="variant",
-            value="value",
-            low="low",
-            high="high",
-            titles={**titles, "value": metric},
-            tooltip=["variant:N", "value", "low", "high", "seeds:d"],
-            rules={} if chance is None else {"chance": chance},
-        )
+        fields = Fields("value", "variant", titles, ["variant:N", "value", "low", "high", "seeds:d"])
+        spec = charts.intervals(rows, fields, low_high=("low", "high"), references=_chance(rows[0]))
         told = "; ".join(f"{r['variant']} {r['value']:.3f}{_between(r)}" for r in rows)
         beside = "" if chance is None else f" Chance is {chance:.3f}."
         table = Table(f"{dataset}, {metric}", {"variant": "variant", **_SEEDS, "seeds": "seeds"}, rows)
@@ -120,6 +114,11 @@ def _mean_charts(name: str, means: Rows, metrics: Sequence[str]) -> Iterator[Blo
         )
     if len(groups) > MOST:
         yield Text(f"Charts of the first {MOST} of {len(groups)} metrics of {name}; the table has all.", small=True)
+
+
+def _chance(row: Mapping[str, Any]) -> list[Reference]:
+    """The level of chance as a reference line, where it is known."""
+    return [] if row.get("chance") is None else [Reference("chance", row["chance"])]
 
 
 def _mean_table(name: str, means: Rows) -> Table:
@@ -142,16 +141,9 @@ def _difference_charts(name: str, rows: Rows) -> Iterator[Block]:
             pairs.setdefault((row["first"], row["second"]), []).append(told)
     titles = {"what": "metric", "value": "difference", "low": "low", "high": "high", "seeds": "seeds"}
     for (first, second), entries in list(pairs.items())[:MOST]:
-        spec = charts.intervals(
-            entries,
-            y="what",
-            value="value",
-            low="low",
-            high="high",
-            titles=titles,
-            tooltip=["what:N", "value", "low", "high"],
-            rules={"no difference": 0.0},
-        )
+        fields = Fields("value", "what", titles, ["what:N", "value", "low", "high"])
+        no_difference = [Reference("no difference", 0.0)]
+        spec = charts.intervals(entries, fields, low_high=("low", "high"), references=no_difference)
         clear = [row for row in entries if not holds_zero(row["low"], row["high"])]
         alt = (
             f"{plural(len(entries), 'difference')}, {first} minus {second}, each a dot with its 95 % interval; "
@@ -214,18 +206,15 @@ def _pair_curves(name: str, means: Rows) -> Iterator[Block]:
             continue
         names = list(dict.fromkeys(row["line"] for row in told))
         for row in told:  # side by side: intervals over the same number of pairs would hide each other
-            row["place"] = row["pairs"] * 1.02 ** (names.index(row["line"]) - (len(names) - 1) / 2)
-        chance = told[0].get("chance")
+            row["position"] = row["pairs"] * 1.02 ** (names.index(row["line"]) - (len(names) - 1) / 2)
+        whole = {**titles, "value": metric, "position": "training pairs"}
         spec = charts.lines(
             told,
-            x="place",
-            y="value",
+            Fields("position", "value", whole, ["line:N", "pairs:,d", "value", "low", "high"]),
             series="line",
-            titles={**titles, "value": metric, "place": "training pairs"},
-            tooltip=["line:N", "pairs:,d", "value", "low", "high"],
             low_high=("low", "high"),
-            rules={} if chance is None else {"chance": chance},
-            logarithmic="~s",
+            marks=Marks(levels=_chance(told[0])),
+            style=LineStyle(logarithmic="~s"),
         )
         columns = {"line": "variant", "pairs": "pairs", "value": metric, "low": "low", "high": "high"}
         alt = f"{metric} on {dataset} over the number of training pairs, {_lines(told)}."
@@ -250,23 +239,11 @@ def _needed(name: str, rows: Rows) -> Table:
     return Table(caption, {**columns, "pairs": "pairs N", "bound": "bound", "U": "U"}, told, {"U": 2})
 
 
-def _scatter(found: Mapping[str, Any]) -> Chart:
-    titles = {
-        "similarity": "similarity of the two layers",
-        "value": found["metric"],
-        "vision_layer": "vision layer",
-        "text_layer": "text layer",
-    }
-    spec = charts.points(
-        found["points"],
-        x="similarity",
-        y="value",
-        titles=titles,
-        tooltip=["vision_layer:N", "text_layer:N", "similarity", "value"],
-    )
-    rho = "undefined" if found["rho"] is None else f"{found['rho']:.2f}"
-    title = f"{found['dataset']} {found['metric']}, {found['group']}: Spearman's rho {rho}"
-    dots = plural(len(found["points"]), "dot")
+def _scatter(correlation: Mapping[str, Any]) -> Chart:
+    points, metric = correlation["points"], correlation["metric"]
+    rho = "undefined" if correlation["rho"] is None else f"{correlation['rho']:.2f}"
+    title = f"{correlation['dataset']} {metric}, {correlation['group']}: Spearman's rho {rho}"
+    dots = plural(len(points), "dot")
     alt = f"{dots}, one a pair of layers: value over similarity, rank correlation {rho}."
-    columns = {name: titles[name] for name in ("vision_layer", "text_layer", "similarity", "value")}
-    return Chart(title, alt, spec, Table(title, columns, found["points"], {"similarity": 4}))
+    table = Table(title, correlation_titles(metric), points, {"similarity": 4})
+    return Chart(title, alt, similarity_against_value(points, metric), table)

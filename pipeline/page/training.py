@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from structure.pipeline.page import charts
+from structure.pipeline import charts
+from structure.pipeline.charts import Fields, LineStyle, Marks
 from structure.pipeline.page.blocks import Block, Chart, Section, Table, Text, plural
 from structure.pipeline.page.source import Source, variant
 
@@ -38,33 +39,25 @@ def section(source: Source) -> Section:
 
 
 def _curves(histories: Histories) -> Iterator[Chart]:
-    for name, title, fields in PARTS:
+    for name, title, parts in PARTS:
         rows = [
             {
                 "aligner": aligner,
                 "variant": variant(aligner),
                 "epoch": row["epoch"],
-                "value": sum(row[field] for field in fields),
+                "value": sum(row[field] for field in parts),
             }
             for aligner, history in histories.items()
             for row in history
-            if all(row.get(field) is not None for field in fields)
+            if all(row.get(field) is not None for field in parts)
         ]
         if name == "recall":
             rows = [{**row, "value": row["value"] / 2} for row in rows]
         if not any(row["value"] for row in rows):
             continue  # a part that this method does not have
         titles = {"aligner": "aligner", "variant": "aligner", "epoch": "epoch", "value": title}
-        spec = charts.lines(
-            rows,
-            x="epoch",
-            y="value",
-            series="variant",
-            detail="aligner",
-            titles=titles,
-            tooltip=["aligner:N", "epoch:d", "value"],
-            dots=False,
-        )
+        fields = Fields("epoch", "value", titles, ["aligner:N", "epoch:d", "value"])
+        spec = charts.lines(rows, fields, series="variant", detail="aligner", style=LineStyle(dots=False))
         ends = [_ends(aligner, [row for row in rows if row["aligner"] == aligner], title) for aligner in histories]
         table = Table(
             f"{title} on validation pairs: first and last epoch",
@@ -91,20 +84,12 @@ def _rates(tests: Histories, aligners: Mapping[str, Mapping[str, Any]]) -> Chart
             nearest = min(test, key=lambda row: abs(row["rate"] - rate))
             chosen.append({"aligner": name, "rate": rate, "loss": nearest["loss"]})
     titles = {"aligner": "aligner", "rate": "learning rate", "loss": "smoothed loss"}
-    spec = charts.lines(
-        rows,
-        x="rate",
-        y="loss",
-        series="aligner",
-        titles=titles,
-        tooltip=["aligner:N", "rate:.2e", "loss"],
-        points=chosen,
-        logarithmic=".0e",
-        dots=False,
-    )
-    told = ", ".join(f"{row['aligner']} {row['rate']:.2g}" for row in chosen)
+    fields = Fields("rate", "loss", titles, ["aligner:N", "rate:.2e", "loss"])
+    style = LineStyle(logarithmic=".0e", dots=False)
+    spec = charts.lines(rows, fields, series="aligner", marks=Marks(ringed=chosen), style=style)
+    rates = ", ".join(f"{row['aligner']} {row['rate']:.2g}" for row in chosen)
     table = Table("Learning rates that were chosen", titles, chosen, {"rate": 6, "loss": 4})
-    alt = f"Smoothed loss over the learning rate, one line a test. Chosen: {told}."
+    alt = f"Smoothed loss over the learning rate, one line a test. Chosen: {rates}."
     return Chart("Learning-rate test (Smith 2015); the rate that was chosen is ringed", alt, spec, table)
 
 

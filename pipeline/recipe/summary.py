@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from structure.pipeline.figures import png, scatter
+from structure.pipeline.charts import panels, png
 from structure.pipeline.metrics.seed_comparison import SeedDifference, SeedMean, seed_differences, seed_means
 from structure.pipeline.recipe.run_cache import StepResult
 from structure.pipeline.recipe.schema import Recipe
 from structure.pipeline.recipe.spaced_pairs import similarity
 from structure.pipeline.recipe.steps import STAGES, TrainingRun, rank_key, runs_of, steps_of
 from structure.pipeline.results import Result
+from structure.pipeline.similarity.charts import similarity_against_value
 from structure.store.files import Files
 
 MOST_PANELS = 8
@@ -68,7 +69,7 @@ class Summary:
             "means": [row.row() for row in self.means],
             "differences": [row.row() for row in self.differences],
             "correlations": [
-                {**found.row(), "points": [asdict(point) for point in found.points]} for found in self.correlations
+                {**each.row(), "points": [asdict(point) for point in each.points]} for each in self.correlations
             ],
         }
 
@@ -79,12 +80,12 @@ class Summary:
         table = io.StringIO(newline="")
         writer = csv.writer(table)
         writer.writerow(["group", "dataset", "metric", "vision_layer", "text_layer", "similarity", "value"])
-        for found in self.correlations:
-            for point in found.points:
-                place = [point.vision_layer, point.text_layer, point.similarity, point.value]
-                writer.writerow([found.group, found.dataset, found.metric, *place])
+        for each in self.correlations:
+            for point in each.points:
+                values = [point.vision_layer, point.text_layer, point.similarity, point.value]
+                writer.writerow([each.group, each.dataset, each.metric, *values])
         folder.write("similarity.csv", table.getvalue().encode())
-        folder.write("similarity.png", picture(self.correlations))
+        folder.write("similarity.png", correlation_chart(self.correlations))
 
 
 def summarise(recipe: Recipe, outcomes: Mapping[str, StepResult]) -> Summary:
@@ -103,8 +104,8 @@ def summarise(recipe: Recipe, outcomes: Mapping[str, StepResult]) -> Summary:
     seconds: dict[str, float] = dict.fromkeys(STAGES[:-1], 0.0)
     for step in steps_of(recipe)[:-1]:
         seconds[step.stage] += outcomes[step.key].seconds
-    found = correlations(recipe, runs, means, outcomes) if recipe.correlate else []
-    return Summary(tuple(means), tuple(differences), tuple(found), seconds)
+    correlated = correlations(recipe, runs, means, outcomes) if recipe.correlate else []
+    return Summary(tuple(means), tuple(differences), tuple(correlated), seconds)
 
 
 def correlations(
@@ -128,7 +129,7 @@ def correlations(
             if variant == run.variant and metric in settings.get("metrics", (metric,)):
                 point = Point(layers["vision"], layers["text"], score, value)
                 groups.setdefault((" ".join([whose, *others]), dataset, task, metric), []).append(point)
-    return [Correlation(*place, *spearman(points), tuple(points)) for place, points in groups.items()]
+    return [Correlation(*key, *spearman(points), tuple(points)) for key, points in groups.items()]
 
 
 def spearman(points: list[Point]) -> tuple[float | None, float | None]:
@@ -138,16 +139,15 @@ def spearman(points: list[Point]) -> tuple[float | None, float | None]:
     x, y = np.array([point.similarity for point in points]), np.array([point.value for point in points])
     if len(points) < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None, None
-    found = spearmanr(x, y)
-    return float(found.statistic), float(found.pvalue)
+    correlation = spearmanr(x, y)
+    return float(correlation.statistic), float(correlation.pvalue)
 
 
-def picture(correlations: Sequence[Correlation]) -> bytes:
+def correlation_chart(correlations: Sequence[Correlation]) -> bytes:
     """A PNG with a panel for each of the first correlations."""
-    panels = {}
-    for found in correlations[:MOST_PANELS]:
-        rho = "undefined" if found.rho is None else f"{found.rho:.2f}"
-        title = f"{found.dataset} {found.metric}\nSpearman rho {rho}, {len(found.points)} layer pairs"
-        key = title if title not in panels else f"{title}\n{found.group}"
-        panels[key] = ([p.similarity for p in found.points], [p.value for p in found.points])
-    return png(scatter(panels, x="similarity of the two layers", y="value"))
+    drawn = []
+    for each in correlations[:MOST_PANELS]:
+        rho = "undefined" if each.rho is None else f"{each.rho:.2f}"
+        title = f"{each.dataset}\n{each.group}\nSpearman's rho {rho}, {len(each.points)} layer pairs"
+        drawn.append((title, similarity_against_value([asdict(point) for point in each.points], each.metric)))
+    return png(panels(drawn))

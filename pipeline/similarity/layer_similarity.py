@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from structure.pipeline.figures import png
-from structure.pipeline.similarity.pictures import pictures
+from structure.pipeline.charts import png
+from structure.pipeline.similarity.charts import ranking_charts
 from structure.store import FeatureSet, Store
 from structure.store.errors import DamageError, StructureError
 from structure.store.files import Files
@@ -41,7 +41,7 @@ class LayerSimilarity:
 
     def save(self, ranked: RankedScores, curve: np.ndarray | None) -> None:
         """Write `scores.nc` (where there are, with null-adjusted scores as `calibrated`, p-values, null and the curve
-        over k), the charts, and last `ranking.json`."""
+        over k), the charts as PNG, and last `ranking.json`."""
         whole = self.scores.to_dataset()
         if ranked.null is not None:
             whole["calibrated"] = (self.scores.dims, ranked.null.adjusted)
@@ -51,8 +51,8 @@ class LayerSimilarity:
             whole["mutual_knn_at_k"] = (("k", *self.scores.dims), curve)
             whole.coords["k"] = np.arange(1, len(curve) + 1)
         self.folder.write(SCORES, whole.to_netcdf(engine="scipy"))
-        for name, figure in pictures(self.scores, self.ranking).items():
-            self.folder.write(f"{name}.png", png(figure))
+        for name, (title, spec) in ranking_charts(self.scores, self.ranking).items():
+            self.folder.write(f"{name}.png", png(spec, title=title))
         self.folder.write(FILE, json.dumps(self.ranking, indent=1, allow_nan=False).encode())
 
 

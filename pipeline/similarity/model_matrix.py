@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from structure.pipeline.figures import png
-from structure.pipeline.similarity.pictures import model_matrix
+from structure.pipeline.charts import WIDTH, png
+from structure.pipeline.similarity.charts import model_matrix
 from structure.store.files import Files
 
 FILE = "models.json"
@@ -84,21 +84,10 @@ class ModelSimilarity:
         Both lie in `rankings/<dataset>.<split>.<between>.<metric>/`; a reader finds them by `models.json`. Each of its
         `cells` names two models, their best layers and the id of their own ranking, the folder beside it.
         """
-        texts = [["" for _ in self.second] for _ in self.first]
-        for cell in self.cells:
-            words = f"{cell.score:.3f}\n{cell.first_layer}\n{cell.second_layer}"
-            texts[self.first.index(cell.first)][self.second.index(cell.second)] = words
-        told = self.document
-        first, second = (f"{side} model" for side in told["between"].split("-"))
-        figure = model_matrix(
-            self.matrix(),
-            texts,
-            self.first,
-            self.second,
-            title=f"best {told['metric']} over all layer pairs\n{told['dataset']}/{told['split']}",
-            axes_of=(first, second),
-        )
-        self.folder.write("models.png", png(figure))
+        title = f"Best {self.document['metric']} over all layer pairs"
+        title += f"\n{self.document['dataset']}/{self.document['split']}"
+        width = max(WIDTH, 80 * len(self.second))  # room for the names of layers
+        self.folder.write("models.png", png(model_matrix(self.document), title=title, width=width))
         self.folder.write(FILE, json.dumps(self.document, indent=1, allow_nan=False).encode())
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from structure.pipeline import report
-from structure.pipeline.page import charts, layers
+from structure.pipeline import charts, report
 from structure.pipeline.page import examples as looking
 from structure.pipeline.page import glossary as words
 from structure.pipeline.page import sweeps as means
 from structure.pipeline.page.blocks import Chart, ImageBlock, Table, Text
 from structure.pipeline.page.source import Source
+from structure.pipeline.similarity.charts import bins
 from structure.pipeline.suites.suite import METRICS
 from structure.store import StructureError, open_store
 
@@ -56,9 +56,9 @@ def test_every_metric_of_a_suite_is_explained() -> None:
 def test_a_null_far_below_what_was_found_keeps_bars_that_can_be_seen() -> None:
     """The shape of 200 permutations where there is room for it, else bars of a hundredth of the axis."""
     null = [0.01 + n / 1e5 for n in range(200)]
-    assert layers._bins(null, 0.012) == 20
-    assert layers._bins(null, 0.07) == 3
-    assert layers._bins([0.5] * 200, 0.5) == 1
+    assert bins(null, 0.012) == 20
+    assert bins(null, 0.07) == 3
+    assert bins([0.5] * 200, 0.5) == 1
 
 
 def test_many_intervals_are_not_taken_for_one() -> None:
@@ -76,7 +76,7 @@ def test_texts_and_lines_stand_out_from_the_paper() -> None:
         for name in ("ink", "muted", "link", "right", "focus"):
             for paper in ("paper", "soft"):
                 assert contrast(colour[name], colour[paper]) >= 4.5, (name, paper, scheme)
-        for line in (*charts.SERIES, charts.CHOSEN, charts.GREY):
+        for line in (*charts.SERIES, charts.HIGHLIGHT, charts.GREY):
             assert contrast(line, colour["paper"]) >= 3, (line, scheme)
 
 

@@ -1,0 +1,65 @@
+"""Charts as PNG: of the given size, with their title, and every panel with its own data."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from structure.pipeline import charts
+from structure.pipeline.charts import Fields, Reference
+
+TITLES = {"a": "along", "b": "up"}
+
+
+def image(png: bytes) -> np.ndarray:
+    """(height, width, 3) int16 pixels."""
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(np.int16)
+
+
+def near(pixels: np.ndarray, colour: str) -> np.ndarray:
+    """(height, width) bool: which pixels have about that colour."""
+    wanted = [int(colour[at : at + 2], 16) for at in (1, 3, 5)]
+    return np.asarray((np.abs(pixels - np.array(wanted)) < 48).all(axis=2))
+
+
+def dots(*values: float) -> charts.Spec:
+    return charts.points([{"a": value, "b": value} for value in values], Fields("a", "b", TITLES, ["a"]))
+
+
+def test_every_panel_has_its_own_dots() -> None:
+    whole = charts.panels([("one", dots(0.0, 1.0)), ("two\nlines", dots(5.0, 6.0)), ("three", dots(2.0))], columns=2)
+    blue = near(image(charts.png(whole)), charts.SERIES[0])
+    height, width = blue.shape
+    assert blue[: height // 2, : width // 2].any()
+    assert blue[: height // 2, width // 2 :].any()
+    assert blue[height // 2 :, : width // 2].any()
+    assert not blue[height // 2 :, width // 2 :].any()
+
+
+def test_a_title_stands_above_and_the_width_is_kept() -> None:
+    plain, titled = (
+        image(charts.png(dots(0.0, 1.0), title=title, width=300)) for title in ("", "a title\nof two lines")
+    )
+    assert plain.shape[1] == titled.shape[1] > 600
+    assert titled.shape[0] > plain.shape[0] + 40
+    assert (plain[:4] == 255).all(), "drawn on white"
+    wide = image(charts.png(dots(0.0, 1.0), width=400))
+    assert wide.shape[1] - plain.shape[1] == 200
+
+
+@pytest.mark.parametrize("highlight", [False, True])
+def test_a_highlighted_reference_has_the_colour_of_what_was_chosen(highlight: bool) -> None:
+    rows = [{"low": 0.0, "high": 1.0, "count": 3}]
+    titles = {"low": "score", "high": "up to", "count": "permutations"}
+    spec = charts.histogram(rows, titles=titles, references=[Reference("best", 2.0, highlight=highlight)])
+    assert near(image(charts.png(spec)), charts.HIGHLIGHT).any() == highlight
+
+
+def test_labels_of_several_lines_have_room_in_their_cells() -> None:
+    rows = [{"a": "x", "b": "y", "score": 0.5, "label": "0.5\none\ntwo"}]
+    fields, order = Fields("a", "b", {**TITLES, "score": "score"}, ["a:N"]), (["x"], ["y"])
+    one, three = (charts.heatmap(rows, fields, value="score", order=order, labels=name) for name in ("a", "label"))
+    assert three["height"] >= 3 * 14 > one["height"]
