@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from structure.pipeline.datasets.windows import Windows, plan_windows
 from structure.pipeline.evaluation import score_maps
@@ -143,12 +145,29 @@ def test_nothing_to_judge() -> None:
         score_segmentation(Areas(*(np.zeros((2, 3), np.int64) for _ in range(3))), ids=["a", "b"], classes=["x"] * 3)
 
 
-def test_overlays_are_pictures_whatever_the_names_say() -> None:
+def test_overlays_are_drawn_whatever_the_names_say() -> None:
     random = np.random.default_rng(4)
-    names = ["a $x^$ b", "<b>sky</b>", *(f"class {n}" for n in range(30))]
+    names = ["a $x^$ b", "<b>sky</b>", "猫 \x00\x1b\ud800\ufffe", *(f"class {n}" for n in range(29))]
     labels = random.integers(0, 32, (2, 12, 17))
     labels[0, :3] = 255
     shown = Overlay("$\\frac$.png", random.integers(0, 256, (12, 17, 3), dtype=np.uint8), labels[0], labels[1] % 32)
     data = draw_overlays([shown, shown], names)
     assert data.startswith(b"\x89PNG")
+
+
+def test_an_overlay_shows_the_image_and_the_colours_of_its_classes() -> None:
+    """Three panels side by side: the image as it is, truth and prediction in the colours that the legend names."""
+    black = np.zeros((40, 40, 3), np.uint8)
+    truth, prediction = np.zeros((40, 40), int), np.ones((40, 40), int)
+    truth[20:] = 255
+    drawn = np.asarray(Image.open(io.BytesIO(draw_overlays([Overlay("a", black, truth, prediction)], ["x", "y"]))))
+    colours, width = palette(2), drawn.shape[1]
+    upper, lower = (drawn[row][[width // 6, width // 2, width * 5 // 6], :3].tolist() for row in (200, 500))
+    assert upper == [[0, 0, 0], *((colours * 0.6).round().astype(int).tolist())]
+    assert lower == [[0, 0, 0]] * 3, "what is ignored stays as it is"
+    swatches = {tuple(pixel) for pixel in drawn[-40:, :, :3].reshape(-1, 3).tolist()}
+    assert {tuple(colour) for colour in colours.tolist()} <= swatches
+
+
+def test_colours_of_many_classes_differ() -> None:
     assert len({tuple(colour) for colour in palette(150).tolist()}) == 150
