@@ -46,7 +46,8 @@ def section(source: Source) -> Section:
     """A row for each metric that the page names."""
     used = set(_used(source))
     rows = [{"name": name, "meaning": meaning} for name, meaning in MEANINGS.items() if name in used]
-    rows += [{"name": name, "meaning": SIMILARITIES[name].meaning} for name in SIMILARITIES if name in used]
+    metrics = {name: SIMILARITIES[name] for name in SIMILARITIES if name in used}
+    rows += [{"name": name, "meaning": f"{kind.notation}: {kind.meaning}"} for name, kind in metrics.items()]
     rows += [{"name": name, "meaning": meaning} for name, meaning in ALWAYS.items()] if rows else []
     table = Table("Names of numbers", {"name": "name", "meaning": "is"}, rows)
     return Section("words", "What the names mean", [table] if rows else [])

@@ -9,6 +9,7 @@ import numpy as np
 
 from structure.pipeline.similarity.metric import SimilarityMetric
 from structure.pipeline.similarity.permutation_test import RankedScores
+from structure.pipeline.similarity.registry import notation
 from structure.pipeline.similarity.stability import Stability
 
 if TYPE_CHECKING:
@@ -59,12 +60,11 @@ def reason(
 ) -> str:
     """In a sentence why the pair was chosen, and how far that can be trusted."""
     best, chance, null = entries[0], metric.chance(), ranked.null
-    text = f"{best['vision_layer']} and {best['text_layer']} have the largest {scores.name}: {best['score']:.4f}"
+    name = notation(str(scores.name), scores.attrs["k"])
+    text = f"{best['vision_layer']} and {best['text_layer']} have the largest {name}: {best['score']:.4f}"
     if ranked.interval is not None:
         text += f" [{ranked.interval.low:.4f}, {ranked.interval.high:.4f}]"
     text += f" over {ranked.rows:,} rows"
-    if metric.needs_neighbours:
-        text += f" at k = {scores.attrs['k']}"
     if chance is not None:
         text += f", where chance gives {chance:.4f}"
     if null is not None:

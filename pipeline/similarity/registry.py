@@ -31,3 +31,8 @@ SIMILARITIES: Registry[type[SimilarityMetric]] = Registry(
 def metric_named(metric: str) -> str:
     """The registered name (`mutual-knn` is accepted); imports no metric. Raises StructureError with the nearest."""
     return SIMILARITIES.require(metric.replace("-", "_"))
+
+
+def notation(metric: str, k: int) -> str:
+    """The metric as texts and charts name it, such as `mutual kNN@10`; its name where no installed package has it."""
+    return SIMILARITIES[metric].notation.replace("@k", f"@{k}") if metric in SIMILARITIES else metric

@@ -5,15 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from structure.pipeline.page.glossary import MEANINGS
+from structure.pipeline.page.blocks import Table
+from structure.pipeline.page.glossary import ALWAYS, section
 from structure.pipeline.ranking.options import RankingOptions
 from structure.pipeline.similarity.knn.neighbours import search
 from structure.pipeline.similarity.metric import ComparedLayers, NeighbourMetric, SimilarityMetric
-from structure.pipeline.similarity.registry import SIMILARITIES, metric_named
+from structure.pipeline.similarity.registry import SIMILARITIES, metric_named, notation
 from structure.pipeline.similarity.score import layer_similarity
 from structure.store.errors import StructureError
 
@@ -50,7 +53,16 @@ class TestSimilarityMetric:
         assert len(kind.meaning) > 20
         assert ("@k" in kind.notation) == kind.needs_neighbours
         assert kind.meaning not in {other.meaning for key in SIMILARITIES if (other := SIMILARITIES[key]) is not kind}
-        assert name not in MEANINGS  # the glossary asks the metric
+
+    def test_is_in_the_glossary_of_a_page_that_uses_it(self, name: str) -> None:
+        source: Any = SimpleNamespace(
+            results=(), summaries=(), sweeps=(), aligners={}, rankings=[SimpleNamespace(document={"metric": name})]
+        )
+        (table,) = section(source).blocks
+        kind = SIMILARITIES[name]
+        assert isinstance(table, Table)
+        assert {"name": name, "meaning": f"{kind.notation}: {kind.meaning}"} in table.rows
+        assert len(table.rows) == 1 + len(ALWAYS)
 
     def test_needs_what_it_says(self, name: str) -> None:
         metric = made(name, VISION, TEXT)
@@ -102,6 +114,7 @@ def test_which_metrics_are_repeated_on_subsets() -> None:
 
 def test_a_wrong_name_offers_the_nearest() -> None:
     assert metric_named("unbiased-cka") == "unbiased_cka"
+    assert (notation("mutual_knn", 7), notation("cka", 7), notation("gone", 7)) == ("mutual kNN@7", "CKA", "gone")
     with pytest.raises(StructureError, match="similarity metric 'mutal_knn'.*mutual_knn"):
         RankingOptions(metric="mutal-knn")
 

@@ -108,7 +108,13 @@ def test_a_ranking_tells_everything(store: Store) -> None:
     assert told["curve"]["score"][-1] == pytest.approx(told["best"]["score"])
     assert told["curve"]["best"][-1] == [told["best"]["vision_layer"], told["best"]["text_layer"]]
     assert [part["rows"] for part in told["stability"]] == [100]
-    for words in ("in 95 % of 40 permutations", "random subsets of 100 rows", "next is", told["best"]["text_layer"]):
+    for words in (
+        "the largest mutual kNN@8: ",
+        "in 95 % of 40 permutations",
+        "random subsets of 100 rows",
+        "next is",
+        told["best"]["text_layer"],
+    ):
         assert words in told["reason"]
     for name in ("heatmap", "depth", "curve", "null"):
         assert found.folder.read(f"{name}.png").startswith(b"\x89PNG")
