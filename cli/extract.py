@@ -18,6 +18,7 @@ from structure.cli.options import (
     TrustOption,
 )
 from structure.cli.terminal import Terminal
+from structure.pipeline.encoders.pooling import POOLINGS
 from structure.store.errors import UsageError
 
 
@@ -41,7 +42,7 @@ def extract(
         typer.Option("--tokens", help="Keep all tokens of these layers too: a name or glob; repeat, or use commas."),
     ] = None,
     pool: Annotated[
-        str, typer.Option(help="cls, mean, last, max; several with commas. The encoder's own by default.")
+        str, typer.Option(help=f"{', '.join(POOLINGS)}; several with commas. The encoder's own by default.")
     ] = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N items (a split of its own).")] = None,
     batch_size: Annotated[
@@ -89,7 +90,7 @@ def extract(
             data_root=data_root,
             layers=words("--layers", layers),
             tokens=[word for value in tokens or () for word in words("--tokens", value)],
-            pool=[choice("--pool", word, ("cls", "mean", "last", "max")) for word in words("--pool", pool)],
+            pool=[choice("--pool", word, tuple(POOLINGS)) for word in words("--pool", pool)],
             limit=limit,
             batch_size=count_or("--batch-size", batch_size, ("auto",)),
             device=place,

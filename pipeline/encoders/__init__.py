@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from structure.pipeline.encoders.catalogue import Alias, catalogue
-from structure.pipeline.encoders.layer import POOLINGS, Layer, Pooling
+from structure.pipeline.encoders.layer import Layer
 from structure.pipeline.encoders.loading import Description, describe, load_encoder
 from structure.pipeline.encoders.model_names import parse_spec
+from structure.pipeline.encoders.pooling import POOLINGS, Pooling
 
 if TYPE_CHECKING:
     from structure.pipeline.encoders.encoder import Encoder, Hidden

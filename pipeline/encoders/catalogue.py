@@ -8,7 +8,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from structure.pipeline.encoders.layer import Form, Layer, Modality, Pooling, block_name
+from structure.pipeline.encoders.layer import Form, Layer, Modality, block_name
+from structure.pipeline.encoders.pooling import Pooling
 from structure.store.errors import StructureError, unknown
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from structure.pipeline.encoders.layer import POOLINGS, Layer, Modality, Pooling
-from structure.pipeline.encoders.pooling import pool
+from structure.pipeline.encoders.layer import Layer, Modality
+from structure.pipeline.encoders.pooling import POOLINGS, Pooling, pool
 from structure.store.errors import StructureError, unknown
 
 __all__ = ["Encoder", "Hidden", "Layer", "LayerTokens", "Modality", "Visitor", "column"]
@@ -63,7 +63,7 @@ class Encoder(ABC):
     modality: Modality
     layers: tuple[Layer, ...]
     default_pooling: Pooling
-    poolings: tuple[Pooling, ...] = POOLINGS
+    poolings: tuple[Pooling, ...] = tuple(POOLINGS)
     provenance: Mapping[str, Any]
     limit: int | None = None
     preprocess: Callable[[Any], Any]
@@ -148,6 +148,8 @@ class Encoder(ABC):
                 raise unknown("layer", name, known, hint=f"{self.name} has {len(known)} layers.")
         chosen = [layer for layer in self.layers if layer.name in set(layers)]
         for kind in pooling:
+            if kind not in POOLINGS:
+                raise unknown("pooling", kind, POOLINGS)
             if kind not in self.poolings and any(layer.form != "vector" for layer in chosen):
                 raise StructureError(
                     f"{self.name} cannot be pooled with {kind!r}: its layers have no such token, so the features would "

@@ -1,17 +1,15 @@
-"""The words for what is read from an encoder: layer, form, pooling. Imports nothing heavy."""
+"""What is read from an encoder: a layer and its form. Imports nothing heavy."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 Modality = Literal["vision", "audio", "text"]
-"""What an encoder reads: an item's picture or recording, or its captions. Where two sides are paired, the side that is
-called vision takes pictures or recordings."""
+"""What an encoder reads: an item's image or audio clip, or its captions. Where two sides are paired, the side that is
+called vision takes images or audio clips."""
 
 Form = Literal["tokens", "map", "vector"]
-Pooling = Literal["cls", "mean", "last", "max"]
-POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from structure.pipeline.encoders.catalogue import catalogue
-from structure.pipeline.encoders.layer import Layer, Modality, Pooling
+from structure.pipeline.encoders.layer import Layer, Modality
 from structure.pipeline.encoders.library import files_stamp
 from structure.pipeline.encoders.model_names import parse_spec
+from structure.pipeline.encoders.pooling import POOLINGS, Pooling, poolings_of
 from structure.pipeline.encoders.registry import library_of
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Description:
     present: bool
     weights: str
     note: str = ""
-    poolings: tuple[Pooling, ...] = field(default=("cls", "mean", "last", "max"))
+    poolings: tuple[Pooling, ...] = tuple(POOLINGS)
 
 
 def load_encoder(
@@ -81,7 +82,7 @@ def describe(spec: str, *, revision: str | None = None, trust_remote_code: bool 
             weights is not None,
             alias.weights if weights is None else str(weights),
             alias.note,
-            ("mean", "max") if alias.form == "map" else ("cls", "mean", "last", "max"),
+            poolings_of(alias.form),
         )
     encoder = library_of(parsed).outline(parsed, revision=revision, trust_remote_code=trust_remote_code)
     return Description(

@@ -13,6 +13,7 @@ from torch import nn
 from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.digest import weights_digest
 from structure.pipeline.encoders.hub import HF_WEIGHTS, snapshot, weights_in
+from structure.pipeline.encoders.pooling import poolings_of
 from structure.pipeline.encoders.precision import Amp, parameter_count, resolve
 from structure.pipeline.encoders.quiet import quiet
 from structure.pipeline.encoders.spec import Spec
@@ -45,13 +46,13 @@ class TimmEncoder(TorchEncoder):
         self.layers = tuple(found.layers)
         self._is_map = any(layer.form == "map" for layer in self.layers)
         if self._is_map:
-            self.default_pooling, self.poolings = "mean", ("mean", "max")
+            self.default_pooling, self.poolings = "mean", poolings_of("map")
             if device.type != "meta":
                 self.precision.place(module, device, channels_last=True)
         else:
             has_cls = self.prefix > 0 and getattr(module, "cls_token", None) is not None
             self.default_pooling = "cls" if has_cls else "mean"
-            self.poolings = ("cls", "mean", "last", "max") if has_cls else ("mean", "last", "max")
+            self.poolings = poolings_of("tokens", has_cls=has_cls)
 
     def collate(self, examples: Sequence[torch.Tensor]) -> EncodedBatch:
         return EncodedBatch({"pixels": stack_images(examples, self.device, channels_last=self._is_map)})

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from structure.pipeline.encoders.encoder import LayerTokens
-from structure.pipeline.encoders.layer import Pooling
+from structure.pipeline.encoders.pooling import Pooling
 from structure.pipeline.encoders.torch_encoder import EncodedBatch
 from structure.pipeline.encoders.transformers_encoder import TransformersEncoder
 from structure.store.errors import BadSampleError, NotPresentError, StructureError

@@ -12,6 +12,7 @@ from torch import nn
 
 from structure.pipeline.encoders.blocks import find_blocks, find_norm
 from structure.pipeline.encoders.layer import Modality
+from structure.pipeline.encoders.pooling import poolings_of
 from structure.pipeline.encoders.precision import Precision
 from structure.pipeline.encoders.tokens import pad
 from structure.pipeline.encoders.torch_encoder import Emit, EncodedBatch, Taps, TorchEncoder, patch_grid, stack_images
@@ -93,7 +94,7 @@ class TransformersEncoder(TorchEncoder):
         size = probe.inputs["pixel_values"].shape[-2:]
         self.side = int(size[0])
         if self._is_map:
-            self.default_pooling, self.poolings = "mean", ("mean", "max")
+            self.default_pooling, self.poolings = "mean", poolings_of("map")
             if self.device.type != "meta":
                 self.precision.place(self.module, self.device, channels_last=True)
             return
@@ -103,7 +104,7 @@ class TransformersEncoder(TorchEncoder):
             self.prefix = max(0, found.shapes["embed"][1] - self.grid[0] * self.grid[1])
         has_cls = self.prefix > 0
         self.default_pooling = "cls" if has_cls else "mean"
-        self.poolings = ("cls", "mean", "last", "max") if has_cls else ("mean", "last", "max")
+        self.poolings = poolings_of("tokens", has_cls=has_cls)
 
     def collate(self, examples: Sequence[Any]) -> EncodedBatch:
         if self.modality == "vision":

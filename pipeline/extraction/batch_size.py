@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from structure.pipeline.encoders.encoder import Encoder
-from structure.pipeline.encoders.layer import Modality, Pooling
+from structure.pipeline.encoders.layer import Modality
+from structure.pipeline.encoders.pooling import Pooling
 from structure.pipeline.extraction.batches import batches
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.store.errors import BadSampleError

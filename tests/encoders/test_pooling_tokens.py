@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pickle
+import sys
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from structure.pipeline.encoders.pooling import pool
+from structure.pipeline.encoders.pooling import POOLINGS, PoolingRule, pool, poolings_of
 from structure.pipeline.encoders.tokens import TokenIds, pad
+from structure.store.errors import StructureError
 
 
 @settings(max_examples=60, deadline=None)
@@ -63,3 +66,21 @@ def test_padding_is_on_the_right_and_masked():
     ids, mask = pad([[5, 6], [7]], value=1, length=3)
     assert ids.tolist() == [[5, 6, 1], [7, 1, 1]]
     assert mask.tolist() == [[True, True, False], [True, False, False]]
+
+
+def test_a_pooling_is_one_entry_that_everything_asks(monkeypatch):
+    from structure.pipeline.encoders import load_encoder, pooling
+
+    assert poolings_of("tokens") == tuple(POOLINGS)
+    assert poolings_of("tokens", has_cls=False) == ("mean", "last", "max")
+    assert poolings_of("map") == ("mean", "max")
+    second = PoolingRule("the second token", lambda values, mask, prefix: values[:, 1].float())
+    for module in (pooling, sys.modules["structure.pipeline.encoders.encoder"]):
+        monkeypatch.setattr(module, "POOLINGS", {**POOLINGS, "second": second})
+    encoder = load_encoder("bundled:scenes-vit")
+    assert "second" in encoder.poolings
+    image = encoder.preprocess(Image.new("RGB", (64, 64)))
+    out = encoder.encode([image], pooling=["cls", "second"], layers=["block.00"])
+    assert set(out) == {"block.00@cls", "block.00@second"}
+    with pytest.raises(StructureError, match="Did you mean second"):
+        encoder.encode([image], pooling=["secnd"], layers=["block.00"])
