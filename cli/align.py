@@ -19,6 +19,7 @@ from structure.cli.options import (
     TrustOption,
 )
 from structure.cli.terminal import Terminal
+from structure.pipeline.aligners.registry import ALIGNERS
 
 REGULARISER, TRAINING, DATA, MANY = "The regulariser R_S", "Training", "Data", "Many runs"
 
@@ -28,7 +29,7 @@ def align(
     method: Annotated[
         str,
         typer.Option(
-            help="linear, mlp, lowrank, csa, procrustes, ridge, asif, relative, sail, pal, freezealign, sma, ...",
+            help=", ".join(ALIGNERS),
             autocompletion=completion.methods,
         ),
     ] = "linear",
@@ -168,7 +169,7 @@ def align(
         "patience": patience,
         "dim": dim,
         "batch": batch,
-        "rate": lr,
+        "learning_rate": lr,
         "selection": selection,
         "refit": refit or None,
         "ridge": ridge,

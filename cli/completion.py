@@ -57,9 +57,9 @@ def _kept_datasets(context: typer.Context) -> Iterable[str]:
 
 
 def _methods(context: typer.Context) -> Iterable[str]:
-    from structure.pipeline.aligners import METHODS
+    from structure.pipeline.aligners.registry import ALIGNERS
 
-    return list(METHODS)
+    return list(ALIGNERS)
 
 
 def _suites(context: typer.Context) -> Iterable[str]:

@@ -20,14 +20,14 @@ def changes(
     preset: str, flags: Mapping[str, Any], settings: Sequence[str], *, method: str, device: str
 ) -> TrainingOptions:
     """The preset with the flags that were given and every `OPTION=VALUE`. Raises UsageError and StructureError."""
-    from structure.pipeline.aligners.options import TrainingOptions
+    from structure.pipeline.aligners.options import RENAMED, TrainingOptions
 
     values = {name: value for name, value in flags.items() if value is not None}
     for text in settings:
         name, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--set {text!r}: write OPTION=VALUE, such as centre_first=true.")
-        if name in values:
+        if RENAMED.get(name, name) in values:
             raise UsageError(f"--set {name} is given twice, or beside its own flag.")
         values[name] = TrainingOptions.parse(name, value)
     return TrainingOptions.preset(preset, **{"method": method, "device": device} | values)

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from structure.pipeline.aligners.methods import method
-from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.option_groups import GradientOptions
+from structure.pipeline.aligners.options import (
+    RENAMED,
+    TrainingOptions,
+    all_option_names,
+    applicable,
+    require_applicable,
+)
 from structure.pipeline.documents import to_json
 from structure.pipeline.metrics.label_efficiency import label_efficiency
 from structure.pipeline.metrics.seed_comparison import SeedDifference, SeedMean, seed_differences, seed_means
@@ -107,7 +113,8 @@ def sweep(
     target = store if isinstance(store, Store) else open_store(store)
     base = options or TrainingOptions()
     variants = variants_of(grid or {}, compare, curve)
-    _require(variants, base, seeds)
+    varied = {*(grid or {}), *([compare[0]] if compare else [])}
+    _require(variants, base, seeds, varied=varied - set(OTHER_AXES))
     axes = (compare[0],) if compare else tuple(BASELINE) if curve else ()
     runs, failed = _train(
         variants, axes, layers, target, base, seeds=seeds, pairs=pairs, name=name, where=where, on_event=on_event
@@ -168,7 +175,9 @@ def _train(
             count, chosen = settings.pop("pairs", pairs), settings.pop("layers", layers)
             # Of a comparison all variants share one rate, of a grid the seeds of a variant.
             shared = (settings.get("method"), variant.without(*axes))
-            run = replace(base, **{"rate": rates.get(shared, base.rate), **settings, "seed": seed})
+            run = base.changed(**_of(base, settings), seed=seed)
+            if isinstance(run, GradientOptions) and run.learning_rate is None:
+                run = run.changed(learning_rate=rates.get(shared))
             on_event(Progress("runs", next(number), len(variants) * len(seeds), "runs"))
             try:
                 done = align(
@@ -194,15 +203,25 @@ def _train(
     return runs, failed
 
 
-def _require(variants: Sequence[Variant], base: TrainingOptions, seeds: Sequence[int]) -> None:
-    """Raises StructureError for what no data could mend."""
+def _of(base: TrainingOptions, settings: Values) -> dict[str, Any]:
+    """Of the settings of a variant those that its method has."""
+    return applicable({"method": base.method, **settings})
+
+
+def _require(
+    variants: Sequence[Variant], base: TrainingOptions, seeds: Sequence[int], *, varied: Collection[str]
+) -> None:
+    """Raises StructureError for what no data could mend; `varied` are the training options that were asked for."""
     twice = next((seed for seed in seeds if list(seeds).count(seed) > 1), None)
     if twice is not None:
         raise StructureError(
             f"Seed {twice} stands twice: the same run again says nothing about the spread. Leave it out."
         )
-    for variant in variants:
-        method(replace(base, **dict(variant.without(*OTHER_AXES))).method)
+    settings = [dict(variant.without(*OTHER_AXES)) for variant in variants]
+    asked = [{name: value for name, value in one.items() if name in varied} for one in settings]
+    require_applicable({"method": base.method, **one} for one in asked)
+    for one in settings:
+        base.changed(**_of(base, one))
 
 
 def variants_of(
@@ -216,7 +235,7 @@ def variants_of(
                 f"--compare {compare[0]}: one value is no comparison. Give two, such as structure,none."
             )
         axes[compare[0]] = compare[1]
-    known = [*TrainingOptions.__dataclass_fields__, *OTHER_AXES]
+    known = [*all_option_names(), *RENAMED, *OTHER_AXES]
     for axis in axes:
         if axis not in known:
             raise unknown("option to vary", axis, known)

@@ -20,6 +20,11 @@ def as_tensor(values: Array) -> torch.Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
+def whole(rows: Array) -> Array:
+    """All rows in memory, where they are read on demand."""
+    return rows if isinstance(rows, torch.Tensor) else rows[:]
+
+
 def computing_dtype(*values: torch.Tensor) -> torch.dtype:
     """float64 where any input is float64, else float32: half precision is for storing, never for losses."""
     return torch.float64 if any(value.dtype == torch.float64 for value in values) else torch.float32

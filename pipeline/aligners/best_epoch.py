@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from structure.pipeline.aligners.checkpoint import Checkpoint
-from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.option_groups import GradientOptions
 from structure.pipeline.aligners.trainer import Trainer
 from structure.pipeline.progress import Listener, Note
 
@@ -25,7 +25,7 @@ class BestEpoch:
     seconds: float = 0.0
     best_state: dict[str, torch.Tensor] = field(default_factory=dict)
 
-    def take(self, row: dict[str, float], options: TrainingOptions) -> bool:
+    def take(self, row: dict[str, float], options: GradientOptions) -> bool:
         """Add an epoch; whether it is the best so far."""
         self.history.append(row)
         if self.best_epoch and not score(row, options) < score(self.history[self.best_epoch - 1], options):
@@ -42,7 +42,7 @@ class BestEpoch:
         return {name: value for name, value in vars(self).items() if name != "best_state"}
 
 
-def score(row: dict[str, float], options: TrainingOptions) -> tuple[float, ...]:
+def score(row: dict[str, float], options: GradientOptions) -> tuple[float, ...]:
     """Lower is better. Retrieval moves in steps of one pair, so the contrastive loss settles ties."""
     if options.selection == "retrieval":
         return -(row["val_recall_images"] + row["val_recall_texts"]), row["val_contrastive"]

@@ -19,7 +19,8 @@ from structure.store.errors import StructureError
 FLOOR = 1e-10
 """Directions whose variance is below this share of the largest are cut: their inverse root would be noise."""
 
-_CHUNK = 8192
+CHUNK = 8192
+"""Rows that are taken at a time."""
 
 
 @dataclass
@@ -66,6 +67,11 @@ def moments(chunks: Iterable[tuple[Array, Array]]) -> Moments:
     return gathered
 
 
+def pair_moments(vision: Array, text: Array) -> Moments:
+    """The moments of paired rows (n, dx), (n, dy), read once, chunk by chunk."""
+    return moments((vision[at : at + CHUNK], text[at : at + CHUNK]) for at in range(0, len(vision), CHUNK))
+
+
 @dataclass(frozen=True)
 class CanonicalMap:
     """A fitted CSA. `projection_x` (dx, dim), `projection_y` (dy, dim), float64; `correlations` (dim,), descending.
@@ -105,8 +111,7 @@ def fit_csa(x: Array, y: Array, *, dim: int, ridge: float = 0.0, floor: float = 
     rows than `dim`, where a width (or what the eigenvalue floor leaves of it) is below `dim`, and for bad rows.
     """
     check_pairs(x, y, least=max(dim, 2), why=f"CSA to {dim} dimensions")
-    parts = ((x[at : at + _CHUNK], y[at : at + _CHUNK]) for at in range(0, len(x), _CHUNK))
-    return fit_csa_moments(moments(parts), dim=dim, ridge=ridge, floor=floor)
+    return fit_csa_moments(pair_moments(x, y), dim=dim, ridge=ridge, floor=floor)
 
 
 def fit_csa_moments(

@@ -4,41 +4,42 @@ from __future__ import annotations
 
 import torch
 
-from structure.pipeline.aligners.arrays import Array, as_tensor
+from structure.pipeline.aligners.arrays import as_tensor
 from structure.pipeline.aligners.batches import PairsInMemory
 from structure.pipeline.aligners.csa import CanonicalMap, Moments
 from structure.pipeline.aligners.losses.structure_loss import structure_loss
-from structure.pipeline.aligners.objective import structure_options
-from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.option_groups import MixOptions, StructureOptions
+from structure.pipeline.aligners.pair_objective import structure_options
 from structure.pipeline.aligners.training import pick_device
-from structure.pipeline.aligners.unpaired import NO_EXTRAS, Unpaired
+from structure.pipeline.aligners.training_data import TrainingData
+from structure.pipeline.aligners.unpaired import NO_EXTRAS
 from structure.pipeline.progress import Listener, Progress, silent
 
-EPOCHS, RATE, AGREEMENT, TEMPERATURE = 10, 5e-4, 1e-2, 0.2
+RATE, AGREEMENT, TEMPERATURE = 5e-4, 1e-2, 0.2
 """As published; the temperature of R_S is 0.2 here, not that of the other methods."""
 
 
 def refine(
     fitted: CanonicalMap,
     gathered: Moments,
-    vision: Array,
-    text: Array,
+    data: TrainingData,
     *,
-    options: TrainingOptions,
+    options: StructureOptions,
     ridge: float = 0.0,
-    extras: Unpaired = NO_EXTRAS,
+    epochs: int = 10,
     on_event: Listener = silent,
 ) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
     """Both projections (width, dim) float64, refined, and the new correlation of each direction (dim,).
 
-    Minimises weight (R_x + R_y) / 2 - 0.01 sum(Z_x * Z_y) / dim with Adam at 5e-4 for 10 epochs, Z the centred features
-    projected; then W <- W (W^T S W)^-1/2, so that columns are uncorrelated with variance 1 on the training pairs. S has
-    the `ridge` of the closed form (a share of its mean variance; published: 0): whitening by the bare covariance would
-    undo it.
+    Minimises weight (R_x + R_y) / 2 - 0.01 sum(Z_x * Z_y) / dim with Adam at 5e-4 for 10 `epochs`, Z the centred
+    features projected; then W <- W (W^T S W)^-1/2, so that columns are uncorrelated with variance 1 on the training
+    pairs. S has the `ridge` of the closed form (a share of its mean variance; published: 0): whitening by the bare
+    covariance would undo it.
     """
     device = pick_device(options.device)
-    source = PairsInMemory(*(as_tensor(side[:]) for side in (vision, text)), batch=options.batch, mix=options.mix)
-    beyond = extras.to(device)
+    mix = options.mix if isinstance(options, MixOptions) else None
+    source = PairsInMemory(*(as_tensor(side[:]) for side in (data.vision, data.text)), batch=options.batch, mix=mix)
+    unpaired = (data.unpaired or NO_EXTRAS).to(device)
     means = [mean.to(device, torch.float32) for mean in (gathered.mean_x, gathered.mean_y)]
     moving = [
         projection.to(device, torch.float32).requires_grad_()
@@ -46,12 +47,12 @@ def refine(
     ]
     optimiser = torch.optim.Adam(moving, lr=RATE)
     kept = structure_options(options) | {"temperature": TEMPERATURE}
-    for epoch in range(1, EPOCHS + 1):
+    for epoch in range(1, epochs + 1):
         seed = options.seed * 1_000_003 + epoch
         for index, batch in enumerate(source.epoch(seed)):
             rows = [side.to(device, torch.float32) for side in batch]
             aligned = [(side - mean) @ by for side, mean, by in zip(rows, means, moving, strict=True)]
-            drawn = beyond.draw(options.extra_rows or len(rows[0]), seed=seed * 7919 + index)
+            drawn = unpaired.draw(options.extra_rows or len(rows[0]), seed=seed * 7919 + index)
             structure = torch.zeros((), device=device)
             for side, z, more, mean, by in zip(rows, aligned, drawn, means, moving, strict=True):
                 before, after = side, z
@@ -65,7 +66,7 @@ def refine(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-        on_event(Progress("refining csa", epoch, EPOCHS, "epochs"))
+        on_event(Progress("refining csa", epoch, epochs, "epochs"))
     w_x, w_y = (
         _whitened(moved.detach().double().cpu(), raised(covariance, ridge))
         for moved, covariance in zip(moving, (gathered.xx, gathered.yy), strict=True)

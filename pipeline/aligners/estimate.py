@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from dataclasses import replace
 from typing import Any
 
+from structure.pipeline.aligners.aligner_method import fit, method
 from structure.pipeline.aligners.lr_range_test import FALL_BACK, ITERATIONS
-from structure.pipeline.aligners.methods import TRAINED, fit, inputs
+from structure.pipeline.aligners.option_groups import BatchOptions, GradientOptions
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.progress import Event, Progress
 
@@ -28,7 +28,8 @@ def probed_pairs(options: TrainingOptions, *, tokens: bool) -> int:
     """How many pairs `seconds_at_most` should be given, where there are so many."""
     if tokens:
         return PROBED_TOKENS
-    if options.method not in TRAINED and (options.method != "csa" or options.regulariser == "none"):
+    in_batches = isinstance(options, GradientOptions) or options.uses_structure
+    if not isinstance(options, BatchOptions) or not in_batches:
         return PROBED
     return max(PROBED, math.ceil(2 * options.batch / (1 - options.validation)))
 
@@ -38,19 +39,21 @@ def seconds_at_most(vision: Any, text: Any, options: TrainingOptions, *, pairs: 
 
     An epoch grows with the number of batches, a closed form with the number of pairs. Raises as `fit` does.
     """
-    if inputs(options) == "tokens":
-        options = replace(options, batch=min(options.batch, PROBED_TOKENS // 4))
+    if isinstance(options, BatchOptions) and method(options.method).reads(options) == "tokens":
+        options = options.changed(batch=min(options.batch, PROBED_TOKENS // 4))
     given, share = len(vision), pairs / len(vision)
     before, each, epochs = _timed(vision, text, options)
-    if not epochs:  # a closed form: what half the pairs save says what more of them cost
+    # Of a closed form what half the pairs save says what more of them cost.
+    if not epochs or not isinstance(options, BatchOptions):
         half = 0.0
         if before < ENOUGH_SECONDS:  # the first fit of a process begins slowly: it is fitted again
             half = _timed(vision[: given // 2], text[: given // 2], options)[0]
             before = _timed(vision, text, options)[0]
         return (before + max(before - half, 0.0) * 2 * (share - 1)) * (1 + options.refit)
     batches = math.ceil(given * (1 - options.validation) / options.batch)
-    found = ITERATIONS * each / batches if options.rate is None and options.method in TRAINED else 0.0
-    return before * share + found + epochs * each * share * (1 + options.refit)
+    tested = isinstance(options, GradientOptions) and options.learning_rate is None
+    range_test = ITERATIONS * each / batches if tested else 0.0
+    return before * share + range_test + epochs * each * share * (1 + options.refit)
 
 
 def _timed(vision: Any, text: Any, options: TrainingOptions) -> tuple[float, float, int]:
@@ -69,7 +72,9 @@ def _timed(vision: Any, text: Any, options: TrainingOptions) -> tuple[float, flo
                 raise _EnoughError
 
     # The learning-rate test is as many steps as it has rates: it need not be seen.
-    given = replace(options, rate=options.rate or FALL_BACK, refit=False)
+    given = options.changed(refit=False)
+    if isinstance(given, GradientOptions) and given.learning_rate is None:
+        given = given.changed(learning_rate=FALL_BACK)
     began = time.perf_counter()
     with contextlib.suppress(_EnoughError):
         fit(vision, text, options=given, on_event=watch)

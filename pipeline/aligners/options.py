@@ -1,235 +1,228 @@
-"""What a training run can be told, as one value; the presets are such values."""
+"""What a method can be told, as one frozen value. The options of each method are a class of its own below
+`TrainingOptions`, which holds what all of them have."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cache
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from structure.pipeline.aligners.presets import PRESETS
+from structure.pipeline.aligners.registry import ALIGNERS
 from structure.store.errors import StructureError, unknown
 
-Regulariser = Literal["structure", "none"]
-Selection = Literal["contrastive", "retrieval", "loss"]
-Extras = Literal["append", "replace"]
+Value = TypeVar("Value")
+DEFAULT_METHOD = "linear"
 
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "regulariser": get_args(Regulariser),
-    "combine": ("sum", "mean"),
-    "divergence": ("js", "released"),
-    "weighting": ("inverse", "uniform"),
-    "centring": ("mean", "none", "standard"),
-    "similarity": ("cosine", "rbf", "spearman"),
-    "extras": get_args(Extras),
-    "precision": ("fp32", "bf16"),
-    "loss": ("info_nce", "sigmoid"),
-    "pooling": ("attention", "mean", "global"),
-    "information": ("flqmi", "flvmi", "gcmi", "logdetmi"),
-    "clip_scope": ("global", "tensor"),
-    "cosine": ("run", "published"),
-    "selection": get_args(Selection),
-}
-_POSITIVE = (
-    "dim",
-    "levels",
-    "temperature",
-    "gamma",
-    "batch",
-    "epochs",
-    "patience",
-    "clip",
-    "rank",
-    "nearest",
-    "exponent",
-    "anchors",
-    "pool_temperature",
-    "eta",
-    "least_rate",
-)
+RENAMED = {"rate": "learning_rate"}
+"""Old names of options, which presets, recipes and --set take until the next minor version."""
+
+FLAGS = {"learning_rate": "--lr"}
+"""Options whose flag is not their name."""
 
 
-NAMES = {"rate": "The learning rate"}
+def option(default: Value, about: str, *, above: float | None = None, least: float | None = None) -> Value:
+    """A field of an options class: its default, its help, and the bound that a number must keep (None is free)."""
+    given: Any = field(default=default, metadata={"about": about, "above": above, "least": least})
+    return given  # type: ignore[no-any-return]
 
-FIXED: dict[str, dict[str, Any]] = {"sail": {"loss": "sigmoid", "learnable_scale": True}}
-"""What a method consists of, whatever else is said: SAIL (arXiv 2412.04616) is the gated head with the pairwise sigmoid
-loss, scale and bias learnt. R_S is no part of it, and is added unless the options say `regulariser="none"`."""
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, init=False)
 class TrainingOptions:
-    """Every choice of a run. Raises StructureError where a name is unknown or a number makes no sense."""
+    """Every choice of a run. `TrainingOptions(method="csa", ridge=0.1)` gives the options of that method.
 
-    method: str = "linear"
-    dim: int = 512
-    """Width of the shared space; methods whose width follows from the data ignore it and say so in their record."""
+    Raises StructureError for an option that the method does not have, a name that is none of its choices, or a number
+    that makes no sense.
+    """
 
-    regulariser: Regulariser = "structure"
-    weight: float = 10.0
-    combine: str = "sum"
-    """The two sides' R_S are summed (paper) or averaged (released code)."""
-    levels: int = 1
-    temperature: float = 0.05
-    """Of the softmax in R_S and of InfoNCE."""
-    divergence: str = "js"
-    weighting: str = "inverse"
-    centring: str = "mean"
-    centre_first: bool = False
-    similarity: str = "cosine"
-    gamma: float = 1.0
-    """Of the similarity "rbf"."""
-    margin: float = 0.0
-    extras: Extras = "append"
-    """Unpaired rows join each batch of R_S, or take its place."""
-    extra_rows: int | None = None
-    """How many of them a batch; None: as many as it has pairs."""
-    warm_up: float = 0.0
-    """Share of the run over which the regulariser's weight rises to its full value. 0: a run of few pairs is at its
-    best after a dozen steps, and would be chosen with a fraction of the weight that was asked for ..."""
-    warm_up_steps: int | None = None
-    """... unless it is counted in steps, as in the presets: then a short run never sees the full weight."""
+    method: str = option(DEFAULT_METHOD, "How the two layers are brought into one space.")
+    validation: float = option(0.1, "Share of the pairs held out to select the epoch, where no pairs are given.")
+    refit: bool = option(False, "Then fit once more to all pairs, for as many epochs as the selection kept.")
+    seed: int = option(42, "Of the split, the batches and the first weights.")
+    device: str = option("auto", "auto, cpu, cuda or cuda:0.")
 
-    loss: str = "info_nce"
-    scale: float = 20.0
-    bias: float = -10.0
-    """Of the sigmoid loss."""
-    learnable_scale: bool = False
-    """Train the temperature (or the sigmoid loss's scale and bias) with the heads."""
-    mix: float | None = None
-    """FuseMix: alpha of the Beta draw that mixes each row with a partner's, the same in both modalities."""
-
-    batch: int = 4096
-    epochs: int = 300
-    patience: int = 60
-    """Epochs without improvement of the selection criterion before the run stops; the best weights are kept."""
-    selection: Selection = "contrastive"
-    """By the contrastive part on held-out pairs (InfoNCE, for the sigmoid loss too), their retrieval, or the loss."""
-    validation: float = 0.1
-    """Share of the pairs held out to select the epoch, where no validation pairs are given."""
-    refit: bool = False
-    """Train once more on all pairs, the held-out ones too, for as many epochs as the selection kept."""
-    seed: int = 42
-
-    rate: float | None = None
-    """Learning rate; None runs the learning-rate test first. Give it to compare runs at one rate."""
-    least_rate: float = 1e-3
-    """What the test chooses at least. A few dozen pairs are learnt by heart at a rate that hardly moves the heads from
-    their random start, and the test, which sees no other pairs, takes that for good (see docs/aligners.md)."""
-    cosine: str = "run"
-    """The rate falls to 0 over the whole run, or with the published period of 50 max(floor(n / 4096), 1) steps."""
-    weight_decay: float = 1e-4
-    clip: float = 1.0
-    clip_scope: str = "global"
-    precision: str = "fp32"
-    """Of the heads' products; "bf16" casts them, never a loss."""
-
-    hidden: int | None = None
-    """Inner width of `mlp`, `gated` and `sail`; None: twice `dim`, for `sail` eight times the layer's width."""
-    rank: int = 64
-    dropout: float = 0.1
-    gate: float = 0.5
-    """Of `lowrank`; a gate of 0 stays shut for ever (the released configuration)."""
-
-    ridge: float | None = None
-    """Of the closed forms, as a share of the mean variance; None: both widths over the pairs (at most 1) for `csa`, 1
-    for `kernel-csa`, 0.1 for `ridge` and for `sma` with log-determinants."""
-    weighted: bool = False
-    """`csa`: score by the correlation-weighted similarity instead of the cosine."""
-    nearest: int = 800
-    exponent: int = 8
-    """Of `asif`."""
-    anchors: int = 512
-    """Random training pairs that `relative` uses as anchors; learnable anchors of each side of `pal`."""
-
-    pool_temperature: float = 0.03
-    pooling: str = "attention"
-    """Of `pal`: each anchor's softmax over tokens; "mean" and "global" (one vector an item) are its ablations."""
-
-    information: str = "flqmi"
-    """Of `sma`: the submodular mutual information of views and captions (flqmi, flvmi, gcmi, logdetmi) ..."""
-    eta: float = 1.0
-    """... its balance, ..."""
-    sharpness: float = 50.0
-    """... how sharp its smooth maxima are (0: true maxima), ..."""
-    mu: float = 0.1
-    """... the weight of the divergence between both sets, ..."""
-    views: int | None = None
-    captions: int | None = None
-    """... and how many views and captions of an item take part; None: all that are stored."""
-
-    device: str = "auto"
+    def __new__(cls, **values: Any) -> TrainingOptions:
+        # Python then calls `__init__` of the class of what is returned, with the same arguments.
+        method = values.get("method", DEFAULT_METHOD)
+        owner = options_class(method)
+        made = owner if cls is TrainingOptions else cls
+        if values and not issubclass(owner, made):
+            raise StructureError(
+                f"The options of {method} are {owner.__name__}, not {made.__name__}. "
+                f"Write options.changed(method={method!r})."
+            )
+        for name in values:
+            if name not in option_names(method):
+                raise _foreign([method], name)
+        return object.__new__(made)
 
     def __post_init__(self) -> None:
-        for field, known in _CHOICES.items():
-            if getattr(self, field) not in known:
-                raise unknown(field, str(getattr(self, field)), known)
-        for field in _POSITIVE:
-            if not getattr(self, field) > 0:
-                raise StructureError(f"{field} is {getattr(self, field)}; it must be above 0.")
+        hints = _types(self.method)
+        for one in fields(self):
+            value, choices = getattr(self, one.name), _choices(hints[one.name])
+            if choices and value not in choices:
+                raise unknown(one.name, str(value), [str(choice) for choice in choices])
+            above, least = one.metadata.get("above"), one.metadata.get("least")
+            if value is not None and above is not None and not value > above:
+                raise StructureError(f"{_called(one.name)} is {value}; it must be above {above:g}.")
+            if value is not None and least is not None and not value >= least:
+                raise StructureError(f"{_called(one.name)} is {value}; it must not be below {least:g}.")
         if not 0 < self.validation < 1:
             raise StructureError(f"validation is {self.validation}; it is a share of the pairs between 0 and 1.")
-        for field in ("sharpness", "mu"):
-            if getattr(self, field) < 0:
-                raise StructureError(f"{field} is {getattr(self, field)}; it must not be below 0.")
-        for field in ("rate", "mix", "hidden", "extra_rows", "views", "captions"):
-            value = getattr(self, field)
-            if value is not None and not value > 0:
-                raise StructureError(f"{NAMES.get(field, field)} is {value}; it must be above 0.")
+
+    @property
+    def uses_structure(self) -> bool:
+        """Whether R_S is part of what is minimised."""
+        return False
 
     @classmethod
     def preset(cls, name: str, **changes: Any) -> TrainingOptions:
-        """`default`; `paper` (arXiv 2506.16895 as printed) or `released` (what its released code does), with changes.
+        """The options of `changes["method"]` under a preset (`default`, `paper`, `released`), with changes.
 
-        Both presets count the warm-up in steps, use the published cosine and the published floor of the learning rate,
-        train 1,000 epochs with patience 200 and select by the whole validation loss, whose weight is still moving.
-        `released` swaps the arguments of the divergence, averages the two sides, clips each tensor on its own and shuts
-        the low-rank head's gate.
+        Of the preset a method takes what it has. Raises StructureError for a preset that is not there, and as the
+        constructor does for the changes.
         """
         if name not in PRESETS:
             raise unknown("preset", name, PRESETS)
-        if changes.get("method") == "csa" and name != "default":
-            changes.setdefault("ridge", 0.0)  # published as plain CCA
-        return replace(PRESETS[name], **changes)
+        changes = renamed(changes)
+        chosen = changes.get("method", DEFAULT_METHOD)
+        known = {key: value for key, value in PRESETS[name].items() if key in option_names(chosen)}
+        return TrainingOptions(**{**known, **ALIGNERS[chosen].presets.get(name, {}), **changes})
+
+    def changed(self, **changes: Any) -> TrainingOptions:
+        """These options with changes; for another `method` those that both have and that are not the default.
+
+        Raises StructureError as the constructor does.
+        """
+        kept = self.to_dict()
+        if changes.get("method", self.method) != self.method:
+            names = option_names(changes["method"])
+            plain = {one.name: one.default for one in fields(self)}
+            kept = {name: value for name, value in kept.items() if name in names and value != plain[name]}
+        return TrainingOptions(**{**kept, **changes})
 
     @classmethod
-    def parse(cls, field: str, text: str) -> Any:
-        """The value of a field that a text such as `10`, `true`, `rbf` or `none` means.
+    def parse(cls, name: str, text: str) -> Any:
+        """The value of the option `name`, of whichever method, that a text such as `10`, `true` or `none` means.
 
-        Raises StructureError for a field that is not there, and for a text that is no value of its type.
+        Raises StructureError for an option that no method has, and for a text that is no value of its type.
         """
-        hints = get_type_hints(cls)
-        if field not in hints:
-            raise unknown("training option", field, hints)
-        wanted = list(get_args(hints[field]) or (hints[field],))
-        if type(None) in wanted and text.lower() == "none":
+        name = RENAMED.get(name, name)
+        kinds = {kind for method in owners(name) for kind in _kinds(_types(method)[name])}
+        if not kinds:
+            raise unknown("training option", name, all_option_names())
+        if type(None) in kinds and text.lower() == "none":
             return None
-        if bool in wanted and text.lower() in ("true", "false"):
+        if bool in kinds and text.lower() in ("true", "false"):
             return text.lower() == "true"
         for kind in (int, float):
-            if kind in wanted:
+            if kind in kinds:
                 try:
                     return kind(text)
                 except ValueError:
-                    break
-        if str in wanted or get_origin(hints[field]) is Literal:
+                    continue
+        if str in kinds:
             return text
-        names = ", ".join("none" if kind is type(None) else kind.__name__ for kind in wanted)
-        raise StructureError(f"{field}={text!r}: {field} takes {names}.")
+        names = ", ".join(sorted("none" if kind is type(None) else kind.__name__ for kind in kinds))
+        raise StructureError(f"{name}={text!r}: {name} takes {names}.")
 
-    def record(self) -> dict[str, Any]:
-        """All fields as JSON values."""
+    def to_dict(self) -> dict[str, Any]:
+        """The options that the method has, as JSON values; `TrainingOptions(**them)` is the same value."""
         return asdict(self)
 
 
-_PAPER = TrainingOptions(
-    warm_up_steps=1000,
-    cosine="published",
-    epochs=1000,
-    patience=200,
-    selection="loss",
-    least_rate=1e-6,
-    seed=42,
-    batch=4096,
-)
-PRESETS: dict[str, TrainingOptions] = {
-    "default": TrainingOptions(),
-    "paper": _PAPER,
-    "released": replace(_PAPER, divergence="released", combine="mean", clip_scope="tensor", gate=0.0),
-}
+def options_class(method: str) -> type[TrainingOptions]:
+    """The options class of a method. Raises StructureError with the nearest names."""
+    found: type[TrainingOptions] = ALIGNERS[method].options_class
+    return found
+
+
+def option_names(method: str) -> tuple[str, ...]:
+    """The options that a method has. Raises StructureError where there is no such method."""
+    return tuple(_types(method))
+
+
+def owners(name: str) -> list[str]:
+    """The methods that have the option `name`."""
+    return [method for method in ALIGNERS if name in option_names(method)]
+
+
+def all_option_names() -> list[str]:
+    """The options of all methods, each once."""
+    return list(dict.fromkeys(name for method in ALIGNERS for name in option_names(method)))
+
+
+def renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values under the names of today; an old name is told as a FutureWarning."""
+    for old in RENAMED.keys() & values.keys():
+        warnings.warn(
+            f"The training option {old!r} is called {RENAMED[old]!r} now; the next minor version takes that alone.",
+            FutureWarning,
+            stacklevel=3,
+        )
+    return {RENAMED.get(name, name): value for name, value in values.items()}
+
+
+def applicable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of options that several methods were given, those that `values["method"]` has."""
+    known = option_names(values.get("method", DEFAULT_METHOD))
+    return {name: value for name, value in renamed(values).items() if name in known}
+
+
+def require_applicable(cells: Iterable[Mapping[str, Any]]) -> None:
+    """Raises StructureError for an option that none of the methods of a grid has; `cells` are its options."""
+    given = [renamed(cell) for cell in cells]
+    methods = list(dict.fromkeys(cell.get("method", DEFAULT_METHOD) for cell in given))
+    known = {name for method in methods for name in option_names(method)}
+    for name in dict.fromkeys(name for cell in given for name in cell):
+        if name not in known:
+            raise _foreign(methods, name)
+
+
+def _foreign(methods: Sequence[str], name: str) -> StructureError:
+    """An option that none of the methods has."""
+    if name in RENAMED:
+        return StructureError(f"The training option {name!r} is called {RENAMED[name]!r} now.")
+    have = owners(name)
+    if not have:
+        return unknown("training option", name, all_option_names())
+    own, told = list(dict.fromkeys(known for one in methods for known in option_names(one))), ", ".join(methods)
+    return StructureError(
+        f"The method{' ' if len(methods) == 1 else 's '}{told} {'has' if len(methods) == 1 else 'have'} no option "
+        f"{name!r}{_flag(name)}: it would change nothing. Leave it out, or choose another method. "
+        f"Methods with it: {', '.join(have)}. Options of {told}: {', '.join(own)}."
+    )
+
+
+def _flag(name: str) -> str:
+    return f" ({FLAGS[name]})" if name in FLAGS else ""
+
+
+def _called(name: str) -> str:
+    """How a message calls an option."""
+    return "The learning rate" if name == "learning_rate" else name
+
+
+@cache
+def _types(method: str) -> dict[str, Any]:
+    """The type of each option of a method by name."""
+    options = options_class(method)
+    hints = get_type_hints(options)
+    return {one.name: hints[one.name] for one in fields(options)}
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """The members of a union, or the type itself."""
+    return (hint,) if get_origin(hint) is Literal else get_args(hint) or (hint,)
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    """What a Literal allows; nothing for other types."""
+    return get_args(hint) if get_origin(hint) is Literal else ()
+
+
+def _kinds(hint: Any) -> set[type]:
+    """The plain types of an option's values."""
+    return {kind for part in _parts(hint) for kind in ([type(choice) for choice in _choices(part)] or [part])}

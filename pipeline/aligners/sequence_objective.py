@@ -1,18 +1,25 @@
-"""What token-level and set aligners minimise: the contrastive loss alone, over items of several vectors."""
+"""What token-level and set aligners minimise: a contrastive loss alone, over items of several vectors."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from structure.pipeline.aligners.heads.head import Head
 from structure.pipeline.aligners.losses.set_alignment import set_alignment_loss
-from structure.pipeline.aligners.objective import Losses, Objective, PairBatch
+from structure.pipeline.aligners.objective import ContrastiveObjective, Losses, Objective, PairBatch
+from structure.pipeline.aligners.option_groups import GradientOptions
 from structure.pipeline.aligners.padded import Padded
 
 
-class TokenObjective(Objective):
+def sequence_batch(vision: Any, text: Any) -> PairBatch:
+    """The padded rows as they are: they are widened to float32 piece by piece, in the heads."""
+    return PairBatch(vision, text, vision, text)
+
+
+class TokenObjective(ContrastiveObjective):
     """Heads that read `Padded` tokens, and the contrastive loss of what they make. There is no R_S: it compares one
     frozen vector an item, and here there is none."""
 
@@ -24,38 +31,37 @@ class TokenObjective(Objective):
         extra: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
         repeats: bool = False,
     ) -> PairBatch:
-        """The padded rows as they are: they are widened to float32 piece by piece, in the heads."""
-        return PairBatch(vision, text, vision, text)
-
-    def losses(self, batch: PairBatch, *, structure: bool) -> tuple[Losses, torch.Tensor, torch.Tensor]:
-        return super().losses(batch, structure=False)
+        return sequence_batch(vision, text)
 
 
-class SetObjective(TokenObjective):
+class SetObjective(Objective):
     """SMA as reconstructed: an ordinary head on every view and every caption, and the set alignment loss.
 
-    The embeddings it gives for the retrieval check are those of each entity's first view and first caption.
+    `alignment` is what `set_alignment_loss` is told. The embeddings it gives for the retrieval check are those of each
+    entity's first view and first caption.
     """
 
+    def __init__(self, vision: Head, text: Head, options: GradientOptions, *, alignment: Mapping[str, Any]) -> None:
+        super().__init__(vision, text, options, scale=1 / options.temperature)
+        self.alignment = alignment
+
+    def batch(
+        self,
+        vision: Any,
+        text: Any,
+        *,
+        extra: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
+        repeats: bool = False,
+    ) -> PairBatch:
+        return sequence_batch(vision, text)
+
     def losses(self, batch: PairBatch, *, structure: bool) -> tuple[Losses, torch.Tensor, torch.Tensor]:
-        options = self.options
         views, captions = self._embed_sets(self.vision, batch.vision), self._embed_sets(self.text, batch.text)
-        loss = set_alignment_loss(
-            views.values,
-            captions.values,
-            kind=options.information,  # type: ignore[arg-type]
-            eta=options.eta,
-            temperature=options.temperature,
-            sharpness=options.sharpness or None,
-            divergence=options.mu,
-            ridge=0.1 if options.ridge is None else options.ridge,
-            views_mask=views.mask,
-            captions_mask=captions.mask,
-        )
-        nothing = torch.zeros_like(loss)
-        return Losses(loss, nothing, nothing), views.first(), captions.first()
+        masks = {"views_mask": views.mask, "captions_mask": captions.mask}
+        loss = set_alignment_loss(views.values, captions.values, **self.alignment, **masks)
+        return Losses.without_structure(loss), views.first(), captions.first()
 
     def _embed_sets(self, head: Head, sets: Any) -> Padded:
         rows: Padded = sets
         vectors = rows.values.masked_fill(~rows.mask[..., None], 0.0).float().flatten(0, 1)
-        return Padded(self._embed(head, vectors).view(*rows.mask.shape, head.dim), rows.mask)
+        return Padded(self.embed(head, vectors).view(*rows.mask.shape, head.dim), rows.mask)

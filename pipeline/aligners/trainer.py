@@ -13,7 +13,7 @@ from structure.pipeline.aligners.batches import BatchSource
 from structure.pipeline.aligners.lr_range_test import SAMPLES, RateCurve, find_rate
 from structure.pipeline.aligners.objective import Objective, PairBatch
 from structure.pipeline.aligners.objectives import make_objective
-from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.option_groups import GradientOptions, PairOptions
 from structure.pipeline.aligners.padded import Padded
 from structure.pipeline.aligners.recall import pair_recall
 from structure.pipeline.aligners.schedule import clip_gradients, cosine, published_period, warm_up
@@ -33,7 +33,7 @@ class Trainer:
         *,
         validation: tuple[Array, Array] | None,
         extras: Unpaired,
-        options: TrainingOptions,
+        options: GradientOptions,
         rate: float,
         device: torch.device,
     ) -> None:
@@ -43,8 +43,8 @@ class Trainer:
         self.step = 0
         total = options.epochs * math.ceil(source.rows / options.batch)
         self.period = published_period(source.rows) if options.cosine == "published" else total
-        self.warming = math.ceil(options.warm_up * total) if options.warm_up_steps is None else options.warm_up_steps
-        self.structure = options.regulariser == "structure"
+        self.structure = structure_of(options)
+        self.warming = 0 if self.structure is None else warming_steps(self.structure, total)
         self.kept: PairBatch | None = None
         self.validation = (
             None
@@ -58,10 +58,11 @@ class Trainer:
         self.objective.train()
         sums, seen, weight, rate = torch.zeros(len(_PARTS), device=self.device), 0, 0.0, 0.0
         for batch in self._batches(epoch):
-            weight = options.weight * warm_up(self.step, steps=self.warming) if self.structure else 0.0
+            if self.structure is not None:
+                weight = self.structure.weight * warm_up(self.step, steps=self.warming)
             rate = self.rate * cosine(self.step, period=self.period)
             self.optimiser.param_groups[0]["lr"] = rate
-            losses, _, _ = self.objective.losses(batch, structure=self.structure)
+            losses, _, _ = self.objective.losses(batch, structure=self.structure is not None)
             loss = self.objective.total(losses, weight=weight)
             update(self.objective, self.optimiser, loss, options)
             parts = torch.stack([loss, losses.contrastive, losses.structure_vision, losses.structure_text])
@@ -116,7 +117,7 @@ class Trainer:
                 text.to(self.device),
                 extras=self.extras if self.structure else Unpaired(),
                 seed=seed * 7919 + index,
-                repeats=self.source.whole and self.structure,
+                repeats=self.source.whole and self.structure is not None,
             )
             if self.source.whole and not self.extras:
                 self.kept = batch
@@ -151,25 +152,38 @@ def make_batch(
     objective: Objective, vision: torch.Tensor, text: torch.Tensor, *, extras: Unpaired, seed: int, repeats: bool
 ) -> PairBatch:
     """A batch of pairs with its share of unpaired rows."""
-    drawn = extras.draw(objective.options.extra_rows or len(vision), seed=seed) if extras else (None, None)
+    structure = structure_of(objective.options)
+    drawn: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None)
+    if extras and structure is not None:
+        drawn = extras.draw(structure.extra_rows or len(vision), seed=seed)
     return objective.batch(vision, text, extra=drawn, repeats=repeats)
 
 
-def make_optimiser(objective: Objective, rate: float, options: TrainingOptions) -> torch.optim.AdamW:
+def structure_of(options: GradientOptions) -> PairOptions | None:
+    """The options of R_S, where it is part of what is minimised."""
+    return options if isinstance(options, PairOptions) and options.uses_structure else None
+
+
+def warming_steps(options: PairOptions, total: int) -> int:
+    """Steps over which the weight of R_S rises, of `total`."""
+    return math.ceil(options.warm_up * total) if options.warm_up_steps is None else options.warm_up_steps
+
+
+def make_optimiser(objective: Objective, rate: float, options: GradientOptions) -> torch.optim.AdamW:
     """AdamW with the published betas over what moves."""
     moving = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(moving, lr=rate, betas=BETAS, weight_decay=options.weight_decay)
 
 
-def update(objective: Objective, optimiser: torch.optim.AdamW, loss: torch.Tensor, options: TrainingOptions) -> None:
+def update(objective: Objective, optimiser: torch.optim.AdamW, loss: torch.Tensor, options: GradientOptions) -> None:
     """One step, gradients clipped."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
-    clip_gradients(list(objective.parameters()), most=options.clip, scope=options.clip_scope)  # type: ignore[arg-type]
+    clip_gradients(list(objective.parameters()), most=options.clip, scope=options.clip_scope)
     optimiser.step()
 
 
-def rate_test(source: BatchSource, extras: Unpaired, options: TrainingOptions, device: torch.device) -> RateCurve:
+def rate_test(source: BatchSource, extras: Unpaired, options: GradientOptions, device: torch.device) -> RateCurve:
     """The learning-rate test on heads of its own, the regulariser at its full weight.
 
     One batch serves the whole test: two batches of a few hundred pairs differ by more than a small step moves the
@@ -177,16 +191,18 @@ def rate_test(source: BatchSource, extras: Unpaired, options: TrainingOptions, d
     """
     objective = make_objective(source.widths, options, prefix=getattr(source, "prefix", 0)).to(device).train()
     optimiser = make_optimiser(objective, 1.0, options)
-    structure = options.regulariser == "structure"
+    structure = structure_of(options)
+    weight = 0.0 if structure is None else structure.weight
     vision, text = next(iter(source.epoch(options.seed)))
     sides = (vision[:SAMPLES].to(device), text[:SAMPLES].to(device))
     batch = make_batch(
-        objective, *sides, extras=extras if structure else Unpaired(), seed=options.seed, repeats=structure
+        objective, *sides, extras=extras if structure else Unpaired(), seed=options.seed, repeats=structure is not None
     )
 
     def step(rate: float) -> float:
         optimiser.param_groups[0]["lr"] = rate
-        loss = objective.total(objective.losses(batch, structure=structure)[0], weight=options.weight)
+        losses, _, _ = objective.losses(batch, structure=structure is not None)
+        loss = objective.total(losses, weight=weight)
         update(objective, optimiser, loss, options)
         return float(loss.detach())
 

@@ -16,8 +16,9 @@ from structure.pipeline.aligners.best_epoch import BestEpoch, found, keep
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.fit_result import FitResult, versions
 from structure.pipeline.aligners.lr_range_test import RateCurve
-from structure.pipeline.aligners.options import FIXED, TrainingOptions
+from structure.pipeline.aligners.option_groups import GradientOptions, MixOptions
 from structure.pipeline.aligners.trainer import Trainer, rate_test, within
+from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.aligners.unpaired import NO_EXTRAS, Unpaired
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.store.errors import StructureError
@@ -36,38 +37,34 @@ def pick_device(name: str) -> torch.device:
 
 
 def train(
-    vision: Array,
-    text: Array,
+    data: TrainingData,
+    options: GradientOptions,
     *,
-    options: TrainingOptions,
-    validation: tuple[Array, Array] | None = None,
-    groups: Array | None = None,
-    extras: Unpaired = NO_EXTRAS,
     checkpoint: Checkpoint | None = None,
     on_event: Listener = silent,
 ) -> FitResult:
-    """Train heads of kind `options.method` on features (n, dv) and (n, dt) whose rows pair; any float kind.
+    """Train the heads of `options.method` on features (n, dv) and (n, dt); see `Method.fit`.
 
-    Part of the pairs is held out to select the epoch, unless `validation` pairs are given; `groups` (n,) keeps rows of
-    one item on one side. `extras` are rows that only R_S sees. The same seed on the same machine gives the same
-    weights, also where a run goes on from its `checkpoint`; no global random state is touched. Raises StructureError
-    for too few pairs, unequal counts, rows that are not finite, constant features, or a run that diverges.
+    Raises StructureError also for a run that diverges.
     """
-    options = replace(options, **FIXED.get(options.method, {}))
+    vision, text, validation, extras = data.vision, data.text, data.validation, data.unpaired or NO_EXTRAS
     check_pairs(vision, text, least=LEAST_PAIRS, why="training")
-    extras.check((vision.shape[1], text.shape[1]))
+    extras.check(data.widths)
+    if extras and not options.uses_structure:
+        on_event(Note(f"{options.method} trains without R_S, which alone sees unpaired rows: they are not used"))
     everything = (vision, text)
     if validation is None:
-        chosen, out = held_out(len(vision), share=options.validation, seed=options.seed, groups=groups)
+        chosen, out = held_out(len(vision), share=options.validation, seed=options.seed, groups=data.groups)
         validation = (vision[out][:], text[out][:])  # read now, where rows are read on demand
         vision, text = vision[chosen], text[chosen]
     else:
         check_pairs(*validation, least=2, why="validation")
         everything = (_joined(vision, validation[0]), _joined(text, validation[1]))
     device = pick_device(options.device)
+    mix = options.mix if isinstance(options, MixOptions) else None
 
     def source(pair: tuple[Array, Array]) -> BatchSource:
-        return pairs_source(*pair, batch=options.batch, device=device, mix=options.mix)
+        return pairs_source(*pair, batch=options.batch, device=device, mix=mix)
 
     if len(vision) < options.batch:
         on_event(Note(f"one batch holds all {len(vision):,} training pairs: there are no {options.batch:,}"))
@@ -87,7 +84,7 @@ def choose_and_refit(
     everything: Callable[[], BatchSource],
     *,
     validation: tuple[Any, Any],
-    options: TrainingOptions,
+    options: GradientOptions,
     extras: Unpaired = NO_EXTRAS,
     checkpoint: Checkpoint | None = None,
     on_event: Listener = silent,
@@ -107,7 +104,7 @@ def train_source(
     source: BatchSource,
     *,
     validation: tuple[Array, Array],
-    options: TrainingOptions,
+    options: GradientOptions,
     extras: Unpaired = NO_EXTRAS,
     checkpoint: Checkpoint | None = None,
     on_event: Listener = silent,
@@ -123,8 +120,8 @@ def train_source(
         on_event(Note(f"goes on after epoch {len(state.history)}, from the checkpoint of an earlier run"))
     began = time.perf_counter() - state.seconds
     curve = None if state.curve is None else RateCurve.of(state.curve)
-    if options.rate is not None:
-        state.rate = options.rate
+    if options.learning_rate is not None:
+        state.rate = options.learning_rate
     elif curve is None:
         curve = rate_test(source, extras, options, device)
         state.curve, state.rate = vars(curve), curve.chosen
@@ -154,7 +151,7 @@ def train_source(
     facts = {
         "pairs": source.rows,
         "validation_pairs": len(validation[0]),
-        "options": options.record(),
+        "options": options.to_dict(),
         "rate": state.rate,
         "epochs": len(state.history),
         "best_epoch": state.best_epoch,
@@ -182,7 +179,7 @@ def refit(
     trained: FitResult,
     source: BatchSource,
     *,
-    options: TrainingOptions,
+    options: GradientOptions,
     extras: Unpaired = NO_EXTRAS,
     checkpoint: Checkpoint | None = None,
     on_event: Listener = silent,
@@ -213,7 +210,7 @@ def refit(
     return replace(trained, aligner=_aligner(run, options, facts), refit_pairs=source.rows, seconds=seconds)
 
 
-def _aligner(run: Trainer, options: TrainingOptions, facts: Mapping[str, Any]) -> Aligner:
+def _aligner(run: Trainer, options: GradientOptions, facts: Mapping[str, Any]) -> Aligner:
     heads = [head.eval().requires_grad_(False) for head in (run.objective.vision, run.objective.text)]
     scale = float(run.objective.log_scale.detach().exp())
     return Aligner(heads[0], heads[1], options.method, {**facts, "scale": scale})

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
-from structure.pipeline.aligners.methods import method
-from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.options import (
+    RENAMED,
+    TrainingOptions,
+    all_option_names,
+    applicable,
+    require_applicable,
+)
 from structure.pipeline.recipe.cells import GridCell, cells_of, matching
 from structure.pipeline.yaml_file import Place, YamlFile, load_yaml, parse_yaml, shipped
 from structure.store.errors import StructureError, UsageError, nearest
@@ -52,8 +57,6 @@ EVALUATE: Mapping[str, Types] = {"suite": (str, dict), "datasets": list, "prompt
 CORRELATE: Mapping[str, Types] = {"ranking": str, "metrics": list}
 ELSEWHERE = ("seed", "device")
 """Training options that a recipe says otherwise: 'seeds', and where it is run."""
-TRAINING = tuple(option.name for option in fields(TrainingOptions) if option.name not in ELSEWHERE)
-GRID = ("layers", "pairs", *TRAINING)
 RESERVED = "last"
 
 
@@ -95,6 +98,16 @@ class Recipe:
     compare: tuple[Comparison, ...] = ()
     correlate: Mapping[str, Any] | None = None
     source: str = field(default="", compare=False)
+
+
+def training_names() -> tuple[str, ...]:
+    """The training options of all methods that a recipe may say, old names too."""
+    return tuple(name for name in (*all_option_names(), *RENAMED) if name not in ELSEWHERE)
+
+
+def grid_names() -> tuple[str, ...]:
+    """What an axis of the grid may be."""
+    return ("layers", "pairs", *training_names())
 
 
 def recipe_names() -> list[str]:
@@ -163,7 +176,7 @@ def read(file: YamlFile) -> Recipe:
     evaluate = _section(file, ("evaluate",), EVALUATE)
     if "suite" not in evaluate:
         raise file.error(("evaluate",), "'evaluate' needs 'suite'.")
-    training = dict(file.mapping(("align", "options"), allowed=TRAINING)) if "options" in align else {}
+    training = dict(file.mapping(("align", "options"), allowed=training_names())) if "options" in align else {}
     cells = _grid(file, align, rank)
     recipe = Recipe(
         name=top["name"],
@@ -182,11 +195,13 @@ def read(file: YamlFile) -> Recipe:
         correlate=_correlation(file, rank),
         source=file.name,
     )
-    for cell in cells:  # a value that no training can have is told before anything runs
-        try:
-            method(TrainingOptions.preset(recipe.preset, **(training | dict(cell.training))).method)
-        except (StructureError, TypeError) as error:
-            raise file.error(("align",), str(error)) from None
+    settings = [training | dict(cell.training) for cell in cells]
+    try:  # a value that no training can have is told before anything runs
+        require_applicable(settings)
+        for values in settings:
+            TrainingOptions.preset(recipe.preset, **applicable(values))
+    except (StructureError, TypeError) as error:
+        raise file.error(("align",), str(error)) from None
     return recipe
 
 
@@ -244,7 +259,7 @@ def _seeds(file: YamlFile, align: Mapping[str, Any]) -> tuple[int, ...]:
 
 def _grid(file: YamlFile, align: Mapping[str, Any], rank: Mapping[str, Any]) -> tuple[GridCell, ...]:
     place: Place = ("align", "grid")
-    grid = dict(file.mapping(place, allowed=GRID)) if "grid" in align else {}
+    grid = dict(file.mapping(place, allowed=grid_names())) if "grid" in align else {}
     grid.setdefault("layers", ["auto" if "auto" in rank else RESERVED])
     if "pairs" in align:
         if "pairs" in grid:
@@ -272,7 +287,7 @@ def _comparisons(file: YamlFile, cells: Sequence[GridCell]) -> tuple[Comparison,
         for side in ("first", "second"):
             if side not in pair:
                 raise file.error(("compare", index), "a comparison needs 'first' and 'second'.")
-            file.mapping(("compare", index, side), allowed=GRID)
+            file.mapping(("compare", index, side), allowed=grid_names())
             if not matching(cells, pair[side]):
                 told = ", ".join(sorted({f"{key}={value}" for cell in cells for key, value in cell.values.items()}))
                 raise file.error(("compare", index, side), f"{pair[side]} is no cell of the grid, which has {told}.")

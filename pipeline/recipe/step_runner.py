@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.datasets.content_stamp import listing_digest
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.documents import to_json
@@ -176,11 +176,11 @@ class StepRunner:
             )
         training = dict(options["training"])
         if "rate" in needed:
-            training["rate"] = needed["rate"].result["rate"]
+            training["learning_rate"] = needed["rate"].result["rate"]
         done = align(
             layers,
             store=self.store,
-            options=TrainingOptions.preset(options["preset"], device=self.device, **training),
+            options=TrainingOptions.preset(options["preset"], device=self.device, **applicable(training)),
             pairs=options["pairs"],
             name=options["aligner"],
             on_event=self._without_notes,

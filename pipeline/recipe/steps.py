@@ -85,7 +85,7 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
         needs = _extractions(run.encoders)
         if run.cell.layers.ranking is not None:
             needs["ranking"] = rank_key(recipe, run.encoders, run.cell.layers.ranking)
-        if recipe.share_rate and "rate" not in run.cell.values:
+        if recipe.share_rate and not {"rate", "learning_rate"} & run.cell.values.keys():
             shared = (run.encoders, run.cell.layers, run.cell.values.get("method"), run.cell.pairs)
             if shared in leaders:
                 needs["rate"] = leaders[shared]

@@ -11,13 +11,15 @@ import numpy as np
 import pyarrow as pa
 
 from structure.pipeline.aligners.aligner import RECORD, Aligner, load_aligner
+from structure.pipeline.aligners.aligner_method import method
 from structure.pipeline.aligners.batches import held_out
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.fit_result import FitResult, versions
-from structure.pipeline.aligners.methods import STREAMED, fit, inputs, method
 from structure.pipeline.aligners.model_card import CARD, card
-from structure.pipeline.aligners.options import TrainingOptions
-from structure.pipeline.aligners.sequence_methods import train_stored
+from structure.pipeline.aligners.option_groups import StructureOptions
+from structure.pipeline.aligners.options import TrainingOptions, applicable
+from structure.pipeline.aligners.registry import ALIGNERS
+from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.device import resolve_device
 from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
@@ -107,15 +109,15 @@ def align(
     """
     target = store if isinstance(store, Store) else open_store(store)
     options = options or TrainingOptions()
-    method(options.method)  # a name that is wrong is told before anything is read
-    kind = inputs(options)
+    aligning = method(options.method)
+    kind = aligning.reads(options)
     wanted = [Labelled.parse(text) for text in add]
     if wanted and kind != "rows":
         raise StructureError(f"--add joins one vector an item; {options.method} reads several. Leave out --add.")
     sets = choose_sets(target, dataset=dataset, split=split, vision=vision, text=text, several=kind == "sets")
     *chosen, chosen_by = pick_layers(target, *sets, layers, tokens=kind == "tokens")
     sides = AlignedLayers(
-        target, (sets[0], chosen[0]), (sets[1], chosen[1]), kind, (options.views, options.captions), held
+        target, (sets[0], chosen[0]), (sets[1], chosen[1]), kind, aligning.most_vectors(options), held
     )
     sides.require_sealed()
     rows, test_rows = _rows(target, sets, test=test, pairs=pairs, seed=options.seed, on_event=on_event)
@@ -132,7 +134,7 @@ def align(
     }
     identity = {
         **facts,
-        "options": options.record(),
+        "options": options.to_dict(),
         "content": [features.content() for features in sets],
         "rows": fingerprint({"rows": rows.items.tolist()}),
     }
@@ -145,9 +147,7 @@ def align(
     state = target.folder("checkpoints", called)
     checkpoint = Checkpoint(state, "checkpoint.safetensors", identity, every=checkpoint_every)
     if kind == "tokens":
-        trained = train_stored(
-            *sides.tokens(rows), options=options, memory=memory, checkpoint=checkpoint, on_event=on_event
-        )
+        data = TrainingData(*sides.tokens(rows), unpaired=extras, memory=memory)
     else:
         both: tuple[Any, Any] = sides.read(rows) if fits else sides.in_passes(rows, memory or 0)
         if kind == "sets":
@@ -158,7 +158,8 @@ def align(
             more = labelled_pairs(extra, source, sets, (chosen[0], chosen[1]), data_root=data_root, seed=options.seed)
             on_event(Note(f"{len(more[0]):,} labelled pairs of {extra.dataset} are added"))
             both = _joined(both, more)
-        trained = fit(*both, options=options, extras=extras, checkpoint=checkpoint, on_event=on_event)
+        data = TrainingData(*both, unpaired=extras)
+    trained = aligning.fit(data, options, checkpoint=checkpoint, on_event=on_event)
     metrics = test_metrics(trained.aligner, *sides.read(test_rows, plain=True)) if len(test_rows) else {}
     aligner = trained.aligner.describe(
         **facts,
@@ -193,7 +194,7 @@ def default_name(vision: FeatureSet, text: FeatureSet, layers: str, options: Tra
         text.manifest.encoder,
         layers.replace(",", "+"),
         options.method,
-        *(["plain"] if options.regulariser == "none" else []),
+        *(["plain"] if isinstance(options, StructureOptions) and not options.uses_structure else []),
         *([f"{pairs}pairs"] if pairs else []),
         f"seed{options.seed}",
     ]
@@ -271,11 +272,13 @@ def _fits(
     needed = 0 if memory is None else sides.size(rows)
     if memory is None or needed <= memory:
         return True
-    streamed = options.method in STREAMED and not (options.method == "csa" and options.regulariser == "structure")
+    streamed = method(options.method).streams(options)
     if streamed and not adds:
         on_event(Note(f"{needed:,} bytes of features are read in passes: --memory allows {memory:,}"))
         return False
-    remedies = f"or a method that reads in passes: {', '.join(STREAMED)}"
+    plain = (TrainingOptions(**applicable({"method": name, "regulariser": "none"})) for name in ALIGNERS)
+    in_passes = [other.method for other in plain if method(other.method).streams(other)]
+    remedies = f"or a method that reads in passes: {', '.join(in_passes)}"
     if streamed:
         remedies = "or leave out --add, whose pairs are joined in memory"
     elif sides.kind == "sets":

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from structure.pipeline.aligners.aligner_method import method
 from structure.pipeline.aligners.estimate import probed_pairs, seconds_at_most
-from structure.pipeline.aligners.methods import inputs, method
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.device import resolve_device
 from structure.pipeline.evaluation.candidate import Candidate, aligner_names
@@ -143,17 +143,18 @@ def ahead_of_training(
     Time is probed where the epochs of all runs see `probe_from` pairs or more (a pair of token lists counts as 16).
     """
     target, options = store if isinstance(store, Store) else open_store(store), options or TrainingOptions()
-    method(options.method)
-    kind = inputs(options)
+    aligning = method(options.method)
+    kind = aligning.reads(options)
     sets = choose_sets(target, dataset=dataset, split=split, vision=vision, text=text, several=kind == "sets")
     *chosen, _ = pick_layers(target, *sets, layers, tokens=kind == "tokens")
-    sides = AlignedLayers(target, (sets[0], chosen[0]), (sets[1], chosen[1]), kind, (options.views, options.captions))
+    sides = AlignedLayers(target, (sets[0], chosen[0]), (sets[1], chosen[1]), kind, aligning.most_vectors(options))
     sides.require_sealed()
     rows = pair_rows(target, *sets)
     rows = rows if pairs is None else rows.subset(pairs, seed=options.seed)
-    widths = [features.manifest.column(layer).width for features, layer in (sides.vision, sides.text)]
+    first, second = (features.manifest.column(layer).width for features, layer in (sides.vision, sides.text))
+    dim = aligning.dim(options, widths=(first, second), pairs=len(rows))
     seconds = None
-    if runs * options.epochs * len(rows) * (16 if kind == "tokens" else 1) >= probe_from:
+    if runs * aligning.passes(options) * len(rows) * (16 if kind == "tokens" else 1) >= probe_from:
         probed = rows.subset(probed_pairs(options, tokens=kind == "tokens"), seed=0)
         seconds = runs * seconds_at_most(*sides.read(probed), options, pairs=len(rows))
     parts = [
@@ -161,7 +162,7 @@ def ahead_of_training(
             f"{options.method} on {chosen[0]} of {sets[0].key} and {chosen[1]} of {sets[1].key} (runs)",
             len(rows),
             runs,
-            runs * sum(widths) * options.dim * 4,
+            runs * (first + second) * dim * 4,
             sides.size(rows),
             seconds,
         )

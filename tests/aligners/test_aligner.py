@@ -1,25 +1,30 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from structure.pipeline.aligners import TrainingOptions, fit, load_aligner
+from structure.pipeline.aligners import TrainingOptions, fit, load_aligner, method
 from structure.pipeline.aligners.aligner import Aligner, unpack
 from structure.pipeline.aligners.heads.closed_heads import RelativeHead, WeightedHead
 from structure.pipeline.aligners.heads.kinds import HEADS, make_head
-from structure.pipeline.aligners.methods import METHODS, SET_METHODS, TOKEN_METHODS
+from structure.pipeline.aligners.options import applicable
 from structure.pipeline.aligners.recall import pair_recall
+from structure.pipeline.aligners.registry import ALIGNERS
 from structure.store.errors import DamageError, StructureError
 
-OPTIONS = TrainingOptions(dim=6, epochs=12, rate=1e-2, device="cpu", anchors=64, nearest=20)
+GIVEN = {"dim": 6, "epochs": 12, "learning_rate": 1e-2, "device": "cpu", "anchors": 64, "nearest": 20}
 
 
-ROWS = [name for name in METHODS if name not in (*TOKEN_METHODS, *SET_METHODS)]
+def options_of(method, **changes):
+    """What was given of the options that the method has, with changes."""
+    return TrainingOptions(**applicable({"method": method, **GIVEN})).changed(**changes)
+
+
+ROWS = [name for name in ALIGNERS if method(name).reads(TrainingOptions(method=name)) == "rows"]
 """The methods that take one vector an item."""
 
 MAP_NOTHING = ("mean-shift", "identity")
@@ -30,8 +35,7 @@ def fitted(world):
     """Every such method on the same pairs; those that map nothing need equal widths and get them."""
     vision, text = world(200)
     return {
-        name: fit(vision[:, :18] if name in MAP_NOTHING else vision, text, options=replace(OPTIONS, method=name))
-        for name in ROWS
+        name: fit(vision[:, :18] if name in MAP_NOTHING else vision, text, options=options_of(name)) for name in ROWS
     }
 
 
@@ -78,7 +82,7 @@ class TestEveryMethod:
         with pytest.raises(StructureError, match="Row 11 of the vision"):
             aligner.embed_images(vision)
         with pytest.raises(StructureError, match="training needs at least 8|needs at least 8"):
-            fit(vision[:5], vision[:5], options=replace(OPTIONS, method=name))
+            fit(vision[:5], vision[:5], options=options_of(name))
 
     def test_records_what_it_was_made_from(self, name, fitted):
         trained = fitted[name]
@@ -106,7 +110,7 @@ def test_procrustes_finds_the_rotation():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(100, 8)).astype("f4")
     rotation = np.linalg.qr(rng.normal(size=(8, 8)))[0].astype("f4")
-    aligner = fit(x, x @ rotation + 3, options=replace(OPTIONS, method="procrustes", dim=8)).aligner
+    aligner = fit(x, x @ rotation + 3, options=options_of("procrustes", dim=8)).aligner
     np.testing.assert_allclose(aligner.embed_images(x), aligner.embed_texts(x @ rotation + 3), atol=1e-4)
 
 
@@ -128,17 +132,22 @@ def test_csa_refinement_whitens_and_lowers_r_s(world):
     from structure.pipeline.aligners.csa import fit_csa_moments, moments
     from structure.pipeline.aligners.csa_refinement import raised, refine
     from structure.pipeline.aligners.losses.structure_loss import structure_loss
+    from structure.pipeline.aligners.training_data import TrainingData
     from structure.pipeline.progress import silent
 
     vision, text = world(200)
     gathered = moments([(vision, text)])
     start = fit_csa_moments(gathered, dim=6)
-    (w_x, w_y), correlations = refine(start, gathered, vision, text, options=OPTIONS, on_event=silent)
+    (w_x, w_y), correlations = refine(
+        start, gathered, TrainingData(vision, text), options=options_of("csa"), on_event=silent
+    )
     torch.testing.assert_close(w_x.T @ gathered.xx @ w_x, torch.eye(6, dtype=torch.float64), atol=1e-8, rtol=0)
     torch.testing.assert_close(w_y.T @ gathered.yy @ w_y, torch.eye(6, dtype=torch.float64), atol=1e-8, rtol=0)
     assert correlations.shape == (6,)
     tempered = fit_csa_moments(gathered, dim=6, ridge=0.5)
-    (mild, _), _ = refine(tempered, gathered, vision, text, options=replace(OPTIONS, weight=0.0), ridge=0.5)
+    (mild, _), _ = refine(
+        tempered, gathered, TrainingData(vision, text), options=options_of("csa", weight=0.0), ridge=0.5
+    )
     torch.testing.assert_close(mild.T @ raised(gathered.xx, 0.5) @ mild, torch.eye(6, dtype=torch.float64))
     # Whitening keeps the ridge: the refined map is near the closed form, up to a rotation of both sides.
     spans = [by @ by.T for by in (mild, tempered.projection_x)]
@@ -152,7 +161,7 @@ def test_weighted_csa_is_a_cosine(golden, world, tmp_path):
     """The cosine of the embeddings, which everything scores by, is the weighted similarity of the golden file."""
     file = np.load(golden / "csa.npz")
     n, dim = int(file["n_train"]), int(file["n_components"])
-    options = replace(OPTIONS, method="csa", regulariser="none", ridge=0.0, dim=dim, weighted=True)
+    options = options_of("csa", regulariser="none", ridge=0.0, dim=dim, weighted=True)
     x, y = (file[name].astype("f4") for name in ("X", "Y"))
     trained = fit(x[:n], y[:n], options=options, validation=(x[n:], y[n:]))
     aligner = load_aligner(trained.aligner.save(tmp_path))
@@ -182,17 +191,17 @@ def test_weighted_csa_after_the_regulariser(world):
 def test_closed_forms_say_what_does_not_fit(world):
     vision, text = world(30)
     notes = []
-    options = replace(OPTIONS, method="csa", regulariser="none", dim=512)
+    options = options_of("csa", regulariser="none", dim=512)
     with pytest.raises(StructureError, match="20 training pairs"):
-        fit(np.repeat(vision, 2, 1), np.repeat(text, 2, 1), options=replace(options, dim=30))
+        fit(np.repeat(vision, 2, 1), np.repeat(text, 2, 1), options=options.changed(dim=30))
     with pytest.raises(StructureError, match=r"asks for more than the 13"):
-        fit(vision[:20], text[:20], options=replace(OPTIONS, method="procrustes", dim=15))
+        fit(vision[:20], text[:20], options=options_of("procrustes", dim=15))
     fit(*world(400), options=options, on_event=notes.append)
     assert any("18 dimensions, not 512" in note.text for note in notes)
     with pytest.raises(StructureError, match="24 and 18"):
-        fit(vision, text, options=replace(OPTIONS, method="mean-shift"))
+        fit(vision, text, options=options_of("mean-shift"))
     with pytest.raises(StructureError, match="Did you mean procrustes"):
-        fit(vision, text, options=replace(OPTIONS, method="procrustean"))
+        fit(vision, text, options=options_of("procrustean"))
 
 
 def test_damage_is_told_from_absence(fitted, tmp_path):
@@ -269,7 +278,7 @@ def test_the_package_names_methods_without_torch():
     import subprocess
     import sys
 
-    code = "import sys, structure.pipeline.aligners as a; list(a.METHODS); assert 'torch' not in sys.modules"
+    code = "import sys, structure.pipeline.aligners as a; list(a.ALIGNERS); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

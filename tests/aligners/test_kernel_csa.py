@@ -6,6 +6,7 @@ from scipy.linalg import inv, sqrtm
 
 from structure.pipeline.aligners import TrainingOptions, fit, kernel_csa
 from structure.pipeline.aligners.csa import fit_csa_moments, moments
+from structure.pipeline.aligners.options import applicable
 
 OPTIONS = TrainingOptions(method="kernel-csa", dim=5, validation=0.1, device="cpu")
 
@@ -45,7 +46,11 @@ def test_sees_what_no_linear_map_can():
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     doubled = np.stack([np.cos(2 * angle), np.sin(2 * angle), np.full(400, 0.3)], axis=1)
     recalls = {
-        method: fit(circle, doubled, options=TrainingOptions(method=method, dim=2, ridge=0.01, device="cpu")).metrics
+        method: fit(
+            circle,
+            doubled,
+            options=TrainingOptions(**applicable({"method": method, "dim": 2, "ridge": 0.01, "device": "cpu"})),
+        ).metrics
         for method in ("kernel-csa", "ridge")
     }
     assert recalls["kernel-csa"]["recall_texts"] > 4 * recalls["ridge"]["recall_texts"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -54,7 +52,7 @@ def test_csa_has_a_ridge_of_its_own_outside_the_presets(world):
     usual = fit(vision, text, options=options, on_event=told.append)
     assert usual.aligner.metadata["ridge"] == pytest.approx((24 + 18) / usual.pairs)
     assert any("--ridge 0 is plain CCA" in event.text for event in told if isinstance(event, Note))
-    plain = fit(vision, text, options=replace(options, ridge=0.0))
+    plain = fit(vision, text, options=options.changed(ridge=0.0))
     for name in ("paper", "released"):
         preset = TrainingOptions.preset(name, method="csa", regulariser="none", dim=6, device="cpu")
         assert torch.equal(fit(vision, text, options=preset).aligner.vision.weight, plain.aligner.vision.weight)

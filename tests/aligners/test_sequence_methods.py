@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
 from structure.pipeline.aligners import TrainingOptions, fit, load_aligner
 from structure.pipeline.aligners.checkpoint import Checkpoint
+from structure.pipeline.aligners.options import applicable
 from structure.pipeline.aligners.padded import Padded, Ragged
 from structure.pipeline.aligners.recall import pair_recall
 from structure.pipeline.aligners.sequence_batches import SequencesInMemory, as_ragged, joined, limited
+from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.progress import Note
 from structure.store.address import open_files
 from structure.store.errors import StructureError
 
-OPTIONS = TrainingOptions(
-    dim=8, anchors=24, epochs=25, rate=3e-2, device="cpu", regulariser="none", pool_temperature=0.1
-)
+GIVEN = {
+    "dim": 8,
+    "anchors": 24,
+    "epochs": 25,
+    "learning_rate": 3e-2,
+    "device": "cpu",
+    "regulariser": "none",
+    "pool_temperature": 0.1,
+}
 METHODS = ("pal", "freezealign", "sma")
+
+
+def options_of(method, **changes):
+    """What was given of the options that the method has, with changes."""
+    return TrainingOptions(**applicable({"method": method, **GIVEN})).changed(**changes)
 
 
 def sequences(rows: int, *, seed: int = 0, uniform: bool = False) -> tuple[Ragged, Ragged]:
@@ -52,7 +63,7 @@ def recall(aligner, rows: int = 60, *, method: str = "pal") -> float:
 class TestEverySequenceMethod:
     def test_learns_saves_and_repeats(self, method, tmp_path):
         pairs = sequences(150)
-        options = replace(OPTIONS, method=method)
+        options = options_of(method)
         trained = fit(*pairs, options=options)
         assert trained.pairs == 134
         assert trained.validation_pairs == 16
@@ -65,14 +76,14 @@ class TestEverySequenceMethod:
         assert recall(back, method=method) == recall(trained.aligner, method=method)
 
     def test_small_batches_and_a_rate_test(self, method):
-        options = replace(OPTIONS, method=method, batch=32, epochs=3, rate=None)
+        options = options_of(method, batch=32, epochs=3, learning_rate=None)
         trained = fit(*sequences(90), options=options)
         assert trained.curve is not None
         assert trained.history[-1]["step"] == 3 * 3
         assert np.isfinite(trained.history[-1]["loss"])
 
     def test_goes_on_from_a_checkpoint(self, method, tmp_path):
-        pairs, options = sequences(80), replace(OPTIONS, method=method, epochs=6, refit=True)
+        pairs, options = sequences(80), options_of(method, epochs=6, refit=True)
         whole = fit(*pairs, options=options).aligner.pack()
 
         class KilledError(Exception):
@@ -93,7 +104,7 @@ class TestEverySequenceMethod:
         assert resumed.aligner.pack()["aligner.safetensors"] == whole["aligner.safetensors"]
 
     def test_says_what_does_not_fit(self, method):
-        options = replace(OPTIONS, method=method)
+        options = options_of(method)
         vision, text = sequences(40)
         with pytest.raises(StructureError, match="5 pairs are too few"):
             fit(vision.take(slice(0, 5)), text.take(slice(0, 5)), options=options)
@@ -104,21 +115,23 @@ class TestEverySequenceMethod:
             fit(flat, text, options=options)
         with pytest.raises(StructureError, match=r"must be \(rows, token, width\)"):
             fit(np.ones((40, 12)), text, options=options)
-        with pytest.raises(StructureError, match="FuseMix"):
-            fit(vision, text, options=replace(options, mix=1.0))
+        for foreign in ({"mix": 1.0}, {"regulariser": "structure"}):
+            with pytest.raises(StructureError, match=f"The method {method} has no option"):
+                options.changed(**foreign)
         notes: list[Note] = []
-        fit(vision, text, options=replace(options, regulariser="structure", epochs=1), on_event=notes.append)
+        more = Unpaired(np.ones((9, 12), dtype=np.float32))
+        fit(vision, text, options=options.changed(epochs=1), extras=more, on_event=notes.append)
         assert any("without R_S" in getattr(note, "text", "") for note in notes)
 
 
 def test_the_ablations_of_pal():
     pairs = sequences(150)
-    options = replace(OPTIONS, method="pal")
-    attention, mean = (fit(*pairs, options=replace(options, pooling=how)).aligner for how in ("attention", "mean"))
+    options = options_of("pal")
+    attention, mean = (fit(*pairs, options=options.changed(pooling=how)).aligner for how in ("attention", "mean"))
     assert recall(mean) > 0.15
     assert not torch.equal(attention.vision.anchors, mean.vision.anchors)
     vectors = [side.take(slice(None)).first() for side in pairs]
-    single = fit(*vectors, options=replace(options, pooling="global")).aligner
+    single = fit(*vectors, options=options.changed(pooling="global")).aligner
     assert single.vision.kind == "anchors"
     assert not single.takes_tokens
     assert recall(single, method="sma") > 0.1
@@ -126,21 +139,20 @@ def test_the_ablations_of_pal():
 
 def test_sma_takes_as_many_views_and_captions_as_it_is_told():
     vision, text = sequences(60)
-    few = fit(vision, text, options=replace(OPTIONS, method="sma", views=1, captions=2)).aligner
-    same = fit(limited(vision, 1), limited(text, 2), options=replace(OPTIONS, method="sma")).aligner
+    few = fit(vision, text, options=options_of("sma", views=1, captions=2)).aligner
+    same = fit(limited(vision, 1), limited(text, 2), options=options_of("sma")).aligner
     torch.testing.assert_close(few.vision.weight, same.vision.weight)
     for kind in ("flvmi", "gcmi", "logdetmi"):
-        trained = fit(vision, text, options=replace(OPTIONS, method="sma", information=kind, epochs=4))
+        trained = fit(vision, text, options=options_of("sma", information=kind, epochs=4))
         assert trained.history[-1]["loss"] < trained.history[0]["loss"]
-    with pytest.raises(StructureError, match="a loss of its own"):
-        fit(vision, text, options=replace(OPTIONS, method="sma", loss="sigmoid"))
+    with pytest.raises(StructureError, match="The method sma has no option 'loss'"):
+        options_of("sma", loss="sigmoid")
 
 
 def test_sma_of_single_views_and_captions_trains_as_linear_does():
     vision, text = (limited(side, 1) for side in sequences(60))
-    options = replace(OPTIONS, epochs=5)
-    sets = fit(vision, text, options=replace(options, method="sma", mu=0.0)).aligner
-    rows = fit(vision.values, text.values, options=replace(options, method="linear")).aligner
+    sets = fit(vision, text, options=options_of("sma", epochs=5, mu=0.0)).aligner
+    rows = fit(vision.values, text.values, options=options_of("linear", epochs=5)).aligner
     torch.testing.assert_close(sets.vision.weight, rows.vision.weight, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(sets.text.weight, rows.text.weight, rtol=1e-3, atol=1e-4)
 

@@ -1,29 +1,29 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from structure.pipeline.aligners.aligner_method import fit as train
 from structure.pipeline.aligners.batches import PairsInMemory, held_out
 from structure.pipeline.aligners.losses.contrastive import info_nce
 from structure.pipeline.aligners.objectives import make_objective
-from structure.pipeline.aligners.options import PRESETS, TrainingOptions
+from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.recall import pair_recall
-from structure.pipeline.aligners.training import train, train_source
+from structure.pipeline.aligners.training import train_source
 from structure.pipeline.progress import Note, Progress
 from structure.store.errors import StructureError
 
-QUICK = TrainingOptions(dim=8, epochs=25, rate=1e-2, device="cpu")
+QUICK = TrainingOptions(dim=8, epochs=25, learning_rate=1e-2, device="cpu")
 
 
 @pytest.mark.parametrize("method", ["linear", "mlp", "lowrank", "gated"])
 def test_every_head_learns_held_out_pairs(world, method):
     vision, text = world(300)
-    trained = train(vision, text, options=replace(QUICK, method=method, epochs=60))
+    trained = train(vision, text, options=QUICK.changed(method=method, epochs=60))
     images, texts = (
         trained.aligner.embed_images(world(100, seed=1)[0]),
         trained.aligner.embed_texts(world(100, seed=1)[1]),
@@ -37,7 +37,9 @@ def test_every_head_learns_held_out_pairs(world, method):
 def test_history_is_flat_numbers_and_best_weights_are_restored(world):
     vision, text = world(200)
     events = []
-    trained = train(vision, text, options=replace(QUICK, patience=5, epochs=80, rate=0.1), on_event=events.append)
+    trained = train(
+        vision, text, options=QUICK.changed(patience=5, epochs=80, learning_rate=0.1), on_event=events.append
+    )
     assert trained.epochs < 80
     assert trained.epochs == trained.best_epoch + 5 == len(trained.history)
     assert all(
@@ -62,7 +64,7 @@ def test_history_is_flat_numbers_and_best_weights_are_restored(world):
 @pytest.mark.parametrize("method", ["linear", "lowrank"])
 def test_same_seed_same_weights_and_no_global_state(world, method):
     vision, text = world(120)
-    options = replace(QUICK, method=method, epochs=6, batch=40, rate=None)
+    options = QUICK.changed(method=method, epochs=6, batch=40, learning_rate=None)
     torch.manual_seed(0)
     state = torch.get_rng_state()
     one, two = (train(vision, text, options=options) for _ in range(2))
@@ -72,19 +74,19 @@ def test_same_seed_same_weights_and_no_global_state(world, method):
     for side in ("vision", "text"):
         for name, value in getattr(one.aligner, side).state_dict().items():
             assert torch.equal(value, getattr(two.aligner, side).state_dict()[name])
-    other = train(vision, text, options=replace(options, seed=1))
+    other = train(vision, text, options=options.changed(seed=1))
     assert not torch.equal(other.aligner.vision.state_dict().popitem()[1], one.aligner.vision.state_dict().popitem()[1])
 
 
 def test_control_shares_rate_batches_and_start(world):
     vision, text = world(150)
-    with_r = train(vision, text, options=replace(QUICK, epochs=1, batch=50, warm_up=0.0))
-    without = train(vision, text, options=replace(QUICK, epochs=1, batch=50, warm_up=0.0, regulariser="none"))
+    with_r = train(vision, text, options=QUICK.changed(epochs=1, batch=50, warm_up=0.0))
+    without = train(vision, text, options=QUICK.changed(epochs=1, batch=50, warm_up=0.0, regulariser="none"))
     assert with_r.rate == without.rate
     assert without.history[0]["structure_vision"] == 0 < with_r.history[0]["structure_vision"]
     # The first batch is the same and R_S does not enter the contrastive part of its loss.
     first = [
-        train(vision, text, options=replace(QUICK, epochs=1, batch=150, regulariser=name))
+        train(vision, text, options=QUICK.changed(epochs=1, batch=150, regulariser=name))
         for name in ("structure", "none")
     ]
     assert first[0].history[0]["contrastive"] == first[1].history[0]["contrastive"]
@@ -92,8 +94,8 @@ def test_control_shares_rate_batches_and_start(world):
 
 def test_regulariser_keeps_the_structure(world):
     vision, text = world(300)
-    options = replace(QUICK, epochs=80, warm_up=0.0)
-    kept, free = (train(vision, text, options=replace(options, regulariser=name)) for name in ("structure", "none"))
+    options = QUICK.changed(epochs=80, warm_up=0.0)
+    kept, free = (train(vision, text, options=options.changed(regulariser=name)) for name in ("structure", "none"))
     last = [run.history[-1]["val_structure_vision"] + run.history[-1]["val_structure_text"] for run in (kept, free)]
     assert last[0] < 0.7 * last[1]
 
@@ -118,14 +120,14 @@ def test_warm_up_and_cosine_in_the_history(world):
     vision, text = world(100)
     held = world(20, seed=5)
     published = train(
-        vision, text, options=TrainingOptions.preset("paper", dim=4, epochs=60, rate=1e-3), validation=held
+        vision, text, options=TrainingOptions.preset("paper", dim=4, epochs=60, learning_rate=1e-3), validation=held
     )
     weights = [row["weight"] for row in published.history]
     assert weights == pytest.approx([10 * step / 1000 for step in range(60)])
     rates = [row["rate"] for row in published.history]
     assert rates == pytest.approx([1e-3 * (1 + math.cos(math.pi * step / 50)) / 2 for step in range(60)])
     assert rates[59] > rates[50]
-    share = train(vision, text, options=replace(QUICK, epochs=20, warm_up=0.5, patience=50), validation=held)
+    share = train(vision, text, options=QUICK.changed(epochs=20, warm_up=0.5, patience=50), validation=held)
     assert [row["weight"] for row in share.history][:11] == pytest.approx(list(range(11)))
     assert share.history[-1]["weight"] == 10
     assert share.history[-1]["rate"] < 1e-3
@@ -133,8 +135,8 @@ def test_warm_up_and_cosine_in_the_history(world):
 
 def test_selection_rules(world):
     vision, text = world(150)
-    options = replace(QUICK, epochs=30, patience=100, rate=0.05)
-    by = {rule: train(vision, text, options=replace(options, selection=rule)) for rule in ("retrieval", "loss")}
+    options = QUICK.changed(epochs=30, patience=100, learning_rate=0.05)
+    by = {rule: train(vision, text, options=options.changed(selection=rule)) for rule in ("retrieval", "loss")}
     history = by["retrieval"].history
     recall = [row["val_recall_images"] + row["val_recall_texts"] for row in history]
     assert recall[by["retrieval"].best_epoch - 1] == max(recall)
@@ -143,7 +145,7 @@ def test_selection_rules(world):
 
 
 def test_presets_are_the_two_published_behaviours():
-    paper, released = PRESETS["paper"], PRESETS["released"]
+    paper, released = (TrainingOptions.preset(name, method="lowrank") for name in ("paper", "released"))
     for preset in (paper, released):
         assert (preset.epochs, preset.patience, preset.batch, preset.seed) == (1000, 200, 4096, 42)
         assert (preset.warm_up_steps, preset.cosine, preset.selection) == (1000, "published", "loss")
@@ -176,11 +178,11 @@ def test_total_loss_follows_the_formula(world):
 
 def test_gate_opens_outside_released_and_stays_shut_inside(world):
     vision, text = world(120)
-    open_run = train(vision, text, options=replace(QUICK, method="lowrank"))
+    open_run = train(vision, text, options=QUICK.changed(method="lowrank"))
     state = open_run.aligner.vision.state_dict()
     assert state["weight2"].abs().max() > 0
     assert torch.sigmoid(state["gate"]) != 0.5
-    shut = TrainingOptions.preset("released", method="lowrank", dim=8, epochs=25, rate=1e-2)
+    shut = TrainingOptions.preset("released", method="lowrank", dim=8, epochs=25, learning_rate=1e-2)
     run = train(vision, text, options=shut)
     state = run.aligner.vision.state_dict()
     assert torch.sigmoid(state["gate"]) == 0
@@ -191,7 +193,7 @@ def test_gate_opens_outside_released_and_stays_shut_inside(world):
 
 def test_sail_is_chosen_by_a_loss_that_its_bias_does_not_move(world):
     vision, text = world(64)
-    options = replace(QUICK, method="sail", regulariser="none", epochs=12, rate=1e-3)
+    options = QUICK.changed(method="sail", regulariser="none", epochs=12, learning_rate=1e-3)
     trained = train(vision, text, options=options)
     best = min(trained.history, key=lambda row: row["val_contrastive"])
     assert trained.best_epoch == best["epoch"]
@@ -214,7 +216,7 @@ def test_the_head_of_sail_sees_rows_whatever_their_length(world):
 
 def test_learnt_scale_moves_and_fixed_does_not(world):
     vision, text = world(100)
-    moved = train(vision, text, options=replace(QUICK, learnable_scale=True))
+    moved = train(vision, text, options=QUICK.changed(learnable_scale=True))
     fixed = train(vision, text, options=QUICK)
     assert fixed.aligner.metadata["scale"] == pytest.approx(20)
     assert moved.aligner.metadata["scale"] != pytest.approx(20)
@@ -260,7 +262,7 @@ def test_fusemix_mixes_both_sides_with_one_share(world):
 
 def test_learning_rate_test_is_kept(world):
     vision, text = world(100)
-    trained = train(vision, text, options=replace(QUICK, rate=None, epochs=2))
+    trained = train(vision, text, options=QUICK.changed(learning_rate=None, epochs=2))
     assert trained.curve is not None
     assert trained.rate == trained.curve.chosen
     assert len(trained.curve.rates) == len(trained.curve.losses) <= 100
@@ -286,13 +288,13 @@ def test_bad_options_are_named():
     with pytest.raises(StructureError, match="dim is 0"):
         TrainingOptions(dim=0)
     with pytest.raises(StructureError, match="Device"):
-        train(np.zeros((9, 2)) + np.arange(9)[:, None], np.eye(9), options=replace(QUICK, device="abacus"))
+        train(np.zeros((9, 2)) + np.arange(9)[:, None], np.eye(9), options=QUICK.changed(device="abacus"))
 
 
 def test_a_diverging_run_says_so(world):
     vision, text = world(60)
     with pytest.raises(StructureError, match="diverged in epoch"):
-        train(vision * 1e18, text, options=replace(QUICK, rate=1e30, clip=1e9, epochs=5))
+        train(vision * 1e18, text, options=QUICK.changed(learning_rate=1e30, clip=1e9, epochs=5))
 
 
 def test_half_precision_features_are_enough(world):

@@ -247,7 +247,13 @@ def measure_training(given: argparse.Namespace, _: Path) -> dict[str, Any]:
 
     def train(epochs: int, device: str, pairs: int, **more: Any) -> Sequence[dict[str, float]]:
         options = TrainingOptions(
-            dim=given.dim, batch=given.train_batch, epochs=epochs, patience=epochs, rate=1e-3, device=device, **more
+            dim=given.dim,
+            batch=given.train_batch,
+            epochs=epochs,
+            patience=epochs,
+            learning_rate=1e-3,
+            device=device,
+            **more,
         )
         return fit(*(side[:pairs] for side in sides), options=options).history
 

@@ -19,7 +19,6 @@ import argparse
 import json
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,8 @@ import numpy as np
 import yaml
 
 from structure.pipeline import extract, rank_layers
-from structure.pipeline.aligners import TrainingOptions, load_aligner
-from structure.pipeline.aligners.methods import TOKEN_METHODS
+from structure.pipeline.aligners import TrainingOptions, load_aligner, method
+from structure.pipeline.aligners.options import applicable
 from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.similarity.layer_similarity import best_layers
 from structure.pipeline.sweep import sweep
@@ -149,17 +148,18 @@ def measure(
     changes = BASE[name] | VARIANTS[label]
     if name == "coco" and changes.get("method") in NARROW:
         changes["dim"] = NARROW[changes["method"]]
-    if changes.get("method") in TOKEN_METHODS:
+    options = TrainingOptions(method=changes.get("method", "linear"))
+    if method(options.method).reads(options) == "tokens":
         changes |= OF_TOKENS.get(name, {})
     borrowed = changes.pop("same_rate_as", None)
     if borrowed:
-        changes["rate"] = rates[borrowed]
+        changes["learning_rate"] = rates[borrowed]
     slug = "".join(c if c.isalnum() else "_" for c in label)
     try:
         done = sweep(
             "auto",
             store=store,
-            options=replace(TrainingOptions(device="cpu"), **changes),
+            options=TrainingOptions(**applicable({"device": "cpu", **changes})),
             seeds=range(1, seeds + 1),
             suite=suite,
             name=f"{name}-{slug}",

@@ -61,7 +61,13 @@ def write_pairs(folder: Path, pairs: int, width: int) -> None:
 
 def compare(place: str, layers: str, asked: argparse.Namespace) -> None:
     options = TrainingOptions(
-        dim=256, batch=1024, epochs=asked.epochs, patience=asked.epochs, rate=1e-3, regulariser="none", device="cpu"
+        dim=256,
+        batch=1024,
+        epochs=asked.epochs,
+        patience=asked.epochs,
+        learning_rate=1e-3,
+        regulariser="none",
+        device="cpu",
     )
     store = open_store(place)
     vision, text = choose_sets(store, dataset=None, split=None, vision=None, text=None)

@@ -29,7 +29,7 @@ from structure.pipeline.exports.side import load_side
 from structure.store import Store, StructureError, open_store
 from structure.store.errors import FingerprintError, NotPresentError
 
-QUICK = TrainingOptions(dim=10, epochs=2, rate=1e-2)
+QUICK = TrainingOptions(dim=10, epochs=2, learning_rate=1e-2)
 VIT = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16}
 
 

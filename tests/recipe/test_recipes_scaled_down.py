@@ -17,8 +17,7 @@ SMALL = [
     "align.options.dim=8",
     "align.options.epochs=2",
     "align.options.batch=16",
-    "align.options.rate=0.003",
-    "align.options.anchors=16",
+    "align.options.learning_rate=0.003",
     "align.seeds=[1]",
     "evaluate.suite={tasks: [{dataset: 'scenes:40', kind: zeroshot_retrieval, metric: image_retrieval_recall@10}]}",
     "evaluate.suite.defaults={split: test}",
@@ -29,7 +28,7 @@ LAYERS = ["extract.layers=[block.03]", "extract.tokens=[block.03]", "align.grid.
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
-        ("paper-pal", LAYERS),
+        ("paper-pal", [*LAYERS, "align.options.anchors=16"]),
         ("paper-sma", []),
     ],
 )

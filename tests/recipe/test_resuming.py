@@ -10,15 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structure.pipeline.aligners.methods import METHODS
-from structure.pipeline.aligners.options import _CHOICES
+from structure.pipeline.aligners.options import TrainingOptions, option_names
+from structure.pipeline.aligners.registry import ALIGNERS
 from structure.pipeline.recipe import running, schema
 from structure.pipeline.recipe.run_cache import RunCache, digest, stated
 from structure.pipeline.recipe.steps import Step, steps_of
@@ -112,9 +112,10 @@ CHANGES: dict[str, tuple[Any, Callable[[str], bool]]] = {
 
 def other(option: str, training: dict[str, Any]) -> Any:
     """A value that the option does not have in the recipe."""
-    value = getattr(schema.TrainingOptions(**training), option)
+    options = TrainingOptions(**training)
+    value = getattr(options, option)
     if isinstance(value, str):
-        known = [*METHODS] if option == "method" else [*_CHOICES[option]]
+        known = ALIGNERS if option == "method" else get_args(get_type_hints(type(options))[option])
         return next(word for word in known if word != value)
     if isinstance(value, bool):
         return not value
@@ -135,7 +136,10 @@ def test_the_tables_below_name_every_field_of_the_schema() -> None:
         assert fields | {"name", "options"} >= set(known), section
 
 
-@pytest.mark.parametrize("place", [*CHANGES, *(f"align.options.{name}" for name in schema.TRAINING)])
+TRAINING = [f"align.options.{name}" for name in option_names("linear") if name not in schema.ELSEWHERE]
+
+
+@pytest.mark.parametrize("place", [*CHANGES, *TRAINING])
 def test_a_changed_field_runs_exactly_what_depends_on_it(
     place: str, store: Store, small: dict[str, Any], counted: Any
 ) -> None:
@@ -208,7 +212,7 @@ TINY: dict[str, Any] = {
     "extract": {"dataset": "scenes:64", "layers": ["block.*"]},
     "rank": [{"k": 5, "calibrate": 3}],
     "align": {
-        "options": {"dim": 8, "epochs": 3, "batch": 32, "rate": 0.01},
+        "options": {"dim": 8, "epochs": 3, "batch": 32, "learning_rate": 0.01},
         "seeds": [1, 2],
         "grid": {"layers": {"ranking": "auto", "spread": 3}},
     },

@@ -18,7 +18,7 @@ def test_the_same_weights_from_memory_and_from_shards(
 ) -> None:
     monkeypatch.setattr(batches, "BLOCK_ROWS", 16)
     monkeypatch.setattr(batches, "POOL_BYTES", 20_000)
-    options = TrainingOptions(method=method, batch=16, epochs=3, rate=1e-3, dim=16, device="cpu")
+    options = TrainingOptions(method=method, batch=16, epochs=3, learning_rate=1e-3, dim=16, device="cpu")
     told: list[str] = []
     kept = []
     for name, memory in (("memory", None), ("shards", 100_000)):

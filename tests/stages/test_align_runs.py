@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,14 @@ import pytest
 
 from structure.pipeline import align, extract, load_aligner
 from structure.pipeline.aligners.model_card import card as card_of
-from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.pairing.labelled import Labelled, draw_per_class
 from structure.pipeline.pairing.pairs import HeldLayers
 from structure.pipeline.progress import Event, Note
 from structure.store import Store, StructureError
 from tests.warm import Warm
 
-QUICK = TrainingOptions(dim=16, epochs=4, rate=3e-3, device="cpu")
+QUICK = TrainingOptions(dim=16, epochs=4, learning_rate=3e-3, device="cpu")
 LAYERS = "block.03,block.02"
 
 
@@ -27,7 +26,7 @@ def notes(events: list[Event]) -> list[str]:
 
 
 def test_test_pairs_are_the_same_for_every_seed_and_never_trained_on(copied: Store) -> None:
-    runs = [align(LAYERS, store=copied, options=replace(QUICK, seed=seed), test=0.25) for seed in (1, 2)]
+    runs = [align(LAYERS, store=copied, options=QUICK.changed(seed=seed), test=0.25) for seed in (1, 2)]
     for done in runs:
         assert done.test_pairs == 60
         assert done.trained.pairs + done.trained.validation_pairs == 180
@@ -36,7 +35,7 @@ def test_test_pairs_are_the_same_for_every_seed_and_never_trained_on(copied: Sto
         assert facts["test_metrics"] == done.test
         assert facts["test_pairs"] == 60
     events: list[Event] = []
-    most = align(LAYERS, store=copied, options=replace(QUICK, method="ridge"), test=0.9, on_event=events.append)
+    most = align(LAYERS, store=copied, options=QUICK.changed(method="ridge"), test=0.9, on_event=events.append)
     assert most.test_pairs == 80
     assert any("80 of 240 pairs are the test: at least 16, at most a third" in text for text in notes(events))
     with pytest.raises(StructureError, match="--test 2 is no share"):
@@ -47,7 +46,7 @@ def test_test_pairs_are_the_same_for_every_seed_and_never_trained_on(copied: Sto
 
 @pytest.mark.parametrize("method", ["csa", "ridge", "procrustes"])
 def test_passes_over_the_shards_give_what_memory_gives(copied: Store, method: str) -> None:
-    options = replace(QUICK, method=method, regulariser="none", dim=8)
+    options = TrainingOptions(**applicable({"method": method, "regulariser": "none", "dim": 8, "device": "cpu"}))
     events: list[Event] = []
     whole = align(LAYERS, store=copied, options=options, name="whole")
     passes = align(LAYERS, store=copied, options=options, name="passes", memory=1000, on_event=events.append)
@@ -60,7 +59,7 @@ def test_passes_over_the_shards_give_what_memory_gives(copied: Store, method: st
 
 def test_a_method_that_needs_all_rows_says_which_do_not(copied: Store) -> None:
     with pytest.raises(StructureError, match=r"--memory allows 1,000.*csa, procrustes, ridge"):
-        align(LAYERS, store=copied, options=replace(QUICK, method="asif"), memory=1000)
+        align(LAYERS, store=copied, options=QUICK.changed(method="asif"), memory=1000)
 
 
 def test_layers_are_read_once_for_many_runs(copied: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +70,7 @@ def test_layers_are_read_once_for_many_runs(copied: Store, monkeypatch: pytest.M
     monkeypatch.setattr(FeatureSet, "rows", lambda self, *args: reads.append(args) or plain(self, *args))
     one = align(LAYERS, store=copied, options=QUICK, held=held, pairs=100, test=0.1)
     first = len(reads)
-    align(LAYERS, store=copied, options=replace(QUICK, seed=7), held=held, pairs=90, test=0.1)
+    align(LAYERS, store=copied, options=QUICK.changed(seed=7), held=held, pairs=90, test=0.1)
     assert len(reads) == first > 0
     assert align(LAYERS, store=copied, options=QUICK, pairs=100, test=0.1).trained.metrics == one.trained.metrics
 
@@ -124,9 +123,9 @@ def test_a_nan_in_a_shard_is_named_by_layer_and_sample(copied: Store, monkeypatc
     monkeypatch.setattr(FeatureSet, "rows", spoiled)
     for method in ("linear", "ridge"):
         with pytest.raises(StructureError, match=r"layer block\.03: sample \S+ \(row 17\) holds a NaN"):
-            align(LAYERS, store=copied, options=replace(QUICK, method=method))
+            align(LAYERS, store=copied, options=QUICK.changed(method=method))
     with pytest.raises(StructureError, match=r"row 17"):
-        align(LAYERS, store=copied, options=replace(QUICK, method="ridge"), memory=1000)
+        align(LAYERS, store=copied, options=QUICK.changed(method="ridge"), memory=1000)
 
 
 def test_what_is_made_again_and_what_is_taken(copied: Store) -> None:
@@ -136,12 +135,12 @@ def test_what_is_made_again_and_what_is_taken(copied: Store) -> None:
     assert first.folder.modified("aligner.safetensors") == stamp
     ours, theirs = first.to_json(), again.to_json()
     assert theirs == ours
-    align(LAYERS, store=copied, options=replace(QUICK, weight=1.0), name="a", test=0.1, reuse=True)
+    align(LAYERS, store=copied, options=QUICK.changed(weight=1.0), name="a", test=0.1, reuse=True)
     assert first.folder.modified("aligner.safetensors") != stamp
 
 
 def test_the_card_tells_what_it_was_made_from_and_escapes_names(copied: Store) -> None:
-    done = align(LAYERS, store=copied, options=replace(QUICK, refit=True), name="a_b", test=0.1)
+    done = align(LAYERS, store=copied, options=QUICK.changed(refit=True), name="a_b", test=0.1)
     card = done.folder.read("README.md").decode()
     for text in (
         "block.03",
@@ -156,13 +155,13 @@ def test_the_card_tells_what_it_was_made_from_and_escapes_names(copied: Store) -
     assert "\\<b\\>" in card_of(done.trained.aligner.describe(data={"dataset": "<b>"}), "a")
 
 
-SLOW = TrainingOptions(dim=16, epochs=40, patience=40, rate=1e-3, batch=64, method="lowrank", device="cpu")
+SLOW = TrainingOptions(dim=16, epochs=40, patience=40, learning_rate=1e-3, batch=64, method="lowrank", device="cpu")
 KILLED = f"""
 import sys
 from structure.pipeline import align
 from structure.pipeline.aligners.model_card import card as card_of
-from structure.pipeline.aligners.options import TrainingOptions
-options = TrainingOptions(**{SLOW.record()})
+from structure.pipeline.aligners.options import TrainingOptions, applicable
+options = TrainingOptions(**{SLOW.to_dict()})
 align("{LAYERS}", store=sys.argv[1], options=options, name="run", checkpoint_every=0)
 """
 

@@ -53,7 +53,7 @@ def test_what_is_ahead_is_told_and_gone_once_it_is_done(
     assert files_of(copied) == before
     assert (training["rows"], training["due"]) == (240, 3)
     assert training["seconds"] > 0
-    align("auto", store=copied, options=TrainingOptions(dim=8, epochs=1, rate=1e-3), name="a")
+    align("auto", store=copied, options=TrainingOptions(dim=8, epochs=1, learning_rate=1e-3), name="a")
 
     suite = tmp_path / "small.yaml"
     suite.write_text(SUITE)
@@ -130,7 +130,7 @@ def test_a_short_training_is_not_probed(copied: Store, monkeypatch: pytest.Monke
 
 def test_an_answer_of_no_stops_an_evaluation(copied: Store, tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(SUITE)
-    align("last", store=copied, options=TrainingOptions(dim=8, epochs=1, rate=1e-3), name="a")
+    align("last", store=copied, options=TrainingOptions(dim=8, epochs=1, learning_rate=1e-3), name="a")
 
     def no(ahead: ExtractionEstimate) -> None:
         raise StructureError(f"no to {ahead.features}")

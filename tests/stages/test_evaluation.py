@@ -45,7 +45,7 @@ def aligned(scenes_store: Store, tmp_path_factory: pytest.TempPathFactory) -> St
     shutil.copytree(scenes_store.url, place)
     store = open_store(place)
     for name, epochs in (("good", 30), ("poor", 1)):
-        options = TrainingOptions(dim=16, epochs=epochs, rate=3e-3 if name == "good" else 1e-6)
+        options = TrainingOptions(dim=16, epochs=epochs, learning_rate=3e-3 if name == "good" else 1e-6)
         align("last", store=store, options=options, name=name)
     return store
 

@@ -19,7 +19,7 @@ from structure.pipeline.results import read_results, read_table
 from structure.store import Store, StructureError
 from structure.store.errors import NotPresentError
 
-QUICK = TrainingOptions(dim=32, epochs=15, rate=3e-3)
+QUICK = TrainingOptions(dim=32, epochs=15, learning_rate=3e-3)
 
 
 @pytest.fixture

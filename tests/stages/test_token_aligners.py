@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from structure.pipeline import AlignedModel, align, evaluate, extract, rank_layers
-from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.evaluation.candidate import Candidate
 from structure.pipeline.extraction.feature_source import FeatureSource
@@ -24,9 +24,15 @@ from structure.store.tokens import Tokens
 
 MODELS = ["bundled:scenes-vit", "bundled:scenes-text"]
 LAYERS = "block.03,block.03"
-OPTIONS = TrainingOptions(
-    dim=16, anchors=24, epochs=6, rate=1e-2, regulariser="none", device="cpu", pool_temperature=0.1
-)
+GIVEN = {
+    "dim": 16,
+    "anchors": 24,
+    "epochs": 6,
+    "learning_rate": 1e-2,
+    "regulariser": "none",
+    "device": "cpu",
+    "pool_temperature": 0.1,
+}
 SUITE = """
 name: few
 version: 1
@@ -39,6 +45,11 @@ tasks:
 """
 
 
+def options_of(method: str, **changes: object) -> TrainingOptions:
+    """What was given of the options that the method has, with changes."""
+    return TrainingOptions(**applicable({"method": method, **GIVEN})).changed(**changes)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Tokens, views and all captions of 64 scenes, and an aligner of each method."""
@@ -46,7 +57,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Store:
     extract(MODELS, "scenes:64", store=store, tokens=("block.03",), captions="all", layers=("block.0[23]",))
     extract(MODELS[0], "scenes:64", store=store, views=2, layers=("block.0[23]",))
     for method in ("pal", "freezealign", "sma", "linear"):
-        options = TrainingOptions(**{**OPTIONS.record(), "method": method})
+        options = options_of(method)
         align(LAYERS, store=store, options=options, name=method, test=0.2)
     return store
 
@@ -100,7 +111,7 @@ def test_what_each_aligner_records(trained: Store) -> None:
 
 def test_sma_says_what_its_sets_are(trained: Store) -> None:
     notes: list[object] = []
-    options = TrainingOptions(**{**OPTIONS.record(), "method": "sma", "epochs": 1})
+    options = options_of("sma", epochs=1)
     align(LAYERS, store=trained, options=options, name="again", on_event=notes.append)
     told = [note.text for note in notes if isinstance(note, Note)]
     assert any("2 to 2 views" in text and "captions an item" in text for text in told)
@@ -119,7 +130,7 @@ def test_first_captions_beside_all(tmp_path: Path) -> None:
     names = {features.manifest.encoder: features for features in store.feature_sets(split="train")}
     assert {"scenes-text", "scenes-text.captions-all"} <= set(names)
     for method, several in (("linear", ""), ("sma", ".captions-all")):
-        options = TrainingOptions(**{**OPTIONS.record(), "method": method, "epochs": 1})
+        options = options_of(method, epochs=1)
         facts = align(LAYERS, store=store, options=options, name="beside").trained.aligner.metadata
         assert facts["pairs"] + facts["validation_pairs"] == 64
         found = Candidate.load(store, "beside", device="cpu").aligner.metadata["fingerprints"]["text"]
@@ -127,13 +138,13 @@ def test_first_captions_beside_all(tmp_path: Path) -> None:
 
 
 def test_sets_that_do_not_fit_are_refused(trained: Store) -> None:
-    options = TrainingOptions(**{**OPTIONS.record(), "method": "sma", "epochs": 1})
+    options = options_of("sma", epochs=1)
     notes: list[object] = []
     with pytest.raises(
         StructureError, match=r"take ([\d,]+) bytes; --memory allows 9,999\. .*--set captions=1"
     ) as told:
         align(LAYERS, store=trained, options=options, memory=9_999)
-    single = replace(options, views=1, captions=1)
+    single = options.changed(views=1, captions=1)
     plain = [one for one in trained.feature_sets(split="train") if one.manifest.views == 1]
     width = sum(one.manifest.column("block.03").row_bytes for one in plain)
     assert int(str(told.value).split(" bytes")[0].split()[-1].replace(",", "")) > 64 * width
@@ -143,7 +154,7 @@ def test_sets_that_do_not_fit_are_refused(trained: Store) -> None:
 
 def test_tokens_in_bounded_memory_give_the_same_weights(trained: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Shuffled.__init__, "__kwdefaults__", {**Shuffled.__init__.__kwdefaults__, "pool": 1 << 16})
-    options = TrainingOptions(**{**OPTIONS.record(), "method": "pal", "batch": 8, "epochs": 2})
+    options = options_of("pal", batch=8, epochs=2)
     whole = align(LAYERS, store=trained, options=options, name="whole")
     notes: list[object] = []
     windows = align(LAYERS, store=trained, options=options, name="few", memory=900_000, on_event=notes.append)
@@ -153,7 +164,7 @@ def test_tokens_in_bounded_memory_give_the_same_weights(trained: Store, monkeypa
 
 
 def test_what_does_not_fit_is_told(trained: Store) -> None:
-    options = TrainingOptions(**{**OPTIONS.record(), "method": "pal"})
+    options = options_of("pal")
     with pytest.raises(StructureError, match=r"no tokens of layer block\.02.*--tokens block\.02"):
         align("block.02,block.03", store=trained, options=options)
     with pytest.raises(StructureError, match=r"needs [\d,]+ bytes .* 1,000 are allowed\. Raise --memory"):
@@ -185,7 +196,7 @@ def test_constant_tokens_are_told(trained: Store, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(FeatureSet, "tokens", dead)
     for method in ("pal", "freezealign"):
         with pytest.raises(StructureError, match="vision features are constant: all vectors of 16 rows"):
-            align(LAYERS, store=trained, options=replace(OPTIONS, method=method), name="dead")
+            align(LAYERS, store=trained, options=options_of(method), name="dead")
 
 
 def test_another_encoder_is_refused(trained: Store, tmp_path: Path) -> None:

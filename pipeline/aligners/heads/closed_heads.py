@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from structure.pipeline.aligners.arrays import Array, as_tensor
 from structure.pipeline.aligners.heads.head import Head
 from structure.pipeline.aligners.kernel_csa import kernel
 from structure.store.errors import StructureError
@@ -50,6 +51,15 @@ class RelativeHead(Head):
         shares = values.clamp_min(0) / values[:, :1].clamp_min(torch.finfo(values.dtype).tiny)
         shares[:, 0] = (values[:, 0] != 0).to(shares)
         return torch.zeros_like(cosines).scatter_(1, places, shares**exponent)
+
+    @classmethod
+    @torch.no_grad()
+    def of_anchors(cls, anchors: Array, *, keep: int, exponent: int) -> RelativeHead:
+        """The head relative to these rows (dim, width), of which at most `keep` count."""
+        rows = as_tensor(anchors).detach().float().cpu()
+        head = cls(rows.shape[1], len(rows), keep=min(keep, len(rows)), exponent=exponent)
+        head.anchors.copy_(rows)
+        return head
 
 
 class KernelHead(Head):

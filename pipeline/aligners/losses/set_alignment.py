@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from structure.pipeline.aligners.arrays import Array
+from structure.pipeline.aligners.losses.choices import Information
 from structure.pipeline.aligners.losses.submodular import (
-    Information,
     Sets,
     largest_information,
     submodular_information,

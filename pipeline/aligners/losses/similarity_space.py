@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 
+from structure.pipeline.aligners.losses.choices import Centring, Similarity
 from structure.store.errors import unknown
-
-Centring = Literal["mean", "none", "standard"]
-Similarity = Literal["cosine", "rbf", "spearman"]
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from structure.pipeline.aligners.losses.choices import Divergence
 from structure.pipeline.aligners.losses.similarity_space import SimilaritySpace
-
-Divergence = Literal["js", "released"]
 
 LogRows = Callable[[slice], torch.Tensor]
 

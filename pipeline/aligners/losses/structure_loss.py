@@ -9,14 +9,14 @@ choices are those of the authors' released code; docs/structure-differences.md l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
 from structure.pipeline.aligners.arrays import Array, as_tensor, computing_dtype
-from structure.pipeline.aligners.losses.similarity_space import Centring, Similarity, SimilaritySpace
+from structure.pipeline.aligners.losses.choices import Centring, Divergence, Similarity, Weighting
+from structure.pipeline.aligners.losses.similarity_space import SimilaritySpace
 from structure.pipeline.aligners.losses.structure_gradients import (
-    Divergence,
     LogRows,
     Powers,
     Tiled,
@@ -25,8 +25,6 @@ from structure.pipeline.aligners.losses.structure_gradients import (
     tiles,
 )
 from structure.store.errors import unknown
-
-Weighting = Literal["inverse", "uniform"]
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 
 from structure.pipeline.aligners.arrays import Array, as_tensor, computing_dtype
 from structure.pipeline.aligners.chunked import in_chunks
+from structure.pipeline.aligners.losses.choices import Ground, Information
 from structure.store.errors import unknown
-
-Information = Literal["flqmi", "flvmi", "gcmi", "logdetmi"]
-Ground = Literal["all", "views"]
 
 _MOST = 1 << 24
 """Elements of (ground, views of, captions of) that facility location holds at once."""

@@ -1,0 +1,92 @@
+"""What a method says of itself: everything that the rest of the program asks of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast
+
+from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.registry import ALIGNERS
+from structure.pipeline.aligners.training_data import TrainingData
+from structure.pipeline.progress import Listener, silent
+
+if TYPE_CHECKING:
+    from structure.pipeline.aligners.checkpoint import Checkpoint
+    from structure.pipeline.aligners.fit_result import FitResult
+    from structure.pipeline.aligners.unpaired import Unpaired
+
+Inputs = Literal["rows", "tokens", "sets"]
+"""What an item is: one vector, the tokens of a layer, or sets of views and captions."""
+
+Options = TypeVar("Options", bound=TrainingOptions)
+
+
+class Method(ABC, Generic[Options]):
+    """One way to align two frozen layers; it has no state. `ClosedForm` and `GradientMethod` are the usual parents.
+
+    The file of a method imports no torch: names, options and help are read from it before anything heavy is loaded.
+    What computes is imported where it runs.
+    """
+
+    about: ClassVar[str]
+    """What it does and means, one sentence for help and glossary."""
+
+    options_class: type[Options]
+    """Its options: a frozen dataclass below `TrainingOptions`. R_S applies where `StructureOptions` is part of it."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Preset -> what it means for this method beyond the common settings."""
+
+    @abstractmethod
+    def fit(
+        self,
+        data: TrainingData,
+        options: Options,
+        *,
+        checkpoint: Checkpoint | None = None,
+        on_event: Listener = silent,
+    ) -> FitResult:
+        """Align. The same seed on the same machine gives the same weights, also from a `checkpoint`; no global random
+        state is touched. Raises StructureError for too few pairs, unequal counts, rows that are not finite, or
+        constant features."""
+
+    @abstractmethod
+    def dim(self, options: Options, *, widths: tuple[int, int], pairs: int) -> int:
+        """Width of the shared space, at most, for layers of these widths and so many pairs."""
+
+    def reads(self, options: Options) -> Inputs:
+        """What an item is for a run with these options."""
+        return "rows"
+
+    def streams(self, options: Options) -> bool:
+        """Whether it reads the pairs in passes, chunk by chunk; else both layers must fit the memory."""
+        return False
+
+    def most_vectors(self, options: Options) -> tuple[int | None, int | None]:
+        """Of sets: how many views and captions of an item take part; None for all."""
+        return None, None
+
+    def passes(self, options: Options) -> int:
+        """How often a fit goes over the pairs, at most. What one pass costs is probed (see `estimate`)."""
+        return 1
+
+
+def method(name: str) -> Method[Any]:
+    """The method of that name. Raises StructureError that offers the nearest names."""
+    return cast(Method[Any], ALIGNERS[name]())
+
+
+def fit(
+    vision: Any,
+    text: Any,
+    *,
+    options: TrainingOptions,
+    validation: tuple[Any, Any] | None = None,
+    extras: Unpaired | None = None,
+    checkpoint: Checkpoint | None = None,
+    on_event: Listener = silent,
+) -> FitResult:
+    """Align by `options.method`; see `TrainingData` for the arguments. Every method holds out the same pairs."""
+    data = TrainingData(vision, text, validation, unpaired=extras)
+    return method(options.method).fit(data, options, checkpoint=checkpoint, on_event=on_event)

@@ -1,0 +1,78 @@
+"""The fit of a closed form: pairs are held out as a trained method does, and its record has the same metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from structure.pipeline.aligners.aligner import Aligner
+from structure.pipeline.aligners.arrays import as_tensor, check_pairs, whole
+from structure.pipeline.aligners.batches import LEAST_PAIRS, held_out
+from structure.pipeline.aligners.fit_result import FitResult, versions
+from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.recall import pair_recall
+from structure.pipeline.aligners.training import pick_device
+from structure.pipeline.aligners.training_data import Solution, TrainingData
+from structure.pipeline.aligners.unpaired import NO_EXTRAS
+from structure.pipeline.progress import Listener, Note, silent
+
+Solve = Callable[[TrainingData, Any, Listener], Solution]
+
+
+def fit_closed(solve: Solve, data: TrainingData, options: TrainingOptions, *, on_event: Listener = silent) -> FitResult:
+    """Fit by `solve`. With `options.refit` once more to all pairs; the metrics stay those of the fit that did not see
+    the held-out ones. Raises StructureError as `Method.fit`."""
+    started = time.perf_counter()
+    vision, text, unpaired = data.vision, data.text, data.unpaired or NO_EXTRAS
+    check_pairs(vision, text, least=LEAST_PAIRS, why=options.method)
+    unpaired.check(data.widths)
+    if unpaired and not options.uses_structure:
+        on_event(Note(f"{options.method} trains without R_S, which alone sees unpaired rows: they are not used"))
+    pairs, validation = TrainingData(vision, text, unpaired=unpaired), data.validation
+    if validation is None:
+        training, out = held_out(len(vision), share=options.validation, seed=options.seed, groups=data.groups)
+        validation = (vision[out], text[out])
+        pairs = replace(pairs, vision=vision[training], text=text[training])
+    else:
+        check_pairs(*validation, least=2, why="validation")
+    solution = solve(pairs, options, on_event)
+    aligner = _aligner(solution, options)
+    images, texts = (
+        as_tensor(side)
+        for side in (aligner.embed_images(whole(validation[0])), aligner.embed_texts(whole(validation[1])))
+    )
+    recalls = pair_recall(images, texts.to(images.device))
+    metrics = {"recall_images": recalls[0], "recall_texts": recalls[1]}
+    refit_pairs = 0
+    if options.refit:
+        everything = TrainingData(vision, text, unpaired=unpaired)
+        solution, refit_pairs = solve(everything, options, silent), len(vision)
+        aligner = _aligner(solution, options)
+        on_event(Note(f"fitted once more to all {refit_pairs:,} pairs; the metrics are those of the first fit"))
+    seconds = time.perf_counter() - started
+    described = aligner.describe(
+        pairs=len(pairs.vision),
+        validation_pairs=len(validation[0]),
+        options=options.to_dict(),
+        metrics=metrics,
+        versions=versions(),
+        **({"refit_pairs": refit_pairs} if refit_pairs else {}),
+        **solution.facts,
+    )
+    return FitResult(
+        described,
+        metrics=metrics,
+        pairs=len(pairs.vision),
+        validation_pairs=len(validation[0]),
+        refit_pairs=refit_pairs,
+        seconds=seconds,
+        pairs_per_second=len(pairs.vision) / seconds,
+    )
+
+
+def _aligner(solution: Solution, options: TrainingOptions) -> Aligner:
+    for head in solution.heads:
+        head.eval().requires_grad_(False)
+    return Aligner(*solution.heads, options.method).to(pick_device(options.device))

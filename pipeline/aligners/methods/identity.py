@@ -1,0 +1,27 @@
+"""`identity`: features as they are."""
+
+from __future__ import annotations
+
+from structure.pipeline.aligners.closed_form import ClosedForm, require_equal_widths
+from structure.pipeline.aligners.option_groups import PlainOptions
+from structure.pipeline.aligners.training_data import Solution, TrainingData
+from structure.pipeline.progress import Listener, silent
+
+
+class Identity(ClosedForm[PlainOptions]):
+    """Nothing at all: the two towers of a contrastive model (layers pooled,pooled) evaluated as they are."""
+
+    about = "Control: features as they are, such as the two towers of a contrastive model; needs equal widths."
+    options_class = PlainOptions
+
+    def streams(self, options: PlainOptions) -> bool:
+        return True
+
+    def dim(self, options: PlainOptions, *, widths: tuple[int, int], pairs: int) -> int:
+        return widths[0]
+
+    def solve(self, data: TrainingData, options: PlainOptions, on_event: Listener = silent) -> Solution:
+        from structure.pipeline.aligners.heads.closed_heads import IdentityHead
+
+        width = require_equal_widths(data, options.method)
+        return Solution((IdentityHead(width, width), IdentityHead(width, width)))

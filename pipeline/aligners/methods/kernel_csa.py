@@ -1,0 +1,76 @@
+"""`kernel-csa`: canonical similarity analysis in the space of an RBF kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from structure.pipeline.aligners.closed_form import ClosedForm
+from structure.pipeline.aligners.option_groups import SpaceOptions
+from structure.pipeline.aligners.options import option
+from structure.pipeline.aligners.training_data import Solution, TrainingData
+from structure.pipeline.progress import Listener, Note, silent
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelCsaOptions(SpaceOptions):
+    """Of CSA in the kernel's space."""
+
+    ridge: float = option(1.0, "Share of the mean variance added to each side.")
+
+
+class KernelCsa(ClosedForm[KernelCsaOptions]):
+    """Ridge CSA of Nyström features; directions are scaled by their correlation, so that the cosine weighs them (see
+    `kernel_csa`)."""
+
+    about = "Canonical similarity analysis in the space of an RBF kernel, for few pairs that linear maps underfit."
+    options_class = KernelCsaOptions
+
+    def dim(self, options: KernelCsaOptions, *, widths: tuple[int, int], pairs: int) -> int:
+        return min(options.dim, pairs)
+
+    def solve(self, data: TrainingData, options: KernelCsaOptions, on_event: Listener = silent) -> Solution:
+        import torch
+
+        from structure.pipeline.aligners.arrays import as_tensor
+        from structure.pipeline.aligners.csa import CHUNK, fit_csa_moments, moments
+        from structure.pipeline.aligners.heads.closed_heads import KernelHead
+        from structure.pipeline.aligners.kernel_csa import bandwidth, choose_landmarks, kernel, whitening
+
+        sides, pairs = (data.vision, data.text), len(data.vision)
+        chosen = choose_landmarks(pairs, seed=options.seed)
+        if len(chosen) < pairs:
+            on_event(Note(f"kernel-csa: {len(chosen):,} of {pairs:,} training pairs are landmarks"))
+        landmarks = [as_tensor(side[chosen]).detach().float().cpu() for side in sides]
+        gammas = [bandwidth(side) for side in landmarks]
+        bases = [whitening(side, gamma) for side, gamma in zip(landmarks, gammas, strict=True)]
+
+        def features(side: int, start: int) -> torch.Tensor:
+            rows = as_tensor(sides[side][start : start + CHUNK]).detach().double().cpu()
+            return kernel(rows, landmarks[side].double(), gammas[side]) @ bases[side]
+
+        gathered = moments((features(0, at), features(1, at)) for at in range(0, pairs, CHUNK))
+        fitted = fit_csa_moments(gathered, dim=options.dim, ridge=options.ridge, clamp=True)
+        scale = torch.as_tensor(fitted.correlations)
+        dim = len(scale)
+        if dim < options.dim:
+            on_event(Note(f"the shared space has {dim} dimensions, not {options.dim}: {pairs} pairs span no more"))
+        heads = []
+        for rows, gamma, basis, mean, projection in zip(
+            landmarks,
+            gammas,
+            bases,
+            (fitted.mean_x, fitted.mean_y),
+            (fitted.projection_x, fitted.projection_y),
+            strict=True,
+        ):
+            head = KernelHead(rows.shape[1], dim, landmarks=len(rows), gamma=gamma)
+            scaled = projection * scale
+            head.landmarks.copy_(rows)
+            head.coefficients.copy_((basis @ scaled).T)
+            head.bias.copy_(-(mean @ scaled))
+            heads.append(head)
+        return Solution((heads[0], heads[1]), {"ridge": options.ridge, "landmarks": len(chosen)})

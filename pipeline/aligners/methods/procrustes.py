@@ -1,0 +1,28 @@
+"""`procrustes`: both sides are rotated onto the directions that they share."""
+
+from __future__ import annotations
+
+from structure.pipeline.aligners.closed_form import ClosedForm, common_dim
+from structure.pipeline.aligners.option_groups import SpaceOptions
+from structure.pipeline.aligners.training_data import Solution, TrainingData
+from structure.pipeline.progress import Listener, silent
+
+
+class Procrustes(ClosedForm[SpaceOptions]):
+    """Orthogonal Procrustes (Schönemann 1966), see `linear_maps.procrustes`."""
+
+    about = "Orthogonal Procrustes: both sides are centred and rotated onto the directions that they share."
+    options_class = SpaceOptions
+
+    def streams(self, options: SpaceOptions) -> bool:
+        return True
+
+    def dim(self, options: SpaceOptions, *, widths: tuple[int, int], pairs: int) -> int:
+        return min(options.dim, *widths)
+
+    def solve(self, data: TrainingData, options: SpaceOptions, on_event: Listener = silent) -> Solution:
+        from structure.pipeline.aligners.csa import pair_moments
+        from structure.pipeline.aligners.linear_maps import procrustes
+
+        gathered = pair_moments(data.vision, data.text)
+        return Solution(procrustes(gathered, dim=common_dim(options.dim, data, on_event)))

@@ -1,0 +1,43 @@
+"""`relative`: each side relative to random training pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from structure.pipeline.aligners.closed_form import ClosedForm
+from structure.pipeline.aligners.options import TrainingOptions, option
+from structure.pipeline.aligners.training_data import Solution, TrainingData
+from structure.pipeline.progress import Listener, Note, silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelativeOptions(TrainingOptions):
+    """Of relative representations."""
+
+    anchors: int = option(512, "Random training pairs that are anchors.", above=0)
+
+
+class Relative(ClosedForm[RelativeOptions]):
+    """Relative representations (arXiv 2209.15430): cosines with random training pairs as anchors."""
+
+    about = "Relative representations: a row is its cosines with random training pairs; nothing is trained."
+    options_class = RelativeOptions
+
+    def dim(self, options: RelativeOptions, *, widths: tuple[int, int], pairs: int) -> int:
+        return min(options.anchors, pairs)
+
+    def solve(self, data: TrainingData, options: RelativeOptions, on_event: Listener = silent) -> Solution:
+        from structure.pipeline.aligners.arrays import whole
+        from structure.pipeline.aligners.heads.closed_heads import RelativeHead
+
+        pairs = len(data.vision)
+        count = min(options.anchors, pairs)
+        if count < options.anchors:
+            on_event(Note(f"relative has {count} anchors: there are no {options.anchors} training pairs"))
+        rows = np.sort(np.random.default_rng(options.seed).permutation(pairs)[:count])
+        vision, text = (
+            RelativeHead.of_anchors(whole(side[rows]), keep=count, exponent=1) for side in (data.vision, data.text)
+        )
+        return Solution((vision, text), {"anchors": count})

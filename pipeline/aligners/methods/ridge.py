@@ -1,0 +1,37 @@
+"""`ridge`: text features are predicted from vision features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from structure.pipeline.aligners.closed_form import ClosedForm
+from structure.pipeline.aligners.options import TrainingOptions, option
+from structure.pipeline.aligners.training_data import Solution, TrainingData
+from structure.pipeline.progress import Listener, silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class RidgeOptions(TrainingOptions):
+    """Of ridge regression."""
+
+    ridge: float = option(0.1, "Penalty, as a share of the mean variance of the vision features.")
+
+
+class Ridge(ClosedForm[RidgeOptions]):
+    """Ridge regression of text features on vision features; the shared space is the text layer's own."""
+
+    about = "Ridge regression from vision to text features; the shared space is the text layer's own."
+    options_class = RidgeOptions
+
+    def streams(self, options: RidgeOptions) -> bool:
+        return True
+
+    def dim(self, options: RidgeOptions, *, widths: tuple[int, int], pairs: int) -> int:
+        return widths[1]
+
+    def solve(self, data: TrainingData, options: RidgeOptions, on_event: Listener = silent) -> Solution:
+        from structure.pipeline.aligners.csa import pair_moments
+        from structure.pipeline.aligners.linear_maps import ridge
+
+        heads = ridge(pair_moments(data.vision, data.text), share=options.ridge)
+        return Solution(heads, {"ridge": options.ridge})

@@ -1,0 +1,90 @@
+"""What is minimised over one vector an item: the contrastive loss plus the weighted R_S of each side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from structure.pipeline.aligners.heads.head import Head
+from structure.pipeline.aligners.losses.similarity_space import SimilaritySpace
+from structure.pipeline.aligners.losses.structure_loss import Frozen, freeze, structure_loss
+from structure.pipeline.aligners.objective import ContrastiveObjective, Losses, PairBatch
+from structure.pipeline.aligners.option_groups import PairOptions, StructureOptions
+
+MOST_KEPT = 4096
+"""Rows up to which the frozen side of a batch that never changes is kept: two N x N matrices, 134 MB at most."""
+
+
+class PairObjective(ContrastiveObjective):
+    """Equation 4 of arXiv 2506.16895: L_align + weight (R_S(vision) + R_S(text))."""
+
+    options: PairOptions
+
+    def batch(
+        self,
+        vision: torch.Tensor,
+        text: torch.Tensor,
+        *,
+        extra: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
+        repeats: bool = False,
+    ) -> PairBatch:
+        """The frozen sides of a batch that `repeats` are computed once and kept."""
+        images, texts = vision.float(), text.float()
+        more = [None if rows is None else rows.float() for rows in extra]
+        if not repeats or len(images) > MOST_KEPT:
+            return PairBatch(images, texts, images, texts, *more)
+        space = self.space
+        return PairBatch(
+            images,
+            texts,
+            images if more[0] is not None else freeze(images, space),
+            texts if more[1] is not None else freeze(texts, space),
+            *more,
+        )
+
+    def losses(self, batch: PairBatch, *, structure: bool) -> tuple[Losses, torch.Tensor, torch.Tensor]:
+        losses, images, texts = super().losses(batch, structure=structure)
+        if not structure:
+            return losses, images, texts
+        of_vision = self._structure_loss(self.vision, batch.vision_frozen, images, batch.vision_extra)
+        of_text = self._structure_loss(self.text, batch.text_frozen, texts, batch.text_extra)
+        return Losses(losses.contrastive, of_vision, of_text), images, texts
+
+    def total(self, losses: Losses, *, weight: float | torch.Tensor) -> torch.Tensor:
+        both = losses.structure_vision + losses.structure_text
+        return losses.contrastive + weight * (both / 2 if self.options.combine == "mean" else both)
+
+    @property
+    def space(self) -> SimilaritySpace:
+        """Where R_S compares neighbourhoods."""
+        options = self.options
+        return SimilaritySpace(
+            options.temperature, options.similarity, options.gamma, options.centring, options.centre_first
+        )
+
+    def _structure_loss(
+        self, head: Head, before: torch.Tensor | Frozen, after: torch.Tensor, extra: torch.Tensor | None
+    ) -> torch.Tensor:
+        options = self.options
+        if extra is not None:
+            more = self.embed(head, extra)
+            if options.extras == "replace":
+                before, after = extra, more
+            elif isinstance(before, torch.Tensor):
+                before, after = torch.cat([before, extra]), torch.cat([after, more])
+        return structure_loss(before, after, temperature=options.temperature, **structure_options(options))
+
+
+def structure_options(options: StructureOptions) -> dict[str, Any]:
+    """What `structure_loss` is told, besides the temperature."""
+    return {
+        "levels": options.levels,
+        "divergence": options.divergence,
+        "weighting": options.weighting,
+        "centring": options.centring,
+        "centre_first": options.centre_first,
+        "similarity": options.similarity,
+        "gamma": options.gamma,
+        "margin": options.margin,
+    }

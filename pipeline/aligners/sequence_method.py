@@ -1,0 +1,30 @@
+"""Methods whose items are several vectors: the tokens of a layer, or sets of views and captions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from structure.pipeline.aligners.gradient_method import GradientMethod, Trained
+from structure.pipeline.aligners.training_data import TrainingData
+from structure.pipeline.progress import Listener, silent
+
+if TYPE_CHECKING:
+    from structure.pipeline.aligners.checkpoint import Checkpoint
+    from structure.pipeline.aligners.fit_result import FitResult
+
+
+class SequenceMethod(GradientMethod[Trained]):
+    """Trained without R_S, which compares one frozen vector an item."""
+
+    def fit(
+        self,
+        data: TrainingData,
+        options: Trained,
+        *,
+        checkpoint: Checkpoint | None = None,
+        on_event: Listener = silent,
+    ) -> FitResult:
+        from structure.pipeline.aligners.sequence_training import train_sequences
+
+        most = self.most_vectors(options) if self.reads(options) == "sets" else None
+        return train_sequences(data, options, most=most, checkpoint=checkpoint, on_event=on_event)

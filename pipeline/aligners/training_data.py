@@ -1,0 +1,43 @@
+"""What a method is fitted to, and what a closed form makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from structure.pipeline.aligners.arrays import Array
+    from structure.pipeline.aligners.heads.head import Head
+    from structure.pipeline.aligners.unpaired import Unpaired
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Paired features: row i of `vision` and row i of `text` are one item.
+
+    A side is (n, width) of any float kind, in memory or read on demand; of methods that read tokens or sets `Ragged`,
+    `Padded`, the store's `Tokens`, (rows, token, width), or a `TokenSource` of the store, read within `memory` bytes
+    (None: no bound). Part of the pairs is held out to select the epoch, unless `validation` pairs are given; `groups`
+    (n,) keeps rows of one item on one side of that split. `unpaired` are rows that only R_S sees.
+    """
+
+    vision: Any
+    text: Any
+    validation: tuple[Any, Any] | None = None
+    groups: Array | None = None
+    unpaired: Unpaired | None = None
+    memory: int | None = None
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Width of both sides' rows."""
+        return int(self.vision.shape[1]), int(self.text.shape[1])
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Both heads of a closed form, and what to record of the fit."""
+
+    heads: tuple[Head, Head]
+    facts: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,132 @@
+"""What every registered method promises: it says everything of itself, and refuses options that it does not have."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from structure.pipeline.aligners import ALIGNERS, PRESETS, Method, TrainingOptions, method
+from structure.pipeline.aligners.option_groups import GradientOptions, StructureOptions
+from structure.pipeline.aligners.options import (
+    RENAMED,
+    all_option_names,
+    applicable,
+    option_names,
+    owners,
+    require_applicable,
+)
+from structure.store.errors import StructureError
+
+WITH_STRUCTURE = {"linear", "mlp", "lowrank", "gated", "sail", "csa"}
+
+
+@pytest.mark.parametrize("name", list(ALIGNERS))
+class TestEveryMethod:
+    def test_says_everything_of_itself(self, name: str) -> None:
+        one, options = method(name), TrainingOptions(method=name)
+        assert isinstance(one, Method)
+        assert type(options) is one.options_class
+        assert one.about.endswith(".")
+        assert one.reads(options) in ("rows", "tokens", "sets")
+        assert one.passes(options) >= 1
+        assert one.dim(options, widths=(24, 18), pairs=100) >= 1
+        assert isinstance(one.streams(options), bool)
+        assert isinstance(options, StructureOptions) == options.uses_structure == (name in WITH_STRUCTURE)
+        assert all(field.metadata["about"] for field in type(options).__dataclass_fields__.values())
+        assert set(one.presets) <= set(PRESETS)
+
+    def test_every_preset_gives_options_of_the_method(self, name: str) -> None:
+        for preset in PRESETS:
+            options = TrainingOptions.preset(preset, method=name)
+            assert (options.method, type(options)) == (name, method(name).options_class)
+            if isinstance(options, GradientOptions):
+                assert options.epochs == (300 if preset == "default" else 1000)
+
+    def test_refuses_what_other_methods_have(self, name: str) -> None:
+        for foreign in set(all_option_names()) - set(option_names(name)):
+            with pytest.raises(StructureError, match=f"The method {name} has no option '{foreign}'") as told:
+                TrainingOptions.preset("paper", method=name, **{foreign: 1})
+            assert f"Methods with it: {', '.join(owners(foreign))}." in str(told.value)
+
+
+NUMBERS = {
+    "seed": st.integers(0, 10**6),
+    "dim": st.integers(1, 10**4),
+    "weight": st.floats(0, 100),
+    "epochs": st.integers(1, 10**4),
+    "learning_rate": st.none() | st.floats(1e-6, 1),
+    "centre_first": st.booleans(),
+    "ridge": st.floats(0, 1),
+    "anchors": st.integers(1, 999),
+    "regulariser": st.sampled_from(["structure", "none"]),
+}
+
+
+@given(name=st.sampled_from(list(ALIGNERS)), values=st.fixed_dictionaries(NUMBERS))
+def test_options_go_to_a_record_and_back(name: str, values: dict[str, object]) -> None:
+    options = TrainingOptions(**applicable({"method": name, **values}))
+    record = options.to_dict()
+    assert TrainingOptions(**record) == options
+    assert record.keys() == set(option_names(name))
+    assert all(record[key] == value for key, value in values.items() if key in record)
+    assert options.changed(**record) == options
+
+
+def test_another_method_keeps_what_was_chosen_and_both_have() -> None:
+    ridge = TrainingOptions(method="ridge", seed=7)
+    csa = ridge.changed(method="csa").to_dict()
+    assert (csa["seed"], csa["ridge"]) == (7, None)  # 0.1 is the default of ridge, not a choice
+    assert ridge.changed(ridge=0.2).changed(method="csa").to_dict()["ridge"] == 0.2
+    pal = TrainingOptions.preset("paper", weight=3.0).changed(method="pal").to_dict()
+    assert (pal["epochs"], pal["patience"], "weight" in pal) == (1000, 200, False)
+
+
+def test_a_grid_refuses_only_what_none_of_its_methods_has() -> None:
+    cells = [{"method": name, "ridge": 0.1, "weight": 2.0} for name in ("ridge", "linear")]
+    require_applicable(cells)
+    assert [applicable(cell) for cell in cells] == [
+        {"method": "ridge", "ridge": 0.1},
+        {"method": "linear", "weight": 2.0},
+    ]
+    with pytest.raises(StructureError, match="The methods ridge, linear have no option 'pooling'.*with it: pal"):
+        require_applicable([{**cell, "pooling": "mean"} for cell in cells])
+    with pytest.raises(StructureError, match="Did you mean weight"):
+        require_applicable([{"wieght": 1}])
+
+
+def test_what_a_method_consists_of_cannot_be_changed() -> None:
+    assert TrainingOptions(method="sail", loss="sigmoid") == TrainingOptions(method="sail")
+    with pytest.raises(StructureError, match=r"loss 'info_nce'.*sigmoid"):
+        TrainingOptions(method="sail", loss="info_nce")
+
+
+def test_old_names_of_options_are_told() -> None:
+    for old, new in RENAMED.items():
+        with pytest.warns(FutureWarning, match=f"'{old}' is called '{new}' now"):
+            assert TrainingOptions.preset("default", **{old: 0.5}).to_dict()[new] == 0.5
+        with pytest.raises(StructureError, match=f"'{old}' is called '{new}' now"):
+            TrainingOptions(**{old: 0.5})
+        assert TrainingOptions.parse(old, "0.5") == 0.5
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("ridge=none", None), ("ridge=0.5", 0.5), ("refit=true", True), ("levels=2", 2), ("loss=sigmoid", "sigmoid"),
+    ("learnable_scale=false", False), ("hidden=none", None),
+])  # fmt: skip
+def test_texts_of_values(text: str, value: object) -> None:
+    name, _, said = text.partition("=")
+    parsed = TrainingOptions.parse(name, said)
+    assert (parsed, type(parsed)) == (value, type(value))
+
+
+def test_methods_and_options_are_known_without_torch() -> None:
+    code = (
+        "import sys; from structure.pipeline.aligners import ALIGNERS, TrainingOptions, method\n"
+        "for name in ALIGNERS: method(name).reads(TrainingOptions(method=name))\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
