@@ -14,7 +14,7 @@ from structure.cli.options import DEFAULT_STORE, JsonOption, QuietOption, StoreO
 from structure.cli.terminal import Terminal
 from structure.pipeline.ranking.options import PRESETS
 from structure.pipeline.similarity.k_rules import RULES
-from structure.pipeline.similarity.registry import SIMILARITIES
+from structure.pipeline.similarity.registry import SIMILARITIES, notation
 
 if TYPE_CHECKING:
     from structure.pipeline.stages.dry_runs import Ahead
@@ -143,7 +143,7 @@ def _models(terminal: Terminal, names: dict[str, list[str]], between: str, optio
         return
     rows = [_adjusted(row) for row in sorted(document["cells"], key=lambda row: -row["score"])]
     columns = ["first", "second", "first_layer", "second_layer", "score", "null-adjusted", "p_value", "k", "rows"]
-    terminal.table(rows, columns, title=f"Best {document['metric']} of every two models")
+    terminal.table(rows, columns, title=f"Best {notation(document['metric'])} of every two models")
     if document["best"]["p_value"] is not None:
         terminal.say(ADJUSTED)
     terminal.say("p-values are corrected for the layer pairs of two models, not for the number of models.")

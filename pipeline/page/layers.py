@@ -44,7 +44,7 @@ def _ranking(ranking: Ranking) -> Iterator[Block]:
 def _heatmap(ranking: Ranking, pair: str) -> Chart:
     document, values = ranking.document, charts.meaningful(ranking.scores, ranking.document)
     vision, text = (charts.layer_names(ranking.scores, side) for side in SIDES)
-    best, metric = document["best"], document["metric"]
+    best, metric = document["best"], charts.metric_of(document)
     cells = [
         {"layer": one, **{other: _number(values[i, j]) for j, other in enumerate(text)}} for i, one in enumerate(vision)
     ]
@@ -66,7 +66,7 @@ def _depth(ranking: Ranking, pair: str) -> Chart:
     document = ranking.document
     rows = charts.depth_rows(ranking.scores, document)
     columns = {"side": "encoder", "layer": "layer", "depth": "relative depth", "score": "score"}
-    table = Table(f"Best {document['metric']} of each layer, {pair}", columns, rows, {"depth": 2, "score": 4})
+    table = Table(f"Best {charts.metric_of(document)} of each layer, {pair}", columns, rows, {"depth": 2, "score": 4})
     alt = (
         "Two lines over relative depth, one an encoder: each layer's best score with any layer of the other side. "
         f"{_peaks(rows)} Chosen layers are ringed."

@@ -9,6 +9,7 @@ import numpy as np
 
 from structure.pipeline import charts
 from structure.pipeline.charts import Fields, LineStyle, Marks, Reference, Spec
+from structure.pipeline.similarity.registry import notation
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -20,8 +21,9 @@ def ranking_charts(scores: xr.DataArray, ranking: Mapping[str, Any]) -> dict[str
     """Title and specification of every chart that the ranking has numbers for, by the name of its file."""
     pair = f"{ranking['vision']['model']} with {ranking['text']['model']}\n"
     pair += f"{ranking['dataset']}/{ranking['split']}, {ranking['rows']:,} rows"
-    drawn = {"heatmap": (f"{ranking['metric']} of every layer pair; the chosen pair is framed", heatmap)}
-    drawn["depth"] = (f"Best {ranking['metric']} of each layer over depth; chosen layers are ringed", depth)
+    metric = metric_of(ranking)
+    drawn = {"heatmap": (f"{metric} of every layer pair; the chosen pair is framed", heatmap)}
+    drawn["depth"] = (f"Best {metric} of each layer over depth; chosen layers are ringed", depth)
     found = {name: (f"{title}\n{pair}", draw(scores, ranking)) for name, (title, draw) in drawn.items()}
     if ranking.get("curve"):
         found["curve"] = (f"The chosen pair over k\n{pair}", over_k(ranking))
@@ -29,6 +31,11 @@ def ranking_charts(scores: xr.DataArray, ranking: Mapping[str, Any]) -> dict[str
         title = f"Permutation test: largest score of all pairs in {len(ranking['null'])} permutations"
         found["null"] = (f"{title}\n{pair}", null_histogram(ranking))
     return found
+
+
+def metric_of(ranking: Mapping[str, Any]) -> str:
+    """The ranking's metric as titles and axes name it, such as `mutual kNN@10`."""
+    return notation(ranking["metric"], ranking["k"])
 
 
 def layer_names(scores: xr.DataArray, side: str) -> list[str]:
@@ -58,7 +65,7 @@ def heatmap(scores: xr.DataArray, ranking: Mapping[str, Any]) -> Spec:
         for j, other in enumerate(text)
         if np.isfinite(values[i, j])
     ]
-    titles = {side: f"layer of {ranking[side]['model']}" for side in SIDES} | {"score": str(ranking["metric"])}
+    titles = {side: f"layer of {ranking[side]['model']}" for side in SIDES} | {"score": metric_of(ranking)}
     marked = {"vision": best["vision_layer"], "text": best["text_layer"]}
     fields = Fields("text", "vision", titles, ["vision:N", "text:N", "score"])
     return charts.heatmap(rows, fields, value="score", order=(text, vision), marked=marked)
@@ -91,7 +98,7 @@ def depth(scores: xr.DataArray, ranking: Mapping[str, Any]) -> Spec:
     rows = depth_rows(scores, ranking)
     titles = {
         "depth": "relative depth (0 = first layer, 1 = last)",
-        "score": f"best {ranking['metric']}",
+        "score": f"best {metric_of(ranking)}",
         "side": "encoder",
         "layer": "layer",
     }
@@ -143,7 +150,7 @@ def null_rows(ranking: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def null_titles(ranking: Mapping[str, Any]) -> dict[str, str]:
     """Fields of `null_rows` and their titles."""
-    return {"low": str(ranking["metric"]), "high": "up to", "count": "permutations"}
+    return {"low": metric_of(ranking), "high": "up to", "count": "permutations"}
 
 
 def null_histogram(ranking: Mapping[str, Any]) -> Spec:
@@ -194,7 +201,7 @@ def model_titles(document: Mapping[str, Any]) -> dict[str, str]:
         "first": f"{first} model",
         "second": f"{second} model",
         **layers,
-        "score": document["metric"],
+        "score": notation(document["metric"]),
         "p_value": "p",
     }
 

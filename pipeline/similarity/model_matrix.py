@@ -11,6 +11,7 @@ import numpy as np
 
 from structure.pipeline.charts import WIDTH, png
 from structure.pipeline.similarity.charts import model_matrix
+from structure.pipeline.similarity.registry import notation
 from structure.store.files import Files
 
 FILE = "models.json"
@@ -84,7 +85,7 @@ class ModelSimilarity:
         Both lie in `rankings/<dataset>.<split>.<between>.<metric>/`; a reader finds them by `models.json`. Each of its
         `cells` names two models, their best layers and the id of their own ranking, the folder beside it.
         """
-        title = f"Best {self.document['metric']} over all layer pairs"
+        title = f"Best {notation(self.document['metric'])} over all layer pairs"
         title += f"\n{self.document['dataset']}/{self.document['split']}"
         width = max(WIDTH, 80 * len(self.second))  # room for the names of layers
         self.folder.write("models.png", png(model_matrix(self.document), title=title, width=width))

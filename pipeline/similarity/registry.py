@@ -33,6 +33,9 @@ def metric_named(metric: str) -> str:
     return SIMILARITIES.require(metric.replace("-", "_"))
 
 
-def notation(metric: str, k: int) -> str:
-    """The metric as texts and charts name it, such as `mutual kNN@10`; its name where no installed package has it."""
-    return SIMILARITIES[metric].notation.replace("@k", f"@{k}") if metric in SIMILARITIES else metric
+def notation(metric: str, k: int | None = None) -> str:
+    """The metric as texts and charts name it, such as `mutual kNN@10` (`mutual kNN@k` for several k); its name where no
+    installed package has it."""
+    if metric not in SIMILARITIES:
+        return metric
+    return SIMILARITIES[metric].notation.replace("@k", "@k" if k is None else f"@{k}")

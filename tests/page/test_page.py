@@ -117,7 +117,7 @@ def test_the_heatmap_has_every_score_and_frames_the_choice(store: Store, element
     (name,) = store.folder("rankings").holding("ranking.json")
     ranking = json.loads(store.folder("rankings").read(f"{name}/ranking.json"))
     charts = [json.loads(text) for attributes, text in elements.scripts if "type" in attributes]
-    (chart,) = [chart for chart in charts if chart["description"].startswith("Heatmap of mutual_knn")]
+    (chart,) = [chart for chart in charts if chart["description"].startswith("Heatmap of mutual kNN@")]
     rows = next(rows for rows in chart["datasets"].values() if len(rows) > 1)
     scores = {(row["vision"], row["text"]): row["score"] for row in rows}
     for i, vision in enumerate(ranking["vision"]["layers"]):
@@ -238,7 +238,7 @@ def test_hovering_tells_layers_and_score(opened: Any) -> None:
 
     shown = WebDriverWait(opened, 20).until(told)
     assert "layer of scenes-vit" in shown
-    assert "mutual_knn" in shown
+    assert "mutual kNN@" in shown
 
 
 def test_it_is_light_and_dark_and_fits_a_narrow_window(opened: Any) -> None:

@@ -115,6 +115,7 @@ def test_which_metrics_are_repeated_on_subsets() -> None:
 def test_a_wrong_name_offers_the_nearest() -> None:
     assert metric_named("unbiased-cka") == "unbiased_cka"
     assert (notation("mutual_knn", 7), notation("cka", 7), notation("gone", 7)) == ("mutual kNN@7", "CKA", "gone")
+    assert notation("mutual_knn") == "mutual kNN@k"
     with pytest.raises(StructureError, match="similarity metric 'mutal_knn'.*mutual_knn"):
         RankingOptions(metric="mutal-knn")
 
