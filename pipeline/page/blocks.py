@@ -1,4 +1,4 @@
-"""What a section is made of: sentences, tables, charts, pictures. Values only; `html.py` writes them down."""
+"""What a section is made of: sentences, tables, charts, images. Values only; `html.py` writes them down."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
+from structure.pipeline.page.metric_names import display_name
+
 LONG = 56
 """Characters from which on a cell may take several lines."""
+
+METRIC = "metric"
+"""The field whose cells are names of metrics."""
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -67,12 +72,24 @@ class Table:
             coarse = abs(value) >= 100 or "rank" in str(row.get("metric", ""))  # ranks, not fractions
             digits = (self.digits or {}).get(field, 1 if coarse else 3)
             return f"{value:.1e}" if 0 < abs(value) < 0.5 / 10**digits else f"{value:,.{digits}f}"
-        return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return f"{value:,}"
+        return display_name(str(value)) if field == METRIC else str(value)
+
+    def hint(self, row: Row, field: str) -> str:
+        """A metric's name as files have it, where the cell shows another; else ""."""
+        name = str(row.get(field, ""))
+        return name if field == METRIC and display_name(name) != name else ""
+
+    def heading(self, field: str) -> str:
+        """The heading of a column; a metric's name as the page shows it."""
+        return display_name(self.columns[field])
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A Vega-Lite specification, what it shows in words for those who do not see it, and its numbers as a table."""
+    """A Vega-Lite specification, what it shows in words for those who do not see it, and its numbers as a table;
+    `metric` is the name in files of what it shows, if that is one metric."""
 
     kind: ClassVar[str] = "chart"
     title: str
@@ -80,13 +97,14 @@ class Chart:
     spec: Mapping[str, Any]
     values: Table
     wide: bool = False
+    metric: str = ""
 
 
 @dataclass(frozen=True)
 class ImageBlock:
     """A PNG or JPEG with a caption and what it shows in words."""
 
-    kind: ClassVar[str] = "picture"
+    kind: ClassVar[str] = "image"
     caption: str
     alt: str
     data: bytes
@@ -94,21 +112,21 @@ class ImageBlock:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer to a query: a caption, or a picture as JPEG bytes where it was kept, and whether it is right."""
+    """One answer to a query, of `rank` from 1: a caption, or an image as JPEG bytes where it was saved."""
 
-    place: int
+    rank: int
     text: str
-    picture: bytes | None
+    image: bytes | None
     cosine: float
-    right: bool
+    correct: bool
 
 
 @dataclass(frozen=True)
 class Example:
-    """A query and what was found for it, best first; `rank` of the best right answer counts from 1."""
+    """A query and its answers, best first; `rank` of the first correct answer counts from 1."""
 
     text: str
-    picture: bytes | None
+    image: bytes | None
     rank: int
     answers: tuple[Answer, ...]
 

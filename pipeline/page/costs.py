@@ -1,4 +1,4 @@
-"""Disk and time that were spent."""
+"""Disk and time used."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from structure.store.gc import sizes
 
 def section(source: Source) -> Section:
     """Bytes of each part of the store, and seconds as far as they were recorded."""
-    held = sizes(source.store)
-    rows = [{"part": part, "mebibytes": size / 2**20} for part, size in held.items()]
-    rows.append({"part": "all", "mebibytes": sum(held.values()) / 2**20})
+    bytes_of = sizes(source.store)
+    rows = [{"part": part, "mebibytes": size / 2**20} for part, size in bytes_of.items()]
+    rows.append({"part": "all", "mebibytes": sum(bytes_of.values()) / 2**20})
     columns = {"part": "part of the store", "mebibytes": "MiB"}
-    blocks: list[Block] = [Table("Disk", columns, rows, {"mebibytes": 2})] if held else []
+    blocks: list[Block] = [Table("Disk", columns, rows, {"mebibytes": 2})] if bytes_of else []
     seconds = [
-        {"what": f"{summary['recipe']}: {stage}", "seconds": float(spent)}
+        {"what": f"{summary['recipe']}: {stage}", "seconds": float(duration)}
         for summary in source.summaries
-        for stage, spent in summary.get("seconds", {}).items()
+        for stage, duration in summary.get("seconds", {}).items()
     ]
     seconds += [
         {"what": f"sweep {sweep['sweep']}", "seconds": float(sweep["seconds"])}
@@ -35,4 +35,4 @@ def section(source: Source) -> Section:
     if seconds:
         caption = "Time of recipes and sweeps, and again of the rankings and trainings by themselves"
         blocks.append(Table(caption, {"what": "what", "seconds": "seconds"}, seconds, {"seconds": 1}))
-    return Section("costs", "Disk and time spent", blocks)
+    return Section("costs", "Disk and time used", blocks)

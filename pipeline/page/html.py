@@ -1,4 +1,4 @@
-"""Sections become one HTML file that loads nothing: pictures inside, Vega inside, and a policy that forbids the rest.
+"""Sections become one HTML file that loads nothing: images inside, Vega inside, and a policy that forbids the rest.
 
 Whatever comes from the data is escaped by the template, and inside chart specifications by JSON with `<`, `>`, `&` and
 `'` as escapes. Should something get past that, the page's policy runs no script but the two whose digests it names.

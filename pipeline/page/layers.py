@@ -27,12 +27,12 @@ def _ranking(ranking: Ranking) -> Iterator[Block]:
     where = f"{document['dataset']}/{document['split']}"
     yield Text(f"{pair} on {where}: {document['reason']}")
     if document.get("folded"):
-        told = f"{document['folded']:,} items repeat the picture or the text of another and were ranked once."
-        yield Text(told, small=True)
+        note = f"{document['folded']:,} samples repeat the image or the text of another and were ranked once."
+        yield Text(note, small=True)
     for side, names in document.get("constant", {}).items():
         if names:
-            told = f"Left out of {document[side]['model']}, being the same for every row: {', '.join(names)}."
-            yield Text(told, small=True)
+            note = f"Constant layers of {document[side]['model']}, excluded: {', '.join(names)}."
+            yield Text(note, small=True)
     yield _heatmap(ranking, pair)
     yield _depth(ranking, pair)
     if document.get("curve"):

@@ -9,14 +9,14 @@ for (const holder of document.querySelectorAll(".chart")) {
 }
 
 /* Tables: the headings are buttons that sort; empty cells come last either way. */
-const told = document.getElementById("told");
+const announcement = document.getElementById("announcement");
 
 function sortBy(heading) {
   const table = heading.closest("table"), body = table.tBodies[0];
-  const place = [...heading.parentNode.children].indexOf(heading);
+  const column = [...heading.parentNode.children].indexOf(heading);
   const numeric = heading.classList.contains("n");
   const down = heading.getAttribute("aria-sort") === "ascending" || (numeric && !heading.hasAttribute("aria-sort"));
-  const key = (row) => row.children[place].dataset.v ?? row.children[place].textContent.trim();
+  const key = (row) => row.children[column].dataset.v ?? row.children[column].textContent.trim();
   const rows = [...body.rows].map((row) => [key(row), row]);
   rows.sort(([a], [b]) => {
     if ((a === "") !== (b === "")) return a === "" ? 1 : -1;
@@ -26,7 +26,7 @@ function sortBy(heading) {
   for (const other of heading.parentNode.children) other.removeAttribute("aria-sort");
   heading.setAttribute("aria-sort", down ? "descending" : "ascending");
   body.append(...rows.map(([, row]) => row));
-  told.textContent = `Sorted by ${heading.textContent.trim()}, ${down ? "descending" : "ascending"}.`;
+  announcement.textContent = `Sorted by ${heading.textContent.trim()}, ${down ? "descending" : "ascending"}.`;
 }
 
 for (const heading of document.querySelectorAll("table.sorts thead th")) {
@@ -43,9 +43,10 @@ for (const field of document.querySelectorAll("input[type=search]")) {
     const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
     const rows = [...document.getElementById(field.dataset.of).tBodies[0].rows];
     for (const row of rows) {
-      const text = row.textContent.toLowerCase();
+      const names = [...row.querySelectorAll("[title]")].map((cell) => cell.title);  // of metrics, as files have them
+      const text = [row.textContent, ...names].join(" ").toLowerCase();
       row.hidden = !words.every((word) => text.includes(word));
     }
-    told.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows.`;
+    announcement.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows.`;
   });
 }

@@ -27,22 +27,22 @@ def section(source: Source) -> Section:
     caption = "Every number with its 95 % bootstrap interval over the test samples, and the level of chance"
     blocks: list[Block] = [Table(caption, columns, [result.row() for result in source.results])]
     without = notes_of(source.results)
-    blocks += [Text(f"What took no part: {'; '.join(without)}.", small=True)] if without else []
+    blocks += [Text(f"Excluded samples: {'; '.join(without)}.", small=True)] if without else []
     seen = sorted({r.dataset for r in source.results if r.provenance.get("items_trained_on")})
     if seen:
-        blocks.append(Text(f"Aligners were trained on items that they are tested on: {', '.join(seen)}."))
+        blocks.append(Text(f"Aligners were trained on samples that they are tested on: {', '.join(seen)}."))
     return Section("results", "Results of every aligner", blocks)
 
 
 def published(source: Source) -> Section:
-    """Numbers from papers beside ours."""
+    """Published numbers beside ours."""
     rows = [
         {
-            **found.row(),
-            "encoders": f"{found.number.vision} + {found.number.text}" + (" (ours)" if found.same_encoders else ""),
-            "other": bool(found.differences) or not found.same_encoders,
+            **pair.row(),
+            "encoders": f"{pair.number.vision} + {pair.number.text}" + (" (ours)" if pair.same_encoders else ""),
+            "other": bool(pair.differences) or not pair.same_encoders,
         }
-        for found in beside(source.results)
+        for pair in beside(source.results)
     ]
     columns = {
         "aligner": "aligner",
@@ -55,6 +55,6 @@ def published(source: Source) -> Section:
         "protocol": "protocol",
         "source": "source",
     }
-    why = "Greyed: the protocol or the encoders are others, so the two numbers do not compare."
+    why = "Greyed: protocol or encoders differ, so the two numbers are not comparable."
     blocks = [Table("Published numbers beside ours", columns, rows, dim="other", dim_means=why)] if rows else []
     return Section("published", "Published numbers", blocks)

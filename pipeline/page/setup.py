@@ -41,7 +41,7 @@ def _models(source: Source) -> Table:
                 "weights": str(encoder.get("weights", ""))[:12],
                 "rows": len(features),
                 "skipped": len(features.skipped),
-                "state": features.state,
+                "state": "complete" if features.state == "sealed" else features.state,
             }
         )
     columns = {
@@ -61,11 +61,11 @@ def _models(source: Source) -> Table:
 
 
 def _data(source: Source) -> Table:
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    data: dict[tuple[str, str], dict[str, Any]] = {}
     for features in source.features:
         manifest = features.manifest
         identity = manifest.identity.get("data", {})
-        row = found.setdefault(
+        row = data.setdefault(
             (manifest.dataset, manifest.split),
             {
                 "dataset": manifest.dataset,
@@ -82,11 +82,11 @@ def _data(source: Source) -> Table:
         "dataset": "dataset",
         "split": "split",
         "named": "named as",
-        "items": "items",
+        "items": "samples",
         "texts": "texts",
         "digest": "SHA-256 of content",
     }
-    return Table("Data", columns, list(found.values()))
+    return Table("Data", columns, list(data.values()))
 
 
 def _versions(source: Source) -> Table:

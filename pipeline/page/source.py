@@ -64,11 +64,11 @@ class Source:
     @cached_property
     def rankings(self) -> list[Ranking]:
         folder = self.store.folder("rankings")
-        found = []
+        rankings = []
         for name, document in _documents(folder, RANKING):
-            with xr.open_dataset(io.BytesIO(folder.read(f"{name}/{SCORES}")), engine="scipy") as kept:
-                found.append(Ranking(name, document, kept[document["metric"]].load()))
-        return found
+            with xr.open_dataset(io.BytesIO(folder.read(f"{name}/{SCORES}")), engine="scipy") as scores:
+                rankings.append(Ranking(name, document, scores[document["metric"]].load()))
+        return rankings
 
     @cached_property
     def models(self) -> list[Mapping[str, Any]]:
@@ -96,24 +96,24 @@ class Source:
 
     @cached_property
     def comparisons(self) -> list[Mapping[str, Any]]:
-        """What `eval --compare` found: two aligners, sample by sample."""
+        """Results of `eval --compare`: two aligners, sample by sample."""
         folder = self.store.folder("comparisons")
         return [_json(folder, key) for key in folder.keys("") if key.endswith(".json")]
 
     @cached_property
     def sweeps(self) -> list[Mapping[str, Any]]:
-        """What grids, comparisons and curves of `align` found."""
+        """Results of grids, comparisons and curves of `align`."""
         return [body for _, body in _documents(self.store.folder("sweeps"), "sweep.json")]
 
-    def kept(self, kind: str) -> list[tuple[Result, pa.Table]]:
-        """The tables of one kind ("confusion", "examples") that evaluations kept, each with a result of that task."""
-        found = []
+    def saved(self, kind: str) -> list[tuple[Result, pa.Table]]:
+        """The tables of one kind ("confusion", "examples") that evaluations saved, each with a result of that task."""
+        tables = []
         for result in {(r.aligner, r.suite, r.dataset, r.task): r for r in self.results}.values():
             folder = self.store.folder("results", result.aligner)
             file = f"{kind}/{predictions_file(result.suite, result.dataset, result.task)}"
             if folder.exists(file):
-                found.append((result, read_table(folder, file)))
-        return found
+                tables.append((result, read_table(folder, file)))
+        return tables
 
     def _tables(self, file: str) -> dict[str, list[dict[str, Any]]]:
         folders = {name: self.store.folder("aligners", name) for name in self.aligners}

@@ -1,4 +1,4 @@
-"""What recipes and sweeps found over seeds: means with intervals, paired differences, pairs needed, similarity."""
+"""Results over seeds of recipes and sweeps: means, paired differences, data efficiency, correlations."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from structure.pipeline import charts
 from structure.pipeline.charts import Fields, LineStyle, Marks, Reference
 from structure.pipeline.metrics.intervals import holds_zero
 from structure.pipeline.page.blocks import Block, Chart, Section, Table, Text, plural
+from structure.pipeline.page.metric_names import display_name
 from structure.pipeline.page.source import Source
 from structure.pipeline.similarity.charts import correlation_titles, similarity_against_value
 
@@ -30,9 +31,9 @@ _SEEDS = {"value": "mean", "low": "low", "high": "high"}
 def section(source: Source) -> Section:
     """Means over seeds of every variant."""
     blocks: list[Block] = []
-    for name, found in _runs(source):
-        means = [row for row in found["means"] if row["metric"] not in HIDDEN]
-        blocks += _mean_charts(name, means, found.get("metrics", ()))
+    for name, run in _runs(source):
+        means = [row for row in run["means"] if row["metric"] not in HIDDEN]
+        blocks += _mean_charts(name, means, run.get("metrics", ()))
         blocks.append(_mean_table(name, means))
     return Section("means", "Means over seeds", blocks)
 
@@ -40,10 +41,10 @@ def section(source: Source) -> Section:
 def differences(source: Source) -> Section:
     """Paired differences: over seeds, and of two aligners over the same samples."""
     blocks: list[Block] = []
-    for name, found in _runs(source):
-        rows = [row for row in found.get("differences", ()) if row["metric"] not in HIDDEN]
+    for name, run in _runs(source):
+        rows = [row for row in run.get("differences", ()) if row["metric"] not in HIDDEN]
         if rows:
-            blocks += [*_difference_charts(name, rows), _difference_table(name, rows), _chance_finds(rows)]
+            blocks += [*_difference_charts(name, rows), _difference_table(name, rows), _by_chance(rows)]
     blocks += [_samples(document) for document in source.comparisons]
     return Section("differences", "Paired differences", blocks)
 
@@ -51,20 +52,20 @@ def differences(source: Source) -> Section:
 def efficiency(source: Source) -> Section:
     """Value over the number of pairs, and how many more pairs the baseline needs."""
     blocks: list[Block] = []
-    for name, found in _runs(source):
-        blocks += _pair_curves(name, found["means"])
-        if found.get("efficiency"):
-            blocks.append(_needed(name, found["efficiency"]))
+    for name, run in _runs(source):
+        blocks += _pair_curves(name, run["means"])
+        if run.get("efficiency"):
+            blocks.append(_needed(name, run["efficiency"]))
     return Section("efficiency", "Data efficiency", blocks)
 
 
 def correlations(source: Source) -> Section:
     """How the similarity of two layers goes with what their aligner reaches."""
     blocks: list[Block] = []
-    for name, found in _runs(source):
-        told = found.get("correlations", ())
-        blocks += [_scatter(each) for each in told[:MOST]]
-        if told:
+    for name, run in _runs(source):
+        rows = run.get("correlations", ())
+        blocks += [_scatter(each) for each in rows[:MOST]]
+        if rows:
             columns = {
                 "group": "encoders",
                 "dataset": "dataset",
@@ -73,7 +74,7 @@ def correlations(source: Source) -> Section:
                 "p_value": "p",
                 "layer_pairs": "layer pairs",
             }
-            blocks.append(Table(f"{name}: similarity against value, over layer pairs", columns, told, {"p_value": 4}))
+            blocks.append(Table(f"{name}: similarity against value, over layer pairs", columns, rows, {"p_value": 4}))
     return Section("correlations", "Similarity of layers against what aligners reach", blocks)
 
 
@@ -87,30 +88,31 @@ def _runs(source: Source) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _groups(rows: Iterable[_Row]) -> dict[tuple[str, str], list[_Row]]:
     """Rows by (dataset, metric), in their order."""
-    found: dict[tuple[str, str], list[_Row]] = {}
+    groups: dict[tuple[str, str], list[_Row]] = {}
     for row in rows:
-        found.setdefault((row["dataset"], row["metric"]), []).append(row)
-    return found
+        groups.setdefault((row["dataset"], row["metric"]), []).append(row)
+    return groups
 
 
 def _mean_charts(name: str, means: Rows, metrics: Sequence[str]) -> Iterator[Block]:
     """Charts of the metrics that the suite's tasks are about (both directions of a retrieval), else of all."""
-    wanted = {*metrics, *(_TWIN.sub(lambda found: _OTHER[found[0]], metric) for metric in metrics)}
+    shown = {*metrics, *(_TWIN.sub(lambda prefix: _OTHER[prefix[0]], metric) for metric in metrics)}
     groups = {
         key: rows
         for key, rows in _groups(means).items()
-        if len(rows) > 1 and (not wanted or key[1] in wanted) and not any(_PAIRS.search(r["variant"]) for r in rows)
+        if len(rows) > 1 and (not shown or key[1] in shown) and not any(_PAIRS.search(r["variant"]) for r in rows)
     }
     for (dataset, metric), rows in list(groups.items())[:MOST]:
-        titles = {"variant": "variant", **_SEEDS, "seeds": "seeds", "value": metric}
+        titles = {"variant": "variant", **_SEEDS, "seeds": "seeds", "value": display_name(metric)}
         chance = rows[0].get("chance")
         fields = Fields("value", "variant", titles, ["variant:N", "value", "low", "high", "seeds:d"])
         spec = charts.intervals(rows, fields, low_high=("low", "high"), references=_chance(rows[0]))
-        told = "; ".join(f"{r['variant']} {r['value']:.3f}{_between(r)}" for r in rows)
+        values = "; ".join(f"{r['variant']} {r['value']:.3f}{_between(r)}" for r in rows)
         beside = "" if chance is None else f" Chance is {chance:.3f}."
-        table = Table(f"{dataset}, {metric}", {"variant": "variant", **_SEEDS, "seeds": "seeds"}, rows)
+        title = f"{dataset}: {display_name(metric)}"
+        table = Table(title, {"variant": "variant", **_SEEDS, "seeds": "seeds"}, rows)
         yield Chart(
-            f"{dataset}: {metric}", f"A dot with its 95 % interval for each variant: {told}.{beside}", spec, table
+            title, f"A dot with its 95 % interval for each variant: {values}.{beside}", spec, table, metric=metric
         )
     if len(groups) > MOST:
         yield Text(f"Charts of the first {MOST} of {len(groups)} metrics of {name}; the table has all.", small=True)
@@ -137,8 +139,8 @@ def _difference_charts(name: str, rows: Rows) -> Iterator[Block]:
     pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         if not _IN_UNITS.search(row["metric"]):  # they would dwarf the fractions
-            told = {**row, "what": f"{row['dataset']} {row['metric']}"}
-            pairs.setdefault((row["first"], row["second"]), []).append(told)
+            entry = {**row, "what": f"{row['dataset']} {display_name(row['metric'])}"}
+            pairs.setdefault((row["first"], row["second"]), []).append(entry)
     titles = {"what": "metric", "value": "difference", "low": "low", "high": "high", "seeds": "seeds"}
     for (first, second), entries in list(pairs.items())[:MOST]:
         fields = Fields("value", "what", titles, ["what:N", "value", "low", "high"])
@@ -147,7 +149,7 @@ def _difference_charts(name: str, rows: Rows) -> Iterator[Block]:
         clear = [row for row in entries if not holds_zero(row["low"], row["high"])]
         alt = (
             f"{plural(len(entries), 'difference')}, {first} minus {second}, each a dot with its 95 % interval; "
-            f"{len(clear)} intervals do not hold zero"
+            f"{len(clear)} intervals exclude zero"
             + ("".join(f"; {row['what']} {row['value']:+.3f}" for row in clear[:8]))
             + "."
         )
@@ -158,19 +160,19 @@ def _difference_charts(name: str, rows: Rows) -> Iterator[Block]:
 def _difference_table(name: str, rows: Rows) -> Table:
     columns = {"first": "first", "second": "minus second", "dataset": "dataset", "metric": "metric"}
     caption = f"{name}: first minus second with the same seeds, batches, learning rate and selection rule"
-    told = [{**row, "zero": holds_zero(row["low"], row["high"])} for row in rows]
+    entries = [{**row, "zero": holds_zero(row["low"], row["high"])} for row in rows]
     more = {"value": "difference", "low": "low", "high": "high", "seeds": "seeds"}
-    why = "Greyed: the interval holds zero, or a single seed gives none, so the seeds do not tell the two apart."
-    return Table(caption, {**columns, **more}, told, dim="zero", dim_means=why)
+    why = "Greyed: not statistically significant (the interval contains zero, or a single seed gives none)."
+    return Table(caption, {**columns, **more}, entries, dim="zero", dim_means=why)
 
 
-def _chance_finds(rows: Rows) -> Text:
-    """What many intervals at once do not carry."""
+def _by_chance(rows: Rows) -> Text:
+    """How many intervals would exclude zero by chance."""
     known = sum(math.isfinite(row["low"]) for row in rows)
     clear = sum(not holds_zero(row["low"], row["high"]) for row in rows)
     return Text(
-        f"{clear} of {plural(known, 'interval')} leave zero out. Each is a 95 % interval by itself: were there no "
-        f"difference anywhere, about {known / 20:.0f} would leave it out too.",
+        f"{clear} of {plural(known, 'interval')} exclude zero. Each is a 95 % interval by itself: were there no "
+        f"difference anywhere, about {known / 20:.0f} would exclude it too.",
         small=True,
     )
 
@@ -186,39 +188,41 @@ def _samples(document: Mapping[str, Any]) -> Table:
         "low": "low",
         "high": "high",
         "n": "n",
-        "left_out": "left out",
+        "left_out": "excluded",
     }
     caption = f"{document['first']} minus {document['second']}, sample by sample (bootstrap over the samples)"
-    why = "Greyed: the interval holds zero, so the samples do not tell the two apart."
+    why = "Greyed: not statistically significant (the interval contains zero)."
     return Table(caption, columns, rows, dim="zero", dim_means=why)
 
 
 def _pair_curves(name: str, means: Rows) -> Iterator[Block]:
     rows: list[dict[str, Any]] = []
     for row in means:
-        found = _PAIRS.search(row["variant"])
-        if found and row["metric"] not in HIDDEN and row["dataset"] != "validation":
+        match = _PAIRS.search(row["variant"])
+        if match and row["metric"] not in HIDDEN and row["dataset"] != "validation":
             variant = _PAIRS.sub("", row["variant"]).strip() or "chosen"
-            rows.append({**row, "pairs": int(found.group(1)), "line": variant})
+            rows.append({**row, "pairs": int(match.group(1)), "line": variant})
     titles = {"pairs": "training pairs", "value": "value", "line": "variant", "low": "low", "high": "high"}
-    for (dataset, metric), told in list(_groups(rows).items())[:MOST]:
-        if len({row["pairs"] for row in told}) < 2:
+    for (dataset, metric), points in list(_groups(rows).items())[:MOST]:
+        if len({row["pairs"] for row in points}) < 2:
             continue
-        names = list(dict.fromkeys(row["line"] for row in told))
-        for row in told:  # side by side: intervals over the same number of pairs would hide each other
+        names = list(dict.fromkeys(row["line"] for row in points))
+        for row in points:  # side by side: intervals over the same number of pairs would hide each other
             row["position"] = row["pairs"] * 1.02 ** (names.index(row["line"]) - (len(names) - 1) / 2)
-        whole = {**titles, "value": metric, "position": "training pairs"}
+        whole = {**titles, "value": display_name(metric), "position": "training pairs"}
         spec = charts.lines(
-            told,
+            points,
             Fields("position", "value", whole, ["line:N", "pairs:,d", "value", "low", "high"]),
             series="line",
             low_high=("low", "high"),
-            marks=Marks(levels=_chance(told[0])),
+            marks=Marks(levels=_chance(points[0])),
             style=LineStyle(logarithmic="~s"),
         )
         columns = {"line": "variant", "pairs": "pairs", "value": metric, "low": "low", "high": "high"}
-        alt = f"{metric} on {dataset} over the number of training pairs, {_lines(told)}."
-        yield Chart(f"{name}: {dataset} {metric} over pairs", alt, spec, Table(f"{dataset} {metric}", columns, told))
+        shown = display_name(metric)
+        alt = f"{shown} on {dataset} over the number of training pairs, {_lines(points)}."
+        table = Table(f"{dataset} {shown}", columns, points)
+        yield Chart(f"{name}: {dataset} {shown} over pairs", alt, spec, table, metric=metric)
 
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -234,16 +238,17 @@ def _point(row: Mapping[str, Any]) -> str:
 
 def _needed(name: str, rows: Rows) -> Table:
     columns = {"variant": "variant", "baseline": "baseline", "dataset": "dataset", "metric": "metric"}
-    told = [{**row, "pairs": "mean" if row["pairs"] is None else f"{row['pairs']:,}"} for row in rows]
-    caption = f"{name}: label efficiency U = N^ / N - 1, how many more pairs the baseline needs to reach the same"
-    return Table(caption, {**columns, "pairs": "pairs N", "bound": "bound", "U": "U"}, told, {"U": 2})
+    entries = [{**row, "pairs": "mean" if row["pairs"] is None else f"{row['pairs']:,}"} for row in rows]
+    caption = f"{name}: label efficiency U = N^ / N - 1, the share of additional pairs that the baseline needs"
+    return Table(caption, {**columns, "pairs": "pairs N", "bound": "bound", "U": "U"}, entries, {"U": 2})
 
 
 def _scatter(correlation: Mapping[str, Any]) -> Chart:
-    points, metric = correlation["points"], correlation["metric"]
+    points, metric = correlation["points"], display_name(correlation["metric"])
     rho = "undefined" if correlation["rho"] is None else f"{correlation['rho']:.2f}"
     title = f"{correlation['dataset']} {metric}, {correlation['group']}: Spearman's rho {rho}"
     dots = plural(len(points), "dot")
     alt = f"{dots}, one a pair of layers: value over similarity, rank correlation {rho}."
     table = Table(title, correlation_titles(metric), points, {"similarity": 4})
-    return Chart(title, alt, similarity_against_value(points, metric), table)
+    spec = similarity_against_value(points, metric)
+    return Chart(title, alt, spec, table, metric=correlation["metric"])

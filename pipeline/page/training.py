@@ -1,4 +1,4 @@
-"""How the heads were trained: both parts of the loss over epochs, the learning-rate test, what each run came to."""
+"""Training of the heads: both parts of the loss over epochs, the learning-rate range test, a row for each run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Histories = Mapping[str, Sequence[Mapping[str, Any]]]
 PARTS = (
     ("contrastive", "contrastive loss", ("val_contrastive",)),
     ("R_S", "R_S (vision + text)", ("val_structure_vision", "val_structure_text")),
-    ("recall", "recall@1, mean of both directions", ("val_recall_images", "val_recall_texts")),
+    ("recall", "R@1, mean of both directions", ("val_recall_images", "val_recall_texts")),
 )
 
 
@@ -88,9 +88,9 @@ def _rates(tests: Histories, aligners: Mapping[str, Mapping[str, Any]]) -> Chart
     style = LineStyle(logarithmic=".0e", dots=False)
     spec = charts.lines(rows, fields, series="aligner", marks=Marks(ringed=chosen), style=style)
     rates = ", ".join(f"{row['aligner']} {row['rate']:.2g}" for row in chosen)
-    table = Table("Learning rates that were chosen", titles, chosen, {"rate": 6, "loss": 4})
-    alt = f"Smoothed loss over the learning rate, one line a test. Chosen: {rates}."
-    return Chart("Learning-rate test (Smith 2015); the rate that was chosen is ringed", alt, spec, table)
+    table = Table("Chosen learning rates", titles, chosen, {"rate": 6, "loss": 4})
+    alt = f"Smoothed loss over the learning rate, one line for each test. Chosen: {rates}."
+    return Chart("Learning-rate range test (Smith 2015); the chosen rate is ringed", alt, spec, table)
 
 
 def _table(aligners: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -125,9 +125,9 @@ def _table(aligners: Mapping[str, Mapping[str, Any]]) -> Table:
         "epochs": "epochs",
         "best": "best epoch",
         "rate": "learning rate",
-        "images": "R@1 text→image",
-        "texts": "R@1 image→text",
+        "images": "T→I R@1",
+        "texts": "I→T R@1",
         "seconds": "seconds",
     }
-    caption = "Aligners; recalls are those of the validation pairs, which chose the epoch"
+    caption = "Aligners; recalls are of the validation pairs, by which the epoch was chosen"
     return Table(caption, columns, rows, {"rate": 6, "seconds": 1, "weight": 1})

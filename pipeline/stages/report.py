@@ -48,7 +48,7 @@ def report(
 ) -> str:
     """Write the page to the file `out`, else as `report.html` into `folder` (the store by default); returns where.
 
-    `summary` is what a recipe found (means over seeds, paired differences, correlations); without it the page shows
+    `summary` has a recipe's results (means over seeds, paired differences, correlations); without it the page shows
     what every recipe left in the store. `files` is a folder for each chart as PNG and each table as CSV. Everything
     from the data (captions, class names, model names) is escaped; the page loads nothing from elsewhere. Raises
     DamageError for a record in the store that does not read.
@@ -63,9 +63,9 @@ def report(
         Path(out).write_text(page, encoding="utf-8")
     else:
         (folder or target.files).write(PAGE, page.encode())
-    place = str(out) if out is not None else f"{folder or target.files}/{PAGE}"
-    on_event(Note(f"report: {place}"))
+    address = str(out) if out is not None else f"{folder or target.files}/{PAGE}"
+    on_event(Note(f"report: {address}"))
     if files is not None:
         count = write_files(sections, Path(files))
         on_event(Note(f"{count} charts and tables: {files}"))
-    return place
+    return address

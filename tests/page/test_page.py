@@ -136,7 +136,7 @@ def test_every_chart_is_valid_vega_lite(elements: Elements) -> None:
 
 
 def test_examples_are_right_where_they_say_so(store: Store) -> None:
-    found = Source.of(store, None).kept("examples")
+    found = Source.of(store, None).saved("examples")
     assert {result.aligner for result, _ in found} == {"auto", "last"}
     for _, table in found:
         for row in table.to_pylist():
@@ -177,7 +177,7 @@ def test_charts_and_tables_as_files(store: Store, tmp_path: Path) -> None:
 def test_names_that_the_page_has_are_explained_and_no_others(store: Store) -> None:
     (table,) = words.section(Source.of(store, None)).blocks
     assert isinstance(table, Table)
-    names = {row["name"] for row in table.rows}
+    names = {row["metric"] for row in table.rows}
     assert {"acc1", "image_retrieval_recall@k", "mutual_knn", "contrastive", "chance"} <= names
     assert not {"miou", "lp_acc1"} & names
 
@@ -220,12 +220,15 @@ def test_a_table_is_sorted_and_searched_by_keyboard(opened: Any) -> None:
     ActionChains(opened).send_keys(Keys.SPACE).perform()
     assert heading.get_attribute("aria-sort") == "ascending"
     assert values() == sorted(values())
-    assert opened.execute_script("return document.getElementById('told').textContent") == "Sorted by value, ascending."
+    assert (
+        opened.execute_script("return document.getElementById('announcement').textContent")
+        == "Sorted by value, ascending."
+    )
     field = opened.find_element(By.CSS_SELECTOR, "section[aria-labelledby=results] input[type=search]")
     field.send_keys("last mean_per")
     rows = table.find_elements(By.CSS_SELECTOR, "tbody tr:not([hidden])")
     assert rows
-    assert all("last" in row.text and "mean_per_class_recall" in row.text for row in rows)
+    assert all("last" in row.text and "mean per-class recall" in row.text for row in rows)
 
 
 def test_hovering_tells_layers_and_score(opened: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,9 @@ from structure.pipeline import charts, report
 from structure.pipeline.page import examples as looking
 from structure.pipeline.page import glossary as words
 from structure.pipeline.page import sweeps as means
-from structure.pipeline.page.blocks import Chart, ImageBlock, Table, Text
+from structure.pipeline.page.blocks import Chart, ImageBlock, Section, Table, Text
+from structure.pipeline.page.files import write_files
+from structure.pipeline.page.metric_names import display_name
 from structure.pipeline.page.source import Source
 from structure.pipeline.similarity.charts import bins
 from structure.pipeline.suites.suite import METRICS
@@ -53,6 +56,18 @@ def test_every_metric_of_a_suite_is_explained() -> None:
     assert {metric for metrics in METRICS.values() for metric in metrics} <= set(words.MEANINGS)
 
 
+def test_metrics_are_shown_by_the_names_of_the_field_and_kept_by_ours(tmp_path: Path) -> None:
+    table = Table("t", {"metric": "metric", "image_retrieval_recall@5": "image_retrieval_recall@5"}, [])
+    row = {"metric": "text_retrieval_recall@10"}
+    assert (table.shown(row, "metric"), table.hint(row, "metric")) == ("I→T R@10", "text_retrieval_recall@10")
+    assert table.heading("image_retrieval_recall@5") == "T→I R@5"
+    assert (table.shown({"metric": "mine"}, "metric"), table.hint({"metric": "mine"}, "metric")) == ("mine", "")
+    assert all(display_name(metric) != metric for metrics in METRICS.values() for metric in metrics)
+    write_files([Section("s", "", [replace(table, rows=[row])])], tmp_path)
+    (file,) = tmp_path.glob("*.csv")
+    assert file.read_text().splitlines() == ["metric,image_retrieval_recall@5", "text_retrieval_recall@10,"]
+
+
 def test_a_null_far_below_what_was_found_keeps_bars_that_can_be_seen() -> None:
     """The shape of 200 permutations where there is room for it, else bars of a hundredth of the axis."""
     null = [0.01 + n / 1e5 for n in range(200)]
@@ -63,8 +78,8 @@ def test_a_null_far_below_what_was_found_keeps_bars_that_can_be_seen() -> None:
 
 def test_many_intervals_are_not_taken_for_one() -> None:
     rows = [{"low": -1.0, "high": 1.0}] * 38 + [{"low": 0.1, "high": 1.0}, {"low": float("nan"), "high": float("nan")}]
-    told = means._chance_finds(rows).words
-    assert told.startswith("1 of 39 intervals leave zero out.")
+    told = means._by_chance(rows).words
+    assert told.startswith("1 of 39 intervals exclude zero.")
     assert "about 2 would" in told
 
 
@@ -118,7 +133,7 @@ def test_a_single_seed_has_no_interval_and_tells_nothing_apart(tmp_path: Path) -
         chart, table = (
             next(block for block in differences.blocks if isinstance(block, kind)) for kind in (Chart, Table)
         )
-        assert f"{clear} intervals do not hold zero" in chart.alt
+        assert f"{clear} intervals exclude zero" in chart.alt
         assert [entry["zero"] for entry in table.rows] == [True, False][: len(rows)]
         assert json.dumps(chart.spec).count('"x2"') == bars
 
