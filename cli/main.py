@@ -29,7 +29,7 @@ from structure.cli import (
     suites,
 )
 from structure.pipeline.device import is_out_of_memory
-from structure.store.errors import StructureError, UsageError
+from structure.store.errors import DamageError, StructureError, UsageError
 
 CommandLineError: Any = typer.BadParameter.__base__
 """What a wrong flag raises: click's UsageError, or the copy of it that newer versions of typer carry."""
@@ -147,8 +147,14 @@ def run(arguments: list[str]) -> int:
     except StructureError as error:
         if verbose >= 2:
             traceback.print_exc()
-        print(f"structure: {error}", file=sys.stderr)
+        print(f"structure: {error}{_how_to_repair(error)}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+
+
+def _how_to_repair(error: StructureError) -> str:
+    """What to type where a feature set is damaged."""
+    key = error.feature_set if isinstance(error, DamageError) else ""
+    return f" Run: structure store repair {key}" if key else ""
 
 
 def _told(code: int) -> int:

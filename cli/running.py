@@ -124,8 +124,8 @@ def status(
     if recipe:
         _plan(terminal, recipe, changes or [], store, data_root, probe=None)
         return
+    from structure.pipeline.stages.status import status
     from structure.store import open_store
-    from structure.store.status import status
 
     opened = open_store(store)
     found = status(opened)

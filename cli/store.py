@@ -177,9 +177,9 @@ def du(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
     Example: structure store du
     """
     from structure.store import open_store
-    from structure.store.gc import sizes
+    from structure.store.disk_usage import disk_usage
 
-    found = sizes(open_store(store))
+    found = disk_usage(open_store(store))
     terminal = Terminal(as_json=as_json, quiet=False)
     if as_json:
         terminal.document({"store": store, "bytes": found, "total": sum(found.values())})
@@ -198,8 +198,8 @@ def gc(
 
     Example: structure store gc --yes
     """
+    from structure.pipeline.stages.gc import orphans, remove
     from structure.store import open_store
-    from structure.store.gc import orphans, remove
 
     opened = open_store(store)
     found = list(orphans(opened))

@@ -112,7 +112,7 @@ class Store:
         self.files.write(f"samples/{dataset}/{split}.skipped.parquet", memoryview(sink.getvalue()))
 
     def folder(self, *parts: str) -> Files:
-        """The files of something made from features (a ranking, an aligner, results); nothing need be there yet."""
+        """The files of something made from features ; nothing need be there yet."""
         return self.files.at("/".join(parts))
 
 

@@ -23,7 +23,12 @@ class FingerprintError(StructureError):
 
 
 class DamageError(StructureError):
-    """Stored bytes that are missing or are not the ones that were written."""
+    """Stored bytes that are missing or are not the ones that were written; `feature_set` is the key of the one that
+    repairing makes whole again, "" where the bytes are of something else."""
+
+    def __init__(self, text: str, *, feature_set: str = "") -> None:
+        super().__init__(text)
+        self.feature_set = feature_set
 
 
 class BadSampleError(StructureError):

@@ -355,7 +355,7 @@ class FeatureSet:
         try:
             yield
         except DamageError as error:
-            raise DamageError(f"{error} Run: structure store repair {self.key}") from None
+            raise DamageError(f"{error} Repair the feature set {self.key}.", feature_set=self.key) from None
 
     @cached_property
     def _marks(self) -> CompletionMarkers:

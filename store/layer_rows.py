@@ -1,4 +1,4 @@
-"""One layer of a feature set as a lazily read array: what ranking and training take instead of a NumPy array."""
+"""One layer of a feature set as a lazily read array: what computing takes instead of a NumPy array."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class TokenFiles:
             if column.name == layer:
                 return column
         kept = [column.name for column in self.manifest.tokens]
-        raise unknown("token layer", layer, kept, hint=f"Keep its tokens: structure extract ... --tokens {layer}")
+        raise unknown("token layer", layer, kept, hint=f"The tokens of {layer} were not stored: extract them.")
 
     def layout(self, column: TokenColumn) -> TokenLayout:
         """Where the column's tokens lie."""

@@ -51,6 +51,8 @@ STAGES = {
         "report",
         "import_features",
         "repair",
+        "status",
+        "gc",
         "check_data",
         "dry_runs",
         "export",
@@ -199,6 +201,40 @@ def test_heavy_libraries_stay_out_of_the_store() -> None:
             text = path.read_text()
             for library in ("torch", "typer", "transformers", "timm", "open_clip"):
                 assert f"import {library}" not in text, f"{name} imports {library}"
+
+
+ABOVE_THE_STORE = (
+    "ranking",
+    "aligner",
+    "recipe",
+    "neighbour",
+    "suite",
+    "structure extract",
+    "structure store",
+    "torch",
+)
+
+
+def test_the_store_knows_nothing_of_what_is_made_from_features() -> None:
+    """Neither in its code nor in its words: what it holds are named arrays under a fingerprint."""
+    assert strangers({name: path.read_text() for name, path in modules().items()}) == []
+    assert strangers({"store.shard": '"""Rows of a ranking."""'}) == ["store.shard speaks of ranking"]
+
+
+def strangers(sources: dict[str, str]) -> list[str]:
+    """Words of the floors above in the sources of the store."""
+    return [
+        f"{name} speaks of {word}"
+        for name, source in sorted(sources.items())
+        for word in ABOVE_THE_STORE
+        if room_of(name) == "store" and word in _said(source)
+    ]
+
+
+def _said(source: str) -> str:
+    """Names and strings of a source, without its imports of this package and the word torch of "no torch"."""
+    lines = [line for line in source.splitlines() if not line.strip().startswith(("import ", "from "))]
+    return "\n".join(lines).replace("no torch", "").lower()
 
 
 def test_every_package_is_packaged() -> None:

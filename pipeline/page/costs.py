@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from structure.pipeline.page.blocks import Block, Section, Table
 from structure.pipeline.page.source import Source
-from structure.store.gc import sizes
+from structure.store.disk_usage import disk_usage
 
 
 def section(source: Source) -> Section:
     """Bytes of each part of the store, and seconds as far as they were recorded."""
-    bytes_of = sizes(source.store)
+    bytes_of = disk_usage(source.store)
     rows = [{"part": part, "mebibytes": size / 2**20} for part, size in bytes_of.items()]
     rows.append({"part": "all", "mebibytes": sum(bytes_of.values()) / 2**20})
     columns = {"part": "part of the store", "mebibytes": "MiB"}

@@ -214,7 +214,7 @@ def test_damage_is_told_on_the_way(sets: tuple[FeatureSet, FeatureSet], tmp_path
     features = open_store(tmp_path / "store")["d/s/vision"]
     reader = Shuffled([LayerSource(features, "a")], batch=64, pool=40_000, memory=120_000)
     for _ in range(2):
-        with pytest.raises(StructureError, match="store repair d/s/vision"):
+        with pytest.raises(StructureError, match="Repair the feature set d/s/vision"):
             list(reader.epoch(0))
     chunk.write_bytes((root / chunk.relative_to(tmp_path / "store")).read_bytes())
     whole = [batch[1][0] for batch in reader.epoch(0)]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from structure.pipeline.stages.status import status
 from structure.store import FeatureSet, Manifest, Samples, Store
-from structure.store.status import status
 
 Fill = Callable[[FeatureSet, dict[str, np.ndarray]], None]
 

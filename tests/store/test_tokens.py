@@ -79,7 +79,7 @@ def test_reading_a_row_touches_its_chunk_alone(filled: FeatureSet) -> None:
         if int(path.name) not in chunks:
             (path / "0").unlink()
     np.testing.assert_array_equal(filled.tokens("block.00", 70, 71).values, VALUES[70])
-    with pytest.raises(StructureError, match="is missing. Run: structure store repair"):
+    with pytest.raises(StructureError, match="is missing. Repair the feature set"):
         filled.tokens("block.00")
 
 

@@ -1,4 +1,4 @@
-"""What a store holds and what of it nobody needs: sizes, and leftovers with the reason why each may go."""
+"""Files and folders of a store that nothing refers to any more, and why each may go."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from structure.store.catalogue import Store
 from structure.store.errors import StructureError
-from structure.store.manifest import TOKENS
 
 
 @dataclass(frozen=True)
@@ -19,20 +18,8 @@ class Orphan:
     bytes: int
 
 
-def sizes(store: Store) -> dict[str, int]:
-    """Bytes below each part: every feature set by its key, its tokens besides, and each other top folder."""
-    found: dict[str, int] = {}
-    for key in store.files.keys(""):
-        parts = key.split("/")
-        part = (
-            "/".join(parts[: 5 if parts[4] == TOKENS else 4]) if parts[0] == "features" and len(parts) > 4 else parts[0]
-        )
-        found[part] = found.get(part, 0) + store.files.size(key)
-    return dict(sorted(found.items()))
-
-
 def orphans(store: Store) -> Iterator[Orphan]:
-    """What may go: half-written files, half-allocated feature sets, and neighbour tables of features that changed."""
+    """Half-written files, half-allocated feature sets, and neighbour tables of features that changed."""
     files = store.files
     for key in files.unfinished(""):
         yield Orphan(key, "a write that was interrupted", files.size(key))
