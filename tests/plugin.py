@@ -12,9 +12,9 @@ from structure.pipeline.registry import Registry
 def install_plugin(
     registry: Registry, *, source: str, member: str, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    """Until the test ends, `source` is the module `toy_<member>` of an installed package whose class `Toy` is the
-    registry's member `member`."""
-    module = f"toy_{member}"
+    """Until the test ends, `source` is the module `toy_<kind>_<member>` of an installed package, and its class `Toy`
+    the registry's member `member`."""
+    module = f"toy_{registry.group.rpartition('.')[2]}_{member}"
     (folder / f"{module}.py").write_text(source)
     info = folder / f"{module}-1.0.dist-info"
     info.mkdir()

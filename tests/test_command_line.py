@@ -204,7 +204,7 @@ def test_data_with_errors_leave_exit_code_1(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "a.png").write_bytes(b"no picture")
     (tmp_path / "my.jsonl").write_text('{"image": "a.png", "caption": "a"}\n')
     assert run(["datasets", "check", f"pairs:{tmp_path / 'my.jsonl'}", "--split", "all"]) == 1
-    assert "not a picture" in capsys.readouterr().out
+    assert "not an image" in capsys.readouterr().out
     rows = [{"image": f"{name}.png", "caption": name} for name in "abcdefgh"]
     (tmp_path / "my.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert run(["datasets", "check", f"pairs:{tmp_path / 'my.jsonl'}", "--split", "all"]) == 1

@@ -1,4 +1,4 @@
-"""Clotho, recordings with five captions each, in its own folder: `clotho`."""
+"""Clotho, audio clips with five captions each, in its own folder: `clotho`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from structure.pipeline.datasets.captioned import Captioned, CaptionedKind, Photo
 from structure.pipeline.datasets.dataset import AudioClip
-from structure.pipeline.datasets.decode_audio import decode_sound
+from structure.pipeline.datasets.decode_audio import decode_audio
 from structure.store.errors import StructureError, unknown
 
 if TYPE_CHECKING:
@@ -20,13 +20,13 @@ PARTS = {"train": "development", "val": "validation", "test": "evaluation"}
 
 
 class Clotho(Captioned):
-    """Recordings, read by audio encoders; ids are file names."""
+    """Audio clips, read by audio encoders; ids are file names."""
 
     def image(self, index: int) -> Image.Image:
-        raise StructureError("clotho pairs recordings with captions: a vision encoder cannot read it.")
+        raise StructureError("clotho pairs audio clips with captions: a vision encoder cannot read it.")
 
-    def recording(self, index: int) -> AudioClip:
-        return decode_sound(self.payload(index), item=self.ids[index], source=self.paths[index])
+    def audio(self, index: int) -> AudioClip:
+        return decode_audio(self.payload(index), item=self.ids[index], source=self.paths[index])
 
 
 class ClothoKind(CaptionedKind):

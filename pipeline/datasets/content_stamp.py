@@ -1,4 +1,4 @@
-"""Whether data are still what they were, told without reading a picture."""
+"""Whether data are still what they were, told without reading an image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from structure.pipeline.datasets.loading import open_dataset
 from structure.store.errors import BadSampleError, NotPresentError
 
 
-def listing_digest(spec: str, *, split: str | None, data_root: str | Path, limit: int | None = None) -> str:
+def content_stamp(spec: str, *, split: str | None, data_root: str | Path, limit: int | None = None) -> str:
     """Hex SHA-256 over ids, captions, labels, classes and file stamps of a split's items (the first `limit`), in order.
 
     It changes with anything that an extraction or evaluation reads, as far as names, texts, sizes and times tell.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that has a picture (or a recording), the texts that describe it and its labels.
+    """One thing that has an image (or an audio clip), the texts that describe it and its labels.
 
     `labels` maps a task to a class index; the only task of an ordinary classification set is called `label`.
     A multi-label task maps to a tuple of class indices.
@@ -63,7 +63,7 @@ class Dataset(ABC):
     `notes` are sentences about what was left out or looks odd when the dataset was opened, to be shown to the user.
 
     Whatever concerns the dataset as a whole (no such column, a repeated id) is a `StructureError` when it is opened.
-    Whatever concerns one item (no caption, a picture that does not decode) is a `BadSampleError` when that item is
+    Whatever concerns one item (no caption, an image that does not decode) is a `BadSampleError` when that item is
     read, so that a run may skip and count it.
     """
 
@@ -88,19 +88,19 @@ class Dataset(ABC):
 
     @abstractmethod
     def image(self, index: int) -> Image.Image:
-        """The item's picture as an RGB PIL image. Raises `BadSampleError` where it cannot be read, and
-        `StructureError` in a dataset of sounds."""
+        """The item's image as an RGB PIL image. Raises `BadSampleError` where it cannot be read, and
+        `StructureError` in a dataset of audio clips."""
 
     @abstractmethod
     def payload(self, index: int) -> bytes:
-        """The bytes that determine the picture (the file's content), for the content digest."""
+        """The bytes that determine the image (the file's content), for the content digest."""
 
-    def recording(self, index: int) -> AudioClip:
-        """The item's recording; only for datasets of sounds. Raises `BadSampleError` where it cannot be read."""
-        raise StructureError(f"{self.name} has pictures and no recordings: an audio encoder cannot read it.")
+    def audio(self, index: int) -> AudioClip:
+        """The item's audio clip; only for datasets of audio clips. Raises `BadSampleError` where it cannot be read."""
+        raise StructureError(f"{self.name} has images and no audio clips: an audio encoder cannot read it.")
 
     def stamp(self, index: int) -> str:
-        """A cheap mark that changes when the picture may have changed (size and mtime); "" where there is none."""
+        """A cheap mark that changes when the image may have changed (size and mtime); "" where there is none."""
         return ""
 
     def mask(self, index: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Bytes to a recording: WAV with what is here, other formats where the library soundfile is installed."""
+"""Bytes to an audio clip: WAV with what is here, other formats where the library soundfile is installed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from structure.pipeline.datasets.dataset import AudioClip
 from structure.store.errors import BadSampleError
 
 MOST_SAMPLES = 2**28
-"""Recordings with more samples over all channels are refused (1 GB as float32)."""
+"""Audio clips with more samples over all channels are refused (1 GB as float32)."""
 
 
-def decode_sound(data: bytes, *, item: str, source: str = "") -> AudioClip:
-    """The recording in `data`: the mean of its channels, whole numbers scaled to [-1, 1).
+def decode_audio(data: bytes, *, item: str, source: str = "") -> AudioClip:
+    """The audio clip in `data`: the mean of its channels, whole numbers scaled to [-1, 1).
 
     WAV (8 to 64 bits, floats) is always read; FLAC, Ogg, MP3 and others with the extra `audio`. Raises `BadSampleError`
     for data that is empty, damaged, silent in length, in another format, or holds NaN or an infinity.
@@ -31,10 +31,10 @@ def decode_sound(data: bytes, *, item: str, source: str = "") -> AudioClip:
         ) from None
     except Exception as error:  # a decoder that is fed damaged bytes may raise anything
         reason = str(error) or type(error).__name__
-        raise BadSampleError(item, f"{prefix}not a recording that can be read: {reason}") from None
+        raise BadSampleError(item, f"{prefix}not an audio clip that can be read: {reason}") from None
     if not samples.size or not np.isfinite(samples).all():
         what = "no samples" if not samples.size else "samples that are no numbers"
-        raise BadSampleError(item, f"{prefix}the recording has {what}")
+        raise BadSampleError(item, f"{prefix}the audio clip has {what}")
     return AudioClip(samples, rate)
 
 

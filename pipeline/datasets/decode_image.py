@@ -1,4 +1,4 @@
-"""Bytes to a picture, safely: whatever the bytes are, the answer is an RGB image or a `BadSampleError`."""
+"""Bytes to an image, safely: whatever the bytes are, the answer is an RGB image or a `BadSampleError`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from structure.store.errors import BadSampleError
 
 MAX_PIXELS = 178_956_970
-"""Pictures with more pixels are refused (Pillow's own limit against decompression bombs: 0.5 GB as RGB)."""
+"""Images with more pixels are refused (Pillow's own limit against decompression bombs: 0.5 GB as RGB)."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _ORIENTATION = 0x0112
@@ -28,14 +28,14 @@ _UPRIGHT = {
 
 
 def decode(data: bytes, *, item: str, source: str = "") -> Image.Image:
-    """The picture in `data` as an RGB image; `source` (a file, a tar member) is named in the reason of an error.
+    """The image in `data` as an RGB image; `source` (a file, a tar member) is named in the reason of an error.
 
     - Turned upright by its EXIF orientation, as people see it; damaged EXIF counts as none.
     - Transparency (alpha, palette, colour key) is laid on white, so that what lies under clear pixels does not show.
     - 16-bit grey keeps its high byte, as Pillow does for 16-bit colour; CMYK, grey and palettes become RGB.
     - Of an animation the first frame is taken.
 
-    Raises `BadSampleError` for empty or truncated data, for anything that is not a picture, for pixels without an
+    Raises `BadSampleError` for empty or truncated data, for anything that is not an image, for pixels without an
     agreed range (floats, more than 16 bits) and for more than `MAX_PIXELS` pixels.
     """
     prefix = f"{source}: " if source else ""
@@ -43,30 +43,30 @@ def decode(data: bytes, *, item: str, source: str = "") -> Image.Image:
         raise BadSampleError(item, f"{prefix}the file is empty (0 bytes)")
     try:
         with warnings.catch_warnings():
-            # What Pillow warns of (large pictures, odd EXIF) is decided here, or is of no use to the reader of a log.
+            # What Pillow warns of (large images, odd EXIF) is decided here, or is of no use to the reader of a log.
             warnings.filterwarnings("ignore", module=r"PIL\.")
             return _decode(data)
     except _RefusalError as error:
         reason = str(error)
     except UnidentifiedImageError:
         reason = (
-            f"not a picture that can be read ({', '.join(_FORMATS)}): {len(data)} bytes that begin with {data[:12]!r}"
+            f"not an image that can be read ({', '.join(_FORMATS)}): {len(data)} bytes that begin with {data[:12]!r}"
         )
     except Image.DecompressionBombError as error:
         reason = f"too large to be decoded safely. {error}"
     except Exception as error:  # a decoder that is fed damaged bytes may raise anything
-        reason = f"the picture is damaged or truncated ({len(data)} bytes): {error or type(error).__name__}"
+        reason = f"the image is damaged or truncated ({len(data)} bytes): {error or type(error).__name__}"
     raise BadSampleError(item, prefix + reason)
 
 
 def size(data: bytes) -> tuple[int, int] | None:
-    """`(width, height)` of the picture in `data` when upright, read from its header alone; None where it has none."""
+    """`(width, height)` of the image in `data` when upright, read from its header alone; None where it has none."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            with Image.open(BytesIO(data), formats=_formats()) as picture:
-                width, height = picture.size
-                return (height, width) if _orientation(picture) >= 5 else (width, height)
+            with Image.open(BytesIO(data), formats=_formats()) as image:
+                width, height = image.size
+                return (height, width) if _orientation(image) >= 5 else (width, height)
     except Exception:  # as above; `decode` says why
         return None
 
@@ -80,16 +80,16 @@ def is_plain(data: bytes) -> str | None:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            with Image.open(BytesIO(data), formats=tuple(endings)) as picture:
-                plain = picture.mode in ("L", "RGB") and not picture.has_transparency_data
-                single = getattr(picture, "n_frames", 1) == 1
-                return endings[picture.format or ""] if plain and single and _orientation(picture) == 1 else None
+            with Image.open(BytesIO(data), formats=tuple(endings)) as image:
+                plain = image.mode in ("L", "RGB") and not image.has_transparency_data
+                single = getattr(image, "n_frames", 1) == 1
+                return endings[image.format or ""] if plain and single and _orientation(image) == 1 else None
     except Exception:  # as above
         return None
 
 
 class _RefusalError(Exception):
-    """A readable picture that has no honest RGB form."""
+    """A readable image that has no honest RGB form."""
 
 
 @cache
@@ -100,45 +100,45 @@ def _formats() -> tuple[str, ...]:
 
 
 def _decode(data: bytes) -> Image.Image:
-    with Image.open(BytesIO(data), formats=_formats()) as picture:
-        width, height = picture.size
+    with Image.open(BytesIO(data), formats=_formats()) as image:
+        width, height = image.size
         if width * height > MAX_PIXELS:
             raise _RefusalError(
                 f"too large to be decoded safely: {width} x {height} = {width * height} pixels, at most {MAX_PIXELS} "
                 "are decoded. Scale it down"
             )
         if not width * height:
-            raise _RefusalError(f"a picture of {width} x {height} has no pixel")
-        picture.load()
-        return _upright(picture)
+            raise _RefusalError(f"an image of {width} x {height} has no pixel")
+        image.load()
+        return _upright(image)
 
 
-def as_rgb(picture: Image.Image, *, item: str) -> Image.Image:
-    """A picture that Pillow holds, turned upright and made RGB as `decode` does it. Raises `BadSampleError` for pixels
+def as_rgb(image: Image.Image, *, item: str) -> Image.Image:
+    """An image that Pillow holds, turned upright and made RGB as `decode` does it. Raises `BadSampleError` for pixels
     without an agreed range."""
     try:
-        return _upright(picture)
+        return _upright(image)
     except _RefusalError as error:
         raise BadSampleError(item, str(error)) from None
 
 
-def _upright(picture: Image.Image) -> Image.Image:
-    turn = _UPRIGHT.get(_orientation(picture))
-    return _rgb(picture.transpose(turn) if turn is not None else picture)
+def _upright(image: Image.Image) -> Image.Image:
+    turn = _UPRIGHT.get(_orientation(image))
+    return _rgb(image.transpose(turn) if turn is not None else image)
 
 
-def _orientation(picture: Image.Image) -> int:
+def _orientation(image: Image.Image) -> int:
     try:
-        return int(picture.getexif().get(_ORIENTATION, 1))
+        return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # damaged EXIF says nothing about the pixels
         return 1
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I;16"):
-        return _grey(np.asarray(picture))
-    if picture.mode == "I":
-        values = np.asarray(picture)
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        return _grey(np.asarray(image))
+    if image.mode == "I":
+        values = np.asarray(image)
         low, high = int(values.min()), int(values.max())
         if low < 0 or high > 65535:
             raise _RefusalError(
@@ -146,14 +146,14 @@ def _rgb(picture: Image.Image) -> Image.Image:
                 "Convert it to 8 or 16 bits"
             )
         return _grey(values)
-    if picture.mode == "F":
+    if image.mode == "F":
         raise _RefusalError(
             "its pixels are floating-point numbers, which have no agreed range. Convert it to 8 or 16 bits"
         )
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return picture.convert("RGB")
+    return image.convert("RGB")
 
 
 def _grey(values: np.ndarray) -> Image.Image:

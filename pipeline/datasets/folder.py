@@ -1,4 +1,4 @@
-"""Pictures in class folders: `folder:DIR`."""
+"""Images in class folders: `folder:DIR`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ SPLIT_FOLDERS = frozenset({"train", "val", "valid", "validation", "dev", "test"}
 
 
 class Folder(ImageFiles):
-    """`DIR/<class>/**/<picture>`: classes are the folders' names in sorted order, pictures sorted by path.
+    """`DIR/<class>/**/<image>`: classes are the folders' names in sorted order, images sorted by path.
 
     Where all folders of DIR are called train, val, valid, validation, dev or test they are splits, each with class
     folders inside (`DIR/train/<class>/...`), and every split numbers the classes of all; default `train`, or the first.
     Otherwise `all` (default), or a seeded `train`, `val`, `test` by a hash of the id.
 
-    Ids are paths relative to DIR, with `/`. Hidden files, files that are no pictures by their ending, pictures outside
-    class folders and classes without picture are counted in `notes`. Links to folders are followed, each folder once.
-    Raises `NotPresentError` without DIR, `StructureError` where no picture lies in a class folder.
+    Ids are paths relative to DIR, with `/`. Hidden files, files that are no images by their ending, images outside
+    class folders and classes without image are counted in `notes`. Links to folders are followed, each folder once.
+    Raises `NotPresentError` without DIR, `StructureError` where no image lies in a class folder.
     """
 
     kind = "classification"
@@ -35,8 +35,7 @@ class Folder(ImageFiles):
         root = Path(folder)
         if not root.is_dir():
             raise NotPresentError(
-                f"There is no folder {root.absolute()}. folder: takes a folder with one sub-folder of pictures per "
-                "class."
+                f"There is no folder {root.absolute()}. folder: takes a folder with one sub-folder of images per class."
             )
         self.name = folder_safe(root.absolute().name)
         splits = _subfolders(root)
@@ -52,9 +51,9 @@ class Folder(ImageFiles):
             found.read(top)
         if not found.paths:
             raise StructureError(
-                f"{root.absolute()} has {len(classes)} class folders and no picture inside them "
-                f"({found.summary() or 'it is empty'}). Put the pictures of each class into a folder with its name, or "
-                "list pictures and captions in a file and use pairs:FILE.jsonl."
+                f"{root.absolute()} has {len(classes)} class folders and no image inside them "
+                f"({found.summary() or 'it is empty'}). Put the images of each class into a folder with its name, or "
+                "list images and captions in a file and use pairs:FILE.jsonl."
             )
         ids = [Path(path).relative_to(root).as_posix() for path in found.paths]
         if has_splits:
@@ -67,7 +66,7 @@ class Folder(ImageFiles):
         self.tasks = {"label": Task(tuple(classes), source=f"folder names of {self.name}")}
         empty = [classes[index] for index in sorted(set(range(len(classes))) - set(self.labels))]
         self.notes = tuple(
-            filter(None, (found.summary(), _listed(empty, "class without picture", "classes without picture")))
+            filter(None, (found.summary(), _listed(empty, "class without image", "classes without image")))
         )
 
     def item(self, index: int) -> Item:
@@ -75,7 +74,7 @@ class Folder(ImageFiles):
 
 
 class _Found:
-    """Pictures below class folders, and what was passed over."""
+    """Images below class folders, and what was passed over."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -105,11 +104,11 @@ class _Found:
                 None,
                 (
                     _listed(self.hidden, "hidden file left out", "hidden files left out"),
-                    _listed(self.others, "file that is no picture left out", "files that are no pictures left out"),
+                    _listed(self.others, "file that is no image left out", "files that are no images left out"),
                     _listed(
                         self.outside,
-                        "picture outside class folders left out",
-                        "pictures outside class folders left out",
+                        "image outside class folders left out",
+                        "images outside class folders left out",
                     ),
                 ),
             )
@@ -148,5 +147,5 @@ class FolderKind(DatasetKind):
     how = "one sub-folder per class, called as the class"
 
     def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> Folder:
-        needs = "a folder with one sub-folder of pictures per class"
+        needs = "a folder with one sub-folder of images per class"
         return Folder(locate(argument, data_root=data_root, kind=self.name, needs=needs), split=split, seed=seed)

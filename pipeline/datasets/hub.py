@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
 from structure.pipeline.datasets.folder_names import folder_safe
-from structure.pipeline.datasets.image_files import read_picture
+from structure.pipeline.datasets.image_files import read_file
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.splits import choose
 from structure.pipeline.network import hub_obstacle
@@ -27,13 +27,13 @@ CAPTION_COLUMNS = ("captions", "caption", "text", "sentences")
 class Hub(Dataset):
     """Rows of an Arrow table kept by `datasets`, which memory-maps it.
 
-    The picture is the column of type Image; captions are the first of captions, caption, text, sentences (text or a
+    The image is the column of type Image; captions are the first of captions, caption, text, sentences (text or a
     list of texts); the label is the first column of type ClassLabel, which brings its names. Ids are the column `id`
     where there is one (text or numbers, each once), else `<split>/<row>`.
 
     `source` is a name on the hub, or a folder written by `save_to_disk`. Splits are the source's own (default train,
     or the only one); a single table has `all`, or a seeded train, val, test.
-    Raises `StructureError` where there is no picture column, or neither captions nor labels.
+    Raises `StructureError` where there is no image column, or neither captions nor labels.
     """
 
     def __init__(self, source: str, *, split: str | None = None, seed: int = 0) -> None:
@@ -49,7 +49,7 @@ class Hub(Dataset):
             table, self.split = loaded[wanted], folder_safe(wanted)
         else:
             table, self.split = loaded, "all"
-        picture, caption, label = _columns(library, table, source)
+        image, caption, label = _columns(library, table, source)
         self.name = folder_safe(Path(source).name if Path(source).is_dir() else source)
         self.kind = "retrieval" if caption else "classification"
         self.tasks = {"label": Task(tuple(table.features[label].names), source=f"hf:{source}")} if label else {}
@@ -59,9 +59,9 @@ class Hub(Dataset):
             ids = [ids[index] for index in chosen]
             table = table.select(chosen)
         self.ids = tuple(ids)
-        self._pictures = table.select_columns([picture]).cast_column(picture, library.Image(decode=False))
+        self._images = table.select_columns([image]).cast_column(image, library.Image(decode=False))
         self._texts = table.select_columns([name for name in (caption, label) if name])
-        self._columns = picture, caption, label
+        self._columns = image, caption, label
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -82,11 +82,11 @@ class Hub(Dataset):
         return Item(self.ids[index], captions, {} if value is None or value < 0 else {"label": int(value)})
 
     def payload(self, index: int) -> bytes:
-        cell = self._pictures[within(index, len(self))][self._columns[0]]
+        cell = self._images[within(index, len(self))][self._columns[0]]
         if cell is None:
-            raise BadSampleError(self.ids[index], f"{self.name}, row {index} has no picture")
+            raise BadSampleError(self.ids[index], f"{self.name}, row {index} has no image")
         data: bytes | None = cell["bytes"]
-        return read_picture(cell["path"], item=self.ids[index]) if data is None else data
+        return read_file(cell["path"], item=self.ids[index]) if data is None else data
 
     def image(self, index: int) -> Image.Image:
         from structure.pipeline.datasets.decode_image import decode
@@ -157,20 +157,20 @@ def _offline(library: ModuleType) -> Iterator[None]:
 def _columns(library: ModuleType, table: Any, source: str) -> tuple[str, str | None, str | None]:
     features: Mapping[str, Any] = table.features
     names = ", ".join(features)
-    pictures = [name for name, feature in features.items() if isinstance(feature, library.Image)]
-    if len(pictures) != 1:
+    images = [name for name, feature in features.items() if isinstance(feature, library.Image)]
+    if len(images) != 1:
         raise StructureError(
-            f"hf:{source} has {len(pictures)} columns of type Image, and one is needed; its columns are {names}. Cast "
+            f"hf:{source} has {len(images)} columns of type Image, and one is needed; its columns are {names}. Cast "
             "or drop columns, save it with save_to_disk, and name that folder."
         )
-    caption = next((name for name in CAPTION_COLUMNS if name in features and name not in pictures), None)
+    caption = next((name for name in CAPTION_COLUMNS if name in features and name not in images), None)
     label = next((name for name, feature in features.items() if isinstance(feature, library.ClassLabel)), None)
     if caption is None and label is None:
         raise StructureError(
             f"hf:{source} has no captions ({', '.join(CAPTION_COLUMNS)}) and no column of type ClassLabel; its "
             f"columns are {names}. Rename the column with the texts to captions."
         )
-    return pictures[0], caption, label
+    return images[0], caption, label
 
 
 def _ids(table: Any, split: str, source: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Datasets whose pictures are files: from path to bytes, stamp and picture."""
+"""Datasets whose images are files: from path to bytes, stamp and image."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ImageFiles(Dataset):
         return len(self.ids)
 
     def payload(self, index: int) -> bytes:
-        return read_picture(self.paths[within(index, len(self))], item=self.ids[index])
+        return read_file(self.paths[within(index, len(self))], item=self.ids[index])
 
     def image(self, index: int) -> Image.Image:
         from structure.pipeline.datasets.decode_image import decode  # Pillow: only where an image is read
@@ -46,7 +46,7 @@ class ImageFiles(Dataset):
         return stamp(self.paths[within(index, len(self))])
 
 
-def read_picture(path: str, *, item: str) -> bytes:
+def read_file(path: str, *, item: str) -> bytes:
     """The file's content. Raises `BadSampleError` where there is no such file or it cannot be read."""
     try:
         return Path(path).read_bytes()

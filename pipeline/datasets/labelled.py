@@ -1,4 +1,4 @@
-"""Classification sets once their files are read: pictures in arrays, and picture files with labels."""
+"""Classification sets once their files are read: images in arrays, and image files with labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Reader = Callable[[Sequence[Path]], tuple[np.ndarray, np.ndarray]]
 
 
 class LabelledFiles(ImageFiles):
-    """Picture files with a class each. Raises `StructureError` for a label outside the class list."""
+    """Image files with a class each. Raises `StructureError` for a label outside the class list."""
 
     kind = "classification"
 
@@ -36,7 +36,7 @@ class LabelledFiles(ImageFiles):
 
 
 class LabelledArrays(Dataset):
-    """Pictures of one size in a file of pixels. Ids are `<split>/<number>`.
+    """Images of one size in a file of pixels. Ids are `<split>/<number>`.
 
     A copy that is sent to a worker does not carry the pixels along: it reads the files again when first asked.
     """
@@ -49,7 +49,7 @@ class LabelledArrays(Dataset):
         self._pixels, labels = reader(self.files)
         if len(self._pixels) != len(labels):
             raise StructureError(
-                f"{self.files[0]} has {len(self._pixels)} pictures and {len(labels)} labels: one of the files is of "
+                f"{self.files[0]} has {len(self._pixels)} images and {len(labels)} labels: one of the files is of "
                 "another set. Get them again."
             )
         self.labels = _checked(name, split, labels.tolist(), task)
@@ -67,26 +67,26 @@ class LabelledArrays(Dataset):
     def image(self, index: int) -> Image.Image:
         from PIL import Image
 
-        return Image.fromarray(self._picture(index)).convert("RGB")
+        return Image.fromarray(self._image(index)).convert("RGB")
 
     def payload(self, index: int) -> bytes:
-        """The shape and the pixels: there is no file of the picture's own."""
-        picture = self._picture(index)
-        return f"{picture.shape}".encode() + picture.tobytes()
+        """The shape and the pixels: there is no file of the image's own."""
+        image = self._image(index)
+        return f"{image.shape}".encode() + image.tobytes()
 
     def stamp(self, index: int) -> str:
         return ",".join(stamp(str(file)) for file in self.files)
 
-    def _picture(self, index: int) -> np.ndarray:
+    def _image(self, index: int) -> np.ndarray:
         if self._pixels is None:
             self._pixels = self.reader(self.files)[0]
-        picture: np.ndarray = self._pixels[within(index, len(self))]
-        return picture
+        image: np.ndarray = self._pixels[within(index, len(self))]
+        return image
 
 
 def _checked(name: str, split: str, labels: Sequence[int], task: Task) -> tuple[int, ...]:
     if not len(labels):
-        raise StructureError(f"{name} split {split} has 0 pictures; a dataset has 1 or more.")
+        raise StructureError(f"{name} split {split} has 0 images; a dataset has 1 or more.")
     low, high = min(labels), max(labels)
     if low < 0 or (task.classes and high >= len(task.classes)):
         raise StructureError(

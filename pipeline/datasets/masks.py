@@ -1,4 +1,4 @@
-"""Pictures with a class for every pixel: `masks:DIR`."""
+"""Images with a class for every pixel: `masks:DIR`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from structure.pipeline.datasets.dataset import Item, within
 from structure.pipeline.datasets.folder_names import folder_safe
-from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles, read_picture
+from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles, read_file
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import locate
 from structure.pipeline.datasets.splits import choose
@@ -30,7 +30,7 @@ class Masks(ImageFiles):
     value 255 is `IGNORE` unless `classes.json` names it; any other value outside the list is a `BadSampleError`.
 
     Ids are the stems, in sorted order. Splits: `all`, or a seeded `train`, `val`, `test`.
-    Raises `NotPresentError` for a missing part, `StructureError` for a picture without mask or a mask without picture.
+    Raises `NotPresentError` for a missing part, `StructureError` for an image without mask or a mask without image.
     """
 
     kind = "segmentation"
@@ -55,10 +55,10 @@ class Masks(ImageFiles):
             if lonely:
                 raise StructureError(
                     f"{root}: {len(lonely)} of {len(images | masks)} names are in {have}/ and not in {lack}/, the "
-                    f"first is {lonely[0]}. Every picture needs its mask. Add the missing files or remove these."
+                    f"first is {lonely[0]}. Every image needs its mask. Add the missing files or remove these."
                 )
         if not images:
-            raise StructureError(f"{root / 'images'} has 0 pictures; a dataset has 1 or more.")
+            raise StructureError(f"{root / 'images'} has 0 images; a dataset has 1 or more.")
         stems = sorted(images)
         self.split, chosen = choose(stems, split=split, seed=seed, source=str(root))
         super().__init__([stems[i] for i in chosen], [str(images[stems[i]]) for i in chosen])
@@ -73,7 +73,7 @@ class Masks(ImageFiles):
     def mask(self, index: int) -> np.ndarray:
         """`(height, width)` int32: index in `mask_classes`, or 255 = ignore.
 
-        Raises `BadSampleError` for a value outside the class list, a mask that is not of the picture's size, or one
+        Raises `BadSampleError` for a value outside the class list, a mask that is not of the image's size, or one
         that is in colour.
         """
         from structure.pipeline.datasets.decode_image import size
@@ -95,7 +95,7 @@ class Masks(ImageFiles):
             width, height = expected
             raise BadSampleError(
                 item,
-                f"{path} is {classes.shape[1]} x {classes.shape[0]} and its picture {width} x {height}; pixels must "
+                f"{path} is {classes.shape[1]} x {classes.shape[0]} and its image {width} x {height}; pixels must "
                 "match",
             )
         return classes
@@ -105,22 +105,22 @@ class Masks(ImageFiles):
 
         from structure.pipeline.datasets.decode_image import MAX_PIXELS
 
-        data = read_picture(path, item=item)
+        data = read_file(path, item=item)
         try:
-            with Image.open(BytesIO(data), formats=("PNG", "TIFF", "BMP")) as picture:
-                if picture.mode not in _INTEGER_MODES:
+            with Image.open(BytesIO(data), formats=("PNG", "TIFF", "BMP")) as image:
+                if image.mode not in _INTEGER_MODES:
                     raise BadSampleError(
-                        item, f"{path} is a {picture.mode} picture; a mask has one channel with a class id per pixel"
+                        item, f"{path} is a {image.mode} image; a mask has one channel with a class id per pixel"
                     )
-                if picture.width * picture.height > MAX_PIXELS:
+                if image.width * image.height > MAX_PIXELS:
                     raise BadSampleError(
-                        item, f"{path} has {picture.width * picture.height} pixels, at most {MAX_PIXELS} are read"
+                        item, f"{path} has {image.width * image.height} pixels, at most {MAX_PIXELS} are read"
                     )
-                return np.asarray(picture).astype(np.int64)
+                return np.asarray(image).astype(np.int64)
         except BadSampleError:
             raise
         except Exception as error:  # a decoder that is fed damaged bytes may raise anything
-            reason = "no picture" if isinstance(error, UnidentifiedImageError) else str(error)
+            reason = "no image" if isinstance(error, UnidentifiedImageError) else str(error)
             raise BadSampleError(item, f"the mask {path} is damaged ({len(data)} bytes): {reason}") from None
 
 

@@ -26,7 +26,7 @@ XTD = ("de", "en", "es", "fr", "it", "jp", "ko", "pl", "ru", "tr", "zh")
 
 @dataclass(frozen=True)
 class NativeEntry:
-    """A picture with its texts; `where` is file and place, for messages."""
+    """An image with its texts; `where` is file and place, for messages."""
 
     id: str
     path: str
@@ -87,7 +87,7 @@ def open_native(argument: str, *, split: str | None, data_root: Path) -> Dataset
         raise StructureError(
             f"{root}: the annotations of {name} are not as published: {type(error).__name__} {error}. Get them again."
         ) from None
-    # Languages are splits of one dataset: its pictures are then encoded once.
+    # Languages are splits of one dataset: its images are then encoded once.
     if kind == "retrieval":
         return NativeSet(name, folder_safe(f"test.{part}"), kind, entries, source=source)
     return NativeSet(folder_safe(argument.replace("/", "-")), "test", kind, entries, source=source)
@@ -102,32 +102,35 @@ def _need(*paths: Path) -> Path:
 
 
 def _inside(folder: Path, name: str) -> str:
-    """The path of a picture. Raises `StructureError` for a name that leads out of its folder."""
+    """The path of an image. Raises `StructureError` for a name that leads out of its folder."""
     if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise StructureError(f"The picture name {name!r} leads out of {folder}. Do not trust this annotation file.")
+        raise StructureError(f"The image name {name!r} leads out of {folder}. Do not trust this annotation file.")
     return str(folder / name)
 
 
 def _sugar_crepe(root: Path, part: str) -> tuple[Path, list[NativeEntry]]:
-    """`<part>.json`: key -> filename, caption, negative_caption; pictures of COCO val2017."""
+    """`<part>.json`: key -> filename, caption, negative_caption; images of COCO val2017."""
     file = _need(root / f"{part}.json", root / "data" / f"{part}.json")
-    pictures = _need(root / "val2017", root.parent / "coco" / "val2017")
+    image_folder = _need(root / "val2017", root.parent / "coco" / "val2017")
     return file, [
         NativeEntry(
-            key, _inside(pictures, row["filename"]), (row["caption"], row["negative_caption"]), f"{file}, entry {key}"
+            key,
+            _inside(image_folder, row["filename"]),
+            (row["caption"], row["negative_caption"]),
+            f"{file}, entry {key}",
         )
         for key, row in read_json(file).items()
     ]
 
 
 def _winoground(root: Path, part: str) -> tuple[Path, list[NativeEntry]]:
-    """`data/examples.jsonl`: id, image_0, image_1, caption_0, caption_1; pictures `data/images/<image>.png`."""
+    """`data/examples.jsonl`: id, image_0, image_1, caption_0, caption_1; images `data/images/<image>.png`."""
     file = _need(root / "data" / "examples.jsonl", root / "examples.jsonl")
-    pictures = _need(file.parent / "images")
+    image_folder = _need(file.parent / "images")
     return file, [
         NativeEntry(
             f"{row['id']}/{side}",
-            _inside(pictures, f"{row[f'image_{side}'].removesuffix('.png')}.png"),
+            _inside(image_folder, f"{row[f'image_{side}'].removesuffix('.png')}.png"),
             (row[f"caption_{side}"],),
             f"{file}, line {number}",
         )
@@ -139,11 +142,11 @@ def _winoground(root: Path, part: str) -> tuple[Path, list[NativeEntry]]:
 def _crossmodal(root: Path, part: str) -> tuple[Path, list[NativeEntry]]:
     """`captions.jsonl`: image/key and, for every language, its captions; the first one, as in CLIP_benchmark."""
     file = _need(root / "captions.jsonl", root / "xm3600" / "captions.jsonl")
-    pictures = _need(file.parent / "images")
+    image_folder = _need(file.parent / "images")
     return file, [
         NativeEntry(
             row["image/key"],
-            _inside(pictures, f"{row['image/key']}.jpg"),
+            _inside(image_folder, f"{row['image/key']}.jpg"),
             tuple(row[part]["caption"][:1]),
             f"{file}, line {number}",
         )
@@ -155,15 +158,15 @@ def _xtd(root: Path, part: str) -> tuple[Path, list[NativeEntry]]:
     """`test_image_names.txt` and `test_1kcaptions_<language>.txt`, line by line."""
     names = _need(root / "test_image_names.txt", root / "xtd10" / "test_image_names.txt")
     file = _need(names.parent / f"test_1kcaptions_{part}.txt")
-    pictures = _need(names.parent / "images")
+    image_folder = _need(names.parent / "images")
     images, captions = (path.read_text(encoding="utf-8-sig").splitlines() for path in (names, file))
     if len(images) != len(captions):
         raise StructureError(
-            f"{names} has {len(images)} lines and {file} has {len(captions)}: captions would belong to other pictures. "
+            f"{names} has {len(images)} lines and {file} has {len(captions)}: captions would belong to other images. "
             "Get both again."
         )
     return file, [
-        NativeEntry(image, _inside(pictures, image), (caption,), f"{file}, line {number}")
+        NativeEntry(image, _inside(image_folder, image), (caption,), f"{file}, line {number}")
         for number, (image, caption) in enumerate(zip(images, captions, strict=True), start=1)
     ]
 
@@ -203,7 +206,7 @@ _READERS: Mapping[str, tuple[Sequence[str], str, str, Reader]] = {
         XTD,
         "retrieval",
         "from github.com/adobe-research/Cross-lingual-Test-Dataset-XTD10 place test_image_names.txt and "
-        "test_1kcaptions_{part}.txt in {folder}, and the pictures (COCO) in {folder}/images.",
+        "test_1kcaptions_{part}.txt in {folder}, and the images (COCO) in {folder}/images.",
         _xtd,
     ),
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from structure.pipeline.datasets.dataset import AudioClip, Item, Task, within
-from structure.pipeline.datasets.decode_audio import decode_sound
+from structure.pipeline.datasets.decode_audio import decode_audio
 from structure.pipeline.datasets.folder_names import folder_safe
 from structure.pipeline.datasets.image_files import ImageFiles, require_text
 from structure.pipeline.datasets.kind import DatasetKind
@@ -28,7 +28,7 @@ PROBED = 8
 class PairsFile(ImageFiles):
     """One item per row of a JSON Lines, CSV, TSV or Parquet file.
 
-    Columns: `image`, or `audio` for recordings (a path relative to the file's folder, or absolute: the file is the
+    Columns: `image`, or `audio` for audio clips (a path relative to the file's folder, or absolute: the file is the
     user's own and may name any file that the user can read), `caption` (text) or `captions` (a list of texts), optional
     `id`, `label` and `split`; other columns are left unread. Captions lose white space at their ends.
 
@@ -39,15 +39,15 @@ class PairsFile(ImageFiles):
       have one. Without the column, `all` (default), or `train`, `val`, `test` by a seeded hash of the id: 80, 10, 10
       per cent; adding rows moves no other row. `all` takes every row either way.
 
-    With `pictures=False` nobody will read a picture (features are there already): the column and the files may be
+    With `with_images=False` nobody will read an image (features are there already): the column and the files may be
     absent, and an item has a digest only where its file is there.
 
     A row without caption (where others have one), with an empty caption, or without image, raises `BadSampleError`
     when it is read. Raises `StructureError` for everything that concerns the table, with the line.
     """
 
-    def __init__(self, file: str | Path, *, split: str | None = None, seed: int = 0, pictures: bool = True) -> None:
-        self.file, self.pictures = Path(file), pictures
+    def __init__(self, file: str | Path, *, split: str | None = None, seed: int = 0, with_images: bool = True) -> None:
+        self.file, self.with_images = Path(file), with_images
         rows, columns = read_rows(self.file)
         self.name = folder_safe(self.file.absolute().parent.name if self.file.stem == "pairs" else self.file.stem)
         self.signal = "audio" if "audio" in columns and "image" not in columns else "image"
@@ -65,16 +65,16 @@ class PairsFile(ImageFiles):
         self._captions = [self._row_captions(rows[i]) if captioned else () for i in chosen]
         self._labels_of = [labels[i] for i in chosen]
         self._places = [rows[i].place for i in chosen]
-        if pictures:
+        if with_images:
             self._probe()
 
     def item(self, index: int) -> Item:
         """Raises `BadSampleError` for a row without image, without caption, or with an empty one."""
         captions = self._captions[within(index, len(self))]
-        if self.pictures and not self.paths[index]:
+        if self.with_images and not self.paths[index]:
             raise self._bad(index, f"a caption without {self.signal}: the column {self.signal} is empty")
         if self.kind == "retrieval" and not captions:
-            raise self._bad(index, f"{'an image' if self.signal == 'image' else 'a recording'} without caption")
+            raise self._bad(index, f"{'an image' if self.signal == 'image' else 'an audio clip'} without caption")
         for number, caption in enumerate(captions, start=1):
             if not caption:
                 which = "its caption" if len(captions) == 1 else f"caption {number} of {len(captions)}"
@@ -88,41 +88,41 @@ class PairsFile(ImageFiles):
         return super().payload(index)
 
     def stamp(self, index: int) -> str:
-        return super().stamp(index) if self.pictures or self._is_there(index) else ""
+        return super().stamp(index) if self.with_images or self._is_there(index) else ""
 
     def digest(self, index: int) -> str:
-        return super().digest(index) if self.pictures or self._is_there(index) else ""
+        return super().digest(index) if self.with_images or self._is_there(index) else ""
 
     def _is_there(self, index: int) -> bool:
         return os.path.isfile(self.paths[within(index, len(self))])
 
     def image(self, index: int) -> Image.Image:
         if self.signal == "audio":
-            raise StructureError(f"{self.file} pairs recordings with captions: a vision encoder cannot read it.")
+            raise StructureError(f"{self.file} pairs audio clips with captions: a vision encoder cannot read it.")
         return super().image(index)
 
-    def recording(self, index: int) -> AudioClip:
+    def audio(self, index: int) -> AudioClip:
         if self.signal == "image":
-            return super().recording(index)
-        return decode_sound(self.payload(index), item=self.ids[index], source=self.paths[index])
+            return super().audio(index)
+        return decode_audio(self.payload(index), item=self.ids[index], source=self.paths[index])
 
     def _bad(self, index: int, reason: str) -> BadSampleError:
         return BadSampleError(self.ids[index], f"{self.file}, {self._places[index]}: {reason}")
 
     def _require_columns(self, columns: Sequence[str]) -> None:
-        if self.pictures and self.signal not in columns:
+        if self.with_images and self.signal not in columns:
             close = nearest("image", columns, most=1)
             offer = (
                 f" Did you mean {close[0]}? Rename it to image."
                 if close
-                else " Call the column with the paths of the pictures image (or audio, for recordings); in CSV the "
+                else " Call the column with the paths of the images image (or audio, for audio clips); in CSV the "
                 "first line names the columns."
             )
             raise StructureError(f"{self.file} has no column image; its columns are {', '.join(columns)}.{offer}")
         if not {"caption", "captions", "label"} & set(columns):
             raise StructureError(
                 f"{self.file} has neither caption, captions nor label; its columns are {', '.join(columns)}. A pair "
-                "needs a text: call the column with the texts caption. For pictures without texts use folder:DIR."
+                "needs a text: call the column with the texts caption. For images without texts use folder:DIR."
             )
 
     def _ids(self, rows: Sequence[Row]) -> list[str]:
@@ -221,7 +221,7 @@ class PairsFile(ImageFiles):
         """A wrong folder is wrong for every row: say so at once, not row by row."""
         probed = [path for path in self.paths if path][:PROBED]
         if probed and not any(map(os.path.exists, probed)):
-            what = "recordings" if self.signal == "audio" else "pictures"
+            what = "audio clips" if self.signal == "audio" else "images"
             raise NotPresentError(
                 f"{self.file}: none of the first {len(probed)} {what} exists, for example {probed[0]}. Paths are "
                 f"relative to the folder of the file, {self.file.absolute().parent}. Place the {what} there, or "
@@ -236,11 +236,13 @@ class PairsKind(DatasetKind):
     summary = "your own pairs; columns image, caption or captions, optional id, label, split"
     how = "write one row per image, its path relative to the file"
 
-    def open(self, argument: str, *, split: str | None, data_root: Path, seed: int, pictures: bool = True) -> PairsFile:
-        """`pictures` as of `PairsFile`."""
+    def open(
+        self, argument: str, *, split: str | None, data_root: Path, seed: int, with_images: bool = True
+    ) -> PairsFile:
+        """`with_images` as of `PairsFile`."""
         needs = "a .jsonl, .csv, .tsv or .parquet file with the columns image and caption or captions"
         path = locate(argument, data_root=data_root, kind=self.name, needs=needs)
-        return PairsFile(path, split=split, seed=seed, pictures=pictures)
+        return PairsFile(path, split=split, seed=seed, with_images=with_images)
 
 
 def _kind(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Pictures that are nearly the same: a difference hash of each (Krawetz 2013, by rows and by columns), compared bit by
+"""Images that are nearly the same: a difference hash of each (Krawetz 2013, by rows and by columns), compared bit by
 bit."""
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 SIDE = 8
 NEAR = 8
-"""Pictures whose hashes differ in at most this many of the 128 bits are taken for nearly the same."""
+"""Images whose hashes differ in at most this many of the 128 bits are taken for nearly the same."""
 
 FLAT = 8
-"""A picture whose grey values span less than this (of 255) has no gradients to tell it by, and is near nothing."""
+"""An image whose grey values span less than this (of 255) has no gradients to tell it by, and is near nothing."""
 
 _AT_ONCE = 1 << 22
 
 
-def difference_hash(picture: Image.Image) -> np.ndarray | None:
+def difference_hash(image: Image.Image) -> np.ndarray | None:
     """(2,) uint64: is each cell of an 8 x 9 grid brighter than its right, and of a 9 x 8 grid than its lower neighbour.
 
-    None for a flat picture.
+    None for a flat image.
     """
-    grey = picture.convert("L")
+    grey = image.convert("L")
     across = np.asarray(grey.resize((SIDE + 1, SIDE)), dtype=np.int16)
     down = np.asarray(grey.resize((SIDE, SIDE + 1)), dtype=np.int16)
     if int(np.ptp(across)) < FLAT:

@@ -1,4 +1,4 @@
-"""Pixels and labels as CIFAR, MNIST, STL-10 and SVHN are published: `(pictures, height, width[, 3])` uint8."""
+"""Pixels and labels as CIFAR, MNIST, STL-10 and SVHN are published: `(images, height, width[, 3])` uint8."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from structure.pipeline.datasets.restricted_pickle import read_pickle
 from structure.store.errors import StructureError
 
 Pixels = tuple[np.ndarray, np.ndarray]
-"""uint8 pictures, and int64 labels `(pictures,)`."""
+"""uint8 images, and int64 labels `(images,)`."""
 
 
 def read_cifar(files: Sequence[Path]) -> Pixels:
@@ -32,21 +32,19 @@ def cifar_names(file: Path) -> tuple[str, ...]:
 
 
 def read_idx(files: Sequence[Path]) -> Pixels:
-    """MNIST: the idx file of pictures and the one of labels, plain or `.gz`."""
-    pictures, labels = (_idx(file) for file in files)
-    if pictures.ndim != 3 or labels.ndim != 1:
-        raise StructureError(
-            f"{files[0]} has {pictures.ndim} dimensions and {files[1]} {labels.ndim}; 3 and 1 are due."
-        )
-    return pictures, labels.astype(np.int64)
+    """MNIST: the idx file of images and the one of labels, plain or `.gz`."""
+    images, labels = (_idx(file) for file in files)
+    if images.ndim != 3 or labels.ndim != 1:
+        raise StructureError(f"{files[0]} has {images.ndim} dimensions and {files[1]} {labels.ndim}; 3 and 1 are due.")
+    return images, labels.astype(np.int64)
 
 
 def read_stl10(files: Sequence[Path]) -> Pixels:
     """STL-10: `*_X.bin` (96 x 96, colour by colour, column by column) and `*_y.bin` (labels from 1)."""
-    pictures, labels = files
+    images, labels = files
     size = 3 * 96 * 96
-    data = np.fromfile(pictures, np.uint8)
-    _whole(pictures, len(data), size)
+    data = np.fromfile(images, np.uint8)
+    _whole(images, len(data), size)
     pixels = np.ascontiguousarray(data.reshape(-1, 3, 96, 96).transpose(0, 3, 2, 1))
     return pixels, np.fromfile(labels, np.uint8).astype(np.int64) - 1
 
@@ -78,10 +76,10 @@ def _cifar_pickle(file: Path) -> Pixels:
     content = read_pickle(file)
     data, labels = content.get("data"), content.get("fine_labels", content.get("labels"))
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072:
-        raise StructureError(f"{file} has no pictures of 32 x 32 x 3 (key data). Get the file again.")
+        raise StructureError(f"{file} has no images of 32 x 32 x 3 (key data). Get the file again.")
     if not isinstance(labels, list) or len(labels) != len(data):
-        raise StructureError(f"{file} has {len(data)} pictures and no list of as many labels. Get the file again.")
-    return _rows_to_pictures(data), np.asarray(labels, np.int64)
+        raise StructureError(f"{file} has {len(data)} images and no list of as many labels. Get the file again.")
+    return _rows_to_images(data), np.asarray(labels, np.int64)
 
 
 def _cifar_binary(file: Path) -> Pixels:
@@ -90,10 +88,10 @@ def _cifar_binary(file: Path) -> Pixels:
     width = 3074 if file.stem in ("train", "test") else 3073
     _whole(file, len(data), width)
     rows = data.reshape(-1, width)
-    return _rows_to_pictures(rows[:, width - 3072 :]), rows[:, width - 3073].astype(np.int64)
+    return _rows_to_images(rows[:, width - 3072 :]), rows[:, width - 3073].astype(np.int64)
 
 
-def _rows_to_pictures(rows: np.ndarray) -> np.ndarray:
+def _rows_to_images(rows: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
 
 

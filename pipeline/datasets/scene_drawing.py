@@ -1,4 +1,4 @@
-"""Drawing a scene: integer arithmetic on pixel centres, so that pictures are equal everywhere and masks are exact."""
+"""Drawing a scene: integer arithmetic on pixel centres, so that images are equal everywhere and masks are exact."""
 
 from __future__ import annotations
 

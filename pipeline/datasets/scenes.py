@@ -50,12 +50,12 @@ TASKS: Mapping[str, Task] = {
 class Scenes(Dataset):
     """Scene `index` of a split is a pure function of `(RENDERER, seed, split, index)`: `count` only cuts the list.
 
-    Pictures are 64 x 64 RGB, drawn in integer arithmetic, so the same on every machine and with every Pillow; that is
+    Images are 64 x 64 RGB, drawn in integer arithmetic, so the same on every machine and with every Pillow; that is
     why `payload` may be the key of the scene instead of its pixels.
 
     `test` has none of the pairs of shape and colour of `train`, nor of the pairs of shapes that stand in a relation
     (scenes of two). `val` has other scenes of `train`'s compositions, so that `test` against `val` is the price of new
-    compositions. `pretrain` has every composition: it is for pre-training an encoder on pictures alone or on captions
+    compositions. `pretrain` has every composition: it is for pre-training an encoder on images alone or on captions
     alone, never for pairs.
 
     A scene has a label for a task only where the answer is well posed: `shape` and `colour` of the only thing or of

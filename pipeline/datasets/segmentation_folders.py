@@ -11,7 +11,7 @@ import numpy as np
 
 from structure.pipeline.datasets.catalogue import config
 from structure.pipeline.datasets.dataset import Item, Task, within
-from structure.pipeline.datasets.image_files import ImageFiles, read_picture
+from structure.pipeline.datasets.image_files import ImageFiles, read_file
 from structure.pipeline.datasets.kind import DatasetKind, Listing
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
 
@@ -20,15 +20,15 @@ IGNORE = 255
 
 @dataclass(frozen=True)
 class SegmentationFiles:
-    """Item id, picture and mask, relative to the set's folder."""
+    """Item id, image and mask, relative to the set's folder."""
 
     id: str
-    picture: str
+    image: str
     mask: str
 
 
 class SegmentationFolder(ImageFiles):
-    """Pictures with masks whose pixel values `values` (classes,) are numbered 0, 1, ... as `mask_classes`; every other
+    """Images with masks whose pixel values `values` (classes,) are numbered 0, 1, ... as `mask_classes`; every other
     value in `ignored` is 255. A value in neither is a `BadSampleError`."""
 
     kind = "segmentation"
@@ -45,8 +45,8 @@ class SegmentationFolder(ImageFiles):
         ignored: Sequence[int],
     ) -> None:
         if not files:
-            raise StructureError(f"{root} has 0 pictures in the split {split} of {name}; a dataset has 1 or more.")
-        super().__init__([file.id for file in files], [str(root / file.picture) for file in files])
+            raise StructureError(f"{root} has 0 images in the split {split} of {name}; a dataset has 1 or more.")
+        super().__init__([file.id for file in files], [str(root / file.image) for file in files])
         self.name, self.split = name, split
         self.mask_paths = tuple(str(root / file.mask) for file in files)
         self.mask_classes = tuple(classes.values())
@@ -64,12 +64,12 @@ class SegmentationFolder(ImageFiles):
         from structure.pipeline.datasets.decode_image import MAX_PIXELS
 
         item, path = self.ids[within(index, len(self))], self.mask_paths[index]
-        data = read_picture(path, item=item)
+        data = read_file(path, item=item)
         try:
-            with Image.open(BytesIO(data), formats=("PNG",)) as picture:
-                if picture.mode not in ("L", "P") or picture.width * picture.height > MAX_PIXELS:
-                    raise BadSampleError(item, f"{path} is a {picture.mode} picture of {picture.size}; masks have ids")
-                values = np.asarray(picture)
+            with Image.open(BytesIO(data), formats=("PNG",)) as image:
+                if image.mode not in ("L", "P") or image.width * image.height > MAX_PIXELS:
+                    raise BadSampleError(item, f"{path} is a {image.mode} image of {image.size}; masks have ids")
+                values = np.asarray(image)
         except BadSampleError:
             raise
         except Exception as error:  # a decoder that is fed damaged bytes may raise anything
@@ -176,7 +176,7 @@ def _coco_stuff(root: Path) -> tuple[list[SegmentationFiles], dict[int, str]]:
 
 
 UNUSED = frozenset({12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91})
-"""Ids that COCO's list has and its pictures have not."""
+"""Ids that COCO's list has and its images have not."""
 
 READERS: Mapping[str, Callable[[Path], tuple[list[SegmentationFiles], dict[int, str]]]] = {
     "voc20": _voc,
@@ -190,7 +190,7 @@ def _stems(file: Path) -> list[str]:
     stems = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     for number, stem in enumerate(stems, start=1):
         if not stem.replace("_", "").isalnum():
-            raise StructureError(f"{file}, line {number} is no name of a picture: {stem[:80]!r}. Get the file again.")
+            raise StructureError(f"{file}, line {number} is no name of an image: {stem[:80]!r}. Get the file again.")
     return stems
 
 

@@ -1,4 +1,4 @@
-"""Pictures with their captions in a text file beside each: `sidecar:DIR`, `a.jpg` and `a.txt`."""
+"""Images with their captions in a text file beside each: `sidecar:DIR`, `a.jpg` and `a.txt`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LONGEST = 1 << 20
 
 
 class Sidecar(ImageFiles):
-    """Pictures anywhere below a folder, sorted by path, each with a text file of the same name: a caption a line.
+    """Images anywhere below a folder, sorted by path, each with a text file of the same name: a caption a line.
 
     Ids are paths relative to the folder. `all` (default), or a seeded `train`, `val`, `test` by a hash of the id. A
-    picture without text file, or with an empty one, is a `BadSampleError` when it is read. Hidden files and folders are
-    left out. Raises `NotPresentError` without the folder, `StructureError` where no picture has a text beside it.
+    image without text file, or with an empty one, is a `BadSampleError` when it is read. Hidden files and folders are
+    left out. Raises `NotPresentError` without the folder, `StructureError` where no image has a text beside it.
     """
 
     kind = "retrieval"
@@ -35,19 +35,19 @@ class Sidecar(ImageFiles):
             raise NotPresentError(
                 f"There is no folder {root.absolute()}. sidecar: takes a folder with a.jpg and a.txt."
             )
-        paths = sorted(_pictures(root), key=lambda path: path.as_posix())
+        paths = sorted(_images(root), key=lambda path: path.as_posix())
         texts = [path for path in paths if path.with_suffix(".txt").is_file()]
         if not texts:
             raise StructureError(
-                f"{root.absolute()} has {len(paths)} pictures and beside none of them a text file of its name (a.jpg "
-                "and a.txt). For pictures in class folders use folder:DIR."
+                f"{root.absolute()} has {len(paths)} images and beside none of them a text file of its name (a.jpg "
+                "and a.txt). For images in class folders use folder:DIR."
             )
         self.name = folder_safe(root.absolute().name)
         ids = [path.relative_to(root).as_posix() for path in paths]
         self.split, chosen = choose(ids, split=split, seed=seed, source=str(root))
         super().__init__([ids[i] for i in chosen], [str(paths[i]) for i in chosen])
         lacking = len(paths) - len(texts)
-        self.notes = (f"{lacking} of {len(paths)} pictures have no text file beside them",) if lacking else ()
+        self.notes = (f"{lacking} of {len(paths)} images have no text file beside them",) if lacking else ()
 
     def item(self, index: int) -> Item:
         item = self.ids[within(index, len(self))]
@@ -74,11 +74,11 @@ class SidecarKind(DatasetKind):
     how = "write the captions of each image into a text file of its name"
 
     def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> Sidecar:
-        needs = "a folder of pictures with a text file beside each"
+        needs = "a folder of images with a text file beside each"
         return Sidecar(locate(argument, data_root=data_root, kind=self.name, needs=needs), split=split, seed=seed)
 
 
-def _pictures(root: Path) -> list[Path]:
+def _images(root: Path) -> list[Path]:
     found = []
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]

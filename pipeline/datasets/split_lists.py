@@ -1,4 +1,4 @@
-"""Which pictures a split has and of which class, as DTD, Food-101, Pets, Flowers, ImageNet and UCF101 say it."""
+"""Which images a split has and of which class, as DTD, Food-101, Pets, Flowers, ImageNet and UCF101 say it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Photos:
 
 
 def dtd(root: Path, split: str) -> Photos:
-    """`labels/<split>1.txt` (the first of ten partitions) lists `<class>/<picture>` below `images`."""
+    """`labels/<split>1.txt` (the first of ten partitions) lists `<class>/<image>` below `images`."""
     file = root / "labels" / f"{split}1.txt"
     names = [line for _, line in _lines(file)]
-    _every(file, names, r"[^/]+/[^/]+", "<class>/<picture>")
+    _every(file, names, r"[^/]+/[^/]+", "<class>/<image>")
     classes = sorted(path.name for path in (root / "images").iterdir() if path.is_dir())
     return _by_name([(f"images/{name}", name.split("/")[0]) for name in names], classes, "folder names of dtd", file)
 
@@ -46,7 +46,7 @@ def food101(root: Path, split: str) -> Photos:
 
 
 def pets(root: Path, split: str) -> Photos:
-    """`annotations/<split>.txt`: picture, class from 1, species, breed number. Classes are called as in the names."""
+    """`annotations/<split>.txt`: image, class from 1, species, breed number. Classes are called as in the names."""
     photos, names = [], {}
     file = root / "annotations" / f"{split}.txt"
     for number, line in _lines(file):
@@ -58,7 +58,7 @@ def pets(root: Path, split: str) -> Photos:
         names[label] = words[0].rpartition("_")[0].replace("_", " ")
     classes = tuple(names.get(label, "") for label in range(max(names, default=-1) + 1))
     if not all(classes):
-        raise StructureError(f"{file} has no picture of class {classes.index('') + 1}: the list is cut. Get it again.")
+        raise StructureError(f"{file} has no image of class {classes.index('') + 1}: the list is cut. Get it again.")
     return Photos(tuple(photos), Task(classes, source="annotations of the pets"))
 
 
@@ -69,7 +69,7 @@ def flowers(root: Path, split: str) -> Photos:
     labels = read_mat(root / "imagelabels.mat", "labels")["labels"].reshape(-1).tolist()
     if max(numbers) > len(labels) or min(numbers) < 1:
         raise StructureError(
-            f"{root / 'setid.mat'} names picture {max(numbers)} and imagelabels.mat has {len(labels)} labels: the "
+            f"{root / 'setid.mat'} names image {max(numbers)} and imagelabels.mat has {len(labels)} labels: the "
             "files are of two versions. Get both again."
         )
     from torchvision.datasets import Flowers102
@@ -86,7 +86,7 @@ def imagenet(root: Path, split: str) -> Photos:
         raise StructureError(
             f"{root / split} has {len(folders)} class folders"
             f"{f', one of them called {strange[0]}' if strange else ''}; ImageNet has 1,000, called n01440764 ... . "
-            "Put the pictures of the validation set into their classes' folders (the script valprep.sh does that)."
+            "Put the images of the validation set into their classes' folders (the script valprep.sh does that)."
         )
     return Photos(tuple(_in_folders(root, split, folders)), Task((), source="folders of ImageNet"))
 

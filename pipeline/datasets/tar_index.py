@@ -86,7 +86,7 @@ def _members(file: Path) -> list[Member]:
             magic = raw.read(6)
         if magic.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
             raise DamageError(
-                f"{file} is compressed; pictures are read from the middle of a tar, which needs it plain. Unpack it "
+                f"{file} is compressed; images are read from the middle of a tar, which needs it plain. Unpack it "
                 "(gunzip, unzstd) and keep the ending .tar."
             ) from None
         raise DamageError(

@@ -1,4 +1,4 @@
-"""Pictures in webdataset tars: `wds:PATTERN`, and what CLIP_benchmark's copies are made of."""
+"""Images in webdataset tars: `wds:PATTERN`, and what CLIP_benchmark's copies are made of."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Sample:
 
     id: str
     shard: int
-    picture: Member | None
+    image: Member | None
     captions: tuple[str, ...] = ()
     label: int | tuple[int, ...] | None = None
     problem: str = ""
@@ -46,10 +46,10 @@ class Sample:
 
 class Shards(Dataset):
     """Samples of plain tars in the order of shards and members. Opening reads every header and every label or caption
-    once; a picture is then one seek and one read, in any order. Ids are `<split>/<shard>/<key>`.
+    once; an image is then one seek and one read, in any order. Ids are `<split>/<shard>/<key>`.
 
     Raises `DamageError` for a damaged tar, and `StructureError` (file, member) for a label outside the class list.
-    A sample without picture, label or captions is a `BadSampleError` when it is read.
+    A sample without image, label or captions is a `BadSampleError` when it is read.
     """
 
     def __init__(self, name: str, split: str, kind: str, files: Sequence[Path], task: Task) -> None:
@@ -76,16 +76,16 @@ class Shards(Dataset):
 
     def payload(self, index: int) -> bytes:
         sample = self._whole(index)
-        assert sample.picture is not None
-        return read_member(self.files[sample.shard], sample.picture, item=sample.id)
+        assert sample.image is not None
+        return read_member(self.files[sample.shard], sample.image, item=sample.id)
 
     def image(self, index: int) -> Image.Image:
         from structure.pipeline.datasets.decode_image import decode
 
         data = self.payload(index)
         sample = self.samples[index]
-        assert sample.picture is not None
-        return decode(data, item=sample.id, source=f"{self.files[sample.shard]}, member {sample.picture.name}")
+        assert sample.image is not None
+        return decode(data, item=sample.id, source=f"{self.files[sample.shard]}, member {sample.image.name}")
 
     def stamp(self, index: int) -> str:
         return stamp(str(self.files[self.samples[within(index, len(self))].shard]))
@@ -191,25 +191,25 @@ def _alternatives(inside: str) -> list[str]:
 
 def _sample(item: str, shard: int, file: Path, group: Group, kind: str) -> Sample:
     ending = next((ending for ending in IMAGE_ENDINGS if ending in group.members), None)
-    picture = group.members[ending] if ending else None
+    image = group.members[ending] if ending else None
     label_ending = {"classification": "cls", "multilabel": "npy", "retrieval": "txt"}[kind]
     member = group.members.get(label_ending)
     there = ", ".join(sorted(group.members))
-    if picture is None:
+    if image is None:
         wanted = ", ".join(f".{ending}" for ending in IMAGE_ENDINGS)
-        return Sample(item, shard, None, problem=f"{file}, {group.key} has no picture ({wanted}), only {there}")
+        return Sample(item, shard, None, problem=f"{file}, {group.key} has no image ({wanted}), only {there}")
     if member is None:
-        return Sample(item, shard, picture, problem=f"{file}, {group.key} has no .{label_ending}, only {there}")
+        return Sample(item, shard, image, problem=f"{file}, {group.key} has no .{label_ending}, only {there}")
     data = read_member(file, member, item=item)
     try:
         if kind == "retrieval":
             captions = split_captions(data.decode())
             problem = "" if captions and all(captions) else f"{file}, member {member.name} has an empty caption"
-            return Sample(item, shard, picture, captions, problem=problem)
+            return Sample(item, shard, image, captions, problem=problem)
         if kind == "multilabel":
             vector = np.load(BytesIO(data), allow_pickle=False)
-            return Sample(item, shard, picture, label=tuple(np.flatnonzero(vector.reshape(-1) > 0).tolist()))
-        return Sample(item, shard, picture, label=int(data.decode("ascii")))
+            return Sample(item, shard, image, label=tuple(np.flatnonzero(vector.reshape(-1) > 0).tolist()))
+        return Sample(item, shard, image, label=int(data.decode("ascii")))
     except (ValueError, EOFError, OSError, MemoryError) as error:
         form = {"cls": "a whole number", "npy": "a NumPy vector of 0 and 1", "txt": "captions in UTF-8"}[label_ending]
         raise StructureError(f"{file}, member {member.name} is not {form}: {data[:40]!r} ({error}).") from None

@@ -46,7 +46,7 @@ def export_webdataset(
     """Write `dataset` below `folder` (call it `wds_<name>`), as `folder/<split>/0.tar`, `1.tar`, ... .
 
     `task=None` writes captions where the dataset has them and else labels of its only task; a task's name writes its
-    labels. Pictures keep their bytes where every reader sees the same pixels in them (8-bit PNG, JPEG or WebP without
+    labels. Images keep their bytes where every reader sees the same pixels in them (8-bit PNG, JPEG or WebP without
     transparency or orientation), and are else written as PNG. The same dataset gives the same bytes.
 
     Shards appear under their names when they are whole, and nshards.txt last, so an interrupted export cannot pass for
@@ -68,7 +68,7 @@ def export_webdataset(
             if shard.items >= shard_items or shard.bytes >= shard_bytes:
                 shard.keep()
                 shard = _Shard(target, shard.number + 1)
-            shard.add(f"s{items:07d}", {**_picture(dataset, index), **_label(item, name, form, dataset.tasks)})
+            shard.add(f"s{items:07d}", {**_image(dataset, index), **_label(item, name, form, dataset.tasks)})
             items += 1
             on_event(Progress(f"exporting {dataset.name}", index + 1, len(dataset), "items"))
         if items:
@@ -129,14 +129,14 @@ def _texts(dataset: Dataset, name: str | None, form: Form) -> Iterator[tuple[str
             yield "zeroshot_classification_templates.txt", task.templates
 
 
-def _picture(dataset: Dataset, index: int) -> dict[str, bytes]:
+def _image(dataset: Dataset, index: int) -> dict[str, bytes]:
     data = dataset.payload(index)
     ending = is_plain(data)
-    picture = dataset.image(index)  # also shows that it decodes, which a header alone does not
+    image = dataset.image(index)  # also shows that it decodes, which a header alone does not
     if ending is not None:
         return {ending: data}
     buffer = BytesIO()
-    picture.save(buffer, format="PNG")
+    image.save(buffer, format="PNG")
     return {"png": buffer.getvalue()}
 
 

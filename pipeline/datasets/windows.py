@@ -1,4 +1,4 @@
-"""Square windows over pictures of any shape, so that patch tokens of a square encoder cover every pixel."""
+"""Square windows over images of any shape, so that patch tokens of a square encoder cover every pixel."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Mode = Literal["square", "sliding"]
 
 @dataclass(frozen=True)
 class Frame:
-    """What an encoder's preprocessing shows of a picture: it resizes to `outer` and crops the central `side`.
+    """What an encoder's preprocessing shows of an image: it resizes to `outer` and crops the central `side`.
 
-    Both are (height, width) in pixels. A picture of `outer` whose middle holds a window of `side` is passed on as that
+    Both are (height, width) in pixels. An image of `outer` whose middle holds a window of `side` is passed on as that
     window, unresized: so the same preprocessing that made all other features reads windows exactly.
     """
 
@@ -36,7 +36,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Windows:
-    """A picture resized to `size` (height, width), and the (top, left) corners of windows of `side` in it."""
+    """An image resized to `size` (height, width), and the (top, left) corners of windows of `side` in it."""
 
     size: tuple[int, int]
     side: tuple[int, int]
@@ -44,9 +44,9 @@ class Windows:
 
 
 def plan_windows(size: tuple[int, int], *, side: tuple[int, int], mode: Mode) -> Windows:
-    """Windows of `side` (height, width) over a picture of `size`.
+    """Windows of `side` (height, width) over an image of `size`.
 
-    `square`: the whole picture, resized to one window whatever its shape. `sliding`: resized so that its shorter side
+    `square`: the whole image, resized to one window whatever its shape. `sliding`: resized so that its shorter side
     is twice the window's, windows every half window; the last of a row or column ends at the edge.
     """
     if mode == "square":
@@ -63,21 +63,21 @@ def _starts(length: int, window: int) -> list[int]:
 
 
 class WindowedImages(Dataset):
-    """One item a window, in the order of the pictures; its picture is framed for the encoder (`Frame`).
+    """One item a window, in the order of the images; its image is framed for the encoder (`Frame`).
 
-    `of` is (windows,) int64: the picture each belongs to; `plans` has one entry a picture. A picture that cannot be
+    `of` is (windows,) int64: the image each belongs to; `plans` has one entry an image. An image that cannot be
     read has one window, whose reading says why.
     """
 
     kind = "segmentation"
     tasks: Mapping[str, Task] = {}
 
-    def __init__(self, pictures: Dataset, frame: Frame, mode: Mode) -> None:
-        self.pictures, self.frame, self.mode = pictures, frame, mode
+    def __init__(self, images: Dataset, frame: Frame, mode: Mode) -> None:
+        self.images, self.frame, self.mode = images, frame, mode
         shape = "x".join(map(str, frame.side))
-        self.name, self.split = f"{pictures.name}.{mode}-{shape}", pictures.split
+        self.name, self.split = f"{images.name}.{mode}-{shape}", images.split
         self.plans = tuple(
-            plan_windows(_shape(pictures, index), side=frame.side, mode=mode) for index in range(len(pictures))
+            plan_windows(_shape(images, index), side=frame.side, mode=mode) for index in range(len(images))
         )
         counts = [len(plan.corners) for plan in self.plans]
         self.of = np.repeat(np.arange(len(counts)), counts)
@@ -86,9 +86,9 @@ class WindowedImages(Dataset):
     def __len__(self) -> int:
         return len(self.of)
 
-    def windows_of(self, picture: int) -> range:
-        """The items that are windows of this picture."""
-        return range(int(self._first[picture]), int(self._first[picture + 1]))
+    def windows_of(self, image: int) -> range:
+        """The items that are windows of this image."""
+        return range(int(self._first[image]), int(self._first[image + 1]))
 
     def item(self, index: int) -> Item:
         top, left = self._corner(index)
@@ -97,8 +97,8 @@ class WindowedImages(Dataset):
     def image(self, index: int) -> Image.Image:
         top, left = self._corner(index)
         plan = self.plans[self.of[index]]
-        picture = self.pictures.image(int(self.of[index]))
-        resized = picture.resize(plan.size[::-1], Image.Resampling.BICUBIC)
+        image = self.images.image(int(self.of[index]))
+        resized = image.resize(plan.size[::-1], Image.Resampling.BICUBIC)
         window = resized.crop((left, top, left + plan.side[1], top + plan.side[0]))
         down, right = self.frame.margin
         framed = Image.new("RGB", self.frame.outer[::-1])
@@ -107,27 +107,27 @@ class WindowedImages(Dataset):
 
     def payload(self, index: int) -> bytes:
         key = f"{self._corner(index)} of {self.plans[self.of[index]].size} in {self.frame} bicubic\n"
-        return key.encode() + self.pictures.payload(int(self.of[index]))
+        return key.encode() + self.images.payload(int(self.of[index]))
 
     def stamp(self, index: int) -> str:
-        stamp = self.pictures.stamp(int(self.of[index]))
+        stamp = self.images.stamp(int(self.of[index]))
         return stamp and f"{stamp} {self.frame} {self._corner(index)}"
 
     def _corner(self, index: int) -> tuple[int, int]:
-        picture = int(self.of[within(index, len(self))])
-        return self.plans[picture].corners[index - int(self._first[picture])]
+        image = int(self.of[within(index, len(self))])
+        return self.plans[image].corners[index - int(self._first[image])]
 
     def _id(self, index: int) -> str:
         try:
-            return self.pictures.item(int(self.of[index])).id
+            return self.images.item(int(self.of[index])).id
         except BadSampleError as error:
             return error.item
 
 
-def _shape(pictures: Dataset, index: int) -> tuple[int, int]:
-    """(height, width), from the header where the payload is a picture file; (1, 1) of what cannot be read."""
+def _shape(images: Dataset, index: int) -> tuple[int, int]:
+    """(height, width), from the header where the payload is an image file; (1, 1) of what cannot be read."""
     try:
-        found = size_of(pictures.payload(index)) or pictures.image(index).size
+        found = size_of(images.payload(index)) or images.image(index).size
     except BadSampleError:
         return (1, 1)
     return found[::-1]

@@ -20,7 +20,7 @@ class Alias:
     `spec`: what it stands for. `parameters`: of the part that is loaded. `widths`: of each block, in order. `embed`:
     width of the input of the first block, 0 where it is not read. `final_norm`: whether the blocks are followed by a
     norm. `pooled`: width of the model's own vector, 0 without one. `form`: of the blocks. `input`: side of the square
-    image in pixels, the most tokens of a text, or the most seconds of a recording. `weights`: where they come from.
+    image in pixels, the most tokens of a text, or the most seconds of an audio clip. `weights`: where they come from.
     `note`: licence gates and traps.
     """
 

@@ -68,7 +68,7 @@ class Encoder(ABC):
     limit: int | None = None
     preprocess: Callable[[Any], Any]
     """Picklable, runs in worker processes: PIL image -> (3, H, W) float32 tensor; str -> `Tokens` (a list of ids);
-    `Recording` -> `Wave`."""
+    `AudioClip` -> `Wave`."""
 
     @property
     def parameters(self) -> int:

@@ -1,4 +1,4 @@
-"""Audio models of transformers (Wav2Vec2, HuBERT, WavLM, AST, ...): recordings in, every layer by name."""
+"""Audio models of transformers (Wav2Vec2, HuBERT, WavLM, AST, ...): audio clips in, every layer by name."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from structure.pipeline.encoders.transformers_encoder import TransformersEncoder
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
 
 MOST_SECONDS = 30
-"""Recordings are cut after this long: attention over time grows with its square."""
+"""Audio clips are cut after this long: attention over time grows with its square."""
 
 LEAST_SAMPLES = 400
 """Of the model's own rate: the convolutions in front of a Wav2Vec2 see so many before they put out a first vector."""
@@ -28,7 +28,7 @@ LEAST_SAMPLES = 400
 
 @dataclass(frozen=True)
 class Wave:
-    """A recording as the model takes it: (samples,) or (frames, bins) float32; `cut` seconds of it were left out."""
+    """An audio clip as the model takes it: (samples,) or (frames, bins) float32; `cut` seconds of it were left out."""
 
     values: torch.Tensor
     cut: float = 0.0
@@ -38,40 +38,40 @@ class Wave:
 
 
 class AudioPreprocess:
-    """A Hugging Face feature extractor as a picklable function: a recording (`samples`, `rate`) -> `Wave`.
+    """A Hugging Face feature extractor as a picklable function: an audio clip (`samples`, `rate`) -> `Wave`.
 
-    The recording is resampled to the model's own rate (polyphase filter) and cut after `MOST_SECONDS`.
+    The audio clip is resampled to the model's own rate (polyphase filter) and cut after `MOST_SECONDS`.
     """
 
     def __init__(self, extractor: Any, *, main: str) -> None:
         self.extractor, self.main = extractor, main
 
-    def __call__(self, recording: Any) -> Wave:
+    def __call__(self, clip: Any) -> Wave:
         from scipy.signal import resample_poly
 
         rate = int(self.extractor.sampling_rate)
-        samples: np.ndarray = recording.samples
-        if recording.rate != rate:
-            common = int(np.gcd(recording.rate, rate))
-            samples = resample_poly(samples, rate // common, recording.rate // common)
+        samples: np.ndarray = clip.samples
+        if clip.rate != rate:
+            common = int(np.gcd(clip.rate, rate))
+            samples = resample_poly(samples, rate // common, clip.rate // common)
         most = MOST_SECONDS * rate
         cut = max(0, len(samples) - most) / rate
         samples = samples[:most].astype(np.float32)
         if len(samples) < LEAST_SAMPLES:
             raise BadSampleError(
-                "", f"the recording has {len(samples)} samples at {rate} Hz, {LEAST_SAMPLES} are needed"
+                "", f"the audio clip has {len(samples)} samples at {rate} Hz, {LEAST_SAMPLES} are needed"
             )
         out = self.extractor(samples, sampling_rate=rate, return_tensors="pt")
         return Wave(out[self.main][0], cut)
 
 
 class AudioEncoder(TransformersEncoder):
-    """An audio model. Recordings of one length go through it together and all others alone: nothing is ever padded, so
-    that a row is what the library gives for that recording by itself."""
+    """An audio model. Audio clips of one length go through it together and all others alone: nothing is ever padded, so
+    that a row is what the library gives for that audio clip by itself."""
 
     @property
     def too_long(self) -> str:
-        return f"recordings were longer than {MOST_SECONDS} seconds"
+        return f"audio clips were longer than {MOST_SECONDS} seconds"
 
     @property
     def main(self) -> str:
@@ -91,7 +91,7 @@ class AudioEncoder(TransformersEncoder):
         layers: Sequence[str] | None = None,
     ) -> tuple[dict[str, torch.Tensor], dict[str, LayerTokens]]:
         if tokens:
-            raise StructureError(f"{self.name} reads recordings: only pooled features of them are kept, no tokens.")
+            raise StructureError(f"{self.name} reads audio clips: only pooled features of them are kept, no tokens.")
         order = sorted(range(len(examples)), key=lambda place: (-len(examples[place]), place))
         parts: list[dict[str, torch.Tensor]] = []
         for _, run in groupby(order, key=lambda place: len(examples[place])):
@@ -120,7 +120,7 @@ def prepare_audio(encoder: AudioEncoder, folder: Path) -> dict[str, Any]:
         extractor = transformers.AutoFeatureExtractor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise NotPresentError(
-            f"{folder} does not say how its recordings are prepared (preprocessor_config.json: {error}). Put the "
+            f"{folder} does not say how its audio clips are prepared (preprocessor_config.json: {error}). Put the "
             "model's own file there."
         ) from error
     preprocess = AudioPreprocess(extractor, main=encoder.main)

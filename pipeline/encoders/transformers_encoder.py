@@ -131,7 +131,7 @@ class TransformersEncoder(TorchEncoder):
 
 
 def _interpolates(call: Callable[..., Any], config: Any, pixels: torch.Tensor) -> bool:
-    """Whether pictures are of another size than the position embeddings, and the model resamples those if told to."""
+    """Whether images are of another size than the position embeddings, and the model resamples those if told to."""
     own = getattr(config, "image_size", None)
     sides = (own, own) if isinstance(own, int) else own
     if sides is None or tuple(sides) == tuple(pixels.shape[-2:]):

@@ -49,7 +49,7 @@ def batches(
     if encoder.modality == "text":
         return _text_batches(encoder, rows.samples.texts(captions), shards, size)
     if rows.dataset is None:
-        raise ValueError(f"a {encoder.modality} encoder needs the dataset's pictures or recordings")
+        raise ValueError(f"a {encoder.modality} encoder needs the dataset's images or audio clips")
     return _picture_batches(_Pictures(rows, encoder.preprocess, views, encoder.modality), shards, size, workers)
 
 
@@ -75,7 +75,7 @@ def tokenize(encoder: Encoder, texts: Sequence[str]) -> list[Any]:
 
 
 class _Pictures(torch.utils.data.Dataset[Any]):
-    """Row -> preprocessed picture or recording, in a worker process; one that cannot be read comes as its error."""
+    """Row -> preprocessed image or audio clip, in a worker process; one that cannot be read comes as its error."""
 
     def __init__(self, rows: SampleIndex, preprocess: Callable[[Any], Any], views: int, modality: str) -> None:
         assert rows.dataset is not None
@@ -87,7 +87,7 @@ class _Pictures(torch.utils.data.Dataset[Any]):
         index, view = divmod(row, self.views)
         try:
             if self.heard:
-                return self.preprocess(self.dataset.recording(index))
+                return self.preprocess(self.dataset.audio(index))
             picture = self.dataset.image(index)
             return self.preprocess(augmented(picture, item=self.items[index], view=view) if view else picture)
         except BadSampleError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from structure.pipeline.aligners.options import TrainingOptions, applicable
-from structure.pipeline.datasets.content_stamp import listing_digest
+from structure.pipeline.datasets.content_stamp import content_stamp
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.documents import to_json
 from structure.pipeline.encoders.loading import weights_stamp
@@ -254,7 +254,7 @@ class StepRunner:
     def _listing(self, spec: str, split: str | None, limit: int | None) -> str:
         place = (spec, split, limit)
         if place not in self._listings:
-            self._listings[place] = listing_digest(spec, split=split, data_root=self.data_root, limit=limit)
+            self._listings[place] = content_stamp(spec, split=split, data_root=self.data_root, limit=limit)
         return self._listings[place]
 
     def _aligner_digest(self, name: str) -> str:

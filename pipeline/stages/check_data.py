@@ -161,8 +161,8 @@ def _read(dataset: Dataset, found: _Faults, on_event: Listener) -> list[_Read]:
                 entry.likeness = difference_hash(dataset.image(index))
             except BadSampleError:
                 raise
-            except StructureError:  # recordings: they are decoded, and compared by their bytes alone
-                dataset.recording(index)
+            except StructureError:  # audio clips: they are decoded, and compared by their bytes alone
+                dataset.audio(index)
         except BadSampleError as error:
             entry.why = str(error)
             return entry, "file missing or not readable"

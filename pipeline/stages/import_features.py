@@ -140,7 +140,7 @@ def _row_table(
             source = open_dataset(pairs, split=None, data_root=".")
         else:
             source = PairsKind("pairs").open(
-                file if colon else pairs, split=None, data_root=Path("."), seed=0, pictures=False
+                file if colon else pairs, split=None, data_root=Path("."), seed=0, with_images=False
             )
         source.name, source.split = dataset, split
         return read_samples(store, source, on_event=on_event)

@@ -1,4 +1,4 @@
-"""Small pictures and folders that the dataset tests share."""
+"""Small images and folders that the dataset tests share."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def draw(
     number: int = 0, *, mode: str = "RGB", size: tuple[int, int] = (6, 4), form: str = "PNG", **options: Any
 ) -> bytes:
     """A gradient that differs by `number`, as the bytes of a file."""
-    picture = Image.new("RGB", size)
-    picture.putdata(
+    image = Image.new("RGB", size)
+    image.putdata(
         [((x * 40 + number) % 256, (y * 60) % 256, number % 256) for y in range(size[1]) for x in range(size[0])]
     )
     buffer = io.BytesIO()
-    picture.convert(mode).save(buffer, format=form, **options)
+    image.convert(mode).save(buffer, format=form, **options)
     return buffer.getvalue()
 
 
@@ -47,14 +47,14 @@ def tar_writing() -> Callable[[Path, dict[str, bytes]], None]:
 
 @pytest.fixture
 def pairs_file(tmp_path: Path) -> Callable[..., Path]:
-    """Writes rows to `<folder>/pairs.jsonl` with a picture for each `image` that ends in .png."""
+    """Writes rows to `<folder>/pairs.jsonl` with an image for each `image` that ends in .png."""
 
-    def write(rows: list[Any], *, name: str = "pairs.jsonl", pictures: bool = True) -> Path:
+    def write(rows: list[Any], *, name: str = "pairs.jsonl", images: bool = True) -> Path:
         folder = tmp_path / "mine"
         folder.mkdir(exist_ok=True)
         for number, row in enumerate(rows):
             image = row.get("image") if isinstance(row, dict) else None
-            if pictures and isinstance(image, str) and image.endswith(".png"):
+            if images and isinstance(image, str) and image.endswith(".png"):
                 (folder / image).parent.mkdir(parents=True, exist_ok=True)
                 (folder / image).write_bytes(draw(number))
         file = folder / name
@@ -68,7 +68,7 @@ def pairs_file(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def copy_folder(tmp_path: Path) -> Path:
-    """A copy in CLIP_benchmark's layout: 5 pictures of 3 classes in 2 tars."""
+    """A copy in CLIP_benchmark's layout: 5 images of 3 classes in 2 tars."""
     folder = tmp_path / "wds_vtab-tiny"
     for shard, numbers in enumerate(([0, 1, 2], [3, 4])):
         members = {}

@@ -1,4 +1,4 @@
-"""Clotho's own folder: tables of captions, folders of recordings."""
+"""Clotho's own folder: tables of captions, folders of audio clips."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_recordings_come_with_all_their_captions(root: Path) -> None:
     train, test = open_dataset("clotho", data_root=root), open_dataset("clotho", split="test", data_root=root)
     assert (len(train), len(test), train.split, test.split) == (3, 2, "train", "test")
     assert train.item(1).captions == ("Rain falls, softly", "It rains 1 times")
-    heard = train.recording(2)
+    heard = train.audio(2)
     assert (heard.rate, heard.samples.tolist()) == (8000, [0.5] * 800)
     with pytest.raises(StructureError, match="a vision encoder cannot read it"):
         train.image(0)

@@ -1,4 +1,4 @@
-"""What every dataset promises, for every kind: small ones made here, and real pictures where they are at hand."""
+"""What every dataset promises, for every kind: small ones made here, and real images where they are at hand."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Contract:
                 labels = label if isinstance(label, tuple) else (label,)
                 assert all(type(one) is int and 0 <= one < len(dataset.tasks[task].classes) for one in labels)
 
-    def test_pictures_are_rgb_and_read_in_any_order(self, dataset: Dataset) -> None:
+    def test_images_are_rgb_and_read_in_any_order(self, dataset: Dataset) -> None:
         last = len(dataset) - 1
         before = np.asarray(dataset.image(0))
         assert dataset.image(last).mode == dataset.image(0).mode == "RGB"
@@ -72,14 +72,14 @@ class Contract:
                 with pytest.raises(IndexError):
                     read(index)
 
-    def test_masks_have_the_size_of_the_picture(self, dataset: Dataset) -> None:
+    def test_masks_have_the_size_of_the_image(self, dataset: Dataset) -> None:
         if not dataset.mask_classes:
             with pytest.raises(TypeError, match="has no masks"):
                 dataset.mask(0)
             return
         for index in (0, len(dataset) - 1):
-            mask, picture = dataset.mask(index), dataset.image(index)
-            assert mask.shape == (picture.height, picture.width)
+            mask, image = dataset.mask(index), dataset.image(index)
+            assert mask.shape == (image.height, image.width)
             assert mask.dtype == np.int32
             assert {*np.unique(mask).tolist()} <= {255, *range(len(dataset.mask_classes))}
 

@@ -43,9 +43,9 @@ def test_what_is_left_out_is_counted(tmp_path: Path, draw: Draw) -> None:
     assert dataset.ids == ("dog/a.png",)
     assert dataset.tasks["label"].classes == ("dog", "empty")
     assert dataset.notes == (
-        "2 hidden files left out (.git/x.png, ...); 2 files that are no pictures left out (dog/Thumbs.db, ...); "
-        "1 picture outside class folders left out (loose.png)",
-        "1 class without picture (empty)",
+        "2 hidden files left out (.git/x.png, ...); 2 files that are no images left out (dog/Thumbs.db, ...); "
+        "1 image outside class folders left out (loose.png)",
+        "1 class without image (empty)",
     )
 
 
@@ -70,7 +70,7 @@ def test_links_are_followed_and_a_circle_ends(tmp_path: Path, draw: Draw) -> Non
 
 def test_a_folder_without_class_folders(tmp_path: Path, draw: Draw) -> None:
     put(tmp_path / "flat/a.png", draw(1))
-    with pytest.raises(StructureError, match=r"0 class folders and no picture inside them \(1 picture outside .*a.png"):
+    with pytest.raises(StructureError, match=r"0 class folders and no image inside them \(1 image outside .*a.png"):
         Folder(tmp_path / "flat")
     with pytest.raises(NotPresentError, match=r"There is no folder /.*/nowhere"):
         Folder(tmp_path / "nowhere")
@@ -94,7 +94,7 @@ def png(values: np.ndarray) -> bytes:
 
 @pytest.fixture
 def masked(tmp_path: Path, draw: Draw) -> Path:
-    """Two pictures of 6 x 4 with the ids 0, 7, 40 and 255."""
+    """Two images of 6 x 4 with the ids 0, 7, 40 and 255."""
     root = tmp_path / "street"
     for number in range(2):
         put(root / f"images/{number}.jpg", draw(number, form="JPEG"))
@@ -135,8 +135,8 @@ def test_a_list_of_names_numbers_them_from_zero(masked: Path) -> None:
             np.array([[0, 3, 9, 9, 9, 0]] * 4, np.uint8),
             r"masks/0.png has the id 3 and 1 more on 16 pixels.*names 3 other ids",
         ),
-        (np.zeros((6, 4), np.uint8), r"masks/0.png is 4 x 6 and its picture 6 x 4"),
-        (np.zeros((4, 6, 3), np.uint8), r"masks/0.png is a RGB picture; a mask has one channel"),
+        (np.zeros((6, 4), np.uint8), r"masks/0.png is 4 x 6 and its image 6 x 4"),
+        (np.zeros((4, 6, 3), np.uint8), r"masks/0.png is a RGB image; a mask has one channel"),
     ],
 )
 def test_a_mask_that_cannot_be_used(masked: Path, values: np.ndarray, message: str) -> None:

@@ -51,8 +51,8 @@ def library() -> Any:
 
 def table(library: Any, draw: Draw, **columns: list[Any]) -> Any:
     rows = len(next(iter(columns.values())))
-    pictures = [{"bytes": draw(number), "path": None} for number in range(rows)]
-    made = library.Dataset.from_dict({"image": pictures, **columns})
+    images = [{"bytes": draw(number), "path": None} for number in range(rows)]
+    made = library.Dataset.from_dict({"image": images, **columns})
     return made.cast_column("image", library.Image())
 
 

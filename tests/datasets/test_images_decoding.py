@@ -1,4 +1,4 @@
-"""Whatever the bytes are, decoding gives an RGB picture or a `BadSampleError` that says why."""
+"""Whatever the bytes are, decoding gives an RGB image or a `BadSampleError` that says why."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from structure.pipeline.datasets.decode_image import MAX_PIXELS, decode, is_plai
 from structure.store.errors import BadSampleError
 
 
-def encoded(picture: Image.Image, form: str, **options: object) -> bytes:
+def encoded(image: Image.Image, form: str, **options: object) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, format=form, **options)
+    image.save(buffer, format=form, **options)
     return buffer.getvalue()
 
 
@@ -37,11 +37,11 @@ def gradient(mode: str = "RGB") -> Image.Image:
     ],
 )
 def test_every_ordinary_form_becomes_rgb(mode: str, form: str) -> None:
-    picture = decode(encoded(gradient(mode), form), item="a")
-    assert (picture.mode, picture.size) == ("RGB", (6, 4))
+    image = decode(encoded(gradient(mode), form), item="a")
+    assert (image.mode, image.size) == ("RGB", (6, 4))
     lossless = mode in ("RGB", "RGBA") and form in ("PNG", "BMP", "PPM", "TIFF")
     if lossless:
-        assert np.array_equal(np.asarray(picture), np.asarray(gradient()))
+        assert np.array_equal(np.asarray(image), np.asarray(gradient()))
 
 
 def test_sixteen_bit_grey_keeps_its_high_byte_as_colour_does() -> None:
@@ -75,16 +75,16 @@ def test_transparency_is_laid_on_white() -> None:
 
 
 def test_a_palette_with_transparency_in_bytes_gives_no_warning() -> None:
-    picture = Image.new("P", (2, 1))
-    picture.putpalette([255, 0, 0, 0, 255, 0])
-    picture.putpixel((1, 0), 1)
-    data = encoded(picture, "PNG", transparency=b"\xff\x00")
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.putpixel((1, 0), 1)
+    data = encoded(image, "PNG", transparency=b"\xff\x00")
     assert np.asarray(decode(data, item="a")).tolist() == [[[255, 0, 0], [255, 255, 255]]]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_turns_the_picture_upright(orientation: int) -> None:
-    """The oracle stores a picture turned the other way, so that upright is the original."""
+def test_orientation_turns_the_image_upright(orientation: int) -> None:
+    """The oracle stores an image turned the other way, so that upright is the original."""
     original = gradient()
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Image.Transpose values that are the inverses
     stored = original.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else original
@@ -133,18 +133,18 @@ def test_a_decompression_bomb_is_refused_with_both_numbers(side: int) -> None:
     assert caught.value.item == "bomb.png"
 
 
-def test_a_large_picture_below_the_limit_gives_no_warning() -> None:
-    picture = decode(encoded(Image.new("1", (12_000, 8_000)), "PNG"), item="a")
-    assert picture.size == (12_000, 8_000)
+def test_a_large_image_below_the_limit_gives_no_warning() -> None:
+    image = decode(encoded(Image.new("1", (12_000, 8_000)), "PNG"), item="a")
+    assert image.size == (12_000, 8_000)
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b"", "empty"),
-        (b"<!DOCTYPE html><title>404</title>", "not a picture"),
+        (b"<!DOCTYPE html><title>404</title>", "not an image"),
         (b"version https://git-lfs.github.com/spec/v1\n", "begin with b'version http"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not an image"),
     ],
 )
 def test_bad_bytes_are_named(data: bytes, reason: str) -> None:
@@ -155,10 +155,10 @@ def test_bad_bytes_are_named(data: bytes, reason: str) -> None:
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000"])
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.9])
-def test_a_picture_cut_short_is_refused_not_filled_with_grey(form: str, part: float) -> None:
+def test_a_image_cut_short_is_refused_not_filled_with_grey(form: str, part: float) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8))
     data = encoded(noise, form)
-    with pytest.raises(BadSampleError, match=r"damaged or truncated|not a picture"):
+    with pytest.raises(BadSampleError, match=r"damaged or truncated|not an image"):
         decode(data[: int(len(data) * part)], item="cut")
 
 

@@ -14,33 +14,33 @@ from structure.pipeline.suites.suite import load_suite
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
 
 
-def picture(path: Path, colour: str = "red") -> None:
+def image(path: Path, colour: str = "red") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 8), colour).save(path)
 
 
 def sugar_crepe(root: Path) -> None:
     rows = {str(key): {"filename": "1.jpg", "caption": f"right {key}", "negative_caption": "wrong"} for key in (0, 7)}
-    picture(root / "sugar_crepe" / "val2017" / "1.jpg")
+    image(root / "sugar_crepe" / "val2017" / "1.jpg")
     (root / "sugar_crepe" / "swap_obj.json").write_text(json.dumps(rows))
 
 
 def winoground(root: Path) -> None:
     row = {"id": 3, "image_0": "ex_3_img_0", "image_1": "ex_3_img_1", "caption_0": "a b", "caption_1": "b a"}
     for side in (0, 1):
-        picture(root / "winoground" / "data" / "images" / f"ex_3_img_{side}.png")
+        image(root / "winoground" / "data" / "images" / f"ex_3_img_{side}.png")
     (root / "winoground" / "data" / "examples.jsonl").write_text(json.dumps(row) + "\n")
 
 
 def crossmodal(root: Path) -> None:
     row = {"image/key": "abc", "de": {"caption": ["ein Hund", "noch einer"]}, "ja": {"caption": ["犬"]}}
-    picture(root / "crossmodal3600" / "images" / "abc.jpg")
+    image(root / "crossmodal3600" / "images" / "abc.jpg")
     (root / "crossmodal3600" / "captions.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
 
 
 def xtd(root: Path) -> None:
     for name in ("x.jpg", "y.jpg"):
-        picture(root / "xtd10" / "images" / name)
+        image(root / "xtd10" / "images" / name)
     (root / "xtd10" / "test_image_names.txt").write_text("x.jpg\ny.jpg\n")
     (root / "xtd10" / "test_1kcaptions_ru.txt").write_text("кот\nщи\n", encoding="utf-8")
 

@@ -92,7 +92,7 @@ def test_labels_are_numbered_over_the_whole_file(pairs_file: Write) -> None:
 
 
 def test_numbers_are_sorted_as_numbers_in_csv_too(pairs_file: Write) -> None:
-    file = pairs_file(["image,label", "a,10", "b,9", "c,2"], name="n.csv", pictures=False)
+    file = pairs_file(["image,label", "a,10", "b,9", "c,2"], name="n.csv", images=False)
     (file.parent / "a").write_bytes(b"x")
     dataset = PairsFile(file)
     assert dataset.tasks["label"].classes == ("2", "9", "10")
@@ -135,7 +135,7 @@ def test_an_absolute_path_and_one_upwards_are_the_users_own_choice(
 ) -> None:
     (tmp_path / "elsewhere.png").write_bytes(draw(1))
     rows = [{"image": str(tmp_path / "elsewhere.png"), "caption": "a"}, {"image": "../elsewhere.png", "caption": "b"}]
-    dataset = PairsFile(pairs_file(rows, pictures=False))
+    dataset = PairsFile(pairs_file(rows, images=False))
     assert dataset.digest(0) == dataset.digest(1)
 
 
@@ -149,7 +149,7 @@ GOOD = {"image": "a.png", "caption": "fine"}
         ([GOOD, "[1, 2]"], r"line 2 is not a JSON object"),
         ([GOOD, "[" * 100_000], r"line 2 is not JSON"),
         ([{"img": "a.png", "caption": "x"}], r"no column image; its columns are img, caption.*Did you mean img"),
-        ([{"file": "a.png", "caption": "x"}], r"no column image.*Call the column with the paths of the pictures image"),
+        ([{"file": "a.png", "caption": "x"}], r"no column image.*Call the column with the paths of the images image"),
         (["[" + json.dumps(GOOD) + "]"], r"line 1 is not a JSON object .*If the file is one JSON list.*jq -c"),
         ([{"image": "a.png", "text": "x"}], r"neither caption, captions nor label"),
         ([GOOD, {**GOOD, "caption": "again"}], r"line 1 and line 2 have the same id 'a.png'.*\"captions\": \[...\]"),
@@ -255,9 +255,9 @@ def test_a_bad_row_is_a_bad_sample_and_the_others_are_read(pairs_file: Write) ->
 
 
 def test_a_wrong_folder_is_said_at_once(pairs_file: Write) -> None:
-    file = pairs_file([{"image": f"{i}.png", "caption": "x"} for i in range(20)], pictures=False)
+    file = pairs_file([{"image": f"{i}.png", "caption": "x"} for i in range(20)], images=False)
     with pytest.raises(
-        NotPresentError, match=r"none of the first 8 pictures exists, for example .*0.png. Paths are relative"
+        NotPresentError, match=r"none of the first 8 images exists, for example .*0.png. Paths are relative"
     ):
         PairsFile(file)
 

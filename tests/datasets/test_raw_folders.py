@@ -144,7 +144,7 @@ def test_mnist_plain_and_compressed(tmp_path: Path) -> None:
     with pytest.raises(StructureError, match=r"has 2347 bytes of data and says 2352"):
         open_dataset("mnist", data_root=tmp_path)
     write(folder / "t10k-images-idx3-ubyte", idx(grey[:2]))
-    with pytest.raises(StructureError, match="2 pictures and 3 labels"):
+    with pytest.raises(StructureError, match="2 images and 3 labels"):
         open_dataset("mnist", data_root=tmp_path)
 
 
@@ -187,7 +187,7 @@ def test_flowers(tmp_path: Path) -> None:
     assert found.tasks["label"].classes[0] == "pink primrose"
     assert len(found.tasks["label"].classes) == 102
     savemat(root / "setid.mat", {"trnid": [[2]], "valid": [[1]], "tstid": [[4]]})
-    with pytest.raises(StructureError, match="picture 4 and imagelabels.mat has 3 labels"):
+    with pytest.raises(StructureError, match="image 4 and imagelabels.mat has 3 labels"):
         open_dataset("flowers102", data_root=tmp_path)
 
 
@@ -226,7 +226,7 @@ def test_food101_and_dtd(tmp_path: Path) -> None:
     assert listed.tasks["label"].classes == ("banded", "woven", "zigzagged")
     assert [listed.item(i).labels["label"] for i in range(2)] == [1, 0]
     write(textures / "labels" / "test1.txt", "../woven/woven_0002.jpg\n")
-    with pytest.raises(StructureError, match="line 1 is not <class>/<picture>"):
+    with pytest.raises(StructureError, match="line 1 is not <class>/<image>"):
         open_dataset("dtd", data_root=tmp_path)
 
 

@@ -15,13 +15,13 @@ from structure.store.errors import BadSampleError, NotPresentError, StructureErr
 VALUES = np.array([[0, 1, 20], [255, 2, 5]], np.uint8)
 
 
-def picture(path: Path) -> None:
+def image(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (3, 2), "grey").save(path)
 
 
 def mask(path: Path, values: np.ndarray = VALUES) -> None:
-    """A palette picture, as VOC has them: the ids are the indices."""
+    """A palette image, as VOC has them: the ids are the indices."""
     path.parent.mkdir(parents=True, exist_ok=True)
     made = Image.fromarray(values)
     made = made.convert("P")
@@ -41,7 +41,7 @@ def test_voc_and_context(tmp_path: Path) -> None:
     ):
         root = tmp_path / "VOCdevkit" / year
         text(root / "ImageSets" / lists / "val.txt", "2007_000033\n")
-        picture(root / "JPEGImages" / "2007_000033.jpg")
+        image(root / "JPEGImages" / "2007_000033.jpg")
         mask(root / part / "2007_000033.png")
         found = open_dataset(name, data_root=tmp_path)
         assert (found.kind, found.split, found.item(0).id) == ("segmentation", "val", "2007_000033")
@@ -53,7 +53,7 @@ def test_voc_and_context(tmp_path: Path) -> None:
     with pytest.raises(BadSampleError, match="has the id 60, and context59 has 60 others"):
         found.mask(0)
     text(root / "ImageSets" / lists / "val.txt", "../../2007_000033\n")
-    with pytest.raises(StructureError, match="line 1 is no name of a picture"):
+    with pytest.raises(StructureError, match="line 1 is no name of an image"):
         open_dataset("context59", data_root=tmp_path)
 
 
@@ -61,7 +61,7 @@ def test_ade20k_ignores_what_it_does_not_name(tmp_path: Path) -> None:
     root = tmp_path / "ADEChallengeData2016"
     rows = [f"{n}\t0.1\t10\t2\t{'wall' if n == 1 else f'name {n}, other'}" for n in range(1, 151)]
     text(root / "objectInfo150.txt", "\n".join(["Idx\tRatio\tTrain\tVal\tName", *rows]) + "\n")
-    picture(root / "images" / "validation" / "ADE_val_1.jpg")
+    image(root / "images" / "validation" / "ADE_val_1.jpg")
     mask(root / "annotations" / "validation" / "ADE_val_1.png")
     found = open_dataset("ade20k", data_root=tmp_path)
     np.testing.assert_array_equal(found.mask(0), [[255, 0, 19], [255, 1, 4]])
@@ -72,7 +72,7 @@ def test_ade20k_ignores_what_it_does_not_name(tmp_path: Path) -> None:
 def test_coco_stuff_has_171_of_its_182_names(tmp_path: Path) -> None:
     root = tmp_path / "coco"
     text(root / "labels.txt", "".join(f"{n}: {'unlabeled' if n == 0 else f'name-{n}'}\n" for n in range(183)))
-    picture(root / "val2017" / "000000000139.jpg")
+    image(root / "val2017" / "000000000139.jpg")
     mask(root / "stuffthingmaps" / "val2017" / "000000000139.png", np.array([[0, 181, 255]], np.uint8))
     found = open_dataset("coco-stuff", data_root=tmp_path)
     assert (len(found.mask_classes), found.mask_classes[0], found.mask_classes[-1]) == (171, "name 1", "name 182")

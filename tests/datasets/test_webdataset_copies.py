@@ -189,18 +189,18 @@ def test_bad_samples_name_file_and_member(copy_folder: Path, write_tar: WriteTar
     whole = draw(9)
     write_tar(
         copy_folder / "test/1.tar",
-        {"a.png": whole, "b.cls": b"1", "c.cls": b"1", "c.jpg": b"no picture", "d.cls": b" 2\n", "d.PNG": whole},
+        {"a.png": whole, "b.cls": b"1", "c.cls": b"1", "c.jpg": b"no image", "d.cls": b" 2\n", "d.PNG": whole},
     )
     dataset = read(copy_folder)
     for index, message in {
         3: r"1.tar, a has no .cls, only png",
-        4: r"1.tar, b has no picture \(.webp, .png, .jpg, .jpeg\), only cls",
+        4: r"1.tar, b has no image \(.webp, .png, .jpg, .jpeg\), only cls",
     }.items():
         with pytest.raises(BadSampleError, match=message) as caught:
             dataset.item(index)
         assert caught.value.item == f"test/1/{'ab'[index - 3]}"
     assert dataset.item(5).labels == {"label": 1}
-    with pytest.raises(BadSampleError, match=r"^test/1/c: .*1.tar, member c.jpg: not a picture"):
+    with pytest.raises(BadSampleError, match=r"^test/1/c: .*1.tar, member c.jpg: not an image"):
         dataset.image(5)
     assert dataset.item(6).labels == {"label": 2}
     os.truncate(copy_folder / "test/1.tar", 512)

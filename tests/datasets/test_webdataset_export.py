@@ -30,12 +30,12 @@ def read(folder: Path, **options: str) -> Dataset:
 
 
 class Given(Dataset):
-    """Pictures and texts as a test gives them."""
+    """Images and texts as a test gives them."""
 
     name, split = "given", "test"
 
-    def __init__(self, kind: str, pictures: list[bytes], items: list[Item], task: Task | None = None) -> None:
-        self.kind, self.pictures, self.items = kind, pictures, items
+    def __init__(self, kind: str, images: list[bytes], items: list[Item], task: Task | None = None) -> None:
+        self.kind, self.images, self.items = kind, images, items
         self.tasks = {"label": task} if task else {}
 
     def __len__(self) -> int:
@@ -45,24 +45,24 @@ class Given(Dataset):
         return self.items[index]
 
     def payload(self, index: int) -> bytes:
-        return self.pictures[index]
+        return self.images[index]
 
     def image(self, index: int) -> Image.Image:
-        return decode(self.pictures[index], item=self.items[index].id)
+        return decode(self.images[index], item=self.items[index].id)
 
 
-def same_pictures(one: Dataset, other: Dataset) -> bool:
+def same_images(one: Dataset, other: Dataset) -> bool:
     return all(np.array_equal(np.asarray(one.image(i)), np.asarray(other.image(i))) for i in range(len(one)))
 
 
-def picture(number: int) -> bytes:
+def image(number: int) -> bytes:
     buffer = io.BytesIO()
     form, mode = (("PNG", "RGB"), ("JPEG", "L"), ("PNG", "RGBA"), ("BMP", "RGB"))[number % 4]
     Image.new(mode, (3, 2), number * 40).save(buffer, format=form)
     return buffer.getvalue()
 
 
-PICTURES = [picture(number) for number in range(5)]
+IMAGES = [image(number) for number in range(5)]
 line = st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1, max_size=20).filter(
     lambda text: text.strip()
 )
@@ -72,13 +72,13 @@ line = st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1
 @given(st.lists(st.lists(line, min_size=1, max_size=4), min_size=1, max_size=7), st.integers(1, 4))
 def test_captions_survive_export_and_reading(captions: list[list[str]], shard_items: int) -> None:
     items = [Item(str(i), tuple(text.strip() for text in texts)) for i, texts in enumerate(captions)]
-    original = Given("retrieval", [PICTURES[i % len(PICTURES)] for i in range(len(items))], items)
+    original = Given("retrieval", [IMAGES[i % len(IMAGES)] for i in range(len(items))], items)
     with tempfile.TemporaryDirectory() as folder:
         export = export_webdataset(original, Path(folder, "wds_given"), shard_items=shard_items)
         copy = read(export.folder)
         assert [copy.item(i).captions for i in range(len(copy))] == [item.captions for item in items]
         assert (export.items, export.shards, copy.kind) == (len(items), -(-len(items) // shard_items), "retrieval")
-        assert same_pictures(original, copy)
+        assert same_images(original, copy)
 
 
 @settings(max_examples=300, deadline=None)
@@ -98,7 +98,7 @@ def test_labels_survive_export_and_reading(labels: list[set[int]], several: bool
     given_labels = [tuple(sorted(one)) if several else max(one, default=0) for one in labels]
     items = [Item(str(i), (), {"label": label}) for i, label in enumerate(given_labels)]
     task = Task(("ant", "bee", "кот", "dog house"), ("a {c}.",))
-    original = Given("multilabel" if several else "classification", [PICTURES[0]] * len(items), items, task)
+    original = Given("multilabel" if several else "classification", [IMAGES[0]] * len(items), items, task)
     with tempfile.TemporaryDirectory() as folder:
         copy = read(export_webdataset(original, Path(folder, "wds_given"), split="val").folder, split="val")
         assert [copy.item(i).labels["label"] for i in range(len(copy))] == given_labels
@@ -107,22 +107,22 @@ def test_labels_survive_export_and_reading(labels: list[set[int]], several: bool
         assert copy.kind == original.kind
 
 
-def test_plain_pictures_keep_their_bytes_and_others_become_png(tmp_path: Path, draw: Draw) -> None:
+def test_plain_images_keep_their_bytes_and_others_become_png(tmp_path: Path, draw: Draw) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
-    pictures = [
+    images = [
         draw(1, form="JPEG"),
         draw(2, mode="RGBA"),
         draw(3, form="JPEG", exif=turned),
         draw(4, form="GIF"),
         draw(5, mode="L"),
     ]
-    items = [Item(str(i), (), {"label": 0}) for i in range(len(pictures))]
-    original = Given("classification", pictures, items, Task(("thing",)))
+    items = [Item(str(i), (), {"label": 0}) for i in range(len(images))]
+    original = Given("classification", images, items, Task(("thing",)))
     export = export_webdataset(original, tmp_path / "wds_given")
     copy = read(export.folder)
-    assert same_pictures(original, copy)
-    assert [copy.payload(i) == pictures[i] for i in range(5)] == [True, False, False, False, True]
+    assert same_images(original, copy)
+    assert [copy.payload(i) == images[i] for i in range(5)] == [True, False, False, False, True]
     assert [next(iter(group.members)) for group in index_tar(export.folder / "test/0.tar")] == [
         "jpg",
         "png",
@@ -136,7 +136,7 @@ def test_scenes_export_as_captions_and_as_any_of_their_tasks(tmp_path: Path) -> 
     scenes = Scenes("test", 12)
     captions = read(export_webdataset(scenes, tmp_path / "wds_scenes").folder)
     assert captions.item(3).captions == scenes.item(3).captions
-    assert same_pictures(scenes, captions)
+    assert same_images(scenes, captions)
     export = export_webdataset(scenes, tmp_path / "wds_scenes-shape", task="shape")
     labelled = [i for i in range(12) if "shape" in scenes.item(i).labels]
     assert (export.items, export.unlabelled) == (len(labelled), 12 - len(labelled))
@@ -159,8 +159,8 @@ def test_an_export_is_the_same_bytes_again_and_never_mixes(tmp_path: Path) -> No
 
 def test_an_export_that_stops_cannot_pass_for_a_whole_one(tmp_path: Path, draw: Draw) -> None:
     items = [Item(str(i), (), {"label": 0}) for i in range(3)]
-    broken = Given("classification", [draw(0), draw(1), b"no picture"], items, Task(("thing",)))
-    with pytest.raises(BadSampleError, match="not a picture"):
+    broken = Given("classification", [draw(0), draw(1), b"no image"], items, Task(("thing",)))
+    with pytest.raises(BadSampleError, match="not an image"):
         export_webdataset(broken, tmp_path / "wds_given", shard_items=1)
     assert sorted(path.name for path in (tmp_path / "wds_given/test").iterdir()) == ["0.tar", "1.tar"]
     with pytest.raises(StructureError, match="nshards.txt is missing"):

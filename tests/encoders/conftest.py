@@ -170,7 +170,7 @@ def _open_clip(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def images() -> list[Image.Image]:
-    """Four pictures of different shape."""
+    """Four images of different shape."""
     draw = np.random.default_rng(0)
     return [
         Image.fromarray(draw.integers(0, 255, (height, width, 3), dtype=np.uint8))

@@ -14,7 +14,7 @@ from scipy.io import wavfile
 
 from structure.pipeline import extract, rank_layers
 from structure.pipeline.datasets.dataset import AudioClip
-from structure.pipeline.datasets.decode_audio import decode_sound
+from structure.pipeline.datasets.decode_audio import decode_audio
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.encoders import describe, load_encoder
 from structure.store import StructureError, open_store
@@ -101,7 +101,7 @@ def test_wav_files_of_every_width_hold_the_same_sound(kind: str, tmp_path: Path)
     scale = {"uint8": 127, "int16": 2**15 - 1, "int32": 2**31 - 1, "float32": 1}[kind]
     values = (sound * scale + (128 if kind == "uint8" else 0)).astype(kind)
     wavfile.write(tmp_path / "a.wav", RATE, np.stack([values, values], axis=1))
-    found = decode_sound((tmp_path / "a.wav").read_bytes(), item="a")
+    found = decode_audio((tmp_path / "a.wav").read_bytes(), item="a")
     assert found.rate == RATE
     np.testing.assert_allclose(found.samples, sound, atol=0.01)
 
@@ -109,7 +109,7 @@ def test_wav_files_of_every_width_hold_the_same_sound(kind: str, tmp_path: Path)
 @pytest.mark.parametrize("data", [b"", b"RIFF", b"RIFF\x24\x00\x00\x00WAVEfmt ", b"fLaC and more", b"hello"])
 def test_bytes_that_are_no_sound_are_a_bad_sample(data: bytes) -> None:
     with pytest.raises(BadSampleError):
-        decode_sound(data, item="a")
+        decode_audio(data, item="a")
 
 
 def test_recordings_with_captions_go_from_files_to_a_pair_of_layers(audio: Any, tmp_path: Path) -> None:
@@ -128,12 +128,12 @@ def test_recordings_with_captions_go_from_files_to_a_pair_of_layers(audio: Any, 
     assert [*heard.features.skipped] == [24]
     dataset = open_dataset(spec, data_root=tmp_path)
     encoder = load_encoder(f"hf:{audio('Wav2Vec2')}")
-    alone = encoder.encode([encoder.preprocess(dataset.recording(7))])
+    alone = encoder.encode([encoder.preprocess(dataset.audio(7))])
     np.testing.assert_allclose(heard.features.rows("block.01", 7, 8)[0], alone["block.01"][0], atol=2e-3)
     found = rank_layers(store=store, calibrate=5, k=3)
     assert found.ranking["vision"]["model"] == heard.plan.manifest.encoder
     assert found.ranking["rows"] == 24
-    with pytest.raises(StructureError, match="pairs recordings with captions"):
+    with pytest.raises(StructureError, match="pairs audio clips with captions"):
         extract("bundled:scenes-vit", spec, store=store)
-    with pytest.raises(StructureError, match="has pictures and no recordings"):
+    with pytest.raises(StructureError, match="has images and no audio clips"):
         extract(f"hf:{audio('Wav2Vec2')}", "scenes:4", store=store)

@@ -78,7 +78,9 @@ def test_a_library_of_another_package_works_everywhere(tmp_path: Path, monkeypat
 
 def test_a_library_that_does_not_load_names_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install_plugin(ENCODER_LIBRARIES, source="import nothing", member="bent", monkeypatch=monkeypatch, folder=tmp_path)
-    with pytest.raises(StructureError, match="of the package toy_bent does not load .*pip uninstall toy_bent"):
+    with pytest.raises(
+        StructureError, match="of the package toy_encoders_bent does not load .*pip uninstall toy_encoders_bent"
+    ):
         parse_spec("bent:x")
 
 

@@ -125,12 +125,12 @@ def test_pictures_with_texts_beside_them(tmp_path: Path) -> None:
     dataset = open_dataset(f"sidecar:{tmp_path}", data_root=tmp_path)
     assert [dataset.ids[i] for i in range(4)] == ["a.jpg", "c.jpg", "d.jpg", "in/b.jpg"]  # type: ignore[attr-defined]
     assert dataset.item(0).captions == ("first", "second")
-    assert dataset.notes == ("1 of 4 pictures have no text file beside them",)
+    assert dataset.notes == ("1 of 4 images have no text file beside them",)
     for index in (1, 2):
         with pytest.raises(BadSampleError, match="caption"):
             dataset.item(index)
     found = check_data(f"sidecar:{tmp_path}", splits=["all"])
     assert kinds(found)["caption or file missing"] == 2
     (tmp_path / "bare").mkdir()
-    with pytest.raises(StructureError, match="0 pictures and beside none"):
+    with pytest.raises(StructureError, match="0 images and beside none"):
         open_dataset(f"sidecar:{tmp_path / 'bare'}", data_root=tmp_path)

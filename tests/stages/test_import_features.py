@@ -107,7 +107,7 @@ def test_features_that_are_there_need_no_pictures(
     assert set(samples.digests.values()) == {("", "")}
     texts = imported(tmp_path, layers, model="bert", modality="text", samples=str(pairs))
     assert len(pair_rows(open_store(tmp_path / "store"), features, texts)) == ROWS
-    with pytest.raises(StructureError, match="none of the first 8 pictures" if column else "no column image"):
+    with pytest.raises(StructureError, match="none of the first 8 images" if column else "no column image"):
         open_dataset(f"pairs:{pairs}", data_root=tmp_path)
 
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
 
-VISION_STEPS, VISION_PICTURES, VISION_BATCH = 1000, 32768, 256
+VISION_STEPS, VISION_IMAGES, VISION_BATCH = 1000, 32768, 256
 TEXT_STEPS, TEXT_SCENES, TEXT_BATCH = 800, 10000, 128
 
 
@@ -26,12 +26,12 @@ def store(model: PreTrainedModel, folder: Path) -> None:
 
 
 def pretrain_vision(folder: Path, *, seed: int, steps: int) -> None:
-    """Train `scenes-vit` on pictures alone and write it with its preprocessing to `folder`."""
+    """Train `scenes-vit` on images alone and write it with its preprocessing to `folder`."""
     from transformers import ViTImageProcessor
 
     from structure.pipeline.encoders.bundled import vision_pretraining as vision
 
-    vit = vision.pretrain_vit(pictures=VISION_PICTURES, steps=steps, batch=VISION_BATCH, seed=seed)
+    vit = vision.pretrain_vit(images=VISION_IMAGES, steps=steps, batch=VISION_BATCH, seed=seed)
     store(vit, folder)
     channels = 3
     ViTImageProcessor(

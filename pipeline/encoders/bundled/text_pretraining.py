@@ -29,7 +29,7 @@ CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,:;!?'\"()-"
 
 
 def write_captions(count: int, *, seed: int) -> list[str]:
-    """All five captions of `count` scenes of split `pretrain`, as loose sentences; their pictures are never drawn."""
+    """All five captions of `count` scenes of split `pretrain`, as loose sentences; their images are never drawn."""
     scenes = Scenes("pretrain", count, seed)
     return [caption for index in range(count) for caption in scenes.item(index).captions]
 

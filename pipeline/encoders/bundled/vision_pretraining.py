@@ -1,4 +1,4 @@
-"""Pre-training of `scenes-vit` on pictures alone: masked autoencoding and agreement of two masked views."""
+"""Pre-training of `scenes-vit` on images alone: masked autoencoding and agreement of two masked views."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def build_vit() -> ViTModel:
 
 
 def render(count: int, *, seed: int) -> torch.Tensor:
-    """`(count, 3, 64, 64)` uint8: the pictures of split `pretrain`; their captions are never made."""
+    """`(count, 3, 64, 64)` uint8: the images of split `pretrain`; their captions are never made."""
     scenes = Scenes("pretrain", count, seed)
     return torch.from_numpy(np.stack([np.asarray(scenes.image(index)) for index in range(count)])).permute(0, 3, 1, 2)
 
 
-def augment(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """`(batch, 3, 64, 64)` uint8 -> normalised float32 views: zoom and shift, contrast, a tint, grain. No flips."""
-    count = len(pictures)
+    count = len(images)
 
     def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
         return low + (high - low) * torch.rand(count, *shape, generator=generator)
@@ -62,7 +62,7 @@ def augment(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     frame[:, 0, 0] = frame[:, 1, 1] = zoom
     frame[:, :, 2] = shift
     grid = F.affine_grid(frame, [count, 3, 64, 64], align_corners=False)
-    view = F.grid_sample(pictures.float().div_(255), grid, padding_mode="reflection", align_corners=False)
+    view = F.grid_sample(images.float().div_(255), grid, padding_mode="reflection", align_corners=False)
     view = (view - MEAN) * uniform(0.7, 1.3, 1, 1, 1) + uniform(-0.12, 0.12, 3, 1, 1)
     view = view + uniform(0, 0.05, 1, 1, 1) * torch.randn(view.shape, generator=generator)
     return view / STD
@@ -89,10 +89,10 @@ class Decoder(nn.Module):
         return painted
 
 
-def encode_kept(vit: ViTModel, pictures: torch.Tensor, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def encode_kept(vit: ViTModel, images: torch.Tensor, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Encode only the patches at `kept` `(batch, kept)`: normed tokens without CLS, and the pooled vector."""
     place = vit.embeddings.position_embeddings
-    patches = vit.embeddings.patch_embeddings(pictures) + place[:, 1:]
+    patches = vit.embeddings.patch_embeddings(images) + place[:, 1:]
     patches = patches.gather(1, kept[..., None].expand(-1, -1, WIDTH))
     hidden = torch.cat([(vit.embeddings.cls_token + place[:, :1]).expand(len(patches), -1, -1), patches], dim=1)
     for layer in vit.layers:
@@ -101,9 +101,9 @@ def encode_kept(vit: ViTModel, pictures: torch.Tensor, kept: torch.Tensor) -> tu
     return hidden[:, 1:], vit.pooler(hidden)
 
 
-def into_patches(pictures: torch.Tensor) -> torch.Tensor:
+def into_patches(images: torch.Tensor) -> torch.Tensor:
     """`(batch, 3, 64, 64)` -> `(batch, 64, 192)`."""
-    return F.unfold(pictures, PATCH, stride=PATCH).transpose(1, 2)
+    return F.unfold(images, PATCH, stride=PATCH).transpose(1, 2)
 
 
 def agreement(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
@@ -113,15 +113,15 @@ def agreement(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return F.cross_entropy(scores, torch.arange(len(both)).roll(len(one)))
 
 
-def pretrain_vit(*, pictures: int, steps: int, batch: int, seed: int, rate: float = 1.5e-3) -> ViTModel:
-    """Train on `pictures` rendered scenes; CAN's two losses (Mishra et al. 2022, arXiv:2210.16870) without its noise.
+def pretrain_vit(*, images: int, steps: int, batch: int, seed: int, rate: float = 1.5e-3) -> ViTModel:
+    """Train on `images` rendered scenes; CAN's two losses (Mishra et al. 2022, arXiv:2210.16870) without its noise.
 
-    Each step takes two views of every picture, hides all but `KEPT` of 64 patches of each, paints the hidden patches
+    Each step takes two views of every image, hides all but `KEPT` of 64 patches of each, paints the hidden patches
     back, and asks the pooled vectors of the two views to find each other in the batch.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    stock = render(pictures, seed=seed)
+    stock = render(images, seed=seed)
     vit, decoder = build_vit().train(), Decoder()
     head = nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, 64))
     weights = [*vit.parameters(), *decoder.parameters(), *head.parameters()]
@@ -131,11 +131,11 @@ def pretrain_vit(*, pictures: int, steps: int, batch: int, seed: int, rate: floa
         optimiser, lambda step: min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * step / steps)))
     )
     started = time.monotonic()
-    order = torch.randperm(pictures, generator=generator)
+    order = torch.randperm(images, generator=generator)
     for step in range(steps):
-        if (step + 1) * batch % pictures < batch:
-            order = torch.randperm(pictures, generator=generator)
-        chosen = stock[order[torch.arange(step * batch, (step + 1) * batch) % pictures]]
+        if (step + 1) * batch % images < batch:
+            order = torch.randperm(images, generator=generator)
+        chosen = stock[order[torch.arange(step * batch, (step + 1) * batch) % images]]
         views = torch.cat([augment(chosen, generator), augment(chosen, generator)])
         places = torch.rand(len(views), 64, generator=generator).argsort(dim=1)
         kept, hidden = places[:, :KEPT], places[:, KEPT:]
