@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -52,21 +52,26 @@ class YamlFile:
 
     def strings(self, place: Place) -> tuple[str, ...]:
         """The list of strings at `place`, nothing empty among them. YAML reads `no`, `1` and `on` as something else."""
-        value = self._at(place)
+        value = self.at(place)
         if not isinstance(value, list):
             raise self.error(place, f"expected a list of strings, found {value!r}.")
+        return self.strings_of(place, value)
+
+    def strings_of(self, place: Place, value: Sequence[Any]) -> tuple[str, ...]:
+        """The entries of the list `value` at `place`, as `strings`."""
         for index, entry in enumerate(value):
             if not isinstance(entry, str) or not entry.strip():
                 raise self.error((*place, index), f"expected a string, found {entry!r}. Put it in quotes.")
         return tuple(value)
 
     def _mapping(self, place: Place) -> Mapping[str, Any]:
-        value = self._at(place)
+        value = self.at(place)
         if not isinstance(value, dict):
             raise self.error(place, f"expected keys with values, found {value!r}.")
         return value
 
-    def _at(self, place: Place) -> Any:
+    def at(self, place: Place) -> Any:
+        """The value at `place`, which must be there."""
         value: Any = self.data
         for step in place:
             value = value[step]
@@ -76,8 +81,9 @@ class YamlFile:
 def parse_yaml(text: str, *, name: str) -> YamlFile:
     """Parse a document; bad syntax, a repeated key or a top that is no mapping raise `StructureError` with the line."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        data = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise StructureError(f"{name}, line {line}: not YAML: {error.problem}.") from error

@@ -27,6 +27,7 @@ VALUES = {
         "run_context",
         "documents",
         "yaml_file",
+        "yaml_record",
         "network",
     )
 }
@@ -95,6 +96,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 # Where a stage works: the device is resolved there, and what is told goes through it.
 ALLOWED["pipeline.run_context"] |= {"pipeline.device", "pipeline.progress"}
+ALLOWED["pipeline.yaml_record"] |= {"pipeline.yaml_file"}
 # The suites take class names and templates as datasets bring them, and name the metrics.
 ALLOWED["pipeline.suites"] |= {"pipeline.datasets", "pipeline.metrics"}
 ALLOWED["pipeline.stages.export"] |= {"pipeline.exports"}

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from structure.pipeline.datasets.dataset import Task
 from structure.pipeline.suites.prompt_sources import benchmark_lists, cupl_descriptions, imagenet_lists
 from structure.pipeline.suites.prompts import Prompts, refuse_slotless
 from structure.pipeline.yaml_file import YamlFile, load_yaml, shipped
+from structure.pipeline.yaml_record import read_record
 from structure.store.errors import StructureError
 
 Source = Literal["dataset", "open_clip", "clip-benchmark", "cupl", "set"]
@@ -78,26 +79,38 @@ def load_prompt_set(spec: str) -> PromptSet:
     Raises `StructureError` with file and line: unknown keys, a template without `{c}`, a repeated name or template.
     """
     file = load_yaml("prompt set", spec, folder="prompts")
-    top = file.mapping((), allowed=("name", "version", "about", "order", "datasets", "templates", "templates_of"))
-    for key, kind in (("name", str), ("version", int)):
-        if not isinstance(top.get(key), kind):
-            raise file.error((key,), f"{key!r} is {top.get(key)!r}; a prompt set needs a {kind.__name__} there.")
-    order = file.strings(("order",)) if "order" in top else ("set", "dataset", "open_clip", "clip-benchmark")
-    for index, place in enumerate(order):
-        if place not in get_args(Source):
-            raise file.error(("order", index), f"unknown place {place!r}. Known: {', '.join(get_args(Source))}.")
-    entries = {}
-    for dataset in file.named(("datasets",)) if "datasets" in top else ():
-        entries[str(dataset)] = _entry(file, str(dataset))
+    top = read_record(file, (), _PromptFile, noun="prompt set")
     return PromptSet(
-        name=top["name"],
-        version=top["version"],
-        order=order,  # type: ignore[arg-type]
-        entries=entries,
-        templates=_checked(file, ("templates",)) if "templates" in top else (),
-        templates_of=str(top.get("templates_of", "")),
-        about=str(top.get("about", "")),
+        name=top.name,
+        version=top.version,
+        order=top.order,
+        entries={dataset: _words_of(file, dataset, entry) for dataset, entry in top.datasets.items()},
+        templates=_checked(file, ("templates",), top.templates),
+        templates_of=top.templates_of,
+        about=top.about,
     )
+
+
+@dataclass(frozen=True)
+class _DatasetPrompts:
+    """What a file holds for one dataset."""
+
+    classes: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
+    descriptions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _PromptFile:
+    """What the file of a prompt set holds."""
+
+    name: str
+    version: int
+    about: str = ""
+    order: tuple[Source, ...] = ("set", "dataset", "open_clip", "clip-benchmark")
+    datasets: Mapping[str, _DatasetPrompts] = field(default_factory=dict)
+    templates: tuple[str, ...] = ()
+    templates_of: str = ""
 
 
 def resolve_prompts(
@@ -194,30 +207,28 @@ def _benchmark(key: str, language: str) -> Words:
     return Words(classes, templates, source)
 
 
-def _entry(file: YamlFile, dataset: str) -> Words:
-    """What a file holds for one dataset. Raises `StructureError` for templates and descriptions at once."""
+def _words_of(file: YamlFile, dataset: str, entry: _DatasetPrompts) -> Words:
+    """The words of one dataset. Raises `StructureError` for templates and descriptions at once."""
     place = ("datasets", dataset)
-    given = file.mapping(place, allowed=("classes", "templates", "descriptions"))
-    if "templates" in given and "descriptions" in given:
+    if entry.templates and entry.descriptions:
         raise file.error(
             (*place, "descriptions"), "templates and descriptions at once: a class is asked with one or the other."
         )
-    read = {key: _checked(file, (*place, key)) for key in ("classes", "templates") if key in given}
-    described = file.named((*place, "descriptions")) if "descriptions" in given else {}
-    for name in described:
-        if not isinstance(name, str):
-            raise file.error(
-                (*place, "descriptions", name), f"expected a class name, found {name!r}. Put it in quotes."
-            )
-        if "classes" in read and name not in read["classes"]:
+    for name in entry.descriptions:
+        if entry.classes and name not in entry.classes:
             raise file.error((*place, "descriptions", name), f"{name!r} is not one of the classes of {dataset}.")
-    descriptions = {name: _checked(file, (*place, "descriptions", name)) for name in described}
-    return Words(**read, descriptions=descriptions, source=f"{file.name}: {dataset}")
+    return Words(
+        classes=_checked(file, (*place, "classes"), entry.classes),
+        templates=_checked(file, (*place, "templates"), entry.templates),
+        descriptions={
+            name: _checked(file, (*place, "descriptions", name), texts) for name, texts in entry.descriptions.items()
+        },
+        source=f"{file.name}: {dataset}",
+    )
 
 
-def _checked(file: YamlFile, place: tuple[str, ...]) -> tuple[str, ...]:
-    """Strings of a prompt file, with the file's own line numbers in the messages."""
-    strings = file.strings(place)
+def _checked(file: YamlFile, place: tuple[str, ...], strings: tuple[str, ...]) -> tuple[str, ...]:
+    """Strings of a prompt file, each once and templates with a slot; messages have the file's own line numbers."""
     seen: dict[str, int] = {}
     for index, entry in enumerate(strings):
         if entry in seen:

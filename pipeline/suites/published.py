@@ -10,6 +10,7 @@ from typing import Any
 from structure.pipeline.results import Result
 from structure.pipeline.suites.prompt_set import lookup_keys
 from structure.pipeline.yaml_file import YamlFile, load_yaml, shipped
+from structure.pipeline.yaml_record import read_record
 
 
 @dataclass(frozen=True)
@@ -129,32 +130,56 @@ def _everything() -> tuple[PublishedNumber, ...]:
     return tuple(number for file in files for number in _numbers(file))
 
 
+@dataclass(frozen=True)
+class _TableColumn:
+    """What the numbers of a column are of, and their protocol."""
+
+    dataset: str
+    metric: str
+    split: str
+    samples: int
+    classes: int | None = None
+    prompt_set: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _TableRow:
+    """A line of a paper's table: one number a column, in percent."""
+
+    table: str
+    vision: str
+    text: str
+    method: str
+    percent: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class _PaperTable:
+    """What a file of published numbers holds."""
+
+    source: str
+    columns: tuple[_TableColumn, ...]
+    rows: tuple[_TableRow, ...]
+    about: str = ""
+
+
 def _numbers(file: YamlFile) -> Iterator[PublishedNumber]:
-    top = file.mapping((), allowed=("source", "about", "columns", "rows"))
-    columns = []
-    for index in range(len(top["columns"])):
-        allowed = ("dataset", "metric", "split", "samples", "classes", "prompt_set", "note")
-        columns.append(file.mapping(("columns", index), allowed=allowed))
-    for index in range(len(top["rows"])):
-        row = file.mapping(("rows", index), allowed=("table", "vision", "text", "method", "percent"))
-        if len(row["percent"]) != len(columns):
-            raise file.error(("rows", index), f"{len(row['percent'])} numbers for {len(columns)} columns.")
-        for column, percent in zip(columns, row["percent"], strict=True):
-            protocol = PublishedProtocol(
-                column["split"],
-                column["samples"],
-                column.get("classes"),
-                column.get("prompt_set"),
-                column.get("note", ""),
-            )
+    paper = read_record(file, (), _PaperTable, noun="published table")
+    for index, row in enumerate(paper.rows):
+        if len(row.percent) != len(paper.columns):
+            raise file.error(("rows", index), f"{len(row.percent)} numbers for {len(paper.columns)} columns.")
+        for column, percent in zip(paper.columns, row.percent, strict=True):
             yield PublishedNumber(
-                source=top["source"],
-                table=row["table"],
-                method=row["method"],
-                vision=row["vision"],
-                text=row["text"],
-                dataset=column["dataset"],
-                metric=column["metric"],
+                source=paper.source,
+                table=row.table,
+                method=row.method,
+                vision=row.vision,
+                text=row.text,
+                dataset=column.dataset,
+                metric=column.metric,
                 value=round(percent / 100, 6),
-                protocol=protocol,
+                protocol=PublishedProtocol(
+                    column.split, column.samples, column.classes, column.prompt_set, column.note
+                ),
             )

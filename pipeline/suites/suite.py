@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from structure.pipeline.datasets.windows import Mode
 from structure.pipeline.yaml_file import Place, YamlFile, load_yaml, shipped
+from structure.pipeline.yaml_record import key, keys_of, read_record
 from structure.store.errors import unknown
 
 Kind = Literal[
@@ -30,13 +31,8 @@ METRICS: Mapping[Kind, tuple[str, ...]] = {
     "linear_probe": ("lp_acc1", "lp_acc5", "lp_mean_per_class_recall"),
     "segmentation": ("miou", "pixel_accuracy"),
 }
-SPACES = ("embedding", "features")
-TASK_KEYS = (
-    *("dataset", "split", "kind", "metric", "prompts", "label", "ks"),
-    *("language", "train", "shots", "space", "background", "window"),
-)
-BACKGROUNDS = ("class", "left-out", "ignored")
-WINDOWS: tuple[Mode, ...] = get_args(Mode)
+Space = Literal["embedding", "features"]
+Background = Literal["class", "left-out", "ignored"]
 
 
 @dataclass(frozen=True)
@@ -57,12 +53,12 @@ class SuiteTask:
     split: str | None = None
     prompts: str = ""
     label: str = "label"
-    ks: tuple[int, ...] = (1, 5, 10)
+    ks: tuple[int, ...] = key(default=(1, 5, 10), least=1, fewest=1)
     language: str = "en"
     train: str = "train"
-    shots: tuple[int, ...] = ()
-    space: str = "embedding"
-    background: str = "class"
+    shots: tuple[int, ...] = key(default=(), least=1)
+    space: Space = "embedding"
+    background: Background = "class"
     window: Mode = "square"
 
     @property
@@ -131,13 +127,11 @@ def suite_names() -> list[str]:
 def load_suite(spec: str) -> Suite:
     """The suite called `spec` or the YAML file at that path. Mistakes raise `StructureError` with file and line."""
     file = load_yaml("suite", spec, folder="suites")
-    top = file.mapping((), allowed=("name", "version", "about", "defaults", "tasks", "on_request", "collections"))
-    for key, kind in (("name", str), ("version", int)):
-        if not isinstance(top.get(key), kind):
-            raise file.error((key,), f"{key!r} is {top.get(key)!r}; a suite needs a {kind.__name__} there.")
-    defaults = dict(file.mapping(("defaults",), allowed=TASK_KEYS)) if "defaults" in top else {}
-    tasks = _tasks(file, "tasks", defaults)
-    on_request = _tasks(file, "on_request", defaults) if "on_request" in top else ()
+    top = read_record(file, (), _SuiteFile, noun="suite")
+    if top.defaults:
+        file.mapping(("defaults",), allowed=keys_of(SuiteTask))
+    tasks = tuple(_task(file, ("tasks", index), top.defaults) for index in range(len(top.tasks)))
+    on_request = tuple(_task(file, ("on_request", index), top.defaults) for index in range(len(top.on_request)))
     if not tasks:
         raise file.error(("tasks",), "a suite needs at least one task.")
     seen: dict[tuple[str, str | None, Kind], SuiteTask] = {}
@@ -147,46 +141,29 @@ def load_suite(spec: str) -> Suite:
             raise file.error(place, f"{task.title} ({task.split}, {task.kind}) stands twice; it would count double.")
         seen[task.title, task.split, task.kind] = task
     known = set().union(*(task.answers() for task in (*tasks, *on_request)))
-    collections = {}
-    for name in file.named(("collections",)) if "collections" in top else ():
-        members = file.strings(("collections", name))
+    for name, members in top.collections.items():
         for index, member in enumerate(members):
             if member not in known:
                 wrong = unknown("dataset", member, sorted(known))
                 raise file.error(("collections", name, index), str(wrong))
-        collections[str(name)] = members
-    return Suite(top["name"], top["version"], tasks, on_request, collections, str(top.get("about", "")))
+    return Suite(top.name, top.version, tasks, on_request, top.collections, top.about)
 
 
-def _tasks(file: YamlFile, key: str, defaults: Mapping[str, Any]) -> tuple[SuiteTask, ...]:
-    entries = file.data.get(key)
-    if not isinstance(entries, list):
-        raise file.error((key,), f"{key!r} must be a list of tasks.")
-    return tuple(_task(file, (key, index), entry, defaults) for index, entry in enumerate(entries))
+@dataclass(frozen=True)
+class _SuiteFile:
+    """What a suite's file holds; the tasks are read by themselves, each with `defaults` for keys it does not have."""
+
+    name: str
+    version: int
+    tasks: tuple[Any, ...]
+    about: str = ""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    on_request: tuple[Any, ...] = ()
+    collections: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def _task(file: YamlFile, place: Place, entry: Any, defaults: Mapping[str, Any]) -> SuiteTask:
-    given = {"dataset": entry} if isinstance(entry, str) else file.mapping(place, allowed=TASK_KEYS)
-    fields: dict[str, Any] = {**defaults, **given}
-    for key in ("dataset", "kind", "metric"):
-        if not isinstance(fields.get(key), str):
-            raise file.error(place, f"the task needs {key!r}, a string; it is {fields.get(key)!r}.")
-    if fields["kind"] not in METRICS:
-        raise file.error((*place, "kind"), str(unknown("kind of task", fields["kind"], get_args(Kind))))
-    for key in ("split", "prompts", "label", "language", "train", "space"):
-        if not isinstance(fields.get(key, ""), str | None):
-            raise file.error((*place, key), f"{key!r} is {fields[key]!r}; it must be a string.")
-    for key, least in (("ks", 1), ("shots", 0)):
-        numbers = fields.get(key, list(getattr(SuiteTask, key)))
-        if not isinstance(numbers, list) or len(numbers) < least or not all(type(n) is int and n > 0 for n in numbers):
-            raise file.error((*place, key), f"{key!r} is {numbers!r}; it must be a list of whole numbers from 1.")
-        fields[key] = tuple(numbers)
-    if fields.get("space", SuiteTask.space) not in SPACES:
-        raise file.error((*place, "space"), str(unknown("space of a linear probe", fields["space"], SPACES)))
-    for key, allowed in (("background", BACKGROUNDS), ("window", WINDOWS)):
-        if key in fields and fields[key] not in allowed:
-            raise file.error((*place, key), str(unknown(key, str(fields[key]), allowed)))
-    task = SuiteTask(**{**fields, "prompts": fields.get("prompts") or ""})
+def _task(file: YamlFile, place: Place, defaults: Mapping[str, Any]) -> SuiteTask:
+    task = read_record(file, place, SuiteTask, noun="task", defaults=defaults, shorthand="dataset")
     known = METRICS[task.kind]
     if task.kind == "zeroshot_retrieval":
         recalls = ("image_retrieval_recall", "text_retrieval_recall")

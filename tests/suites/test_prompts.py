@@ -144,7 +144,7 @@ def test_names_from_elsewhere_must_be_as_many_as_the_labels(tmp_path):
             r"line 5: unknown key 'clases'. Did you mean classes",
         ),
         ("name: m\nversion: 1\ntemplate: ['{c}']\n", r"line 3: unknown key 'template'. Did you mean templates"),
-        ("name: m\nversion: 1\norder: [dataset, hub]\n", r"line 3: unknown place 'hub'"),
+        ("name: m\nversion: 1\norder: [dataset, hub]\n", r"line 3: Unknown order of prompt set 'hub'"),
         (
             "name: m\nversion: 1\ndatasets:\n  x:\n    classes: [yes, no]\n",
             r"line 5: expected a string, found True. Put it in quotes",
