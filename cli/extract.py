@@ -27,8 +27,8 @@ def extract(
         list[str],
         typer.Option(
             "--model",
-            help="Encoder; repeat for several; ?image_size=N&crop_pct=P sets the framing, ?bits=4&device_map=auto how "
-            "a large model is held. See: structure models",
+            help="Encoder; repeat for several; ?image_size=N&crop_pct=P sets the image preprocessing, "
+            "?bits=4&device_map=auto quantization and device placement. See: structure models",
             autocompletion=completion.models,
         ),
     ],

@@ -73,9 +73,9 @@ def read_copy(folder: Path, *, name: str, split: str | None = None) -> Shards:
     or wrong nshards.txt, a tar that it does not count, and `NotPresentError` for a tar that is missing.
     """
     splits = sorted(part.name for part in folder.iterdir() if part.is_dir() and any(part.glob("*.tar")))
-    wanted = "test" if split is None else split
-    if wanted not in splits:
-        raise unknown("split", wanted, splits, hint=f"{folder} has {len(splits)} folder(s) with tars.")
+    chosen_split = "test" if split is None else split
+    if chosen_split not in splits:
+        raise unknown("split", chosen_split, splits, hint=f"{folder} has {len(splits)} folder(s) with tars.")
     kind = _kind(folder / "dataset_type.txt")
     classes: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ def read_copy(folder: Path, *, name: str, split: str | None = None) -> Shards:
         templates = read_templates(folder / TEMPLATES)
     read = " and ".join(file for file, lines in ((NAMES, classes), (TEMPLATES, templates)) if lines)
     task = Task(classes, templates, f"{folder.name}/{read}")
-    shards = Shards(name, wanted, kind, _counted_tars(folder / wanted), task)
+    shards = Shards(name, chosen_split, kind, _counted_tars(folder / chosen_split), task)
     shards.notes, shards.splits = notes, tuple(splits)
     return shards
 

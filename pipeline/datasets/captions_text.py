@@ -18,11 +18,11 @@ def split_captions(text: str) -> tuple[str, ...]:
     return tuple(re.sub(r"(\\+)n", _unescape, line).strip() for line in lines)
 
 
-def _escape(found: re.Match[str]) -> str:
-    slashes = found[1] * 2
-    return slashes + ("\\n" if found[2] == "\n" else "n")
+def _escape(match: re.Match[str]) -> str:
+    slashes = match[1] * 2
+    return slashes + ("\\n" if match[2] == "\n" else "n")
 
 
-def _unescape(found: re.Match[str]) -> str:
-    count = len(found[1])
+def _unescape(match: re.Match[str]) -> str:
+    count = len(match[1])
     return "\\" * (count // 2) + ("\n" if count % 2 else "n")

@@ -54,7 +54,7 @@ def read_clotho(file: Path) -> list[Photo]:
     """The rows of `file_name,caption_1,caption_2,...`. Raises `StructureError` for a table of another shape."""
     with file.open(encoding="utf-8-sig", newline="") as text:
         header, *rows = list(csv.reader(text)) or [[]]
-    captions = [place for place, name in enumerate(header) if name.startswith("caption_")]
+    captions = [column for column, name in enumerate(header) if name.startswith("caption_")]
     if "file_name" not in header or not captions:
         raise StructureError(
             f"{file} has the columns {', '.join(header)}; Clotho's table has file_name and caption_1 to caption_5."
@@ -63,4 +63,4 @@ def read_clotho(file: Path) -> list[Photo]:
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise StructureError(f"{file}, line {number} has {len(row)} cells and its header {len(header)}.")
-    return [Photo(row[name], tuple(row[place] for place in captions)) for row in rows]
+    return [Photo(row[name], tuple(row[column] for column in captions)) for row in rows]

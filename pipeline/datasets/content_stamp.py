@@ -1,4 +1,4 @@
-"""Whether data are still what they were, told without reading an image."""
+"""Whether data are still what they were, known without reading an image."""
 
 from __future__ import annotations
 

@@ -40,40 +40,40 @@ class Folder(ImageFiles):
         self.name = folder_safe(root.absolute().name)
         splits = _subfolders(root)
         has_splits = bool(splits) and SPLIT_FOLDERS.issuperset(splits)
-        wanted = split if split is not None else next((s for s in ("train", *splits) if s in splits), "")
+        chosen_split = split if split is not None else next((s for s in ("train", *splits) if s in splits), "")
         self.splits = tuple(splits) if has_splits else ()
-        if has_splits and wanted not in splits:
-            raise unknown("split", wanted, splits, hint=f"{root} has a folder for each of its splits.")
+        if has_splits and chosen_split not in splits:
+            raise unknown("split", chosen_split, splits, hint=f"{root} has a folder for each of its splits.")
         tops = [root / name for name in splits] if has_splits else [root]
         classes = sorted({name for top in tops for name in _subfolders(top)})
-        found = _Found(root)
-        for top in [root / wanted] if has_splits else tops:
-            found.read(top)
-        if not found.paths:
+        scan = _ScannedFolder(root)
+        for top in [root / chosen_split] if has_splits else tops:
+            scan.read(top)
+        if not scan.paths:
             raise StructureError(
                 f"{root.absolute()} has {len(classes)} class folders and no image inside them "
-                f"({found.summary() or 'it is empty'}). Put the images of each class into a folder with its name, or "
+                f"({scan.summary() or 'it is empty'}). Put the images of each class into a folder with its name, or "
                 "list images and captions in a file and use pairs:FILE.jsonl."
             )
-        ids = [Path(path).relative_to(root).as_posix() for path in found.paths]
+        ids = [Path(path).relative_to(root).as_posix() for path in scan.paths]
         if has_splits:
-            self.split, chosen = wanted, list(range(len(ids)))
+            self.split, chosen = chosen_split, list(range(len(ids)))
         else:
             self.split, chosen = choose(ids, split=split, seed=seed, source=str(root))
-        super().__init__([ids[i] for i in chosen], [found.paths[i] for i in chosen])
+        super().__init__([ids[i] for i in chosen], [scan.paths[i] for i in chosen])
         number = {name: index for index, name in enumerate(classes)}
-        self.labels = tuple(number[found.classes[i]] for i in chosen)
+        self.labels = tuple(number[scan.classes[i]] for i in chosen)
         self.tasks = {"label": Task(tuple(classes), source=f"folder names of {self.name}")}
         empty = [classes[index] for index in sorted(set(range(len(classes))) - set(self.labels))]
         self.notes = tuple(
-            filter(None, (found.summary(), _listed(empty, "class without image", "classes without image")))
+            filter(None, (scan.summary(), _listed(empty, "class without image", "classes without image")))
         )
 
     def item(self, index: int) -> Item:
         return Item(self.ids[within(index, len(self))], (), {"label": self.labels[index]})
 
 
-class _Found:
+class _ScannedFolder:
     """Images below class folders, and what was passed over."""
 
     def __init__(self, root: Path) -> None:

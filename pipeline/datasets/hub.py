@@ -41,12 +41,12 @@ class Hub(Dataset):
         loaded = _load(library, source)
         if isinstance(loaded, Mapping):
             self.splits = tuple(map(str, loaded))
-            wanted = (
+            chosen_split = (
                 split if split is not None else "train" if "train" in loaded or len(loaded) != 1 else next(iter(loaded))
             )
-            if wanted not in loaded:
-                raise unknown("split", wanted, list(loaded), hint=f"These are the splits of hf:{source}.")
-            table, self.split = loaded[wanted], folder_safe(wanted)
+            if chosen_split not in loaded:
+                raise unknown("split", chosen_split, list(loaded), hint=f"These are the splits of hf:{source}.")
+            table, self.split = loaded[chosen_split], folder_safe(chosen_split)
         else:
             table, self.split = loaded, "all"
         image, caption, label = _columns(library, table, source)

@@ -152,15 +152,15 @@ def read_classes(file: Path) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def _by_stem(folder: Path, suffixes: frozenset[str]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+    by_stem: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in suffixes and not path.name.startswith("."):
-            if path.stem in found:
+            if path.stem in by_stem:
                 raise StructureError(
-                    f"{folder} has both {found[path.stem].name} and {path.name}; a mask could belong to either."
+                    f"{folder} has both {by_stem[path.stem].name} and {path.name}; a mask could belong to either."
                 )
-            found[path.stem] = path
-    return found
+            by_stem[path.stem] = path
+    return by_stem
 
 
 class MasksKind(DatasetKind):

@@ -71,18 +71,18 @@ def open_native(argument: str, *, split: str | None, data_root: Path) -> Dataset
         raise unknown(f"part of {name}", part, parts)
     if split not in (None, "test"):
         raise unknown("split", str(split), ["test"], hint=f"{name} has one split.")
-    places = [data_root / folder / name for folder in ("", "clip-benchmark")]
-    root = next((place for place in places if place.is_dir()), None)
-    told = get.format(folder=root or places[0], part=part)
+    folders = [data_root / folder / name for folder in ("", "clip-benchmark")]
+    root = next((path for path in folders if path.is_dir()), None)
+    how = get.format(folder=root or folders[0], part=part)
     if root is None:
         raise NotPresentError(
-            f"Dataset clip-benchmark:{argument} is not on this machine; looked for {' and '.join(map(str, places))} "
-            f"(--data-root says where). To get it: {told}"
+            f"Dataset clip-benchmark:{argument} is not on this machine; looked for {' and '.join(map(str, folders))} "
+            f"(--data-root says where). To get it: {how}"
         )
     try:
         source, entries = reader(root, part)
     except FileNotFoundError as error:
-        raise NotPresentError(f"Dataset clip-benchmark:{argument} lacks {error.args[0]}. To get it: {told}") from None
+        raise NotPresentError(f"Dataset clip-benchmark:{argument} lacks {error.args[0]}. To get it: {how}") from None
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise StructureError(
             f"{root}: the annotations of {name} are not as published: {type(error).__name__} {error}. Get them again."

@@ -193,8 +193,8 @@ class PairsFile(ImageFiles):
                 "in others, so a class could stand under two labels. Use one kind."
             )
         ordered: list[str | int] = [*sorted(names), *sorted(numbers)]
-        place = {label: index for index, label in enumerate(ordered)}
-        return tuple(map(str, ordered)), [None if label is None else place[label] for label in given]
+        number = {label: index for index, label in enumerate(ordered)}
+        return tuple(map(str, ordered)), [None if label is None else number[label] for label in given]
 
     def _choose(
         self, rows: Sequence[Row], ids: Sequence[str], *, split: str | None, seed: int
@@ -210,12 +210,12 @@ class PairsFile(ImageFiles):
             )
         counts = Counter(named)
         self.splits = tuple(counts)
-        wanted = split if split is not None else "train" if "train" in counts else "all"
-        if wanted not in counts and wanted != "all":
+        chosen_split = split if split is not None else "train" if "train" in counts else "all"
+        if chosen_split not in counts and chosen_split != "all":
             sizes = ", ".join(f"{name} ({count} rows)" for name, count in counts.items())
-            raise unknown("split", wanted, [*counts, "all"], hint=f"{self.file} has {sizes}.")
-        everything = wanted == "all" and "all" not in counts
-        return folder_safe(wanted), [i for i, name in enumerate(named) if everything or name == wanted]
+            raise unknown("split", chosen_split, [*counts, "all"], hint=f"{self.file} has {sizes}.")
+        everything = chosen_split == "all" and "all" not in counts
+        return folder_safe(chosen_split), [i for i, name in enumerate(named) if everything or name == chosen_split]
 
     def _probe(self) -> None:
         """A wrong folder is wrong for every row: say so at once, not row by row."""

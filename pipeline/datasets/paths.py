@@ -12,9 +12,9 @@ def locate(argument: str, *, data_root: Path, kind: str, needs: str) -> Path:
 
     Raises `NotPresentError`: neither is there; `needs` says what it should be.
     """
-    places = [Path(argument).expanduser() if argument.startswith("~") else Path(argument), data_root / argument]
-    for place in places:
-        if place.exists():
-            return place
-    looked = " and ".join(dict.fromkeys(str(place.absolute()) for place in places))
+    paths = [Path(argument).expanduser() if argument.startswith("~") else Path(argument), data_root / argument]
+    for path in paths:
+        if path.exists():
+            return path
+    looked = " and ".join(dict.fromkeys(str(path.absolute()) for path in paths))
     raise NotPresentError(f"Dataset {kind}:{argument} is not here; looked for {looked}. {kind}: takes {needs}.")

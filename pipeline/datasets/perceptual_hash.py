@@ -36,7 +36,7 @@ def difference_hash(image: Image.Image) -> np.ndarray | None:
 
 def near_pairs(first: np.ndarray, second: np.ndarray, *, bits: int = NEAR) -> list[tuple[int, int]]:
     """(row of `first`, row of `second`) of every two hashes (n, 2) and (m, 2) uint64 that differ in at most `bits`."""
-    found: list[tuple[int, int]] = []
+    pairs: list[tuple[int, int]] = []
     step = max(1, _AT_ONCE // max(1, len(second)))
     for start in range(0, len(first), step):
         apart = sum(
@@ -44,5 +44,5 @@ def near_pairs(first: np.ndarray, second: np.ndarray, *, bits: int = NEAR) -> li
             for part in (0, 1)
         )
         rows, columns = np.nonzero(apart <= bits)
-        found += [(int(row) + start, int(column)) for row, column in zip(rows, columns, strict=True)]
-    return found
+        pairs += [(int(row) + start, int(column)) for row, column in zip(rows, columns, strict=True)]
+    return pairs

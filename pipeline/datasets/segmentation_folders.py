@@ -152,9 +152,9 @@ def _ade20k(root: Path) -> tuple[list[SegmentationFiles], dict[int, str]]:
         raise StructureError(
             f"{file} numbers its {len(classes)} classes {min(classes)} to {max(classes)}; 1 to n is due."
         )
-    found = sorted((root / "images" / "validation").glob("*.jpg"))
+    paths = sorted((root / "images" / "validation").glob("*.jpg"))
     files = [
-        SegmentationFiles(p.stem, f"images/validation/{p.name}", f"annotations/validation/{p.stem}.png") for p in found
+        SegmentationFiles(p.stem, f"images/validation/{p.name}", f"annotations/validation/{p.stem}.png") for p in paths
     ]
     return files, classes
 
@@ -169,9 +169,9 @@ def _coco_stuff(root: Path) -> tuple[list[SegmentationFiles], dict[int, str]]:
             raise StructureError(f"{file}, line {number} is not 'id: name': {line[:80]!r}. Get the file again.")
         if line.strip() and int(identity) > 0 and int(identity) not in UNUSED:
             classes[int(identity) - 1] = name.strip().replace("-", " ")
-    found = sorted((root / "stuffthingmaps" / "val2017").glob("*.png"))
+    paths = sorted((root / "stuffthingmaps" / "val2017").glob("*.png"))
     return [
-        SegmentationFiles(p.stem, f"val2017/{p.stem}.jpg", f"stuffthingmaps/val2017/{p.name}") for p in found
+        SegmentationFiles(p.stem, f"val2017/{p.stem}.jpg", f"stuffthingmaps/val2017/{p.name}") for p in paths
     ], classes
 
 

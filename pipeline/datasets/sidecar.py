@@ -79,9 +79,9 @@ class SidecarKind(DatasetKind):
 
 
 def _images(root: Path) -> list[Path]:
-    found = []
+    images = []
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = (Path(folder) / name for name in names if not name.startswith("."))
-        found += [path for path in paths if path.suffix.lower() in SUFFIXES]
-    return found
+        images += [path for path in paths if path.suffix.lower() in SUFFIXES]
+    return images

@@ -68,7 +68,7 @@ def read_member(file: Path, member: Member, *, item: str) -> bytes:
 
 
 def _members(file: Path) -> list[Member]:
-    found: list[Member] = []
+    members: list[Member] = []
     count = 0
     try:
         with file.open("rb") as raw:
@@ -77,7 +77,7 @@ def _members(file: Path) -> list[Member]:
                     count += 1
                     _refuse_unsafe(file, entry)
                     if entry.isreg():
-                        found.append(Member(entry.name.removeprefix("./"), entry.offset_data, entry.size))
+                        members.append(Member(entry.name.removeprefix("./"), entry.offset_data, entry.size))
                     tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every header; those of 100,000 members take 100 MB
                 end = tar.offset
             _require_end(file, raw, end, count)
@@ -93,7 +93,7 @@ def _members(file: Path) -> list[Member]:
             f"{file} is damaged or cut short: {error} after {count} members, {file.stat().st_size} bytes. Copy it "
             "again."
         ) from None
-    return found
+    return members
 
 
 def _refuse_unsafe(file: Path, entry: tarfile.TarInfo) -> None:

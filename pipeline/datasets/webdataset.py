@@ -196,8 +196,8 @@ def _sample(item: str, shard: int, file: Path, group: Group, kind: str) -> Sampl
     member = group.members.get(label_ending)
     there = ", ".join(sorted(group.members))
     if image is None:
-        wanted = ", ".join(f".{ending}" for ending in IMAGE_ENDINGS)
-        return Sample(item, shard, None, problem=f"{file}, {group.key} has no image ({wanted}), only {there}")
+        endings = ", ".join(f".{ending}" for ending in IMAGE_ENDINGS)
+        return Sample(item, shard, None, problem=f"{file}, {group.key} has no image ({endings}), only {there}")
     if member is None:
         return Sample(item, shard, image, problem=f"{file}, {group.key} has no .{label_ending}, only {there}")
     data = read_member(file, member, item=item)

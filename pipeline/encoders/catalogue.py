@@ -41,13 +41,13 @@ class Alias:
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The layers in order of depth."""
-        found = [Layer("embed", self.embed, self.form)] if self.embed else []
-        found += [Layer(block_name(index), width, self.form) for index, width in enumerate(self.widths)]
+        layers = [Layer("embed", self.embed, self.form)] if self.embed else []
+        layers += [Layer(block_name(index), width, self.form) for index, width in enumerate(self.widths)]
         if self.final_norm:
-            found.append(Layer("final_norm", self.widths[-1], self.form))
+            layers.append(Layer("final_norm", self.widths[-1], self.form))
         if self.pooled:
-            found.append(Layer("pooled", self.pooled, "vector"))
-        return tuple(found)
+            layers.append(Layer("pooled", self.pooled, "vector"))
+        return tuple(layers)
 
 
 @cache

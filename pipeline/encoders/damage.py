@@ -11,8 +11,8 @@ from structure.store.errors import DamageError, StructureError
 
 
 @contextmanager
-def readable(place: Path) -> Iterator[None]:
-    """Within: weights are read from `place` into a model.
+def readable(path: Path) -> Iterator[None]:
+    """Within: weights are read from `path` into a model.
 
     Raises `DamageError` for bytes that are no weights file, `StructureError` for weights that only unrestricted
     unpickling could read, or that do not fit the model.
@@ -25,12 +25,12 @@ def readable(place: Path) -> Iterator[None]:
     except (StructureError, torch.OutOfMemoryError):
         raise
     except (SafetensorError, EOFError) as error:
-        raise DamageError(f"The weights in {place} are not readable: {error}. Fetch them again.") from error
+        raise DamageError(f"The weights in {path} are not readable: {error}. Fetch them again.") from error
     except (UnpicklingError, RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
         text = " ".join(str(error).split())
         if isinstance(error, UnpicklingError) or "pickle" in text:
             raise StructureError(
-                f"The weights in {place} are damaged, or hold more than weights: they are not unpickled, as that could "
+                f"The weights in {path} are damaged, or hold more than weights: they are not unpickled, as that could "
                 "run any code. Convert them to safetensors where you trust them."
             ) from error
-        raise StructureError(f"The model in {place} cannot be built: {text[:300]}") from error
+        raise StructureError(f"The model in {path} cannot be built: {text[:300]}") from error

@@ -37,8 +37,8 @@ def _offloaded(module: nn.Module, name: str) -> torch.Tensor:
     path, _, own = name.rpartition(".")
     part = module.get_submodule(path)
     with align_module_device(part, "cpu"):
-        found: torch.Tensor = getattr(part, own).detach().clone()
-    return found
+        tensor: torch.Tensor = getattr(part, own).detach().clone()
+    return tensor
 
 
 def tokenizer_digest(tokenizer: Any) -> str:

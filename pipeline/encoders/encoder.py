@@ -36,7 +36,7 @@ class Hidden:
 class LayerTokens:
     """All real tokens of one layer for one batch: `values` (tokens, width), row after row, `lengths` (batch,) each.
 
-    `prefix` and `grid` as in `Hidden`; a feature map is its places in rows, without a prefix.
+    `prefix` and `grid` as in `Hidden`; a feature map is its pixels in rows, without a prefix.
     """
 
     values: torch.Tensor
@@ -119,11 +119,11 @@ class Encoder(ABC):
         pooled = frozenset(names)
         forms = {layer.name: layer.form for layer in self.layers}
         out: dict[str, torch.Tensor] = {}
-        kept: dict[str, LayerTokens] = {}
+        token_rows: dict[str, LayerTokens] = {}
 
         def visit(name: str, hidden: Hidden) -> None:
             if name in tokens:
-                kept[name] = _tokens(hidden, tokens[name])
+                token_rows[name] = _tokens(hidden, tokens[name])
             if name not in pooled:
                 return
             if forms[name] == "vector":
@@ -134,8 +134,8 @@ class Encoder(ABC):
 
         with torch.inference_mode():
             self.forward(examples, visit, wanted=pooled | frozenset(tokens))
-        place = next((values.device for values in out.values()), None)  # one of several where a model is spread
-        return {name: out[name].to(place) for name in columns}, kept
+        device = next((values.device for values in out.values()), None)  # one of several where a model is spread
+        return {name: out[name].to(device) for name in columns}, token_rows
 
     def columns(self, pooling: Sequence[Pooling], layers: Sequence[str]) -> dict[str, int]:
         """Column name -> width, in order of depth, of what `encode` returns for these options.

@@ -37,9 +37,9 @@ def cached(repo: str, *, revision: str | None, anchors: Sequence[str] = ("config
     from huggingface_hub import constants, try_to_load_from_cache
 
     for anchor in anchors:
-        found = try_to_load_from_cache(repo, anchor, cache_dir=constants.HF_HUB_CACHE, revision=revision)
-        if isinstance(found, str):
-            return Path(found).parent
+        path = try_to_load_from_cache(repo, anchor, cache_dir=constants.HF_HUB_CACHE, revision=revision)
+        if isinstance(path, str):
+            return Path(path).parent
     return None
 
 
@@ -63,10 +63,10 @@ def not_present(repo: str, why: str, *, revision: str | None, weights: Sequence[
     """The answer where `repo` is not on this machine: where it was looked for, and how to get it."""
     from huggingface_hub import constants
 
-    place = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}"
     pin = f" --revision {revision}" if revision else ""
     return NotPresentError(
-        f"The weights of {repo} are not on this machine. Looked in {place}; {why}. "
+        f"The weights of {repo} are not on this machine. Looked in {folder}; {why}. "
         f"Where there is a network, run `hf download {repo}{pin}` and copy that folder to the same place here; or put "
         f"the repository's files (config, preprocessing or tokenizer, {weights[0]}) into a folder and name the folder "
         "in the model's spec instead, as in hf:/that/folder."

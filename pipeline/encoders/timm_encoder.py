@@ -42,8 +42,7 @@ class TimmEncoder(TorchEncoder):
         self._reading: Reading = find_reading(module, pixels, name=name)
         self.prefix, self.grid = self._reading.prefix, self._reading.grid
         self._is_map = False
-        found = self.probe(EncodedBatch({"pixels": pixels}))
-        self.layers = tuple(found.layers)
+        self.layers = tuple(self.probe(EncodedBatch({"pixels": pixels})).layers)
         self._is_map = any(layer.form == "map" for layer in self.layers)
         if self._is_map:
             self.default_pooling, self.poolings = "mean", poolings_of("map")

@@ -61,8 +61,8 @@ class TextPreprocess:
             ids = [lone_token(self.tokenizer)]
         if self.limit is None or len(ids) <= self.limit:
             return TokenIds(ids)
-        kept = self._ids([text], truncation=True, max_length=self.limit)[0]
-        return TokenIds(kept, cut=len(ids) - len(kept))
+        truncated = self._ids([text], truncation=True, max_length=self.limit)[0]
+        return TokenIds(truncated, cut=len(ids) - len(truncated))
 
 
 def lone_token(tokenizer: Any) -> int:
@@ -78,9 +78,9 @@ def lone_token(tokenizer: Any) -> int:
 
 
 def padding_id(tokenizer: Any, *, vocabulary: int) -> int:
-    """The id for padded places: the tokenizer's pad token, else its end-of-sequence token, else 0.
+    """The id for padded positions: the tokenizer's pad token, else its end-of-sequence token, else 0.
 
-    Padded places are masked out, so that the choice changes nothing; it must only be a row of the embedding.
+    Padded positions are masked out, so that the choice changes nothing; it must only be a row of the embedding.
     """
     for value in (tokenizer.pad_token_id, tokenizer.eos_token_id):
         if value is not None and 0 <= value < vocabulary:

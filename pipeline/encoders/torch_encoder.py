@@ -138,7 +138,7 @@ class TorchEncoder(Encoder):
 
     def probe(self, batch: EncodedBatch) -> ModuleOutputs:
         """One pass over a batch of one that finds what layers there are, in order of depth, and their widths."""
-        found = ModuleOutputs()
+        outputs = ModuleOutputs()
 
         def emit(name: str, values: torch.Tensor) -> None:
             shape = tuple(values.shape)
@@ -146,12 +146,12 @@ class TorchEncoder(Encoder):
                 raise StructureError(f"Layer {name} of {self.name} has shape {shape}: not tokens, a map or a vector.")
             form = FORMS[len(shape)]
             width = shape[1] if form == "map" else shape[-1]
-            found.layers.append(Layer(name, width, form))
-            found.shapes[name] = shape
+            outputs.layers.append(Layer(name, width, form))
+            outputs.shapes[name] = shape
 
         with torch.inference_mode(), self.precision.autocast(self.device):
             self.read(batch, emit, wanted=Everything())
-        return found
+        return outputs
 
 
 def stack_images(examples: Sequence[torch.Tensor], device: torch.device, *, channels_last: bool) -> torch.Tensor:

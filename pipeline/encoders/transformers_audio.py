@@ -92,10 +92,10 @@ class AudioEncoder(TransformersEncoder):
     ) -> tuple[dict[str, torch.Tensor], dict[str, LayerTokens]]:
         if tokens:
             raise StructureError(f"{self.name} reads audio clips: only pooled features of them are kept, no tokens.")
-        order = sorted(range(len(examples)), key=lambda place: (-len(examples[place]), place))
+        order = sorted(range(len(examples)), key=lambda position: (-len(examples[position]), position))
         parts: list[dict[str, torch.Tensor]] = []
-        for _, run in groupby(order, key=lambda place: len(examples[place])):
-            alike = [examples[place] for place in run]
+        for _, run in groupby(order, key=lambda position: len(examples[position])):
+            alike = [examples[position] for position in run]
             parts.append(super().encode_tokens(alike, {}, pooling=pooling, layers=layers)[0])
         back = torch.tensor(order).argsort().to(self.device)
         return {name: torch.cat([part[name] for part in parts])[back] for name in parts[0]}, {}

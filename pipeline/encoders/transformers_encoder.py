@@ -19,7 +19,7 @@ from structure.pipeline.encoders.torch_encoder import Emit, EncodedBatch, Taps, 
 from structure.store.errors import StructureError
 
 _FIXED_LENGTH = frozenset({"siglip", "siglip_text_model", "siglip2", "siglip2_text_model"})
-"""Text towers trained on padding to full length without a mask: their `pooled` is the last place, padded or not."""
+"""Text towers trained on padding to full length without a mask: their `pooled` is the last position, padded or not."""
 
 
 WAVES = ("input_values", "input_features")
@@ -82,11 +82,11 @@ class TransformersEncoder(TorchEncoder):
                 self._call(**probe.inputs)
 
         self._taps.norm = find_norm(self.tower, self._taps.blocks, run)
-        found = self.probe(probe)
-        if found.layers[0].form == "map" and found.shapes["embed"] == tuple(probe.inputs["pixel_values"].shape):
+        outputs = self.probe(probe)
+        if outputs.layers[0].form == "map" and outputs.shapes["embed"] == tuple(probe.inputs["pixel_values"].shape):
             self._taps.embeds = False
-            found.layers.pop(0)
-        self.layers = tuple(found.layers)
+            outputs.layers.pop(0)
+        self.layers = tuple(outputs.layers)
         self._is_map = any(layer.form == "map" for layer in self.layers)
         if self.modality != "vision":
             self.default_pooling = "mean"
@@ -101,7 +101,7 @@ class TransformersEncoder(TorchEncoder):
         patch = getattr(self.config, "patch_size", None)
         if patch is not None:
             self.grid = patch_grid(size, patch)
-            self.prefix = max(0, found.shapes["embed"][1] - self.grid[0] * self.grid[1])
+            self.prefix = max(0, outputs.shapes["embed"][1] - self.grid[0] * self.grid[1])
         has_cls = self.prefix > 0
         self.default_pooling = "cls" if has_cls else "mean"
         self.poolings = poolings_of("tokens", has_cls=has_cls)
