@@ -64,7 +64,7 @@ def align(
     batch: Annotated[int | None, typer.Option(min=2, help="Pairs in a batch.", rich_help_panel=TRAINING)] = None,
     lr: Annotated[
         float | None,
-        typer.Option(help="Learning rate; without it a learning-rate test finds one.", rich_help_panel=TRAINING),
+        typer.Option(help="Learning rate; without it a learning-rate range test finds one.", rich_help_panel=TRAINING),
     ] = None,
     selection: Annotated[
         str | None,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 CURVE_TEST = 0.2
 """Share of the pairs that a curve holds back: validation pairs differ between its points, test pairs do not."""
-HIDDEN = ("loss", "structure_vision", "structure_text")
+HIDDEN = ("loss", "R_S_vision", "R_S_text")
 
 
 def run_sweep(

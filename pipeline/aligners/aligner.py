@@ -57,7 +57,10 @@ class Aligner:
         return self.vision.takes_tokens
 
     def embed_images(self, features: Any, *, mask: Array | None = None, prefix: int = 0) -> Array:
-        """`(rows, vision width)` features -> `(rows, dim)` float32 unit rows, of the kind and on the device given.
+        """Features of the vision layer -> aligned embeddings; `AlignedModel.encode_images` takes images themselves.
+
+        `(rows, vision width)` -> `(rows, dim)` float32 unit rows, of the kind and on the device given.
+
 
         An aligner that `takes_tokens` reads `(rows, token, width)` with `mask` (rows, token), True = real, and `prefix`
         leading tokens that are no patches; or the store's `features.tokens(layer)`, which bring both. Raises
@@ -66,7 +69,10 @@ class Aligner:
         return _embed(self.vision, features, "vision", mask, prefix)
 
     def embed_texts(self, features: Any, *, mask: Array | None = None) -> Array:
-        """`(rows, text width)` features -> `(rows, dim)` float32 unit rows; tokens as `embed_images` takes them."""
+        """Features of the text layer -> aligned embeddings; `AlignedModel.encode_texts` takes strings.
+
+        `(rows, text width)` -> `(rows, dim)` float32 unit rows; tokens as `embed_images` takes them.
+        """
         return _embed(self.text, features, "text", mask, 0)
 
     @torch.no_grad()

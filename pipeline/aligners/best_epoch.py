@@ -45,11 +45,13 @@ class BestEpoch:
 def score(row: dict[str, float], options: GradientOptions) -> tuple[float, ...]:
     """Lower is better. Retrieval moves in steps of one pair, so the contrastive loss settles ties."""
     if options.selection == "retrieval":
-        return -(row["val_recall_images"] + row["val_recall_texts"]), row["val_contrastive"]
+        return -(row["val_image_retrieval_recall@1"] + row["val_text_retrieval_recall@1"]), row["val_contrastive"]
     return (row["val_loss"] if options.selection == "loss" else row["val_contrastive"],)
 
 
-def found(checkpoint: Checkpoint | None, on_event: Listener) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+def earlier_state(
+    checkpoint: Checkpoint | None, on_event: Listener
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
     """The state of an earlier run, tensors and facts, that this one goes on from."""
     state = None if checkpoint is None else checkpoint.load()
     if isinstance(state, str):
@@ -58,7 +60,7 @@ def found(checkpoint: Checkpoint | None, on_event: Listener) -> tuple[dict[str, 
     return state
 
 
-def keep(checkpoint: Checkpoint, run: Trainer, state: BestEpoch) -> None:
+def save_state(checkpoint: Checkpoint, run: Trainer, state: BestEpoch) -> None:
     """Write the state of a run, to go on from."""
     tensors, facts = run.state()
     best = {f"best.{name}": value for name, value in state.best_state.items()}

@@ -44,7 +44,7 @@ def fit_closed(solve: Solve, data: TrainingData, options: TrainingOptions, *, on
         for side in (aligner.embed_images(whole(validation[0])), aligner.embed_texts(whole(validation[1])))
     )
     recalls = pair_recall(images, texts.to(images.device))
-    metrics = {"recall_images": recalls[0], "recall_texts": recalls[1]}
+    metrics = {"image_retrieval_recall@1": recalls[0], "text_retrieval_recall@1": recalls[1]}
     refit_pairs = 0
     if options.refit:
         everything = TrainingData(vision, text, unpaired=unpaired)

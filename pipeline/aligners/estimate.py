@@ -71,7 +71,7 @@ def _timed(vision: Any, text: Any, options: TrainingOptions) -> tuple[float, flo
             if ends[0] - began > ENOUGH_SECONDS:
                 raise _EnoughError
 
-    # The learning-rate test is as many steps as it has rates: it need not be seen.
+    # The learning-rate range test is as many steps as it has rates: it need not be seen.
     given = options.changed(refit=False)
     if isinstance(given, GradientOptions) and given.learning_rate is None:
         given = given.changed(learning_rate=FALL_BACK)

@@ -17,10 +17,11 @@ class FitResult:
     """An aligner and how it came about.
 
     `history`: one flat dict of numbers per epoch (empty for closed forms): epoch (from 1), step, rate, weight, loss and
-    its parts over the epoch, the same of the validation pairs with `val_` before, `val_recall_images` and
-    `val_recall_texts` (recall@1 over the validation pairs), seconds since the start. `curve` is the learning-rate
-    test, None where the rate was given. `best_epoch` is the one whose weights the aligner holds. `refit_pairs` is 0, or
-    how many pairs the weights were fitted to once more after the choice; the metrics are then those of the choice.
+    its parts over the epoch (contrastive, R_S_vision, R_S_text), the same of the validation pairs with `val_` before,
+    `val_image_retrieval_recall@1` and `val_text_retrieval_recall@1`, seconds since the start. `curve` is the
+    learning-rate range test, None where the rate was given. `best_epoch` is the one whose weights the aligner holds.
+    `refit_pairs` is 0, or how many pairs the weights were fitted to once more after the choice; the metrics are then
+    those of the choice.
     """
 
     aligner: Aligner

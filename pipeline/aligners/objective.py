@@ -82,7 +82,7 @@ class Objective(nn.Module):
         """The parts of the loss and both sides' aligned features (n, dim) float32, not normalised; R_S with
         `structure`, where the objective has it."""
 
-    def judgement(self, losses: Losses, images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
+    def selection_loss(self, losses: Losses, images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
         """What the epoch is chosen by on held-out pairs, 0-d."""
         return losses.contrastive
 
@@ -129,7 +129,7 @@ class ContrastiveObjective(Objective):
             return sigmoid_loss(images, texts, scale=options.scale if scale is None else scale, bias=bias)
         return info_nce(images, texts, temperature=options.temperature if scale is None else 1 / scale)
 
-    def judgement(self, losses: Losses, images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
+    def selection_loss(self, losses: Losses, images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
         """The contrastive part; for the sigmoid loss InfoNCE at its scale.
 
         The sigmoid loss itself hangs on its bias, which fits the number of negatives in training and not the few of

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 
 @torch.no_grad()
 def pair_recall(images: torch.Tensor, texts: torch.Tensor, *, chunk: int = 4096) -> tuple[float, float]:
-    """Share of texts whose own image is nearest, and of images whose own text is: (image, text) recall@1.
+    """(image retrieval recall@1, text retrieval recall@1): the share of texts whose own image is nearest, and of images
+    whose own text is.
 
     `images`, `texts` are (n, dim), row i belonging to row i. A tie counts as a miss: a collapsed space scores 0.
     """

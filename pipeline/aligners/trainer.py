@@ -21,11 +21,12 @@ from structure.pipeline.aligners.unpaired import Unpaired
 from structure.store.errors import StructureError
 
 BETAS = (0.9, 0.95)
-_PARTS = ("loss", "contrastive", "structure_vision", "structure_text")
+_PARTS = ("loss", "contrastive", "R_S_vision", "R_S_text")
 
 
 class Trainer:
-    """Two heads in training. `validation` pairs judge every epoch; without them only the training loss is known."""
+    """Two heads in training, evaluated on the `validation` pairs after every epoch; without them only the training loss
+    is known."""
 
     def __init__(
         self,
@@ -53,7 +54,7 @@ class Trainer:
         )
 
     def epoch(self, epoch: int) -> dict[str, float]:
-        """Train over every pair once, then judge on the validation pairs; the epoch's row of the history."""
+        """Train over every pair once, then evaluate on the validation pairs; the epoch's row of the history."""
         options = self.options
         self.objective.train()
         sums, seen, weight, rate = torch.zeros(len(_PARTS), device=self.device), 0, 0.0, 0.0
@@ -78,7 +79,7 @@ class Trainer:
         row = {"epoch": epoch, "step": self.step, "rate": rate, "weight": weight}
         row.update(zip(_PARTS, means, strict=True))
         if self.validation is not None:
-            row.update(self._judge(self.validation, weight))
+            row.update(self._validate(self.validation, weight))
         return row
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -124,17 +125,17 @@ class Trainer:
             yield batch
 
     @torch.no_grad()
-    def _judge(self, validation: PairBatch, weight: float) -> dict[str, float]:
+    def _validate(self, validation: PairBatch, weight: float) -> dict[str, float]:
         self.objective.eval()
         losses, images, texts = self.objective.losses(validation, structure=True)
-        by_image, by_text = pair_recall(images, texts)
+        image_recall, text_recall = pair_recall(images, texts)
         return {
             "val_loss": float(self.objective.total(losses, weight=weight)),
-            "val_contrastive": float(self.objective.judgement(losses, images, texts)),
-            "val_structure_vision": float(losses.structure_vision),
-            "val_structure_text": float(losses.structure_text),
-            "val_recall_images": by_image,
-            "val_recall_texts": by_text,
+            "val_contrastive": float(self.objective.selection_loss(losses, images, texts)),
+            "val_R_S_vision": float(losses.structure_vision),
+            "val_R_S_text": float(losses.structure_text),
+            "val_image_retrieval_recall@1": image_recall,
+            "val_text_retrieval_recall@1": text_recall,
         }
 
 
@@ -184,7 +185,7 @@ def update(objective: Objective, optimiser: torch.optim.AdamW, loss: torch.Tenso
 
 
 def rate_test(source: BatchSource, extras: Unpaired, options: GradientOptions, device: torch.device) -> RateCurve:
-    """The learning-rate test on heads of its own, the regulariser at its full weight.
+    """The learning-rate range test on heads of its own, the regulariser at its full weight.
 
     One batch serves the whole test: two batches of a few hundred pairs differ by more than a small step moves the
     loss, and the steepest slope would then be that noise.

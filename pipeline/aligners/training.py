@@ -1,4 +1,4 @@
-"""Train two light heads from paired features: learning-rate test, warm-up, early stopping, best weights restored."""
+"""Train two light heads from paired features: range test, warm-up, early stopping, best weights restored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.arrays import Array, as_tensor, check_pairs
 from structure.pipeline.aligners.batches import LEAST_PAIRS, BatchSource, held_out, pairs_source
-from structure.pipeline.aligners.best_epoch import BestEpoch, found, keep
+from structure.pipeline.aligners.best_epoch import BestEpoch, earlier_state, save_state
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.fit_result import FitResult, versions
 from structure.pipeline.aligners.lr_range_test import RateCurve
@@ -95,8 +95,8 @@ def choose_and_refit(
     if options.refit:
         trained = refit(trained, everything(), **given)
     if checkpoint is not None:
-        for kept in (checkpoint, checkpoint.of("refit")):
-            kept.remove()
+        for phase in (checkpoint, checkpoint.of("refit")):
+            phase.remove()
     return trained
 
 
@@ -113,10 +113,10 @@ def train_source(
     device = pick_device(options.device)
     extras = extras.to(device)
     state = BestEpoch()
-    kept = found(checkpoint, on_event)
-    if kept is not None:
-        state = BestEpoch(**kept[1]["outcome"])
-        state.best_state = within("best", kept[0])
+    earlier = earlier_state(checkpoint, on_event)
+    if earlier is not None:
+        state = BestEpoch(**earlier[1]["outcome"])
+        state.best_state = within("best", earlier[0])
         on_event(Note(f"goes on after epoch {len(state.history)}, from the checkpoint of an earlier run"))
     began = time.perf_counter() - state.seconds
     curve = None if state.curve is None else RateCurve.of(state.curve)
@@ -127,8 +127,8 @@ def train_source(
         state.curve, state.rate = vars(curve), curve.chosen
         on_event(Note(f"learning rate {curve.chosen:.3g}" + (f" ({curve.note})" if curve.note else "")))
     run = Trainer(source, validation=validation, extras=extras, options=options, rate=state.rate, device=device)
-    if kept is not None:
-        run.resume(*kept)
+    if earlier is not None:
+        run.resume(*earlier)
     written = time.perf_counter()
     while len(state.history) < options.epochs and not state.is_over(options.patience):
         row = run.epoch(len(state.history) + 1)
@@ -137,14 +137,14 @@ def train_source(
             state.best_state = {name: value.detach().clone() for name, value in run.objective.state_dict().items()}
         on_event(Progress(f"training {options.method}", len(state.history), options.epochs, "epochs", row))
         if checkpoint is not None and time.perf_counter() - written >= checkpoint.every:
-            keep(checkpoint, run, state)
+            save_state(checkpoint, run, state)
             written = time.perf_counter()
     if len(state.history) < options.epochs:
         on_event(Note(f"stopped after epoch {len(state.history)}: the best was {state.best_epoch}"))
     elif state.best_epoch == options.epochs:
         on_event(Note(f"the last epoch, {options.epochs}, is the best: more --epochs or a larger --lr may do better"))
     if checkpoint is not None and options.refit:
-        keep(checkpoint, run, state)
+        save_state(checkpoint, run, state)
     run.objective.load_state_dict(state.best_state)
     best = state.history[state.best_epoch - 1]
     metrics = {name.removeprefix("val_"): value for name, value in best.items() if name.startswith("val_")}
@@ -186,24 +186,24 @@ def refit(
 ) -> FitResult:
     """The run again over `source`, all pairs with the held-out ones, for the epochs that the choice kept.
 
-    Same first weights, rate and schedule. Nothing is left to judge it by: the metrics stay those of the choice.
+    Same first weights, rate and schedule. No pair is left to evaluate it on: the metrics stay those of the choice.
     """
     device = pick_device(options.device)
     mine = None if checkpoint is None else checkpoint.of("refit")
-    kept = found(mine, on_event)
+    earlier = earlier_state(mine, on_event)
     began = time.perf_counter()
     rate = trained.rate or 0.0
     run = Trainer(source, validation=None, extras=extras.to(device), options=options, rate=rate, device=device)
     state = BestEpoch(rate=rate)
-    if kept is not None:
-        state = BestEpoch(**kept[1]["outcome"])
-        run.resume(*kept)
+    if earlier is not None:
+        state = BestEpoch(**earlier[1]["outcome"])
+        run.resume(*earlier)
     written = time.perf_counter()
     for epoch in range(len(state.history) + 1, trained.best_epoch + 1):
         state.history.append(run.epoch(epoch))
         on_event(Progress(f"training {options.method} on all pairs", epoch, trained.best_epoch, "epochs"))
         if mine is not None and time.perf_counter() - written >= mine.every:
-            keep(mine, run, state)
+            save_state(mine, run, state)
             written = time.perf_counter()
     facts = {**trained.aligner.metadata, "refit_pairs": source.rows}
     seconds = trained.seconds + time.perf_counter() - began

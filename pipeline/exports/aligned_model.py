@@ -58,7 +58,9 @@ class AlignedModel:
         return self.aligner.dim
 
     def encode_images(self, pictures: Sequence[Image.Image], *, batch_size: int = BATCH) -> np.ndarray:
-        """PIL pictures of any size and mode -> `(len(pictures), dim)` float32 unit rows.
+        """Images -> aligned embeddings; `Aligner.embed_images` takes features of a layer instead.
+
+        PIL images of any size and mode -> `(len(pictures), dim)` float32 unit rows.
 
         They are turned upright and made RGB as pictures of a dataset are. Raises StructureError for anything else.
         """
@@ -75,7 +77,10 @@ class AlignedModel:
         return self._encode(self.vision, pictures, prepare, batch_size)
 
     def encode_texts(self, texts: Sequence[str], *, batch_size: int = BATCH) -> np.ndarray:
-        """Strings -> `(len(texts), dim)` float32 unit rows. A text too long for the encoder is cut, which is said."""
+        """Strings -> aligned embeddings; `Aligner.embed_texts` takes features of a layer instead.
+
+        `(len(texts), dim)` float32 unit rows. A text too long for the encoder is cut, which is said.
+        """
         if isinstance(texts, str):
             raise StructureError(f"encode_texts takes a list of strings; write encode_texts([{texts[:40]!r}]).")
         encoder = self.text.encoder

@@ -29,8 +29,6 @@ MEANINGS = {
     r"miou": "intersection over union of true and predicted pixels, averaged over the classes",
     r"pixel_accuracy": "share of the pixels whose class is correct",
     r"contrastive": "InfoNCE loss of the validation pairs; lower is better",
-    r"recall_images": "recall@1 of images by their caption, on the validation pairs",
-    r"recall_texts": "recall@1 of captions by their image, on the validation pairs",
     r"R_S": "divergence of the neighbourhoods after a head from those before it: 0 where it keeps them (STRUCTURE)",
 }
 """Metric (with `k` for its number) to meaning."""

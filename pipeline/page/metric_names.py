@@ -24,8 +24,6 @@ _NAMES = {
     "miou": "mIoU",
     "pixel_accuracy": "pixel accuracy",
     "contrastive": "contrastive loss",
-    "recall_images": "T→I R@1, validation",
-    "recall_texts": "I→T R@1, validation",
 }
 
 

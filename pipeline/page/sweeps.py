@@ -20,7 +20,7 @@ MOST = 12
 
 Rows = Sequence[Mapping[str, Any]]
 _Row = TypeVar("_Row", bound=Mapping[str, Any])
-HIDDEN = ("loss", "structure_vision", "structure_text")
+HIDDEN = ("loss", "R_S_vision", "R_S_text")
 _PAIRS = re.compile(r"(?:^| )pairs=(\d+)")
 _OTHER = {"image_": "text_", "text_": "image_"}
 _TWIN = re.compile("^(?:image_|text_)")

@@ -17,8 +17,8 @@ Histories = Mapping[str, Sequence[Mapping[str, Any]]]
 
 PARTS = (
     ("contrastive", "contrastive loss", ("val_contrastive",)),
-    ("R_S", "R_S (vision + text)", ("val_structure_vision", "val_structure_text")),
-    ("recall", "R@1, mean of both directions", ("val_recall_images", "val_recall_texts")),
+    ("R_S", "R_S (vision + text)", ("val_R_S_vision", "val_R_S_text")),
+    ("recall", "R@1, mean of both directions", ("val_image_retrieval_recall@1", "val_text_retrieval_recall@1")),
 )
 
 
@@ -110,8 +110,8 @@ def _table(aligners: Mapping[str, Mapping[str, Any]]) -> Table:
                 "epochs": facts.get("epochs"),
                 "best": facts.get("best_epoch"),
                 "rate": facts.get("rate"),
-                "images": metrics.get("recall_images"),
-                "texts": metrics.get("recall_texts"),
+                "images": metrics.get("image_retrieval_recall@1"),
+                "texts": metrics.get("text_retrieval_recall@1"),
                 "seconds": facts.get("seconds"),
             }
         )

@@ -88,7 +88,7 @@ class TestEveryMethod:
         trained = fitted[name]
         assert trained.pairs == trained.aligner.metadata["pairs"] == 180
         assert trained.aligner.metadata["validation_pairs"] == 20
-        assert {"recall_images", "recall_texts"} <= set(trained.metrics)
+        assert {"image_retrieval_recall@1", "text_retrieval_recall@1"} <= set(trained.metrics)
         assert "torch" in trained.aligner.metadata["versions"]
 
     def test_beats_chance_where_it_fits_anything(self, name, fitted, world):
@@ -172,7 +172,7 @@ def test_weighted_csa_is_a_cosine(golden, world, tmp_path):
     np.testing.assert_allclose(aligner.similarity(images, texts), scores, atol=1e-6)
     np.testing.assert_array_equal((scores > np.diag(scores)[:, None]).sum(1), file["rank_x_to_y_weighted"])
     np.testing.assert_array_equal((np.diag(scores)[:, None] < scores.T).sum(1), file["rank_y_to_x_weighted"])
-    assert trained.metrics["recall_texts"] == np.mean(file["rank_x_to_y_weighted"] == 0)
+    assert trained.metrics["text_retrieval_recall@1"] == np.mean(file["rank_x_to_y_weighted"] == 0)
 
 
 def test_weighted_csa_after_the_regulariser(world):

@@ -26,7 +26,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         if not isinstance(options, GradientOptions):
             place.now += 0.2 + len(vision) / 10_000
             return
-        assert options.learning_rate is not None  # the learning-rate test is not waited for
+        assert options.learning_rate is not None  # the learning-rate range test is not waited for
         place.now += 0.5
         for epoch in range(1, options.epochs + 1):
             place.now += 0.25 * (len(vision) * (1 - options.validation) / options.batch)

@@ -53,7 +53,7 @@ def test_sees_what_no_linear_map_can():
         ).metrics
         for method in ("kernel-csa", "ridge")
     }
-    assert recalls["kernel-csa"]["recall_texts"] > 4 * recalls["ridge"]["recall_texts"]
+    assert recalls["kernel-csa"]["text_retrieval_recall@1"] > 4 * recalls["ridge"]["text_retrieval_recall@1"]
 
 
 def test_landmarks_are_a_seeded_subset_and_their_number_is_told(world, monkeypatch):

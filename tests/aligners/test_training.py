@@ -53,7 +53,7 @@ def test_history_is_flat_numbers_and_best_weights_are_restored(world):
         torch.from_numpy(trained.aligner.embed_images(vision[out])),
         torch.from_numpy(trained.aligner.embed_texts(text[out])),
     )
-    assert recall == (trained.metrics["recall_images"], trained.metrics["recall_texts"])
+    assert recall == (trained.metrics["image_retrieval_recall@1"], trained.metrics["text_retrieval_recall@1"])
     held = info_nce(trained.aligner.embed_images(vision[out]), trained.aligner.embed_texts(text[out]))
     assert held.item() == pytest.approx(trained.metrics["contrastive"], rel=1e-4)
     assert trained.history[-1]["val_contrastive"] != pytest.approx(trained.metrics["contrastive"], rel=1e-3)
@@ -83,7 +83,7 @@ def test_control_shares_rate_batches_and_start(world):
     with_r = train(vision, text, options=QUICK.changed(epochs=1, batch=50, warm_up=0.0))
     without = train(vision, text, options=QUICK.changed(epochs=1, batch=50, warm_up=0.0, regulariser="none"))
     assert with_r.rate == without.rate
-    assert without.history[0]["structure_vision"] == 0 < with_r.history[0]["structure_vision"]
+    assert without.history[0]["R_S_vision"] == 0 < with_r.history[0]["R_S_vision"]
     # The first batch is the same and R_S does not enter the contrastive part of its loss.
     first = [
         train(vision, text, options=QUICK.changed(epochs=1, batch=150, regulariser=name))
@@ -96,7 +96,7 @@ def test_regulariser_keeps_the_structure(world):
     vision, text = world(300)
     options = QUICK.changed(epochs=80, warm_up=0.0)
     kept, free = (train(vision, text, options=options.changed(regulariser=name)) for name in ("structure", "none"))
-    last = [run.history[-1]["val_structure_vision"] + run.history[-1]["val_structure_text"] for run in (kept, free)]
+    last = [run.history[-1]["val_R_S_vision"] + run.history[-1]["val_R_S_text"] for run in (kept, free)]
     assert last[0] < 0.7 * last[1]
 
 
@@ -138,7 +138,7 @@ def test_selection_rules(world):
     options = QUICK.changed(epochs=30, patience=100, learning_rate=0.05)
     by = {rule: train(vision, text, options=options.changed(selection=rule)) for rule in ("retrieval", "loss")}
     history = by["retrieval"].history
-    recall = [row["val_recall_images"] + row["val_recall_texts"] for row in history]
+    recall = [row["val_image_retrieval_recall@1"] + row["val_text_retrieval_recall@1"] for row in history]
     assert recall[by["retrieval"].best_epoch - 1] == max(recall)
     losses = [row["val_loss"] for row in by["loss"].history]
     assert losses[by["loss"].best_epoch - 1] == min(losses)

@@ -104,7 +104,7 @@ def test_unpaired_features_enter_r_s(copied: Store) -> None:
     facts = load_aligner(done.folder).metadata
     assert facts["unpaired"] == {"vision": 40, "text": 0}
     assert facts["unpaired_features"] == ["scenes/test"]
-    assert done.trained.history[-1]["structure_vision"] != plain.trained.history[-1]["structure_vision"]
+    assert done.trained.history[-1]["R_S_vision"] != plain.trained.history[-1]["R_S_vision"]
     with pytest.raises(StructureError, match=r"--unpaired flickr: .* it has .*scenes/test/scenes-vit"):
         align(LAYERS, store=copied, options=QUICK, unpaired=["flickr"])
 

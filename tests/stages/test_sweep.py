@@ -68,7 +68,7 @@ def test_a_comparison_shares_rate_seeds_and_pairs(copied: Store) -> None:
     assert {row.variant for row in done.means} == {"regulariser=structure", "regulariser=none"}
     told = {(row.dataset, row.metric): row for row in done.differences}
     assert ("validation", "contrastive") in told
-    assert ("validation", "recall_images") in told
+    assert ("validation", "image_retrieval_recall@1") in told
     assert ("test", "text_retrieval_recall@10") in told
     mean = {(row.variant, row.dataset, row.metric): row.value for row in done.means}
     for (dataset, metric), row in told.items():
