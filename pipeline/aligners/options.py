@@ -48,7 +48,7 @@ class TrainingOptions:
         method = values.get("method", DEFAULT_METHOD)
         owner = options_class(method)
         made = owner if cls is TrainingOptions else cls
-        if values and not issubclass(owner, made):
+        if values and made is not owner:
             raise StructureError(
                 f"The options of {method} are {owner.__name__}, not {made.__name__}. "
                 f"Write options.changed(method={method!r})."

@@ -162,7 +162,7 @@ def test_anchors_over_tokens_segment_too(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store")
     models = ["bundled:scenes-vit", "bundled:scenes-text"]
     extract(models, "scenes:60", store=store, layers=["block.03"], tokens=["block.03"])
-    options = TrainingOptions(method="pal", dim=16, epochs=2, learning_rate=1e-2)
+    options = TrainingOptions(method="pal", epochs=2, learning_rate=1e-2)
     align("block.03,block.03", store=store, options=options, name="p")
     suite = tmp_path / "masks.yaml"
     suite.write_text(SUITE.format(background="ignored", window="square"))

@@ -6,7 +6,6 @@ import json
 import sys
 import types
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +109,10 @@ def test_a_raw_layer_cannot_come_out_of_an_open_clip_tower(clip_store: Store, tm
 
 
 def test_what_open_clip_cannot_express_is_refused(clip_store: Store, tmp_path: Path) -> None:
-    align("pooled,pooled", store=clip_store, options=replace(QUICK, method="mlp"), name="bent")
+    align("pooled,pooled", store=clip_store, options=QUICK.changed(method="mlp"), name="bent")
     with pytest.raises(StructureError, match=r"no single matrix.*vision \(mlp\), text \(mlp\)"):
         export("bent", tmp_path / "out", format="open-clip", store=clip_store)
-    align("pooled,pooled", store=clip_store, options=replace(QUICK, method="csa", weighted=True), name="weighted")
+    align("pooled,pooled", store=clip_store, options=QUICK.changed(method="csa", weighted=True), name="weighted")
     with pytest.raises(StructureError, match=r"vision \(weighted\), text \(weighted\).*--format clip-benchmark"):
         export("weighted", tmp_path / "out", format="open-clip", store=clip_store)
     align("final_norm@mean,final_norm@mean", store=clip_store, options=QUICK, name="averaged")
@@ -225,7 +224,7 @@ def test_clip_benchmark_gets_a_model_of_the_shape_it_asks_for(
     clip_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stand-in for its registry; the command line itself is run by hand (another NumPy is needed)."""
-    align("block.01@mean,block.00@mean", store=clip_store, options=replace(QUICK, method="mlp"), name="any")
+    align("block.01@mean,block.00@mean", store=clip_store, options=QUICK.changed(method="mlp"), name="any")
     done = export("any", tmp_path / "out", format="clip-benchmark", store=clip_store)
     assert set(done.files) == {"aligner.json", "aligner.safetensors", "run.py"}
     compile((tmp_path / "out" / "run.py").read_text(), "run.py", "exec")
