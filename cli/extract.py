@@ -114,7 +114,7 @@ def extract(
         return
     columns = ["features", "modality", "rows", "layers", "bytes", "state", "skipped"]
     if dry_run:
-        columns = ["features", "rows", "layers", "bytes", "due_rows", "due_bytes"]
+        columns = ["features", "rows", "layers", "bytes", "pending_rows", "pending_bytes"]
         columns += ["batch", "estimated_seconds", "memory"]
     terminal.table(rows, columns)
     if not dry_run:

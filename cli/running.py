@@ -175,7 +175,7 @@ def _plan(
         return
     terminal.table(rows, ["step", "state", "why", "seconds"], title=f"{plan.name} ({plan.source})")
     if due:
-        columns = ["features", "rows", "layers", "due_rows", "due_bytes", "free_bytes", "estimated_seconds"]
+        columns = ["features", "rows", "layers", "pending_rows", "pending_bytes", "free_bytes", "estimated_seconds"]
         terminal.table(due, columns, title="Extractions that are due")
     if absent:
         terminal.table(absent, ["what", "how_to_get"], title="Not here")

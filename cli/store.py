@@ -167,7 +167,7 @@ def repair(
     if as_json:
         terminal.document({"features": key, "faults": [str(fault) for fault in done.faults], "rows": done.rows})
     else:
-        terminal.say(f"{key}: {len(done.faults)} faults mended, {done.rows:,} rows extracted again.")
+        terminal.say(f"{key}: {len(done.faults)} faults repaired, {done.rows:,} rows extracted again.")
 
 
 @app.command("du")
@@ -202,19 +202,19 @@ def gc(
     from structure.store import open_store
 
     opened = open_store(store)
-    found = list(orphans(opened))
+    orphaned = list(orphans(opened))
     if yes:
-        for leftover in found:
-            remove(opened, leftover)
+        for orphan in orphaned:
+            remove(opened, orphan)
     terminal = Terminal(as_json=as_json, quiet=False)
-    rows = [{"what": leftover.key, "why": leftover.why, "bytes": leftover.bytes} for leftover in found]
+    rows = [{"what": orphan.key, "why": orphan.why, "bytes": orphan.bytes} for orphan in orphaned]
     if as_json:
-        terminal.document({"store": opened.url, "removed": yes, "leftovers": rows})
+        terminal.document({"store": opened.url, "removed": yes, "orphans": rows})
         return
     if rows:
         terminal.table(rows, ["what", "why", "bytes"])
-    total = sum(leftover.bytes for leftover in found)
-    terminal.say(f"{len(rows)} leftovers, {total:,} bytes {'removed' if yes else 'would go with --yes'}.")
+    total = sum(orphan.bytes for orphan in orphaned)
+    terminal.say(f"{len(rows)} orphaned files, {total:,} bytes {'removed' if yes else 'would go with --yes'}.")
 
 
 @app.command("export")

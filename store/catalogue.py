@@ -78,7 +78,7 @@ class Store:
         return FeatureSet.allocate(self.files, f"features/{manifest.key}", manifest, ids, lengths)
 
     def samples(self, dataset: str, split: str) -> Samples:
-        """The row table. Raises StructureError if the split was never extracted."""
+        """The sample index. Raises StructureError if the split was never extracted."""
         try:
             return Samples.read(self.files, dataset, split)
         except FileNotFoundError:
@@ -89,7 +89,7 @@ class Store:
             raise unknown("dataset split", f"{dataset}/{split}", known, hint=f"The store is {self.url}.") from None
 
     def put_samples(self, samples: Samples, *, append: bool = False) -> Samples:
-        """Keep the row table; one that is there must describe the same rows, or, under `append`, the first of them.
+        """Keep the sample index; one that is there must describe the same rows, or, under `append`, the first of them.
 
         Raises FingerprintError otherwise. Returns what is stored.
         """

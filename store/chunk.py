@@ -71,7 +71,7 @@ def read_chunk(
     `after` bytes.
 
     Raises DamageError, naming the file, where it is missing, has another length, or another checksum than `expected`
-    (hex, from the done mark; None: not asked for).
+    (hex, from the completion marker; None: not asked for).
     """
     data = memoryview(into.reshape(-1).view(np.uint8).data)
     stored = bytearray(CRC_BYTES)

@@ -1,4 +1,4 @@
-"""The done mark of a shard: written after its data are durable, it is what makes the shard exist."""
+"""The completion marker of a shard: written after its data are durable, it is what makes the shard exist."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CompletionMarker:
     """Checksums of one shard: `chunks` maps a column to (dtype, CRC-32C as hex); `tokens` maps a layer to (dtype, one
     CRC-32C for each chunk of its tokens); `skipped` maps a row to its reason.
 
-    A column counts as done only if its dtype is the manifest's, so widening a column makes its shards due again.
+    A column counts as done only if its dtype is the manifest's, so widening a column makes its shards pending again.
     """
 
     start: int
@@ -31,7 +31,7 @@ class CompletionMarker:
         return Shard(self.start, self.stop)
 
     def after(self, earlier: CompletionMarker) -> CompletionMarker:
-        """This mark with the columns that were done before and are not in it."""
+        """This marker with the columns that were done before and are not in it."""
         return replace(self, chunks={**earlier.chunks, **self.chunks}, tokens={**earlier.tokens, **self.tokens})
 
     def to_json(self) -> bytes:

@@ -1,4 +1,4 @@
-"""The done marks of one feature set, and what they leave to do."""
+"""The completion markers of one feature set, and what they leave to do."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from structure.store.shard import Shard
 
 
 class CompletionMarkers:
-    """The marks below `done/` of one feature set; a shard that has none is due."""
+    """The markers below `done/` of one feature set; a shard that has none is pending."""
 
     def __init__(self, files: Files, prefix: str, manifest: Manifest) -> None:
         self.files, self.prefix, self.manifest = files, prefix, manifest
         self._whole: Mapping[int, CompletionMarker] | None = None
 
     def key(self, index: int) -> str:
-        """The file of one shard's mark."""
+        """The file of one shard's marker."""
         return f"{self.prefix}/done/{index:06d}.json"
 
     def read(self, index: int) -> CompletionMarker | None:
-        """The mark of one shard, None where there is none. Raises DamageError for one that does not read."""
+        """The marker of one shard, None where there is none. Raises DamageError for one that does not read."""
         key = self.key(index)
         with suppress(FileNotFoundError):
             return CompletionMarker.from_json(self.files.read(key), source=key)
         return None
 
     def all(self) -> dict[int, CompletionMarker]:
-        """The marks by shard index. Raises DamageError for one that does not read."""
+        """The markers by shard index. Raises DamageError for one that does not read."""
         found: dict[int, CompletionMarker] = {}
         for key in self.files.keys(f"{self.prefix}/done"):
             index = int(key.rpartition("/")[2].removesuffix(".json"))
@@ -38,33 +38,33 @@ class CompletionMarkers:
         return found
 
     def known(self) -> Mapping[int, CompletionMarker]:
-        """The marks, read once when nothing is due any more: repairing writes the same bytes, and those are checked."""
+        """The markers, read once when nothing is pending: a repair writes the same bytes, and those are checked."""
         if self._whole is None:
-            marks = self.all()
-            if self.pending(marks):
-                return marks
-            self._whole = marks
+            markers = self.all()
+            if self.pending(markers):
+                return markers
+            self._whole = markers
         return self._whole
 
-    def write(self, index: int, mark: CompletionMarker) -> None:
-        """Write a mark."""
-        self.files.write(self.key(index), mark.to_json())
+    def write(self, index: int, marker: CompletionMarker) -> None:
+        """Write a marker."""
+        self.files.write(self.key(index), marker.to_json())
 
     def remove(self, index: int) -> None:
-        """Make a shard due again, all of it."""
+        """Make a shard pending again, all of it."""
         self.files.remove(self.key(index))
 
-    def lacking(self, mark: CompletionMarker | None) -> tuple[str, ...]:
-        """The columns that a shard with this mark lacks; the tokens of a layer are named `tokens/<layer>`."""
+    def lacking(self, marker: CompletionMarker | None) -> tuple[str, ...]:
+        """The columns that a shard with this marker lacks; the tokens of a layer are named `tokens/<layer>`."""
         wanted = {column.name: column.dtype for column in self.manifest.columns}
         wanted |= {column.path: column.dtype for column in self.manifest.tokens}
         done: dict[str, str] = {}
-        if mark is not None:
-            done = {name: dtype for name, (dtype, _) in mark.chunks.items()}
-            done |= {f"{TOKENS}/{name}": dtype for name, (dtype, _) in mark.tokens.items()}
+        if marker is not None:
+            done = {name: dtype for name, (dtype, _) in marker.chunks.items()}
+            done |= {f"{TOKENS}/{name}": dtype for name, (dtype, _) in marker.tokens.items()}
         return tuple(name for name, dtype in wanted.items() if done.get(name) != dtype)
 
-    def pending(self, marks: Mapping[int, CompletionMarker]) -> dict[Shard, tuple[str, ...]]:
+    def pending(self, markers: Mapping[int, CompletionMarker]) -> dict[Shard, tuple[str, ...]]:
         """What is still to do: shard -> the columns that it lacks."""
-        lacking = {shard: self.lacking(marks.get(index)) for index, shard in enumerate(self.manifest.shards)}
+        lacking = {shard: self.lacking(markers.get(index)) for index, shard in enumerate(self.manifest.shards)}
         return {shard: names for shard, names in lacking.items() if names}

@@ -1,4 +1,4 @@
-"""One encoder over one dataset split: allocated whole, filled shard by shard, sealed, read lazily."""
+"""One encoder over one dataset split: allocated whole, filled shard by shard, complete, read lazily."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FeatureSet:
     """Rows by sample id, layers by name. Made by `Store.allocate` or `Store[...]`, not directly.
 
     On disk: a zarr v3 group with one array `(sample, feature)` per layer (chunk = shard), the tokens of some layers in
-    the subgroup `tokens`, `manifest.json`, and a mark for every finished shard below `done/`.
+    the subgroup `tokens`, `manifest.json`, and a marker for every finished shard below `done/`.
     """
 
     def __init__(self, files: Files, prefix: str, manifest: Manifest) -> None:
@@ -77,7 +77,7 @@ class FeatureSet:
 
     def grow(self, manifest: Manifest, ids: Sequence[str], lengths: np.ndarray | None = None) -> FeatureSet:
         """The same feature set with more rows: the old ones, then new ones. Only new rows, and the last shard if it
-        was not full, are due.
+        was not full, are pending.
 
         The manifest is written last, so that a crash before leaves the old feature set; growing again finishes.
         """
@@ -85,7 +85,7 @@ class FeatureSet:
         if manifest.rows <= old.rows or manifest.shard_rows != old.shard_rows or manifest.columns != old.columns:
             raise ValueError(f"{self.key}: {old.rows} rows do not grow to {manifest.rows}")
         if old.rows % old.shard_rows:
-            self._marks.remove(len(old.shards) - 1)
+            self._markers.remove(len(old.shards) - 1)
         return FeatureSet(self.files, self.prefix, manifest)._write_metadata(ids, lengths)
 
     def require(self, identity: Mapping[str, Any]) -> None:
@@ -141,12 +141,12 @@ class FeatureSet:
 
     @property
     def state(self) -> str:
-        """`sealed`, or how many shards are done."""
+        """`complete`, or how many shards are done."""
         total, done = len(self.manifest.shards), len(self.manifest.shards) - len(self.pending())
-        return "sealed" if done == total else f"{done} of {total} shards"
+        return "complete" if done == total else f"{done} of {total} shards"
 
     @property
-    def is_sealed(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether every layer is there whole; its tokens, where they are kept besides, may still be on their way."""
         tokens = {column.path for column in self.manifest.tokens}
         return all(tokens.issuperset(lacking) for lacking in self.pending().values())
@@ -159,7 +159,7 @@ class FeatureSet:
     @property
     def skipped(self) -> dict[int, str]:
         """Rows that could not be read from the dataset, with the reason; their values are NaN."""
-        return {row: reason for mark in self.marks().values() for row, reason in mark.skipped.items()}
+        return {row: reason for marker in self.markers().values() for row, reason in marker.skipped.items()}
 
     @property
     def valid(self) -> np.ndarray:
@@ -170,34 +170,36 @@ class FeatureSet:
 
     def content(self) -> str:
         """Hex digest of every value of the layers (through the shards' checksums); cache keys are made from it."""
-        marks = self.marks()
-        return fingerprint({"shards": [[mark.start, sorted(mark.chunks.items())] for _, mark in sorted(marks.items())]})
+        markers = self.markers()
+        return fingerprint(
+            {"shards": [[marker.start, sorted(marker.chunks.items())] for _, marker in sorted(markers.items())]}
+        )
 
     # -- filling --------------------------------------------------------------------------------------------------
 
-    def marks(self) -> dict[int, CompletionMarker]:
-        """The done marks by shard index. Raises DamageError for one that does not read."""
-        return self._marks.all()
+    def markers(self) -> dict[int, CompletionMarker]:
+        """The completion markers by shard index. Raises DamageError for one that does not read."""
+        return self._markers.all()
 
     def pending(self) -> dict[Shard, tuple[str, ...]]:
         """What is still to do: shard -> the columns that it lacks; the tokens of a layer are named `tokens/<layer>`."""
-        return self._marks.pending(self._marks.all())
+        return self._markers.pending(self._markers.all())
 
     def lacking(self, shard: Shard) -> tuple[str, ...]:
         """What `pending` says of one shard; nothing where it is done."""
-        return self._marks.lacking(self._marks.read(self._index(shard)))
+        return self._markers.lacking(self._markers.read(self._index(shard)))
 
     def skipped_in(self, shard: Shard) -> dict[int, str]:
         """What `skipped` says of one shard."""
-        mark = self._marks.read(self._index(shard))
-        return dict(mark.skipped) if mark is not None else {}
+        marker = self._markers.read(self._index(shard))
+        return dict(marker.skipped) if marker is not None else {}
 
-    def claim(self, shard: Shard) -> Lease:
+    def lease(self, shard: Shard) -> Lease:
         """The right to write this shard; hold it while encoding and filling. Raises HeldError on entering."""
         index = self._index(shard)
         return Lease(self.files, f"{self.prefix}/claims/{index:06d}.json", what=f"{self.key}, {shard},")
 
-    def shard_tokens(self, shard: Shard, layers: Collection[str]) -> TokenWriter:
+    def token_writer(self, shard: Shard, layers: Collection[str]) -> TokenWriter:
         """Takes the tokens of one shard while it is encoded; goes into `fill` when it has them all."""
         return TokenWriter(self._tokens, shard, layers)
 
@@ -216,7 +218,7 @@ class FeatureSet:
         sample; ValueError for anything that is not exactly this shard.
         """
         index = self._index(shard)
-        missing, earlier = dict(skipped or {}), self._marks.read(index)
+        missing, earlier = dict(skipped or {}), self._markers.read(index)
         if any(not shard.start <= row < shard.stop for row in missing):
             raise ValueError(f"skipped rows {sorted(missing)} are not all in {shard}")
         if earlier is not None:
@@ -241,16 +243,16 @@ class FeatureSet:
             )
             written = {name: (self._column(name).dtype, crc) for name, crc in zip(prepared, checksums, strict=True)}
         finished = tokens.finish(missing) if tokens is not None else {}
-        mark = CompletionMarker(shard.start, shard.stop, written, missing, finished)
-        self._marks.write(index, mark if earlier is None else mark.after(earlier))
+        marker = CompletionMarker(shard.start, shard.stop, written, missing, finished)
+        self._markers.write(index, marker if earlier is None else marker.after(earlier))
 
     def tidy(self) -> None:
-        """Remove what killed writers left: void claims and, if no claim is left, half-written files."""
+        """Remove what killed writers left: stale leases and, if no lease is left, half-written files."""
         if not remove_stale(self.files, f"{self.prefix}/claims"):
             self.files.sweep(self.prefix)
 
     def widen(self, name: str) -> FeatureSet:
-        """The same set with one column in float32; its shards are due again, nothing else is touched."""
+        """The same set with one column in float32; its shards are pending again, nothing else is touched."""
         wider = FeatureSet(self.files, self.prefix, self.manifest.widened(name))
         return wider._write_metadata(self.ids.tolist(), self.token_lengths)
 
@@ -287,23 +289,23 @@ class FeatureSet:
         again may keep `checked`: chunks in it are not checked once more, the others are, and are added."""
         self._stop(start, start + len(into))
         with self._told_how_to_repair():
-            self._layers.read(self._column(layer), start, into, self._marks.known(), checked)
+            self._layers.read(self._column(layer), start, into, self._markers.known(), checked)
 
     def view_rows(self, layer: str, start: int, stop: int, *, checked: set[str]) -> list[np.ndarray]:
         """`read_rows` without a copy, where `in_place`: read-only pieces of consecutive rows."""
         self._stop(start, stop)
         with self._told_how_to_repair():
-            return self._layers.view(self._column(layer), start, stop, self._marks.known(), checked)
+            return self._layers.view(self._column(layer), start, stop, self._markers.known(), checked)
 
     def tokens(self, layer: str, start: int = 0, stop: int | None = None) -> Tokens:
         """Tokens of a layer of rows `[start, stop)`, in the stored dtype; only the chunks that hold one are read, every
         one is checked. Skipped rows have no token. Raises as `rows` does.
         """
-        stop, marks = self._stop(start, stop), self._marks.known()
+        stop, markers = self._stop(start, stop), self._markers.known()
         column, offsets = self._tokens.column(layer), self.token_offsets(layer, start, stop)
         values = page_aligned((int(offsets[-1]), column.width), dtype=column.dtype)
         self.read_tokens(layer, start, stop, values)
-        skipped = [row - start for mark in marks.values() for row in mark.skipped if start <= row < stop]
+        skipped = [row - start for marker in markers.values() for row in marker.skipped if start <= row < stop]
         return Tokens(values, offsets, column.prefix, column.grid).without(skipped)
 
     def token_column(self, layer: str) -> TokenColumn:
@@ -320,7 +322,7 @@ class FeatureSet:
         """Tokens of rows `[start, stop)` into memory that is there: `into` (tokens, width); those of skipped rows are
         NaN. `checked` as in `read_rows`."""
         with self._told_how_to_repair():
-            self._tokens.read(self._tokens.column(layer), start, stop, into, self._marks.known(), checked)
+            self._tokens.read(self._tokens.column(layer), start, stop, into, self._markers.known(), checked)
 
     def column(self, layer: str) -> LayerRows:
         """A layer as a lazy array: `.shape`, `.dtype`, `[start:stop]`."""
@@ -358,7 +360,7 @@ class FeatureSet:
             raise DamageError(f"{error} Repair the feature set {self.key}.", feature_set=self.key) from None
 
     @cached_property
-    def _marks(self) -> CompletionMarkers:
+    def _markers(self) -> CompletionMarkers:
         return CompletionMarkers(self.files, self.prefix, self.manifest)
 
     @cached_property

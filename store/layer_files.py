@@ -37,7 +37,7 @@ class LayerFiles:
         column: Column,
         start: int,
         into: np.ndarray,
-        marks: Mapping[int, CompletionMarker],
+        markers: Mapping[int, CompletionMarker],
         checked: set[str] | None = None,
     ) -> None:
         """Fill `into` (n, width) with the rows `[start, start + n)`; every chunk is checked but for those that are in
@@ -50,7 +50,7 @@ class LayerFiles:
         def read(index: int) -> None:
             shard = self.manifest.shards[index]
             low, high = max(start, shard.start), min(stop, shard.stop)
-            with self._checking(column, index, marks, checked) as (key, expected):
+            with self._checking(column, index, markers, checked) as (key, expected):
                 read_chunk(
                     self.files,
                     key,
@@ -69,7 +69,7 @@ class LayerFiles:
                 list(pool.map(read, touched))
 
     def view(
-        self, column: Column, start: int, stop: int, marks: Mapping[int, CompletionMarker], checked: set[str]
+        self, column: Column, start: int, stop: int, markers: Mapping[int, CompletionMarker], checked: set[str]
     ) -> list[np.ndarray]:
         """What `read` would fill in, not copied: read-only pieces (n, width) of one chunk each, in the order of their
         rows. They keep their values when the chunk is replaced. Raises as `read`."""
@@ -77,21 +77,21 @@ class LayerFiles:
         for index in overlapping(start, stop, rows):
             shard = self.manifest.shards[index]
             low, high = max(start, shard.start) - shard.start, min(stop, shard.stop) - shard.start
-            with self._checking(column, index, marks, checked) as (key, expected):
+            with self._checking(column, index, markers, checked) as (key, expected):
                 data = view_chunk(self.files, key, low * row, high * row, size=rows * row, expected=expected)
             pieces.append(np.frombuffer(data, dtype=column.dtype).reshape(high - low, -1))
         return pieces
 
     @contextmanager
     def _checking(
-        self, column: Column, index: int, marks: Mapping[int, CompletionMarker], checked: set[str] | None
+        self, column: Column, index: int, markers: Mapping[int, CompletionMarker], checked: set[str] | None
     ) -> Iterator[tuple[str, str | None]]:
         """The key of one chunk, and the checksum that it must have where it was not checked yet."""
-        dtype, crc = marks[index].chunks.get(column.name, ("", "")) if index in marks else ("", "")
+        dtype, crc = markers[index].chunks.get(column.name, ("", "")) if index in markers else ("", "")
         if dtype != column.dtype:
             raise StructureError(
                 f"{self.manifest.key}, layer {column.name}, {self.manifest.shards[index]} are not written yet "
-                f"({len(marks)} of {len(self.manifest.shards)} shards are begun). Run the same extract command again "
+                f"({len(markers)} of {len(self.manifest.shards)} shards are begun). Run the same extract command again "
                 "to finish."
             )
         key = self.chunk_key(column, index)

@@ -1,4 +1,4 @@
-"""Who is writing a shard: an exclusive claim that ends with its writer, alive or dead."""
+"""Who is writing a shard: an exclusive lease that ends with its writer, alive or dead."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from structure.store.errors import StructureError
 from structure.store.files import Files
 
 EXPIRES = 120.0
-"""Seconds after which a claim that its holder has not renewed is void (the holder renews every quarter of it)."""
+"""Seconds after which a lease that its holder has not renewed is stale (the holder renews every quarter of it)."""
 
 LOOKS = 120
-"""How often a claim is looked at in that time by somebody who waits for its end."""
+"""How often a lease is looked at in that time by somebody who waits for its end."""
 
 
 class HeldError(StructureError):
@@ -30,7 +30,7 @@ class HeldError(StructureError):
 class Lease:
     """The right to write one shard, held while the context is open.
 
-    A second writer is refused with who holds it. A claim is void when its process is gone (same machine) or when it
+    A second writer is refused with who holds it. A lease is stale when its process is gone (same machine) or when it
     has not been renewed for `EXPIRES` seconds (any machine).
     """
 
@@ -41,15 +41,15 @@ class Lease:
         self._renewal: threading.Thread | None = None
 
     def acquire(self) -> Lease:
-        """Take the claim. Raises HeldError where somebody alive holds it."""
+        """Take the lease. Raises HeldError where somebody alive holds it."""
         while not self.files.create(self.key, self._body):
             seen, held = self._look()
             if held is not None:
                 raise HeldError(
                     f"{self.what} is being written by process {held['pid']} on {held['host']}. "
-                    "Wait for it, or stop it; a claim whose process has died ends by itself."
+                    "Wait for it, or stop it; a lease whose process has died ends by itself."
                 )
-            # Of all who see that it is void, one takes it.
+            # Of all who see that it is stale, one takes it.
             if seen is not None and self.files.swap(self.key, seen, self._body):
                 break
         renewal = threading.Thread(target=self._renew, daemon=True)
@@ -58,7 +58,7 @@ class Lease:
         return self
 
     def release(self) -> None:
-        """Give the claim back where it is held; a second call does nothing."""
+        """Give the lease back where it is held; a second call does nothing."""
         if self._ended.is_set():
             return
         self._ended.set()
@@ -79,12 +79,12 @@ class Lease:
             with suppress(OSError, StructureError):
                 self.files.swap(self.key, self._body, self._body)
 
-    def is_void(self) -> bool:
-        """Whether nobody alive holds the claim."""
+    def is_stale(self) -> bool:
+        """Whether nobody alive holds the lease."""
         return self._look()[1] is None
 
-    def outlived(self) -> bool:
-        """Wait for the end of a claim whose holder may be dead: at most `EXPIRES` seconds; False as soon as he is seen
+    def wait_released(self) -> bool:
+        """Wait for the end of a lease whose holder may be dead: at most `EXPIRES` seconds; False as soon as he is seen
         to live, which on this machine is at once and on another when he renews it."""
         renewed = None
         while (held := self._look()[1]) is not None:
@@ -96,13 +96,13 @@ class Lease:
             time.sleep(EXPIRES / LOOKS)
         return True
 
-    def discard_void(self) -> bool:
-        """Remove the claim if nobody alive holds it; False if somebody does."""
+    def discard_stale(self) -> bool:
+        """Remove the lease if nobody alive holds it; False if somebody does."""
         seen, held = self._look()
         return held is None and (seen is None or self.files.swap(self.key, seen, None))
 
     def _look(self) -> tuple[bytes | None, dict[str, str | int] | None]:
-        """What the claim holds now (None: nothing is there), and who it is that holds it, if he is alive."""
+        """What the lease holds now (None: nothing is there), and who it is that holds it, if he is alive."""
         try:
             seen = self.files.read(self.key)
             age = time.time() - self.files.modified(self.key)
@@ -120,10 +120,10 @@ class Lease:
 
 
 def remove_stale(files: Files, prefix: str) -> bool:
-    """Remove the void claims below the prefix; whether one is left that somebody holds."""
+    """Remove the stale leases below the prefix; whether one is left that somebody holds."""
     held = False
     for key in files.keys(prefix):
-        held |= not Lease(files, key, what=key).discard_void()
+        held |= not Lease(files, key, what=key).discard_stale()
     return held
 
 

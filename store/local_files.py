@@ -88,7 +88,7 @@ class LocalFiles(Files):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 temporary.write_bytes(data)
-                # A link either appears whole or fails: nobody ever reads half a claim.
+                # A link either appears whole or fails: nobody ever reads half a lease.
                 os.link(temporary, path)
             except FileExistsError:
                 return False

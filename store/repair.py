@@ -1,4 +1,4 @@
-"""Undo damage: what follows from the manifest is written again, what does not is made due again."""
+"""Undo damage: what follows from the manifest is written again, what does not is made pending again."""
 
 from __future__ import annotations
 
@@ -35,13 +35,15 @@ def recover_manifest(files: Files, prefix: str) -> FeatureSet:
     return FeatureSet(files, prefix, manifest)
 
 
-def mend(features: FeatureSet, samples: Samples, faults: list[Fault], lengths: np.ndarray | None = None) -> FeatureSet:
-    """Write the metadata again and make every damaged shard due; `samples` must be the rows it was made from.
+def repair_features(
+    features: FeatureSet, samples: Samples, faults: list[Fault], lengths: np.ndarray | None = None
+) -> FeatureSet:
+    """Write the metadata again and make every damaged shard pending; `samples` must be the rows it was made from.
 
     `lengths` are the token counts of its texts, needed where one of the faults is in them. Raises DamageError where
     they are others than before.
 
-    Good shards are not touched. Filling what is due then gives the bytes that were there before.
+    Good shards are not touched. Filling what is pending then gives the bytes that were there before.
     """
     manifest = features.manifest
     ids = samples.row_ids(manifest.rows_of, manifest.captions, manifest.views)[: manifest.rows]
@@ -54,7 +56,7 @@ def mend(features: FeatureSet, samples: Samples, faults: list[Fault], lengths: n
             )
         for name, data in zarr_documents(manifest, ids, lengths).items():
             features.files.write(f"{features.prefix}/{name}", data)
-    marks = CompletionMarkers(features.files, features.prefix, manifest)
+    markers = CompletionMarkers(features.files, features.prefix, manifest)
     for index in {fault.shard for fault in faults if fault.shard is not None}:
-        marks.remove(index)
+        markers.remove(index)
     return FeatureSet(features.files, features.prefix, manifest)

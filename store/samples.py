@@ -1,4 +1,4 @@
-"""The row table of a dataset split: which item and which caption every feature row belongs to."""
+"""The sample index of a dataset split: which item and which caption every feature row belongs to."""
 
 from __future__ import annotations
 

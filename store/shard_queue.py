@@ -16,20 +16,20 @@ class ShardQueue:
     through the same feature set at once share its shards, and none is encoded twice.
 
     `held` are those that were left to somebody else, `done` counts the rows that somebody else had finished. Leaving
-    the context gives back every claim that is still held, wherever an interruption fell.
+    the context gives back every lease that is still held, wherever an interruption fell.
     """
 
     def __init__(self, features: FeatureSet, shards: Iterable[Shard]) -> None:
         self.features, self.shards = features, shards
         self.held: dict[Shard, HeldError] = {}
         self.done = 0
-        self._claims: dict[Shard, Lease] = {}
+        self._leases: dict[Shard, Lease] = {}
 
     def __iter__(self) -> Iterator[Shard]:
         for shard in self.shards:
-            claim = self._claims[shard] = self.features.claim(shard)
+            lease = self._leases[shard] = self.features.lease(shard)
             try:
-                claim.acquire()
+                lease.acquire()
             except HeldError as error:
                 self.held[shard] = error
                 continue
@@ -37,11 +37,11 @@ class ShardQueue:
                 yield shard
             else:
                 self.done += len(shard)
-                claim.release()
+                lease.release()
 
-    def claim_on(self, shard: Shard) -> Lease:
-        """The claim on a shard that came; who has written the shard gives it back."""
-        return self._claims[shard]
+    def lease_of(self, shard: Shard) -> Lease:
+        """The lease on a shard that came; who has written the shard gives it back."""
+        return self._leases[shard]
 
     def __enter__(self) -> ShardQueue:
         return self
@@ -49,17 +49,17 @@ class ShardQueue:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for claim in self._claims.values():
-            claim.release()
+        for lease in self._leases.values():
+            lease.release()
 
 
 def any_free(features: FeatureSet, held: Collection[Shard]) -> bool:
     """Whether a shard that was held by somebody else is free now.
 
-    Waits where it cannot be told otherwise whether a holder on another machine is alive: until he renews his claim, or
+    Waits where it cannot be told otherwise whether a holder on another machine is alive: until he renews his lease, or
     it ends.
     """
     if not held:
         return False
     with ThreadPoolExecutor(len(held)) as pool:  # each waits, mostly
-        return any(list(pool.map(lambda shard: features.claim(shard).outlived(), held)))
+        return any(list(pool.map(lambda shard: features.lease(shard).wait_released(), held)))

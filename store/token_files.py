@@ -62,7 +62,7 @@ class TokenFiles:
         start: int,
         stop: int,
         into: np.ndarray,
-        marks: Mapping[int, CompletionMarker],
+        markers: Mapping[int, CompletionMarker],
         checked: set[str] | None = None,
     ) -> None:
         """Fill `into` (tokens, width) with all tokens of the rows `[start, stop)`; those of skipped rows are NaN. Only
@@ -85,7 +85,7 @@ class TokenFiles:
 
         def read(job: tuple[int, int, int, int, int]) -> None:
             index, chunk, low, high, place = job
-            key, crc = self.chunk_key(column, layout.first[index] + chunk), self._written(column, index, marks)[chunk]
+            key, crc = self.chunk_key(column, layout.first[index] + chunk), self._written(column, index, markers)[chunk]
             self._read(
                 key,
                 into[place : place + high - low],
@@ -106,16 +106,16 @@ class TokenFiles:
         """The file of one chunk."""
         return f"{self.prefix}/{column.path}/c/{number}/0{'' if column.tokens is None else '/0'}"
 
-    def faults(self, column: TokenColumn, index: int, mark: CompletionMarker) -> Iterator[str]:
+    def faults(self, column: TokenColumn, index: int, marker: CompletionMarker) -> Iterator[str]:
         """What is not as it was written in one shard of the column."""
-        dtype, checksums = mark.tokens.get(column.name, ("", ()))
+        dtype, checksums = marker.tokens.get(column.name, ("", ()))
         layout, shard, size = self.layout(column), self.manifest.shards[index], column.chunk_tokens
         numbers = range(layout.first[index], layout.first[index + 1])
         if dtype != column.dtype or len(checksums) != len(numbers):
             yield f"not written as {column.dtype}"
             return
         offsets = layout.offsets(shard)
-        told = np.repeat(np.isin(np.arange(shard.start, shard.stop), list(mark.skipped)), np.diff(offsets))
+        told = np.repeat(np.isin(np.arange(shard.start, shard.stop), list(marker.skipped)), np.diff(offsets))
         whole = page_aligned((size, column.width), dtype=column.dtype)
         for chunk, (number, crc) in enumerate(zip(numbers, checksums, strict=True)):
             try:
@@ -129,8 +129,8 @@ class TokenFiles:
                 row = shard.start + int(np.searchsorted(offsets, chunk * size + place, side="right")) - 1
                 yield f"a token of row {row} is {'not finite' if empty[place] else 'finite, but was skipped'}"
 
-    def _written(self, column: TokenColumn, index: int, marks: Mapping[int, CompletionMarker]) -> tuple[str, ...]:
-        dtype, checksums = marks[index].tokens.get(column.name, ("", ())) if index in marks else ("", ())
+    def _written(self, column: TokenColumn, index: int, markers: Mapping[int, CompletionMarker]) -> tuple[str, ...]:
+        dtype, checksums = markers[index].tokens.get(column.name, ("", ())) if index in markers else ("", ())
         if dtype != column.dtype:
             raise StructureError(
                 f"{self.manifest.key}, tokens of layer {column.name}, {self.manifest.shards[index]} are not written "

@@ -83,7 +83,7 @@ class TokenWriter:
             self._spread(run, int(run.offsets[places[begin]]), stored[low:high])
 
     def finish(self, skipped: Collection[int] = ()) -> dict[str, tuple[str, tuple[str, ...]]]:
-        """Wait until everything is durable; `{layer: (dtype, CRC-32C of each chunk)}` for the done mark.
+        """Wait until everything is durable; `{layer: (dtype, CRC-32C of each chunk)}` for the completion marker.
 
         `skipped` rows have NaN for tokens. Raises ValueError where rows are missing.
         """
@@ -104,7 +104,7 @@ class TokenWriter:
             self.abandon()
 
     def abandon(self) -> None:
-        """Stop writing; what was written has no mark and counts for nothing."""
+        """Stop writing; what was written has no marker and counts for nothing."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     @cached_property

@@ -22,7 +22,7 @@ from structure.store.zarr_metadata import read_ids, zarr_documents
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is not as it was written. `part` says what mends it: `metadata` and `shard` follow from the
+    """One thing that is not as it was written. `part` says what repairs it: `metadata` and `shard` follow from the
     manifest and the encoder, `lengths` from the encoder's tokenizer, `rows` from the dataset. `shard` is the index of
     the shard, None for the other parts."""
 
@@ -36,7 +36,7 @@ class Fault:
 
 
 def faults_of(files: Files, prefix: str, manifest: Manifest) -> list[Fault]:
-    """Every fault: metadata, row table, marks, chunks, and NaN outside the skipped rows."""
+    """Every fault: metadata, sample index, markers, chunks, and NaN outside the skipped rows."""
     faults: list[Fault] = []
     tokens = TokenFiles(files, prefix, manifest)
     lengths: np.ndarray | None = None
@@ -76,7 +76,7 @@ def _row_faults(files: Files, manifest: Manifest, ids: np.ndarray) -> Iterator[s
     try:
         samples = Samples.read(files, manifest.dataset, manifest.split)
     except FileNotFoundError:
-        yield f"its row table {table} is missing"
+        yield f"its sample index {table} is missing"
         return
     except DamageError as error:
         yield str(error)
@@ -86,45 +86,45 @@ def _row_faults(files: Files, manifest: Manifest, ids: np.ndarray) -> Iterator[s
         samples.row_ids(manifest.rows_of, manifest.captions, manifest.views)[: manifest.rows], dtype=str
     )
     if len(expected) != manifest.rows:
-        yield f"{manifest.rows} rows, and {len(expected)} in the row table {table}"
+        yield f"{manifest.rows} rows, and {len(expected)} in the sample index {table}"
         return
     differ = np.flatnonzero(ids != expected)
     if len(differ):
         row = int(differ[0])
-        yield f"row {row} is {ids[row]!r}, and {expected[row]!r} in the row table {table}"
+        yield f"row {row} is {ids[row]!r}, and {expected[row]!r} in the sample index {table}"
     written = manifest.identity.get("data", {}).get("digest")
     if written and samples.digest(manifest.rows_of, manifest.captions, rows=manifest.rows // manifest.views) != written:
-        yield f"the row table {table} does not describe the data that the features were made from"
+        yield f"the sample index {table} does not describe the data that the features were made from"
 
 
 def _shard_faults(
     files: Files, prefix: str, manifest: Manifest, tokens: TokenFiles | None, index: int, shard: Shard
 ) -> Iterator[str]:
-    marks = CompletionMarkers(files, prefix, manifest)
+    markers = CompletionMarkers(files, prefix, manifest)
     try:
-        mark = marks.read(index)
+        marker = markers.read(index)
     except DamageError as error:
         yield str(error)
         return
-    if mark is None:
+    if marker is None:
         yield "not written"
         return
-    if mark.shard != shard:
-        yield f"{marks.key(index)} speaks of {mark.shard}"
+    if marker.shard != shard:
+        yield f"{markers.key(index)} speaks of {marker.shard}"
         return
     for column in manifest.columns:
-        fault = _chunk_fault(files, f"{prefix}/{column.name}/c/{index}/0", manifest, column, mark)
+        fault = _chunk_fault(files, f"{prefix}/{column.name}/c/{index}/0", manifest, column, marker)
         if fault:
             yield f"layer {column.name}: {fault}"
     if tokens is None:
         return
     for with_tokens in manifest.tokens:
-        for fault in tokens.faults(with_tokens, index, mark):
+        for fault in tokens.faults(with_tokens, index, marker):
             yield f"tokens of layer {with_tokens.name}: {fault}"
 
 
-def _chunk_fault(files: Files, key: str, manifest: Manifest, column: Column, mark: CompletionMarker) -> str:
-    dtype, crc = mark.chunks.get(column.name, ("", ""))
+def _chunk_fault(files: Files, key: str, manifest: Manifest, column: Column, marker: CompletionMarker) -> str:
+    dtype, crc = marker.chunks.get(column.name, ("", ""))
     if dtype != column.dtype:
         return f"not written as {column.dtype}"
     values = page_aligned((manifest.shard_rows, column.width), dtype=column.dtype)
@@ -132,9 +132,9 @@ def _chunk_fault(files: Files, key: str, manifest: Manifest, column: Column, mar
         read_chunk(files, key, values, compressed=manifest.zstd_level is not None, expected=crc)
     except (StructureError, OSError, RuntimeError) as error:
         return str(error)
-    empty = ~np.asarray(np.isfinite(values[: len(mark.shard)]).all(axis=1))
-    told = np.zeros(len(mark.shard), dtype=bool)
-    told[[row - mark.start for row in mark.skipped]] = True
+    empty = ~np.asarray(np.isfinite(values[: len(marker.shard)]).all(axis=1))
+    told = np.zeros(len(marker.shard), dtype=bool)
+    told[[row - marker.start for row in marker.skipped]] = True
     for row in np.flatnonzero(empty != told)[:1]:
-        return f"row {mark.start + row} is {'not finite' if empty[row] else 'finite, but was skipped'}"
+        return f"row {marker.start + row} is {'not finite' if empty[row] else 'finite, but was skipped'}"
     return ""

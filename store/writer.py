@@ -21,7 +21,7 @@ class _Job:
     shard: Shard
     features: Mapping[str, np.ndarray]
     skipped: Mapping[int, str]
-    claim: Lease
+    lease: Lease
     tokens: TokenWriter | None
 
 
@@ -48,16 +48,16 @@ class Writer:
         features: Mapping[str, np.ndarray],
         *,
         skipped: Mapping[int, str],
-        claim: Lease,
+        lease: Lease,
         tokens: TokenWriter | None = None,
     ) -> None:
-        """Hand over one encoded shard and the claim on it; the claim ends when the shard is durable."""
+        """Hand over one encoded shard and the lease on it; the lease ends when the shard is durable."""
         if self._fault is not None:
             if tokens is not None:
                 tokens.abandon()
-            claim.release()
+            lease.release()
             raise self._fault
-        self._jobs.put(_Job(shard, features, skipped, claim, tokens))
+        self._jobs.put(_Job(shard, features, skipped, lease, tokens))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -77,4 +77,4 @@ class Writer:
             finally:
                 if job.tokens is not None:
                     job.tokens.abandon()
-                job.claim.release()
+                job.lease.release()

@@ -76,7 +76,7 @@ def test_gc_says_what_would_go_and_removes_only_with_yes(imported: str, capsys: 
     (old / "block.00.npz").write_bytes(b"old")
     capsys.readouterr()
     assert run(["store", "gc", "--store", imported, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)["leftovers"]
+    told = json.loads(capsys.readouterr().out)["orphans"]
     assert [row["why"] for row in told] == [
         "a write that was interrupted",
         "neighbours of earlier values of cells/train/vit",

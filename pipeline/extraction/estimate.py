@@ -25,8 +25,8 @@ SHORT = 200
 
 @dataclass(frozen=True)
 class ExtractionEstimate:
-    """What is ahead of one feature set: `rows` and `bytes` that are due, `seconds` for them on this machine, and the
-    most bytes that a GPU held in the probe (None on a CPU)."""
+    """What is ahead of one feature set: `rows` and `bytes` that are pending, `seconds` for them on this machine, and
+    the most bytes that a GPU held in the probe (None on a CPU)."""
 
     features: str
     rows: int
@@ -47,21 +47,21 @@ Consent = Callable[[ExtractionEstimate], None]
 def ask(
     consent: Consent | None, encoder: Encoder, rows: SampleIndex, chosen: Plan, options: Extraction, device: str
 ) -> None:
-    """Ask for consent to what is due, where it could be long: probed, unless the bytes alone say so."""
+    """Ask for consent to what is pending, where it could be long: probed, unless the bytes alone say so."""
     if consent is None:
         return
-    if chosen.due > SHORT * chosen.batch:
+    if chosen.pending_rows > SHORT * chosen.batch:
         consent(estimate(encoder, rows, chosen, options, device=device))
     else:
-        consent(ExtractionEstimate(chosen.manifest.key, chosen.due, chosen.due_bytes, 0.0))
+        consent(ExtractionEstimate(chosen.manifest.key, chosen.pending_rows, chosen.pending_bytes, 0.0))
 
 
 def estimate(
     encoder: Encoder, rows: SampleIndex, chosen: Plan, options: Extraction, *, device: str
 ) -> ExtractionEstimate:
-    """Probe the first batch, which warms up and needs the most memory, and a usual one, and scale by what is due."""
+    """Probe the first batch, which warms up and needs the most memory, and a usual one; scale by what is pending."""
     manifest = chosen.manifest
-    if not chosen.due:
+    if not chosen.pending_rows:
         return ExtractionEstimate(manifest.key, 0, 0, 0.0)
     on_gpu = device.startswith("cuda")
     if on_gpu:
@@ -78,9 +78,9 @@ def estimate(
     rate = _rows_per_second(encoder, _usual(source) if encoder.modality == "text" else source, chosen, options)
     return ExtractionEstimate(
         manifest.key,
-        chosen.due,
-        chosen.due_bytes,
-        chosen.due / rate,
+        chosen.pending_rows,
+        chosen.pending_bytes,
+        chosen.pending_rows / rate,
         int(torch.cuda.max_memory_reserved(device)) if on_gpu else None,
     )
 

@@ -119,7 +119,7 @@ class FeatureSource:
     def features(
         self, record: EncoderRecord, rows: SampleIndex, *, captions: int | None = None, tokens: Sequence[str] = ()
     ) -> FeatureSet:
-        """The sealed feature set of this encoder over these rows, with the tokens of these layers.
+        """The complete feature set of this encoder over these rows, with the tokens of these layers.
 
         Raises NotPresentError where there is none and no encoder or pictures to make it, FingerprintError where the
         encoder that loads now is not the one on record.
@@ -149,7 +149,7 @@ class FeatureSource:
             yield shard, values
 
     def refill(self, record: EncoderRecord, rows: SampleIndex, features: FeatureSet) -> FeatureSet:
-        """Encode what is due in a feature set that is already there. Raises as `features` does."""
+        """Encode what is pending in a feature set that is already there. Raises as `features` does."""
         if not record.spec:
             raise NotPresentError(f"{features.key} was imported: run its structure import command again.")
         options = replace(record.options(features.manifest.captions), views=features.manifest.views)
@@ -175,7 +175,7 @@ class FeatureSource:
                 and not differences(identity["encoder"], record.identity)
                 and not differences(identity["extraction"], record.extraction)
                 and identity["data"]["digest"] == samples.digest(manifest.rows_of, limit)
-                and features.is_sealed
+                and features.is_complete
             ):
                 return features
         return None

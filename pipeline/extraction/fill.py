@@ -1,4 +1,4 @@
-"""The extraction loop: encode what is due, shard by shard, and hand it to the background writer."""
+"""The extraction loop: encode what is pending, shard by shard, and hand it to the background writer."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def fill(
     device: str,
     on_event: Listener = silent,
 ) -> FeatureSet:
-    """Encode every row that is due and seal the feature set.
+    """Encode every row that is pending and complete the feature set.
 
     Shards that somebody else is writing are left to them; if nothing else is left, HeldError says who holds them.
     A layer that overflows float16 is widened to float32 under `dtype="auto"`. Raises BadSampleError for an item that
     cannot be read unless `skip_bad`.
     """
     features, cut = allocate(store, rows.samples, chosen, options, on_event=on_event), 0
-    while due := features.pending():
+    while pending := features.pending():
         try:
-            with ShardQueue(features, due) as shards:
+            with ShardQueue(features, pending) as shards:
                 filled = fill_shards(
                     shards, encoder, rows, options, batch=batch_of(features.manifest), device=device, on_event=on_event
                 )
@@ -137,7 +137,7 @@ def fill_shards(
     pooling = options.pooling or (encoder.default_pooling,)
     layers = choose_layers(encoder, options.layers)
     kept = {column.path: column for column in features.manifest.tokens}
-    encoded, due = len(features) - sum(len(shard) for shard in features.pending()), 0
+    encoded, finished = len(features) - sum(len(shard) for shard in features.pending()), 0
     filled = cut = 0
     within = WithinMemory(encoder, on_event=on_event)
     with Writer(features) as writer:
@@ -150,7 +150,7 @@ def fill_shards(
                     if name not in kept
                 }
                 dtypes = {kept[name].name: kept[name].dtype for name in lacking if name in kept}
-                tokens = features.shard_tokens(shard, dtypes)
+                tokens = features.token_writer(shard, dtypes)
                 undo.callback(tokens.abandon)
                 skipped = features.skipped_in(shard)
                 for part in group:
@@ -166,10 +166,10 @@ def fill_shards(
                         for layer, found in of_tokens.items():
                             tokens.put(layer, places, found.values.cpu().numpy(), found.lengths)
                     cut += sum(getattr(example, "cut", 0) > 0 for example in part.examples)
-                    due += len(part.rows)
-                    on_event(Progress(f"extracting {features.key}", encoded + shards.done + due, len(features)))
+                    finished += len(part.rows)
+                    on_event(Progress(f"extracting {features.key}", encoded + shards.done + finished, len(features)))
                 undo.pop_all()  # from here the tokens are the writer's to end
-            writer.submit(shard, arrays, skipped=skipped, claim=shards.claim_on(shard), tokens=tokens)
+            writer.submit(shard, arrays, skipped=skipped, lease=shards.lease_of(shard), tokens=tokens)
             filled += 1
     return Filled(filled, cut)
 

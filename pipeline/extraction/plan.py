@@ -48,12 +48,12 @@ class Extraction:
 
 @dataclass(frozen=True)
 class Plan:
-    """One feature set to come. `due` counts the rows still to encode, `free` the bytes free on the store's disk;
+    """One feature set to come. `pending_rows` are still to encode, `free` are the bytes free on the store's disk;
     `lengths` (rows,) are the token counts of its texts, where their tokens are kept."""
 
     manifest: Manifest
-    due: int
-    due_bytes: int
+    pending_rows: int
+    pending_bytes: int
     free: int | None
     grows: bool = False
     lengths: np.ndarray | None = None
@@ -65,9 +65,9 @@ class Plan:
 
     def require_space(self, store: Store) -> None:
         """Refuse a run that the disk cannot hold."""
-        if self.free is not None and self.due_bytes + SPARE > self.free:
+        if self.free is not None and self.pending_bytes + SPARE > self.free:
             raise StructureError(
-                f"{self.manifest.key} needs {self.due_bytes:,} bytes and the disk of {store.url} has {self.free:,} "
+                f"{self.manifest.key} needs {self.pending_bytes:,} bytes and the disk of {store.url} has {self.free:,} "
                 f"free ({SPARE:,} are kept spare). Choose fewer --layers, make space, or choose another --store."
             )
 
@@ -160,20 +160,20 @@ def plan(
         manifest = replace(there.manifest, rows=manifest.rows, identity=manifest.identity, provenance=provenance)
         manifest, lengths = _with_tokens(manifest, encoder, samples, wanted, dtype=dtype)
         first = there.manifest.rows // manifest.shard_rows * manifest.shard_rows
-        due_bytes = (count - first) * row_bytes(manifest)
-        return Plan(manifest, count - first, due_bytes, store.files.free(), grows=True, lengths=lengths)
+        pending_bytes = (count - first) * row_bytes(manifest)
+        return Plan(manifest, count - first, pending_bytes, store.files.free(), grows=True, lengths=lengths)
     there.require(manifest.identity)
     manifest, lengths = _with_tokens(there.manifest, encoder, samples, wanted, dtype=dtype, lengths=there.token_lengths)
-    pending = there.pending()
-    due_of = {shard: set(pending.get(shard, ())) for shard in manifest.shards}
+    lacking_of = there.pending()
+    pending = {shard: set(lacking_of.get(shard, ())) for shard in manifest.shards}
     for column in manifest.tokens[len(there.manifest.tokens) :]:
-        for lacking in due_of.values():
+        for lacking in pending.values():
             lacking.add(column.path)
-    due = sum(len(shard) for shard, lacking in due_of.items() if lacking)
-    due_bytes = sum(
-        int(manifest.shard_rows * manifest.bytes_of(path)) for lacking in due_of.values() for path in lacking
+    pending_rows = sum(len(shard) for shard, lacking in pending.items() if lacking)
+    pending_bytes = sum(
+        int(manifest.shard_rows * manifest.bytes_of(path)) for lacking in pending.values() for path in lacking
     )
-    return Plan(manifest, due, due_bytes, store.files.free(), lengths=lengths)
+    return Plan(manifest, pending_rows, pending_bytes, store.files.free(), lengths=lengths)
 
 
 def folder_name(encoder: str, *, views: int, captions: int | None) -> str:

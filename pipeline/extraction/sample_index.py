@@ -1,4 +1,4 @@
-"""The row table of a dataset split: ids, texts, labels and content digests, read once and kept beside the features."""
+"""The sample index of a dataset split: ids, texts, labels and content digests, read once, saved beside the features."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def open_rows(
     skip_bad: bool = True,
     on_event: Listener = silent,
 ) -> SampleIndex:
-    """Open a dataset and read its row table. Raises as `open_dataset` and `read_samples` do."""
+    """Open a dataset and read its sample index. Raises as `open_dataset` and `read_samples` do."""
     dataset = open_dataset(spec, split=split, data_root=data_root)
     samples = read_samples(store, dataset, limit=limit, append=append, skip_bad=skip_bad, on_event=on_event)
     return SampleIndex(samples, dataset, spec)
@@ -57,7 +57,7 @@ def read_samples(
     skip_bad: bool = True,
     on_event: Listener = silent,
 ) -> Samples:
-    """Build the row table and keep it in the store.
+    """Build the sample index and keep it in the store.
 
     Pictures whose stamp (size and time) has not changed since the last time keep their digest; all others are read
     and hashed. Raises FingerprintError if the rows are not those of an earlier extraction (followed by new ones, under

@@ -1,6 +1,6 @@
 """Extraction as tasks that run anywhere: one that plans, then one for each shard. They meet in the store alone.
 
-A task takes the claim on its shard, so that it may run twice (its worker was lost, or is slow and thought lost), beside
+A task takes the lease on its shard, so that it may run twice (its worker was lost, or is slow and thought lost), beside
 other extractors or not at all: running the same command again finishes. A process runs one task at a time and keeps
 one encoder.
 """
@@ -106,7 +106,7 @@ _alone = threading.Lock()
 def fill_by_tasks(request: Request, spread: Spread, *, on_event: Listener = silent) -> tuple[Plan, FeatureSet]:
     """Plan and fill one feature set by tasks; the bytes are those of `fill`, and so is what is raised.
 
-    A shard whose worker was lost is done again by another one, as soon as the claim of the lost one is void.
+    A shard whose worker was lost is done again by another one, as soon as the lease of the lost one is stale.
     """
     planned: Planned = next(iter(spread(plan_set, [request])))
     chosen, told = planned.plan, _Told(on_event)
@@ -114,10 +114,10 @@ def fill_by_tasks(request: Request, spread: Spread, *, on_event: Listener = sile
     store = open_store(request.store)
     features, cut = store[chosen.manifest.key], 0
     size = batch_of(features.manifest)
-    while due := features.pending():
+    while pending := features.pending():
         outcomes: list[ShardResult] = []
-        done = len(features) - sum(len(shard) for shard in due)
-        for outcome in spread(encode_shard, [ShardTask(request, features.key, shard, size) for shard in due]):
+        done = len(features) - sum(len(shard) for shard in pending)
+        for outcome in spread(encode_shard, [ShardTask(request, features.key, shard, size) for shard in pending]):
             outcomes.append(outcome)
             told(outcome.notes)
             cut += outcome.cut
@@ -136,7 +136,7 @@ def fill_by_tasks(request: Request, spread: Spread, *, on_event: Listener = sile
 
 
 def plan_set(request: Request) -> Planned:
-    """The task that reads the row table, plans, and allocates the feature set."""
+    """The task that reads the sample index, plans, and allocates the feature set."""
     notes: list[str] = []
     with _at_work(request) as bench:
         rows = open_rows(

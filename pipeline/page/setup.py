@@ -18,7 +18,7 @@ def section(source: Source) -> Section:
     if not source.features:
         return Section("setup", "What was run", [Text("No features yet:", "structure extract --model M --dataset D")])
     blocks += [_models(source), _data(source), _versions(source)]
-    if any(features.state != "sealed" for features in source.features):
+    if any(features.state != "complete" for features in source.features):
         blocks.insert(-2, Text("Some are not complete. What is missing, and what is running:", "structure status"))
     return Section("setup", "What was run", blocks)
 
@@ -41,7 +41,7 @@ def _models(source: Source) -> Table:
                 "weights": str(encoder.get("weights", ""))[:12],
                 "rows": len(features),
                 "skipped": len(features.skipped),
-                "state": "complete" if features.state == "sealed" else features.state,
+                "state": features.state,
             }
         )
     columns = {

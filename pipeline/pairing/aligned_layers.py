@@ -32,10 +32,10 @@ class AlignedLayers:
         """The layers by side."""
         return {"vision": self.vision[1], "text": self.text[1]}
 
-    def require_sealed(self) -> None:
+    def require_complete(self) -> None:
         """Raises StructureError where extraction has not ended."""
         for features, _ in (self.vision, self.text):
-            if not features.is_sealed:
+            if not features.is_complete:
                 raise StructureError(
                     f"{features.key} is not complete ({features.state}). Run its extract command again."
                 )

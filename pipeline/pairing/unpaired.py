@@ -33,7 +33,7 @@ def unpaired_rows(
             )
         for side, features in fitting:
             layer = layers[side]
-            if layer not in features.layers or not features.is_sealed:
+            if layer not in features.layers or not features.is_complete:
                 raise StructureError(
                     f"--unpaired {name}: {features.key} has no complete layer {layer} ({features.state}). "
                     "Extract it with the same --layers."

@@ -81,7 +81,7 @@ class RunCache:
 
     @property
     def lock(self) -> str:
-        """The key of the claim that a run holds."""
+        """The key of the lease that a run holds."""
         return f"{FOLDER}/{self.recipe}/running.json"
 
     def _key(self, step: Step) -> str:

@@ -177,7 +177,7 @@ def outlook(
     plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
     ledger = RunCache(target, plan.name)
     worker = StepRunner(plan, target, data_root=data_root, device="cpu", on_event=silent)
-    going = target.files.exists(ledger.lock) and not Lease(target.files, ledger.lock, what="").is_void()
+    going = target.files.exists(ledger.lock) and not Lease(target.files, ledger.lock, what="").is_stale()
     return RunOutlook(plan, tuple(standings(steps_of(plan), ledger, worker)), going, tuple(worker.absent()))
 
 

@@ -73,7 +73,7 @@ class StepRunner:
             if result["features"] not in self.store:
                 return False
             features = self.store[result["features"]]
-            return features.is_sealed and features.fingerprint == result["fingerprint"]
+            return features.is_complete and features.fingerprint == result["fingerprint"]
         if step.stage == "align":
             return bool(self._aligner_digest(result["aligner"]) == result["files"])
         if step.stage == "report":

@@ -119,7 +119,7 @@ def align(
     sides = AlignedLayers(
         target, (sets[0], chosen[0]), (sets[1], chosen[1]), kind, aligning.most_vectors(options), held
     )
-    sides.require_sealed()
+    sides.require_complete()
     rows, test_rows = _rows(target, sets, test=test, pairs=pairs, seed=options.seed, on_event=on_event)
     on_event(Note(f"layers {chosen[0]} and {chosen[1]} ({chosen_by}), {len(rows):,} pairs"))
     fits = kind == "tokens" or _fits(sides, rows, options, memory, adds=bool(wanted), on_event=on_event)

@@ -148,7 +148,7 @@ def ahead_of_training(
     sets = choose_sets(target, dataset=dataset, split=split, vision=vision, text=text, several=kind == "sets")
     *chosen, _ = pick_layers(target, *sets, layers, tokens=kind == "tokens")
     sides = AlignedLayers(target, (sets[0], chosen[0]), (sets[1], chosen[1]), kind, aligning.most_vectors(options))
-    sides.require_sealed()
+    sides.require_complete()
     rows = pair_rows(target, *sets)
     rows = rows if pairs is None else rows.subset(pairs, seed=options.seed)
     first, second = (features.manifest.column(layer).width for features, layer in (sides.vision, sides.text))

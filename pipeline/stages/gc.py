@@ -52,7 +52,7 @@ def _neighbour_folders(store: Store) -> list[str]:
 def _content(store: Store, key: str) -> str:
     try:
         features = store[key]
-        return features.content()[:16] if features.is_sealed else ""
+        return features.content()[:16] if features.is_complete else ""
     except StructureError:
         return ""
 

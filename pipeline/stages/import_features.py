@@ -81,7 +81,7 @@ def import_features(
     )
     features = target.allocate(manifest, table)
     for shard in features.pending():
-        with features.claim(shard):
+        with features.lease(shard):
             part = order[shard.start : shard.stop]
             features.fill(shard, {name: np.asarray(values)[part] for name, values in arrays.items()})
     return features

@@ -1,4 +1,4 @@
-"""Mend a feature set: metadata are written again, and only the damaged shards are encoded again, byte for byte."""
+"""Repair a feature set: metadata are written again, and only the damaged shards are encoded again, byte for byte."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store import FeatureSet, Store, open_store
 from structure.store.errors import DamageError, FingerprintError, StructureError
-from structure.store.repair import mend
+from structure.store.repair import repair_features
 from structure.store.verify import Fault
 
 
@@ -33,11 +33,11 @@ def repair(
     trust_remote_code: bool = False,
     on_event: Listener = silent,
 ) -> Repaired:
-    """Find every fault of a feature set and mend it.
+    """Find every fault of a feature set and repair it.
 
-    The row table is read from the dataset again where it is damaged; the encoder that is on record encodes the damaged
+    The sample index is read from the dataset again where it is damaged; the encoder on record encodes the damaged
     shards. Raises StructureError where the data or the encoder are not those that the features were made from, or are
-    not here; what can be mended without them is mended first.
+    not here; what can be repaired without them is repaired first.
     """
     target = store if isinstance(store, Store) else open_store(store)
     features = target.recover(key)
@@ -52,14 +52,14 @@ def repair(
     lengths = None
     if any(fault.part == "lengths" for fault in faults):
         lengths = source.token_lengths(EncoderRecord.of(features), rows, features)
-    features = mend(features, rows.samples, faults, lengths)
-    due = sum(len(shard) for shard in features.pending())
-    if due:
+    features = repair_features(features, rows.samples, faults, lengths)
+    pending = sum(len(shard) for shard in features.pending())
+    if pending:
         source.refill(EncoderRecord.of(features), rows, features)
     left = target[key].verify()
     if left:
         raise DamageError(f"{key} still has {len(left)} faults after the repair; the first: {left[0]}")
-    return Repaired(key, tuple(faults), due)
+    return Repaired(key, tuple(faults), pending)
 
 
 def _rows(store: Store, features: FeatureSet, data_root: str | Path, on_event: Listener) -> SampleIndex:
@@ -74,7 +74,7 @@ def _rows(store: Store, features: FeatureSet, data_root: str | Path, on_event: L
     if not spec:
         if damaged:
             raise DamageError(
-                f"The row table of {manifest.dataset}/{manifest.split} is damaged and no dataset can make it again. "
+                f"The sample index of {manifest.dataset}/{manifest.split} is damaged and no dataset can make it again. "
                 "Import the features again, or remove the prompts' features and evaluate again."
             )
         return SampleIndex(samples, None, "")

@@ -29,7 +29,7 @@ def status(store: Store) -> dict[str, Rows]:
         found["results"].append({"aligner": name, "tasks": len(results.keys(f"{name}/predictions"))})
     for name in store.files.children("recipes"):
         lock = f"recipes/{name}/running.json"
-        going = store.files.exists(lock) and not Lease(store.files, lock, what=name).is_void()
+        going = store.files.exists(lock) and not Lease(store.files, lock, what=name).is_stale()
         kept = [key for key in store.files.keys(f"recipes/{name}") if key.endswith(".json") and key != lock]
         if kept or going:
             found["recipes"].append({"recipe": name, "steps kept": len(kept), "running": "yes" if going else "no"})
@@ -50,7 +50,7 @@ def _missing(found: Mapping[str, Rows], sides: Set[str]) -> Rows:
     rows = [
         {"what": f"{row['rows'] - row['done']:,} rows of {row['features']}", "command": "its structure extract, again"}
         for row in found["features"]
-        if row["state"] != "sealed" and not row["running"]
+        if row["state"] != "complete" and not row["running"]
     ]
     if len(sides) == 1:
         (side,) = sides
@@ -69,14 +69,14 @@ def _missing(found: Mapping[str, Rows], sides: Set[str]) -> Rows:
 
 
 def _features(store: Store, features: FeatureSet) -> dict[str, Any]:
-    due = sum(len(shard) for shard in features.pending())
-    claims = [key for key in store.files.keys(f"features/{features.key}/claims") if key.endswith(".json")]
-    alive = sum(not Lease(store.files, key, what=features.key).is_void() for key in claims)
+    pending = sum(len(shard) for shard in features.pending())
+    lease_files = [key for key in store.files.keys(f"features/{features.key}/claims") if key.endswith(".json")]
+    alive = sum(not Lease(store.files, key, what=features.key).is_stale() for key in lease_files)
     return {
         "features": features.key,
         "state": features.state,
         "rows": len(features),
-        "done": len(features) - due,
+        "done": len(features) - pending,
         "running": alive,
         "skipped": len(features.skipped),
     }

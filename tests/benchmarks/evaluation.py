@@ -173,7 +173,7 @@ def memory(options: argparse.Namespace, root: Path) -> dict[str, Any]:
         features = store.allocate(manifest, rows)
         for shard in features.pending():
             values = random.standard_normal((len(shard), options.width), dtype=np.float32)
-            with features.claim(shard):
+            with features.lease(shard):
                 features.fill(shard, {"pooled": values})
         encoders[side] = EncoderRecord.of(features).to_json()
     names = [f"a{number}" for number in range(options.aligners)]

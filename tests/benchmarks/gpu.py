@@ -236,7 +236,7 @@ def write_layers(store: Store, samples: Samples, modality: Any, count: int, give
             name: (latent + torch.randn(shape, generator=noise, device=given.device)).half().cpu().numpy()
             for name in names
         }
-        with features.claim(shard):
+        with features.lease(shard):
             features.fill(shard, values)
 
 

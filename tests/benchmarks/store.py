@@ -102,7 +102,7 @@ def write(
     columns = tuple(Column(name, values.shape[1], str(values.dtype)) for name, values in layers.items())
     features = store.allocate(manifest_of(encoder, len(samples), columns, level), samples)
     for shard in features.pending():
-        with features.claim(shard):
+        with features.lease(shard):
             features.fill(shard, {name: values[shard.start : shard.stop] for name, values in layers.items()})
     return features
 
@@ -220,7 +220,7 @@ def tokens(store: Store, samples: Samples, options: argparse.Namespace) -> None:
         manifest = replace(manifest, tokens=(column,), lengths=lengths_digest(lengths))
         features = store.allocate(manifest, samples, lengths)
         for shard in features.pending():
-            run = features.shard_tokens(shard, ["block.00"])
+            run = features.token_writer(shard, ["block.00"])
             counts = lengths[shard.start : shard.stop]
             values = np.ones((int(counts.sum()), 64), dtype=np.float16)
             run.put("block.00", range(shard.start, shard.stop), values, counts)

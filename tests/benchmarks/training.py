@@ -55,7 +55,7 @@ def write_pairs(folder: Path, pairs: int, width: int) -> None:
         )
         features = store.allocate(manifest, samples)
         for shard in features.pending():
-            with features.claim(shard):
+            with features.lease(shard):
                 features.fill(shard, {"block.00": values[shard.start : shard.stop]})
 
 

@@ -101,11 +101,11 @@ def test_the_size_is_decided_once(tmp_path: Path, encoder: Encoder, device: Simp
         fill(store, encoder, rows, second, Extraction(), device="cpu", on_event=stopped)
     device.room = 1000
     again = planned(store, encoder, rows, "cuda:0", batch=7)
-    assert (again.batch, again.due > 0) == (16, True)
+    assert (again.batch, again.pending_rows > 0) == (16, True)
     device.sizes.clear()
     # The plan of whoever came later gives way to the record, and so does an option.
     features = fill(store, encoder, rows, first, Extraction(batch=7), device="cpu", on_event=notes.append)
-    assert features.is_sealed
+    assert features.is_complete
     assert batch_of(features.manifest) == max(device.sizes) == 16
     told = [event.text for event in notes if isinstance(event, Note)]
     assert any("goes on in batches of 16 rows, as it began, not of 7" in text for text in told)

@@ -88,7 +88,7 @@ def test_an_extraction_goes_on_in_smaller_batches_and_loses_nothing(
         if name == "tight":
             monkeypatch.setattr(type(encoder), "forward", tight)
         features = fill(store, encoder, rows, chosen, Extraction(), device="cpu", on_event=notes.append)
-        assert features.is_sealed
+        assert features.is_complete
         found.append(features.rows("pooled" if "pooled" in features.layers else features.layers[-1]))
     torch.testing.assert_close(*map(torch.from_numpy, found), rtol=1e-2, atol=1e-3)
     told = [event.text for event in notes if isinstance(event, Note) and "does not fit" in event.text]

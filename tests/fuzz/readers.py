@@ -233,7 +233,7 @@ def _features(store: Store, side: str) -> Any:
     )
     features = store.allocate(made, table)
     for shard in features.pending():
-        with features.claim(shard):
+        with features.lease(shard):
             count = shard.stop - shard.start
             features.fill(shard, {c.name: np.ones((count, c.width), c.dtype) for c in columns})
     return features

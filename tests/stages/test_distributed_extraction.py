@@ -22,8 +22,7 @@ from structure.pipeline import extract
 from structure.pipeline.encoders.torch_encoder import TorchEncoder
 from structure.pipeline.extraction import shard_tasks
 from structure.pipeline.progress import Event, Note, Progress
-from structure.store import FeatureSet, Store, StructureError, open_store
-from structure.store import lease as claim
+from structure.store import FeatureSet, Store, StructureError, lease, open_store
 from structure.store.lease import HeldError, Lease
 
 VIT, TEXT = "bundled:scenes-vit", "bundled:scenes-text"
@@ -40,7 +39,7 @@ def tree(root: str | Path) -> dict[str, bytes]:
 def test_tasks_give_the_bytes_of_one_process(scenes_store: Store, tmp_path: Path) -> None:
     events: list[Event] = []
     done = extract([VIT, TEXT], "scenes:240", store=tmp_path, spread=map, on_event=events.append)
-    assert [extracted.row()["state"] for extracted in done] == ["sealed", "sealed"]
+    assert [extracted.row()["state"] for extracted in done] == ["complete", "complete"]
     assert tree(tmp_path) == tree(scenes_store.url)
     assert [e.done for e in events if isinstance(e, Progress) and e.what.startswith("extr")] == [64, 128, 192, 240] * 2
     extract([VIT], "scenes:240", store=tmp_path, spread=map, on_event=events.append)
@@ -49,7 +48,7 @@ def test_tasks_give_the_bytes_of_one_process(scenes_store: Store, tmp_path: Path
 
 
 def test_layers_that_tasks_find_too_large_are_kept_in_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same as without tasks; shards that were filled before the overflow was met are mended."""
+    """The same as without tasks; shards that were filled before the overflow was met are repaired."""
     encode = TorchEncoder.encode_tokens
 
     def huge(self: TorchEncoder, examples: Sequence[Any], *given: Any, **options: Any) -> Any:
@@ -104,18 +103,18 @@ def test_two_extractors_of_one_feature_set_share_its_shards(tmp_path: Path) -> N
 
 
 class Elsewhere(Lease):
-    """A claim by a process of another machine."""
+    """A lease by a process of another machine."""
 
     def __init__(self, features: FeatureSet, shard: int) -> None:
-        files, key = features.files, features.claim(features.manifest.shards[shard]).key
+        files, key = features.files, features.lease(features.manifest.shards[shard]).key
         super().__init__(files, key, what=features.key)
         self._body = json.dumps({**json.loads(self._body), "host": "elsewhere"}).encode()
 
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Claims expire in a second."""
-    monkeypatch.setattr(claim, "EXPIRES", 1.0)
+    """Leases expire in a second."""
+    monkeypatch.setattr(lease, "EXPIRES", 1.0)
 
 
 @pytest.mark.parametrize("spread", [None, map])
@@ -177,7 +176,7 @@ def test_a_cluster_of_which_a_worker_is_killed_gives_the_bytes_of_one_process(
     killed: list[int] = []
 
     def kill() -> None:
-        """kill -9 of a process that holds a claim."""
+        """kill -9 of a process that holds a lease."""
         while not killed:
             for path in store.glob("features/*/*/*/claims/*.json"):
                 try:
@@ -193,7 +192,7 @@ def test_a_cluster_of_which_a_worker_is_killed_gives_the_bytes_of_one_process(
     command = ["extract", "--model", VIT, "--model", TEXT, "--dataset", "scenes:240", "--store", str(store), "--json"]
     assert run([*command, "--scheduler", cluster.scheduler_address]) == 0
     told = capsys.readouterr()
-    assert [row["state"] for row in json.loads(told.out)["features"]] == ["sealed", "sealed"]
+    assert [row["state"] for row in json.loads(told.out)["features"]] == ["complete", "complete"]
     assert "Encoding on the CPUs of tcp://" in told.err
     assert killed[0] != os.getpid()
     assert tree(store) == tree(scenes_store.url)

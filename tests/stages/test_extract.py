@@ -61,7 +61,7 @@ def test_stored_rows_are_what_the_encoder_gives_alone(scenes_store: Store) -> No
 
 def test_every_layer_once_with_its_rows_in_the_table(scenes_store: Store) -> None:
     for features in scenes_store.feature_sets():
-        assert features.is_sealed
+        assert features.is_complete
         assert features.verify() == []
         assert len(features) == 240
         assert "block.00" in features.layers
@@ -196,9 +196,9 @@ def test_several_poolings_are_kept_side_by_side(tmp_path: Path) -> None:
 def test_a_dry_run_says_rows_bytes_and_time_and_writes_no_feature(tmp_path: Path) -> None:
     (planned,) = extract([VIT], "scenes:100", store=tmp_path, dry_run=True)
     row = planned.row()
-    assert row["due_rows"] == 100
+    assert row["pending_rows"] == 100
     assert row["estimated_seconds"] > 0
-    assert row["due_bytes"] == row["bytes"]
+    assert row["pending_bytes"] == row["bytes"]
     assert open_store(tmp_path).keys() == []
 
 
@@ -207,7 +207,7 @@ def test_a_shard_that_somebody_writes_is_left_to_them(copied: Store) -> None:
     features = copied[key]
     for index in (1, 2):
         features.files.remove(f"{features.prefix}/done/{index:06d}.json")
-    with features.claim(features.manifest.shards[2]), pytest.raises(HeldError, match=f"process {os.getpid()}"):
+    with features.lease(features.manifest.shards[2]), pytest.raises(HeldError, match=f"process {os.getpid()}"):
         extract([VIT], "scenes:240", store=copied)
     assert [shard.start for shard in copied[key].pending()] == [features.manifest.shards[2].start]
 

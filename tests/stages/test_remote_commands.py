@@ -48,15 +48,15 @@ def test_the_whole_command_line_over_s3(bucket: str, tmp_path: Path, told: Calla
     extract = ["extract", *MODELS, "--tokens", "block.03", *at]
     pairs = write_pairs(tmp_path / "data", 70)
     done = told(*extract, "--dataset", pairs)
-    assert [row["state"] for row in done["features"]] == ["sealed", "sealed"]
+    assert [row["state"] for row in done["features"]] == ["complete", "complete"]
     pairs = write_pairs(tmp_path / "data", 90)
     grown = told(*extract, "--dataset", pairs, "--append")
     assert [row["rows"] for row in grown["features"]] == [90, 90]
     vit, text = "data/all/scenes-vit", "data/all/scenes-text"
 
     assert {row["features"]: row["state"] for row in told("store", "ls", *look)["features"]} == {
-        vit: "sealed",
-        text: "sealed",
+        vit: "complete",
+        text: "complete",
     }
     info = told("store", "info", vit, *look)
     assert (info["rows"], [column["name"] for column in info["tokens"]]) == (90, ["block.03"])
@@ -94,9 +94,9 @@ def test_the_whole_command_line_over_s3(bucket: str, tmp_path: Path, told: Calla
     assert {row["aligner"] for row in results["results"]} == {"a"}
 
     files.write("neighbours/data/all/gone/0123/block.00.npz", b"of features that are not there")
-    (leftover,) = told("store", "gc", "--yes", *look)["leftovers"]
-    assert leftover["what"] == "neighbours/data/all/gone/0123/"
-    assert told("store", "gc", *look)["leftovers"] == []
+    (orphan,) = told("store", "gc", "--yes", *look)["orphans"]
+    assert orphan["what"] == "neighbours/data/all/gone/0123/"
+    assert told("store", "gc", *look)["orphans"] == []
     assert [key for key in files.keys("") if "/claims/" in key] == []
 
 

@@ -198,7 +198,7 @@ def test_a_row_is_skipped_in_every_column_or_in_none(tmp_path: Path, monkeypatch
     monkeypatch.setattr(PairsFile, "image", broken)
     with pytest.raises(StructureError, match=r"s5 could be read when .* different \(the disk did not answer\)"):
         extract([VIT], f"pairs:{pairs}", store=other, tokens=["block.01"])
-    assert other["data/all/scenes-vit"].is_sealed
+    assert other["data/all/scenes-vit"].is_complete
 
 
 def test_what_has_no_tokens_is_told(with_tokens: Store, tmp_path: Path) -> None:

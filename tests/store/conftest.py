@@ -54,9 +54,9 @@ def store(tmp_path: Path) -> Store:
 
 
 def write_all(features: FeatureSet, values: dict[str, np.ndarray]) -> None:
-    """Fill everything that is due."""
+    """Fill everything that is pending."""
     for shard, names in features.pending().items():
-        with features.claim(shard):
+        with features.lease(shard):
             features.fill(shard, {name: values[name][shard.start : shard.stop] for name in names})
 
 
@@ -67,7 +67,7 @@ def fill() -> Callable[[FeatureSet, dict[str, np.ndarray]], None]:
 
 @pytest.fixture
 def features(store: Store, samples: Samples, values: dict[str, np.ndarray]) -> FeatureSet:
-    """The toy feature set, sealed."""
+    """The toy feature set, complete."""
     made = store.allocate(toy_manifest(), store.put_samples(samples))
     write_all(made, values)
     return made

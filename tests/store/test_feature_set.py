@@ -30,7 +30,7 @@ def tree(root: Path) -> dict[str, bytes]:
 
 
 def test_what_was_written_is_read_back(features: FeatureSet, values: Values) -> None:
-    assert features.is_sealed
+    assert features.is_complete
     assert features.verify() == []
     for name, expected in values.items():
         stored = expected.astype(np.float32 if name == "pooled" else np.float16)
@@ -180,20 +180,20 @@ def test_a_reader_during_a_write_sees_only_done_shards(
 
 def test_a_second_writer_is_refused_with_who_holds_it(features: FeatureSet) -> None:
     shard = features.manifest.shards[0]
-    with features.claim(shard), pytest.raises(HeldError, match=r"rows 0-63, is being written by process \d+ on"):
-        features.claim(shard).acquire()
-    with features.claim(shard) as claim:
-        assert features.files.exists(claim.key)
-    assert not features.files.exists(claim.key)
+    with features.lease(shard), pytest.raises(HeldError, match=r"rows 0-63, is being written by process \d+ on"):
+        features.lease(shard).acquire()
+    with features.lease(shard) as lease:
+        assert features.files.exists(lease.key)
+    assert not features.files.exists(lease.key)
 
 
 def test_a_dead_writer_holds_nothing(features: FeatureSet) -> None:
-    claim: Lease = features.claim(features.manifest.shards[0])
-    with claim:
-        body = json.loads(features.files.read(claim.key))
+    lease: Lease = features.lease(features.manifest.shards[0])
+    with lease:
+        body = json.loads(features.files.read(lease.key))
     body["started"] = "1"  # the same process number, used by a process that is gone
-    assert features.files.create(claim.key, json.dumps(body).encode())
-    with features.claim(features.manifest.shards[0]) as taken:
+    assert features.files.create(lease.key, json.dumps(body).encode())
+    with features.lease(features.manifest.shards[0]) as taken:
         assert json.loads(features.files.read(taken.key))["token"] != body["token"]
 
 

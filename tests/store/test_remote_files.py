@@ -1,4 +1,4 @@
-"""Stores that are no folder: memory, and an S3 server on loopback; transient faults, claims, reads in parallel."""
+"""Stores that are no folder: memory, and an S3 server on loopback; transient faults, leases, reads in parallel."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_files_are_the_same_everywhere(files: Files) -> None:
 def test_of_many_that_create_or_swap_one_wins(files: Files) -> None:
     with ThreadPoolExecutor(8) as pool:
         for number in range(3):
-            key = f"claim{number}"
+            key = f"lease{number}"
             assert sum(pool.map(lambda i, key=key: files.create(key, f"{i}".encode()), range(8))) == 1
             seen = files.read(key)
             assert sum(pool.map(lambda i, key=key, seen=seen: files.swap(key, seen, f"new{i}".encode()), range(8))) == 1
@@ -78,8 +78,8 @@ def test_a_feature_set_in_object_storage(features: FeatureSet, values: dict[str,
     np.testing.assert_array_equal(features.rows("block.01", 10, 290), values["block.01"][10:290].astype(np.float16))
     np.testing.assert_array_equal(features.to_xarray()["pooled"].values, values["pooled"])
     shard = features.manifest.shards[0]
-    with features.claim(shard), pytest.raises(HeldError, match="is being written by process"):
-        features.claim(shard).acquire()
+    with features.lease(shard), pytest.raises(HeldError, match="is being written by process"):
+        features.lease(shard).acquire()
     assert features.files.keys(f"{features.prefix}/claims") == []
     key = f"{features.prefix}/block.00/c/1/0"
     features.files.write(key, features.files.read(key)[:-1])

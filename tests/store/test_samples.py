@@ -1,4 +1,4 @@
-"""The row table: what a row is, and what counts as a changed dataset."""
+"""The sample index: what a row is, and what counts as a changed dataset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shards that extractors share: an interruption, wherever it falls, leaves no claim."""
+"""Shards that extractors share: an interruption, wherever it falls, leaves no lease."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def empty(store: Store, samples: Samples, manifest: Callable[..., Manifest]) -> 
     return store.allocate(manifest(), store.put_samples(samples))
 
 
-def claims(features: FeatureSet) -> list[str]:
+def leases(features: FeatureSet) -> list[str]:
     return features.files.keys(f"{features.prefix}/claims")
 
 
@@ -35,7 +35,7 @@ def test_interrupted_as_the_claim_appears(empty: FeatureSet, monkeypatch: pytest
     monkeypatch.setattr(LocalFiles, "create", interrupted)
     with pytest.raises(KeyboardInterrupt), ShardQueue(empty, empty.pending()) as shards:
         next(iter(shards))
-    assert claims(empty) == []
+    assert leases(empty) == []
 
 
 def test_interrupted_as_its_renewal_begins(empty: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,7 +45,7 @@ def test_interrupted_as_its_renewal_begins(empty: FeatureSet, monkeypatch: pytes
     monkeypatch.setattr(threading.Thread, "start", interrupted)
     with pytest.raises(KeyboardInterrupt), ShardQueue(empty, empty.pending()) as shards:
         next(iter(shards))
-    assert claims(empty) == []
+    assert leases(empty) == []
 
 
 def test_interrupted_as_the_shard_is_handed_to_the_writer(
@@ -61,20 +61,20 @@ def test_interrupted_as_the_shard_is_handed_to_the_writer(
     def extract() -> None:
         with ShardQueue(empty, empty.pending()) as shards, Writer(empty) as writer:
             for shard in shards:
-                assert claims(empty) == [shards.claim_on(shard).key]
+                assert leases(empty) == [shards.lease_of(shard).key]
                 monkeypatch.setattr(queue.Queue, "put", interrupted)
                 part = {name: each[shard.start : shard.stop] for name, each in values.items()}
-                writer.submit(shard, part, skipped={}, claim=shards.claim_on(shard))
+                writer.submit(shard, part, skipped={}, lease=shards.lease_of(shard))
 
     with pytest.raises(KeyboardInterrupt):
         extract()
-    assert claims(empty) == []
+    assert leases(empty) == []
     assert empty.pending().keys() == set(empty.manifest.shards)
 
 
 def test_a_claim_of_somebody_else_stays(empty: FeatureSet) -> None:
     first, *others = empty.manifest.shards
-    with empty.claim(first) as claim:
+    with empty.lease(first) as lease:
         with ShardQueue(empty, empty.pending()) as shards:
             assert list(shards) == others
-        assert (list(shards.held), claims(empty)) == ([first], [claim.key])
+        assert (list(shards.held), leases(empty)) == ([first], [lease.key])

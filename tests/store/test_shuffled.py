@@ -101,7 +101,7 @@ def sets(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             rows = np.arange(shard.start, shard.stop)
             skipped = {200: "broken"} if name == "vision" and shard.start <= 200 < shard.stop else {}
             read = [row for row in rows if row not in skipped]
-            tokens = features.shard_tokens(shard, ["a"])
+            tokens = features.token_writer(shard, ["a"])
             tokens.put("a", read, np.repeat(np.float32(read), counts[read])[:, None] * np.ones((1, 4)), counts[read])
             features.fill(shard, {"a": rows[:, None] * np.ones((1, 32))}, skipped=skipped, tokens=tokens)
         made.append(store[features.key])

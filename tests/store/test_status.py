@@ -25,7 +25,7 @@ def test_each_step_is_missing_until_it_is_done(
     table = store.put_samples(samples)
     vision = store.allocate(manifest(), table)
     shard, *_ = vision.pending()
-    with vision.claim(shard):
+    with vision.lease(shard):
         (row,) = status(store)["features"]
         assert (row["done"], row["rows"], row["running"]) == (0, 300, 1)
         assert commands(store) == ["structure extract"]  # the other side; this one is being written
@@ -55,4 +55,4 @@ def test_a_damaged_ranking_is_told_and_hides_nothing_else(store: Store, features
         (row,) = found["rankings"]
         assert row["chosen"].startswith("does not read")
         assert row["score"] is None
-        assert found["features"][0]["state"] == "sealed"
+        assert found["features"][0]["state"] == "complete"

@@ -38,7 +38,7 @@ def texts(store: Store, manifest, level: int | None = None) -> FeatureSet:
 def fill(features: FeatureSet, values: list[np.ndarray], order: np.random.Generator) -> None:
     for shard, names in features.pending().items():
         assert names == ("tokens/block.00",)
-        run = features.shard_tokens(shard, ["block.00"])
+        run = features.token_writer(shard, ["block.00"])
         rows = shard.start + order.permutation(len(shard))
         for part in np.array_split(rows, 5):
             run.put("block.00", part, np.concatenate([values[row] for row in part]), [len(values[row]) for row in part])
@@ -53,7 +53,7 @@ def filled(request: pytest.FixtureRequest, store: Store, manifest) -> FeatureSet
 
 
 def test_every_range_of_rows_is_read_back(filled: FeatureSet) -> None:
-    assert filled.is_sealed
+    assert filled.is_complete
     assert filled.verify() == []
     for start, stop in ((0, 300), (0, 1), (63, 65), (64, 128), (299, 300), (10, 10)):
         tokens = filled.tokens("block.00", start, stop)
@@ -85,7 +85,7 @@ def test_reading_a_row_touches_its_chunk_alone(filled: FeatureSet) -> None:
 
 def test_other_tokens_than_planned_are_refused(store: Store, manifest) -> None:
     features = texts(store, manifest)
-    run = features.shard_tokens(features.manifest.shards[0], ["block.00"])
+    run = features.token_writer(features.manifest.shards[0], ["block.00"])
     with pytest.raises(StructureError, match=rf"row 3 has 40 tokens now and {LENGTHS[3]} were planned"):
         run.put("block.00", [3], np.ones((40, 6)), [40])
     run.put("block.00", [3], VALUES[3], [len(VALUES[3])])
