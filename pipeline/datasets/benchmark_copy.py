@@ -15,9 +15,9 @@ from structure.pipeline.datasets.benchmark_folders import (
 from structure.pipeline.datasets.catalogue import benchmark_names, raw_of_copy
 from structure.pipeline.datasets.class_files import read_class_names, read_lines, read_templates
 from structure.pipeline.datasets.dataset import Dataset, Task
-from structure.pipeline.datasets.folder_names import folder_safe
 from structure.pipeline.datasets.kind import DatasetKind, Got, Listing
 from structure.pipeline.datasets.native import is_native, open_native
+from structure.pipeline.datasets.paths import folder_safe
 from structure.pipeline.datasets.raw import RawKind
 from structure.pipeline.datasets.webdataset import TASKS, Shards
 from structure.pipeline.progress import Listener

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from structure.pipeline.datasets.dataset import Item, Task, within
-from structure.pipeline.datasets.folder_names import folder_safe
 from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles
 from structure.pipeline.datasets.kind import DatasetKind
-from structure.pipeline.datasets.paths import locate
+from structure.pipeline.datasets.paths import folder_safe, locate
 from structure.pipeline.datasets.splits import choose
 from structure.store.errors import NotPresentError, StructureError, unknown
 

@@ -9,9 +9,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
-from structure.pipeline.datasets.folder_names import folder_safe
 from structure.pipeline.datasets.image_files import read_file
 from structure.pipeline.datasets.kind import DatasetKind
+from structure.pipeline.datasets.paths import folder_safe
 from structure.pipeline.datasets.splits import choose
 from structure.pipeline.network import hub_obstacle
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from structure.pipeline.datasets.dataset import Item, within
-from structure.pipeline.datasets.folder_names import folder_safe
 from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles, read_file
 from structure.pipeline.datasets.kind import DatasetKind
-from structure.pipeline.datasets.paths import locate
+from structure.pipeline.datasets.paths import folder_safe, locate
 from structure.pipeline.datasets.splits import choose
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from structure.pipeline.datasets.captioned import read_json
 from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
-from structure.pipeline.datasets.folder_names import folder_safe
 from structure.pipeline.datasets.image_files import ImageFiles
+from structure.pipeline.datasets.paths import folder_safe
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
 
 SUGAR_CREPE = ("add_att", "add_obj", "replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj")

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from structure.pipeline.datasets.dataset import AudioClip, Item, Task, within
 from structure.pipeline.datasets.decode_audio import decode_audio
-from structure.pipeline.datasets.folder_names import folder_safe
 from structure.pipeline.datasets.image_files import ImageFiles, require_text
 from structure.pipeline.datasets.kind import DatasetKind
-from structure.pipeline.datasets.paths import locate
+from structure.pipeline.datasets.paths import folder_safe, locate
 from structure.pipeline.datasets.splits import choose
 from structure.pipeline.datasets.table_rows import Row, read_rows
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, nearest, unknown

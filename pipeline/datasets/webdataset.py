@@ -16,9 +16,9 @@ import numpy as np
 from structure.pipeline.datasets.captions_text import split_captions
 from structure.pipeline.datasets.class_files import read_class_names
 from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
-from structure.pipeline.datasets.folder_names import folder_safe
 from structure.pipeline.datasets.image_files import stamp
 from structure.pipeline.datasets.kind import DatasetKind
+from structure.pipeline.datasets.paths import folder_safe
 from structure.pipeline.datasets.splits import choose
 from structure.pipeline.datasets.tar_index import Group, Member, index_tar, read_member
 from structure.store.errors import BadSampleError, NotPresentError, StructureError

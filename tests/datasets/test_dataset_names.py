@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from structure.pipeline.datasets import open_dataset
 from structure.pipeline.datasets.benchmark_folders import benchmark_folder
 from structure.pipeline.datasets.catalogue import benchmark_names, config, entries
-from structure.pipeline.datasets.folder_names import folder_safe
 from structure.pipeline.datasets.loading import list_datasets
+from structure.pipeline.datasets.paths import folder_safe
 from structure.pipeline.datasets.registry import DATASET_KINDS
 from structure.store.errors import NotPresentError, StructureError
 
