@@ -116,7 +116,8 @@ def align(
     ] = None,
     pairs: Annotated[int | None, typer.Option(min=1, help="A seeded subset of N pairs.", rich_help_panel=DATA)] = None,
     test: Annotated[
-        float | None, typer.Option(help="Share of the pairs held back as a test.", rich_help_panel=DATA)
+        float | None,
+        typer.Option(help="Test fraction: share of the pairs that no run trains on.", rich_help_panel=DATA),
     ] = None,
     add: Annotated[
         list[str] | None,
@@ -180,51 +181,46 @@ def align(
         "seed": seed,
     }
     options = changes(preset, given, setting or [], method=method, device=device)
-    where: dict[str, Any] = {
-        "store": store,
+    data: dict[str, Any] = {
         "dataset": dataset,
         "split": split,
         "vision": vision,
         "text": text,
-        "options": options,
         "pairs": pairs,
-        "add": add or (),
-        "unpaired": unpaired or (),
+        "add": tuple(add or ()),
+        "unpaired": tuple(unpaired or ()),
         "memory": None if memory is None else byte_count("--memory", memory),
-        "data_root": data_root,
-        "trust_remote_code": trust_remote_code,
     }
-    from structure.cli.sweeps import first_layers, how_many
+    from structure.cli.sweeps import SweepFlags, run_sweep
+    from structure.pipeline.recipe.steps import runs_of
+    from structure.pipeline.run_context import RunContext
     from structure.pipeline.stages.dry_runs import SHORT_TRAINING, ahead_of_training
 
-    kept = {name: where[name] for name in ("store", "dataset", "split", "vision", "text", "options", "pairs")}
-    kept["runs"] = how_many(grid=grid or [], seeds=seeds, first_seed=seed, compare=compare, curve=curve)
-    first = first_layers(layers, grid=grid or [], compare=compare)
+    flags = SweepFlags(grid or (), seeds, seed, compare, curve, suite)
+    recipe = flags.recipe(layers, name=name, options=options, stored={**data, "test": test})
+    planned = {**{key: data[key] for key in ("dataset", "split", "vision", "text", "pairs")}, "options": options}
+    planned |= {"store": store, "runs": len(runs_of(recipe))}
+    first = recipe.cells[0].layers.given
     if dry_run:
-        show_ahead(terminal, store, [part.row() for part in ahead_of_training(first, **kept)])
+        show_ahead(terminal, store, [part.row() for part in ahead_of_training(first, **planned)])
         return
-    agreed(lambda: ahead_of_training(first, **kept, probe_from=SHORT_TRAINING), yes=yes)
-    many = {"--grid": grid, "--seeds": seeds, "--compare": compare, "--curve": curve, "--suite": suite}
-    if any(value is not None for value in many.values()):
-        from structure.cli.sweeps import run_sweep
-
-        run_sweep(
-            layers,
-            terminal,
-            where,
-            grid=grid or [],
-            seeds=seeds,
-            first_seed=seed,
-            compare=compare,
-            curve=curve,
-            suite=suite,
-            test=test,
-            name=name,
-            tensorboard=tensorboard,
-        )
+    agreed(lambda: ahead_of_training(first, **planned, probe_from=SHORT_TRAINING), yes=yes)
+    if flags.are_given:
+        context = RunContext.of(store, data_root=data_root, device=device, trust_remote_code=trust_remote_code)
+        run_sweep(recipe, context, terminal, tensorboard=tensorboard)
         return
     from structure.pipeline.stages.align import align as run
 
     with terminal.working() as listener, logged(listener, tensorboard) as telling:
-        done = run(layers, **where, test=test or 0.0, name=name, on_event=telling)
+        done = run(
+            layers,
+            store=store,
+            options=options,
+            test=test or 0.0,
+            name=name,
+            data_root=data_root,
+            trust_remote_code=trust_remote_code,
+            on_event=telling,
+            **data,
+        )
     show_aligned(terminal, done, store)

@@ -35,26 +35,27 @@ def demo(
     """
     from structure.pipeline.metrics.intervals import holds_zero
     from structure.pipeline.recipe.running import run
-    from structure.store import open_store
+    from structure.pipeline.run_context import RunContext
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
     began = time.perf_counter()
     with terminal.working() as listener:
-        done = run("demo", store=store, device=device, on_event=listener)
-    out.write_bytes(open_store(store).folder("reports", done.name).read("report.html"))
+        context = RunContext.of(store, device=device, on_event=listener)
+        done = run("demo", context)
+    out.write_bytes(context.store.folder("reports", done.name).read("report.html"))
     document = {**done.to_json(), "report": str(out), "seconds_total": time.perf_counter() - began}
     if as_json:
         terminal.document(document)
         return
     rows = []
     for dataset, metric in SHOWN:
-        found = [row for row in done.summary.means if (row.dataset, row.metric) == (dataset, metric)]
-        cells = {short(row.variant): f"{row.value:.3f} ±{row.high - row.value:.3f}" for row in found}
-        rows.append({"task": dataset, "metric": metric, **cells, "chance": found[0].chance if found else None})
+        means = [row for row in done.summary.means if (row.dataset, row.metric) == (dataset, metric)]
+        values = {short(row.variant): f"{row.value:.3f} ±{row.high - row.value:.3f}" for row in means}
+        rows.append({"task": dataset, "metric": metric, **values, "chance": means[0].chance if means else None})
     terminal.table(
         rows, list(rows[0]), title="Mean over 5 seeds ± half its 95 % interval, as fractions; chance beside it"
     )
-    told = [
+    differences = [
         {
             "first": short(row.first),
             "minus second": short(row.second),
@@ -66,7 +67,9 @@ def demo(
         for row in done.summary.differences
         if (row.dataset, row.metric) in SHOWN
     ]
-    terminal.table(told, list(told[0]), title="Paired differences over seeds (* = the interval does not hold zero)")
+    terminal.table(
+        differences, list(differences[0]), title="Paired differences over seeds (* = the interval excludes zero)"
+    )
     terminal.say(f"{document['seconds_total']:.0f} s in all. Report: {out}. Store: {store}")
 
 

@@ -25,6 +25,7 @@ from structure.store.errors import NotPresentError
 
 if TYPE_CHECKING:
     from structure.pipeline.recipe.running import StepStatus
+    from structure.pipeline.run_context import RunContext
 
 RecipeArgument = Annotated[
     str,
@@ -62,34 +63,28 @@ def run(
     if not recipe:
         _list(terminal)
         return
+    from structure.pipeline.run_context import RunContext
+
+    context = RunContext.of(store, data_root=data_root, device=device, trust_remote_code=trust_remote_code)
     if dry_run or explain:
-        asked = (device, trust_remote_code) if dry_run else None
-        _plan(terminal, recipe, changes or [], store, data_root, probe=asked)
+        _plan(terminal, recipe, changes or [], context, extractions=dry_run)
         return
-    from structure.pipeline.recipe.running import run as carry_out
-    from structure.store import open_store
+    from dataclasses import replace
+
+    from structure.pipeline.recipe.running import run as run_recipe
 
     began = time.perf_counter()
     with terminal.working() as listener:
-        done = carry_out(
-            recipe,
-            store=store,
-            data_root=data_root,
-            device=device,
-            trust_remote_code=trust_remote_code,
-            changes=changes or (),
-            consent=asking(yes=yes),
-            on_event=listener,
-        )
+        done = run_recipe(recipe, replace(context, confirm=asking(yes=yes), on_event=listener), changes=changes or ())
     if out is not None:
-        out.write_bytes(open_store(store).folder("reports", done.name).read("report.html"))
+        out.write_bytes(context.store.folder("reports", done.name).read("report.html"))
     document = {**done.to_json(), "seconds_total": time.perf_counter() - began}
     if as_json:
         terminal.document(document)
         return
     means = [row for row in document["means"] if row["metric"] in done.metrics]
     differences = [row for row in document["differences"] if row["metric"] in done.metrics]
-    found = document["correlations"]
+    correlations = document["correlations"]
     terminal.table(
         means, ["variant", "dataset", "metric", "value", "low", "high", "chance", "seeds"], title="Means over seeds"
     )
@@ -97,14 +92,18 @@ def run(
         terminal.table(
             differences, ["first", "second", "dataset", "metric", "value", "low", "high"], title="Paired differences"
         )
-    if found:
+    if correlations:
         columns = ["dataset", "metric", "rho", "p_value", "layer_pairs", "group"]
-        terminal.table(found, columns, title="Spearman's rho of layer similarity with each metric")
+        terminal.table(correlations, columns, title="Spearman's rho of layer similarity with each metric")
     if done.absent:
         terminal.table(list(done.absent), ["dataset", "how_to_get"], title="Not evaluated")
-    kept = sum(was == "kept" for _, was, _ in done.steps)
+    for variant, trained in done.summary.identical.items():
+        terminal.say(f"{variant} is identical to {trained}: it was trained once.")
+    for row in done.failed:
+        terminal.say(f"Not trained: {row['variant']}. {row['why']}")
+    cached = sum(was == "cached" for _, was, _ in done.steps)
     terminal.say(
-        f"{len(done.steps) - kept} steps ran, {kept} were kept, {document['seconds_total']:.0f} s. "
+        f"{len(done.steps) - cached} steps ran, {cached} were cached, {document['seconds_total']:.0f} s. "
         f"Report: {out or done.report}"
     )
 
@@ -122,23 +121,25 @@ def status(
     """
     terminal = Terminal(as_json=as_json, quiet=False)
     if recipe:
-        _plan(terminal, recipe, changes or [], store, data_root, probe=None)
+        from structure.pipeline.run_context import RunContext
+
+        _plan(terminal, recipe, changes or [], RunContext.of(store, data_root=data_root), extractions=False)
         return
     from structure.pipeline.stages.status import status
     from structure.store import open_store
 
     opened = open_store(store)
-    found = status(opened)
+    parts = status(opened)
     if as_json:
-        terminal.document({"store": opened.url, **found})
+        terminal.document({"store": opened.url, **parts})
         return
-    if not any(found.values()):
+    if not any(parts.values()):
         terminal.say(f"The store {opened.url} is empty. Fill it with: structure extract --model M --dataset D")
         return
-    terminal.table(found["features"], ["features", "state", "done", "rows", "running", "skipped"], title="Features")
+    terminal.table(parts["features"], ["features", "state", "done", "rows", "running", "skipped"], title="Features")
     for part in ("rankings", "aligners", "results", "recipes", "missing"):
-        if found[part]:
-            terminal.table(found[part], list(found[part][0]), title=part.capitalize())
+        if parts[part]:
+            terminal.table(parts[part], list(parts[part][0]), title=part.capitalize())
 
 
 def _list(terminal: Terminal) -> None:
@@ -152,57 +153,50 @@ def _list(terminal: Terminal) -> None:
         terminal.say("Run one with: structure run NAME. A file of your own is named by its path, ending in .yaml.")
 
 
-def _plan(
-    terminal: Terminal,
-    recipe: str,
-    changes: list[str],
-    store: str,
-    data_root: Path,
-    *,
-    probe: tuple[str, bool] | None,
-) -> None:
-    """Where the steps stand; with `probe` (device, whether a model's own code is run) also what the extractions that
-    are due would take."""
-    from structure.pipeline.recipe.running import outlook
+def _plan(terminal: Terminal, recipe: str, changes: list[str], context: RunContext, *, extractions: bool) -> None:
+    """The status of every step; with `extractions` also what those that are pending would take. Writes nothing."""
+    from structure.pipeline.recipe.running import plan
 
-    found = outlook(recipe, store=store, data_root=data_root, changes=changes)
-    plan, going = found.recipe, found.going
-    rows = [status.row() for status in found.standings]
-    due, absent = _extractions(terminal, found.standings, store, data_root, *probe) if probe else ([], [])
-    absent += map(dict, found.absent)
+    planned = plan(recipe, context, changes=changes)
+    rows = [status.row() for status in planned.steps]
+    pending, absent = _extractions(terminal, planned.steps, context) if extractions else ([], [])
+    absent += map(dict, planned.absent)
+    name = planned.recipe.name
     if terminal.as_json:
-        terminal.document({"recipe": plan.name, "running": going, "steps": rows, "extractions": due, "absent": absent})
+        running = planned.is_running
+        terminal.document({"recipe": name, "running": running, "steps": rows, "extractions": pending, "absent": absent})
         return
-    terminal.table(rows, ["step", "state", "why", "seconds"], title=f"{plan.name} ({plan.source})")
-    if due:
+    terminal.table(rows, ["step", "state", "why", "seconds"], title=f"{name} ({planned.recipe.source})")
+    if pending:
         columns = ["features", "rows", "layers", "pending_rows", "pending_bytes", "free_bytes", "estimated_seconds"]
-        terminal.table(due, columns, title="Extractions that are due")
+        terminal.table(pending, columns, title="Pending extractions")
     if absent:
         terminal.table(absent, ["what", "how_to_get"], title="Not here")
-    counts = {state: sum(row["state"] == state for row in rows) for state in ("done", "due", "waits")}
-    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    terminal.say(f"{len(rows)} steps: {told}." + (" A run of it is going on." if going else ""))
+    counts = {state: sum(row["state"] == state for row in rows) for state in ("done", "pending", "blocked")}
+    states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    terminal.say(f"{len(rows)} steps: {states}." + (" It is running now." if planned.is_running else ""))
 
 
 def _extractions(
-    terminal: Terminal, standings: Sequence[StepStatus], store: str, data_root: Path, device: str, trust: bool
+    terminal: Terminal, steps: Sequence[StepStatus], context: RunContext
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What each extraction that is due would take, and those whose model or dataset is not on this machine."""
+    """What each pending extraction would take, and those whose model or dataset is not on this machine."""
     from structure.pipeline.stages.extract import extract
 
-    due: list[dict[str, Any]] = []
+    pending: list[dict[str, Any]] = []
     absent = []
-    for status in standings:
-        if status.step.stage != "extract" or status.state != "due":
+    for status in steps:
+        if status.step.stage != "extract" or status.state != "pending":
             continue
         given = dict(status.step.options)
         model, dataset = given.pop("model"), given.pop("dataset")
-        where: dict[str, Any] = {"store": store, "data_root": data_root, "device": device, "trust_remote_code": trust}
+        given |= {"data_root": context.data_root, "device": context.device}
+        given["trust_remote_code"] = context.trust_remote_code
         try:
             with terminal.working() as listener:
-                found = extract(model, dataset, dry_run=True, on_event=listener, **where, **given)
+                planned = extract(model, dataset, store=context.store, dry_run=True, on_event=listener, **given)
         except NotPresentError as error:
             absent.append({"what": status.step.key, "how_to_get": str(error)})
         else:
-            due += [extracted.row() for extracted in found]
-    return due, absent
+            pending += [extracted.row() for extracted in planned]
+    return pending, absent

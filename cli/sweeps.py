@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,76 +12,75 @@ from structure.cli.training import axis, counts, logged
 from structure.store.errors import UsageError
 
 if TYPE_CHECKING:
-    from structure.pipeline.sweep import Sweep
+    from structure.pipeline.recipe.recipe import Recipe
+    from structure.pipeline.recipe.running import RecipeRun
+    from structure.pipeline.recipe.sweep import Axes
+    from structure.pipeline.run_context import RunContext
 
 CURVE_TEST = 0.2
-"""Share of the pairs that a curve holds back: validation pairs differ between its points, test pairs do not."""
+"""Test fraction of a curve: validation pairs differ between its points, test pairs do not."""
 HIDDEN = ("loss", "R_S_vision", "R_S_text")
 
 
-def run_sweep(
-    layers: str,
-    terminal: Terminal,
-    where: dict[str, Any],
-    *,
-    grid: Sequence[str],
-    seeds: str | None,
-    first_seed: int | None,
-    compare: str | None,
-    curve: str | None,
-    suite: str | None,
-    test: float | None,
-    name: str | None,
-    tensorboard: Path | None,
-) -> None:
-    """Train them all and show means, paired differences and label efficiency."""
-    from structure.pipeline.sweep import sweep
+@dataclass(frozen=True)
+class SweepFlags:
+    """The flags of many training runs, as they are typed."""
 
-    axes: dict[str, list[Any]] = {}
-    for text in grid:
-        key, values = axis("--grid", text)
-        if key in axes:
-            raise UsageError(f"--grid {key} is given twice.")
-        axes[key] = values
-    compared = None if compare is None else axis("--compare", compare)
-    if compared and compared[0] in axes:
-        raise UsageError(f"{compared[0]} is in --grid and in --compare; one of them is enough.")
-    share = test if test is not None else CURVE_TEST if curve else 0.0
-    with terminal.working() as listener, logged(listener, tensorboard) as telling:
-        done = sweep(
-            layers,
-            grid=axes,
-            compare=compared,
-            curve=() if curve is None else counts("--curve", curve),
-            seeds=which_seeds(seeds, first_seed),
-            suite=suite,
-            name=name or "sweep",
-            test=share,
-            on_event=telling,
-            **where,
+    grid: Sequence[str] = ()
+    seeds: str | None = None
+    first_seed: int | None = None
+    compare: str | None = None
+    curve: str | None = None
+    suite: str | None = None
+
+    @property
+    def are_given(self) -> bool:
+        """Whether many runs are asked for."""
+        return bool(self.grid) or any(text is not None for text in (self.seeds, self.compare, self.curve, self.suite))
+
+    def axes(self, layers: str) -> Axes:
+        """What they vary. Raises UsageError and StructureError."""
+        from structure.pipeline.recipe.sweep import Axes
+
+        grid: dict[str, list[Any]] = {}
+        for text in self.grid:
+            key, values = axis("--grid", text)
+            if key in grid:
+                raise UsageError(f"--grid {key} is given twice.")
+            grid[key] = values
+        compare = None if self.compare is None else axis("--compare", self.compare)
+        if compare and compare[0] in grid:
+            raise UsageError(f"{compare[0]} is in --grid and in --compare; one of them is enough.")
+        return Axes(layers, grid, compare, () if self.curve is None else counts("--curve", self.curve))
+
+    def recipe(self, layers: str, *, name: str | None, options: Any, stored: dict[str, Any]) -> Recipe:
+        """The recipe that they ask for; `stored` are fields of `StoredPairs`, `test` None where it is not given."""
+        from structure.pipeline.recipe.recipe import StoredPairs
+        from structure.pipeline.recipe.sweep import sweep_recipe
+
+        test = stored["test"] if stored["test"] is not None else CURVE_TEST if self.curve else 0.0
+        return sweep_recipe(
+            name or "sweep",
+            self.axes(layers),
+            options=options,
+            stored=StoredPairs(**{**stored, "test": test}),
+            seeds=which_seeds(self.seeds, self.first_seed),
+            suite=self.suite,
         )
+
+
+def run_sweep(recipe: Recipe, context: RunContext, terminal: Terminal, *, tensorboard: Path | None) -> None:
+    """Train them all and show means, paired differences and label efficiency."""
+    from dataclasses import replace
+
+    from structure.pipeline.recipe.running import run
+
+    with terminal.working() as listener, logged(listener, tensorboard) as on_event:
+        done = run(recipe, replace(context, on_event=on_event))
     if terminal.as_json:
         terminal.document(done.to_json())
         return
     show(terminal, done)
-
-
-def how_many(
-    *, grid: Sequence[str], seeds: str | None, first_seed: int | None, compare: str | None, curve: str | None
-) -> int:
-    """The training runs that these flags ask for."""
-    from structure.pipeline.sweep import variants_of
-
-    axes = dict(axis("--grid", text) for text in grid)
-    compared = None if compare is None else axis("--compare", compare)
-    points = () if curve is None else counts("--curve", curve)
-    return len(variants_of(axes, compared, points)) * len(which_seeds(seeds, first_seed))
-
-
-def first_layers(layers: str, *, grid: Sequence[str], compare: str | None) -> str:
-    """The layers of the first run that these flags ask for."""
-    axes = dict(axis("--grid", text) for text in [*grid, *([compare] if compare else [])])
-    return str(axes.get("layers", [layers])[0])
 
 
 def which_seeds(text: str | None, first: int | None) -> list[int]:
@@ -96,10 +96,11 @@ def which_seeds(text: str | None, first: int | None) -> list[int]:
     return list(range(start, start + number))
 
 
-def show(terminal: Terminal, done: Sweep) -> None:
+def show(terminal: Terminal, done: RecipeRun) -> None:
     """Tables for a reader."""
     from structure.pipeline.metrics.intervals import holds_zero
 
+    summary = done.summary
     several = len(done.seeds) > 1
     rows = [
         {
@@ -109,13 +110,13 @@ def show(terminal: Terminal, done: Sweep) -> None:
             "mean": f"{row.value:.3f}" + (f" [{row.low:.3f}, {row.high:.3f}]" if several else ""),
             "chance": row.chance,
         }
-        for row in done.means
+        for row in summary.means
         if row.metric not in HIDDEN
     ]
     title = f"Means over {len(done.seeds)} seeds with 95 % intervals" if several else "One seed: no interval"
     terminal.table(rows, ["variant", "data", "metric", "mean", "chance"], title=title)
-    if done.differences:
-        told = [
+    if summary.differences:
+        differences = [
             {
                 "first": row.first,
                 "minus second": row.second,
@@ -124,11 +125,11 @@ def show(terminal: Terminal, done: Sweep) -> None:
                 "difference": f"{row.value:+.3f}" + (f" [{row.low:+.3f}, {row.high:+.3f}]" if several else ""),
                 "": "" if holds_zero(row.low, row.high) else "*",
             }
-            for row in done.differences
+            for row in summary.differences
             if row.metric not in HIDDEN
         ]
-        terminal.table(told, list(told[0]), title="Paired differences (* = the interval does not hold zero)")
-    if done.efficiency:
+        terminal.table(differences, list(differences[0]), title="Paired differences (* = the interval excludes zero)")
+    if summary.efficiency:
         shown = [
             {
                 "variant": row["variant"],
@@ -138,15 +139,21 @@ def show(terminal: Terminal, done: Sweep) -> None:
                 "pairs": "mean" if row["pairs"] is None else f"{row['pairs']:,}",
                 "U": f"{row['bound']} {row['U']:+.2f}".strip(),
             }
-            for row in done.efficiency
+            for row in summary.efficiency
         ]
         terminal.table(shown, list(shown[0]), title="Label efficiency U = N^ / N - 1")
+    for variant, trained in done.summary.identical.items():
+        terminal.say(f"{variant} is identical to {trained}: it was trained once.")
     for row in done.failed:
         terminal.say(f"Not trained: {row['variant']}. {row['why']}")
+    if done.absent:
+        terminal.table(list(done.absent), ["dataset", "how_to_get"], title="Not evaluated")
     if not several:
         terminal.say("One seed says nothing about the spread: pass --seeds 5 for intervals.")
-    for variant, rates in done.rates.items():
-        told_rates = {f"{rate:.3g}" for rate in rates if rate is not None}
-        if told_rates:
-            terminal.say(f"{variant}: learning rate {', '.join(sorted(told_rates))}")
-    terminal.say(f"{sum(len(names) for names in done.aligners.values())} aligners in {done.seconds:.0f} s.")
+    for variant, rates in summary.learning_rates.items():
+        distinct = {f"{rate:.3g}" for rate in rates if rate is not None}
+        if distinct:
+            terminal.say(f"{variant}: learning rate {', '.join(sorted(distinct))}")
+    ran = sum(outcome == "ran" for key, outcome, _ in done.steps if key.startswith("align/"))
+    count = sum(len(names) for names in summary.aligners.values())
+    terminal.say(f"{count} aligners, {ran} of them trained now and {count - ran} cached.")

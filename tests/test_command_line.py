@@ -181,7 +181,7 @@ def test_recipes_are_listed_planned_and_told(
     place = ["--store", str(tmp_path / "store"), "--json"]
     assert run(["status", "demo", "--set", "align.seeds=[1]", *place]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert {step["state"] for step in told["steps"]} == {"due"}
+    assert {step["state"] for step in told["steps"]} == {"pending"}
     assert not told["running"]
     assert run(["status", "demo", "--set", "align.seeds=[1]", *place[:2]]) == 0
     assert "align.seeds=[1])" in "".join(capsys.readouterr().out.split("\n"))
@@ -190,7 +190,7 @@ def test_recipes_are_listed_planned_and_told(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert run(["run", "own-pairs", "--dry-run", *place]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert [(step["state"], step["seconds"]) for step in told["steps"][:2]] == [("due", None)] * 2
+    assert [(step["state"], step["seconds"]) for step in told["steps"][:2]] == [("pending", None)] * 2
     assert {"extract/dinov2-base", "extract/mpnet"} <= {entry["what"] for entry in told["absent"]}
     assert run(["run", "demoo", *place]) == 1
     assert "demo" in capsys.readouterr().err

@@ -88,11 +88,9 @@ ALLOWED: dict[str, set[str]] = {
         *SHARED,
         *PARTS,
     },
-    # The same for many training runs and the evaluation of their aligners.
-    "pipeline.sweep": {"store", *VALUES, *STAGES, *PARTS, *SHARED},
     "pipeline.stages": set(),
     "pipeline": set(),
-    "cli": {"store", "pipeline", *VALUES, *PARTS, *STAGES, *SHARED, "pipeline.recipe", "pipeline.sweep"},
+    "cli": {"store", "pipeline", *VALUES, *PARTS, *STAGES, *SHARED, "pipeline.recipe"},
 }
 # Where a stage works: the device is resolved there, and what is told goes through it.
 ALLOWED["pipeline.run_context"] |= {"pipeline.device", "pipeline.progress"}

@@ -20,11 +20,6 @@ def section(source: Source) -> Section:
         for stage, duration in summary.get("seconds", {}).items()
     ]
     seconds += [
-        {"what": f"sweep {sweep['sweep']}", "seconds": float(sweep["seconds"])}
-        for sweep in source.sweeps
-        if "seconds" in sweep
-    ]
-    seconds += [
         {"what": f"ranking {ranking.name}", "seconds": float(ranking.document["seconds"])}
         for ranking in source.rankings
         if ranking.document.get("seconds") is not None

@@ -54,9 +54,7 @@ def section(source: Source) -> Section:
 def _used(source: Source) -> Iterator[str]:
     yield from (re.sub(r"@\d+$", "@k", result.metric) for result in source.results)
     yield from (
-        re.sub(r"@\d+$", "@k", row["metric"])
-        for summary in (*source.summaries, *source.sweeps)
-        for row in summary.get("means", ())
+        re.sub(r"@\d+$", "@k", row["metric"]) for summary in source.summaries for row in summary.get("means", ())
     )
     yield from (ranking.document["metric"] for ranking in source.rankings)
     yield from (

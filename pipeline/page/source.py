@@ -51,10 +51,14 @@ class Source:
 
     @classmethod
     def of(cls, store: Store, summary: Mapping[str, Any] | None) -> Source:
-        """With the summary of the recipe that asks for the page, else with those that recipes left in the store."""
-        if summary is not None:
-            return cls(store, [summary])
-        return cls(store, [body for _, body in _documents(store.folder("reports"), "summary.json")])
+        """With the summaries that recipes left in the store; with one of a recipe that asks for its page, that first
+        and besides it those of sweeps, which have no page of their own."""
+        folder = store.folder("reports")
+        left = _documents(folder, "summary.json")
+        if summary is None:
+            return cls(store, [body for _, body in left])
+        sweeps = [body for name, body in left if name != summary["recipe"] and not folder.exists(f"{name}/report.html")]
+        return cls(store, [summary, *sweeps])
 
     @cached_property
     def features(self) -> list[FeatureSet]:
@@ -99,11 +103,6 @@ class Source:
         """Results of `eval --compare`: two aligners, sample by sample."""
         folder = self.store.folder("comparisons")
         return [_json(folder, key) for key in folder.keys("") if key.endswith(".json")]
-
-    @cached_property
-    def sweeps(self) -> list[Mapping[str, Any]]:
-        """Results of grids, comparisons and curves of `align`."""
-        return [body for _, body in _documents(self.store.folder("sweeps"), "sweep.json")]
 
     def saved(self, kind: str) -> list[tuple[Result, pa.Table]]:
         """The tables of one kind ("confusion", "examples") that evaluations saved, each with a result of that task."""

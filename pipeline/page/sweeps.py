@@ -82,8 +82,6 @@ def _runs(source: Source) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for summary in source.summaries:
         if summary.get("means"):
             yield summary["recipe"], summary
-    for sweep in source.sweeps:
-        yield sweep["sweep"], sweep
 
 
 def _groups(rows: Iterable[_Row]) -> dict[tuple[str, str], list[_Row]]:

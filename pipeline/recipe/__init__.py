@@ -1,4 +1,4 @@
-"""Recipes: extract, rank, align over a grid and seeds, evaluate, compare and report, written down as YAML."""
+"""Recipes: extract, rank, align over a grid and seeds, evaluate, compare and report; from YAML, or built in memory."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from structure.pipeline.recipe.running import RecipeRun, outlook, run
-    from structure.pipeline.recipe.schema import Recipe, load_recipe, recipe_names
+    from structure.pipeline.recipe.recipe import Recipe
+    from structure.pipeline.recipe.running import RecipeRun, plan, run
+    from structure.pipeline.recipe.schema import load_recipe, recipe_names
+    from structure.pipeline.recipe.sweep import sweep_recipe
 
-__all__ = ["Recipe", "RecipeRun", "load_recipe", "outlook", "recipe_names", "run"]
+__all__ = ["Recipe", "RecipeRun", "load_recipe", "plan", "recipe_names", "run", "sweep_recipe"]
 
 _HOMES = {
-    "Recipe": "schema",
+    "Recipe": "recipe",
     "load_recipe": "schema",
     "recipe_names": "schema",
     "RecipeRun": "running",
-    "outlook": "running",
+    "plan": "running",
     "run": "running",
+    "sweep_recipe": "sweep",
 }
 
 

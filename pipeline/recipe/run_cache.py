@@ -1,4 +1,4 @@
-"""What the steps of a recipe gave, kept in the store under a fingerprint of everything that they depended on."""
+"""The results of a recipe's steps, cached in the store under a fingerprint of everything that they depended on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLDER = "recipes"
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step gave, JSON values; `digest` stands for it in the fingerprints of the steps that need it."""
+    """The result of a step, JSON values; `digest` stands for it in the fingerprints of the steps that need it."""
 
     result: Mapping[str, Any]
     digest: str
@@ -26,15 +26,15 @@ class StepResult:
 
 @dataclass(frozen=True)
 class CachedStep:
-    """An outcome in the ledger with what it depended on, so that a later run can say which of it has changed."""
+    """A result in the cache with what it depended on, so that a later run can say which of it has changed."""
 
     fingerprint: str
     identity: Mapping[str, Any]
-    outcome: StepResult
+    result: StepResult
 
 
 def identity_of(step: Step, inputs: Mapping[str, str], sources: Mapping[str, str]) -> dict[str, Any]:
-    """Everything that a step's outcome depends on: its options, the digests of what it needs, and of the data,
+    """Everything that a step's result depends on: its options, the digests of what it needs, and of the data,
     weights and suites that it reads (`sources`)."""
     return {"stage": step.stage, "options": dict(step.options), "inputs": dict(inputs), "sources": dict(sources)}
 
@@ -73,11 +73,10 @@ class RunCache:
         except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
-    def keep(self, step: Step, identity: Mapping[str, Any], outcome: StepResult) -> CachedStep:
+    def write(self, step: Step, identity: Mapping[str, Any], result: StepResult) -> None:
         """Write the step's entry in place of an earlier one."""
-        entry = CachedStep(fingerprint(identity), identity, outcome)
-        self.store.files.write(self._key(step), json.dumps(asdict(entry), indent=1).encode())
-        return entry
+        entry = {"fingerprint": fingerprint(identity), "identity": dict(identity), "outcome": asdict(result)}
+        self.store.files.write(self._key(step), json.dumps(entry, indent=1).encode())
 
     @property
     def lock(self) -> str:

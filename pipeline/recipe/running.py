@@ -1,31 +1,34 @@
-"""Running a recipe: every step whose outcome is not in the ledger, in order, each kept as soon as it is done."""
+"""Running a recipe: every step whose result is not cached, in order; each result is cached as soon as it is there."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from structure.pipeline.extraction.estimate import Consent
 from structure.pipeline.progress import Listener, Note, Progress, silent
+from structure.pipeline.recipe.recipe import Recipe
 from structure.pipeline.recipe.run_cache import CachedStep, RunCache, StepResult, identity_of
-from structure.pipeline.recipe.schema import Recipe, load_recipe
-from structure.pipeline.recipe.step_runner import StepRunner
+from structure.pipeline.recipe.schema import load_recipe
+from structure.pipeline.recipe.step_runner import StepRunner, VariantError
 from structure.pipeline.recipe.steps import Step, steps_of
 from structure.pipeline.recipe.summary import Summary, summarise
-from structure.store import Store, open_store
+from structure.pipeline.run_context import RunContext
+from structure.store.errors import StructureError
 from structure.store.fingerprint import differences, fingerprint
 from structure.store.lease import Lease
 
-State = Literal["done", "due", "waits"]
+State = Literal["done", "pending", "blocked"]
+Outcomes = dict[str, tuple[Literal["ran", "cached"], str]]
+"""Step's key -> whether it ran or its result was cached, and why it ran."""
 
 
 @dataclass(frozen=True)
 class StepStatus:
-    """Where a step stands. `done`: its outcome is kept; `due`: it would run; `waits`: it needs a step that would run,
-    and runs too if that gives another outcome than before. `why` says so in words, `seconds` what a done one took."""
+    """Where a step stands. `done`: its result is cached; `pending`: it would run; `blocked`: it needs a step that would
+    run, and runs too if that gives another result than before. `why` says so in words, `seconds` what a done one took.
+    """
 
     step: Step
     state: State
@@ -45,160 +48,162 @@ class StepStatus:
 
 @dataclass(frozen=True)
 class RecipeRun:
-    """What a recipe gave: its summary, the report, and what became of each step (`ran` or `kept`).
+    """What a recipe gave: its summary, the report, and what became of each step (`ran` or `cached`).
 
-    `metrics` are those that its tasks and its correlation are about; the summary has all."""
+    `metrics` are those that its tasks and its correlation are about; the summary has all. `failed`: the variants that
+    could not be trained, with the `seed` and `why`. `report` is empty for a sweep."""
 
     name: str
+    seeds: tuple[int, ...]
     summary: Summary
     report: str
-    steps: tuple[tuple[str, Literal["ran", "kept"], str], ...]
+    steps: tuple[tuple[str, Literal["ran", "cached"], str], ...]
     absent: tuple[Mapping[str, str], ...]
     metrics: tuple[str, ...]
+    failed: tuple[Mapping[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The document of `structure run --json`."""
+        """The document of `structure run --json` and of `structure align --grid ... --json`."""
         return {
             "recipe": self.name,
+            "seeds": list(self.seeds),
             **self.summary.to_json(),
             "report": self.report,
             "seconds": dict(self.summary.seconds),
             "steps": [{"step": key, "was": was, "why": why} for key, was, why in self.steps],
             "absent": [dict(entry) for entry in self.absent],
+            "failed": [dict(entry) for entry in self.failed],
         }
 
 
 class Worker(Protocol):
-    """What does the steps; `StepRunner` with the real stages."""
+    """What runs the steps; `StepRunner` with the real stages."""
 
     def sources(self, step: Step) -> dict[str, str]: ...
-    def intact(self, step: Step, outcome: StepResult) -> bool: ...
+    def intact(self, step: Step, result: StepResult) -> bool: ...
     def batch(self, step: Step) -> int: ...
-    def work(self, steps: Sequence[Step], outcomes: Mapping[str, StepResult]) -> list[StepResult]: ...
+    def work(self, steps: Sequence[Step], results: Mapping[str, StepResult]) -> list[StepResult]: ...
 
 
-def run(
-    recipe: str | Recipe,
-    *,
-    store: Store | str | Path,
-    data_root: str | Path = "data",
-    device: str = "auto",
-    trust_remote_code: bool = False,
-    changes: Sequence[str] = (),
-    consent: Consent | None = None,
-    on_event: Listener = silent,
-) -> RecipeRun:
-    """Run a shipped recipe by name, or a YAML file by path, from where an earlier run stopped.
+def run(recipe: str | Recipe, context: RunContext, *, changes: Sequence[str] = ()) -> RecipeRun:
+    """Run a shipped recipe by name, a YAML file by path, or one built in memory, from where an earlier run stopped.
 
-    A step is done again only where something that it depends on has changed: what the recipe says about it, the data,
-    weights or suite that it reads, or the outcome of a step that it needs. `changes` are as of `load_recipe`; `consent`
-    is asked before an encoder runs, and raises to stop. No recipe can ask for code that comes with a model:
-    `trust_remote_code` is the caller's to say. Raises StructureError for what the recipe cannot say, HeldError where
-    another run of the same recipe is going on, and whatever the stages raise; what was finished by then is kept.
+    A step is run again only where something that it depends on has changed: what the recipe says about it, the data,
+    weights, features or suite that it reads, or the result of a step that it needs. `changes` are as of `load_recipe`.
+    A variant that cannot be trained is excluded and reported as failed; the others go on. No recipe can ask for code
+    that comes with a model: that is the context's to say. Raises StructureError for what the recipe cannot say and
+    where no variant can be trained, HeldError where another run of the same recipe is going on, and whatever the
+    stages raise; what was finished by then is cached.
     """
-    target = store if isinstance(store, Store) else open_store(store)
-    plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
-    workshop = StepRunner(
-        plan,
-        target,
-        data_root=data_root,
-        device=device,
-        trust_remote_code=trust_remote_code,
-        consent=consent,
-        on_event=on_event,
-    )
-    ledger = RunCache(target, plan.name)
-    with Lease(target.files, ledger.lock, what=f"The recipe {plan.name}"):
-        outcomes, told = carry_out(steps_of(plan), ledger, workshop, on_event=on_event)
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
+    runner, cache = StepRunner(recipe, context), RunCache(context.store, recipe.name)
+    failed: list[VariantError] = []
+    outcomes: Outcomes = {}
+    with Lease(context.store.files, cache.lock, what=f"The recipe {recipe.name}"):
+        while True:
+            try:
+                results = carry_out(steps_of(recipe), cache, runner, outcomes, on_event=context.on_event)
+                break
+            except VariantError as error:
+                failed.append(error)
+                recipe = runner.recipe = replace(recipe, excluded=recipe.excluded | {error.variant})
+                if len(recipe.excluded) == len(recipe.cells) * len(recipe.encoders):
+                    raise StructureError(f"No variant could be trained. {failed[0]}") from error
+                context.note(str(error))
     absent = {
         entry["dataset"]: entry
-        for key, outcome in outcomes.items()
+        for key, result in results.items()
         if key.startswith("evaluate/")
-        for entry in outcome.result["absent"]
+        for entry in result.result["absent"]
     }
-    page = outcomes["report"].result["report"]
-    metrics = tuple(dict.fromkeys([*(plan.correlate or {}).get("metrics", ()), *workshop.metrics()]))
-    return RecipeRun(plan.name, summarise(plan, outcomes), page, tuple(told), tuple(absent.values()), metrics)
+    return RecipeRun(
+        name=recipe.name,
+        seeds=recipe.seeds,
+        summary=summarise(recipe, results),
+        report=results["report"].result["report"],
+        steps=tuple((key, *outcomes[key]) for key in results),
+        absent=tuple(absent.values()),
+        metrics=tuple(dict.fromkeys([*(recipe.correlate or {}).get("metrics", ()), *runner.metrics()])),
+        failed=tuple({"variant": one.variant, "seed": str(one.seed), "why": one.why} for one in failed),
+    )
 
 
 def carry_out(
-    steps: Sequence[Step], ledger: RunCache, worker: Worker, *, on_event: Listener = silent
-) -> tuple[dict[str, StepResult], list[tuple[str, Literal["ran", "kept"], str]]]:
-    """Do what is due, in order. Returns every step's outcome, and for each whether it ran, and why."""
-    outcomes: dict[str, StepResult] = {}
-    told: list[tuple[str, Literal["ran", "kept"], str]] = []
+    steps: Sequence[Step],
+    cache: RunCache,
+    worker: Worker,
+    outcomes: Outcomes,
+    *,
+    on_event: Listener = silent,
+) -> dict[str, StepResult]:
+    """Run what is pending, in order. Returns every step's result; `outcomes` takes, of each, whether it ran, and why.
+
+    A step that ran earlier under the same `outcomes` stays one that ran."""
+    results: dict[str, StepResult] = {}
     for group in _groups(steps):
-        due: list[tuple[Step, dict[str, Any]]] = []
+        pending: list[tuple[Step, dict[str, Any]]] = []
         for step in group:
-            identity = identity_of(step, _inputs(step, outcomes), worker.sources(step))
-            entry = ledger.read(step)
+            identity = identity_of(step, _inputs(step, results), worker.sources(step))
+            entry = cache.read(step)
             why = _why(entry, identity, step, worker)
             if entry is not None and not why:
-                outcomes[step.key] = entry.outcome
-                told.append((step.key, "kept", ""))
+                results[step.key] = entry.result
+                outcomes.setdefault(step.key, ("cached", ""))
             else:
-                due.append((step, identity))
-                told.append((step.key, "ran", why))
+                pending.append((step, identity))
+                outcomes[step.key] = ("ran", why)
                 if entry is not None:
-                    on_event(Note(f"{step.key} is done again: {why}"))
+                    on_event(Note(f"{step.key} is run again: {why}"))
         size = worker.batch(group[0])
-        for part in (due[start : start + size] for start in range(0, len(due), size)):
+        for part in (pending[start : start + size] for start in range(0, len(pending), size)):
             began = time.perf_counter()
-            made = worker.work([step for step, _ in part], outcomes)
+            made = worker.work([step for step, _ in part], results)
             seconds = (time.perf_counter() - began) / len(part)
-            for (step, identity), outcome in zip(part, made, strict=True):
-                timed = StepResult(outcome.result, outcome.digest, seconds)
-                outcomes[step.key] = timed
-                ledger.keep(step, _completed(identity, worker.sources(step)), timed)
-        on_event(Progress("steps of the recipe", len(outcomes), len(steps), "steps"))
-    return outcomes, told
+            for (step, identity), result in zip(part, made, strict=True):
+                results[step.key] = StepResult(result.result, result.digest, seconds)
+                cache.write(step, _completed(identity, worker.sources(step)), results[step.key])
+        on_event(Progress("steps of the recipe", len(results), len(steps), "steps"))
+    return results
 
 
 @dataclass(frozen=True)
-class RunOutlook:
-    """Where every step of a recipe stands, whether a run of it is `going` on, and which datasets of its evaluation are
-    `absent` (`what`, `how_to_get`)."""
+class RecipePlan:
+    """Where every step of a recipe stands, whether it `is_running`, and which datasets of its evaluation are `absent`
+    (`what`, `how_to_get`)."""
 
     recipe: Recipe
-    standings: tuple[StepStatus, ...]
-    going: bool
+    steps: tuple[StepStatus, ...]
+    is_running: bool
     absent: tuple[Mapping[str, str], ...]
 
 
-def outlook(
-    recipe: str | Recipe,
-    *,
-    store: Store | str | Path,
-    data_root: str | Path = "data",
-    changes: Sequence[str] = (),
-) -> RunOutlook:
-    """What a run of the recipe would find; runs nothing."""
-    target = store if isinstance(store, Store) else open_store(store)
-    plan = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
-    ledger = RunCache(target, plan.name)
-    worker = StepRunner(plan, target, data_root=data_root, device="cpu", on_event=silent)
-    going = target.files.exists(ledger.lock) and not Lease(target.files, ledger.lock, what="").is_stale()
-    return RunOutlook(plan, tuple(standings(steps_of(plan), ledger, worker)), going, tuple(worker.absent()))
+def plan(recipe: str | Recipe, context: RunContext, *, changes: Sequence[str] = ()) -> RecipePlan:
+    """What a run of the recipe would find; it runs nothing and writes nothing. Raises StructureError as `run` does."""
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
+    cache, runner = RunCache(context.store, recipe.name), StepRunner(recipe, context)
+    files = context.store.files
+    is_running = files.exists(cache.lock) and not Lease(files, cache.lock, what="").is_stale()
+    return RecipePlan(recipe, tuple(statuses(steps_of(recipe), cache, runner)), is_running, tuple(runner.absent()))
 
 
-def standings(steps: Sequence[Step], ledger: RunCache, worker: Worker) -> list[StepStatus]:
-    """The standing of every step, each after those that it needs."""
-    found: dict[str, StepStatus] = {}
-    outcomes: dict[str, StepResult] = {}
+def statuses(steps: Sequence[Step], cache: RunCache, worker: Worker) -> list[StepStatus]:
+    """The status of every step, each after those that it needs."""
+    states: dict[str, StepStatus] = {}
+    results: dict[str, StepResult] = {}
     for step in steps:
-        entry = ledger.read(step)
+        entry = cache.read(step)
         if entry is not None:
-            outcomes[step.key] = entry.outcome
-        waiting = [key for key in step.needs.values() if found[key].state != "done"]
-        known = {role: outcomes[key].digest for role, key in step.needs.items() if key in outcomes}
+            results[step.key] = entry.result
+        blocking = [key for key in step.needs.values() if states[key].state != "done"]
+        known = {role: results[key].digest for role, key in step.needs.items() if key in results}
         why = _why(entry, identity_of(step, known, worker.sources(step)), step, worker)
         if why:
-            found[step.key] = StepStatus(step, "due", why)
-        elif waiting:
-            found[step.key] = StepStatus(step, "waits", f"needs {waiting[0]}" + _more(len(waiting) - 1))
+            states[step.key] = StepStatus(step, "pending", why)
+        elif blocking:
+            states[step.key] = StepStatus(step, "blocked", f"needs {blocking[0]}" + _more(len(blocking) - 1))
         else:
-            found[step.key] = StepStatus(step, "done", "", entry.outcome.seconds if entry else None)
-    return list(found.values())
+            states[step.key] = StepStatus(step, "done", "", entry.result.seconds if entry else None)
+    return list(states.values())
 
 
 def _groups(steps: Sequence[Step]) -> Iterator[list[Step]]:
@@ -214,26 +219,26 @@ def _groups(steps: Sequence[Step]) -> Iterator[list[Step]]:
         yield group
 
 
-def _inputs(step: Step, outcomes: Mapping[str, StepResult]) -> dict[str, str]:
-    return {role: outcomes[key].digest for role, key in step.needs.items()}
+def _inputs(step: Step, results: Mapping[str, StepResult]) -> dict[str, str]:
+    return {role: results[key].digest for role, key in step.needs.items()}
 
 
 def _why(entry: CachedStep | None, identity: Mapping[str, Any], step: Step, worker: Worker) -> str:
-    """Why a step has to run, in words; "" where its outcome can be kept."""
+    """Why a step has to run, in words; "" where its cached result can be used."""
     if entry is None:
-        return "not done before"
+        return "not run before"
     if entry.fingerprint != fingerprint(identity):
         changed = differences(entry.identity, identity)
         first = changed[0][0] if changed else "its identity"
         return f"{_named(first)} changed{_more(len(changed) - 1)}"
-    if not worker.intact(step, entry.outcome):
+    if not worker.intact(step, entry.result):
         return "what it left in the store is gone or was changed"
     return ""
 
 
 def _named(path: str) -> str:
     part, _, name = path.partition(".")
-    return {"inputs": f"the outcome of its {name}", "sources": f"its {name}", "options": name}.get(part, path)
+    return {"inputs": f"the result of its {name}", "sources": f"its {name}", "options": name}.get(part, path)
 
 
 def _more(count: int) -> str:

@@ -1,22 +1,16 @@
-"""What a recipe may say, read strictly: an unknown key, a wrong type or a cell that does not exist names its line."""
+"""Recipes in YAML, read strictly: an unknown key, a wrong type or a grid cell that is not there names its line."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
-from structure.pipeline.aligners.options import (
-    RENAMED,
-    TrainingOptions,
-    all_option_names,
-    applicable,
-    require_applicable,
-)
-from structure.pipeline.recipe.cells import GridCell, cells_of, matching
+from structure.pipeline.aligners.options import RENAMED, all_option_names, require_applicable
+from structure.pipeline.recipe.grid import NOT_TRAINING, Contrast, GridCell, cells_of, contrasts_between, matching
+from structure.pipeline.recipe.recipe import Encoders, Recipe
 from structure.pipeline.yaml_file import Place, YamlFile, load_yaml, parse_yaml, shipped
 from structure.store.errors import StructureError, UsageError, nearest
 
@@ -58,46 +52,8 @@ CORRELATE: Mapping[str, Types] = {"ranking": str, "metrics": list}
 ELSEWHERE = ("seed", "device")
 """Training options that a recipe says otherwise: 'seeds', and where it is run."""
 RESERVED = "last"
-
-
-@dataclass(frozen=True)
-class Encoders:
-    """Two encoders that are aligned with each other, as specs or aliases."""
-
-    vision: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Cells that are compared with each other: `first` and `second` give some coordinates, all others are equal."""
-
-    first: Mapping[str, Any]
-    second: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A recipe that makes sense. `extract`, `evaluate` and the values of `rank` are options of those stages.
-
-    `rank`: ranking's name -> options. `training`: options of every run besides those of its cell. `source`: the file.
-    """
-
-    name: str
-    version: int
-    about: str
-    encoders: tuple[Encoders, ...]
-    extract: Mapping[str, Any]
-    rank: Mapping[str, Mapping[str, Any]]
-    preset: str
-    training: Mapping[str, Any]
-    share_rate: bool
-    seeds: tuple[int, ...]
-    cells: tuple[GridCell, ...]
-    evaluate: Mapping[str, Any]
-    compare: tuple[Comparison, ...] = ()
-    correlate: Mapping[str, Any] | None = None
-    source: str = field(default="", compare=False)
+RATE_KEYS = (*NOT_TRAINING, "method")
+"""Axes of a grid along which `share_rate` shares no learning rate: each of their values finds its own."""
 
 
 def training_names() -> tuple[str, ...]:
@@ -107,7 +63,7 @@ def training_names() -> tuple[str, ...]:
 
 def grid_names() -> tuple[str, ...]:
     """What an axis of the grid may be."""
-    return ("layers", "pairs", *training_names())
+    return (*NOT_TRAINING, *training_names())
 
 
 def recipe_names() -> list[str]:
@@ -138,8 +94,9 @@ def changed(file: YamlFile, changes: Sequence[str]) -> YamlFile:
         *way, last = path.split(".")
         here: Any = data
         for step in way:
-            here = here[int(step)] if isinstance(here, list) and _is_place(step, here) else _entered(here, step, change)
-        if isinstance(here, list) and _is_place(last, here):
+            is_index = isinstance(here, list) and _is_position(step, here)
+            here = here[int(step)] if is_index else _entered(here, step, change)
+        if isinstance(here, list) and _is_position(last, here):
             here[int(last)] = value
         elif isinstance(here, dict):
             here[last] = value
@@ -148,7 +105,7 @@ def changed(file: YamlFile, changes: Sequence[str]) -> YamlFile:
     return parse_yaml(yaml.safe_dump(data, sort_keys=False), name=f"{file.name} with --set {', '.join(changes)}")
 
 
-def _is_place(step: str, values: list[Any]) -> bool:
+def _is_position(step: str, values: list[Any]) -> bool:
     return step.isdecimal() and int(step) < len(values)
 
 
@@ -178,31 +135,34 @@ def read(file: YamlFile) -> Recipe:
         raise file.error(("evaluate",), "'evaluate' needs 'suite'.")
     training = dict(file.mapping(("align", "options"), allowed=training_names())) if "options" in align else {}
     cells = _grid(file, align, rank)
-    recipe = Recipe(
-        name=top["name"],
-        version=top.get("version", 1),
-        about=str(top.get("about", "")),
-        encoders=_encoders(file),
-        extract=extract,
-        rank=rank,
-        preset=align.get("preset", "default"),
-        training=training,
-        share_rate=align.get("share_rate", False),
-        seeds=_seeds(file, align),
-        cells=cells,
-        evaluate=evaluate,
-        compare=_comparisons(file, cells),
-        correlate=_correlation(file, rank),
-        source=file.name,
+    shared = tuple(axis for axis in grid_names() if axis not in RATE_KEYS) if align.get("share_rate", False) else None
+    seeds, encoders, contrasts, correlate = (
+        _seeds(file, align),
+        _encoders(file),
+        _contrasts(file, cells),
+        _correlation(file, rank),
     )
-    settings = [training | dict(cell.training) for cell in cells]
-    try:  # a value that no training can have is told before anything runs
-        require_applicable(settings)
-        for values in settings:
-            TrainingOptions.preset(recipe.preset, **applicable(values))
+    try:  # a value that no training can have is an error before anything runs
+        require_applicable(training | dict(cell.training) for cell in cells)
+        return Recipe(
+            name=top["name"],
+            version=top.get("version", 1),
+            about=str(top.get("about", "")),
+            encoders=encoders,
+            extract=extract,
+            rank=rank,
+            preset=align.get("preset", "default"),
+            training=training,
+            shared_rate=shared,
+            seeds=seeds,
+            cells=cells,
+            evaluate=evaluate,
+            contrasts=contrasts,
+            correlate=correlate,
+            source=file.name,
+        )
     except (StructureError, TypeError) as error:
         raise file.error(("align",), str(error)) from None
-    return recipe
 
 
 def _section(file: YamlFile, place: Place, known: Mapping[str, Types]) -> Mapping[str, Any]:
@@ -213,41 +173,41 @@ def _section(file: YamlFile, place: Place, known: Mapping[str, Types]) -> Mappin
 
 
 def _typed(file: YamlFile, place: Place, value: Any, types: Types) -> None:
-    wanted = types if isinstance(types, tuple) else (types,)
-    if isinstance(value, wanted) and not (isinstance(value, bool) and bool not in wanted):
+    allowed = types if isinstance(types, tuple) else (types,)
+    if isinstance(value, allowed) and not (isinstance(value, bool) and bool not in allowed):
         return
     names = {int: "a whole number", str: "text", list: "a list", dict: "keys with values", bool: "true or false"}
-    told = " or ".join(names[kind] for kind in wanted)
-    raise file.error(place, f"{place[-1]!r} is {value!r}; it must be {told}.")
+    expected = " or ".join(names[kind] for kind in allowed)
+    raise file.error(place, f"{place[-1]!r} is {value!r}; it must be {expected}.")
 
 
 def _encoders(file: YamlFile) -> tuple[Encoders, ...]:
     entries = file.data["encoders"]
     _typed(file, ("encoders",), entries, list)
-    found = []
+    encoders = []
     for index in range(len(entries)):
         pair = _section(file, ("encoders", index), {"vision": str, "text": str})
         if len(pair) != 2:
             raise file.error(("encoders", index), "a pair of encoders needs 'vision' and 'text'.")
-        found.append(Encoders(**pair))
-    if not found or len(set(found)) != len(found):
+        encoders.append(Encoders(**pair))
+    if not encoders or len(set(encoders)) != len(encoders):
         raise file.error(("encoders",), "'encoders' needs one pair or more, each once.")
-    return tuple(found)
+    return tuple(encoders)
 
 
 def _rankings(file: YamlFile) -> dict[str, Mapping[str, Any]]:
     entries = file.data.get("rank", [])
     _typed(file, ("rank",), entries, list)
-    found: dict[str, Mapping[str, Any]] = {}
+    rankings: dict[str, Mapping[str, Any]] = {}
     for index in range(len(entries)):
         options = dict(_section(file, ("rank", index), RANK))
         name = options.pop("name", "auto")
-        if name in found or name == RESERVED or not name.replace("-", "").replace("_", "").isalnum():
+        if name in rankings or name == RESERVED or not name.replace("-", "").replace("_", "").isalnum():
             raise file.error(
                 ("rank", index), f"a ranking cannot be called {name!r}: a word of its own, not {RESERVED!r}."
             )
-        found[name] = options
-    return found
+        rankings[name] = options
+    return rankings
 
 
 def _seeds(file: YamlFile, align: Mapping[str, Any]) -> tuple[int, ...]:
@@ -258,30 +218,30 @@ def _seeds(file: YamlFile, align: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def _grid(file: YamlFile, align: Mapping[str, Any], rank: Mapping[str, Any]) -> tuple[GridCell, ...]:
-    place: Place = ("align", "grid")
-    grid = dict(file.mapping(place, allowed=grid_names())) if "grid" in align else {}
+    path: Place = ("align", "grid")
+    grid = dict(file.mapping(path, allowed=grid_names())) if "grid" in align else {}
     grid.setdefault("layers", ["auto" if "auto" in rank else RESERVED])
     if "pairs" in align:
         if "pairs" in grid:
-            raise file.error((*place, "pairs"), "'pairs' stands in 'align' and in its grid. Keep one of them.")
+            raise file.error((*path, "pairs"), "'pairs' is in 'align' and in its grid. Keep one of them.")
         grid["pairs"] = [align["pairs"]]
     try:
         cells = cells_of(grid)
     except StructureError as error:
-        raise file.error(place, str(error)) from None
+        raise file.error(path, str(error)) from None
     for cell in cells:
         named = cell.layers.ranking
         if named is not None and named not in rank:
             close = nearest(named, rank)
             offer = f"Did you mean {close[0]}?" if close else f"Known: {', '.join([*rank, RESERVED])}, VISION,TEXT."
-            raise file.error((*place, "layers"), f"there is no ranking {named!r}. {offer}")
+            raise file.error((*path, "layers"), f"there is no ranking {named!r}. {offer}")
     return cells
 
 
-def _comparisons(file: YamlFile, cells: Sequence[GridCell]) -> tuple[Comparison, ...]:
+def _contrasts(file: YamlFile, cells: Sequence[GridCell]) -> tuple[Contrast, ...]:
     entries = file.data.get("compare", [])
     _typed(file, ("compare",), entries, list)
-    found = []
+    contrasts: list[Contrast] = []
     for index in range(len(entries)):
         pair = _section(file, ("compare", index), {"first": dict, "second": dict})
         for side in ("first", "second"):
@@ -289,12 +249,14 @@ def _comparisons(file: YamlFile, cells: Sequence[GridCell]) -> tuple[Comparison,
                 raise file.error(("compare", index), "a comparison needs 'first' and 'second'.")
             file.mapping(("compare", index, side), allowed=grid_names())
             if not matching(cells, pair[side]):
-                told = ", ".join(sorted({f"{key}={value}" for cell in cells for key, value in cell.values.items()}))
-                raise file.error(("compare", index, side), f"{pair[side]} is no cell of the grid, which has {told}.")
+                known = ", ".join(sorted({f"{key}={value}" for cell in cells for key, value in cell.values.items()}))
+                raise file.error(
+                    ("compare", index, side), f"{pair[side]} is not a cell of the grid, which has {known}."
+                )
         if pair["first"].keys() != pair["second"].keys():
             raise file.error(("compare", index), "'first' and 'second' must name the same keys; others are equal.")
-        found.append(Comparison(pair["first"], pair["second"]))
-    return tuple(found)
+        contrasts += contrasts_between(cells, pair["first"], pair["second"])
+    return tuple(contrasts)
 
 
 def _correlation(file: YamlFile, rank: Mapping[str, Any]) -> Mapping[str, Any] | None:

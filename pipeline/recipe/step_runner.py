@@ -1,4 +1,4 @@
-"""How each step of a recipe is done: one call of its stage, and what of the outcome the ledger keeps."""
+"""How each step of a recipe is run: one call of its stage, and what of the result is cached."""
 
 from __future__ import annotations
 
@@ -6,132 +6,150 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
+from structure.pipeline.aligners.aligner_method import method
 from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.datasets.content_stamp import content_stamp
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.documents import to_json
 from structure.pipeline.encoders.loading import weights_stamp
-from structure.pipeline.extraction.estimate import Consent
-from structure.pipeline.progress import Event, Listener, Note
+from structure.pipeline.pairing.layer_choice import pick_layers
+from structure.pipeline.pairing.pairs import HeldLayers, choose_sets
+from structure.pipeline.progress import Progress
+from structure.pipeline.recipe.identical import candidates, copy_aligner, identical_step
+from structure.pipeline.recipe.recipe import Recipe
 from structure.pipeline.recipe.run_cache import FOLDER, StepResult, digest, stated
-from structure.pipeline.recipe.schema import Recipe
 from structure.pipeline.recipe.spaced_pairs import layer_pair, spaced_pairs
-from structure.pipeline.recipe.steps import Step
+from structure.pipeline.recipe.steps import Step, runs_of, steps_of
 from structure.pipeline.recipe.summary import summarise
+from structure.pipeline.run_context import RunContext
 from structure.pipeline.stages.align import align
 from structure.pipeline.stages.evaluate import evaluate
 from structure.pipeline.stages.extract import extract
 from structure.pipeline.stages.rank_layers import rank_layers
 from structure.pipeline.stages.report import report
 from structure.pipeline.suites.prompt_set import load_prompt_set
-from structure.pipeline.suites.suite import SuiteTask, load_suite
-from structure.store import Samples, Store
+from structure.pipeline.suites.suite import Suite, SuiteTask, load_suite, read_suite
+from structure.pipeline.yaml_file import parse_yaml
+from structure.store import FeatureSet, Samples
 from structure.store.errors import NotPresentError, StructureError
 
 ALIGNER_FILES = ("aligner.safetensors", "aligner.json")
 SUITE = "suite.yaml"
 TOGETHER = 16
-"""Aligners that one evaluation takes: their tasks' data are opened once for all of them, and kept when all are done."""
+"""Aligners of one evaluation: their tasks' data are opened once for all, and results cached when all are done."""
+
+
+class VariantError(StructureError):
+    """A variant that cannot be trained: the other variants of the recipe can go on without it."""
+
+    def __init__(self, variant: str, seed: int, why: str) -> None:
+        super().__init__(f"{variant}: {why}")
+        self.variant, self.seed, self.why = variant, seed, why
 
 
 class StepRunner:
-    """Does the steps of one recipe in one store. Raises whatever the stages raise."""
+    """Runs the steps of one recipe where the context says. Raises whatever the stages raise."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        store: Store,
-        *,
-        data_root: str | Path,
-        device: str,
-        trust_remote_code: bool = False,
-        consent: Consent | None = None,
-        on_event: Listener,
-    ) -> None:
-        self.recipe, self.store, self.consent = recipe, store, consent
-        self.data_root, self.device, self.on_event = data_root, device, on_event
-        self.trust_remote_code = trust_remote_code
+    def __init__(self, recipe: Recipe, context: RunContext) -> None:
+        self.recipe, self.context, self.store = recipe, context, context.store
         self._listings: dict[tuple[str, str | None, int | None], str] = {}
+        self._contents: dict[str, str] = {}
+        self._held = HeldLayers()
 
     def sources(self, step: Step) -> dict[str, str]:
-        """What the step reads besides the outcomes of others, each as a digest; "" for what is not here."""
+        """What the step reads besides the results of others, each as a digest; "" for what is not here."""
         if step.stage == "extract":
             options = step.options
             data = self._listing(options["dataset"], options.get("split"), options.get("limit"))
             return {"data": data, "weights": weights_stamp(options["model"])}
+        if step.stage == "align" and self.recipe.stored:
+            return self._stored_sources(step)
         if step.stage == "evaluate":
             return self._evaluated
         return {}
 
-    def intact(self, step: Step, outcome: StepResult) -> bool:
+    def intact(self, step: Step, result: StepResult) -> bool:
         """Whether what the step left in the store is still there and is what it was."""
-        result = outcome.result
+        written = result.result
         if step.stage == "extract":
-            if result["features"] not in self.store:
+            if written["features"] not in self.store:
                 return False
-            features = self.store[result["features"]]
-            return features.is_complete and features.fingerprint == result["fingerprint"]
+            features = self.store[written["features"]]
+            return features.is_complete and features.fingerprint == written["fingerprint"]
         if step.stage == "align":
-            return bool(self._aligner_digest(result["aligner"]) == result["files"])
+            return bool(self._aligner_digest(written["aligner"]) == written["files"])
         if step.stage == "report":
-            return all(self.store.files.exists(key) for key in result["files"])
+            return all(self.store.files.exists(key) for key in written["files"])
         return True
 
     def batch(self, step: Step) -> int:
         """How many steps of this kind are done in one go."""
         return TOGETHER if step.stage == "evaluate" else 1
 
-    def work(self, steps: Sequence[Step], outcomes: Mapping[str, StepResult]) -> list[StepResult]:
-        """Do the steps, all of one stage, with the outcomes of those before; one outcome each."""
+    def work(self, steps: Sequence[Step], results: Mapping[str, StepResult]) -> list[StepResult]:
+        """Run the steps, all of one stage, with the results of those before; one result each."""
         if steps[0].stage == "evaluate":
+            self._held = HeldLayers()  # training is over: its layers are not kept in memory beside encoders
             return self._evaluate(steps)
         (step,) = steps
-        needed = {role: outcomes[key] for role, key in step.needs.items()}
+        needed = {role: results[key] for role, key in step.needs.items()}
         if step.stage == "extract":
             return [self._extract(step.options)]
         if step.stage == "rank":
             return [self._rank(step, needed)]
         if step.stage == "align":
-            return [self._align(step, needed)]
-        return [self._report(outcomes)]
+            return [self._align(step, needed, results)]
+        return [self._report(results)]
 
     @cached_property
     def _evaluated(self) -> dict[str, str]:
         """The sources of every evaluation: they are the same for all aligners of the recipe."""
         tasks = self._tasks
-        found = {"suite": digest(stated(tasks))}
+        sources = {"suite": digest(stated(tasks))}
         for task in tasks:
-            found[f"data.{task.title}.{task.split}"] = self._listing(task.dataset, task.split, None)
-            prompts = self.recipe.evaluate.get("prompts") or task.prompts
-            if prompts and f"prompts.{prompts}" not in found:
-                found[f"prompts.{prompts}"] = digest(stated(load_prompt_set(prompts), without=("about",)))
-        return found
+            sources[f"data.{task.title}.{task.split}"] = self._listing(task.dataset, task.split, None)
+            prompts = self._prompts or task.prompts
+            if prompts and f"prompts.{prompts}" not in sources:
+                sources[f"prompts.{prompts}"] = digest(stated(load_prompt_set(prompts), without=("about",)))
+        return sources
 
     @cached_property
     def _tasks(self) -> tuple[SuiteTask, ...]:
         """What the recipe evaluates."""
-        return load_suite(self._suite()).select(self._datasets())
+        if self.recipe.evaluate is None:
+            return ()
+        return self._suite.select(self.recipe.evaluate.get("datasets", ()))
+
+    @cached_property
+    def _suite(self) -> Suite:
+        suite = (self.recipe.evaluate or {})["suite"]
+        if isinstance(suite, str):
+            return load_suite(suite)
+        return read_suite(parse_yaml(self._own_suite(suite).decode(), name=f"the suite of {self.recipe.source}"))
+
+    @property
+    def _prompts(self) -> str | None:
+        return (self.recipe.evaluate or {}).get("prompts")
 
     def metrics(self) -> list[str]:
         """The metric that each of the recipe's tasks names."""
         return [task.metric for task in self._tasks]
 
     def absent(self) -> list[dict[str, str]]:
-        """The evaluation's datasets that are neither on this machine nor kept in the store, and how to get each."""
-        found: dict[str, str] = {}
+        """The evaluation's datasets that are neither on this machine nor in the store, and how to get each."""
+        absent: dict[str, str] = {}
         for task in self._tasks:
             if self._listing(task.dataset, task.split, None):
                 continue
             if ":" not in task.dataset and self.store.files.exists(Samples.file(task.dataset, task.split or "test")):
                 continue
             try:
-                open_dataset(task.dataset, split=task.split, data_root=self.data_root)
+                open_dataset(task.dataset, split=task.split, data_root=self.context.data_root)
             except NotPresentError as error:
-                found.setdefault(task.dataset, str(error))
-        return [{"what": dataset, "how_to_get": why} for dataset, why in found.items()]
+                absent.setdefault(task.dataset, str(error))
+        return [{"what": dataset, "how_to_get": why} for dataset, why in absent.items()]
 
     def _extract(self, options: Mapping[str, Any]) -> StepResult:
         given = dict(options)
@@ -139,11 +157,11 @@ class StepRunner:
             given.pop("model"),
             given.pop("dataset"),
             store=self.store,
-            data_root=self.data_root,
-            device=self.device,
-            trust_remote_code=self.trust_remote_code,
-            consent=self.consent,
-            on_event=self.on_event,
+            data_root=self.context.data_root,
+            device=self.context.device,
+            trust_remote_code=self.context.trust_remote_code,
+            consent=self.context.confirm,
+            on_event=self.context.on_event,
             **given,
         )[0]
         manifest = done.plan.manifest
@@ -160,102 +178,164 @@ class StepRunner:
         return StepResult(result, digest(result))
 
     def _rank(self, step: Step, needed: Mapping[str, StepResult]) -> StepResult:
-        found = rank_layers(
-            store=self.store, device=self.device, on_event=self.on_event, **step.options, **_sets(needed)
+        ranked = rank_layers(
+            store=self.store,
+            device=self.context.device,
+            on_event=self.context.on_event,
+            **step.options,
+            **_sets(needed),
         )
-        ranking = {name: value for name, value in found.ranking.items() if name != "seconds"}
+        ranking = {name: value for name, value in ranked.ranking.items() if name != "seconds"}
         return StepResult(ranking, digest(ranking))
 
-    def _align(self, step: Step, needed: Mapping[str, StepResult]) -> StepResult:
-        options = step.options
-        layers = options["layers"]
-        if layers == "ranked":
-            ranking = needed["ranking"].result
-            layers = ",".join(
-                layer_pair(ranking) if "of" not in options else spaced_pairs(ranking, options["of"])[options["place"]]
-            )
-        training = dict(options["training"])
-        if "rate" in needed:
-            training["learning_rate"] = needed["rate"].result["rate"]
+    def _align(self, step: Step, needed: Mapping[str, StepResult], results: Mapping[str, StepResult]) -> StepResult:
+        names = [run.aligner for run in self._runs]
+        run = self._runs[names.index(step.options["aligner"])]
+        self.context.on_event(Progress("runs", names.index(run.aligner) + 1, len(names), "runs"))
+        try:
+            return self._identical(step, needed, results) or self._train(step, needed)
+        except StructureError as error:
+            raise VariantError(run.variant, run.seed, str(error)) from error
+
+    def _train(self, step: Step, needed: Mapping[str, StepResult]) -> StepResult:
+        stored = dict(step.options.get("stored", {}))
+        context = self.context.without_notes()  # dozens of runs would say the same of their layers and pairs
         done = align(
-            layers,
+            _layers(step, needed),
             store=self.store,
-            options=TrainingOptions.preset(options["preset"], device=self.device, **applicable(training)),
-            pairs=options["pairs"],
-            name=options["aligner"],
-            on_event=self._without_notes,
-            **_sets(needed),
+            options=self._options(step, needed),
+            pairs=step.options["pairs"],
+            name=step.options["aligner"],
+            held=self._held,
+            data_root=context.data_root,
+            trust_remote_code=context.trust_remote_code,
+            on_event=context.on_event,
+            **(stored if self.recipe.stored else _sets(needed)),
         )
         result = {
             "aligner": done.name,
             "layers": done.layers,
             "pairs": done.trained.pairs,
+            "validation_pairs": done.trained.validation_pairs,
+            "test_pairs": done.test_pairs,
             "epochs": done.trained.epochs,
             "best_epoch": done.trained.best_epoch,
             "rate": done.trained.rate,
             "metrics": dict(done.trained.metrics),
+            "test_metrics": dict(done.test),
             "files": self._aligner_digest(done.name),
         }
         return StepResult(result, digest(result))
 
+    def _identical(
+        self, step: Step, needed: Mapping[str, StepResult], results: Mapping[str, StepResult]
+    ) -> StepResult | None:
+        """The result of a run that was made already under the name of another variant; None where there is none."""
+        others = candidates(step, self._steps, results)
+        if not others:
+            return None
+        _, vision, text, chosen_by = self._chosen(step, needed)
+        other = identical_step(step, others, results, {"vision": vision, "text": text})
+        if other is None:
+            return None
+        name, source = step.options["aligner"], other.options["aligner"]
+        self.context.note(f"{name} is identical to {source} (layers {vision} and {text}): it is trained once")
+        copy_aligner(self.store, source, name, chosen_by)
+        result = {
+            **results[other.key].result,
+            "aligner": name,
+            "identical_to": source,
+            "files": self._aligner_digest(name),
+        }
+        return StepResult(result, digest(result))
+
+    def _chosen(
+        self, step: Step, needed: Mapping[str, StepResult]
+    ) -> tuple[tuple[FeatureSet, FeatureSet], str, str, str]:
+        """(feature sets, vision layer, text layer, how they are chosen) of a training step."""
+        options = self._options(step, needed)
+        kind = method(options.method).reads(options)
+        meant = self.recipe.stored.sets if self.recipe.stored else _sets(needed)
+        sets = choose_sets(self.store, **meant, several=kind == "sets")
+        return sets, *pick_layers(self.store, *sets, _layers(step, needed), tokens=kind == "tokens")
+
+    def _stored_sources(self, step: Step) -> dict[str, str]:
+        """The features that a training step reads, and the layers that are chosen now; nothing where there are none."""
+        try:
+            sets, vision, text, _ = self._chosen(step, {})
+        except StructureError:
+            return {}  # the training says why
+        for features in sets:
+            if features.key not in self._contents:
+                self._contents[features.key] = digest([features.fingerprint, features.content()])
+        return {"layers": f"{vision},{text}", **{features.key: self._contents[features.key] for features in sets}}
+
+    def _options(self, step: Step, needed: Mapping[str, StepResult]) -> TrainingOptions:
+        training = dict(step.options["training"])
+        if "rate" in needed:
+            training["learning_rate"] = needed["rate"].result["rate"]
+        return TrainingOptions.preset(step.options["preset"], device=self.context.device, **applicable(training))
+
     def _evaluate(self, steps: Sequence[Step]) -> list[StepResult]:
         names = [step.options["aligner"] for step in steps]
         done = evaluate(
-            self._suite(),
+            self._suite_spec(),
             store=self.store,
             aligners=names,
-            datasets=self._datasets(),
-            prompts=self.recipe.evaluate.get("prompts"),
-            data_root=self.data_root,
-            device=self.device,
-            trust_remote_code=self.trust_remote_code,
-            consent=self.consent,
-            on_event=self.on_event,
+            datasets=(self.recipe.evaluate or {}).get("datasets", ()),
+            prompts=self._prompts,
+            data_root=self.context.data_root,
+            device=self.context.device,
+            trust_remote_code=self.context.trust_remote_code,
+            consent=self.context.confirm,
+            on_event=self.context.on_event,
         )
-        outcomes = []
+        results = []
         for name in names:
-            rows = [{**found.row(), "provenance": found.provenance} for found in done.results if found.aligner == name]
+            rows = [{**one.row(), "provenance": one.provenance} for one in done.results if one.aligner == name]
             result = {"results": rows, "absent": [dict(entry) for entry in done.absent]}
-            outcomes.append(StepResult(result, digest(result)))
-        return outcomes
+            results.append(StepResult(result, digest(result)))
+        return results
 
-    def _report(self, outcomes: Mapping[str, StepResult]) -> StepResult:
-        summary = summarise(self.recipe, outcomes)
+    def _report(self, results: Mapping[str, StepResult]) -> StepResult:
+        summary = summarise(self.recipe, results)
         folder = self.store.folder("reports", self.recipe.name)
         document = {
             "recipe": self.recipe.name,
             "about": self.recipe.about,
+            "seeds": list(self.recipe.seeds),
             **summary.to_json(),
-            "metrics": list(dict.fromkeys(self.metrics())),
+            "metrics": [] if self.recipe.stored else list(dict.fromkeys(self.metrics())),
             "seconds": summary.seconds,
         }
         folder.write("summary.json", to_json(document))
         summary.write(folder)
-        page = report(store=self.store, summary=document, folder=folder, on_event=self.on_event)
+        page = ""
+        if not self.recipe.stored:
+            page = report(store=self.store, summary=document, folder=folder, on_event=self.context.on_event)
         result = {"report": page, "files": self.store.files.keys(f"reports/{self.recipe.name}")}
         return StepResult(result, digest(result))
 
-    def _suite(self) -> str:
-        """The suite's name, or the file that a suite written in the recipe is kept in."""
-        suite = self.recipe.evaluate["suite"]
+    def _suite_spec(self) -> str:
+        """The suite's name, or the file of the store in which a suite that the recipe writes out is saved."""
+        suite = (self.recipe.evaluate or {})["suite"]
         if isinstance(suite, str):
             return suite
-        defaults = {"dataset": self.recipe.extract["dataset"], **suite.get("defaults", {})}
-        whole = {"name": self.recipe.name, "version": 1, **suite, "defaults": defaults}
-        folder, text = self.store.folder(FOLDER, self.recipe.name), json.dumps(whole, indent=1).encode()  # JSON is YAML
+        folder, text = self.store.folder(FOLDER, self.recipe.name), self._own_suite(suite)
         if not folder.exists(SUITE) or folder.read(SUITE) != text:
             folder.write(SUITE, text)
         return f"{folder}/{SUITE}"
 
-    def _datasets(self) -> Sequence[str]:
-        datasets: Sequence[str] = self.recipe.evaluate.get("datasets", ())
-        return datasets
+    def _own_suite(self, suite: Mapping[str, Any]) -> bytes:
+        """A suite that the recipe writes out, of the recipe's dataset where it says no other; JSON is YAML."""
+        defaults = {"dataset": self.recipe.extract["dataset"], **suite.get("defaults", {})}
+        return json.dumps({"name": self.recipe.name, "version": 1, **suite, "defaults": defaults}, indent=1).encode()
 
     def _listing(self, spec: str, split: str | None, limit: int | None) -> str:
-        place = (spec, split, limit)
-        if place not in self._listings:
-            self._listings[place] = content_stamp(spec, split=split, data_root=self.data_root, limit=limit)
-        return self._listings[place]
+        key = (spec, split, limit)
+        if key not in self._listings:
+            self._listings[key] = content_stamp(spec, split=split, data_root=self.context.data_root, limit=limit)
+        return self._listings[key]
 
     def _aligner_digest(self, name: str) -> str:
         """Over the aligner's files; "" where one is missing."""
@@ -268,14 +348,28 @@ class StepRunner:
             whole.update(hashlib.sha256(data).digest())
         return whole.hexdigest()
 
-    def _without_notes(self, event: Event) -> None:
-        """Dozens of runs would say the same of their layers and pairs."""
-        if not isinstance(event, Note):
-            self.on_event(event)
+    @cached_property
+    def _steps(self) -> tuple[Step, ...]:
+        return steps_of(self.recipe)
+
+    @cached_property
+    def _runs(self) -> tuple[Any, ...]:
+        return runs_of(self.recipe)
+
+
+def _layers(step: Step, needed: Mapping[str, StepResult]) -> str:
+    """The layers of a training step as `align` takes them: `auto`, `last` or `VISION,TEXT`."""
+    layers: str = step.options["layers"]
+    if layers != "ranked":
+        return layers
+    ranking, options = needed["ranking"].result, step.options
+    return ",".join(
+        layer_pair(ranking) if "of" not in options else spaced_pairs(ranking, options["of"])[options["place"]]
+    )
 
 
 def _sets(needed: Mapping[str, StepResult]) -> dict[str, Any]:
-    """Which features a stage takes, from the outcomes of the two extractions."""
+    """Which features a stage takes, from the results of the two extractions."""
     vision, text = needed["vision"].result, needed["text"].result
     if (vision["dataset"], vision["split"]) != (text["dataset"], text["split"]):
         raise StructureError(f"{vision['features']} and {text['features']} are features of different data.")

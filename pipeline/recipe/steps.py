@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from structure.pipeline.recipe.cells import GridCell, partners
-from structure.pipeline.recipe.schema import Encoders, Recipe
+from structure.pipeline.recipe.grid import GridCell
+from structure.pipeline.recipe.recipe import Encoders, Recipe
 from structure.store.errors import StructureError
 
 Stage = Literal["extract", "rank", "align", "evaluate", "report"]
@@ -18,7 +18,7 @@ STAGES: tuple[Stage, ...] = ("extract", "rank", "align", "evaluate", "report")
 @dataclass(frozen=True)
 class Step:
     """One call of a stage. `options`: what the recipe says about it, JSON values. `needs`: role -> key of the step
-    whose outcome it takes."""
+    whose result it takes."""
 
     key: str
     stage: Stage
@@ -38,42 +38,50 @@ class TrainingRun:
 
 
 def runs_of(recipe: Recipe) -> tuple[TrainingRun, ...]:
-    """Every training run: pairs of encoders, then cells, then seeds.
+    """Every training run but those of excluded variants: pairs of encoders, then cells, then seeds.
 
     Cells with the regulariser go first, so that a learning rate that is shared is one found with all losses in place.
     """
     several = len(recipe.encoders) > 1
     cells = sorted(recipe.cells, key=lambda cell: cell.values.get("regulariser") == "none")
-    found = []
+    runs = []
     for encoders in recipe.encoders:
-        first = f"vision={encoders.vision} text={encoders.text}" if several else ""
         for cell in cells:
-            variant = " ".join(filter(None, (first, cell.variant)))
+            variant = variant_of(recipe, encoders, cell)
+            if variant in recipe.excluded:
+                continue
+            # A name like `sweep` is given many times: there the axes tell its aligners apart.
+            parts = [recipe.name, pair_slug(encoders) if several else "", cell.slug(keys=recipe.stored is not None)]
             for seed in recipe.seeds:
-                parts = [recipe.name, *([pair_slug(encoders)] if several else []), cell.slug, f"seed{seed}"]
-                found.append(TrainingRun(_plain("-".join(parts)), variant, seed, encoders, cell))
-    names = [run.aligner for run in found]
+                name = "-".join([*filter(None, parts), f"seed{seed}"])
+                runs.append(TrainingRun(_plain(name), variant, seed, encoders, cell))
+    names = [run.aligner for run in runs]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise StructureError(f"Two runs of the recipe {recipe.name} would be called {twice}.")
-    return tuple(found)
+    return tuple(runs)
+
+
+def variant_of(recipe: Recipe, encoders: Encoders, cell: GridCell) -> str:
+    """What a recipe calls a cell: with its encoders where the recipe has several pairs of them."""
+    several = len(recipe.encoders) > 1
+    return (f"vision={encoders.vision} text={encoders.text} " if several else "") + cell.variant
 
 
 def compared(recipe: Recipe) -> list[tuple[str, str]]:
-    """(first variant, second variant) of every comparison, over all other coordinates and pairs of encoders."""
-    runs = runs_of(recipe)
-    told = {(run.encoders, run.cell.variant): run.variant for run in runs}
-    return [
-        (told[encoders, first.variant], told[encoders, second.variant])
-        for comparison in recipe.compare
+    """(first variant, second variant) of every contrast and pair of encoders."""
+    pairs = [
+        (variant_of(recipe, encoders, contrast.first), variant_of(recipe, encoders, contrast.second))
+        for contrast in recipe.contrasts
         for encoders in recipe.encoders
-        for first, second in partners(recipe.cells, comparison.first, comparison.second)
     ]
+    return [pair for pair in pairs if recipe.excluded.isdisjoint(pair)]
 
 
 def steps_of(recipe: Recipe) -> tuple[Step, ...]:
     """Every step, each after all that it needs."""
-    extracting = {model: _extract(recipe, model) for pair in recipe.encoders for model in (pair.vision, pair.text)}
+    models = [] if recipe.stored else [model for pair in recipe.encoders for model in (pair.vision, pair.text)]
+    extracting = {model: _extract(recipe, model) for model in models}
     ranking = [
         Step(rank_key(recipe, pair, name), "rank", dict(options), _extractions(pair))
         for pair in recipe.encoders
@@ -82,18 +90,19 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
     aligning: dict[str, Step] = {}
     leaders: dict[Any, str] = {}
     for run in runs_of(recipe):
-        needs = _extractions(run.encoders)
+        needs = {} if recipe.stored else _extractions(run.encoders)
         if run.cell.layers.ranking is not None:
             needs["ranking"] = rank_key(recipe, run.encoders, run.cell.layers.ranking)
-        if recipe.share_rate and not {"rate", "learning_rate"} & run.cell.values.keys():
-            shared = (run.encoders, run.cell.layers, run.cell.values.get("method"), run.cell.pairs)
-            if shared in leaders:
-                needs["rate"] = leaders[shared]
-            leaders.setdefault(shared, f"align/{run.aligner}")
+        if recipe.shared_rate is not None and not {"rate", "learning_rate"} & run.cell.values.keys():
+            group = (run.encoders, run.cell.values.get("method"), run.cell.without(recipe.shared_rate))
+            if group in leaders:
+                needs["rate"] = leaders[group]
+            leaders.setdefault(group, f"align/{run.aligner}")
         aligning[run.aligner] = Step(f"align/{run.aligner}", "align", _training(recipe, run), needs)
     evaluating = [
         Step(f"evaluate/{name}", "evaluate", {**recipe.evaluate, "aligner": name}, {"aligner": step.key})
         for name, step in aligning.items()
+        if recipe.evaluate is not None
     ]
     summary = {
         "name": recipe.name,
@@ -101,19 +110,11 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
         "about": recipe.about,
         "compare": [list(pair) for pair in compared(recipe)],
         "correlate": recipe.correlate,
+        **({"excluded": sorted(recipe.excluded)} if recipe.excluded else {}),
     }
-    wanted = {step.key: step.key for step in (*ranking, *aligning.values(), *evaluating)}
-    page = Step("report", "report", summary, wanted)
-    return (*extracting.values(), *ranking, *aligning.values(), *evaluating, page)
-
-
-def dependents(steps: Sequence[Step], keys: set[str]) -> set[str]:
-    """The keys given and those of every step that needs one of them, directly or through others."""
-    found = set(keys)
-    for step in steps:
-        if found & set(step.needs.values()):
-            found.add(step.key)
-    return found
+    summarised = {step.key: step.key for step in (*ranking, *aligning.values(), *evaluating)}
+    report = Step("report", "report", summary, summarised)
+    return (*extracting.values(), *ranking, *aligning.values(), *evaluating, report)
 
 
 def rank_key(recipe: Recipe, pair: Encoders, name: str) -> str:
@@ -131,13 +132,16 @@ def _extract(recipe: Recipe, model: str) -> Step:
 
 
 def _training(recipe: Recipe, run: TrainingRun) -> dict[str, Any]:
-    return {
+    options = {
         "aligner": run.aligner,
         "preset": recipe.preset,
         "training": {**recipe.training, **run.cell.training, "seed": run.seed},
         "pairs": run.cell.pairs,
         **run.cell.layers.options(),
     }
+    if recipe.stored:
+        options |= {"pairs": run.cell.pairs or recipe.stored.pairs, "stored": recipe.stored.options()}
+    return options
 
 
 def _extract_key(model: str) -> str:

@@ -12,10 +12,11 @@ import numpy as np
 
 from structure.pipeline.charts import panels, png
 from structure.pipeline.metrics.seed_comparison import SeedDifference, SeedMean, seed_differences, seed_means
+from structure.pipeline.recipe.efficiency import efficiency_of
+from structure.pipeline.recipe.recipe import Recipe
 from structure.pipeline.recipe.run_cache import StepResult
-from structure.pipeline.recipe.schema import Recipe
 from structure.pipeline.recipe.spaced_pairs import similarity
-from structure.pipeline.recipe.steps import STAGES, TrainingRun, rank_key, runs_of, steps_of
+from structure.pipeline.recipe.steps import STAGES, TrainingRun, compared, rank_key, runs_of, steps_of, variant_of
 from structure.pipeline.results import Result
 from structure.pipeline.similarity.charts import similarity_against_value
 from structure.store.files import Files
@@ -57,15 +58,29 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Summary:
-    """Everything that is computed from a recipe's outcomes; `seconds` per stage, as each step took when it ran."""
+    """Everything that is computed from a recipe's results.
+
+    Means in the order of the grid; `efficiency` of a curve; `aligners` and `learning_rates` (None: the method has none)
+    by variant, one a seed; `identical`: a variant whose runs
+    are those of another -> that one, which was trained; `seconds` per stage, as each step took when it ran.
+    """
 
     means: tuple[SeedMean, ...]
     differences: tuple[SeedDifference, ...]
     correlations: tuple[Correlation, ...]
+    efficiency: tuple[Mapping[str, Any], ...]
+    aligners: Mapping[str, Sequence[str]]
+    learning_rates: Mapping[str, Sequence[float | None]]
+    identical: Mapping[str, str]
     seconds: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
+        """The document of `structure run --json` and of the report, but for the recipe's name and the seconds."""
         return {
+            "aligners": {variant: list(names) for variant, names in self.aligners.items()},
+            "learning_rates": {variant: list(rates) for variant, rates in self.learning_rates.items()},
+            "identical": dict(self.identical),
+            "efficiency": [dict(row) for row in self.efficiency],
             "means": [row.row() for row in self.means],
             "differences": [row.row() for row in self.differences],
             "correlations": [
@@ -88,24 +103,74 @@ class Summary:
         folder.write("similarity.png", correlation_chart(self.correlations))
 
 
-def summarise(recipe: Recipe, outcomes: Mapping[str, StepResult]) -> Summary:
-    """Means, differences and correlations from the outcomes of every step before the report."""
+def summarise(recipe: Recipe, results: Mapping[str, StepResult]) -> Summary:
+    """Means, differences, correlations and label efficiency from the results of every step before the report."""
     runs = runs_of(recipe)
-    by_variant: dict[str, dict[int, list[Result]]] = {}
+    grid = [variant_of(recipe, encoders, cell) for encoders in recipe.encoders for cell in recipe.cells]
+    by_variant: dict[str, dict[int, list[Result]]] = {name: {} for name in grid if name not in recipe.excluded}
+    aligners: dict[str, list[str]] = {name: [] for name in by_variant}
+    rates: dict[str, list[float | None]] = {name: [] for name in by_variant}
     for run in runs:
-        rows = outcomes[f"evaluate/{run.aligner}"].result["results"]
-        by_variant.setdefault(run.variant, {})[run.seed] = [Result(**row) for row in rows]
-    by_variant = dict(sorted(by_variant.items()))
+        trained = results[f"align/{run.aligner}"].result
+        rows = held_out_results(run.aligner, trained) if recipe.stored else []
+        if recipe.evaluate is not None:
+            rows += [Result(**row) for row in results[f"evaluate/{run.aligner}"].result["results"]]
+        by_variant[run.variant][run.seed] = rows
+        aligners[run.variant].append(run.aligner)
+        rates[run.variant].append(trained["rate"])
     means = [row for variant, seeds in by_variant.items() for row in seed_means(variant, seeds)]
-    pairs = steps_of(recipe)[-1].options["compare"]
     differences = [
-        row for first, second in pairs for row in seed_differences(first, by_variant[first], second, by_variant[second])
+        row
+        for first, second in compared(recipe)
+        for row in seed_differences(first, by_variant[first], second, by_variant[second])
     ]
     seconds: dict[str, float] = dict.fromkeys(STAGES[:-1], 0.0)
     for step in steps_of(recipe)[:-1]:
-        seconds[step.stage] += outcomes[step.key].seconds
-    correlated = correlations(recipe, runs, means, outcomes) if recipe.correlate else []
-    return Summary(tuple(means), tuple(differences), tuple(correlated), seconds)
+        seconds[step.stage] += results[step.key].seconds
+    return Summary(
+        tuple(means),
+        tuple(differences),
+        tuple(correlations(recipe, runs, means, results)) if recipe.correlate else (),
+        tuple(efficiency_of(recipe.contrasts, means)) if recipe.curve else (),
+        aligners,
+        rates,
+        _identical(runs, results),
+        seconds,
+    )
+
+
+def _identical(runs: Sequence[TrainingRun], results: Mapping[str, StepResult]) -> dict[str, str]:
+    """Variants none of whose runs were trained by themselves, with the variant that was."""
+    variant = {run.aligner: run.variant for run in runs}
+    sources: dict[str, set[str | None]] = {}
+    for run in runs:
+        source = results[f"align/{run.aligner}"].result.get("identical_to", "")
+        sources.setdefault(run.variant, set()).add(variant.get(source))
+    return {name: source for name, (source, *more) in sources.items() if source is not None and not more}
+
+
+def held_out_results(aligner: str, trained: Mapping[str, Any]) -> list[Result]:
+    """What training itself measured, as results: validation pairs, and test pairs where some were held out."""
+    return [
+        Result(
+            aligner,
+            "pairs",
+            dataset,
+            "held-out pairs",
+            metric,
+            value,
+            value,
+            value,
+            count,
+            int(metric.partition("@")[2] or 1) / count if "recall" in metric else None,
+            {},
+        )
+        for dataset, metrics, count in (
+            ("validation", trained["metrics"], trained["validation_pairs"]),
+            ("test", trained["test_metrics"], trained["test_pairs"]),
+        )
+        for metric, value in metrics.items()
+    ]
 
 
 def correlations(

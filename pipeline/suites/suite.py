@@ -126,7 +126,11 @@ def suite_names() -> list[str]:
 
 def load_suite(spec: str) -> Suite:
     """The suite called `spec` or the YAML file at that path. Mistakes raise `StructureError` with file and line."""
-    file = load_yaml("suite", spec, folder="suites")
+    return read_suite(load_yaml("suite", spec, folder="suites"))
+
+
+def read_suite(file: YamlFile) -> Suite:
+    """The document as a suite. Raises as `load_suite`."""
     top = read_record(file, (), _SuiteFile, noun="suite")
     if top.defaults:
         file.mapping(("defaults",), allowed=keys_of(SuiteTask))

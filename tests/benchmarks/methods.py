@@ -31,8 +31,11 @@ from structure.pipeline import extract, rank_layers
 from structure.pipeline.aligners import TrainingOptions, load_aligner, method
 from structure.pipeline.aligners.options import applicable
 from structure.pipeline.pairing.pairs import choose_sets
+from structure.pipeline.recipe.recipe import StoredPairs
+from structure.pipeline.recipe.running import run
+from structure.pipeline.recipe.sweep import sweep_recipe
+from structure.pipeline.run_context import RunContext
 from structure.pipeline.similarity.layer_similarity import best_layers
-from structure.pipeline.sweep import sweep
 from structure.store import open_store
 from structure.store.errors import StructureError
 
@@ -156,26 +159,31 @@ def measure(
         changes["learning_rate"] = rates[borrowed]
     slug = "".join(c if c.isalnum() else "_" for c in label)
     try:
-        done = sweep(
-            "auto",
-            store=store,
+        recipe = sweep_recipe(
+            f"{name}-{slug}",
             options=TrainingOptions(**applicable({"device": "cpu", **changes})),
+            stored=StoredPairs(**where),
             seeds=range(1, seeds + 1),
             suite=suite,
-            name=f"{name}-{slug}",
-            **where,
         )
+        done = run(recipe, RunContext.of(store, device="cpu"))
     except StructureError as error:
         return {"refused": str(error).partition("chosen: ")[2] or str(error)}
-    names = [aligner for by in done.aligners.values() for aligner in by.values()]
+    names = [aligner for names in done.summary.aligners.values() for aligner in names]
     facts = [load_aligner(store / "aligners" / aligner).metadata for aligner in names]
-    found = {row.metric: row for row in done.means if row.metric in SHOWN and row.dataset not in ("validation", "test")}
+    found = {
+        row.metric: row
+        for row in done.summary.means
+        if row.metric in SHOWN and row.dataset not in ("validation", "test")
+    }
     return {
         "figures": {
             metric: [round(value, 4) for value in (row.value, row.low, row.high)] for metric, row in found.items()
         },
         "chance": {metric: row.chance for metric, row in found.items()},
-        "rate": next((rate for by in done.rates.values() for rate in by if rate is not None), None),
+        "rate": next(
+            (rate for rates in done.summary.learning_rates.values() for rate in rates if rate is not None), None
+        ),
         "best_epochs": [fact.get("best_epoch", 0) for fact in facts],
         "seconds": round(float(np.mean([fact["seconds"] for fact in facts])), 2),
     }

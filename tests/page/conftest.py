@@ -14,7 +14,10 @@ from PIL import Image
 
 from structure.pipeline import align, evaluate, extract, rank_layers, rank_models, report
 from structure.pipeline.aligners.options import TrainingOptions
-from structure.pipeline.sweep import sweep
+from structure.pipeline.recipe.recipe import StoredPairs
+from structure.pipeline.recipe.running import run
+from structure.pipeline.recipe.sweep import Axes, sweep_recipe
+from structure.pipeline.run_context import RunContext
 from structure.store import Store, open_store
 
 MODELS = ["bundled:scenes-vit", "bundled:scenes-text"]
@@ -42,16 +45,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     rank_models(store=made, k=4, calibrate=0)
     for layers in ("auto", "last"):
         align(layers, store=made, options=OPTIONS, name=layers)
-    sweep(
-        "auto",
-        store=made,
-        options=OPTIONS,
-        curve=[12, 20],
-        seeds=[1, 2],
-        name="sweep",
-        test=0.4,
-        compare=("dim", [4, 8]),
-    )
+    axes = Axes("auto", curve=[12, 20], compare=("dim", [4, 8]))
+    run(sweep_recipe("sweep", axes, options=OPTIONS, stored=StoredPairs(test=0.4), seeds=[1, 2]), RunContext(made))
     suite = folder / "small.yaml"
     suite.write_text(
         f"name: small\nversion: 1\ndefaults: {{dataset: 'pairs:{folder}/hostile.jsonl', split: all, prompts: plain}}\n"

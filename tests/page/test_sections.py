@@ -27,8 +27,8 @@ from structure.store import StructureError, open_store
 
 def test_a_record_that_does_not_read_is_named(tmp_path: Path) -> None:
     store = open_store(tmp_path)
-    store.folder("sweeps", "mine").write("sweep.json", b"{")
-    with pytest.raises(StructureError, match=r"mine/sweep\.json does not read"):
+    store.folder("reports", "mine").write("summary.json", b"{")
+    with pytest.raises(StructureError, match=r"mine/summary\.json does not read"):
         report(store=store)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from structure.pipeline import import_features
-from structure.pipeline.progress import silent
 from structure.pipeline.recipe.run_cache import StepResult
 from structure.pipeline.recipe.schema import load_recipe
 from structure.pipeline.recipe.spaced_pairs import spaced_pairs
 from structure.pipeline.recipe.step_runner import StepRunner
 from structure.pipeline.recipe.steps import Step
+from structure.pipeline.run_context import RunContext
 from structure.store import SampleItem, Samples, Store
 
 ROWS = 120
@@ -36,7 +36,7 @@ def test_a_layer_that_is_constant_at_the_start_only_takes_part(store: Store, tmp
         key = f"things/train/{model}"
         result = {"features": key, "dataset": "things", "split": "train", "encoder": model}
         extracted[side] = StepResult(result, "")
-    runner = StepRunner(load_recipe("demo"), store, data_root=tmp_path, device="cpu", on_event=silent)
+    runner = StepRunner(load_recipe("demo"), RunContext(store, data_root=tmp_path, device="cpu"))
     step = Step("rank", "rank", {"k": 5, "calibrate": 0}, {"vision": "vision", "text": "text"})
     ranking = runner.work([step], extracted)[0].result
     assert ranking["constant"] == {"vision": ["flat"], "text": []}

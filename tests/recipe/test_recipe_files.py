@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import yaml
 
+from structure.pipeline.recipe import running
 from structure.pipeline.recipe.run_cache import RunCache
-from structure.pipeline.recipe.running import carry_out, outlook
+from structure.pipeline.recipe.running import Outcomes, carry_out
 from structure.pipeline.recipe.schema import load_recipe, read, recipe_names
 from structure.pipeline.recipe.spaced_pairs import spaced_pairs
 from structure.pipeline.recipe.steps import compared, runs_of, steps_of
 from structure.pipeline.recipe.summary import summarise
+from structure.pipeline.run_context import RunContext
 from structure.pipeline.yaml_file import parse_yaml
 from structure.store import Store, StructureError
 from structure.store.errors import UsageError
@@ -29,19 +31,21 @@ def test_every_shipped_recipe_makes_sense_and_runs_on_stand_ins(name: str, store
     plan = load_recipe(name)
     assert plan.name == name
     assert plan.about
-    outcomes, told = carry_out(steps_of(plan), RunCache(store, name), counted())
-    assert {was for _, was, _ in told} == {"ran"}
-    found = summarise(plan, outcomes)
+    outcomes: Outcomes = {}
+    results = carry_out(steps_of(plan), RunCache(store, name), counted(), outcomes)
+    assert {was for was, _ in outcomes.values()} == {"ran"}
+    found = summarise(plan, results)
     assert len({row.variant for row in found.means}) == len(plan.cells) * len(plan.encoders)
-    assert bool(found.differences) == bool(plan.compare)
+    assert bool(found.differences) == bool(plan.contrasts)
     assert bool(found.correlations) == bool(plan.correlate)
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_shipped_recipe_has_an_outlook_without_its_data(name: str, tmp_path: Path) -> None:
-    found = outlook(name, store=tmp_path / "store", data_root=tmp_path / "nothing")
-    assert not found.going
-    assert {standing.state for standing in found.standings} == {"due"}
+def test_every_shipped_recipe_has_a_plan_without_its_data(name: str, tmp_path: Path) -> None:
+    found = running.plan(name, RunContext.of(tmp_path / "store", data_root=tmp_path / "nothing"))
+    assert not found.is_running
+    assert {status.state for status in found.steps} == {"pending"}
+    assert not (tmp_path / "store").exists()
     scenes = name in ("demo", "figure2-scenes")
     assert bool(found.absent) != scenes
     assert all("scenes" not in entry["what"] and entry["how_to_get"] for entry in found.absent)
@@ -61,8 +65,12 @@ def test_every_shipped_recipe_has_an_outlook_without_its_data(name: str, tmp_pat
         (("align", "grid", "method"), ["linea"], "Did you mean linear"),
         (("align", "options", "dim"), -1, "dim is -1"),
         (("align", "seeds"), [1, 1], "each once"),
-        (("align", "grid", "weight"), [1, 1], "stands twice"),
-        (("compare",), [{"first": {"regulariser": "no"}, "second": {"regulariser": "none"}}], "is no cell of the grid"),
+        (("align", "grid", "weight"), [1, 1], "is given twice"),
+        (
+            ("compare",),
+            [{"first": {"regulariser": "no"}, "second": {"regulariser": "none"}}],
+            "is not a cell of the grid",
+        ),
         (("compare",), [{"first": {"layers": "last"}, "second": {"regulariser": "none"}}], "the same keys"),
         (("rank",), [{"name": "last"}], "cannot be called 'last'"),
         (("correlate",), {"ranking": "other"}, "no ranking 'other'"),

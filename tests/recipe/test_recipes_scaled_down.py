@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from structure.pipeline.recipe.running import run
+from structure.pipeline.run_context import RunContext
 
 SMALL = [
     "encoders.0.vision=bundled:scenes-vit",
@@ -33,11 +34,11 @@ LAYERS = ["extract.layers=[block.03]", "extract.tokens=[block.03]", "align.grid.
     ],
 )
 def test_a_papers_recipe_runs_on_scenes(name: str, changes: list[str], tmp_path: Path) -> None:
-    store = f"memory:/{tmp_path}"
-    done = run(name, store=store, data_root=tmp_path, changes=[*SMALL, *changes])
+    context = RunContext.of(f"memory:/{tmp_path}", data_root=tmp_path)
+    done = run(name, context, changes=[*SMALL, *changes])
     assert {was for _, was, _ in done.steps} == {"ran"}
     variants = {row.variant for row in done.summary.means}
     assert len(variants) == sum(key.startswith("align/") for key, _, _ in done.steps) >= 4
     assert done.summary.differences
-    again = run(name, store=store, data_root=tmp_path, changes=[*SMALL, *changes])
-    assert {was for _, was, _ in again.steps} == {"kept"}
+    again = run(name, context, changes=[*SMALL, *changes])
+    assert {was for _, was, _ in again.steps} == {"cached"}

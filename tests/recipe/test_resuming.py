@@ -22,6 +22,7 @@ from structure.pipeline.aligners.registry import ALIGNERS
 from structure.pipeline.recipe import running, schema
 from structure.pipeline.recipe.run_cache import RunCache, digest, stated
 from structure.pipeline.recipe.steps import Step, steps_of
+from structure.pipeline.run_context import RunContext
 from structure.pipeline.suites.suite import load_suite, suite_names
 from structure.pipeline.yaml_file import parse_yaml
 from structure.store import Store, StructureError, open_store
@@ -39,7 +40,7 @@ def _steps(text: str) -> tuple[Step, ...]:
 
 def ran(document: dict[str, Any], store: Store, worker: Any) -> set[str]:
     """The steps that the worker is asked to do."""
-    running.carry_out(steps(document), RunCache(store, document["name"]), worker)
+    running.carry_out(steps(document), RunCache(store, document["name"]), worker, {})
     assert set(worker.done.values()) <= {1}
     return set(worker.done)
 
@@ -151,10 +152,10 @@ def test_a_changed_field_runs_exactly_what_depends_on_it(
         value, expected = other(place.rpartition(".")[2], small["align"]["options"]), after_extraction
     assert ran(small, store, counted()) == {step.key for step in steps(small)}
     changed = put(small, place, value)
-    standings = running.standings(steps(changed), RunCache(store, changed["name"]), counted())
+    statuses = running.statuses(steps(changed), RunCache(store, changed["name"]), counted())
     now = ran(changed, store, counted())
     assert now == {step.key for step in steps(changed) if expected(step.key)}
-    assert now == {standing.step.key for standing in standings if standing.state != "done"}
+    assert now == {status.step.key for status in statuses if status.state != "done"}
     assert ran(changed, store, counted()) == set()
 
 
@@ -183,16 +184,16 @@ def test_interrupted_anywhere_it_ends_as_if_nothing_had_happened(
     stops: list[int], tmp_path_factory: pytest.TempPathFactory, small: dict[str, Any], counted: Any
 ) -> None:
     whole, broken = (open_store(f"memory:/{tmp_path_factory.mktemp('runs')}") for _ in range(2))
-    expected, _ = running.carry_out(steps(small), RunCache(whole, "small"), counted())
+    expected = running.carry_out(steps(small), RunCache(whole, "small"), counted(), {})
     asked = 0
     for stop in stops:
         worker = counted(stop_after=stop)
         try:
-            running.carry_out(steps(small), RunCache(broken, "small"), worker)
+            running.carry_out(steps(small), RunCache(broken, "small"), worker, {})
         except KeyboardInterrupt:
             asked += sum(worker.done.values())
     last = counted()
-    found, _ = running.carry_out(steps(small), RunCache(broken, "small"), last)
+    found = running.carry_out(steps(small), RunCache(broken, "small"), last, {})
     assert {key: outcome.digest for key, outcome in found.items()} == {k: o.digest for k, o in expected.items()}
     # Three evaluations are kept together: two may have been done in vain at each stop.
     assert asked + sum(last.done.values()) <= len(expected) + 2 * len(stops)
@@ -239,15 +240,15 @@ def test_a_recipe_killed_twice_ends_with_the_results_of_one_that_was_not(tmp_pat
         time.sleep(chance.random() * 0.3)
         process.kill()
         process.wait()
-    killed = running.run(str(file), store=tmp_path / "killed", device="cpu")
-    whole = running.run(str(file), store=tmp_path / "whole", device="cpu")
+    killed = running.run(str(file), RunContext.of(tmp_path / "killed", device="cpu"))
+    whole = running.run(str(file), RunContext.of(tmp_path / "whole", device="cpu"))
     assert killed.summary.to_json() == whole.summary.to_json()
     for name in ("similarity.csv", "similarity.png"):
         ours, theirs = ((tmp_path / s / "reports/tiny" / name).read_bytes() for s in ("killed", "whole"))
         assert ours == theirs
     for path in (tmp_path / "whole/aligners").glob("*/aligner.safetensors"):
         assert (tmp_path / "killed/aligners" / path.parent.name / path.name).read_bytes() == path.read_bytes()
-    assert {was for _, was, _ in killed.steps} == {"ran", "kept"}
+    assert {was for _, was, _ in killed.steps} == {"ran", "cached"}
     (found,) = [c for c in whole.summary.correlations if c.metric == "acc1"]
     assert len(found.points) == 3
     assert 'id="correlations"' in Path(whole.report).read_text()
@@ -260,7 +261,7 @@ def test_two_runs_of_a_recipe_do_not_work_at_once(tmp_path: Path) -> None:
         running.Lease(store.files, RunCache(store, "tiny").lock, what=""),
         pytest.raises(StructureError, match="tiny is being written by process"),
     ):
-        running.run(plan, store=store)
+        running.run(plan, RunContext(store))
 
 
 def test_what_a_suite_says_is_told_by_its_fields_and_new_empty_ones_change_nothing() -> None:

@@ -4,39 +4,56 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from structure.cli.main import run
+from structure.pipeline.aligners.aligner import load_aligner
 from structure.pipeline.aligners.options import TrainingOptions
-from structure.pipeline.progress import Event, Progress
-from structure.pipeline.sweep import contrasts_of, sweep, variants_of
+from structure.pipeline.pairing.layer_choice import last_block
+from structure.pipeline.progress import Event, Note, Progress, silent
+from structure.pipeline.recipe.grid import contrasts_along
+from structure.pipeline.recipe.recipe import StoredPairs
+from structure.pipeline.recipe.running import RecipeRun
+from structure.pipeline.recipe.running import run as run_recipe
+from structure.pipeline.recipe.sweep import Axes, sweep_recipe
+from structure.pipeline.run_context import RunContext
+from structure.pipeline.stages.rank_layers import rank_layers
 from structure.store import Store, StructureError
 
 QUICK = TrainingOptions(dim=8, epochs=3, device="cpu")
 LAYERS = "block.03,block.02"
 
 
+def sweep(axes: Axes, store: Store, *, events: list[Event] | None = None, name: str = "sweep", **how: Any) -> RecipeRun:
+    """A sweep of quick runs on the CPU."""
+    recipe = sweep_recipe(name, axes, **{"options": QUICK, **how})
+    listener = silent if events is None else events.append
+    return run_recipe(recipe, RunContext(store, device="cpu", on_event=listener))
+
+
 def test_variants_are_every_combination_and_contrasts_differ_in_one_thing() -> None:
-    variants = variants_of({"method": ["linear", "mlp"]}, ("weight", [1, 10]), [50, 20])
-    assert len(variants) == 8
-    assert variants[0].name == "method=linear weight=1 pairs=20"
-    pairs = contrasts_of(variants, ["weight"])
-    assert len(pairs) == 4
-    for first, second in pairs:
-        assert (first.values["weight"], second.values["weight"]) == (1, 10)
-        assert first.without("weight") == second.without("weight")
+    cells = Axes(grid={"method": ["linear", "mlp"]}, compare=("weight", [1, 10]), curve=[50, 20]).cells()
+    assert len(cells) == 8
+    assert cells[0].variant == "method=linear weight=1 pairs=20"
+    contrasts = contrasts_along(cells, ["weight"])
+    assert len(contrasts) == 4
+    for contrast in contrasts:
+        assert (contrast.first.values["weight"], contrast.second.values["weight"]) == (1, 10)
+        assert contrast.first.without(["weight"]) == contrast.second.without(["weight"])
 
 
-def test_a_curve_alone_is_held_against_the_last_layers_without_r_s() -> None:
-    variants = variants_of({}, None, [20, 50])
-    assert [one.name for one in variants] == [
+def test_a_curve_alone_is_compared_with_the_last_layers_without_r_s() -> None:
+    cells = Axes(curve=[20, 50]).cells()
+    assert [one.variant for one in cells] == [
         "pairs=20",
         "pairs=50",
         "pairs=20 layers=last regulariser=none",
         "pairs=50 layers=last regulariser=none",
     ]
-    assert len(contrasts_of(variants, ("layers", "regulariser"))) == 2
+    assert len(contrasts_along(cells, ("layers", "regulariser"))) == 2
 
 
 @pytest.mark.parametrize(("grid", "compare", "curve", "said"), [
@@ -47,60 +64,94 @@ def test_a_curve_alone_is_held_against_the_last_layers_without_r_s() -> None:
 ])  # fmt: skip
 def test_grids_that_make_no_sense(grid, compare, curve, said) -> None:
     with pytest.raises(StructureError, match=said):
-        variants_of(grid, compare, curve)
+        Axes(grid=grid, compare=compare, curve=curve)
 
 
 def test_a_comparison_shares_rate_seeds_and_pairs(copied: Store) -> None:
     events: list[Event] = []
-    done = sweep(
-        LAYERS,
-        store=copied,
-        options=QUICK,
-        compare=("regulariser", ["structure", "none"]),
-        seeds=[1, 2],
-        test=0.2,
-        name="control",
-        on_event=events.append,
-    )
-    rates = {rate for by in done.rates.values() for rate in by}
+    axes = Axes(LAYERS, compare=("regulariser", ["structure", "none"]))
+    how: dict[str, Any] = {"stored": StoredPairs(test=0.2), "seeds": [1, 2], "name": "control"}
+    done = sweep(axes, copied, events=events, **how)
+    summary = done.summary
+    rates = {rate for by in summary.learning_rates.values() for rate in by}
     assert len(rates) == 1
     assert None not in rates
-    assert {row.variant for row in done.means} == {"regulariser=structure", "regulariser=none"}
-    told = {(row.dataset, row.metric): row for row in done.differences}
-    assert ("validation", "contrastive") in told
-    assert ("validation", "image_retrieval_recall@1") in told
-    assert ("test", "text_retrieval_recall@10") in told
-    mean = {(row.variant, row.dataset, row.metric): row.value for row in done.means}
-    for (dataset, metric), row in told.items():
+    assert {row.variant for row in summary.means} == {"regulariser=structure", "regulariser=none"}
+    differences = {(row.dataset, row.metric): row for row in summary.differences}
+    assert ("validation", "contrastive") in differences
+    assert ("validation", "image_retrieval_recall@1") in differences
+    assert ("test", "text_retrieval_recall@10") in differences
+    mean = {(row.variant, row.dataset, row.metric): row.value for row in summary.means}
+    for (dataset, metric), row in differences.items():
         gap = mean["regulariser=structure", dataset, metric] - mean["regulariser=none", dataset, metric]
         assert row.value == pytest.approx(gap)
         assert row.seeds == 2
         assert row.low <= row.value <= row.high
     assert [e.done for e in events if isinstance(e, Progress) and e.what == "runs"] == [1, 2, 3, 4]
-    kept = json.loads(copied.folder("sweeps", "control").read("sweep.json"))
-    assert kept == json.loads(json.dumps(done.to_json()))
+    saved = json.loads(copied.folder("reports", "control").read("summary.json"))
+    document = json.loads(json.dumps(done.to_json()))
+    for part in ("means", "differences", "aligners", "learning_rates", "seeds"):
+        assert saved[part] == document[part]
     again: list[Event] = []
-    repeated = sweep(
-        LAYERS,
-        store=copied,
-        options=QUICK,
-        compare=("regulariser", ["structure", "none"]),
-        seeds=[1, 2],
-        test=0.2,
-        name="control",
-        on_event=again.append,
-    )
-    assert not any(isinstance(e, Progress) and e.what.startswith("training") and e.done > 0 for e in again[5:])
-    assert {(row.dataset, row.metric): row for row in repeated.differences} == told
+    repeated = sweep(axes, copied, events=again, **how)
+    assert {outcome for _, outcome, _ in repeated.steps} == {"cached"}
+    assert not any(isinstance(e, Progress) and e.what.startswith("training") for e in again)
+    assert repeated.summary == summary
+    more = sweep(axes, copied, **{**how, "seeds": [1, 2, 3]})
+    ran = {key for key, outcome, _ in more.steps if outcome == "ran" and key.startswith("align/")}
+    assert ran == {f"align/control-regulariser={value}-seed3" for value in ("structure", "none")}
+
+
+def test_a_sweep_trains_again_where_the_features_or_the_layers_have_changed(copied: Store) -> None:
+    axes, how = Axes("auto", grid={"weight": [1.0]}), {"seeds": [1]}
+    rank_layers(store=copied, k=4, calibrate=0)
+    sweep(axes, copied, **how)
+    (name,) = copied.folder("rankings").holding("ranking.json")
+    ranking = copied.folder("rankings", name)
+    document = json.loads(ranking.read("ranking.json"))
+    document["best"] = {**document["best"], "vision_layer": "block.00", "text_layer": "block.00"}
+    ranking.write("ranking.json", json.dumps(document).encode())
+    outcomes = {key: (outcome, why) for key, outcome, why in sweep(axes, copied, **how).steps}
+    assert outcomes["align/sweep-weight=1.0-seed1"] == ("ran", "its layers changed")
+
+
+def test_identical_arms_are_trained_once_and_said_to_be_identical(copied: Store) -> None:
+    events: list[Event] = []
+    vision, text = sorted(copied.feature_sets(), key=lambda features: features.manifest.modality != "vision")
+    last = f"{last_block(vision)},{last_block(text)}"
+    axes = Axes(compare=("layers", ["last", last]))
+    done = sweep(axes, copied, events=events, seeds=[1, 2])
+    trainings = [e for e in events if isinstance(e, Progress) and e.what.startswith("training") and e.done == 1]
+    assert len(trainings) == 2
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert sum("is identical to sweep-layers=last-seed" in text and "trained once" in text for text in notes) == 2
+    assert done.summary.identical == {f"layers={last}": "layers=last"}
+    assert all(row.value == row.low == row.high == 0 for row in done.summary.differences)
+    copy = load_aligner(copied.folder("aligners", f"sweep-layers={last.replace(',', '+')}-seed2"))
+    given = QUICK.changed(learning_rate=done.summary.learning_rates["layers=last"][0])
+    alone = sweep(Axes("last"), copied, name="alone", seeds=[2], options=given)
+    trained = load_aligner(copied.folder("aligners", alone.summary.aligners["chosen"][0]))
+    for name, tensor in trained.vision.state_dict().items():
+        assert torch.equal(copy.vision.state_dict()[name], tensor)
 
 
 def test_a_variant_that_cannot_be_trained_is_told_and_the_others_go_on(copied: Store) -> None:
-    done = sweep(
-        LAYERS, store=copied, options=QUICK, grid={"method": ["ridge", "mean-shift", "asif"]}, seeds=[1], pairs=100
-    )
-    assert set(done.aligners) >= {"method=ridge", "method=asif"}
+    grid = {"pairs": [100, 9999], "method": ["ridge", "asif"]}
+    done = sweep(Axes(LAYERS, grid=grid), copied, seeds=[1])
+    assert set(done.summary.aligners) == {"pairs=100 method=ridge", "pairs=100 method=asif"}
+    assert [entry["variant"] for entry in done.failed] == ["pairs=9999 method=ridge", "pairs=9999 method=asif"]
+    assert all("--pairs 9,999" in entry["why"] for entry in done.failed)
     with pytest.raises(StructureError, match=r"No variant could be trained. .*--pairs 9,999"):
-        sweep(LAYERS, store=copied, options=QUICK, grid={"pairs": [9999]}, seeds=[1])
+        sweep(Axes(LAYERS, grid={"pairs": [9999]}), copied, seeds=[1])
+
+
+def test_the_next_variant_finds_the_rate_where_the_first_fails(copied: Store) -> None:
+    done = sweep(Axes(LAYERS, compare=("pairs", [9999, 100, 120])), copied, seeds=[1, 2])
+    assert [entry["variant"] for entry in done.failed] == ["pairs=9999"]
+    rates = [rate for by in done.summary.learning_rates.values() for rate in by]
+    assert len(rates) == 4
+    assert len(set(rates)) == 1
+    assert None not in rates
 
 
 def test_curve_and_suite_on_the_command_line(copied: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,10 +212,10 @@ def test_tensorboard_files(copied: Store, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("grid", "seeds", "said"), [
     ({"regulariser": ["structure", "nonne"]}, [1, 2], "Did you mean none"),
     ({"method": ["linear", "lineer"]}, [1, 2], "Did you mean linear"),
-    ({"weight": [1]}, [1, 2, 1], "Seed 1 stands twice"),
+    ({"weight": [1]}, [1, 2, 1], "Seed 1 is given twice"),
 ])  # fmt: skip
 def test_a_mistake_is_told_before_anything_is_trained(copied: Store, grid, seeds, said) -> None:
     events: list[Event] = []
     with pytest.raises(StructureError, match=said):
-        sweep(LAYERS, store=copied, options=QUICK, grid=grid, seeds=seeds, on_event=events.append)
+        sweep(Axes(LAYERS, grid=grid), copied, seeds=seeds, events=events)
     assert not events

@@ -1,9 +1,9 @@
-"""The grid of a recipe: every combination of its values is a cell, trained once a seed."""
+"""The grid of a recipe: every combination of its values is a grid cell, trained once a seed."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ NOT_TRAINING = ("layers", "pairs")
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """How a cell's two layers are chosen: by a ranking (its best pair, or its pair number `place` of `of` spread over
-    the range of similarity, the most similar last), or as `given` (`last`, or `VISION,TEXT`)."""
+    """How a cell's two layers are chosen: by a ranking of the recipe (its best pair, or its pair number `place` of `of`
+    spread over the range of similarity, the most similar last), or as `given` to the training (`last`,
+    `VISION,TEXT`, or `auto` for the newest ranking in the store)."""
 
     given: str
     ranking: str | None = None
@@ -38,13 +39,13 @@ class GridCell:
 
     @property
     def variant(self) -> str:
-        """`layers=auto regulariser=none`: what tells the cell apart."""
-        return " ".join(f"{key}={value}" for key, value in self.values.items())
+        """`layers=auto regulariser=none`: what tells the cell apart; `chosen` where nothing varies."""
+        return " ".join(f"{key}={value}" for key, value in self.values.items()) or "chosen"
 
-    @property
-    def slug(self) -> str:
-        """The same as part of a folder's name."""
-        return "-".join(str(value).replace(",", "+") for value in self.values.values())
+    def slug(self, *, keys: bool = False) -> str:
+        """The same as part of a folder's name: the values, with `keys` also what they are values of."""
+        parts = [f"{key}={value}" if keys else str(value) for key, value in self.values.items()]
+        return "-".join(parts).replace(",", "+")
 
     @property
     def pairs(self) -> int | None:
@@ -56,25 +57,34 @@ class GridCell:
         """The coordinates that are training options."""
         return {key: value for key, value in self.values.items() if key not in NOT_TRAINING}
 
+    def without(self, axes: Collection[str]) -> tuple[tuple[str, Any], ...]:
+        """The coordinates on all other axes."""
+        return tuple((key, value) for key, value in self.values.items() if key not in axes)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two cells whose results are compared: `first - second`."""
+
+    first: GridCell
+    second: GridCell
+
 
 def cells_of(grid: Mapping[str, Any]) -> tuple[GridCell, ...]:
     """Every cell of a grid. `layers` lists choices, or is `{ranking: NAME, spread: N}`. Raises StructureError."""
     axes: list[list[tuple[str, Any, LayerChoice | None]]] = []
     for key, values in grid.items():
         if key == "layers":
-            axes.append([(key, told, choice) for told, choice in _layers(values)])
+            axes.append([(key, label, choice) for label, choice in _layers(values)])
             continue
         if not isinstance(values, list) or not values:
             raise StructureError(f"{key!r} is {values!r}; an axis of a grid is a list of one value or more.")
         axes.append([(key, value, None) for value in values])
-    found = []
+    cells = []
     for corner in itertools.product(*axes):
         choice = next(choice for *_, choice in corner if choice is not None)
-        found.append(GridCell({key: value for key, value, _ in corner}, choice))
-    variants = [cell.variant for cell in found]
-    if len(set(variants)) != len(variants):
-        raise StructureError(f"A cell stands twice: {next(v for v in variants if variants.count(v) > 1)}.")
-    return tuple(found)
+        cells.append(GridCell({key: value for key, value, _ in corner}, choice))
+    return tuple(cells)
 
 
 def matching(cells: Iterable[GridCell], values: Mapping[str, Any]) -> list[GridCell]:
@@ -82,14 +92,22 @@ def matching(cells: Iterable[GridCell], values: Mapping[str, Any]) -> list[GridC
     return [cell for cell in cells if all(cell.values.get(key) == value for key, value in values.items())]
 
 
-def partners(
-    cells: Sequence[GridCell], first: Mapping[str, Any], second: Mapping[str, Any]
-) -> list[tuple[GridCell, GridCell]]:
+def contrasts_between(cells: Sequence[GridCell], first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Contrast]:
     """Every cell at `first` with the cell that differs from it by being at `second` instead."""
-    found = []
-    for cell in matching(cells, first):
-        found += [(cell, other) for other in matching(cells, {**cell.values, **second})]
-    return found
+    return [
+        Contrast(cell, other)
+        for cell in matching(cells, first)
+        for other in matching(cells, {**cell.values, **second})
+        if other != cell
+    ]
+
+
+def contrasts_along(cells: Sequence[GridCell], axes: Collection[str]) -> list[Contrast]:
+    """Every cell with each later one that differs from it on `axes` alone; none without axes."""
+    if not axes:
+        return []
+    pairs = itertools.combinations(cells, 2)
+    return [Contrast(first, second) for first, second in pairs if first.without(axes) == second.without(axes)]
 
 
 def _layers(values: Any) -> list[tuple[str, LayerChoice]]:
