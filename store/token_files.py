@@ -43,7 +43,7 @@ class TokenFiles:
             if column.name == layer:
                 return column
         kept = [column.name for column in self.manifest.tokens]
-        raise unknown("token layer", layer, kept, hint=f"The tokens of {layer} were not stored: extract them.")
+        raise unknown("token layer", layer, kept, hint=f"It has no stored tokens: extract with --tokens {layer}.")
 
     def layout(self, column: TokenColumn) -> TokenLayout:
         """Where the column's tokens lie."""
