@@ -193,20 +193,20 @@ def align(
     }
     from structure.cli.sweeps import SweepFlags, run_sweep
     from structure.pipeline.recipe.steps import runs_of
+    from structure.pipeline.requests import AlignRequest
     from structure.pipeline.run_context import RunContext
-    from structure.pipeline.stages.dry_runs import SHORT_TRAINING, ahead_of_training
+    from structure.pipeline.stages.align import SHORT_TRAINING, plan
 
     flags = SweepFlags(grid or (), seeds, seed, compare, curve, suite)
     recipe = flags.recipe(layers, name=name, options=options, stored={**data, "test": test})
-    planned = {**{key: data[key] for key in ("dataset", "split", "vision", "text", "pairs")}, "options": options}
-    planned |= {"store": store, "runs": len(runs_of(recipe))}
-    first = recipe.cells[0].layers.given
+    named = {key: data[key] for key in ("dataset", "split", "vision", "text", "pairs")}
+    request, runs = AlignRequest(recipe.cells[0].layers.given, options=options, **named), len(runs_of(recipe))
+    context = RunContext.of(store, data_root=data_root, device=device, trust_remote_code=trust_remote_code)
     if dry_run:
-        show_ahead(terminal, store, [part.row() for part in ahead_of_training(first, **planned)])
+        show_ahead(terminal, store, [part.row() for part in plan(request, context, runs=runs)])
         return
-    agreed(lambda: ahead_of_training(first, **planned, probe_from=SHORT_TRAINING), yes=yes)
+    agreed(lambda: plan(request, context, runs=runs, probe_from=SHORT_TRAINING), yes=yes)
     if flags.are_given:
-        context = RunContext.of(store, data_root=data_root, device=device, trust_remote_code=trust_remote_code)
         run_sweep(recipe, context, terminal, tensorboard=tensorboard)
         return
     from structure.pipeline.stages.align import align as run

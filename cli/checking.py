@@ -28,6 +28,7 @@ def check(
 
     Example: structure datasets check pairs:my.jsonl --model minilm
     """
+    from structure.pipeline.encoders.loading import load_tokenizer
     from structure.pipeline.stages.check_data import check_data
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
@@ -36,8 +37,7 @@ def check(
             spec,
             data_root=data_root,
             splits=split or (),
-            model=model,
-            trust_remote_code=trust_remote_code,
+            tokenizer=load_tokenizer(model, trust_remote_code=trust_remote_code) if model else None,
             on_event=listener,
         )
     document = done.to_json()

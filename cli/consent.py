@@ -13,8 +13,9 @@ from structure.cli.terminal import Terminal, duration
 from structure.store.errors import UsageError
 
 if TYPE_CHECKING:
-    from structure.pipeline.extraction.estimate import Consent, ExtractionEstimate
-    from structure.pipeline.stages.dry_runs import Ahead
+    from structure.pipeline.extraction.estimate import ExtractionEstimate
+    from structure.pipeline.run_context import Confirm
+    from structure.pipeline.work_estimate import WorkEstimate
 
 YesOption = Annotated[
     bool, typer.Option("--yes", help="Do not ask before more than 100 GB or 2 hours of work.", rich_help_panel=COMMON)
@@ -29,19 +30,19 @@ DryRunOption = Annotated[
 ]
 
 
-def asking(*, yes: bool) -> Consent | None:
+def asking(*, yes: bool) -> Confirm | None:
     """What a stage asks before an encoder runs; None where everything is agreed to beforehand."""
     if yes:
         return None
 
-    def consent(ahead: ExtractionEstimate) -> None:
+    def confirm(ahead: ExtractionEstimate) -> None:
         if ahead.is_long:
             _ask(f"{ahead.features}: {ahead.rows:,} rows and {ahead.bytes:,} bytes are ahead", ahead.seconds)
 
-    return consent
+    return confirm
 
 
-def agreed(parts: Callable[[], Sequence[Ahead]], *, yes: bool) -> None:
+def agreed(parts: Callable[[], Sequence[WorkEstimate]], *, yes: bool) -> None:
     """Ask about what is ahead of a whole command where it is long; it is planned only if `yes` was not said."""
     if yes:
         return

@@ -91,7 +91,7 @@ def evaluate(
             prompts=prompts,
             require_all=require_all,
             compare=compare,
-            consent=asking(yes=yes),
+            confirm=asking(yes=yes),
             on_event=listener,
             **where,
         )
@@ -127,13 +127,14 @@ def _show_plan(
     prompts: str | None,
     where: dict[str, Any],
 ) -> None:
-    from structure.pipeline.stages.dry_runs import ahead_of_evaluation
+    from structure.pipeline.requests import EvaluateRequest
+    from structure.pipeline.run_context import RunContext
+    from structure.pipeline.stages.evaluate import plan
 
     with terminal.working() as listener:
-        parts, absent = ahead_of_evaluation(
-            suite, aligners=aligners, datasets=datasets, prompts=prompts, on_event=listener, **where
-        )
-    show_ahead(terminal, where["store"], [part.row() for part in parts], absent)
+        request = EvaluateRequest(suite, aligners=aligners, datasets=datasets, prompts=prompts)
+        planned = plan(request, RunContext.of(**where, on_event=listener))
+    show_ahead(terminal, where["store"], [part.row() for part in planned.parts], planned.absent)
 
 
 def _show_differences(terminal: Terminal, compare: tuple[str, str], rows: list[dict[str, Any]]) -> None:

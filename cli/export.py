@@ -34,8 +34,7 @@ def export(
     from structure.pipeline.stages.export import export as run
 
     terminal = Terminal(as_json=as_json, quiet=quiet)
-    with terminal.working() as listener:
-        done = run(aligner, folder, format=chosen, store=store, trust_remote_code=trust_remote_code, on_event=listener)
+    done = run(aligner, folder, format=chosen, store=store, trust_remote_code=trust_remote_code)
     document = done.to_json()
     if as_json:
         terminal.document(document)

@@ -105,7 +105,7 @@ def extract(
             append=append,
             dry_run=dry_run,
             spread=spread,
-            consent=asking(yes=yes),
+            confirm=asking(yes=yes),
             on_event=listener,
         )
     rows = [extracted.row() for extracted in done]

@@ -17,7 +17,7 @@ from structure.pipeline.similarity.k_rules import RULES
 from structure.pipeline.similarity.registry import SIMILARITIES, notation
 
 if TYPE_CHECKING:
-    from structure.pipeline.stages.dry_runs import Ahead
+    from structure.pipeline.work_estimate import WorkEstimate
 
 METRICS = listed(SIMILARITIES)
 ADJUSTED = (
@@ -124,13 +124,14 @@ def _adjusted(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "null-adjusted": row["calibrated"]}
 
 
-def _ahead(names: dict[str, list[str]], between: str | None, options: dict[str, Any]) -> list[Ahead]:
-    from structure.pipeline.ranking.options import RankingOptions
-    from structure.pipeline.stages.dry_runs import ahead_of_ranking
+def _ahead(names: dict[str, list[str]], between: str | None, options: dict[str, Any]) -> list[WorkEstimate]:
+    from structure.pipeline.stages.rank_layers import rank_layers as run_layers
+    from structure.pipeline.stages.rank_models import rank_models as run_models
 
-    how = {name: options[name] for name in ("metric", "preset", "k", "samples", "seed", "calibrate", "repeats")}
-    where = {name: options[name] for name in ("store", "dataset", "split", "device", "memory")}
-    return ahead_of_ranking(options=RankingOptions(**how), **where, **names, between=between)  # type: ignore[arg-type]
+    if between is not None:
+        return run_models(between=between, **options, **names, dry_run=True)  # type: ignore[return-value]
+    one = {side: next(iter(own), None) for side, own in names.items()}
+    return run_layers(**options, **one, dry_run=True)  # type: ignore[return-value]
 
 
 def _models(terminal: Terminal, names: dict[str, list[str]], between: str, options: dict[str, Any]) -> None:

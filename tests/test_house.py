@@ -25,6 +25,8 @@ VALUES = {
         "charts",
         "registry",
         "run_context",
+        "keyword_form",
+        "work_estimate",
         "documents",
         "yaml_file",
         "yaml_record",
@@ -55,7 +57,6 @@ STAGES = {
         "status",
         "gc",
         "check_data",
-        "dry_runs",
         "export",
     )
 }
@@ -70,7 +71,7 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline.ranking": {"store", *VALUES, *PARTS, "pipeline.extraction", "pipeline.pairing"},
     # What evaluation is made of: an aligner's embeddings of a task's rows, each kind of task, what is kept.
     "pipeline.evaluation": {"store", *VALUES, *PARTS, *SHARED},
-    **{stage: {"store", *VALUES, *PARTS, *SHARED, "pipeline.evaluation"} for stage in STAGES},
+    **{stage: {"store", *VALUES, *PARTS, *SHARED, "pipeline.requests", "pipeline.evaluation"} for stage in STAGES},
     # Aligned models in the forms of other tools: an encoder, a layer, a head.
     "pipeline.exports": {
         "store",
@@ -83,18 +84,22 @@ ALLOWED: dict[str, set[str]] = {
     # A recipe runs stages one after the other; only the command line runs recipes.
     "pipeline.recipe": {
         "store",
+        "pipeline.requests",
         *VALUES,
         *STAGES,
         *SHARED,
         *PARTS,
     },
+    # What a stage is asked to do; checked without torch.
+    "pipeline.requests": {"store", *VALUES, *PARTS, *SHARED},
     "pipeline.stages": set(),
     "pipeline": set(),
-    "cli": {"store", "pipeline", *VALUES, *PARTS, *STAGES, *SHARED, "pipeline.recipe"},
+    "cli": {"store", "pipeline", "pipeline.requests", *VALUES, *PARTS, *STAGES, *SHARED, "pipeline.recipe"},
 }
 # Where a stage works: the device is resolved there, and what is told goes through it.
 ALLOWED["pipeline.run_context"] |= {"pipeline.device", "pipeline.progress"}
 ALLOWED["pipeline.yaml_record"] |= {"pipeline.yaml_file"}
+ALLOWED["pipeline.keyword_form"] |= {"pipeline.run_context"}
 # The suites take class names and templates as datasets bring them, and name the metrics.
 ALLOWED["pipeline.suites"] |= {"pipeline.datasets", "pipeline.metrics"}
 ALLOWED["pipeline.stages.export"] |= {"pipeline.exports"}

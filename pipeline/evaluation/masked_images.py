@@ -32,7 +32,7 @@ class MaskedImages:
         """The windows for an encoder, and the rows of their features."""
         if frame not in self._rows:
             windows = WindowedImages(self.pictures, frame, self.mode)
-            samples = read_samples(source.store, windows, on_event=source.on_event)
+            samples = read_samples(source.context, windows)
             self._rows[frame] = windows, SampleIndex(samples, windows, "")
         return self._rows[frame]
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from structure.pipeline.datasets.dataset import Task
 from structure.pipeline.evaluation.mask_protocol import protocol_of
 from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
-from structure.pipeline.progress import Listener
+from structure.pipeline.run_context import RunContext
 from structure.pipeline.suites.prompt_set import load_prompt_set, resolve_prompts
 from structure.pipeline.suites.prompts import Prompts
 from structure.pipeline.suites.suite import SuiteTask
-from structure.store import SampleItem, Samples, Store
+from structure.store import SampleItem, Samples
 from structure.store.errors import NotPresentError, StructureError, unknown
 
 
@@ -52,10 +51,13 @@ class TaskRows:
 
 
 class TaskSource:
-    """Opens the tasks of a suite; a dataset that several tasks ask about is opened once."""
+    """Opens the tasks of a suite; a dataset that several tasks ask about is opened once.
 
-    def __init__(self, store: Store, *, data_root: str | Path, prompts: str | None, on_event: Listener) -> None:
-        self.store, self.data_root, self.prompts, self.on_event = store, data_root, prompts, on_event
+    Without `save` (a dry run) no sample index is written to the store.
+    """
+
+    def __init__(self, context: RunContext, *, prompts: str | None, save: bool = True) -> None:
+        self.context, self.prompts, self.save = context, prompts, save
         self._opened: dict[tuple[str, str | None], SampleIndex] = {}
 
     def ask(self, task: SuiteTask) -> TaskRows:
@@ -73,11 +75,11 @@ class TaskSource:
         """From the raw data, or from the store alone where a dataset of that name was kept or imported."""
         kept = Samples.file(dataset, split or "test") if ":" not in dataset else ""
         try:
-            return open_rows(self.store, dataset, split=split, data_root=self.data_root, on_event=self.on_event)
+            return open_rows(self.context, dataset, split=split, save=self.save)
         except StructureError:
-            if not kept or not self.store.files.exists(kept):
+            if not kept or not self.context.store.files.exists(kept):
                 raise
-            return SampleIndex(self.store.samples(dataset, split or "test"), None, "")
+            return SampleIndex(self.context.store.samples(dataset, split or "test"), None, "")
 
     def _prompts(self, task: SuiteTask, samples: Samples) -> Prompts | None:
         if task.kind == "segmentation":

@@ -41,7 +41,6 @@ class AlignedModel:
         *,
         device: str = "auto",
         trust_remote_code: bool = False,
-        on_event: Listener = silent,
     ) -> AlignedModel:
         """The aligner `name` of a store, or the one in a folder, with the encoders on its record.
 
@@ -51,7 +50,7 @@ class AlignedModel:
         place = resolve_device(device)
         aligner = load_aligner(_folder(source, name)).to(place)
         vision, text = (load_side(aligner, which, device=place, trust_remote_code=trust_remote_code) for which in WHICH)
-        return cls(vision, text, on_event=on_event)
+        return cls(vision, text)
 
     @property
     def dim(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -14,6 +14,7 @@ from structure.pipeline.extraction.batches import ExampleBatch, batches
 from structure.pipeline.extraction.plan import Extraction, Plan, choose_layers
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.within_memory import WithinMemory
+from structure.pipeline.run_context import Confirm
 from structure.store.errors import BadSampleError
 
 LARGE_BYTES, LONG_SECONDS = 100 * 10**9, 2 * 3600.0
@@ -40,20 +41,16 @@ class ExtractionEstimate:
         return self.bytes > LARGE_BYTES or self.seconds > LONG_SECONDS
 
 
-Consent = Callable[[ExtractionEstimate], None]
-"""Asks before work that is long; raises where the answer is no."""
-
-
 def ask(
-    consent: Consent | None, encoder: Encoder, rows: SampleIndex, chosen: Plan, options: Extraction, device: str
+    confirm: Confirm | None, encoder: Encoder, rows: SampleIndex, chosen: Plan, options: Extraction, device: str
 ) -> None:
-    """Ask for consent to what is pending, where it could be long: probed, unless the bytes alone say so."""
-    if consent is None:
+    """Ask for a yes to what is pending, where it could be long: probed, unless the bytes alone say so."""
+    if confirm is None:
         return
     if chosen.pending_rows > SHORT * chosen.batch:
-        consent(estimate(encoder, rows, chosen, options, device=device))
+        confirm(estimate(encoder, rows, chosen, options, device=device))
     else:
-        consent(ExtractionEstimate(chosen.manifest.key, chosen.pending_rows, chosen.pending_bytes, 0.0))
+        confirm(ExtractionEstimate(chosen.manifest.key, chosen.pending_rows, chosen.pending_bytes, 0.0))
 
 
 def estimate(

@@ -11,13 +11,13 @@ import numpy as np
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.loading import load_encoder
 from structure.pipeline.encoders.precision import Amp
-from structure.pipeline.extraction.estimate import Consent, ExtractionEstimate, ask, estimate
+from structure.pipeline.extraction.estimate import ExtractionEstimate, ask, estimate
 from structure.pipeline.extraction.fill import fill
 from structure.pipeline.extraction.plan import Extraction, Plan, identity_of, plan
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.token_plan import text_lengths
-from structure.pipeline.progress import Listener, silent
-from structure.store import FeatureSet, Samples, Store
+from structure.pipeline.run_context import RunContext
+from structure.store import FeatureSet, Samples
 from structure.store.errors import FingerprintError, NotPresentError
 from structure.store.fingerprint import differences, fingerprint
 from structure.store.manifest import TOKENS
@@ -96,22 +96,18 @@ def require_encoder(encoder: Encoder, record: EncoderRecord, *, any_precision: b
 class FeatureSource:
     """Finds or makes features for the encoders that aligners were trained on; each encoder is loaded at most once.
 
-    `consent` is asked before an encoder runs. `passes` counts the feature sets for which one had to. Up to `keep` bytes
-    of layers stay in memory, so that many aligners of one layer read and check its bytes once.
+    The context's `confirm` is asked before an encoder runs. `passes` counts the feature sets for which one had to. Up
+    to `keep` bytes of layers stay in memory, so that many aligners of one layer read and check its bytes once.
     """
 
     def __init__(
         self,
-        store: Store,
+        context: RunContext,
         *,
-        device: str,
         keep: int = 0,
-        trust_remote_code: bool = False,
-        consent: Consent | None = None,
-        on_event: Listener = silent,
     ) -> None:
-        self.store, self.device, self.keep, self.on_event = store, device, keep, on_event
-        self.trust_remote_code, self.consent = trust_remote_code, consent
+        self.context, self.keep = context, keep
+        self.store, self.device = context.store, context.resolved_device
         self.passes = 0
         self._loaded: dict[tuple[str, Any, Amp], Encoder] = {}
         self._kept: dict[tuple[str, str, str, int], np.ndarray] = {}
@@ -130,11 +126,11 @@ class FeatureSource:
         if found is not None and paths <= set(found.manifest.paths) and not paths & _lacking(found):
             return found
         encoder, options, chosen = self._ahead(record, rows, captions, tokens, found)
-        ask(self.consent, encoder, rows, chosen, options, self.device)
+        ask(self.context.confirm, encoder, rows, chosen, options, self.device)
         self.passes += 1
         if rows.dataset is None:  # prompts: texts that no dataset has put into the store
             self.store.put_samples(samples)
-        return fill(self.store, encoder, rows, chosen, options, device=self.device, on_event=self.on_event)
+        return fill(self.context, encoder, rows, chosen, options)
 
     def blocks(self, features: FeatureSet, layer: str) -> Iterator[tuple[Shard, np.ndarray]]:
         """A layer shard by shard, in the stored dtype; what was read last is kept."""
@@ -158,7 +154,7 @@ class FeatureSource:
             self.store, encoder, rows, options, spec=record.spec, device=self.device, folder=features.manifest.encoder
         )
         self.passes += 1
-        return fill(self.store, encoder, rows, chosen, options, device=self.device, on_event=self.on_event)
+        return fill(self.context, encoder, rows, chosen, options)
 
     def find(self, record: EncoderRecord, samples: Samples, *, captions: int | None) -> FeatureSet | None:
         """The feature set that is already there and complete, if any.
@@ -192,7 +188,9 @@ class FeatureSource:
         amp = _amp(record)
         asked = (record.spec, record.identity.get("revision"), amp)
         if asked not in self._loaded:
-            self._loaded[asked] = record.load(device=self.device, amp=amp, trust_remote_code=self.trust_remote_code)
+            self._loaded[asked] = record.load(
+                device=self.device, amp=amp, trust_remote_code=self.context.trust_remote_code
+            )
         encoder = self._loaded[asked]
         require_encoder(encoder, record)
         return encoder

@@ -16,6 +16,7 @@ from structure.pipeline.extraction.plan import Extraction, Plan, choose_layers
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.within_memory import WithinMemory
 from structure.pipeline.progress import Listener, Note, Progress, silent
+from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet, Samples, Store
 from structure.store.cast import OverflowError16
 from structure.store.errors import BadSampleError
@@ -23,28 +24,26 @@ from structure.store.shard_queue import ShardQueue, any_free
 from structure.store.writer import Writer
 
 
-def fill(
-    store: Store,
-    encoder: Encoder,
-    rows: SampleIndex,
-    chosen: Plan,
-    options: Extraction,
-    *,
-    device: str,
-    on_event: Listener = silent,
-) -> FeatureSet:
+def fill(context: RunContext, encoder: Encoder, rows: SampleIndex, chosen: Plan, options: Extraction) -> FeatureSet:
     """Encode every row that is pending and complete the feature set.
 
     Shards that somebody else is writing are left to them; if nothing else is left, HeldError says who holds them.
     A layer that overflows float16 is widened to float32 under `dtype="auto"`. Raises BadSampleError for an item that
     cannot be read unless `skip_bad`.
     """
+    store, on_event = context.store, context.on_event
     features, cut = allocate(store, rows.samples, chosen, options, on_event=on_event), 0
     while pending := features.pending():
         try:
             with ShardQueue(features, pending) as shards:
                 filled = fill_shards(
-                    shards, encoder, rows, options, batch=batch_of(features.manifest), device=device, on_event=on_event
+                    shards,
+                    encoder,
+                    rows,
+                    options,
+                    batch=batch_of(features.manifest),
+                    device=context.resolved_device,
+                    on_event=on_event,
                 )
         except OverflowError16 as error:
             features = widen(features, error, options, on_event=on_event)

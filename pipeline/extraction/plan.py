@@ -16,6 +16,7 @@ from structure.pipeline.extraction.augment import AUGMENTATION
 from structure.pipeline.extraction.batch_size import batch_of, choose_batch, first_batch
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.token_plan import choose_token_layers, text_lengths, with_tokens
+from structure.pipeline.work_estimate import SPARE
 from structure.store import Column, Manifest, Samples, Store
 from structure.store.errors import StructureError, unknown
 from structure.store.fingerprint import differences
@@ -25,7 +26,6 @@ from structure.store.shard import MIN_SHARDS, TEXT_SHARDS, shard_size
 Dtype = Literal["auto", "fp16", "fp32"]
 
 NOT_IDENTITY = ("libraries", "location")
-SPARE = 64 * 2**20  # bytes to leave free on the disk
 
 
 @dataclass(frozen=True)

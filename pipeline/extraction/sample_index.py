@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from structure.pipeline.datasets.dataset import Dataset
 from structure.pipeline.datasets.loading import open_dataset
-from structure.pipeline.progress import Listener, Note, Progress, silent
+from structure.pipeline.progress import Progress
+from structure.pipeline.run_context import RunContext
 from structure.store import SampleItem, Samples, Store
 from structure.store.errors import BadSampleError, DamageError
 
@@ -27,19 +27,18 @@ class SampleIndex:
 
 
 def open_rows(
-    store: Store,
+    context: RunContext,
     spec: str,
     *,
     split: str | None,
-    data_root: str | Path,
     limit: int | None = None,
     append: bool = False,
     skip_bad: bool = True,
-    on_event: Listener = silent,
+    save: bool = True,
 ) -> SampleIndex:
     """Open a dataset and read its sample index. Raises as `open_dataset` and `read_samples` do."""
-    dataset = open_dataset(spec, split=split, data_root=data_root)
-    samples = read_samples(store, dataset, limit=limit, append=append, skip_bad=skip_bad, on_event=on_event)
+    dataset = open_dataset(spec, split=split, data_root=context.data_root)
+    samples = read_samples(context, dataset, limit=limit, append=append, skip_bad=skip_bad, save=save)
     return SampleIndex(samples, dataset, spec)
 
 
@@ -49,15 +48,15 @@ def split_name(split: str, limit: int | None) -> str:
 
 
 def read_samples(
-    store: Store,
+    context: RunContext,
     dataset: Dataset,
     *,
     limit: int | None = None,
     append: bool = False,
     skip_bad: bool = True,
-    on_event: Listener = silent,
+    save: bool = True,
 ) -> Samples:
-    """Build the sample index and keep it in the store.
+    """Build the sample index and save it in the store; without `save` (a dry run) nothing is written.
 
     Pictures whose stamp (size and time) has not changed since the last time keep their digest; all others are read
     and hashed. Raises FingerprintError if the rows are not those of an earlier extraction (followed by new ones, under
@@ -65,10 +64,10 @@ def read_samples(
     """
     count = len(dataset) if limit is None else min(limit, len(dataset))
     split = split_name(dataset.split, limit)
-    known = _known(store, dataset.name, split)
+    known = _known(context.store, dataset.name, split)
 
     for note in dataset.notes:
-        on_event(Note(note))
+        context.note(note)
 
     def sample(index: int) -> SampleItem:
         try:
@@ -77,7 +76,7 @@ def read_samples(
             if not skip_bad:
                 raise
             # It keeps its place, so that row numbers stay the dataset's; without a text it is in no pair.
-            on_event(Note(f"{error}"))
+            context.note(f"{error}")
             return SampleItem(error.item, digest=UNREADABLE)
         stamp = dataset.stamp(index)
         earlier = known.get(item.id)
@@ -88,20 +87,20 @@ def read_samples(
                 digest = dataset.digest(index)
             except BadSampleError as error:
                 digest = UNREADABLE
-                on_event(Note(f"{error}"))
+                context.note(f"{error}")
         return SampleItem(item.id, item.captions, digest, stamp, item.labels)
 
     items: list[SampleItem] = []
     with ThreadPoolExecutor(READERS) as pool:
         for done, item in enumerate(pool.map(sample, range(count)), start=1):
             items.append(item)
-            on_event(Progress(f"reading {dataset.name}/{split}", done, count, "items"))
+            context.on_event(Progress(f"reading {dataset.name}/{split}", done, count, "items"))
     tasks = {
         name: {"classes": list(task.classes), "templates": list(task.templates), "source": task.source}
         for name, task in dataset.tasks.items()
     }
     samples = Samples.build(dataset.name, split, items, tasks=tasks, kind=dataset.kind)
-    return store.put_samples(samples, append=append)
+    return context.store.put_samples(samples, append=append) if save else samples
 
 
 def _known(store: Store, dataset: str, split: str) -> dict[str, tuple[str, str]]:

@@ -24,6 +24,7 @@ from structure.pipeline.extraction.fill import allocate, fill_shards, finish, te
 from structure.pipeline.extraction.plan import Extraction, Plan, identity_of, plan
 from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.progress import Listener, Note, Progress, silent
+from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet, Shard, Store, open_store
 from structure.store.cast import OverflowError16
 from structure.store.errors import FingerprintError, StructureError
@@ -140,14 +141,12 @@ def plan_set(request: Request) -> Planned:
     notes: list[str] = []
     with _at_work(request) as bench:
         rows = open_rows(
-            bench.store,
+            RunContext.of(bench.store, data_root=request.data_root, on_event=_noting(notes)),
             request.dataset,
             split=request.split,
-            data_root=request.data_root,
             limit=request.limit,
             append=request.options.append,
             skip_bad=request.options.skip_bad,
-            on_event=_noting(notes),
         )
         device = resolve_device(request.device)
         chosen = plan(bench.store, bench.encoder, rows, request.options, spec=request.model, device=device)

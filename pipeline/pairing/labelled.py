@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
 from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.pairing.pairs import gather
-from structure.pipeline.progress import Note
 from structure.store import FeatureSet, SampleItem, Samples
 from structure.store.errors import StructureError
 from structure.store.fingerprint import fingerprint
@@ -40,7 +38,6 @@ def labelled_pairs(
     sets: tuple[FeatureSet, FeatureSet],
     layers: tuple[str, str],
     *,
-    data_root: str | Path,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features (n, dv) of labelled pictures and (n, dt) of their captions, in the layers of the sets that are aligned.
@@ -48,7 +45,7 @@ def labelled_pairs(
     The items are drawn from the dataset's split "train"; the caption is its first template with the class name. What
     is not in the store is encoded and kept there. Raises as `open_rows` does, and StructureError without labels.
     """
-    rows = open_rows(source.store, wanted.dataset, split="train", data_root=data_root, on_event=source.on_event)
+    rows = open_rows(source.context, wanted.dataset, split="train")
     samples = rows.samples
     task = next((name for name in samples.tasks if samples.kind != "multilabel"), None)
     if task is None:
@@ -59,7 +56,7 @@ def labelled_pairs(
     chosen = draw_per_class(np.where(pictures.valid, labels, -1), wanted.per_class, seed=seed)
     lacking = len(classes) - len(np.unique(labels[chosen]))
     if lacking:
-        source.on_event(Note(f"{lacking} of {len(classes)} classes of {wanted.dataset} have no labelled picture"))
+        source.context.note(f"{lacking} of {len(classes)} classes of {wanted.dataset} have no labelled picture")
     template = (list(samples.tasks[task]["templates"]) or [TEMPLATE])[0]
     texts = [template.replace("{c}", name) for name in classes]
     split = f"prompts.captions.{fingerprint({'texts': texts})[:12]}"

@@ -160,7 +160,7 @@ class StepRunner:
             data_root=self.context.data_root,
             device=self.context.device,
             trust_remote_code=self.context.trust_remote_code,
-            consent=self.context.confirm,
+            confirm=self.context.confirm,
             on_event=self.context.on_event,
             **given,
         )[0]
@@ -287,7 +287,7 @@ class StepRunner:
             data_root=self.context.data_root,
             device=self.context.device,
             trust_remote_code=self.context.trust_remote_code,
-            consent=self.context.confirm,
+            confirm=self.context.confirm,
             on_event=self.context.on_event,
         )
         results = []

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,27 +12,36 @@ from structure.pipeline.aligners.aligner import RECORD, Aligner, load_aligner
 from structure.pipeline.aligners.aligner_method import method
 from structure.pipeline.aligners.batches import held_out
 from structure.pipeline.aligners.checkpoint import Checkpoint
+from structure.pipeline.aligners.estimate import probed_pairs, seconds_at_most
 from structure.pipeline.aligners.fit_result import FitResult, versions
 from structure.pipeline.aligners.model_card import CARD, card
 from structure.pipeline.aligners.option_groups import StructureOptions
-from structure.pipeline.aligners.options import TrainingOptions, applicable
+from structure.pipeline.aligners.options import TrainingOptions, all_option_names, applicable
 from structure.pipeline.aligners.registry import ALIGNERS
 from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.device import resolve_device
 from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
+from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.metrics.retrieval_ranks import retrieval_ranks
 from structure.pipeline.pairing.aligned_layers import AlignedLayers
 from structure.pipeline.pairing.labelled import Labelled, labelled_pairs
 from structure.pipeline.pairing.layer_choice import pick_layers
-from structure.pipeline.pairing.pairs import HeldLayers, PairedRows, choose_sets, pair_rows
+from structure.pipeline.pairing.pairs import PairedRows, choose_sets, pair_rows
 from structure.pipeline.pairing.unpaired import unpaired_rows
-from structure.pipeline.progress import Listener, Note, silent
+from structure.pipeline.progress import Listener, Note
+from structure.pipeline.requests import AlignRequest
 from structure.pipeline.results import write_table
-from structure.store import FeatureSet, Store, open_store
+from structure.pipeline.run_context import RunContext
+from structure.pipeline.work_estimate import WorkEstimate, require_space
+from structure.store import FeatureSet, Store
 from structure.store.errors import StructureError
 from structure.store.files import Files
 from structure.store.fingerprint import fingerprint
+
+SHORT_TRAINING = 2_000_000
+"""Pairs up to which nobody is asked about a training: on two cores they take half an hour with R_S, of batches of
+4,096."""
 
 TEST_SEED = 0
 """The test pairs are the same for every seed of a run: differences between seeds are then not those of the test."""
@@ -72,65 +79,101 @@ class Aligned:
         }
 
 
-def align(
-    layers: str = "auto",
-    *,
-    store: Store | str | Path,
-    dataset: str | None = None,
-    split: str | None = None,
-    vision: str | None = None,
-    text: str | None = None,
-    options: TrainingOptions | None = None,
-    pairs: int | None = None,
-    test: float = 0.0,
-    add: Sequence[str] = (),
-    unpaired: Sequence[str] = (),
-    memory: int | None = None,
-    name: str | None = None,
-    data_root: str | Path = "data",
-    trust_remote_code: bool = False,
-    held: HeldLayers | None = None,
-    reuse: bool = False,
-    checkpoint_every: float = 30.0,
-    on_event: Listener = silent,
-) -> Aligned:
-    """Train an aligner on the pairs of a dataset split and keep it below `aligners/<name>/`.
+@dataclass(frozen=True)
+class ChosenLayers:
+    """The two layers that are aligned, how they were chosen, and how their rows are read."""
 
-    `layers`: "auto" (the newest ranking of these two feature sets), "last" (the last block of each side), or
-    "<vision layer>,<text layer>". `options` say how to train. `test` holds back that share of the pairs, the same for
-    every seed, before `pairs` takes a seeded subset of the others. `add` names labelled data as `DATASET:K`: K items a
-    class, captioned with their label, join the training pairs. `unpaired` names feature sets of the same encoders
-    that only R_S sees. `memory` bounds the bytes that both layers may take. `held` keeps layers for further runs;
-    `reuse` takes an aligner of that name that the same run made before. Methods over tokens read those that are stored
-    of the layers, within `memory`; `sma` reads all views and captions of an item.
+    sides: AlignedLayers
+    chosen_by: str
 
-    A run that was killed goes on from its checkpoint when it is started again. The aligner records the fingerprints
-    of the features it fits.
+    @property
+    def sets(self) -> tuple[FeatureSet, FeatureSet]:
+        """The vision and the text feature set."""
+        return self.sides.vision[0], self.sides.text[0]
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """The vision and the text layer."""
+        return self.sides.vision[1], self.sides.text[1]
+
+
+def plan(request: AlignRequest, context: RunContext, *, runs: int = 1, probe_from: int = 0) -> list[WorkEstimate]:
+    """All `runs` of a training together, at most: one that stops early takes less. Raises as `run` does.
+
+    Time is probed where the epochs of all runs see `probe_from` pairs or more (a pair of token lists counts as 16).
     """
-    target = store if isinstance(store, Store) else open_store(store)
-    options = options or TrainingOptions()
+    options, pairs = request.options, request.pairs
+    chosen = _chosen_layers(request, context)
+    sides, sets, layers = chosen.sides, chosen.sets, chosen.names
+    rows = pair_rows(context.store, *sets)
+    rows = rows if pairs is None else rows.subset(pairs, seed=options.seed)
+    first, second = (features.manifest.column(layer).width for features, layer in (sides.vision, sides.text))
+    aligning = method(options.method)
+    dim = aligning.dim(options, widths=(first, second), pairs=len(rows))
+    tokens, seconds = sides.kind == "tokens", None
+    if runs * aligning.passes(options) * len(rows) * (16 if tokens else 1) >= probe_from:
+        probed = rows.subset(probed_pairs(options, tokens=tokens), seed=0)
+        seconds = runs * seconds_at_most(*sides.read(probed), options, pairs=len(rows))
+    parts = [
+        WorkEstimate(
+            f"{options.method} on {layers[0]} of {sets[0].key} and {layers[1]} of {sets[1].key} (runs)",
+            len(rows),
+            runs,
+            runs * (first + second) * dim * 4,
+            sides.size(rows),
+            seconds,
+        )
+    ]
+    require_space(context.store, parts)
+    return parts
+
+
+def _chosen_layers(request: AlignRequest, context: RunContext) -> ChosenLayers:
+    """The layers of a request. Raises StructureError for data or layers that are not there or not complete."""
+    options = request.options
     aligning = method(options.method)
     kind = aligning.reads(options)
-    wanted = [Labelled.parse(text) for text in add]
-    if wanted and kind != "rows":
+    if request.add and kind != "rows":
         raise StructureError(f"--add joins one vector an item; {options.method} reads several. Leave out --add.")
-    sets = choose_sets(target, dataset=dataset, split=split, vision=vision, text=text, several=kind == "sets")
-    *chosen, chosen_by = pick_layers(target, *sets, layers, tokens=kind == "tokens")
-    sides = AlignedLayers(
-        target, (sets[0], chosen[0]), (sets[1], chosen[1]), kind, aligning.most_vectors(options), held
+    sets = choose_sets(
+        context.store,
+        dataset=request.dataset,
+        split=request.split,
+        vision=request.vision,
+        text=request.text,
+        several=kind == "sets",
     )
+    *layers, chosen_by = pick_layers(context.store, *sets, request.layers, tokens=kind == "tokens")
+    most = aligning.most_vectors(options)
+    sides = AlignedLayers(context.store, (sets[0], layers[0]), (sets[1], layers[1]), kind, most, request.held)
     sides.require_complete()
-    rows, test_rows = _rows(target, sets, test=test, pairs=pairs, seed=options.seed, on_event=on_event)
-    on_event(Note(f"layers {chosen[0]} and {chosen[1]} ({chosen_by}), {len(rows):,} pairs"))
-    fits = kind == "tokens" or _fits(sides, rows, options, memory, adds=bool(wanted), on_event=on_event)
+    return ChosenLayers(sides, chosen_by)
+
+
+def run(request: AlignRequest, context: RunContext) -> Aligned:
+    """Train and save. A run that was killed goes on from its checkpoint when it is started again.
+
+    The aligner records the fingerprints of the features that it fits. Raises StructureError for what is not in the
+    store, for too few pairs, and for rows that `memory` does not hold.
+    """
+    options = request.options
+    if options.device == "auto" != context.device:
+        options = replace(options, device=context.device)
+    target, on_event, pairs, memory = context.store, context.on_event, request.pairs, request.memory
+    labelled = [Labelled.parse(text) for text in request.add]
+    chosen = _chosen_layers(request, context)
+    sides, sets, layers, kind = chosen.sides, chosen.sets, chosen.names, chosen.sides.kind
+    rows, test_rows = _rows(target, sets, test=request.test, pairs=pairs, seed=options.seed, on_event=on_event)
+    on_event(Note(f"layers {layers[0]} and {layers[1]} ({chosen.chosen_by}), {len(rows):,} pairs"))
+    fits = kind == "tokens" or _fits(sides, rows, options, memory, adds=bool(labelled), on_event=on_event)
     device = resolve_device(options.device)
-    extras = Unpaired(*unpaired_rows(target, unpaired, sets, (chosen[0], chosen[1])))
+    extras = Unpaired(*unpaired_rows(target, request.unpaired, sets, layers))
     facts = {
         "layers": sides.names,
         "data": {"dataset": sets[0].manifest.dataset, "split": sets[0].manifest.split},
         "fingerprints": {"vision": sets[0].fingerprint, "text": sets[1].fingerprint},
-        "added": list(add),
-        "unpaired_features": list(unpaired),
+        "added": list(request.add),
+        "unpaired_features": list(request.unpaired),
     }
     identity = {
         **facts,
@@ -138,14 +181,14 @@ def align(
         "content": [features.content() for features in sets],
         "rows": fingerprint({"rows": rows.items.tolist()}),
     }
-    called = name or default_name(*sets, layers, options, pairs)
-    run = fingerprint({**identity, "versions": versions(), "test": test})
-    before = _found(target, called, run, sides.names) if reuse else None
+    called = request.name or default_name(*sets, request.layers, options, pairs)
+    run_id = fingerprint({**identity, "versions": versions(), "test": request.test})
+    before = _found(target, called, run_id, sides.names) if request.reuse else None
     if before is not None:
         on_event(Note(f"the aligner {called} is there, made by the same run"))
         return before
     state = target.folder("checkpoints", called)
-    checkpoint = Checkpoint(state, "checkpoint.safetensors", identity, every=checkpoint_every)
+    checkpoint = Checkpoint(state, "checkpoint.safetensors", identity, every=request.checkpoint_every)
     if kind == "tokens":
         data = TrainingData(*sides.tokens(rows), unpaired=extras, memory=memory)
     else:
@@ -153,19 +196,19 @@ def align(
         if kind == "sets":
             told = [f"{int(side.lengths.min())} to {int(side.lengths.max())}" for side in both]
             on_event(Note(f"{told[0]} views and {told[1]} captions an item"))
-        source = FeatureSource(target, device=device, trust_remote_code=trust_remote_code, on_event=on_event)
-        for extra in wanted:
-            more = labelled_pairs(extra, source, sets, (chosen[0], chosen[1]), data_root=data_root, seed=options.seed)
+        source = FeatureSource(replace(context, device=device))
+        for extra in labelled:
+            more = labelled_pairs(extra, source, sets, layers, seed=options.seed)
             on_event(Note(f"{len(more[0]):,} labelled pairs of {extra.dataset} are added"))
             both = _joined(both, more)
         data = TrainingData(*both, unpaired=extras)
-    trained = aligning.fit(data, options, checkpoint=checkpoint, on_event=on_event)
+    trained = method(options.method).fit(data, options, checkpoint=checkpoint, on_event=on_event)
     metrics = test_metrics(trained.aligner, *sides.read(test_rows, plain=True)) if len(test_rows) else {}
     aligner = trained.aligner.describe(
         **facts,
-        run=run,
+        run=run_id,
         seconds=trained.seconds,
-        layers_chosen_by=chosen_by,
+        layers_chosen_by=chosen.chosen_by,
         encoders={
             side: EncoderRecord.of(features).to_json() for side, features in zip(("vision", "text"), sets, strict=True)
         },
@@ -240,8 +283,6 @@ def _rows(
         on_event(Note(f"{rows.skipped} items are left out: one side could not be read."))
     out = np.zeros(0, dtype=np.int64)
     if test:
-        if not 0 < test < 1:
-            raise StructureError(f"--test {test:g} is no share of the pairs; it must be between 0 and 1.")
         kept, out = held_out(len(rows), share=test, seed=TEST_SEED)
         if len(out) != round(test * len(rows)):
             on_event(Note(f"{len(out):,} of {len(rows):,} pairs are the test: at least 16, at most a third and 4,096"))
@@ -310,3 +351,14 @@ def _keep(store: Store, name: str, aligner: Aligner, trained: FitResult, on_even
     folder.write(CARD, card(aligner, name).encode())
     aligner.save(folder)
     return folder
+
+
+align = keyword_form(
+    "align",
+    AlignRequest,
+    run,
+    plan,
+    about="Train an aligner from the cached shards, with the regulariser R_S of STRUCTURE or without.",
+    more=all_option_names(),
+    build=AlignRequest.of,
+)

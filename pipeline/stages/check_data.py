@@ -15,7 +15,7 @@ import numpy as np
 from structure.pipeline.datasets.dataset import Dataset, Item
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.datasets.perceptual_hash import difference_hash, near_pairs
-from structure.pipeline.encoders.loading import load_tokenizer
+from structure.pipeline.encoders.tokens import TextPreprocess
 from structure.pipeline.progress import Listener, Progress, silent
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
 
@@ -83,8 +83,7 @@ def check_data(
     *,
     data_root: str | Path = "data",
     splits: Sequence[str] = (),
-    model: str | None = None,
-    trust_remote_code: bool = False,
+    tokenizer: TextPreprocess | None = None,
     on_event: Listener = silent,
 ) -> Check:
     """Read every item of the splits (all that the data bring, else train, val and test) and say what is wrong.
@@ -95,7 +94,6 @@ def check_data(
     StructureError where the data cannot be opened at all.
     """
     opened = _open(spec, splits, data_root)
-    tokenizer = load_tokenizer(model, trust_remote_code=trust_remote_code) if model else None
     found = _Faults()
     read = {dataset.split: _read(dataset, found, on_event) for dataset in opened}
     rows = []

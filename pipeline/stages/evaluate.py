@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from structure.pipeline.device import resolve_device
 from structure.pipeline.evaluation.candidate import Candidate, aligner_names
 from structure.pipeline.evaluation.comparison import Difference, compare_kept
 from structure.pipeline.evaluation.save_results import keep, trained_on
 from structure.pipeline.evaluation.task import TaskRows, TaskSource
 from structure.pipeline.evaluation.task_kinds import JUDGES
-from structure.pipeline.extraction.estimate import Consent
 from structure.pipeline.extraction.feature_source import KEPT_BYTES, FeatureSource
-from structure.pipeline.progress import Listener, Note, Progress, silent
+from structure.pipeline.keyword_form import keyword_form
+from structure.pipeline.progress import Listener, Note, Progress
+from structure.pipeline.requests import EvaluateRequest, require_two
 from structure.pipeline.results import COUNTED, Result
+from structure.pipeline.run_context import RunContext
 from structure.pipeline.suites.published import beside
-from structure.pipeline.suites.suite import load_suite
+from structure.pipeline.suites.suite import SuiteTask, load_suite
+from structure.pipeline.work_estimate import WorkEstimate, require_space
 from structure.store import Store, open_store
-from structure.store.errors import NotPresentError, StructureError, UsageError
+from structure.store.errors import NotPresentError, StructureError
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """What encoders still have to read, and the data that are not on this machine with how to get them."""
+
+    parts: tuple[WorkEstimate, ...]
+    absent: tuple[Mapping[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -70,51 +81,70 @@ class Evaluation:
         }
 
 
-def evaluate(
-    suite: str,
-    *,
-    store: Store | str | Path,
-    aligners: Sequence[str] = (),
-    datasets: Sequence[str] = (),
-    prompts: str | None = None,
-    data_root: str | Path = "data",
-    require_all: bool = False,
-    compare: tuple[str, str] | None = None,
-    device: str = "auto",
-    seed: int = 0,
-    trust_remote_code: bool = False,
-    consent: Consent | None = None,
-    on_event: Listener = silent,
-) -> Evaluation:
-    """Evaluate aligners (by name; the newest by default) on a suite and keep the results below `results/<aligner>/`.
+def plan(request: EvaluateRequest, context: RunContext) -> EvaluationPlan:
+    """What encoders still have to read for a suite, each feature set once, and what is not here; writes nothing.
 
-    Features of images, captions and prompts are taken from the store, or extracted and kept there. Datasets that are
-    not on this machine are listed in `absent`; under `require_all` they are an error. One that is damaged is listed in
-    `failed`, and the others go on. `compare` names two aligners, which are evaluated too and compared sample by sample.
-    `consent` is asked before an encoder runs, and raises to stop. Raises StructureError where nothing at all could be
-    evaluated.
+    Raises as `run` does, but for data that are not here.
     """
-    began = time.perf_counter()
-    if compare:
-        _require_two(*compare)
-    target = store if isinstance(store, Store) else open_store(store)
-    chosen = load_suite(suite)
-    tasks = chosen.select(datasets)
+    candidates, source = _candidates(request, context)
+    tasks = TaskSource(context, prompts=request.prompts, save=False)
+    parts: dict[str, WorkEstimate] = {}
+    absent: list[Mapping[str, str]] = []
+    for task in _tasks(request):
+        try:
+            rows_of = tasks.ask(task)
+            for candidate, side in itertools.product(candidates, _sides(task)):
+                part = _estimate(rows_of, candidate, side, source)
+                parts.setdefault(part.what, part)
+        except NotPresentError as error:
+            absent.append({"dataset": task.title, "how_to_get": str(error)})
+    require_space(context.store, list(parts.values()))
+    return EvaluationPlan(tuple(parts.values()), tuple(absent))
+
+
+def _sides(task: SuiteTask) -> tuple[str, ...]:
+    return ("vision",) if task.kind == "linear_probe" else ("vision", "text")
+
+
+def _estimate(rows_of: TaskRows, candidate: Candidate, side: str, source: FeatureSource) -> WorkEstimate:
+    """What one encoder has to read for one task."""
+    record = candidate.vision if side == "vision" else candidate.text
+    prompted = rows_of.prompts is not None and side == "text"
+    rows, captions = (rows_of.prompt_rows(), 1) if prompted else (rows_of.rows, None)
+    cached = source.find(record, rows.samples, captions=captions)
+    if cached is not None:
+        return WorkEstimate(f"{cached.key} (rows)", len(cached), 0, 0, 0, 0.0)
+    due = source.estimate(record, rows, captions=captions, tokens=candidate.tokens(side))
+    return WorkEstimate(f"{due.features} (rows)", due.rows, due.rows, due.bytes, due.memory or 0, due.seconds)
+
+
+def _tasks(request: EvaluateRequest) -> Sequence[SuiteTask]:
+    """The tasks that are asked for. Raises StructureError for a kind that is not evaluated here."""
+    tasks = load_suite(request.suite).select(request.datasets)
     for task in tasks:
         if task.kind not in JUDGES:
             raise StructureError(f"{task.title} asks for {task.kind}; this version evaluates {', '.join(JUDGES)}.")
-    names = aligner_names(target, [*aligners, *(compare or ())])
-    place = resolve_device(device)
-    subjects = [Candidate.load(target, name, device=place) for name in names]
-    source = FeatureSource(
-        target,
-        device=place,
-        keep=KEPT_BYTES if len(subjects) > 1 else 0,
-        trust_remote_code=trust_remote_code,
-        consent=consent,
-        on_event=on_event,
-    )
-    questions = TaskSource(target, data_root=data_root, prompts=prompts, on_event=on_event)
+    return tasks
+
+
+def _candidates(request: EvaluateRequest, context: RunContext) -> tuple[list[Candidate], FeatureSource]:
+    """The aligners, their heads on the device, and what finds or makes their features."""
+    names = aligner_names(context.store, request.names)
+    candidates = [Candidate.load(context.store, name, device=context.resolved_device) for name in names]
+    return candidates, FeatureSource(context, keep=KEPT_BYTES if len(candidates) > 1 else 0)
+
+
+def run(request: EvaluateRequest, context: RunContext) -> Evaluation:
+    """Evaluate the aligners on every task of the suite whose data are here.
+
+    Features of images, captions and prompts are taken from the store, or extracted and saved there. A dataset that is
+    damaged is listed in `failed`, and the others go on. Raises StructureError where nothing at all could be evaluated.
+    """
+    began = time.perf_counter()
+    target, on_event, seed, compare = context.store, context.on_event, request.seed, request.compare
+    chosen, tasks = load_suite(request.suite), _tasks(request)
+    subjects, source = _candidates(request, context)
+    questions = TaskSource(context, prompts=request.prompts)
     absent: list[dict[str, str]] = []
     failed: list[dict[str, str]] = []
     results: list[Result] = []
@@ -138,12 +168,12 @@ def evaluate(
                     results += keep(target, chosen.label, question, subject, judged)
                     told |= _warn(trained_on(target, question, subject), question, subject, told, on_event)
         on_event(Progress("evaluating", number, len(tasks), "tasks"))
-    if not results or (require_all and (absent or failed)):
-        raise _refusal(chosen.name, len(tasks), absent, failed, Path(data_root), anything=bool(results))
+    if not results or (request.require_all and (absent or failed)):
+        raise _refusal(chosen.name, len(tasks), absent, failed, context.data_root, anything=bool(results))
     differences = compare_kept(target, *compare, only=results, seed=seed) if compare else []
     return Evaluation(
         chosen.label,
-        tuple(names),
+        tuple(subject.name for subject in subjects),
         tuple(results),
         tuple(absent),
         tuple(failed),
@@ -160,7 +190,7 @@ def compare_aligners(first: str, second: str, *, store: Store | str | Path, seed
     Raises StructureError where there is none, or where a task was asked in different ways.
     """
     target = store if isinstance(store, Store) else open_store(store)
-    _require_two(first, second)
+    require_two(first, second)
     aligner_names(target, [first, second])
     return compare_kept(target, first, second, seed=seed)
 
@@ -177,11 +207,6 @@ def _warn(met: int | None, question: TaskRows, subject: Candidate, told: set[str
     if text not in told:
         on_event(Note(text))
     return {text}
-
-
-def _require_two(first: str, second: str) -> None:
-    if first == second:
-        raise UsageError(f"--compare {first} {second}: an aligner does not differ from itself. Name two.")
 
 
 def _refusal(
@@ -217,3 +242,8 @@ def _likewise(names: Sequence[str]) -> str:
 def _none_of(asked: int, failed: int) -> str:
     damaged = f", {failed} of which {'has' if failed == 1 else 'have'} a fault," if failed else ""
     return f"none of the {asked} dataset{'s' if asked > 1 else ''}{damaged}"
+
+
+evaluate = keyword_form(
+    "evaluate", EvaluateRequest, run, plan, about="Evaluate aligners zero-shot from cached features, and save results."
+)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from structure.pipeline.aligners.aligner import RECORD, Aligner, load_aligner
-from structure.pipeline.progress import Listener, Note, silent
 from structure.store import Store, open_store
 from structure.store.errors import StructureError, unknown
 
@@ -45,7 +44,6 @@ def export(
     format: Format,
     store: Store | str | Path,
     trust_remote_code: bool = False,
-    on_event: Listener = silent,
 ) -> Exported:
     """Write an aligner of the store (by name) into a new folder. The folder appears when it is whole and checked.
 
@@ -77,7 +75,6 @@ def export(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     facts = {key: _moved(value, partial, place) for key, value in facts.items()}
-    on_event(Note(f"{aligner}: {len(files)} files in {place}"))
     return Exported(aligner, format, place, files, facts)
 
 

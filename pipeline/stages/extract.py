@@ -4,35 +4,36 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from structure.pipeline.datasets.loading import open_dataset
-from structure.pipeline.device import resolve_device
+from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.loading import load_encoder
-from structure.pipeline.encoders.pooling import Pooling
-from structure.pipeline.encoders.precision import Amp
-from structure.pipeline.extraction.estimate import Consent, ExtractionEstimate, ask, estimate
+from structure.pipeline.extraction.estimate import ExtractionEstimate, ask, estimate
 from structure.pipeline.extraction.fill import fill
-from structure.pipeline.extraction.plan import Dtype, Extraction, Plan, plan
-from structure.pipeline.extraction.sample_index import open_rows
-from structure.pipeline.extraction.shard_tasks import Request, Spread, fill_by_tasks
-from structure.pipeline.progress import Listener, silent
-from structure.store import FeatureSet, Store, open_store
+from structure.pipeline.extraction.plan import Extraction, Plan, choose_layers
+from structure.pipeline.extraction.plan import plan as plan_features
+from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
+from structure.pipeline.extraction.shard_tasks import Request, fill_by_tasks
+from structure.pipeline.extraction.token_plan import choose_token_layers
+from structure.pipeline.keyword_form import keyword_form
+from structure.pipeline.requests import ExtractRequest
+from structure.pipeline.run_context import RunContext
+from structure.store import FeatureSet
 
 
 @dataclass(frozen=True)
 class Extracted:
     """What one model's extraction did, or would do under `dry_run` (then `features` is None).
 
-    `ahead` is what the rest would take, from a short timed probe.
+    `estimate` is what the rest would take, from a short timed probe.
     """
 
     plan: Plan
     features: FeatureSet | None
-    ahead: ExtractionEstimate | None = None
+    estimate: ExtractionEstimate | None = None
 
     def row(self) -> dict[str, Any]:
         """Flat JSON values."""
@@ -48,104 +49,110 @@ class Extracted:
             "pending_rows": self.plan.pending_rows,
             "pending_bytes": self.plan.pending_bytes,
             "free_bytes": self.plan.free,
-            "estimated_seconds": self.ahead.seconds if self.ahead else None,
-            "memory": self.ahead.memory if self.ahead else None,
+            "estimated_seconds": self.estimate.seconds if self.estimate else None,
+            "memory": self.estimate.memory if self.estimate else None,
             "fingerprint": manifest.fingerprint,
             "state": self.features.state if self.features else "planned",
             "skipped": len(self.features.skipped) if self.features else 0,
         }
 
 
-def extract(
-    models: Sequence[str] | str,
-    dataset: str,
-    *,
-    store: Store | str | Path,
-    split: str | None = None,
-    data_root: str | Path = "data",
-    layers: Sequence[str] = ("*",),
-    tokens: Sequence[str] = (),
-    pool: Sequence[Pooling] = (),
-    limit: int | None = None,
-    batch_size: int | Literal["auto"] = "auto",
-    device: str = "auto",
-    dtype: Dtype = "auto",
-    amp: Amp = "auto",
-    workers: int | None = None,
-    captions: int | Literal["first", "all"] = "first",
-    views: int = 1,
-    on_bad_sample: Literal["skip", "fail"] = "skip",
-    revision: str | None = None,
-    trust_remote_code: bool = False,
-    append: bool = False,
-    dry_run: bool = False,
-    spread: Spread | None = None,
-    consent: Consent | None = None,
-    on_event: Listener = silent,
-) -> list[Extracted]:
-    """Extract features of one or several encoders; one feature set each, `<dataset>/<split>/<encoder>` in the store.
+def plan(request: ExtractRequest, context: RunContext) -> list[Extracted]:
+    """What each encoder would do, and how long, from a short timed probe; writes nothing. Raises as `run` does."""
+    options = _options(request)
+    return [
+        Extracted(chosen, None, estimate(encoder, rows, chosen, options, device=context.resolved_device))
+        for encoder, rows, chosen in _planned(request, context, save=False)
+    ]
 
-    Options are those of `structure extract`. What is done already is not done again; a feature set written with other
-    options is refused. With `dry_run` nothing but the row table is written, and a short probe gives the time.
-    `spread` runs the tasks of a real run (one for each shard) elsewhere, to the same bytes.
-    `consent` is asked before each encoder runs, with what is ahead of it, and raises to stop.
+
+def run(request: ExtractRequest, context: RunContext) -> list[Extracted]:
+    """Extract with one encoder after the other. What is done already is not done again.
+
+    Raises NotPresentError for data or weights that are not here, FingerprintError for a feature set that was written
+    with other options, and StructureError for a layer that an encoder lacks.
     """
-    target = store if isinstance(store, Store) else open_store(store)
-    names = [models] if isinstance(models, str) else list(models)
-    options = Extraction(
-        layers=tuple(layers),
-        tokens=tuple(tokens),
-        pooling=tuple(pool),
-        dtype=dtype,
-        views=views,
-        captions={"first": 1, "all": None}[captions] if isinstance(captions, str) else captions,
-        batch=None if batch_size == "auto" else batch_size,
-        workers=workers,
-        skip_bad=on_bad_sample == "skip",
-        append=append,
-    )
-    if spread is not None and not dry_run:
-        request = Request(
-            run=secrets.token_hex(8),
-            folder=os.getcwd(),
-            store=target.url,
-            model="",
-            dataset=dataset,
-            split=split,
-            data_root=str(data_root),
-            limit=limit,
-            options=options,
-            device=device,
-            amp=amp,
-            revision=revision,
-            trust_remote_code=trust_remote_code,
-        )
-        each = (fill_by_tasks(replace(request, model=name), spread, on_event=on_event) for name in names)
-        return [Extracted(chosen, features) for chosen, features in each]
-    place = resolve_device(device)
-    open_dataset(dataset, split=split, data_root=data_root)  # a name that is wrong is told before weights are read
-    rows = None
+    if request.spread is not None:
+        return _by_tasks(request, context)
+    options, device = _options(request), context.resolved_device
     done: list[Extracted] = []
-    for name in names:
-        # One encoder at a time: two large ones need not fit the device together.
-        encoder = load_encoder(name, device=place, amp=amp, revision=revision, trust_remote_code=trust_remote_code)
+    for encoder, rows, chosen in _planned(request, context, save=True):
+        ask(context.confirm, encoder, rows, chosen, options, device)
+        done.append(Extracted(chosen, fill(context, encoder, rows, chosen, options)))
+    return done
+
+
+def _planned(
+    request: ExtractRequest, context: RunContext, *, save: bool
+) -> Iterator[tuple[Encoder, SampleIndex, Plan]]:
+    """Each encoder with the rows and its plan. One at a time: two large encoders need not fit the device together."""
+    options, device, rows = _options(request), context.resolved_device, None
+    open_dataset(request.dataset, split=request.split, data_root=context.data_root)  # before weights are read
+    for name in request.models:
+        encoder = load_encoder(
+            name,
+            device=device,
+            amp=request.amp,
+            revision=request.revision,
+            trust_remote_code=context.trust_remote_code,
+        )
+        choose_layers(encoder, options.layers)  # before images are read
+        choose_token_layers(encoder, options.tokens)
         if rows is None:
             rows = open_rows(
-                target,
-                dataset,
-                split=split,
-                data_root=data_root,
-                limit=limit,
-                append=append,
+                context,
+                request.dataset,
+                split=request.split,
+                limit=request.limit,
+                append=request.append,
                 skip_bad=options.skip_bad,
-                on_event=on_event,
+                save=save,
             )
-        chosen = plan(target, encoder, rows, options, spec=name, device=place)
-        chosen.require_space(target)
-        if dry_run:
-            done.append(Extracted(chosen, None, estimate(encoder, rows, chosen, options, device=place)))
-            continue
-        ask(consent, encoder, rows, chosen, options, place)
-        features = fill(target, encoder, rows, chosen, options, device=place, on_event=on_event)
-        done.append(Extracted(chosen, features))
-    return done
+        chosen = plan_features(context.store, encoder, rows, options, spec=name, device=device)
+        chosen.require_space(context.store)
+        yield encoder, rows, chosen
+
+
+def _by_tasks(request: ExtractRequest, context: RunContext) -> list[Extracted]:
+    """The same by tasks that run anywhere: one that plans, then one for each shard."""
+    assert request.spread is not None
+    task = Request(
+        run=secrets.token_hex(8),
+        folder=os.getcwd(),
+        store=context.store.url,
+        model="",
+        dataset=request.dataset,
+        split=request.split,
+        data_root=str(context.data_root),
+        limit=request.limit,
+        options=_options(request),
+        device=context.device,
+        amp=request.amp,
+        revision=request.revision,
+        trust_remote_code=context.trust_remote_code,
+    )
+    each = (
+        fill_by_tasks(replace(task, model=name), request.spread, on_event=context.on_event) for name in request.models
+    )
+    return [Extracted(chosen, features) for chosen, features in each]
+
+
+def _options(request: ExtractRequest) -> Extraction:
+    captions, batch = request.captions, request.batch_size
+    return Extraction(
+        layers=tuple(request.layers),
+        tokens=tuple(request.tokens),
+        pooling=tuple(request.pool),
+        dtype=request.dtype,
+        views=request.views,
+        captions={"first": 1, "all": None}[captions] if isinstance(captions, str) else captions,
+        batch=None if batch == "auto" else batch,
+        workers=request.workers,
+        skip_bad=request.on_bad_sample == "skip",
+        append=request.append,
+    )
+
+
+extract = keyword_form(
+    "extract", ExtractRequest, run, plan, about="Extract every layer of frozen encoders over a dataset split, once."
+)

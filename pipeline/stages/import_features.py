@@ -14,6 +14,7 @@ from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.datasets.pairs import PairsKind
 from structure.pipeline.extraction.sample_index import read_samples
 from structure.pipeline.progress import Listener, silent
+from structure.pipeline.run_context import RunContext
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
 from structure.store.errors import NotPresentError, StructureError
 from structure.store.manifest import RowKind
@@ -143,7 +144,7 @@ def _row_table(
                 file if colon else pairs, split=None, data_root=Path("."), seed=0, with_images=False
             )
         source.name, source.split = dataset, split
-        return read_samples(store, source, on_event=on_event)
+        return read_samples(RunContext.of(store, on_event=on_event), source)
     if store.files.exists(Samples.file(dataset, split)):
         return store.samples(dataset, split)
     names = ids if ids is not None else [str(row) for row in range(rows)]

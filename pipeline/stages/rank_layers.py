@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Unpack
-
+from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.pairing.pairs import choose_sets
-from structure.pipeline.ranking.flags import RankingFlags, settled
+from structure.pipeline.ranking.estimate import estimate_tables
+from structure.pipeline.ranking.flags import Running
 from structure.pipeline.ranking.rank_pair import rank_pair
+from structure.pipeline.requests import RankRequest
+from structure.pipeline.run_context import RunContext
 from structure.pipeline.similarity.layer_similarity import LayerSimilarity
-from structure.store import Store, open_store
+from structure.pipeline.work_estimate import WorkEstimate
+from structure.store import FeatureSet
 
 
-def rank_layers(
-    *,
-    store: Store | str | Path,
-    dataset: str | None = None,
-    split: str | None = None,
-    vision: str | None = None,
-    text: str | None = None,
-    **flags: Unpack[RankingFlags],
-) -> LayerSimilarity:
-    """Score all layer pairs of one vision and one text feature set; save matrix, choice and charts in the store.
+def plan(request: RankRequest, context: RunContext) -> list[WorkEstimate]:
+    """The neighbour tables of each side that are to be searched; cached ones are not. Raises as `run` does."""
+    return estimate_tables(context, [_sets(request, context)], request.options, memory=request.memory)
 
-    `vision` and `text` name encoders; two of one modality may be compared too. Flags: `metric` ("mutual_knn"), `preset`
-    ("structure" or "platonic"), `k` (a number or a rule) and `samples` (a number for a seeded subset, or "all"), both
-    the preset's by default, `seed` (42), `calibrate` (permutations of the test; the metric's own number), `repeats` (5:
-    how often the choice is repeated on random subsets of each size), `device` ("auto"), `memory` (bytes), `compute`
-    (runs the search elsewhere: a dask cluster) and `on_event`. Raises StructureError for too few rows, an unknown
-    metric, or layers that are all constant.
-    """
-    options, running = settled(flags)
-    target = store if isinstance(store, Store) else open_store(store)
-    instead = ", or rank every two of them with --all"
-    ours, theirs = choose_sets(target, dataset=dataset, split=split, vision=vision, text=text, instead=instead)
-    ranked = rank_pair(target, ours, theirs, options, running)
+
+def run(request: RankRequest, context: RunContext) -> LayerSimilarity:
+    """Rank and save the ranking. Raises StructureError for too few rows, or layers that are all constant."""
+    limits = Running(context.device, request.memory, request.compute, context.on_event)
+    ranked = rank_pair(context.store, *_sets(request, context), request.options, limits)
     ranked.save()
     return ranked.similarity
+
+
+def _sets(request: RankRequest, context: RunContext) -> tuple[FeatureSet, FeatureSet]:
+    return choose_sets(
+        context.store,
+        dataset=request.dataset,
+        split=request.split,
+        vision=request.vision,
+        text=request.text,
+        instead=", or rank every two of them with --all",
+    )
+
+
+rank_layers = keyword_form(
+    "rank_layers", RankRequest, run, plan, about="Score every pair of a vision and a text layer, and choose one."
+)

@@ -3,56 +3,50 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Literal, Unpack
 
+from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.pairing.pairs import choose_models
-from structure.pipeline.progress import Note, Progress
-from structure.pipeline.ranking.flags import RankingFlags, settled
+from structure.pipeline.progress import Progress
+from structure.pipeline.ranking.estimate import estimate_tables
+from structure.pipeline.ranking.flags import Running
 from structure.pipeline.ranking.rank_pair import rank_pair
+from structure.pipeline.requests import RankModelsRequest
+from structure.pipeline.run_context import RunContext
 from structure.pipeline.similarity.model_matrix import ModelPair, ModelSimilarity, both_ways
-from structure.store import Store, open_store
+from structure.pipeline.work_estimate import WorkEstimate
+from structure.store import FeatureSet
 from structure.store.errors import StructureError
 
-Between = Literal["vision-text", "vision-vision", "text-text"]
+
+def plan(request: RankModelsRequest, context: RunContext) -> list[WorkEstimate]:
+    """The neighbour tables of every model that are to be searched, each once. Raises as `run` does."""
+    return estimate_tables(context, _pairs(request, context)[1], request.options, memory=request.memory)
 
 
-def rank_models(
-    *,
-    store: Store | str | Path,
-    dataset: str | None = None,
-    split: str | None = None,
-    vision: Sequence[str] = (),
-    text: Sequence[str] = (),
-    between: Between = "vision-text",
-    **flags: Unpack[RankingFlags],
-) -> ModelSimilarity:
-    """Rank the layers of every two models of one dataset split; neighbours of a model are searched once.
+def run(request: RankModelsRequest, context: RunContext) -> ModelSimilarity:
+    """Rank every two models; every ranking is saved as `rank_layers` saves it, and the matrix of best scores
+    (Huh et al. 2024, figure 3) beside them. Two models that cannot be ranked are listed with the reason.
 
-    `vision` and `text` narrow the models by name (all of them by default); `between` says which modalities meet, each
-    two models of one modality once. Every ranking is saved as `rank_layers` saves it, and the matrix of best scores
-    (Huh et al. 2024, figure 3) beside them. Flags as there. Two models that cannot be ranked are listed with
-    the reason; raises StructureError where no two can.
+    Raises StructureError where no two can.
     """
     began = time.perf_counter()
-    options, running = settled(flags)
-    target = store if isinstance(store, Store) else open_store(store)
-    sides, pairs = choose_models(target, dataset=dataset, split=split, vision=vision, text=text, between=between)
+    options, between = request.options, request.between
+    limits = Running(context.device, request.memory, request.compute, context.on_event)
+    sides, pairs = _pairs(request, context)
     cells, failed = [], []
     for done, (first, second) in enumerate(pairs, start=1):
         try:
-            ranked = rank_pair(target, first, second, options, running)
+            ranked = rank_pair(context.store, first, second, options, limits)
         except StructureError as error:
             failed.append({"first": first.manifest.encoder, "second": second.manifest.encoder, "why": str(error)})
-            running.on_event(Note(f"{first.key} and {second.key} were not ranked: {error}"))
+            context.note(f"{first.key} and {second.key} were not ranked: {error}")
             if len(failed) == len(pairs):
                 raise
         else:
             ranked.save()
             cells.append(ModelPair.of(ranked.similarity.ranking, ranked.similarity.folder.name))
-        running.on_event(Progress("pairs of models", done, len(pairs), "pairs"))
+        context.on_event(Progress("pairs of models", done, len(pairs), "pairs"))
     best = max(cells, key=lambda cell: cell.score)
     manifest = sides[0][0].manifest
     document = {
@@ -74,7 +68,25 @@ def rank_models(
         tuple(s.manifest.encoder for s in sides[1]),
         tuple(cells if between == "vision-text" else both_ways(cells)),
         document,
-        target.folder("rankings", f"{manifest.dataset}.{manifest.split}.{between}.{options.metric}"),
+        context.store.folder("rankings", f"{manifest.dataset}.{manifest.split}.{between}.{options.metric}"),
     )
     similarity.save()
     return similarity
+
+
+def _pairs(
+    request: RankModelsRequest, context: RunContext
+) -> tuple[list[list[FeatureSet]], list[tuple[FeatureSet, FeatureSet]]]:
+    return choose_models(
+        context.store,
+        dataset=request.dataset,
+        split=request.split,
+        vision=request.vision,
+        text=request.text,
+        between=request.between,
+    )
+
+
+rank_models = keyword_form(
+    "rank_models", RankModelsRequest, run, plan, about="The best layer pair of every two models, and their matrix."
+)

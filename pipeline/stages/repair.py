@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from structure.pipeline.device import resolve_device
 from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
 from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
-from structure.pipeline.progress import Listener, Note, silent
-from structure.store import FeatureSet, Store, open_store
+from structure.pipeline.keyword_form import keyword_form
+from structure.pipeline.run_context import RunContext
+from structure.store import FeatureSet
 from structure.store.errors import DamageError, FingerprintError, StructureError
 from structure.store.repair import repair_features
 from structure.store.verify import Fault
@@ -24,31 +23,29 @@ class Repaired:
     rows: int
 
 
-def repair(
-    key: str,
-    *,
-    store: Store | str | Path,
-    data_root: str | Path = "data",
-    device: str = "auto",
-    trust_remote_code: bool = False,
-    on_event: Listener = silent,
-) -> Repaired:
+@dataclass(frozen=True)
+class RepairRequest:
+    """Find every fault of the feature set `key` (`<dataset>/<split>/<encoder>`) and repair it."""
+
+    key: str
+
+
+def run(request: RepairRequest, context: RunContext) -> Repaired:
     """Find every fault of a feature set and repair it.
 
     The sample index is read from the dataset again where it is damaged; the encoder on record encodes the damaged
     shards. Raises StructureError where the data or the encoder are not those that the features were made from, or are
     not here; what can be repaired without them is repaired first.
     """
-    target = store if isinstance(store, Store) else open_store(store)
+    target, key = context.store, request.key
     features = target.recover(key)
     faults = features.verify()
     if not faults:
         return Repaired(key, (), 0)
     for fault in faults[:10]:
-        on_event(Note(str(fault)))
-    place = resolve_device(device)
-    source = FeatureSource(target, device=place, trust_remote_code=trust_remote_code, on_event=on_event)
-    rows = _rows(target, features, data_root, on_event)
+        context.note(str(fault))
+    source = FeatureSource(context)
+    rows = _rows(context, features)
     lengths = None
     if any(fault.part == "lengths" for fault in faults):
         lengths = source.token_lengths(EncoderRecord.of(features), rows, features)
@@ -62,12 +59,12 @@ def repair(
     return Repaired(key, tuple(faults), pending)
 
 
-def _rows(store: Store, features: FeatureSet, data_root: str | Path, on_event: Listener) -> SampleIndex:
+def _rows(context: RunContext, features: FeatureSet) -> SampleIndex:
     """The rows that the features were made from; they must be the same."""
     manifest = features.manifest
     spec = str((manifest.provenance or {}).get("dataset_spec", ""))
     try:
-        samples = store.samples(manifest.dataset, manifest.split)
+        samples = context.store.samples(manifest.dataset, manifest.split)
         damaged = samples.digest(manifest.rows_of, manifest.captions) != manifest.identity["data"]["digest"]
     except StructureError:
         damaged = True
@@ -79,12 +76,13 @@ def _rows(store: Store, features: FeatureSet, data_root: str | Path, on_event: L
             )
         return SampleIndex(samples, None, "")
     base, _, limit = manifest.split.partition(".first")
-    rows = open_rows(
-        store, spec, split=base, data_root=data_root, limit=int(limit) if limit else None, on_event=on_event
-    )
+    rows = open_rows(context, spec, split=base, limit=int(limit) if limit else None)
     if rows.samples.digest(manifest.rows_of, manifest.captions) != manifest.identity["data"]["digest"]:
         raise FingerprintError(
             f"{spec} is no longer the data that {features.key} was made from, so its rows cannot be encoded again. "
             "Restore the data, or choose another --store."
         )
     return rows
+
+
+repair = keyword_form("repair", RepairRequest, run, about="Repair a feature set, byte for byte.")

@@ -43,6 +43,7 @@ from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.ranking.flags import Running
 from structure.pipeline.ranking.options import RankingOptions
 from structure.pipeline.ranking.rank_pair import rank_pair
+from structure.pipeline.run_context import RunContext
 from structure.store import Column, Manifest, SampleItem, Samples, Shard, Store, open_store
 from structure.store.shard import shard_size
 
@@ -132,7 +133,7 @@ def measure_extraction(given: argparse.Namespace, folder: Path) -> dict[str, Any
         sizes.clear()
         with mock.patch.object(extraction, "batches", decoded):
             chosen = plan(store, encoder, rows, options, spec=spec, device=given.device)
-            extraction.fill(store, encoder, rows, chosen, options, device=given.device)
+            extraction.fill(RunContext.of(store, device=given.device), encoder, rows, chosen, options)
 
     def bare() -> None:
         with torch.inference_mode():

@@ -38,6 +38,7 @@ from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.extraction.fill import fill
 from structure.pipeline.extraction.plan import Extraction, plan
 from structure.pipeline.extraction.sample_index import open_rows
+from structure.pipeline.run_context import RunContext
 from structure.store import open_store
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -111,9 +112,9 @@ def extract(encoder: Encoder, dataset: str, folder: Path, limit: int | None = No
     """The stage without loading the encoder, into a store of its own."""
     store = open_store(folder)
     options = Extraction(pooling=("mean",))
-    rows = open_rows(store, dataset, split="all", data_root=".", limit=limit)
+    rows = open_rows(RunContext.of(store, data_root="."), dataset, split="all", limit=limit)
     chosen = plan(store, encoder, rows, options, spec="", device="cpu")
-    fill(store, encoder, rows, chosen, options, device="cpu")
+    fill(RunContext.of(store, device="cpu"), encoder, rows, chosen, options)
 
 
 def texts(model: str, count: int, rounds: int, folder: Path) -> dict[str, Any]:

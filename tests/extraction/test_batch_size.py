@@ -20,6 +20,7 @@ from structure.pipeline.extraction.fill import fill
 from structure.pipeline.extraction.plan import Extraction, Plan, plan
 from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.progress import Event, Note, Progress
+from structure.pipeline.run_context import RunContext
 from structure.store import Store, open_store
 
 TEXT = "bundled:scenes-text"
@@ -74,20 +75,20 @@ def planned(store: Store, encoder: Encoder, rows: SampleIndex, device: str, **op
 
 def test_a_gpu_is_tried_and_a_cpu_is_not(tmp_path: Path, encoder: Encoder, device: SimpleNamespace) -> None:
     store = open_store(tmp_path / "store")
-    rows = open_rows(store, "scenes:150", split="train", data_root=tmp_path)
+    rows = open_rows(RunContext.of(store, data_root=tmp_path), "scenes:150", split="train")
     assert planned(store, encoder, rows, "cpu").batch == 8
     assert device.now == 0
     assert planned(store, encoder, rows, "cuda:0").batch == 64  # a shard
     assert planned(store, encoder, rows, "cuda:0", batch=5).batch == 5
     device.room = 20
     assert planned(store, encoder, rows, "cuda:0").batch == 16
-    few = open_rows(open_store(tmp_path / "few"), "scenes:30", split="train", data_root=tmp_path)
+    few = open_rows(RunContext.of(tmp_path / "few"), "scenes:30", split="train")
     assert planned(store, encoder, few, "cuda:0").batch == 4  # too few for trying to pay
 
 
 def test_the_size_is_decided_once(tmp_path: Path, encoder: Encoder, device: SimpleNamespace) -> None:
     store, notes = open_store(tmp_path / "store"), list[Event]()
-    rows = open_rows(store, "scenes:150", split="train", data_root=tmp_path)
+    rows = open_rows(RunContext.of(store, data_root=tmp_path), "scenes:150", split="train")
     first = planned(store, encoder, rows, "cuda:0")
     device.room = 20
     second = planned(store, encoder, rows, "cuda:0")  # another process, before the set is begun
@@ -98,13 +99,15 @@ def test_the_size_is_decided_once(tmp_path: Path, encoder: Encoder, device: Simp
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fill(store, encoder, rows, second, Extraction(), device="cpu", on_event=stopped)
+        fill(RunContext.of(store, device="cpu", on_event=stopped), encoder, rows, second, Extraction())
     device.room = 1000
     again = planned(store, encoder, rows, "cuda:0", batch=7)
     assert (again.batch, again.pending_rows > 0) == (16, True)
     device.sizes.clear()
     # The plan of whoever came later gives way to the record, and so does an option.
-    features = fill(store, encoder, rows, first, Extraction(batch=7), device="cpu", on_event=notes.append)
+    features = fill(
+        RunContext.of(store, device="cpu", on_event=notes.append), encoder, rows, first, Extraction(batch=7)
+    )
     assert features.is_complete
     assert batch_of(features.manifest) == max(device.sizes) == 16
     told = [event.text for event in notes if isinstance(event, Note)]

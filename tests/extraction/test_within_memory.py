@@ -19,6 +19,7 @@ from structure.pipeline.extraction.plan import Extraction, plan
 from structure.pipeline.extraction.sample_index import open_rows
 from structure.pipeline.extraction.within_memory import WithinMemory
 from structure.pipeline.progress import Event, Note
+from structure.pipeline.run_context import RunContext
 from structure.store import StructureError, open_store
 
 
@@ -83,11 +84,12 @@ def test_an_extraction_goes_on_in_smaller_batches_and_loses_nothing(
     found = []
     for name in ("roomy", "tight"):
         store = open_store(tmp_path / name)
-        rows = open_rows(store, "scenes:70", split="train", data_root=tmp_path)
+        context = RunContext.of(store, device="cpu", on_event=notes.append)
+        rows = open_rows(context, "scenes:70", split="train")
         chosen = plan(store, encoder, rows, Extraction(), spec="bundled:scenes-text", device="cpu")
         if name == "tight":
             monkeypatch.setattr(type(encoder), "forward", tight)
-        features = fill(store, encoder, rows, chosen, Extraction(), device="cpu", on_event=notes.append)
+        features = fill(context, encoder, rows, chosen, Extraction())
         assert features.is_complete
         found.append(features.rows("pooled" if "pooled" in features.layers else features.layers[-1]))
     torch.testing.assert_close(*map(torch.from_numpy, found), rtol=1e-2, atol=1e-3)

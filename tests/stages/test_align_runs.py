@@ -38,7 +38,7 @@ def test_test_pairs_are_the_same_for_every_seed_and_never_trained_on(copied: Sto
     most = align(LAYERS, store=copied, options=QUICK.changed(method="ridge"), test=0.9, on_event=events.append)
     assert most.test_pairs == 80
     assert any("80 of 240 pairs are the test: at least 16, at most a third" in text for text in notes(events))
-    with pytest.raises(StructureError, match="--test 2 is no share"):
+    with pytest.raises(StructureError, match="--test 2 is no fraction"):
         align(LAYERS, store=copied, options=QUICK, test=2)
     with pytest.raises(StructureError, match=r"--pairs 200 .* has 180 pairs besides 60 test pairs"):
         align(LAYERS, store=copied, options=QUICK, test=0.25, pairs=200)

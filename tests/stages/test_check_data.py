@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.datasets.perceptual_hash import NEAR, difference_hash, near_pairs
+from structure.pipeline.encoders.loading import load_tokenizer
 from structure.pipeline.stages.check_data import check_data
 from structure.store import StructureError
 from structure.store.errors import BadSampleError
@@ -45,7 +46,7 @@ def kinds(check: Any) -> dict[str, int]:
 
 
 def test_good_data_have_no_problem(pairs: Any) -> None:
-    found = checked(*pairs, model="bundled:scenes-text")
+    found = checked(*pairs, tokenizer=load_tokenizer("bundled:scenes-text"))
     assert found.ok
     assert kinds(found) == {}
     assert [(row["split"], row["items"], row["readable"]) for row in found.splits] == [
@@ -80,7 +81,7 @@ def test_every_planted_fault_is_found(pairs: Any) -> None:
     for row in rows:
         if row["split"] == "val":
             row["label"] = "a"
-    found = checked(file, rows, model="bundled:scenes-text")
+    found = checked(file, rows, tokenizer=load_tokenizer("bundled:scenes-text"))
     assert not found.ok
     assert kinds(found) == {
         "file missing or not readable": 2,
@@ -112,7 +113,7 @@ def test_likeness_survives_scaling_and_tells_others_apart() -> None:
 
 def test_a_model_that_reads_no_text_is_refused(pairs: Any) -> None:
     with pytest.raises(StructureError, match="reads no text"):
-        checked(*pairs, model="bundled:scenes-vit")
+        checked(*pairs, tokenizer=load_tokenizer("bundled:scenes-vit"))
 
 
 def test_pictures_with_texts_beside_them(tmp_path: Path) -> None:

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+import structure.pipeline.stages.align as training
 from structure.cli.consent import asking
 from structure.cli.main import run
 from structure.pipeline import align, evaluate, extract, rank_layers
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.extraction import estimate as forecast
 from structure.pipeline.extraction.estimate import ExtractionEstimate
-from structure.pipeline.stages import dry_runs
+from structure.pipeline.requests import AlignRequest
+from structure.pipeline.run_context import RunContext
 from structure.store import Store, StructureError
 from structure.store.errors import UsageError
 from structure.store.local_files import LocalFiles
@@ -76,18 +78,18 @@ def test_a_disk_that_is_too_small_is_told_by_the_plan(
 
 
 def test_long_work_is_asked_before_it_begins(copied: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    consent = asking(yes=False)
-    assert consent is not None
+    confirm = asking(yes=False)
+    assert confirm is not None
     assert asking(yes=True) is None
-    consent(ExtractionEstimate("coco/train/small", 10, 10**9, 60.0))
+    confirm(ExtractionEstimate("coco/train/small", 10, 10**9, 60.0))
     with pytest.raises(UsageError, match=r"10 rows and 1,000 bytes are ahead, about 3 h 0 min.*pass --yes"):
-        consent(ExtractionEstimate("coco/train/long", 10, 1000, 3 * 3600.0))
+        confirm(ExtractionEstimate("coco/train/long", 10, 1000, 3 * 3600.0))
     with pytest.raises(UsageError, match=r"200,000,000,000 bytes are ahead\. .*pass --yes"):
-        consent(ExtractionEstimate("coco/train/large", 10, 2 * 10**11, 0.0))
+        confirm(ExtractionEstimate("coco/train/large", 10, 2 * 10**11, 0.0))
     monkeypatch.setattr(forecast, "LONG_SECONDS", 0.0)
     monkeypatch.setattr(forecast, "SHORT", 0)
     with pytest.raises(UsageError, match="scenes/test/scenes-text: 40 rows"):
-        extract("bundled:scenes-text", "scenes:40", split="test", store=copied, consent=consent)
+        extract("bundled:scenes-text", "scenes:40", split="test", store=copied, confirm=confirm)
     assert "scenes/test/scenes-text" not in copied
 
 
@@ -110,7 +112,7 @@ def test_long_rankings_and_trainings_are_asked_about(
     copied: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
     monkeypatch.setattr(forecast, "LONG_SECONDS", 0.0)
-    monkeypatch.setattr(dry_runs, "SHORT_TRAINING", 0)
+    monkeypatch.setattr(training, "SHORT_TRAINING", 0)
     before, where = files_of(copied), ["--store", copied.url, "--quiet"]
     assert run([*command, *where]) == 2
     assert "pass --yes if it is meant" in capsys.readouterr().err
@@ -123,8 +125,8 @@ def test_a_short_training_is_not_probed(copied: Store, monkeypatch: pytest.Monke
     def probed(*_: object, **__: object) -> float:
         raise AssertionError
 
-    monkeypatch.setattr(dry_runs, "seconds_at_most", probed)
-    (part,) = dry_runs.ahead_of_training("last", store=copied, probe_from=dry_runs.SHORT_TRAINING)
+    monkeypatch.setattr(training, "seconds_at_most", probed)
+    (part,) = training.plan(AlignRequest("last"), RunContext.of(copied), probe_from=training.SHORT_TRAINING)
     assert part.seconds is None
 
 
@@ -136,4 +138,15 @@ def test_an_answer_of_no_stops_an_evaluation(copied: Store, tmp_path: Path) -> N
         raise StructureError(f"no to {ahead.features}")
 
     with pytest.raises(StructureError, match="no to scenes/test"):
-        evaluate(str(tmp_path / "small.yaml"), store=copied, consent=no)
+        evaluate(str(tmp_path / "small.yaml"), store=copied, confirm=no)
+
+
+def test_a_dry_run_of_an_extraction_makes_no_store(tmp_path: Path) -> None:
+    store = tmp_path / "new"
+    command = ["extract", "--model", "bundled:scenes-text", "--dataset", "scenes:40", "--store", str(store)]
+    assert run([*command, "--dry-run", "--quiet"]) == 0
+    assert not store.exists()
+    assert run([*command, "--quiet"]) == 0
+    before = {path: path.stat().st_mtime_ns for path in store.rglob("*")}
+    assert run([*command, "--split", "test", "--dry-run", "--quiet"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before

@@ -16,6 +16,7 @@ from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
 from structure.pipeline.pairing.pairs import pair_rows
 from structure.pipeline.progress import Event, Note
+from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet, StructureError, open_store
 from structure.store.errors import FingerprintError, NotPresentError
 
@@ -170,4 +171,4 @@ def test_what_imported_features_lack_is_told(tmp_path: Path, layers: dict[str, n
     images = imported(tmp_path, layers, samples=str(pairs))
     store = open_store(tmp_path / "store")
     with pytest.raises(NotPresentError, match="vit was imported: .* structure import FILE --model vit"):
-        FeatureSource(store, device="cpu").encoder(EncoderRecord.of(images))
+        FeatureSource(RunContext.of(store, device="cpu")).encoder(EncoderRecord.of(images))

@@ -17,6 +17,7 @@ from structure.pipeline.evaluation.candidate import Candidate
 from structure.pipeline.extraction.feature_source import FeatureSource
 from structure.pipeline.extraction.sample_index import open_rows
 from structure.pipeline.progress import Note
+from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet, Store, open_store
 from structure.store.errors import DamageError, FingerprintError, StructureError
 from structure.store.shuffled import Shuffled
@@ -86,8 +87,8 @@ class TestEveryAligner:
         images, words = model.encode_images(pictures, batch_size=3), model.encode_texts(texts)
         assert images.shape == words.shape == (5, model.dim)
         subject = Candidate.load(trained, name, device="cpu")
-        rows = open_rows(trained, "scenes:64", split=None, data_root="data")
-        source = FeatureSource(trained, device="cpu")
+        rows = open_rows(RunContext.of(trained), "scenes:64", split=None)
+        source = FeatureSource(RunContext.of(trained, device="cpu"))
         cached = subject.images(source, rows).whole()[:5]
         np.testing.assert_allclose(images, cached, atol=5e-3)
         assert (images * cached).sum(axis=1).min() > 0.9999

@@ -1,0 +1,244 @@
+"""What a stage is asked to do, as values. Names and numbers are checked when a request is built, without torch."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.datasets.loading import find_kind
+from structure.pipeline.encoders.catalogue import catalogue
+from structure.pipeline.encoders.model_names import parse_spec
+from structure.pipeline.encoders.pooling import POOLINGS
+from structure.pipeline.ranking.options import Count, Preset, RankingOptions
+from structure.pipeline.suites.suite import load_suite
+from structure.store.errors import StructureError, UsageError, unknown
+
+if TYPE_CHECKING:
+    from structure.pipeline.encoders.precision import Amp
+    from structure.pipeline.extraction.plan import Dtype
+    from structure.pipeline.extraction.shard_tasks import Spread
+    from structure.pipeline.pairing.pairs import HeldLayers
+    from structure.pipeline.similarity.knn.tables import Compute
+
+DTYPES = ("auto", "fp16", "fp32")
+AMPS = ("auto", "bf16", "fp16", "off")
+ON_BAD_SAMPLE = ("skip", "fail")
+BETWEEN = ("vision-text", "vision-vision", "text-text")
+SEARCH_MEMORY = 2**30
+"""Bytes that a neighbour search may hold."""
+
+
+@dataclass(frozen=True)
+class ExtractRequest:
+    """Extract features of one or several encoders; one feature set each, `<dataset>/<split>/<encoder>` in the store.
+
+    `models` and `dataset` are named as on the command line. `layers` are globs over layer names, `tokens` over those
+    whose tokens are stored besides; `pool` lists cls, mean, last, max (the encoder's own by default). `limit` takes the
+    first items alone. `batch_size`, `dtype`, `amp` are numbers or names, "auto" by default; `captions` is "first",
+    "all" or a number for each item, `views` the views of each image. `on_bad_sample`: "skip" or "fail". `append`: the
+    dataset has grown. `spread` runs the tasks of a run (one for each shard) elsewhere, to the same bytes.
+    Raises StructureError for a name that does not exist (the nearest are offered) or a number that makes no sense.
+    """
+
+    models: Sequence[str] | str
+    dataset: str
+    _: KW_ONLY
+    split: str | None = None
+    layers: Sequence[str] = ("*",)
+    tokens: Sequence[str] = ()
+    pool: Sequence[str] = ()
+    limit: int | None = None
+    batch_size: int | Literal["auto"] = "auto"
+    dtype: Dtype = "auto"
+    amp: Amp = "auto"
+    workers: int | None = None
+    captions: int | Literal["first", "all"] = "first"
+    views: int = 1
+    on_bad_sample: Literal["skip", "fail"] = "skip"
+    revision: str | None = None
+    append: bool = False
+    spread: Spread | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "models", (self.models,) if isinstance(self.models, str) else tuple(self.models))
+        for model in self.models:
+            parsed = parse_spec(model)
+            alias = catalogue().get(parsed.alias) if parsed.alias else None
+            if alias is not None:
+                require_globs([*self.layers, *self.tokens], [layer.name for layer in alias.layers], of=alias.name)
+        find_kind(self.dataset)
+        for name in self.pool:
+            require_choice("--pool", name, tuple(POOLINGS))
+        require_choice("--dtype", self.dtype, DTYPES)
+        require_choice("--amp", self.amp, AMPS)
+        require_choice("--on-bad-sample", self.on_bad_sample, ON_BAD_SAMPLE)
+        require_count("--limit", self.limit)
+        require_count("--views", self.views)
+        require_count("--batch-size", None if self.batch_size == "auto" else self.batch_size)
+        require_count("--captions", None if self.captions in ("first", "all") else self.captions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankingRequest:
+    """What both rankings share: which data, how to rank (`RankingOptions`), and within what to search.
+
+    `memory` bounds the bytes of the search; `compute` runs it elsewhere (a dask cluster).
+    """
+
+    dataset: str | None = None
+    split: str | None = None
+    metric: str = "mutual_knn"
+    preset: Preset = "structure"
+    k: int | str | None = None
+    samples: Count | None = None
+    seed: int = 42
+    calibrate: int | None = None
+    repeats: int = 5
+    memory: int = SEARCH_MEMORY
+    compute: Compute | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        _ = self.options  # raises for an unknown metric or preset
+
+    @property
+    def options(self) -> RankingOptions:
+        """How to rank."""
+        return RankingOptions(self.metric, self.preset, self.k, self.samples, self.seed, self.calibrate, self.repeats)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankRequest(RankingRequest):
+    """Score all layer pairs of one vision and one text feature set; save matrix, choice and charts in the store.
+
+    `vision` and `text` name encoders; two of one modality may be compared too. `metric` ("mutual_knn"), `preset`
+    ("structure" or "platonic"), `k` (a number or a rule) and `samples` (a number for a seeded subset, or "all"), both
+    the preset's by default, `seed` (42), `calibrate` (permutations of the test; the metric's own number), `repeats` (5:
+    how often the choice is repeated on random subsets of each size), `memory` (bytes), `compute` (runs the search
+    elsewhere: a dask cluster). Raises StructureError for an unknown metric or preset.
+    """
+
+    vision: str | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankModelsRequest(RankingRequest):
+    """Rank the layers of every two models of one dataset split; neighbours of a model are searched once.
+
+    `vision` and `text` narrow the models by name (all of them by default); `between` says which modalities meet, each
+    two models of one modality once. The other options are those of `rank_layers`.
+    """
+
+    vision: Sequence[str] = ()
+    text: Sequence[str] = ()
+    between: Literal["vision-text", "vision-vision", "text-text"] = "vision-text"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("--between", self.between, BETWEEN)
+
+
+@dataclass(frozen=True)
+class AlignRequest:
+    """Train an aligner on the pairs of a dataset split and save it below `aligners/<name>/`.
+
+    `layers`: "auto" (the newest ranking of these two feature sets), "last" (the last block of each side), or
+    "<vision layer>,<text layer>". `options` say how to train. `test` holds out that fraction of the pairs, the same for
+    every seed, before `pairs` takes a seeded subset of the others. `add` names labelled data as `DATASET:K`: K items a
+    class, captioned with their label, join the training pairs. `unpaired` names feature sets of the same encoders
+    that only R_S sees. `memory` bounds the bytes that both layers may take. `held` keeps layers for further runs;
+    `reuse` takes an aligner of that name that the same run made before; `checkpoint_every` is in seconds. Methods over
+    tokens read those that are stored of the layers, within `memory`; `sma` reads all views and captions of an item.
+    """
+
+    layers: str = "auto"
+    _: KW_ONLY
+    dataset: str | None = None
+    split: str | None = None
+    vision: str | None = None
+    text: str | None = None
+    options: TrainingOptions = field(default_factory=TrainingOptions)
+    pairs: int | None = None
+    test: float = 0.0
+    add: Sequence[str] = ()
+    unpaired: Sequence[str] = ()
+    memory: int | None = None
+    name: str | None = None
+    held: HeldLayers | None = field(default=None, compare=False)
+    reuse: bool = False
+    checkpoint_every: float = 30.0
+
+    def __post_init__(self) -> None:
+        require_count("--pairs", self.pairs)
+        if self.test and not 0 < self.test < 1:
+            raise StructureError(f"--test {self.test:g} is no fraction of the pairs; it must be between 0 and 1.")
+        if self.layers not in ("auto", "last") and len(self.layers.split(",")) != 2:
+            raise StructureError(
+                f"--layers {self.layers!r}: write auto, last, or the two layers with a comma, such as "
+                "--layers block.11,block.05."
+            )
+
+    @classmethod
+    def of(cls, layers: str = "auto", *, options: TrainingOptions | None = None, **others: Any) -> AlignRequest:
+        """A request with options of the training given by name, beside or instead of `options`."""
+        training = {name: others.pop(name) for name in list(others) if name not in cls.__dataclass_fields__}
+        base = TrainingOptions() if options is None else options
+        return cls(layers, options=base.changed(**training) if training else base, **others)
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """Evaluate aligners (by name; the newest by default) on a suite and save the results below `results/<aligner>/`.
+
+    `suite` is a name or a YAML file; `datasets` takes some of its tasks alone, `prompts` other prompts. Datasets that
+    are not on this machine are listed in `absent`; under `require_all` they are an error. `compare` names two
+    aligners, which are evaluated too and compared sample by sample; `seed` draws what is drawn. Raises StructureError
+    for a suite or dataset of it that does not exist.
+    """
+
+    suite: str
+    _: KW_ONLY
+    aligners: Sequence[str] = ()
+    datasets: Sequence[str] = ()
+    prompts: str | None = None
+    require_all: bool = False
+    compare: tuple[str, str] | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        load_suite(self.suite).select(self.datasets)
+        if self.compare:
+            require_two(*self.compare)
+
+    @property
+    def names(self) -> list[str]:
+        """The aligners that are named, those to compare among them."""
+        return [*self.aligners, *(self.compare or ())]
+
+
+def require_two(first: str, second: str) -> None:
+    """Raises UsageError where an aligner would be compared with itself."""
+    if first == second:
+        raise UsageError(f"--compare {first} {second}: an aligner does not differ from itself. Name two.")
+
+
+def require_globs(patterns: Sequence[str], layers: Sequence[str], *, of: str) -> None:
+    """Raises StructureError for a glob that matches none of the layers."""
+    for pattern in patterns:
+        if not fnmatch.filter(layers, pattern):
+            raise unknown("layer", pattern, list(layers), hint=f"These are the layers of {of}.")
+
+
+def require_choice(option: str, value: str, known: Sequence[str]) -> None:
+    """Raises StructureError with the nearest of the known words."""
+    if value not in known:
+        raise unknown(f"value of {option}", value, list(known))
+
+
+def require_count(option: str, value: Any) -> None:
+    """Raises StructureError for what is neither None nor a whole number from 1 on."""
+    if value is not None and (not isinstance(value, int) or value < 1):
+        raise StructureError(f"{option} {value} must be 1 or more.")
