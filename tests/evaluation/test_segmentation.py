@@ -187,7 +187,7 @@ def test_what_has_no_patches_or_no_masks_is_told(aligned: Store, tmp_path: Path)
     with pytest.raises(StructureError, match="has no masks"):
         evaluate(str(suite), store=aligned, aligners=["a"], data_root=tmp_path)
     suite.write_text(SUITE.format(background="ignore", window="square"))
-    with pytest.raises(StructureError, match="background 'ignore'. Did you mean ignored"):
+    with pytest.raises(StructureError, match="background of task 'ignore'. Did you mean ignored"):
         evaluate(str(suite), store=aligned, aligners=["a"], data_root=tmp_path)
 
 
