@@ -106,6 +106,8 @@ ALLOWED["pipeline.stages.export"] |= {"pipeline.exports"}
 # The report's sections, charts and HTML.
 ALLOWED["pipeline.page"] = {"store", *VALUES, *PARTS}
 ALLOWED["pipeline.stages.report"] |= {"pipeline.page"}
+# A suite names metrics, which the registry knows.
+ALLOWED["pipeline.suites"] |= {"pipeline.metrics"}
 # The bundled encoders' pre-training reads generated scenes.
 ALLOWED["pipeline.encoders.bundled"] = {"store", *VALUES, "pipeline.encoders", "pipeline.datasets"}
 

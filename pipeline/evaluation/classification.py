@@ -24,8 +24,12 @@ def classify_zeroshot(question: TaskRows, subject: Candidate, source: FeatureSou
         targets = np.zeros((len(samples), len(prompts.classes)), dtype=np.int64)
         for row, present in enumerate(samples.label_sets(label)):
             targets[row, present] = 1
-        judged = score_multilabel(images.blocks(), vectors, targets[images.rows], ids=ids, seed=seed)
+        judged = score_multilabel(
+            images.blocks(), vectors, targets[images.rows], ids=ids, metrics=question.metrics, seed=seed
+        )
     else:
         labels = samples.labels(label)[images.rows]
-        judged = score_classification(images.blocks(), vectors, labels, ids=ids, classes=prompts.classes, seed=seed)
+        judged = score_classification(
+            images.blocks(), vectors, labels, ids=ids, classes=prompts.classes, metrics=question.metrics, seed=seed
+        )
     return judged.noted(unreadable=images.unreadable)

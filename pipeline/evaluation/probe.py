@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-import pyarrow as pa
 
 from structure.pipeline.evaluation.candidate import Candidate
 from structure.pipeline.evaluation.embeddings import Embeddings
 from structure.pipeline.evaluation.task import TaskRows
 from structure.pipeline.extraction.feature_source import FeatureSource
 from structure.pipeline.extraction.sample_index import SampleIndex
-from structure.pipeline.metrics.chance import classification_chance
-from structure.pipeline.metrics.intervals import Interval, mean_interval
 from structure.pipeline.metrics.linear_probe import draw_shots, fit_probe
 from structure.pipeline.metrics.matrices import Array
-from structure.pipeline.metrics.paired_comparison import PROBE
 from structure.pipeline.metrics.predictions import Predictions, predict
 from structure.pipeline.metrics.score import TaskScores, score_predictions
 from structure.store.errors import StructureError, unknown
@@ -35,15 +33,15 @@ def probe_linear(question: TaskRows, subject: Candidate, source: FeatureSource, 
     rows, labels, ids, unread = _side(question.rows, question, subject, source)
     training, answers, _, _ = _side(question.training, question, subject, source)
     probe = fit_probe(training, answers, classes=len(classes), seed=seed)
-    judged = score_predictions(predict(probe.logits(rows), labels), ids=ids, classes=classes, prefix=PROBE, seed=seed)
-    intervals: dict[str, Interval] = dict(judged.intervals)
-    chance, table = dict(judged.chance), judged.samples
-    level = classification_chance(len(classes))["acc1"]
-    for shots in task.shots:
-        hits = np.mean([_shots(training, answers, rows, labels, shots, len(classes), draw) for draw in range(DRAWS)], 0)
-        intervals[f"{PROBE}acc1@{shots}"] = mean_interval(hits, seed=seed)
-        chance[f"{PROBE}acc1@{shots}"] = level
-        table = table.append_column(f"hits@{shots}", pa.array(hits))
+    hits = {
+        f"hits@{shots}": np.mean(
+            [_shots(training, answers, rows, labels, shots, len(classes), draw) for draw in range(DRAWS)], 0
+        )
+        for shots in task.shots
+    }
+    judged = score_predictions(
+        predict(probe.logits(rows), labels), ids=ids, classes=classes, metrics=question.metrics, columns=hits, seed=seed
+    )
     notes = {
         **judged.notes,
         "unreadable": unread,
@@ -51,7 +49,7 @@ def probe_linear(question: TaskRows, subject: Candidate, source: FeatureSource, 
         "draws": DRAWS if task.shots else 0,
     }
     notes |= {"penalty_c": probe.strength, "penalty_chosen": probe.chosen, "space": task.space}
-    return TaskScores(intervals, chance, table, judged.undefined, notes, judged.confusion)
+    return replace(judged, notes=notes)
 
 
 def _shots(

@@ -28,7 +28,7 @@ def retrieve_zeroshot(question: TaskRows, subject: Candidate, source: FeatureSou
     sides = images.whole()[described], texts.whole()[kept], np.searchsorted(described, place[of_text[kept]])
     ids = [item_ids[item] for item in items]
     judged = score_retrieval(
-        *sides, image_ids=ids, text_ids=[str(text_ids[i]) for i in kept], ks=question.task.ks, seed=seed
+        *sides, image_ids=ids, text_ids=[str(text_ids[i]) for i in kept], metrics=question.metrics, seed=seed
     )
     captions = samples.texts(texts.features.manifest.captions)
     ranks = judged.samples["rank"].to_numpy()

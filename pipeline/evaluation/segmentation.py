@@ -58,7 +58,12 @@ def segment_zeroshot(question: TaskRows, subject: Candidate, source: FeatureSour
     if not areas:
         raise StructureError(f"{pictures.name}: none of {len(pictures)} pictures and masks could be read.")
     judged = score_segmentation(
-        Areas.together(areas), ids=ids, classes=names, without=masks.protocol.without, seed=seed
+        Areas.together(areas),
+        ids=ids,
+        classes=names,
+        without=masks.protocol.without,
+        metrics=question.metrics,
+        seed=seed,
     )
     notes = {
         "background": task.background,

@@ -31,6 +31,7 @@ def select_captions(question: TaskRows, subject: Candidate, source: FeatureSourc
         group_of_image=number[group[images.rows[pictures]]],
         group_of_text=number[group[of_text[captions]]],
         groups=[str(name) for name in groups[whole]],
+        metrics=question.metrics,
         seed=seed,
     )
     return judged.noted(unreadable=images.unreadable)

@@ -8,6 +8,8 @@ from typing import Any
 from structure.pipeline.datasets.dataset import Task
 from structure.pipeline.evaluation.mask_protocol import protocol_of
 from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
+from structure.pipeline.metrics.metric import AnyMetric
+from structure.pipeline.metrics.registry import evaluated_metrics
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.suites.prompt_set import load_prompt_set, resolve_prompts
 from structure.pipeline.suites.prompts import Prompts
@@ -27,6 +29,11 @@ class TaskRows:
     training: SampleIndex | None = None
     memo: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     """What a judge keeps between the aligners that it asks."""
+
+    @property
+    def metrics(self) -> tuple[AnyMetric, ...]:
+        """What is computed of each aligner."""
+        return evaluated_metrics(self.task.kind, self.task.numbers, named=self.task.metric)
 
     @property
     def samples(self) -> Samples:

@@ -1,10 +1,11 @@
-"""Average precision of tasks in which a picture may have several classes."""
+"""Average precision of tasks in which a sample may have several classes."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from structure.pipeline.metrics.matrices import Array, as_numpy, as_scores
+from structure.pipeline.metrics.ranked_precision import ranked_precisions
 from structure.store.errors import StructureError
 
 
@@ -16,6 +17,15 @@ def average_precisions(scores: Array, targets: Array, *, weights: np.ndarray | N
     samples does not matter. `weights` (replicate, n) counts how often each sample is taken (bootstrap) and makes
     the result `(replicate, class)`.
     """
+    ranked, truth = checked(scores, targets)
+    taken = np.ones((1, len(truth))) if weights is None else np.asarray(weights, dtype=np.float64)
+    precisions = ranked_precisions(ranked, truth, taken)
+    return precisions[0] if weights is None else precisions
+
+
+def checked(scores: Array, targets: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Both as NumPy arrays. Raises StructureError for a score that is not finite, a target that is not 0 or 1, or no
+    sample; ValueError for two shapes."""
     ranked = as_numpy(as_scores(scores, name="multi-label scores"))
     truth = as_numpy(targets)
     if truth.shape != ranked.shape:
@@ -23,17 +33,5 @@ def average_precisions(scores: Array, targets: Array, *, weights: np.ndarray | N
     if not np.isin(truth, (0, 1)).all():
         raise StructureError("Multi-label targets must be 0 or 1: other values say neither yes nor no.")
     if not len(truth):
-        raise StructureError("There is no sample to judge: 0 rows of scores. Check the split and the limit.")
-    taken = np.ones((1, len(truth))) if weights is None else np.asarray(weights, dtype=np.float64)
-    found = np.empty((len(taken), truth.shape[1]))
-    for column in range(truth.shape[1]):
-        order = np.argsort(-ranked[:, column], kind="stable")
-        values = ranked[order, column]
-        ends = np.searchsorted(-values, -values, side="right") - 1
-        counts = taken[:, order]
-        hits = counts * truth[order, column]
-        found_so_far = np.cumsum(hits, axis=1)[:, ends]
-        seen_so_far = np.cumsum(counts, axis=1)[:, ends]
-        precision = np.divide(found_so_far, seen_so_far, out=np.zeros_like(hits), where=seen_so_far > 0)
-        found[:, column] = (hits * precision).sum(axis=1) / np.maximum(hits.sum(axis=1), 1)
-    return found[0] if weights is None else found
+        raise StructureError("There is no sample to score: 0 rows of scores. Check the split and the limit.")
+    return ranked, truth

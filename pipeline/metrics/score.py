@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from structure.pipeline.metrics.average_precision import average_precisions
-from structure.pipeline.metrics.chance import (
-    classification_chance,
-    multilabel_chance,
-    retrieval_chance,
-    selection_chance,
+from structure.pipeline.metrics.answers import (
+    Answers,
+    ClassAnswers,
+    MultilabelAnswers,
+    RetrievalAnswers,
+    SelectionAnswers,
 )
-from structure.pipeline.metrics.intervals import Interval, mean_interval, median_interval, statistic_interval
+from structure.pipeline.metrics.average_precision import checked
+from structure.pipeline.metrics.intervals import Interval
 from structure.pipeline.metrics.matrices import Array, as_numpy, unit_rows
-from structure.pipeline.metrics.predictions import DEPTH, Predictions, classify_blocks
+from structure.pipeline.metrics.metric import AnyMetric
+from structure.pipeline.metrics.predictions import Predictions, classify_blocks
+from structure.pipeline.metrics.registry import evaluated_metrics
 from structure.pipeline.metrics.retrieval_ranks import retrieval_ranks
 from structure.pipeline.metrics.zero_shot_classifier import class_logits
 from structure.store.errors import StructureError
@@ -55,6 +58,22 @@ class TaskScores:
         )
 
 
+def score_metrics(
+    answers: Answers, metrics: Sequence[AnyMetric], *, seed: int = 0, notes: Mapping[str, Any]
+) -> TaskScores:
+    """Every metric that applies to the answers, with its interval and chance, and their table."""
+    applied = [each for each in metrics if each.needs_multilabel == isinstance(answers, MultilabelAnswers)]
+    defined = [each for each in applied if each.is_defined(answers)]
+    chance = {each.name: each.chance(answers) for each in defined}
+    return TaskScores(
+        {each.name: each.interval(answers, seed=seed) for each in defined},
+        {name: level for name, level in chance.items() if level is not None},
+        answers.table,
+        tuple(each.name for each in applied if each not in defined),
+        notes,
+    )
+
+
 def score_classification(
     images: Iterable[Array],
     vectors: Array,
@@ -62,32 +81,32 @@ def score_classification(
     *,
     ids: Sequence[str],
     classes: Sequence[str],
+    metrics: Sequence[AnyMetric] = (),
     seed: int = 0,
 ) -> TaskScores:
     """Zero-shot classification of embeddings, in blocks `(rows, dim)`, by `(classes, dim)` vectors; `labels` (n,) of
-    all rows, -1 = not asked.
-
-    Intervals: bootstrap over samples for acc1 and acc5, over the classes that occur for the mean recall.
+    all rows, -1 = unlabelled. Without `metrics`, the default ones.
     """
-    asked = np.flatnonzero(labels >= 0)
-    if not len(asked):
+    labelled = np.flatnonzero(labels >= 0)
+    if not len(labelled):
         raise StructureError("No sample has a label for this task: there is nothing to evaluate.")
-    said = classify_blocks(images, vectors, labels)
-    judged = score_predictions(said, ids=[ids[int(i)] for i in asked], classes=classes, seed=seed)
-    return judged.noted(unlabelled=len(labels) - len(asked))
+    predictions = classify_blocks(images, vectors, labels)
+    metrics = metrics or evaluated_metrics("zeroshot_classification")
+    named = [ids[int(i)] for i in labelled]
+    scores = score_predictions(predictions, ids=named, classes=classes, metrics=metrics, seed=seed)
+    return scores.noted(unlabelled=len(labels) - len(labelled))
 
 
 def score_predictions(
-    said: Predictions, *, ids: Sequence[str], classes: Sequence[str], prefix: str = "", seed: int = 0
+    said: Predictions,
+    *,
+    ids: Sequence[str],
+    classes: Sequence[str],
+    metrics: Sequence[AnyMetric],
+    columns: Mapping[str, np.ndarray] | None = None,
+    seed: int = 0,
 ) -> TaskScores:
-    """Accuracy and mean recall of ready predictions; metric names begin with `prefix` (`lp_` for a linear probe)."""
-    intervals = {"acc1": mean_interval(said.hits(1), seed=seed)}
-    undefined: tuple[str, ...] = ("acc5",)
-    if len(classes) >= DEPTH:
-        intervals["acc5"], undefined = mean_interval(said.hits(DEPTH), seed=seed), ()
-    recalls = said.class_recalls()
-    intervals["mean_per_class_recall"] = mean_interval(recalls[~np.isnan(recalls)], seed=seed)
-    chance = classification_chance(len(classes))
+    """Metrics of ready predictions; `columns` (n,) go into the table beside them, for metrics that read them."""
     names = np.asarray(classes, dtype=object)
     table = pa.table(
         {
@@ -100,14 +119,11 @@ def score_predictions(
             "scores": [row.tolist() for row in said.scores],
         }
     )
-    return TaskScores(
-        {prefix + name: interval for name, interval in intervals.items()},
-        {prefix + name: chance[name] for name in intervals},
-        table,
-        tuple(prefix + name for name in undefined),
-        {"classes_without_samples": int((said.class_sizes() == 0).sum())},
-        _confusion(said, names),
-    )
+    for name, values in (columns or {}).items():
+        table = table.append_column(name, pa.array(values))
+    notes = {"classes_without_samples": int((said.class_sizes() == 0).sum())}
+    answers = ClassAnswers(table, classes=len(classes))
+    return replace(score_metrics(answers, metrics, seed=seed, notes=notes), confusion=_confusion(said, names))
 
 
 def _confusion(said: Predictions, names: np.ndarray) -> pa.Table:
@@ -126,16 +142,17 @@ def _confusion(said: Predictions, names: np.ndarray) -> pa.Table:
 
 
 def score_multilabel(
-    images: Iterable[Array], vectors: Array, targets: np.ndarray, *, ids: Sequence[str], seed: int = 0
+    images: Iterable[Array],
+    vectors: Array,
+    targets: np.ndarray,
+    *,
+    ids: Sequence[str],
+    metrics: Sequence[AnyMetric] = (),
+    seed: int = 0,
 ) -> TaskScores:
-    """Mean average precision of embeddings, in blocks `(rows, dim)`, against 0/1 `targets` (n, classes); bootstrap
-    over samples."""
-    scores = np.concatenate([as_numpy(class_logits(block, vectors)) for block in images])
-
-    def mean_precision(counts: np.ndarray) -> np.ndarray:
-        return np.asarray(average_precisions(scores, targets, weights=counts).mean(axis=1))
-
-    interval = statistic_interval(mean_precision, n=len(targets), seed=seed)
+    """Zero-shot scores of embeddings, in blocks `(rows, dim)`, against 0/1 `targets` (n, classes)."""
+    logits = np.concatenate([as_numpy(class_logits(block, vectors)) for block in images])
+    scores, targets = checked(logits, targets)
     table = pa.table(
         {
             "sample": list(ids),
@@ -143,12 +160,9 @@ def score_multilabel(
             "scores": [row.tolist() for row in scores],
         }
     )
-    return TaskScores(
-        {"mean_average_precision": interval},
-        multilabel_chance(targets),
-        table,
-        notes={"classes_without_samples": int((targets.sum(axis=0) == 0).sum())},
-    )
+    notes = {"classes_without_samples": int((targets.sum(axis=0) == 0).sum())}
+    metrics = metrics or evaluated_metrics("zeroshot_classification")
+    return score_metrics(MultilabelAnswers(table), metrics, seed=seed, notes=notes)
 
 
 def score_retrieval(
@@ -158,23 +172,15 @@ def score_retrieval(
     *,
     image_ids: Sequence[str],
     text_ids: Sequence[str],
-    ks: Sequence[int] = (1, 5, 10),
+    metrics: Sequence[AnyMetric] = (),
     seed: int = 0,
 ) -> TaskScores:
-    """Retrieval both ways: recall@k, mean average precision, median rank (from 1) of the best right answer.
+    """Retrieval both ways. Intervals: bootstrap over images; the captions of an image stay together.
 
-    Intervals: bootstrap over images; the captions of an image stay together.
+    Without `metrics`, the default ones, with recall at 1, 5 and 10.
     """
     ranks = retrieval_ranks(images, texts, image_of_text)
-    intervals: dict[str, Interval] = {}
-    for k in ks:
-        intervals[f"image_retrieval_recall@{k}"] = mean_interval(ranks.of_images < k, clusters=image_of_text, seed=seed)
-        intervals[f"text_retrieval_recall@{k}"] = mean_interval(ranks.of_texts < k, seed=seed)
     precisions = 1 / (ranks.of_images + 1.0)
-    intervals["image_retrieval_map"] = mean_interval(precisions, clusters=image_of_text, seed=seed)
-    intervals["text_retrieval_map"] = mean_interval(ranks.precisions, seed=seed)
-    intervals["image_retrieval_median_rank"] = median_interval(ranks.of_images + 1, clusters=image_of_text, seed=seed)
-    intervals["text_retrieval_median_rank"] = median_interval(ranks.of_texts + 1, seed=seed)
     owners = [image_ids[image] for image in ranks.image_of_text]
     table = pa.table(
         {
@@ -185,8 +191,10 @@ def score_retrieval(
             "average_precision": np.concatenate([precisions, ranks.precisions]),
         }
     )
-    chance = retrieval_chance(image_of_text, images=len(image_ids), ks=ks)
-    return TaskScores(intervals, chance, table, notes={"images": len(image_ids), "captions": len(text_ids)})
+    answers = RetrievalAnswers(table, np.concatenate([ranks.image_of_text, np.arange(len(image_ids))]))
+    metrics = metrics or evaluated_metrics("zeroshot_retrieval", (1, 5, 10))
+    notes = {"images": len(image_ids), "captions": len(text_ids)}
+    return score_metrics(answers, metrics, seed=seed, notes=notes)
 
 
 def score_selection(
@@ -196,32 +204,32 @@ def score_selection(
     group_of_image: np.ndarray,
     group_of_text: np.ndarray,
     groups: Sequence[str],
+    metrics: Sequence[AnyMetric] = (),
     seed: int = 0,
 ) -> TaskScores:
-    """Which caption belongs to which picture, within groups of a few (Winoground, SugarCrepe), as in CLIP_benchmark.
+    """Which caption belongs to which image, within groups of a few (Winoground, SugarCrepe), as in CLIP_benchmark.
 
-    The i-th picture of a group belongs to its i-th caption; further captions (or pictures) are distractors. `text_acc`:
-    every such picture is closest to its caption, `image_acc`: every such caption to its picture, `acc`: both. Equal
+    The i-th image of a group belongs to its i-th caption; further captions (or images) are distractors. `text_acc`:
+    every such image is closest to its caption, `image_acc`: every such caption to its image, `acc`: both. Equal
     cosines: the first one is chosen. Both sides `(n, dim)`, rows of a group in order; bootstrap over groups.
     """
     left = unit_rows(images, name="image embeddings")
     right = unit_rows(texts, name="caption embeddings").to(left)
-    picture_rows, caption_rows = _members(group_of_image, len(groups)), _members(group_of_text, len(groups))
+    image_rows, caption_rows = _members(group_of_image, len(groups)), _members(group_of_text, len(groups))
     right_images, right_texts = np.zeros(len(groups), dtype=bool), np.zeros(len(groups), dtype=bool)
-    for group, (pictures, captions) in enumerate(zip(picture_rows, caption_rows, strict=True)):
-        if not len(pictures) or not len(captions):
-            raise StructureError(f"Group {groups[group]!r} has {len(pictures)} pictures and {len(captions)} captions.")
-        scores = as_numpy(left[pictures] @ right[captions].T)
+    for group, (image_members, captions) in enumerate(zip(image_rows, caption_rows, strict=True)):
+        if not len(image_members) or not len(captions):
+            raise StructureError(
+                f"Group {groups[group]!r} has {len(image_members)} images and {len(captions)} captions."
+            )
+        scores = as_numpy(left[image_members] @ right[captions].T)
         own = np.arange(min(scores.shape))
         right_texts[group] = (scores.argmax(axis=1)[: len(own)] == own).all()
         right_images[group] = (scores.argmax(axis=0)[: len(own)] == own).all()
     hits = {"image_acc": right_images, "text_acc": right_texts, "acc": right_images & right_texts}
-    sizes = (np.array([len(rows) for rows in side]) for side in (picture_rows, caption_rows))
-    return TaskScores(
-        {name: mean_interval(values, seed=seed) for name, values in hits.items()},
-        selection_chance(*sizes),
-        pa.table({"sample": list(groups), **hits}),
-    )
+    sizes = (np.array([len(rows) for rows in side]) for side in (image_rows, caption_rows))
+    answers = SelectionAnswers(pa.table({"sample": list(groups), **hits}), None, *sizes)
+    return score_metrics(answers, metrics or evaluated_metrics("image_caption_selection"), seed=seed, notes={})
 
 
 def _members(group: np.ndarray, groups: int) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""From areas per picture to mIoU and pixel accuracy with intervals, chance, and a row for every picture and class."""
+"""From areas per image to mIoU and pixel accuracy with intervals, chance, and a row for every image and class."""
 
 from __future__ import annotations
 
@@ -7,28 +7,32 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from structure.pipeline.metrics.answers import SegmentationAnswers
 from structure.pipeline.metrics.confusion_areas import Areas
-from structure.pipeline.metrics.intervals import statistic_interval
-from structure.pipeline.metrics.score import TaskScores
+from structure.pipeline.metrics.metric import AnyMetric
+from structure.pipeline.metrics.registry import evaluated_metrics
+from structure.pipeline.metrics.score import TaskScores, score_metrics
 from structure.store.errors import StructureError
 
 
 def score_segmentation(
-    areas: Areas, *, ids: Sequence[str], classes: Sequence[str], without: Sequence[int] = (), seed: int = 0
+    areas: Areas,
+    *,
+    ids: Sequence[str],
+    classes: Sequence[str],
+    without: Sequence[int] = (),
+    metrics: Sequence[AnyMetric] = (),
+    seed: int = 0,
 ) -> TaskScores:
     """mIoU over the classes in truth or prediction (`without` some: a background left out of the mean), and pixel
-    accuracy. Intervals: bootstrap over pictures. `classes` are the names in the order of the label ids.
+    accuracy. Intervals: bootstrap over images. `classes` are the names in the order of the label ids.
 
     Beside chance (a uniform guess for every pixel) stands what calling every pixel by the most frequent class gives.
     """
     if not areas.true.any():
         raise StructureError("No pixel of the masks counts: there is nothing to evaluate. Are all of them ignored?")
-    intervals = {
-        "miou": statistic_interval(lambda counts: areas.miou(counts, without=without), n=len(ids), seed=seed),
-        "pixel_accuracy": statistic_interval(areas.pixel_accuracies, n=len(ids), seed=seed),
-    }
-    iou, picture_iou = areas.iou(), areas.iou(np.eye(len(ids)))
-    known = np.delete(picture_iou, list(without), axis=1)
+    iou, image_iou = areas.iou(), areas.iou(np.eye(len(ids)))
+    known = np.delete(image_iou, list(without), axis=1)
     counted = (~np.isnan(known)).sum(axis=1)
     means = np.divide(np.nansum(known, axis=1), counted, out=np.full(len(ids), np.nan), where=counted > 0)
     pixels = areas.true.sum(axis=1)
@@ -38,7 +42,7 @@ def score_segmentation(
             "pixels": pa.array(pixels),
             "pixel_accuracy": pa.array(areas.both.sum(axis=1) / np.maximum(1, pixels)),
             "miou": pa.array(means),
-            "iou": [[None if np.isnan(value) else float(value) for value in row] for row in picture_iou],
+            "iou": [[None if np.isnan(value) else float(value) for value in row] for row in image_iou],
         }
     )
     share = areas.true.sum(axis=0) / areas.true.sum()
@@ -48,17 +52,8 @@ def score_segmentation(
         "iou": {name: None if np.isnan(value) else float(value) for name, value in zip(classes, iou, strict=True)},
         "most_frequent_class": majority(share, classes, without=without),
     }
-    return TaskScores(intervals, segmentation_chance(share, without=without), samples, notes=notes)
-
-
-def segmentation_chance(share: np.ndarray, *, without: Sequence[int] = ()) -> dict[str, float]:
-    """Expected values of a uniform guess for every pixel among K classes with these shares of the pixels.
-
-    A class with share p: TP = p/K, union = p + 1/K - p/K, so IoU = p / (K p + 1 - p); 0 where p is 0, since the guess
-    names it all the same. Exact for many pixels. Pixel accuracy: 1/K.
-    """
-    expected = share / (len(share) * share + 1 - share)
-    return {"miou": float(np.delete(expected, list(without)).mean()), "pixel_accuracy": 1 / len(share)}
+    metrics = metrics or evaluated_metrics("segmentation")
+    return score_metrics(SegmentationAnswers(samples, None, areas, without), metrics, seed=seed, notes=notes)
 
 
 def majority(share: np.ndarray, classes: Sequence[str], *, without: Sequence[int] = ()) -> dict[str, float | str]:
@@ -66,5 +61,5 @@ def majority(share: np.ndarray, classes: Sequence[str], *, without: Sequence[int
     first = int(share.argmax())
     iou = np.where(share > 0, 0.0, np.nan)
     iou[first] = share[first]
-    kept = np.delete(iou, list(without))
-    return {"class": classes[first], "miou": float(np.nanmean(kept)), "pixel_accuracy": float(share[first])}
+    counted = np.delete(iou, list(without))
+    return {"class": classes[first], "miou": float(np.nanmean(counted)), "pixel_accuracy": float(share[first])}

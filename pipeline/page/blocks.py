@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
 
-from structure.pipeline.page.metric_names import display_name
+from structure.pipeline.page.metric_names import display_name, is_rank
 
 LONG = 56
 """Characters from which on a cell may take several lines."""
@@ -69,7 +69,7 @@ class Table:
         if value is None or value != value:
             return "-"
         if isinstance(value, float):
-            coarse = abs(value) >= 100 or "rank" in str(row.get("metric", ""))  # ranks, not fractions
+            coarse = abs(value) >= 100 or is_rank(str(row.get(METRIC, "")))
             digits = (self.digits or {}).get(field, 1 if coarse else 3)
             return f"{value:.1e}" if 0 < abs(value) < 0.5 / 10**digits else f"{value:,.{digits}f}"
         if isinstance(value, int) and not isinstance(value, bool):

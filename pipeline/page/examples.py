@@ -124,7 +124,7 @@ def _commonest(result: Result, rows: list[Mapping[str, Any]]) -> Table:
 def segmentation(source: Source) -> Section:
     """The overlays that evaluations saved, of the first aligner of each variant."""
     overlays: dict[tuple[str, str], ImageBlock] = {}
-    evaluated = {result.aligner for result in source.results if result.metric == "miou"}
+    evaluated = {result.aligner for result in source.results if result.task == "segmentation"}
     for name in source.aligners:
         folder = source.store.folder("results", name)
         for key in folder.keys("pictures"):

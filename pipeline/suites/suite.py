@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from structure.pipeline.datasets.windows import Mode
+from structure.pipeline.metrics.registry import metrics_of
 from structure.pipeline.yaml_file import Place, YamlFile, load_yaml, shipped
 from structure.pipeline.yaml_record import key, keys_of, read_record
 from structure.store.errors import unknown
@@ -16,21 +17,9 @@ from structure.store.errors import unknown
 Kind = Literal[
     "zeroshot_classification", "zeroshot_retrieval", "image_caption_selection", "linear_probe", "segmentation"
 ]
-"""CLIP_benchmark's task names, and segmentation, which it has not. A multi-label set is classification judged by
+"""CLIP_benchmark's task names, and segmentation, which it has not. A multi-label set is classification scored by
 `mean_average_precision`."""
 
-METRICS: Mapping[Kind, tuple[str, ...]] = {
-    "zeroshot_classification": ("acc1", "acc5", "mean_per_class_recall", "mean_average_precision"),
-    "zeroshot_retrieval": (
-        "image_retrieval_map",
-        "text_retrieval_map",
-        "image_retrieval_median_rank",
-        "text_retrieval_median_rank",
-    ),
-    "image_caption_selection": ("acc", "image_acc", "text_acc"),
-    "linear_probe": ("lp_acc1", "lp_acc5", "lp_mean_per_class_recall"),
-    "segmentation": ("miou", "pixel_accuracy"),
-}
 Space = Literal["embedding", "features"]
 Background = Literal["class", "left-out", "ignored"]
 
@@ -71,6 +60,11 @@ class SuiteTask:
             file = PurePath(rest)
             return (file.parent.name if file.stem == "pairs" else file.stem) or file.stem
         return rest if scheme == "clip-benchmark" else re.split(r"[/\\]", rest.rstrip("/\\"))[-1]
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The k of metrics with `@k`: of a linear probe the samples a class, of a retrieval the k of recall@k."""
+        return self.shots if self.kind == "linear_probe" else self.ks
 
     @property
     def title(self) -> str:
@@ -168,10 +162,7 @@ class _SuiteFile:
 
 def _task(file: YamlFile, place: Place, defaults: Mapping[str, Any]) -> SuiteTask:
     task = read_record(file, place, SuiteTask, noun="task", defaults=defaults, shorthand="dataset")
-    known = METRICS[task.kind]
-    if task.kind == "zeroshot_retrieval":
-        recalls = ("image_retrieval_recall", "text_retrieval_recall")
-        known = (*(f"{metric}@{k}" for metric in recalls for k in task.ks), *known)
+    known = [metric.name for metric in metrics_of(task.kind, task.numbers)]
     if task.metric not in known:
         raise file.error((*place, "metric"), str(unknown(f"metric of {task.kind}", task.metric, known)))
     if task.kind in ("zeroshot_classification", "segmentation") and not task.prompts:

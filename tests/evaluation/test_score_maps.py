@@ -17,7 +17,7 @@ from structure.pipeline.evaluation import score_maps
 from structure.pipeline.evaluation.overlay import Overlay, draw_overlays, palette
 from structure.pipeline.evaluation.score_maps import label_map, upsample, whole_label_maps
 from structure.pipeline.metrics.confusion_areas import Areas, segmentation_areas
-from structure.pipeline.metrics.score_segmentation import majority, score_segmentation, segmentation_chance
+from structure.pipeline.metrics.score_segmentation import majority, score_segmentation
 from structure.store.errors import StructureError
 
 WHOLE = Windows((16, 16), (16, 16), ((0, 0),))
@@ -130,9 +130,9 @@ def test_chance_is_what_guessing_gives() -> None:
     truth = random.choice(4, size=(4, 400, 500), p=share)
     areas = segmentation_areas(random.integers(0, 4, truth.shape), truth, classes=4)
     for without in ((), (0,)):
-        chance = segmentation_chance(share, without=without)
-        assert float(areas.miou(without=without)) == pytest.approx(chance["miou"], abs=2e-3)
-        assert areas.pixel_accuracy() == pytest.approx(chance["pixel_accuracy"], abs=2e-3)
+        scores = score_segmentation(areas, ids=list("abcd"), classes="abcd", without=without)
+        assert float(areas.miou(without=without)) == pytest.approx(scores.chance["miou"], abs=2e-3)
+        assert areas.pixel_accuracy() == pytest.approx(scores.chance["pixel_accuracy"], abs=2e-3)
         constant = segmentation_areas(np.zeros_like(truth), truth, classes=4)
         told = majority(areas.true.sum(axis=0) / areas.true.sum(), "abcd", without=without)
         assert told["class"] == "a"

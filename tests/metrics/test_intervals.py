@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom, hypergeom, ttest_rel
 
+from structure.pipeline.metrics.answers import Answers, ClassAnswers, MultilabelAnswers, RetrievalAnswers
 from structure.pipeline.metrics.average_precision import average_precisions
-from structure.pipeline.metrics.chance import classification_chance, multilabel_chance, retrieval_chance
 from structure.pipeline.metrics.confusion_areas import segmentation_areas
 from structure.pipeline.metrics.intervals import (
     holds_zero,
@@ -21,6 +22,7 @@ from structure.pipeline.metrics.intervals import (
     seeds_interval,
     statistic_interval,
 )
+from structure.pipeline.metrics.registry import metric_named
 from structure.pipeline.metrics.values import multilabel_metrics, segmentation_metrics
 from structure.store.errors import StructureError
 
@@ -149,18 +151,29 @@ def test_one_sample_has_no_interval_and_none_is_an_error():
         seeds_interval(np.ones(3), np.ones(4))
 
 
+def chance(name: str, answers: Answers) -> float:
+    level = metric_named(name).chance(answers)
+    assert level is not None
+    return level
+
+
 def test_chance_of_classification():
-    assert classification_chance(8) == {"acc1": 1 / 8, "acc5": 5 / 8, "mean_per_class_recall": 1 / 8}
-    assert np.isnan(classification_chance(4)["acc5"])
+    eight, four = (ClassAnswers(pa.table({}), classes=n) for n in (8, 4))
+    assert [chance(name, eight) for name in ("acc1", "acc5", "mean_per_class_recall")] == [1 / 8, 5 / 8, 1 / 8]
+    assert not metric_named("acc5").is_defined(four)
+
+
+def retrieved(owner: np.ndarray) -> RetrievalAnswers:
+    table = pa.table({"of": ["image"] * len(owner) + ["text"] * 3})
+    return RetrievalAnswers(table, np.concatenate([owner, np.arange(3)]))
 
 
 def test_chance_of_retrieval_is_the_hypergeometric_one():
-    owner = np.array([0, 0, 0, 1, 2, 2, 2, 2])
-    found = retrieval_chance(owner, images=3, ks=(1, 2, 5, 8))
+    answers = retrieved(np.array([0, 0, 0, 1, 2, 2, 2, 2]))
     for k in (1, 2, 5, 8):
         expected = np.mean([1 - hypergeom.pmf(0, 8, p, k) for p in (3, 1, 4)])
-        assert found[f"text_retrieval_recall@{k}"] == pytest.approx(expected)
-        assert found[f"image_retrieval_recall@{k}"] == pytest.approx(min(1, k / 3))
+        assert chance(f"text_retrieval_recall@{k}", answers) == pytest.approx(expected)
+        assert chance(f"image_retrieval_recall@{k}", answers) == pytest.approx(min(1, k / 3))
 
 
 def test_chance_of_multilabel_is_the_mean_over_every_order():
@@ -170,23 +183,25 @@ def test_chance_of_multilabel_is_the_mean_over_every_order():
         for order in itertools.permutations(range(6))
     ]
     expected = np.mean([one["mean_average_precision"] for one in orders])
-    assert multilabel_chance(targets)["mean_average_precision"] == pytest.approx(expected)
+    labels = [np.flatnonzero(row).tolist() for row in targets]
+    answers = MultilabelAnswers(pa.table({"labels": labels, "scores": targets.astype(float).tolist()}))
+    assert chance("mean_average_precision", answers) == pytest.approx(expected)
 
 
 def test_chance_of_ranks_is_the_mean_over_random_orders():
     random = np.random.default_rng(5)
     owner = np.array([0, 0, 0, 1, 2, 2, 2, 2])
-    found = retrieval_chance(owner, images=3, ks=())
+    answers = retrieved(owner)
     orders = np.argsort(random.random((20_000, 8)), axis=1)
     best, precision = [], []
     for image in range(3):
         places = np.sort(np.argsort(orders, axis=1)[:, owner == image], axis=1)
         best.append(places[:, 0] + 1)
         precision.append((np.arange(1, places.shape[1] + 1) / (places + 1)).mean(axis=1))
-    assert found["text_retrieval_map"] == pytest.approx(np.mean(precision), abs=0.005)
-    assert found["text_retrieval_median_rank"] == np.median(np.concatenate(best))
-    assert found["image_retrieval_map"] == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
-    assert found["image_retrieval_median_rank"] == 2
+    assert chance("text_retrieval_map", answers) == pytest.approx(np.mean(precision), abs=0.005)
+    assert chance("text_retrieval_median_rank", answers) == np.median(np.concatenate(best))
+    assert chance("image_retrieval_map", answers) == pytest.approx((1 + 1 / 2 + 1 / 3) / 3)
+    assert chance("image_retrieval_median_rank", answers) == 2
 
 
 def test_a_median_has_the_interval_of_its_order_statistics():

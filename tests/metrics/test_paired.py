@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from structure.pipeline.metrics.paired_comparison import Pairing
+from structure.pipeline.metrics.registry import evaluated_metrics
 from structure.pipeline.metrics.score import (
     TaskScores,
     score_classification,
@@ -41,7 +42,9 @@ def retrieved(noise: float) -> TaskScores:
     images = np.random.default_rng(2).standard_normal((60, 9)).astype(np.float32)
     owner = np.random.default_rng(3).permutation(np.repeat(np.arange(60), 3))
     names = {"image_ids": [f"i{i}" for i in range(60)], "text_ids": [f"t{i}" for i in range(180)]}
-    return score_retrieval(images, noisy(images[owner], noise), owner, ks=(1, 3), **names)
+    return score_retrieval(
+        images, noisy(images[owner], noise), owner, metrics=evaluated_metrics("zeroshot_retrieval", (1, 3)), **names
+    )
 
 
 def selected(noise: float) -> TaskScores:

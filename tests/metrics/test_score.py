@@ -116,7 +116,7 @@ def test_selection_is_clip_benchmarks_definition_written_out() -> None:
             expected[name].append(hit)
     assert judged.metrics() == pytest.approx({name: np.mean(hits) for name, hits in expected.items()})
     assert judged.chance == pytest.approx({"image_acc": 0.625, "text_acc": 0.375, "acc": (1 / 2 + 1 / 6) / 2})
-    with pytest.raises(StructureError, match="Group 'b' has 1 pictures and 0 captions"):
+    with pytest.raises(StructureError, match="Group 'b' has 1 images and 0 captions"):
         score_selection(
             images[:2], texts[:1], group_of_image=np.array([0, 1]), group_of_text=np.array([0]), groups=["a", "b"]
         )

@@ -1,0 +1,109 @@
+"""What one aligner answered on one task, as metrics read it: the predictions table and what the task knows beside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from structure.pipeline.metrics.confusion_areas import Areas
+
+
+@dataclass(frozen=True)
+class Answers:
+    """`table` has one row a query, as the predictions file keeps it. `clusters` (rows,) int says which rows are
+    resampled together, counted from 0; None where each row is a unit of its own."""
+
+    table: pa.Table
+    clusters: np.ndarray | None = None
+
+    @property
+    def units(self) -> int:
+        """How many units a bootstrap draws: clusters, or rows."""
+        return len(self.table) if self.clusters is None else int(self.clusters.max()) + 1
+
+    def column(self, name: str) -> np.ndarray:
+        """(rows,) float64 numbers of a column."""
+        return np.asarray(self.table[name].to_numpy(zero_copy_only=False), dtype=np.float64)
+
+    def where(self, name: str, value: str) -> Self:
+        """The rows whose column holds the value."""
+        rows = np.flatnonzero(self.table[name].to_numpy(zero_copy_only=False) == value)
+        clusters = None if self.clusters is None else self.clusters[rows]
+        return replace(self, table=self.table.take(pa.array(rows)), clusters=clusters)
+
+
+@dataclass(frozen=True)
+class ClassAnswers(Answers):
+    """Classification and linear probe: `rank` of the true class from 0 among `classes`, `label_index`."""
+
+    classes: int = 0
+
+
+@dataclass(frozen=True)
+class MultilabelAnswers(Answers):
+    """`scores` (n, classes) and the class indices of every sample, `labels`, from the table."""
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """(n, classes) float64, higher = more likely."""
+        flat = self.table["scores"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        return np.asarray(flat, dtype=np.float64).reshape(len(self.table), -1)
+
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """(n, classes) int64 of 0 and 1."""
+        targets = np.zeros(self.scores.shape, dtype=np.int64)
+        for row, present in enumerate(self.table["labels"].to_pylist()):
+            targets[row, present] = 1
+        return targets
+
+
+@dataclass(frozen=True)
+class RetrievalAnswers(Answers):
+    """Both directions: `of` = "image" for captions that look for their image, "text" for images; `rank` from 0 of the
+    best right answer, `average_precision`. Clusters are the images."""
+
+    @cached_property
+    def captions(self) -> np.ndarray:
+        """(images,) float64: captions of every image."""
+        owners = self.where("of", "image").clusters
+        assert owners is not None
+        return np.bincount(owners, minlength=self.units).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class SelectionAnswers(Answers):
+    """Groups of a few images and captions: hits per group; `images` and `captions` (groups,) are the groups' sizes."""
+
+    images: np.ndarray | None = None
+    captions: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class SegmentationAnswers(Answers):
+    """One row an image; `areas` its pixels per class, and `without` the classes left out of the mean IoU."""
+
+    areas: Areas | None = None
+    without: Sequence[int] = ()
+
+    @property
+    def counted(self) -> Areas:
+        """The areas, which an evaluation has and a predictions file has not."""
+        assert self.areas is not None
+        return self.areas
+
+
+def answers_of(table: pa.Table) -> Answers:
+    """The answers of a predictions table that was read back; the images of a retrieval are numbered by their ids."""
+    if "labels" in table.column_names:
+        return MultilabelAnswers(table)
+    if "of" not in table.column_names:
+        return Answers(table)
+    _, images = np.unique(table["item"].to_numpy(zero_copy_only=False), return_inverse=True)
+    return RetrievalAnswers(table, images)

@@ -1,0 +1,1 @@
+"""Metrics of retrieval, image to text and text to image."""

@@ -1,0 +1,1 @@
+"""Metrics of choosing captions and images within small groups."""
