@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from structure.cli import completion
-from structure.cli.consent import DryRunOption, YesOption, asking, show_ahead
-from structure.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_STORE,
-    DataRootOption,
-    JsonOption,
-    QuietOption,
-    StoreOption,
-    TrustOption,
-)
+from structure.cli.choices import words
+from structure.cli.consent import asking, show_ahead
+from structure.cli.flags import DataFlags, PlanFlags, StoreFlags, TrustFlags, takes_flags
 from structure.cli.terminal import Terminal
+from structure.store.errors import UsageError
+
+if TYPE_CHECKING:
+    from structure.pipeline.stages.evaluate import Evaluation
 
 
-def evaluate(
+@dataclass(frozen=True, kw_only=True)
+class EvaluateFlags(PlanFlags, TrustFlags, StoreFlags, DataFlags):
+    """What to evaluate, and on which suite."""
+
     suite: Annotated[
         str | None,
         typer.Option(
@@ -28,14 +29,14 @@ def evaluate(
             autocompletion=completion.suites,
             show_default=False,
         ),
-    ] = None,
+    ] = None
     aligner: Annotated[
         list[str] | None,
         typer.Option(help="Aligner; repeat for several. The newest by default.", autocompletion=completion.aligners),
-    ] = None,
-    datasets: Annotated[str, typer.Option(help="Only these, with commas; a collection's name works too.")] = "",
-    prompts: Annotated[str | None, typer.Option(help="clip-benchmark, structure-paper, plain, or a YAML file.")] = None,
-    require_all: Annotated[bool, typer.Option("--require-all", help="A dataset that is not here is an error.")] = False,
+    ] = None
+    datasets: Annotated[str, typer.Option(help="Only these, with commas; a collection's name works too.")] = ""
+    prompts: Annotated[str | None, typer.Option(help="clip-benchmark, structure-paper, plain, or a YAML file.")] = None
+    require_all: Annotated[bool, typer.Option("--require-all", help="A dataset that is not here is an error.")] = False
     compare: Annotated[
         tuple[str, str] | None,
         typer.Option(
@@ -43,60 +44,70 @@ def evaluate(
             help="Two aligners, compared sample by sample; without --suite, on all that both were evaluated on.",
             show_default=False,
         ),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
-    dry_run: DryRunOption = False,
-    yes: YesOption = False,
-    trust_remote_code: TrustOption = False,
-    store: StoreOption = DEFAULT_STORE,
-    data_root: DataRootOption = DEFAULT_DATA,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
+    ] = None
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto"
+
+
+@takes_flags
+def evaluate(flags: EvaluateFlags) -> None:
     """Evaluate aligners zero-shot from cached features; an encoder runs only for rows that are not in the store.
 
     Example: structure eval --suite clip-benchmark
     """
-    from structure.cli.choices import words
-    from structure.pipeline.results import notes_of
-    from structure.pipeline.stages.evaluate import compare_aligners
-    from structure.pipeline.stages.evaluate import evaluate as run
-    from structure.pipeline.suites.published import beside
-    from structure.store.errors import UsageError
+    from structure.pipeline.requests import EvaluateRequest, require_two
+    from structure.pipeline.run_context import RunContext
 
-    terminal = Terminal(as_json=as_json, quiet=quiet)
-    where: dict[str, Any] = {
-        "store": store,
-        "data_root": data_root,
-        "device": device,
-        "trust_remote_code": trust_remote_code,
-    }
-    if suite is None:
-        if compare is None:
+    terminal = flags.terminal()
+    if flags.suite is None:
+        if flags.compare is None:
             raise UsageError("Say what to evaluate on: --suite clip-benchmark (structure suites lists them).")
-        differences = [row.row() for row in compare_aligners(*compare, store=store)]
-        if as_json:
-            terminal.document({"compared": list(compare), "differences": differences})
-        else:
-            _show_differences(terminal, compare, differences)
+        require_two(*flags.compare)
+        _compare(terminal, flags.compare, flags.store)
         return
-    if dry_run:
-        _show_plan(terminal, suite, [*(aligner or ()), *(compare or ())], words("--datasets", datasets), prompts, where)
-        return
+    request = EvaluateRequest(
+        flags.suite,
+        aligners=flags.aligner or (),
+        datasets=words("--datasets", flags.datasets),
+        prompts=flags.prompts,
+        require_all=flags.require_all,
+        compare=flags.compare,
+    )
+    context = RunContext.of(
+        flags.store,
+        data_root=flags.data_root,
+        device=flags.device,
+        trust_remote_code=flags.trust_remote_code,
+        confirm=asking(yes=flags.yes),
+    )
+    from structure.pipeline.stages.evaluate import EvaluationPlan, plan, run
+
     with terminal.working() as listener:
-        done = run(
-            suite,
-            aligners=aligner or (),
-            datasets=words("--datasets", datasets),
-            prompts=prompts,
-            require_all=require_all,
-            compare=compare,
-            confirm=asking(yes=yes),
-            on_event=listener,
-            **where,
-        )
+        context = replace(context, on_event=listener)
+        done = plan(request, context) if flags.dry_run else run(request, context)
+    if isinstance(done, EvaluationPlan):
+        show_ahead(terminal, flags.store, [part.row() for part in done.parts], done.absent)
+    else:
+        _show(terminal, done, flags.compare)
+
+
+def _compare(terminal: Terminal, compare: tuple[str, str], store: str) -> None:
+    """Two aligners on all that both were evaluated on before."""
+    from structure.pipeline.stages.evaluate import compare_aligners
+
+    differences = [row.row() for row in compare_aligners(*compare, store=store)]
+    if terminal.as_json:
+        terminal.document({"compared": list(compare), "differences": differences})
+    else:
+        _show_differences(terminal, compare, differences)
+
+
+def _show(terminal: Terminal, done: Evaluation, compare: tuple[str, str] | None) -> None:
+    """The tables of an evaluation. Raises Exit, with 1 where a dataset could not be used."""
+    from structure.pipeline.results import notes_of
+    from structure.pipeline.suites.published import beside
+
     document = done.to_json()
-    if as_json:
+    if terminal.as_json:
         terminal.document(document)
         raise typer.Exit(1 if done.failed else 0)
     terminal.table(document["results"], ["aligner", "dataset", "metric", "value", "low", "high", "chance", "n"])
@@ -117,24 +128,6 @@ def evaluate(
         terminal.say(sentence)
     terminal.say(f"{done.evaluated} of {done.asked} tasks evaluated, {done.encoder_passes} encoder passes.")
     raise typer.Exit(1 if done.failed else 0)
-
-
-def _show_plan(
-    terminal: Terminal,
-    suite: str,
-    aligners: list[str],
-    datasets: list[str],
-    prompts: str | None,
-    where: dict[str, Any],
-) -> None:
-    from structure.pipeline.requests import EvaluateRequest
-    from structure.pipeline.run_context import RunContext
-    from structure.pipeline.stages.evaluate import plan
-
-    with terminal.working() as listener:
-        request = EvaluateRequest(suite, aligners=aligners, datasets=datasets, prompts=prompts)
-        planned = plan(request, RunContext.of(**where, on_event=listener))
-    show_ahead(terminal, where["store"], [part.row() for part in planned.parts], planned.absent)
 
 
 def _show_differences(terminal: Terminal, compare: tuple[str, str], rows: list[dict[str, Any]]) -> None:

@@ -3,109 +3,131 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from structure.cli import completion
 from structure.cli.choices import byte_count, choice, count_or, listed
-from structure.cli.consent import DryRunOption, YesOption, agreed, show_ahead
-from structure.cli.options import DEFAULT_STORE, JsonOption, QuietOption, StoreOption
+from structure.cli.cluster import compute_on
+from structure.cli.consent import agreed, show_ahead
+from structure.cli.flags import PlanFlags, StoreFlags, takes_flags
 from structure.cli.terminal import Terminal
 from structure.pipeline.ranking.options import PRESETS
 from structure.pipeline.similarity.k_rules import RULES
 from structure.pipeline.similarity.registry import SIMILARITIES, notation
 
 if TYPE_CHECKING:
+    from structure.pipeline.requests import RankModelsRequest, RankRequest
+    from structure.pipeline.run_context import RunContext
+    from structure.pipeline.similarity.layer_similarity import LayerSimilarity
+    from structure.pipeline.similarity.model_matrix import ModelSimilarity
     from structure.pipeline.work_estimate import WorkEstimate
 
 METRICS = listed(SIMILARITIES)
 ADJUSTED = (
     "null-adjusted: (score - t) / (1 - t); the largest score of 95 % of the permutations stays below t, 1 is identity."
 )
-PAIRINGS = ("vision-text", "vision-vision", "text-text")
 
 
-def rank_layers(
+@dataclass(frozen=True, kw_only=True)
+class RankFlags(PlanFlags, StoreFlags):
+    """Which feature sets to rank, and how."""
+
     vision: Annotated[
         list[str] | None, typer.Option(help="Vision features; needed only if there are several. Repeat for a matrix.")
-    ] = None,
+    ] = None
     text: Annotated[
         list[str] | None, typer.Option(help="Text features; needed only if there are several. Repeat for a matrix.")
-    ] = None,
+    ] = None
     dataset: Annotated[
         str | None,
         typer.Option(help="Dataset; needed only if there are several.", autocompletion=completion.kept_datasets),
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Split; train by default.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every two models of the dataset: a matrix of models.")] = False,
+    ] = None
+    split: Annotated[str | None, typer.Option(help="Split; train by default.")] = None
+    every: Annotated[bool, typer.Option("--all", help="Every two models of the dataset: a matrix of models.")] = False
     between: Annotated[
         str | None, typer.Option(help="Which models meet under --all: vision-text, vision-vision or text-text.")
-    ] = None,
-    metric: Annotated[
-        str, typer.Option(help=", ".join(METRICS) + ".", autocompletion=completion.among(METRICS))
-    ] = "mutual-knn",
-    preset: Annotated[str, typer.Option(help=f"{' or '.join(PRESETS)}.")] = "structure",
-    k: Annotated[
-        str | None, typer.Option("--k", help=f"{', '.join(RULES)} or a number; the preset's by default.")
-    ] = None,
-    samples: Annotated[str | None, typer.Option(help="Number of items, or all; the preset's by default.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the subsets and of the permutations.")] = 42,
+    ] = None
+    metric: Annotated[str, typer.Option(help=", ".join(METRICS) + ".", autocompletion=completion.among(METRICS))] = (
+        "mutual-knn"
+    )
+    preset: Annotated[str, typer.Option(help=f"{' or '.join(PRESETS)}.")] = "structure"
+    k: Annotated[str | None, typer.Option("--k", help=f"{', '.join(RULES)} or a number; the preset's by default.")] = (
+        None
+    )
+    samples: Annotated[str | None, typer.Option(help="Number of items, or all; the preset's by default.")] = None
+    seed: Annotated[int, typer.Option(help="Of the subsets and of the permutations.")] = 42
     calibrate: Annotated[
         int | None, typer.Option(min=0, help="Permutations of the test; as many as the metric asks for by default.")
-    ] = None,
+    ] = None
     repeats: Annotated[
         int, typer.Option(min=0, help="Random subsets of 100, 500, 1,000 and 5,000 rows on which to choose again.")
-    ] = 5,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
-    memory: Annotated[str, typer.Option(help="Budget of the search, such as 1GB; of each task on a cluster.")] = "1GB",
-    scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler to run on.")] = None,
-    dry_run: DryRunOption = False,
-    yes: YesOption = False,
-    store: StoreOption = DEFAULT_STORE,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
+    ] = 5
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto"
+    memory: Annotated[str, typer.Option(help="Budget of the search, such as 1GB; of each task on a cluster.")] = "1GB"
+    scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler to run on.")] = None
+
+
+@takes_flags
+def rank_layers(flags: RankFlags) -> None:
     """Score every pair of a vision and a text layer, save the matrix and charts, and say which pair and why.
 
     Example: structure rank-layers --k rice
     """
-    from structure.cli.cluster import compute_on
+    from structure.pipeline.run_context import RunContext
 
-    terminal = Terminal(as_json=as_json, quiet=quiet)
-    options: dict[str, Any] = {
-        "store": store,
-        "dataset": dataset,
-        "split": split,
-        "metric": metric,
-        "preset": preset,
-        "k": None if k is None else count_or("--k", k, RULES),
-        "samples": None if samples is None else count_or("--samples", samples, ("all",)),
-        "seed": seed,
-        "calibrate": calibrate,
-        "repeats": repeats,
-        "device": device,
-        "memory": byte_count("--memory", memory),
-    }
-    names = {"vision": vision or [], "text": text or []}
-    many = every or between is not None or max(map(len, names.values())) > 1
-    meeting = choice("--between", between or PAIRINGS[0], PAIRINGS) if many else None
-    if dry_run:
-        show_ahead(terminal, store, [part.row() for part in _ahead(names, meeting, options)])
+    terminal, request = flags.terminal(), _request(flags)
+    context = RunContext.of(flags.store, device=flags.device)
+    if flags.dry_run:
+        show_ahead(terminal, flags.store, [part.row() for part in _plan(request, context)])
         return
-    agreed(lambda: _ahead(names, meeting, options), yes=yes or scheduler is not None)
-    with terminal.working() as listener, compute_on(scheduler) as compute:
-        options |= {"compute": compute, "on_event": listener}
-        if meeting is not None:
-            _models(terminal, names, meeting, options)
+    agreed(lambda: _plan(request, context), yes=flags.yes or flags.scheduler is not None)
+    from structure.pipeline.requests import RankModelsRequest
+    from structure.pipeline.stages import rank_layers as layers
+    from structure.pipeline.stages import rank_models as models
+
+    with terminal.working() as listener, compute_on(flags.scheduler) as compute:
+        request, context = replace(request, compute=compute), replace(context, on_event=listener)
+        if isinstance(request, RankModelsRequest):
+            _show_models(terminal, models.run(request, context))
         else:
-            _layers(terminal, {side: next(iter(own), None) for side, own in names.items()}, options)
+            _show_layers(terminal, layers.run(request, context), flags.store)
 
 
-def _layers(terminal: Terminal, names: dict[str, str | None], options: dict[str, Any]) -> None:
-    from structure.pipeline.stages.rank_layers import rank_layers as run
+def _request(flags: RankFlags) -> RankRequest | RankModelsRequest:
+    """One pair of feature sets, or every two models where several are named or `--all` is given."""
+    from structure.pipeline.requests import BETWEEN, RankModelsRequest, RankRequest
 
-    similarity = run(**options, **names)  # type: ignore[arg-type]
+    vision, text = flags.vision or [], flags.text or []
+    shared: dict[str, Any] = {
+        "dataset": flags.dataset,
+        "split": flags.split,
+        "metric": flags.metric,
+        "preset": flags.preset,
+        "k": None if flags.k is None else count_or("--k", flags.k, RULES),
+        "samples": None if flags.samples is None else count_or("--samples", flags.samples, ("all",)),
+        "seed": flags.seed,
+        "calibrate": flags.calibrate,
+        "repeats": flags.repeats,
+        "memory": byte_count("--memory", flags.memory),
+    }
+    if flags.every or flags.between is not None or max(len(vision), len(text)) > 1:
+        between = choice("--between", flags.between or BETWEEN[0], BETWEEN)
+        return RankModelsRequest(vision=vision, text=text, between=between, **shared)
+    return RankRequest(vision=next(iter(vision), None), text=next(iter(text), None), **shared)
+
+
+def _plan(request: RankRequest | RankModelsRequest, context: RunContext) -> list[WorkEstimate]:
+    from structure.pipeline.requests import RankModelsRequest
+    from structure.pipeline.stages import rank_layers as layers
+    from structure.pipeline.stages import rank_models as models
+
+    return models.plan(request, context) if isinstance(request, RankModelsRequest) else layers.plan(request, context)
+
+
+def _show_layers(terminal: Terminal, similarity: LayerSimilarity, store: str) -> None:
     ranking = similarity.ranking
     if terminal.as_json:
         terminal.document(ranking)
@@ -116,7 +138,7 @@ def _layers(terminal: Terminal, names: dict[str, str | None], options: dict[str,
     if ranking["null"]:
         terminal.say(ADJUSTED)
     terminal.say(ranking["reason"])
-    terminal.say(f"Saved in {similarity.folder}. Next: structure align --layers auto --store {options['store']}")
+    terminal.say(f"Saved in {similarity.folder}. Next: structure align --layers auto --store {store}")
 
 
 def _adjusted(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,20 +146,7 @@ def _adjusted(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "null-adjusted": row["calibrated"]}
 
 
-def _ahead(names: dict[str, list[str]], between: str | None, options: dict[str, Any]) -> list[WorkEstimate]:
-    from structure.pipeline.stages.rank_layers import rank_layers as run_layers
-    from structure.pipeline.stages.rank_models import rank_models as run_models
-
-    if between is not None:
-        return run_models(between=between, **options, **names, dry_run=True)  # type: ignore[return-value]
-    one = {side: next(iter(own), None) for side, own in names.items()}
-    return run_layers(**options, **one, dry_run=True)  # type: ignore[return-value]
-
-
-def _models(terminal: Terminal, names: dict[str, list[str]], between: str, options: dict[str, Any]) -> None:
-    from structure.pipeline.stages.rank_models import rank_models as run
-
-    similarity = run(between=between, **options, **names)  # type: ignore[arg-type]
+def _show_models(terminal: Terminal, similarity: ModelSimilarity) -> None:
     document = similarity.document
     if terminal.as_json:
         terminal.document(document)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from structure.cli import completion
-from structure.cli.consent import DryRunOption, YesOption, asking
+from structure.cli.consent import asking
+from structure.cli.flags import DataFlags, PlanFlags, StoreFlags, TrustFlags, takes_flags
 from structure.cli.options import (
     DEFAULT_DATA,
     DEFAULT_STORE,
     DataRootOption,
     JsonOption,
-    QuietOption,
     StoreOption,
-    TrustOption,
 )
 from structure.cli.terminal import Terminal
 from structure.store.errors import NotPresentError
@@ -39,47 +39,47 @@ SetOption = Annotated[
 ]
 
 
-def run(
-    recipe: RecipeArgument = "",
-    changes: SetOption = None,
-    dry_run: DryRunOption = False,
-    yes: YesOption = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Say of each step whether it runs, and why.")] = False,
-    out: Annotated[Path | None, typer.Option(help="A copy of the report.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
-    trust_remote_code: TrustOption = False,
-    store: StoreOption = DEFAULT_STORE,
-    data_root: DataRootOption = DEFAULT_DATA,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class RunFlags(PlanFlags, TrustFlags, StoreFlags, DataFlags):
+    """Which recipe to run, and with what changed."""
+
+    recipe: RecipeArgument = ""
+    changes: SetOption = None
+    explain: Annotated[bool, typer.Option("--explain", help="Say of each step whether it runs, and why.")] = False
+    out: Annotated[Path | None, typer.Option(help="A copy of the report.")] = None
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto"
+
+
+@takes_flags
+def run(flags: RunFlags) -> None:
     """Run a recipe: extract, rank, align over a grid, evaluate, report. Run it again to go on where it stopped.
 
     A step is done again only where something that it depends on has changed.
 
     Example: structure run figure2-scenes --store my-store
     """
-    terminal = Terminal(as_json=as_json, quiet=quiet)
-    if not recipe:
+    terminal = flags.terminal()
+    if not flags.recipe:
         _list(terminal)
         return
     from structure.pipeline.run_context import RunContext
 
-    context = RunContext.of(store, data_root=data_root, device=device, trust_remote_code=trust_remote_code)
-    if dry_run or explain:
-        _plan(terminal, recipe, changes or [], context, extractions=dry_run)
+    context = RunContext.of(
+        flags.store, data_root=flags.data_root, device=flags.device, trust_remote_code=flags.trust_remote_code
+    )
+    if flags.dry_run or flags.explain:
+        _plan(terminal, flags.recipe, flags.changes or [], context, extractions=flags.dry_run)
         return
-    from dataclasses import replace
-
     from structure.pipeline.recipe.running import run as run_recipe
 
     began = time.perf_counter()
     with terminal.working() as listener:
-        done = run_recipe(recipe, replace(context, confirm=asking(yes=yes), on_event=listener), changes=changes or ())
-    if out is not None:
-        out.write_bytes(context.store.folder("reports", done.name).read("report.html"))
+        context = replace(context, confirm=asking(yes=flags.yes), on_event=listener)
+        done = run_recipe(flags.recipe, context, changes=flags.changes or ())
+    if flags.out is not None:
+        flags.out.write_bytes(context.store.folder("reports", done.name).read("report.html"))
     document = {**done.to_json(), "seconds_total": time.perf_counter() - began}
-    if as_json:
+    if flags.as_json:
         terminal.document(document)
         return
     means = [row for row in document["means"] if row["metric"] in done.metrics]
@@ -104,7 +104,7 @@ def run(
     cached = sum(was == "cached" for _, was, _ in done.steps)
     terminal.say(
         f"{len(done.steps) - cached} steps ran, {cached} were cached, {document['seconds_total']:.0f} s. "
-        f"Report: {out or done.report}"
+        f"Report: {flags.out or done.report}"
     )
 
 

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from structure.cli.options import (
-    DEFAULT_DATA,
-    DEFAULT_STORE,
-    DataRootOption,
-    JsonOption,
-    QuietOption,
-    StoreOption,
-    TrustOption,
-)
+from structure.cli.flags import DataFlags, StoreFlags, TrustFlags, takes_flags
+from structure.cli.options import DEFAULT_STORE, JsonOption, StoreOption
 from structure.cli.terminal import Terminal
 
 app = typer.Typer(help="Look after the store.\n\nExample: structure store verify", no_args_is_help=True)
@@ -138,36 +132,37 @@ def verify(key: KeyArgument = None, store: StoreOption = DEFAULT_STORE, as_json:
         raise typer.Exit(1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RepairFlags(TrustFlags, StoreFlags, DataFlags):
+    """Which feature set to repair, and where its data and encoder are."""
+
+    key: Annotated[str, typer.Argument(help="<dataset>/<split>/<encoder>")]
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto"
+
+
 @app.command("repair")
-def repair(
-    key: Annotated[str, typer.Argument(help="<dataset>/<split>/<encoder>")],
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto",
-    trust_remote_code: TrustOption = False,
-    store: StoreOption = DEFAULT_STORE,
-    data_root: DataRootOption = DEFAULT_DATA,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
+@takes_flags
+def repair(flags: RepairFlags) -> None:
     """Mend a feature set: metadata are written again, damaged shards are extracted again, byte for byte.
 
     Example: structure store repair coco/train/dinov2
     """
-    from structure.pipeline.stages.repair import repair as run
+    from structure.pipeline.run_context import RunContext
+    from structure.pipeline.stages.repair import RepairRequest, run
 
-    terminal = Terminal(as_json=as_json, quiet=quiet)
+    terminal = flags.terminal()
+    context = RunContext.of(
+        flags.store,
+        data_root=flags.data_root,
+        device=flags.device,
+        trust_remote_code=flags.trust_remote_code,
+    )
     with terminal.working() as listener:
-        done = run(
-            key,
-            store=store,
-            data_root=data_root,
-            device=device,
-            trust_remote_code=trust_remote_code,
-            on_event=listener,
-        )
-    if as_json:
-        terminal.document({"features": key, "faults": [str(fault) for fault in done.faults], "rows": done.rows})
+        done = run(RepairRequest(flags.key), replace(context, on_event=listener))
+    if flags.as_json:
+        terminal.document({"features": flags.key, "faults": [str(fault) for fault in done.faults], "rows": done.rows})
     else:
-        terminal.say(f"{key}: {len(done.faults)} faults repaired, {done.rows:,} rows extracted again.")
+        terminal.say(f"{flags.key}: {len(done.faults)} faults repaired, {done.rows:,} rows extracted again.")
 
 
 @app.command("du")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from structure.cli.terminal import Terminal
 from structure.cli.training import axis, counts, logged
@@ -17,21 +18,32 @@ if TYPE_CHECKING:
     from structure.pipeline.recipe.sweep import Axes
     from structure.pipeline.run_context import RunContext
 
+MANY = "Many runs"
 CURVE_TEST = 0.2
 """Test fraction of a curve: validation pairs differ between its points, test pairs do not."""
 HIDDEN = ("loss", "R_S_vision", "R_S_text")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SweepFlags:
-    """The flags of many training runs, as they are typed."""
+    """What many training runs vary."""
 
-    grid: Sequence[str] = ()
-    seeds: str | None = None
-    first_seed: int | None = None
-    compare: str | None = None
-    curve: str | None = None
-    suite: str | None = None
+    grid: Annotated[
+        list[str] | None, typer.Option(help="OPTION=A,B: every combination; repeat.", rich_help_panel=MANY)
+    ] = None
+    seeds: Annotated[
+        str | None, typer.Option(help="How many, or which with commas: 1,42,55.", rich_help_panel=MANY)
+    ] = None
+    compare: Annotated[
+        str | None,
+        typer.Option(help="OPTION=A,B: paired differences at one learning rate.", rich_help_panel=MANY),
+    ] = None
+    curve: Annotated[
+        str | None, typer.Option(help="Numbers of pairs, such as 1000,2500,5000.", rich_help_panel=MANY)
+    ] = None
+    suite: Annotated[
+        str | None, typer.Option(help="Evaluate every aligner of many on this suite.", rich_help_panel=MANY)
+    ] = None
 
     @property
     def are_given(self) -> bool:
@@ -43,7 +55,7 @@ class SweepFlags:
         from structure.pipeline.recipe.sweep import Axes
 
         grid: dict[str, list[Any]] = {}
-        for text in self.grid:
+        for text in self.grid or ():
             key, values = axis("--grid", text)
             if key in grid:
                 raise UsageError(f"--grid {key} is given twice.")
@@ -53,7 +65,9 @@ class SweepFlags:
             raise UsageError(f"{compare[0]} is in --grid and in --compare; one of them is enough.")
         return Axes(layers, grid, compare, () if self.curve is None else counts("--curve", self.curve))
 
-    def recipe(self, layers: str, *, name: str | None, options: Any, stored: dict[str, Any]) -> Recipe:
+    def sweep(
+        self, layers: str, *, name: str | None, first_seed: int | None, options: Any, stored: dict[str, Any]
+    ) -> Recipe:
         """The recipe that they ask for; `stored` are fields of `StoredPairs`, `test` None where it is not given."""
         from structure.pipeline.recipe.recipe import StoredPairs
         from structure.pipeline.recipe.sweep import sweep_recipe
@@ -64,7 +78,7 @@ class SweepFlags:
             self.axes(layers),
             options=options,
             stored=StoredPairs(**{**stored, "test": test}),
-            seeds=which_seeds(self.seeds, self.first_seed),
+            seeds=which_seeds(self.seeds, first_seed),
             suite=self.suite,
         )
 

@@ -1,0 +1,136 @@
+"""The options of `structure align` in groups: the regulariser, the training, the pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from structure.cli import completion
+
+REGULARISER, TRAINING, DATA = "The regulariser R_S", "Training", "Data"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegulariserFlags:
+    """The regulariser R_S."""
+
+    regulariser: Annotated[
+        str | None,
+        typer.Option("--regulariser", "--regularizer", help="structure (R_S) or none.", rich_help_panel=REGULARISER),
+    ] = None
+    weight: Annotated[float | None, typer.Option(help="Weight of R_S.", rich_help_panel=REGULARISER)] = None
+    levels: Annotated[
+        int | None, typer.Option(min=1, help="Levels, as matrix powers.", rich_help_panel=REGULARISER)
+    ] = None
+    temperature: Annotated[float | None, typer.Option(help="Of R_S and of InfoNCE.", rich_help_panel=REGULARISER)] = (
+        None
+    )
+    divergence: Annotated[
+        str | None, typer.Option(help="js (the paper's) or released.", rich_help_panel=REGULARISER)
+    ] = None
+    similarity: Annotated[
+        str | None, typer.Option(help="cosine, rbf or spearman (no gradient).", rich_help_panel=REGULARISER)
+    ] = None
+    centring: Annotated[str | None, typer.Option(help="mean, none or standard.", rich_help_panel=REGULARISER)] = None
+    unpaired: Annotated[
+        list[str] | None,
+        typer.Option(help="DATASET or DATASET/SPLIT: rows that only R_S sees; repeat.", rich_help_panel=REGULARISER),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFlags:
+    """How to train."""
+
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most this many.", rich_help_panel=TRAINING)] = None
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Epochs without gain before it stops.", rich_help_panel=TRAINING)
+    ] = None
+    dim: Annotated[int | None, typer.Option(min=1, help="Width of the shared space.", rich_help_panel=TRAINING)] = None
+    batch: Annotated[int | None, typer.Option(min=2, help="Pairs in a batch.", rich_help_panel=TRAINING)] = None
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--lr", help="Learning rate; without it a learning-rate range test finds one.", rich_help_panel=TRAINING
+        ),
+    ] = None
+    selection: Annotated[
+        str | None,
+        typer.Option(help="contrastive, retrieval or loss: what picks the epoch.", rich_help_panel=TRAINING),
+    ] = None
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Then train on all pairs for that many epochs.", rich_help_panel=TRAINING)
+    ] = False
+    ridge: Annotated[
+        float | None, typer.Option(help="Of csa and ridge, a share of the mean variance.", rich_help_panel=TRAINING)
+    ] = None
+    anchors: Annotated[
+        int | None, typer.Option(min=1, help="Of pal (learnable) and relative.", rich_help_panel=TRAINING)
+    ] = None
+    pool_temperature: Annotated[
+        float | None, typer.Option(help="Of pal's softmax over tokens.", rich_help_panel=TRAINING)
+    ] = None
+    pooling: Annotated[
+        str | None, typer.Option(help="Of pal: attention, mean, or global (one vector).", rich_help_panel=TRAINING)
+    ] = None
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, or bf16 for the heads' products.", rich_help_panel=TRAINING)
+    ] = None
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="OPTION=VALUE: any other training option; repeat.", rich_help_panel=TRAINING),
+    ] = None
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Folder for TensorBoard's event files.", rich_help_panel=TRAINING)
+    ] = None
+    seed: Annotated[
+        int | None, typer.Option(help="Of the split, the batches and the first weights.", rich_help_panel=TRAINING)
+    ] = None
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.", rich_help_panel=TRAINING)] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFlags:
+    """Which pairs to train on."""
+
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="Dataset; needed only if there are several.",
+            autocompletion=completion.kept_datasets,
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    split: Annotated[str | None, typer.Option(help="Split; train by default.", rich_help_panel=DATA)] = None
+    vision: Annotated[
+        str | None, typer.Option(help="Vision features; needed only if there are several.", rich_help_panel=DATA)
+    ] = None
+    text: Annotated[
+        str | None, typer.Option(help="Text features; needed only if there are several.", rich_help_panel=DATA)
+    ] = None
+    pairs: Annotated[int | None, typer.Option(min=1, help="A seeded subset of N pairs.", rich_help_panel=DATA)] = None
+    test: Annotated[
+        float | None,
+        typer.Option(help="Test fraction: share of the pairs that no run trains on.", rich_help_panel=DATA),
+    ] = None
+    add: Annotated[
+        list[str] | None,
+        typer.Option(help="DATASET:K, K labelled pictures a class, captioned with it; repeat.", rich_help_panel=DATA),
+    ] = None
+    memory: Annotated[
+        str | None, typer.Option(help="Budget for the two layers, such as 2GB.", rich_help_panel=DATA)
+    ] = None
+
+
+BESIDE = {"unpaired", "setting", "tensorboard", "device"}
+"""Fields of the first two groups that are no training option."""
+
+
+def training_options(flags: object) -> dict[str, Any]:
+    """Training options by name, as they were given; None where one was not."""
+    names = [field.name for group in (RegulariserFlags, TrainingFlags) for field in fields(group)]
+    given = {name: getattr(flags, name) for name in names if name not in BESIDE}
+    return {**given, "refit": given["refit"] or None}
