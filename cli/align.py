@@ -39,6 +39,7 @@ def align(flags: AlignFlags) -> None:
     Example: structure align --layers auto --compare regulariser=structure,none --seeds 5
     """
     from structure.cli.training import changes, logged, show_aligned
+    from structure.pipeline.pairing.layer_choice import requested_layers
     from structure.pipeline.recipe.steps import runs_of
     from structure.pipeline.requests import AlignRequest
     from structure.pipeline.run_context import RunContext
@@ -65,6 +66,7 @@ def align(flags: AlignFlags) -> None:
     context = RunContext.of(
         flags.store, data_root=flags.data_root, device=flags.device, trust_remote_code=flags.trust_remote_code
     )
+    requested_layers(context.store, first)  # a wrong layer is told before torch is imported
     from structure.pipeline.stages.align import SHORT_TRAINING, plan, run
 
     if flags.dry_run:

@@ -273,3 +273,61 @@ def test_memory_that_does_not_suffice_is_told_without_a_traceback(
     monkeypatch.setattr(main, "app", fails(RuntimeError("shapes")))
     with pytest.raises(RuntimeError, match="shapes"):
         run(["models"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["extract", "--model", "dinov3-larg", "--dataset", "scenes"], "dinov3-large"),
+        (["extract", "--model", "dinov2", "--dataset", "scene"], "scenes"),
+        (["extract", "--model", "dinov2", "--dataset", "scenes", "--layers", "blok.*"], "blok.*"),
+        (["rank-layers", "--metric", "mutual-kn"], "mutual"),
+        (["align", "--method", "linea"], "linear"),
+        (["align", "--layers", "block.00,blok.01"], "block.01"),
+        (["align", "--layers", "block.00"], "two layers"),
+        (["eval", "--suite", "clip-benchmrk"], "clip-benchmark"),
+        (["eval", "--suite", "clip-benchmark", "--datasets", "cifar1"], "cifar10"),
+    ],
+)
+def test_a_wrong_name_is_told_without_importing_torch(arguments: list[str], message: str, imported: str) -> None:
+    code = (
+        "import sys; from structure.cli.main import run; code = run(sys.argv[1:]);"
+        "assert not {'torch', 'transformers', 'timm'} & set(sys.modules); sys.exit(code)"
+    )
+    command = [sys.executable, "-c", code, *arguments, "--store", imported]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def files_of(folder: Path) -> dict[str, int]:
+    """Every file and folder with the time of its last change, in nanoseconds."""
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
+
+
+DRY_RUNS = [
+    ["extract", "--model", "bundled:scenes-vit", "--dataset", "scenes", "--limit", "8"],
+    ["rank-layers", "--calibrate", "5"],
+    ["align", "--layers", "last", "--method", "csa"],
+    ["eval", "--suite", "scenes"],
+    ["run", "demo"],
+]
+
+
+@pytest.mark.parametrize("arguments", DRY_RUNS, ids=lambda arguments: arguments[0])
+def test_a_dry_run_writes_nothing(arguments: list[str], imported: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(["align", "--store", imported, "--layers", "last", "--method", "csa", "--quiet"]) == 0
+    folder = Path(imported).parent
+    monkeypatch.chdir(folder)
+    before = files_of(folder)
+    assert run([*arguments, "--store", imported, "--dry-run"]) == 0
+    assert files_of(folder) == before
+
+
+@pytest.mark.parametrize("arguments", DRY_RUNS, ids=lambda arguments: arguments[0])
+def test_a_dry_run_creates_no_store(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = run([*arguments, "--store", str(tmp_path / "absent" / "store"), "--dry-run"])
+    assert code == (0 if arguments[0] in ("extract", "run") else 1)  # the others need what is not there
+    assert list(tmp_path.iterdir()) == []

@@ -26,8 +26,8 @@ from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.metrics.retrieval_ranks import retrieval_ranks
 from structure.pipeline.pairing.aligned_layers import AlignedLayers
 from structure.pipeline.pairing.labelled import Labelled, labelled_pairs
-from structure.pipeline.pairing.layer_choice import pick_layers
-from structure.pipeline.pairing.pairs import PairedRows, choose_sets, pair_rows
+from structure.pipeline.pairing.layer_choice import requested_layers
+from structure.pipeline.pairing.pairs import PairedRows, pair_rows
 from structure.pipeline.pairing.unpaired import unpaired_rows
 from structure.pipeline.progress import Listener, Note
 from structure.pipeline.requests import AlignRequest
@@ -131,21 +131,9 @@ def plan(request: AlignRequest, context: RunContext, *, runs: int = 1, probe_fro
 def _chosen_layers(request: AlignRequest, context: RunContext) -> ChosenLayers:
     """The layers of a request. Raises StructureError for data or layers that are not there or not complete."""
     options = request.options
-    aligning = method(options.method)
-    kind = aligning.reads(options)
-    if request.add and kind != "rows":
-        raise StructureError(f"--add joins one vector an item; {options.method} reads several. Leave out --add.")
-    sets = choose_sets(
-        context.store,
-        dataset=request.dataset,
-        split=request.split,
-        vision=request.vision,
-        text=request.text,
-        several=kind == "sets",
-    )
-    *layers, chosen_by = pick_layers(context.store, *sets, request.layers, tokens=kind == "tokens")
-    most = aligning.most_vectors(options)
-    sides = AlignedLayers(context.store, (sets[0], layers[0]), (sets[1], layers[1]), kind, most, request.held)
+    kind, sets, (first, second, chosen_by) = requested_layers(context.store, request)
+    most = method(options.method).most_vectors(options)
+    sides = AlignedLayers(context.store, (sets[0], first), (sets[1], second), kind, most, request.held)
     sides.require_complete()
     return ChosenLayers(sides, chosen_by)
 
