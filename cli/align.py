@@ -39,9 +39,8 @@ def align(flags: AlignFlags) -> None:
     Example: structure align --layers auto --compare regulariser=structure,none --seeds 5
     """
     from structure.cli.training import changes, logged, show_aligned
-    from structure.pipeline.pairing.layer_choice import requested_layers
     from structure.pipeline.recipe.steps import runs_of
-    from structure.pipeline.requests import AlignRequest
+    from structure.pipeline.requests import AlignRequest, requested_layers
     from structure.pipeline.run_context import RunContext
 
     terminal = flags.terminal()

@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from structure.pipeline.aligners.aligner_method import Inputs, method
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.datasets.loading import find_kind
 from structure.pipeline.encoders.catalogue import catalogue
 from structure.pipeline.encoders.model_names import parse_spec
 from structure.pipeline.encoders.pooling import POOLINGS
+from structure.pipeline.pairing.layer_choice import pick_layers
+from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.ranking.options import Count, Preset, RankingOptions
 from structure.pipeline.suites.suite import load_suite
+from structure.store import FeatureSet, Store
 from structure.store.errors import StructureError, UsageError, unknown
 
 if TYPE_CHECKING:
@@ -29,6 +33,9 @@ ON_BAD_SAMPLE = ("skip", "fail")
 BETWEEN = ("vision-text", "vision-vision", "text-text")
 SEARCH_MEMORY = 2**30
 """Bytes that a neighbour search may hold."""
+
+Chosen = tuple[Inputs, tuple[FeatureSet, FeatureSet], tuple[str, str, str]]
+"""What an item is, the two feature sets, and their layers with how these were chosen."""
 
 
 @dataclass(frozen=True)
@@ -187,6 +194,24 @@ class AlignRequest:
         training = {name: others.pop(name) for name in list(others) if name not in cls.__dataclass_fields__}
         base = TrainingOptions() if options is None else options
         return cls(layers, options=base.changed(**training) if training else base, **others)
+
+
+def requested_layers(store: Store, request: AlignRequest) -> Chosen:
+    """The feature sets and layers of a request, from manifests alone. Raises StructureError for what is not there."""
+    kind = method(request.options.method).reads(request.options)
+    if request.add and kind != "rows":
+        raise StructureError(
+            f"--add joins one vector an item; {request.options.method} reads several. Leave out --add."
+        )
+    sets = choose_sets(
+        store,
+        dataset=request.dataset,
+        split=request.split,
+        vision=request.vision,
+        text=request.text,
+        several=kind == "sets",
+    )
+    return kind, sets, pick_layers(store, *sets, request.layers, tokens=kind == "tokens")
 
 
 @dataclass(frozen=True)

@@ -2,38 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from structure.pipeline.aligners.aligner_method import Inputs, method
-from structure.pipeline.pairing.pairs import choose_sets, has_several
+from structure.pipeline.pairing.pairs import has_several
 from structure.pipeline.pairing.sequences import require_tokens
 from structure.pipeline.similarity.layer_similarity import best_layers
 from structure.store import FeatureSet, Store
 from structure.store.errors import StructureError, unknown
-
-if TYPE_CHECKING:
-    from structure.pipeline.requests import AlignRequest
-
-Chosen = tuple[Inputs, tuple[FeatureSet, FeatureSet], tuple[str, str, str]]
-"""What an item is, the two feature sets, and their layers with how these were chosen."""
-
-
-def requested_layers(store: Store, request: AlignRequest) -> Chosen:
-    """The feature sets and layers of a request, from manifests alone. Raises StructureError for what is not there."""
-    kind = method(request.options.method).reads(request.options)
-    if request.add and kind != "rows":
-        raise StructureError(
-            f"--add joins one vector an item; {request.options.method} reads several. Leave out --add."
-        )
-    sets = choose_sets(
-        store,
-        dataset=request.dataset,
-        split=request.split,
-        vision=request.vision,
-        text=request.text,
-        several=kind == "sets",
-    )
-    return kind, sets, pick_layers(store, *sets, request.layers, tokens=kind == "tokens")
 
 
 def pick_layers(

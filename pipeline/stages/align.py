@@ -26,11 +26,10 @@ from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.metrics.retrieval_ranks import retrieval_ranks
 from structure.pipeline.pairing.aligned_layers import AlignedLayers
 from structure.pipeline.pairing.labelled import Labelled, labelled_pairs
-from structure.pipeline.pairing.layer_choice import requested_layers
 from structure.pipeline.pairing.pairs import PairedRows, pair_rows
 from structure.pipeline.pairing.unpaired import unpaired_rows
 from structure.pipeline.progress import Listener, Note
-from structure.pipeline.requests import AlignRequest
+from structure.pipeline.requests import AlignRequest, requested_layers
 from structure.pipeline.results import write_table
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.work_estimate import WorkEstimate, require_space
