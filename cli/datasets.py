@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from structure.cli.flags import DataFlags, takes_flags
 from structure.cli.options import DEFAULT_DATA, DataRootOption, JsonOption, QuietOption
 from structure.cli.terminal import Terminal
 
@@ -93,17 +95,20 @@ def get(
         terminal.say(f"{name} ({', '.join(done.splits) or 'no split yet'}): {how}, in {done.folder}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class WebdatasetFlags(DataFlags):
+    """Which dataset is copied, and where to."""
+
+    spec: Annotated[str, typer.Argument(help="Any dataset that --dataset takes: coco, folder:DIR, pairs:FILE, ...")]
+    folder: Annotated[Path, typer.Argument(help="The copy, best called wds_<name>.")]
+    split: Annotated[str | None, typer.Option(help="Which split is read; the dataset's own default.")] = None
+    as_split: Annotated[str, typer.Option(help="What the split is called in the copy.")] = "test"
+    task: Annotated[str | None, typer.Option(help="Whose labels are written; captions where there are some.")] = None
+
+
 @app.command("export")
-def export(
-    spec: Annotated[str, typer.Argument(help="Any dataset that --dataset takes: coco, folder:DIR, pairs:FILE, ...")],
-    folder: Annotated[Path, typer.Argument(help="The copy, best called wds_<name>.")],
-    split: Annotated[str | None, typer.Option(help="Which split is read; the dataset's own default.")] = None,
-    as_split: Annotated[str, typer.Option(help="What the split is called in the copy.")] = "test",
-    task: Annotated[str | None, typer.Option(help="Whose labels are written; captions where there are some.")] = None,
-    data_root: DataRootOption = DEFAULT_DATA,
-    as_json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
+@takes_flags
+def export(flags: WebdatasetFlags) -> None:
     """Write a dataset in CLIP_benchmark's webdataset layout.
 
     Example: structure datasets export folder:flowers data/wds_flowers
@@ -111,14 +116,14 @@ def export(
     from structure.pipeline.datasets.loading import open_dataset
     from structure.pipeline.datasets.webdataset_export import export_webdataset
 
-    terminal = Terminal(as_json=as_json, quiet=quiet)
-    dataset = open_dataset(spec, split=split, data_root=data_root)
+    terminal = flags.terminal()
+    dataset = open_dataset(flags.spec, split=flags.split, data_root=flags.data_root)
     for note in dataset.notes:
         terminal.say(note)
     with terminal.working() as listener:
-        done = export_webdataset(dataset, folder, split=as_split, task=task, on_event=listener)
-    if as_json:
+        done = export_webdataset(dataset, flags.folder, split=flags.as_split, task=flags.task, on_event=listener)
+    if flags.as_json:
         terminal.document({**vars(done), "folder": str(done.folder)})
         return
     left = f", {done.unlabelled} without a label left out" if done.unlabelled else ""
-    terminal.say(f"{done.items:,} items ({done.form}) in {done.shards} shards of {done.folder}/{done.split}{left}.")
+    terminal.say(f"{done.items:,} samples ({done.form}) in {done.shards} shards of {done.folder}/{done.split}{left}.")
