@@ -31,7 +31,7 @@ class Registry(Mapping[str, Member], Generic[Member]):
 
     @cached_property
     def _others(self) -> dict[str, EntryPoint]:
-        """Members of other installed packages. Raises StructureError where two packages claim one name."""
+        """Members of other installed packages. Raises StructureError where two packages use one name."""
         found: dict[str, EntryPoint] = {}
         for point in entry_points(group=self.group):
             if point.name in self._homes or point.name in found:

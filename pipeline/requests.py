@@ -44,8 +44,8 @@ class ExtractRequest:
 
     `models` and `dataset` are named as on the command line. `layers` are globs over layer names, `tokens` over those
     whose tokens are stored besides; `pool` lists cls, mean, last, max (the encoder's own by default). `limit` takes the
-    first items alone. `batch_size`, `dtype`, `amp` are numbers or names, "auto" by default; `captions` is "first",
-    "all" or a number for each item, `views` the views of each image. `on_bad_sample`: "skip" or "fail". `append`: the
+    first samples alone. `batch_size`, `dtype`, `amp` are numbers or names, "auto" by default; `captions` is "first",
+    "all" or a number for each sample, `views` the views of each image. `on_bad_sample`: "skip" or "fail". `append`: the
     dataset has grown. `spread` runs the tasks of a run (one for each shard) elsewhere, to the same bytes.
     Raises StructureError for a name that does not exist (the nearest are offered) or a number that makes no sense.
     """
@@ -154,11 +154,11 @@ class AlignRequest:
 
     `layers`: "auto" (the newest ranking of these two feature sets), "last" (the last block of each side), or
     "<vision layer>,<text layer>". `options` say how to train. `test` holds out that fraction of the pairs, the same for
-    every seed, before `pairs` takes a seeded subset of the others. `add` names labelled data as `DATASET:K`: K items a
-    class, captioned with their label, join the training pairs. `unpaired` names feature sets of the same encoders
+    every seed, before `pairs` takes a seeded subset of the others. `add` names labelled data as `DATASET:K`: K samples
+    a class, captioned with their label, join the training pairs. `unpaired` names feature sets of the same encoders
     that only R_S sees. `memory` bounds the bytes that both layers may take. `held` keeps layers for further runs;
     `reuse` takes an aligner of that name that the same run made before; `checkpoint_every` is in seconds. Methods over
-    tokens read those that are stored of the layers, within `memory`; `sma` reads all views and captions of an item.
+    tokens read those that are stored of the layers, within `memory`; `sma` reads all views and captions of a sample.
     """
 
     layers: str = "auto"

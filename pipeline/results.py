@@ -74,7 +74,7 @@ def keep_results(folder: Files, results: Sequence[Result]) -> None:
 
 
 def read_results(folder: Files) -> list[Result]:
-    """Every result kept in a folder; none where nothing was evaluated."""
+    """Every result saved in a folder; none where nothing was evaluated."""
     try:
         rows = read_table(folder, FILE).to_pylist()
     except FileNotFoundError:

@@ -35,6 +35,6 @@ def require_space(store: Store, parts: Sequence[WorkEstimate]) -> None:
     needed, free = sum(part.disk for part in parts), store.files.free()
     if free is not None and needed + SPARE > free:
         raise StructureError(
-            f"This writes {needed:,} bytes and the disk of {store.url} has {free:,} free ({SPARE:,} are kept spare). "
+            f"This writes {needed:,} bytes and the disk of {store.url} has {free:,} free ({SPARE:,} are reserved). "
             "Make space, or choose another --store."
         )

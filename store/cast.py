@@ -30,7 +30,7 @@ def storable(
     """`values` (n, width) in the stored dtype, C-contiguous; no copy where they are so already.
 
     Raises StructureError for a NaN or an infinity and OverflowError16 for a value beyond float16. The message names
-    the feature set `key`, the layer, `sample(row)`, and `what` was not kept.
+    the feature set `key`, the layer, `sample(row)`, and `what` was not saved.
     """
     with np.errstate(over="ignore"):
         stored = np.ascontiguousarray(values, dtype=dtype)
@@ -40,7 +40,7 @@ def storable(
     where = f"layer {column}, sample {sample(row)} (feature {place})"
     if not np.isfinite(values[row, place]):
         raise StructureError(
-            f"{key}: the encoder gave {values[row, place]} in {where}. Nothing of {what} was kept. "
+            f"{key}: the encoder gave {values[row, place]} in {where}. Nothing of {what} was saved. "
             "Try --amp off, or leave this layer out."
         )
     raise OverflowError16(

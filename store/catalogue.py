@@ -72,7 +72,7 @@ class Store:
     def allocate(self, manifest: Manifest, samples: Samples, lengths: np.ndarray | None = None) -> FeatureSet:
         """Create or open a feature set whose rows are rows of `samples` (written to the store before).
 
-        `lengths` (rows,) are the token counts of its texts, where their tokens are kept.
+        `lengths` (rows,) are the token counts of its texts, where their tokens are saved.
         """
         ids = samples.row_ids(manifest.rows_of, manifest.captions, manifest.views)
         return FeatureSet.allocate(self.files, f"features/{manifest.key}", manifest, ids, lengths)

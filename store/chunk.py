@@ -133,7 +133,7 @@ def _require_checksum(key: str, checksum: int, stored: Buffer, expected: str) ->
 
 
 def _nowhere(size: int) -> list[memoryview]:
-    """Buffers of `size` bytes in all for what is read and not kept: one piece of memory, again and again."""
+    """Buffers of `size` bytes in all for what is read and not held: one piece of memory, again and again."""
     if not size:
         return []
     scratch = memoryview(bytearray(min(size, PIECE)))

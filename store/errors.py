@@ -32,7 +32,7 @@ class DamageError(StructureError):
 
 
 class BadSampleError(StructureError):
-    """One item that cannot be read; carries the item's id and the reason, both plain text."""
+    """One sample that cannot be read; carries the sample's id and the reason, both plain text."""
 
     def __init__(self, item: str, reason: str) -> None:
         super().__init__(f"{item}: {reason}")

@@ -59,7 +59,7 @@ class FeatureSet:
         not have yet are added.
 
         Writes metadata only. `ids` are the sample ids of the rows, `lengths` their token counts where tokens of texts
-        are kept. Raises FingerprintError, naming the fields, for another identity.
+        are saved. Raises FingerprintError, naming the fields, for another identity.
         """
         if len(ids) != manifest.rows:
             raise ValueError(f"{manifest.key}: {manifest.rows} rows and {len(ids)} ids")
@@ -115,7 +115,7 @@ class FeatureSet:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names of the stored arrays, in order of depth: a layer, or `layer@pooling` where several are kept."""
+        """Names of the stored arrays, in order of depth: a layer, or `layer@pooling` where several are saved."""
         return tuple(column.name for column in self.manifest.columns)
 
     @property
@@ -147,7 +147,7 @@ class FeatureSet:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every layer is there whole; its tokens, where they are kept besides, may still be on their way."""
+        """Whether every layer is there whole; its tokens, where they are saved besides, may still be on their way."""
         tokens = {column.path for column in self.manifest.tokens}
         return all(tokens.issuperset(lacking) for lacking in self.pending().values())
 
@@ -269,7 +269,7 @@ class FeatureSet:
             then, reason = ("could not", earlier[row]) if row in earlier else ("could", now[row])
             raise StructureError(
                 f"{self.key}: sample {self.ids[row]} {then} be read when the other columns of {shard} were written; "
-                f"now that is different ({reason}). Nothing of {shard} was kept. Put the data back as they were."
+                f"now that is different ({reason}). Nothing of {shard} was saved. Put the data back as they were."
             )
 
     # -- reading --------------------------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ class LocalFiles(Files):
 
 @contextmanager
 def _space(files: LocalFiles, key: str, parts: tuple[Buffer, ...]) -> Iterator[None]:
-    """Turn "no space left" into an answer: what is kept, what is needed, what to do."""
+    """Turn "no space left" into an answer: what is saved, what is needed, what to do."""
     try:
         yield
     except OSError as error:
@@ -163,7 +163,7 @@ def _space(files: LocalFiles, key: str, parts: tuple[Buffer, ...]) -> Iterator[N
             raise
         raise StructureError(
             f"The disk of the store {files.url} is full: {key} needs {sum(len(part) for part in parts):,} bytes and "
-            f"{files.free() or 0:,} are free. Everything finished is kept. Make space and run the same command again "
+            f"{files.free() or 0:,} are free. Everything finished is saved. Make space and run the same command again "
             "to go on."
         ) from error
 

@@ -95,9 +95,9 @@ class Manifest:
     """What a feature set is. `identity` is everything that determines its bytes, in sections `encoder`, `data` and
     `extraction`; `provenance` is what is worth knowing besides (versions, hardware). All values are JSON.
 
-    `rows_of` says whether a row is an item of the samples table or one of its captions; `captions` is how many
-    captions of an item are rows (None = all). With `views` above 1 every item has that many rows, one after another:
-    its plain picture, then augmented ones. `tokens` are the layers whose tokens are kept besides: no part of the
+    `rows_of` says whether a row is a sample of the samples table or one of its captions; `captions` is how many
+    captions of a sample are rows (None = all). With `views` above 1 every sample has that many rows, one after another:
+    its plain image, then augmented ones. `tokens` are the layers whose tokens are saved besides: no part of the
     identity, they follow from it. `lengths` is the digest of the rows' token counts where these differ.
     """
 
@@ -148,7 +148,7 @@ class Manifest:
 
     @property
     def is_ragged(self) -> bool:
-        """Whether tokens are kept of rows that differ in their number of tokens."""
+        """Whether tokens are saved of rows that differ in their number of tokens."""
         return any(column.tokens is None for column in self.tokens)
 
     @property

@@ -176,5 +176,5 @@ class RemoteFiles(Files):
                 time.sleep(FIRST_WAIT * 2**attempt * random.uniform(0.5, 1.0))
         raise StructureError(
             f"The store {self.url} did not answer for {key or 'its root'} in {ATTEMPTS} attempts "
-            f"({type(fault).__name__}: {fault}). Everything finished is kept. Run the same command again to go on."
+            f"({type(fault).__name__}: {fault}). Everything finished is saved. Run the same command again to go on."
         ) from fault

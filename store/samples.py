@@ -1,4 +1,4 @@
-"""The sample index of a dataset split: which item and which caption every feature row belongs to."""
+"""The sample index of a dataset split: which sample and which caption every feature row belongs to."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BASE = pa.schema(
 
 @dataclass(frozen=True)
 class SampleItem:
-    """One item as the table keeps it. `digest` is the content digest of its picture ("" without one), `stamp` a cheap
+    """One sample as the table keeps it. `digest` is the content digest of its image ("" without one), `stamp` a cheap
     mark of change; `labels` maps a task to a class index or to several."""
 
     id: str
@@ -44,8 +44,8 @@ class SampleItem:
 
 @dataclass(frozen=True)
 class Samples:
-    """An Arrow table with one row per caption (one row with `caption_index` -1 for an item without captions), items in
-    dataset order. Columns: sample, item, caption_index, text, digest, stamp, and `label` or `label.<task>` per task.
+    """An Arrow table with one row per caption (one row with `caption_index` -1 for a sample without captions), samples
+    in dataset order. Columns: sample, item, caption_index, text, digest, stamp, and `label` or `label.<task>` per task.
 
     `tasks` maps a task to its `{"classes": [...], "templates": [...], "source": ...}`; `kind` is the dataset's.
     """
@@ -66,20 +66,21 @@ class Samples:
         tasks: Mapping[str, Mapping[str, Any]] | None = None,
         kind: str = "retrieval",
     ) -> Samples:
-        """Make the table. Raises StructureError for no item, a repeated id, or an item with an empty caption."""
+        """Make the table. Raises StructureError for no sample, a repeated id, or a sample with an empty caption."""
         columns: dict[str, list[Any]] = {name: [] for name in _BASE.names}
         labels: dict[str, list[Any]] = {task: [] for task in tasks or {}}
         first: dict[str, int] = {}
         for position, item in enumerate(items):
             if item.id in first:
                 raise StructureError(
-                    f"{dataset}/{split}: the id {item.id!r} is used by item {first[item.id]} and by item {position}. "
-                    "Ids must be unique, or rows could not be told apart. Give each item its own id."
+                    f"{dataset}/{split}: the id {item.id!r} is used by sample {first[item.id]} and by sample "
+                    f"{position}. "
+                    "Ids must be unique, or rows could not be told apart. Give each sample its own id."
                 )
             first[item.id] = position
             for index, text in enumerate(item.captions or (None,)):
                 if text is not None and not text.strip():
-                    raise StructureError(f"{dataset}/{split}: caption {index} of item {item.id!r} is empty.")
+                    raise StructureError(f"{dataset}/{split}: caption {index} of sample {item.id!r} is empty.")
                 columns["sample"].append(item.id if text is None else f"{item.id}#{index}")
                 columns["item"].append(item.id)
                 columns["caption_index"].append(-1 if text is None else index)
@@ -90,7 +91,7 @@ class Samples:
                     value = item.labels.get(task)
                     values.append(list(value) if isinstance(value, tuple) else value)
         if not first:
-            raise StructureError(f"{dataset}/{split} has no item.")
+            raise StructureError(f"{dataset}/{split} has no sample.")
         arrays = [pa.array(columns[name], type=type_) for name, type_ in zip(_BASE.names, _BASE.types, strict=True)]
         names = list(_BASE.names)
         for task, values in labels.items():
@@ -99,26 +100,26 @@ class Samples:
             names.append(label_column(task))
         return cls(dataset, split, pa.table(arrays, names=names), dict(tasks or {}), kind)
 
-    # -- items and captions ---------------------------------------------------------------------------------------
+    # -- samples and captions ---------------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        """Number of items."""
+        """Number of samples."""
         return len(self.first_rows)
 
     @cached_property
     def first_rows(self) -> np.ndarray:
-        """(items,) table row of each item's first caption."""
+        """(samples,) table row of each sample's first caption."""
         index = self.table["caption_index"].to_numpy()
         return np.flatnonzero(index <= 0)
 
     @property
     def item_ids(self) -> list[str]:
-        """Ids of the items, in order."""
+        """Ids of the samples, in order."""
         return list(self.table["item"].take(pa.array(self.first_rows)).to_pylist())
 
     @property
     def digests(self) -> dict[str, tuple[str, str]]:
-        """Item id -> (stamp, digest): what was read last time."""
+        """Sample id -> (stamp, digest): what was read last time."""
         rows = self.table.take(pa.array(self.first_rows))
         return {
             item: (stamp, digest)
@@ -128,12 +129,12 @@ class Samples:
         }
 
     def labels(self, task: str) -> np.ndarray:
-        """(items,) int64 class indices, -1 where the item has no label of this task. Raises KeyError."""
+        """(samples,) int64 class indices, -1 where the sample has no label of this task. Raises KeyError."""
         column = self.table[label_column(task)].take(pa.array(self.first_rows))
         return np.asarray(column.fill_null(-1).to_numpy(), dtype=np.int64)
 
     def label_sets(self, task: str) -> list[list[int]]:
-        """Class indices of each item of a multi-label task."""
+        """Class indices of each sample of a multi-label task."""
         return [value or [] for value in self.table[label_column(task)].take(pa.array(self.first_rows)).to_pylist()]
 
     def caption_rows(self, limit: int | None = None) -> np.ndarray:
@@ -146,9 +147,9 @@ class Samples:
         return list(self.table["text"].take(pa.array(self.caption_rows(limit))).to_pylist())
 
     def row_ids(self, rows_of: RowKind, limit: int | None = None, views: int = 1) -> list[str]:
-        """Sample ids of feature rows: item ids for items, `<item>#<caption>` for captions.
+        """Sample ids of feature rows: sample ids for samples, `<item>#<caption>` for captions.
 
-        With several views an item has its own id and `<item>#view<n>` for its augmented views.
+        With several views a sample has its own id and `<item>#view<n>` for its augmented views.
         """
         if rows_of == "items" and views > 1:
             return [f"{item}#view{view}" if view else item for item in self.item_ids for view in range(views)]
@@ -157,12 +158,12 @@ class Samples:
         return list(self.table["sample"].take(pa.array(self.caption_rows(limit))).to_pylist())
 
     def item_of_caption(self, limit: int | None = None) -> np.ndarray:
-        """(captions,) index of the item that each caption row describes."""
+        """(captions,) index of the sample that each caption row describes."""
         of_row = np.cumsum(self.table["caption_index"].to_numpy() <= 0) - 1
         return np.asarray(of_row[self.caption_rows(limit)], dtype=np.int64)
 
     def digest(self, rows_of: RowKind, limit: int | None = None, *, rows: int | None = None) -> str:
-        """Hex SHA-256 of what the rows (the first `rows` of them) are made from: ids and picture digests, or ids and
+        """Hex SHA-256 of what the rows (the first `rows` of them) are made from: ids and image digests, or ids and
         texts."""
         if rows_of == "items":
             values = [f"{item}\0{digest}" for item, (_, digest) in self.digests.items()]
@@ -171,7 +172,7 @@ class Samples:
         return hashlib.sha256("\1".join(values[:rows]).encode()).hexdigest()
 
     def extends(self, stored: Samples) -> bool:
-        """Whether these are the stored items, unchanged and in their order, followed by new ones."""
+        """Whether these are the stored samples, unchanged and in their order, followed by new ones."""
         for what in ("items", "captions"):
             theirs = _described(stored, what)
             if _described(self, what)[: len(theirs)] != theirs:
@@ -221,7 +222,7 @@ class Samples:
         if self.extends(stored):
             raise FingerprintError(
                 f"The dataset {self.dataset}/{self.split} has grown since it was extracted, from {len(stored):,} to "
-                f"{len(self):,} items. Pass --append to extract the new ones, or choose another --store."
+                f"{len(self):,} samples. Pass --append to extract the new ones, or choose another --store."
             )
         for what, ours, theirs in (
             ("items", _described(self, "items"), _described(stored, "items")),

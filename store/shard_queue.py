@@ -1,4 +1,4 @@
-"""The shards of a feature set that one extractor takes: claimed one after another, as it comes to them."""
+"""The shards of a feature set that one extractor takes: leased one after another, as it comes to them."""
 
 from __future__ import annotations
 

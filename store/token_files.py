@@ -38,7 +38,7 @@ class TokenFiles:
         return lengths
 
     def column(self, layer: str) -> TokenColumn:
-        """The token column of that layer. Raises StructureError, with what to type, where its tokens are not kept."""
+        """The token column of that layer. Raises StructureError, with what to type, where its tokens are not saved."""
         for column in self.manifest.tokens:
             if column.name == layer:
                 return column

@@ -15,7 +15,7 @@ from structure.store.token_plan import CHUNK_BYTES, chunk_count, chunk_size, fir
 
 @dataclass(frozen=True, eq=False)
 class TokenLayout:
-    """The places of one token column. `lengths` (rows,) int64 are the token counts of texts, None for pictures."""
+    """The places of one token column. `lengths` (rows,) int64 are the token counts of texts, None for images."""
 
     column: TokenColumn
     shards: Sequence[Shard]

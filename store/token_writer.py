@@ -35,7 +35,7 @@ class _Run:
 class TokenWriter:
     """The tokens of one shard on their way to the disk: a chunk is written as soon as it has all of its tokens.
 
-    Rows may come in any order. Rows that come in order, as pictures do, keep one chunk a layer in memory, besides at
+    Rows may come in any order. Rows that come in order, as images do, keep one chunk a layer in memory, besides at
     most `WRITERS` that are being written.
     """
 
@@ -62,7 +62,7 @@ class TokenWriter:
             if have != wanted:
                 raise StructureError(
                     f"{self._files.manifest.key}: row {row} has {have} tokens now and {wanted} were planned in layer "
-                    f"{layer}. Nothing of {self._shard} was kept. Is it the same tokenizer?"
+                    f"{layer}. Nothing of {self._shard} was saved. Is it the same tokenizer?"
                 )
 
         def sample(token: int) -> str:

@@ -30,7 +30,7 @@ def golden() -> Path:
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder of real encoders and pictures; the test skips where it is absent."""
+    """Folder of real encoders and images; the test skips where it is absent."""
     folder = SHARED / "data"
     if not folder.is_dir():
         pytest.skip(f"real data are not at {folder}")

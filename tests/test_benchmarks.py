@@ -74,7 +74,7 @@ def test_the_measures_of_a_gpu_run_on_a_cpu(
     lines = [line for line in map(bench.parsed, capsys.readouterr().out.splitlines()) if line]
     held = {(bench.named(line), told) for line in lines for told, _ in bench.judged(script, line)}
     assert {name for name, _ in held} == {"extraction", "ranking", "training"}
-    assert len(held) == 6, "each part is held against its limit and against the CPU"
+    assert len(held) == 6, "each part is compared with its limit and against the CPU"
     assert [line["apart"] for line in lines] == [0, 0, 0]
 
 

@@ -1,4 +1,4 @@
-"""The floor plan of the house, held against the code: who may import whom, what is packaged, what starts fast."""
+"""The floor plan of the house, compared with the code: who may import whom, what is packaged, what starts fast."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline.extraction": {"store", *VALUES, "pipeline.encoders", "pipeline.datasets"},
     "pipeline.pairing": {"store", *VALUES, *PARTS, "pipeline.extraction"},
     "pipeline.ranking": {"store", *VALUES, *PARTS, "pipeline.extraction", "pipeline.pairing"},
-    # What evaluation is made of: an aligner's embeddings of a task's rows, each kind of task, what is kept.
+    # What evaluation is made of: an aligner's embeddings of a task's rows, each kind of task, what is saved.
     "pipeline.evaluation": {"store", *VALUES, *PARTS, *SHARED},
     **{stage: {"store", *VALUES, *PARTS, *SHARED, "pipeline.requests", "pipeline.evaluation"} for stage in STAGES},
     # Aligned models in the forms of other tools: an encoder, a layer, a head.

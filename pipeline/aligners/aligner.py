@@ -53,7 +53,7 @@ class Aligner:
 
     @property
     def takes_tokens(self) -> bool:
-        """Whether it embeds the tokens of a layer instead of one vector an item."""
+        """Whether it embeds the tokens of a layer instead of one vector a sample."""
         return self.vision.takes_tokens
 
     def embed_images(self, features: Any, *, mask: Array | None = None, prefix: int = 0) -> Array:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from structure.pipeline.aligners.unpaired import Unpaired
 
 Inputs = Literal["rows", "tokens", "sets"]
-"""What an item is: one vector, the tokens of a layer, or sets of views and captions."""
+"""What a sample is: one vector, the tokens of a layer, or sets of views and captions."""
 
 Options = TypeVar("Options", bound=TrainingOptions)
 
@@ -56,7 +56,7 @@ class Method(ABC, Generic[Options]):
         """Width of the shared space, at most, for layers of these widths and so many pairs."""
 
     def reads(self, options: Options) -> Inputs:
-        """What an item is for a run with these options."""
+        """What a sample is for a run with these options."""
         return "rows"
 
     def streams(self, options: Options) -> bool:
@@ -64,7 +64,7 @@ class Method(ABC, Generic[Options]):
         return False
 
     def most_vectors(self, options: Options) -> tuple[int | None, int | None]:
-        """Of sets: how many views and captions of an item take part; None for all."""
+        """Of sets: how many views and captions of a sample take part; None for all."""
         return None, None
 
     def passes(self, options: Options) -> int:

@@ -133,7 +133,7 @@ def held_out(rows: int, *, share: float, seed: int, groups: Array | None = None)
     _, first_seen, inverse = np.unique(labels[order], return_index=True, return_inverse=True)
     if len(first_seen) < 2:
         raise StructureError(
-            f"All {rows} pairs belong to one item: none can be held out. Add items, or pass validation."
+            f"All {rows} pairs belong to one sample: none can be held out. Add samples, or pass validation."
         )
     # Whole groups in the order of the draw, until enough rows are held out (never all of them).
     rank = np.empty(len(first_seen), dtype=np.int64)

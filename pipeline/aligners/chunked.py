@@ -19,7 +19,7 @@ def in_chunks(
     """`pool(values, mask, *parameters)` over rows, some at a time: (rows, token, d), (rows, token) -> (rows, dim).
 
     `width` is the widest tensor per token that `pool` makes. Each piece is computed again in backward, so that only the
-    result (rows, dim) is kept; the gradient of `values` and `parameters` is exact. `pool` must not reach for any other
+    result (rows, dim) is saved; the gradient of `values` and `parameters` is exact. `pool` must not reach for any other
     tensor that needs a gradient. Differentiable once.
     """
     each = max(1, values.shape[1]) * max(width, values.shape[2])

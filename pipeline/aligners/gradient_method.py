@@ -37,7 +37,7 @@ class GradientMethod(Method[Trained]):
 
 
 class PairMethod(GradientMethod[Paired]):
-    """Heads over one vector an item, under the contrastive loss and R_S; pairs are read in shuffled batches."""
+    """Heads over one vector a sample, under the contrastive loss and R_S; pairs are read in shuffled batches."""
 
     def objective(self, vision: Head, text: Head, options: Paired) -> Objective:
         from structure.pipeline.aligners.pair_objective import PairObjective

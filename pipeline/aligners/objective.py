@@ -47,7 +47,7 @@ class Losses:
 
 
 class Objective(nn.Module):
-    """Two heads and a loss. `scale` multiplies the cosines of the loss; it is kept for those who score with it."""
+    """Two heads and a loss. `scale` multiplies the cosines of the loss; it is saved for those who score with it."""
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ class BatchOptions(TrainingOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class MixOptions(BatchOptions):
-    """Of methods whose batches can be mixed: one vector an item."""
+    """Of methods whose batches can be mixed: one vector a sample."""
 
     mix: float | None = option(
         None,
@@ -71,7 +71,7 @@ class GradientOptions(BatchOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ContrastiveOptions(GradientOptions):
-    """Of methods with a contrastive loss over embeddings, one an item and side."""
+    """Of methods with a contrastive loss over embeddings, one a sample and side."""
 
     loss: Literal["info_nce", "sigmoid"] = option("info_nce", "The contrastive loss.")
     scale: float = option(20.0, "Of the sigmoid loss.")
@@ -83,7 +83,7 @@ class ContrastiveOptions(GradientOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class StructureOptions(BatchOptions):
-    """The regulariser R_S (arXiv 2506.16895), of methods that see one frozen vector an item."""
+    """The regulariser R_S (arXiv 2506.16895), of methods that see one frozen vector a sample."""
 
     regulariser: Literal["structure", "none"] = option("structure", "structure (R_S) or none.")
     weight: float = option(10.0, "Weight of R_S.")
@@ -105,7 +105,7 @@ class StructureOptions(BatchOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class PairOptions(SpaceOptions, ContrastiveOptions, StructureOptions, MixOptions):
-    """Of heads over one vector an item, trained with a contrastive loss and R_S."""
+    """Of heads over one vector a sample, trained with a contrastive loss and R_S."""
 
     combine: Literal["sum", "mean"] = option("sum", "Both sides' R_S are summed (paper) or averaged (released code).")
     # 0: a run of few pairs is at its best after a dozen steps, and would be chosen with a fraction of the weight.

@@ -39,7 +39,7 @@ class TrainingOptions:
 
     method: str = option(DEFAULT_METHOD, "How the two layers are brought into one space.")
     validation: float = option(0.1, "Share of the pairs held out to select the epoch, where no pairs are given.")
-    refit: bool = option(False, "Then fit once more to all pairs, for as many epochs as the selection kept.")
+    refit: bool = option(False, "Then fit once more to all pairs, for as many epochs as the selection chose.")
     seed: int = option(42, "Of the split, the batches and the first weights.")
     device: str = option("auto", "auto, cpu, cuda or cuda:0.")
 

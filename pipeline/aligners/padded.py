@@ -1,4 +1,4 @@
-"""Several vectors an item: the tokens of a picture or a text, or the views and captions of an entity."""
+"""Several vectors a sample: the tokens of an image or a text, or the views and captions of an entity."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from structure.store.errors import StructureError
 class Padded:
     """`values` (rows, longest, width) of any float dtype; `mask` (rows, longest) bool, True = real.
 
-    Padding may hold anything, NaN included. The first `prefix` places of a picture are no patches (CLS, registers).
+    Padding may hold anything, NaN included. The first `prefix` places of an image are no patches (CLS, registers).
     """
 
     values: torch.Tensor

@@ -1,4 +1,4 @@
-"""What is minimised over one vector an item: the contrastive loss plus the weighted R_S of each side."""
+"""What is minimised over one vector a sample: the contrastive loss plus the weighted R_S of each side."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from structure.pipeline.aligners.objective import ContrastiveObjective, Losses, 
 from structure.pipeline.aligners.option_groups import PairOptions, StructureOptions
 
 MOST_KEPT = 4096
-"""Rows up to which the frozen side of a batch that never changes is kept: two N x N matrices, 134 MB at most."""
+"""Rows up to which the frozen side of a batch that never changes is saved: two N x N matrices, 134 MB at most."""
 
 
 class PairObjective(ContrastiveObjective):
@@ -29,7 +29,7 @@ class PairObjective(ContrastiveObjective):
         extra: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
         repeats: bool = False,
     ) -> PairBatch:
-        """The frozen sides of a batch that `repeats` are computed once and kept."""
+        """The frozen sides of a batch that `repeats` are computed once and saved."""
         images, texts = vision.float(), text.float()
         more = [None if rows is None else rows.float() for rows in extra]
         if not repeats or len(images) > MOST_KEPT:

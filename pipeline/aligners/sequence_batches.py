@@ -1,4 +1,4 @@
-"""Batches of items that are several vectors each: tokens, or sets of views and captions."""
+"""Batches of samples that are several vectors each: tokens, or sets of views and captions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods whose items are several vectors: the tokens of a layer, or sets of views and captions."""
+"""Methods whose samples are several vectors: the tokens of a layer, or sets of views and captions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SequenceMethod(GradientMethod[Trained]):
-    """Trained without R_S, which compares one frozen vector an item."""
+    """Trained without R_S, which compares one frozen vector a sample."""
 
     def fit(
         self,

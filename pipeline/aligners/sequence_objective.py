@@ -1,4 +1,4 @@
-"""What token-level and set aligners minimise: a contrastive loss alone, over items of several vectors."""
+"""What token-level and set aligners minimise: a contrastive loss alone, over samples of several vectors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def sequence_batch(vision: Any, text: Any) -> PairBatch:
 
 class TokenObjective(ContrastiveObjective):
     """Heads that read `Padded` tokens, and the contrastive loss of what they make. There is no R_S: it compares one
-    frozen vector an item, and here there is none."""
+    frozen vector a sample, and here there is none."""
 
     def batch(
         self,

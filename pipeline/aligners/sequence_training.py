@@ -1,4 +1,4 @@
-"""Training over items that are several vectors each: in memory, or tokens straight from the store."""
+"""Training over samples that are several vectors each: in memory, or tokens straight from the store."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from structure.store.errors import StructureError
 from structure.store.row_sources import TokenSource
 
 Most = tuple[int | None, int | None]
-"""Vectors of an item that take part, (vision, text); None for all."""
+"""Vectors of a sample that take part, (vision, text); None for all."""
 
 
 def train_sequences(
@@ -73,7 +73,7 @@ def train_sequences(
 def _train_stored(
     data: TrainingData, options: GradientOptions, *, checkpoint: Checkpoint | None, on_event: Listener
 ) -> FitResult:
-    """The same straight from the store: row i of both sources is one item, rows ascend.
+    """The same straight from the store: row i of both sources is one sample, rows ascend.
 
     Within `data.memory` bytes beside the held-out pairs; the weights are the same for every bound. Raises
     StructureError where not even a few batches fit.

@@ -184,7 +184,7 @@ def refit(
     checkpoint: Checkpoint | None = None,
     on_event: Listener = silent,
 ) -> FitResult:
-    """The run again over `source`, all pairs with the held-out ones, for the epochs that the choice kept.
+    """The run again over `source`, all pairs with the held-out ones, for the epochs that were chosen.
 
     Same first weights, rate and schedule. No pair is left to evaluate it on: the metrics stay those of the choice.
     """

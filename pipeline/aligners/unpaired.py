@@ -12,7 +12,7 @@ from structure.store.errors import StructureError
 
 @dataclass(frozen=True)
 class Unpaired:
-    """Features of the layers that are aligned, (m, dv) and (k, dt), of items that are in no pair; None for none."""
+    """Features of the layers that are aligned, (m, dv) and (k, dt), of samples that are in no pair; None for none."""
 
     vision: Array | None = None
     text: Array | None = None

@@ -1,4 +1,4 @@
-"""Datasets: ordered, countable sources of items with stable ids. `open_dataset(spec, ...)` finds one by its name."""
+"""Datasets: ordered, countable sources of samples with stable ids. `open_dataset(spec, ...)` finds one by its name."""
 
 from __future__ import annotations
 

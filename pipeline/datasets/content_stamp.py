@@ -11,7 +11,8 @@ from structure.store.errors import BadSampleError, NotPresentError
 
 
 def content_stamp(spec: str, *, split: str | None, data_root: str | Path, limit: int | None = None) -> str:
-    """Hex SHA-256 over ids, captions, labels, classes and file stamps of a split's items (the first `limit`), in order.
+    """Hex SHA-256 over ids, captions, labels, classes and file stamps of a split's samples (the first `limit`), in
+    order.
 
     It changes with anything that an extraction or evaluation reads, as far as names, texts, sizes and times tell.
     "" where the data are not on this machine. Raises as `open_dataset` for data that cannot be used.

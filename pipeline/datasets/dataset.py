@@ -1,4 +1,4 @@
-"""What every dataset is: an ordered, countable source of items with stable ids and content digests; no tensors."""
+"""What every dataset is: an ordered, countable source of samples with stable ids and content digests; no tensors."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ class Task:
 
 
 class Dataset(ABC):
-    """Items in a fixed order. Instances are picklable: image workers carry a copy each.
+    """Samples in a fixed order. Instances are picklable: image workers carry a copy each.
 
     `name` is the dataset's name in the store (letters, digits, `.`, `_`, `-`); `split` names the part, resolved: what
     was asked for as `train` of COCO is called `train2014` here.
     `tasks` maps a task's name to its classes; it is empty for a dataset without labels.
     `kind` says what evaluation fits by default: "classification", "multilabel", "retrieval", "selection" (of captions
-    within small groups of items), "segmentation".
+    within small groups of samples), "segmentation".
     `mask_classes` names the values of `mask`; empty for a dataset without masks.
     `splits` are the parts that the data themselves are divided into, where their names are theirs to choose.
     `notes` are sentences about what was left out or looks odd when the dataset was opened, to be shown to the user.
 
     Whatever concerns the dataset as a whole (no such column, a repeated id) is a `StructureError` when it is opened.
-    Whatever concerns one item (no caption, an image that does not decode) is a `BadSampleError` when that item is
+    Whatever concerns one sample (no caption, an image that does not decode) is a `BadSampleError` when that sample is
     read, so that a run may skip and count it.
     """
 
@@ -77,18 +77,18 @@ class Dataset(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of items."""
+        """Number of samples."""
 
     @abstractmethod
     def item(self, index: int) -> Item:
-        """Item `index` in `[0, len(self))`: texts and labels only, cheap, no image is read.
+        """Sample `index` in `[0, len(self))`: texts and labels only, cheap, no image is read.
 
-        Raises `BadSampleError` where the item's texts cannot be used, `IndexError` beyond the end.
+        Raises `BadSampleError` where the sample's texts cannot be used, `IndexError` beyond the end.
         """
 
     @abstractmethod
     def image(self, index: int) -> Image.Image:
-        """The item's image as an RGB PIL image. Raises `BadSampleError` where it cannot be read, and
+        """The sample's image as an RGB PIL image. Raises `BadSampleError` where it cannot be read, and
         `StructureError` in a dataset of audio clips."""
 
     @abstractmethod
@@ -96,7 +96,8 @@ class Dataset(ABC):
         """The bytes that determine the image (the file's content), for the content digest."""
 
     def audio(self, index: int) -> AudioClip:
-        """The item's audio clip; only for datasets of audio clips. Raises `BadSampleError` where it cannot be read."""
+        """The sample's audio clip; only for datasets of audio clips. Raises `BadSampleError` where it cannot be
+        read."""
         raise StructureError(f"{self.name} has images and no audio clips: an audio encoder cannot read it.")
 
     def stamp(self, index: int) -> str:
@@ -104,7 +105,7 @@ class Dataset(ABC):
         return ""
 
     def mask(self, index: int) -> np.ndarray:
-        """The item's `(height, width)` label mask, int32, 255 = ignore; only for segmentation datasets."""
+        """The sample's `(height, width)` label mask, int32, 255 = ignore; only for segmentation datasets."""
         raise TypeError(f"dataset {self.name} has no masks")
 
     def digest(self, index: int) -> str:
@@ -113,7 +114,7 @@ class Dataset(ABC):
 
 
 def within(index: int, count: int) -> int:
-    """`index`, checked. Negative ones are refused: `item(-1)` is a mistake in counting, not the last item."""
+    """`index`, checked. Negative ones are refused: `item(-1)` is a mistake in counting, not the last sample."""
     if not 0 <= index < count:
-        raise IndexError(f"item {index} of {count}")
+        raise IndexError(f"sample {index} of {count}")
     return index

@@ -1,4 +1,4 @@
-"""Files over HTTP that may be interrupted: what is there is kept, the rest is asked for, the whole is checked."""
+"""Files over HTTP that may be interrupted: what is there is saved, the rest is asked for, the whole is checked."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SECONDS = 30.0
 def fetch(download: Download, folder: Path, *, on_event: Listener = silent) -> Path:
     """The file, whole and checked, in `folder`; downloaded unless it is there.
 
-    What has come is kept as `<file>.part`; the next call asks for the rest (HTTP Range) if the server still has the
+    What has come is saved as `<file>.part`; the next call asks for the rest (HTTP Range) if the server still has the
     same version (ETag), and for everything if not. Raises `NotPresentError` where the server cannot be reached or
     does not have it, `DamageError` where the connection broke (call again) or the checksum is another (the part is
     removed).
@@ -40,7 +40,7 @@ def fetch(download: Download, folder: Path, *, on_event: Listener = silent) -> P
     size = part.stat().st_size
     if total and size != total:
         raise DamageError(
-            f"{download.url} broke off after {size:,} of {total:,} bytes. They are kept in {part}: run the same "
+            f"{download.url} broke off after {size:,} of {total:,} bytes. They are saved in {part}: run the same "
             "command again to go on."
         )
     try:
@@ -109,7 +109,8 @@ def _receive(download: Download, part: Path, tag: Path, on_event: Listener) -> i
     except (URLError, OSError, http.client.HTTPException) as error:
         if part.exists() and part.stat().st_size:
             raise DamageError(
-                f"{download.url} broke off ({getattr(error, 'reason', error)}); {part.stat().st_size:,} bytes are kept "
+                f"{download.url} broke off ({getattr(error, 'reason', error)}); {part.stat().st_size:,} bytes are "
+                f"saved "
                 f"in {part}: run the same command again to go on."
             ) from None
         raise NotPresentError(f"{download.url} cannot be reached ({getattr(error, 'reason', error)}).") from None

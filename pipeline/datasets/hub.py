@@ -25,7 +25,7 @@ CAPTION_COLUMNS = ("captions", "caption", "text", "sentences")
 
 
 class Hub(Dataset):
-    """Rows of an Arrow table kept by `datasets`, which memory-maps it.
+    """Rows of an Arrow table saved by `datasets`, which memory-maps it.
 
     The image is the column of type Image; captions are the first of captions, caption, text, sentences (text or a
     list of texts); the label is the first column of type ClassLabel, which brings its names. Ids are the column `id`

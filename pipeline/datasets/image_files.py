@@ -20,14 +20,14 @@ SUFFIXES = frozenset(
 
 
 class ImageFiles(Dataset):
-    """A dataset that knows the id and the file of every item; kinds of data add texts and labels in `item`.
+    """A dataset that knows the id and the file of every sample; kinds of data add texts and labels in `item`.
 
-    Paths are kept as text: a worker's copy of 100,000 items is then a few megabytes and quick to send.
+    Paths are saved as text: a worker's copy of 100,000 samples is then a few megabytes and quick to send.
     """
 
     def __init__(self, ids: Sequence[str], paths: Sequence[str]) -> None:
         for item in ids:
-            require_text(item, what="item id", where="")
+            require_text(item, what="sample id", where="")
         self.ids = tuple(ids)
         self.paths = tuple(paths)
 

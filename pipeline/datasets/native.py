@@ -35,7 +35,7 @@ class NativeEntry:
 
 
 class NativeSet(ImageFiles):
-    """Entries in the order of their file. `kind` is "selection" (the first caption of an item is right, or items
+    """Entries in the order of their file. `kind` is "selection" (the first caption of a sample is right, or samples
     `<group>/0` and `<group>/1` each bring the caption that is right for them) or "retrieval"."""
 
     tasks: Mapping[str, Task] = {}

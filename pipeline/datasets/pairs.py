@@ -25,7 +25,7 @@ PROBED = 8
 
 
 class PairsFile(ImageFiles):
-    """One item per row of a JSON Lines, CSV, TSV or Parquet file.
+    """One sample per row of a JSON Lines, CSV, TSV or Parquet file.
 
     Columns: `image`, or `audio` for audio clips (a path relative to the file's folder, or absolute: the file is the
     user's own and may name any file that the user can read), `caption` (text) or `captions` (a list of texts), optional
@@ -39,7 +39,7 @@ class PairsFile(ImageFiles):
       per cent; adding rows moves no other row. `all` takes every row either way.
 
     With `with_images=False` nobody will read an image (features are there already): the column and the files may be
-    absent, and an item has a digest only where its file is there.
+    absent, and a sample has a digest only where its file is there.
 
     A row without caption (where others have one), with an empty caption, or without image, raises `BadSampleError`
     when it is read. Raises `StructureError` for everything that concerns the table, with the line.

@@ -35,7 +35,9 @@ def read_idx(files: Sequence[Path]) -> Pixels:
     """MNIST: the idx file of images and the one of labels, plain or `.gz`."""
     images, labels = (_idx(file) for file in files)
     if images.ndim != 3 or labels.ndim != 1:
-        raise StructureError(f"{files[0]} has {images.ndim} dimensions and {files[1]} {labels.ndim}; 3 and 1 are due.")
+        raise StructureError(
+            f"{files[0]} has {images.ndim} dimensions and {files[1]} {labels.ndim}; 3 and 1 are expected."
+        )
     return images, labels.astype(np.int64)
 
 
@@ -113,5 +115,6 @@ def _idx(file: Path) -> np.ndarray:
 def _whole(file: Path, count: int, size: int) -> None:
     if count == 0 or count % size:
         raise StructureError(
-            f"{file} has {count} bytes; rows of {size} are due, and {count % size} are left over. Get the file again."
+            f"{file} has {count} bytes; rows of {size} are expected, and {count % size} are left over. Get the file "
+            f"again."
         )

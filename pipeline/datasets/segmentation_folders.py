@@ -20,7 +20,7 @@ IGNORE = 255
 
 @dataclass(frozen=True)
 class SegmentationFiles:
-    """Item id, image and mask, relative to the set's folder."""
+    """Sample id, image and mask, relative to the set's folder."""
 
     id: str
     image: str
@@ -150,7 +150,7 @@ def _ade20k(root: Path) -> tuple[list[SegmentationFiles], dict[int, str]]:
         raise StructureError(f"{file} is not the table of ADE20K's classes: {error}. Get the file again.") from None
     if sorted(classes) != list(range(1, len(classes) + 1)):
         raise StructureError(
-            f"{file} numbers its {len(classes)} classes {min(classes)} to {max(classes)}; 1 to n is due."
+            f"{file} numbers its {len(classes)} classes {min(classes)} to {max(classes)}; 1 to n is expected."
         )
     paths = sorted((root / "images" / "validation").glob("*.jpg"))
     files = [

@@ -1,4 +1,4 @@
-"""Seeded splits for data that bring none: a hash of each id decides, so that adding items moves no other."""
+"""Seeded splits for data that bring none: a hash of each id decides, so that adding samples moves no other."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from structure.store.errors import StructureError, unknown
 
 SHARES = {"train": 80, "val": 10, "test": 10}
-"""Per cent of the items, in expectation."""
+"""Per cent of the samples, in expectation."""
 
 
 def share(item: str, *, seed: int) -> str:
-    """Which of `SHARES` an item id belongs to: SHA-256 of seed and id, modulo 100."""
+    """Which of `SHARES` a sample id belongs to: SHA-256 of seed and id, modulo 100."""
     point = int.from_bytes(hashlib.sha256(f"{seed}\n{item}".encode()).digest()[:8], "big") % 100
     for name, percent in SHARES.items():
         point -= percent
@@ -22,7 +22,7 @@ def share(item: str, *, seed: int) -> str:
 
 
 def choose(ids: Sequence[str], *, split: str | None, seed: int, source: str) -> tuple[str, list[int]]:
-    """The resolved name of a split and the indices in it. `None` and "all" take every item.
+    """The resolved name of a split and the indices in it. `None` and "all" take every sample.
 
     A seed other than 0 is part of the name (`train-seed3`): the store must not mix two drawings.
     Raises `StructureError` for any other name, and where the split would be empty.
@@ -35,6 +35,6 @@ def choose(ids: Sequence[str], *, split: str | None, seed: int, source: str) -> 
     chosen = [index for index, item in enumerate(ids) if share(item, seed=seed) == split]
     if not chosen:
         raise StructureError(
-            f"The seeded split {split} of {source} has 0 of {len(ids)} items. Choose --split all, or another seed."
+            f"The seeded split {split} of {source} has 0 of {len(ids)} samples. Choose --split all, or another seed."
         )
     return split if seed == 0 else f"{split}-seed{seed}", chosen

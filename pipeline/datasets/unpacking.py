@@ -32,7 +32,7 @@ def unpack(archive: Path, folder: Path) -> None:
         for entry in sorted(partial.iterdir()):
             _place(entry, folder / entry.name)
     except tarfile.FilterError as error:
-        raise StructureError(f"{archive} is not safe to unpack: {error}. Nothing of it was kept.") from None
+        raise StructureError(f"{archive} is not safe to unpack: {error}. Nothing of it was saved.") from None
     except _DAMAGED as error:
         raise DamageError(f"{archive} is damaged: {error}. Remove it and get it again.") from None
     finally:
@@ -46,7 +46,7 @@ def _unzip(archive: Path, folder: Path) -> None:
             parts = Path(member.filename.replace("\\", "/")).parts
             if Path(member.filename).is_absolute() or ".." in parts:
                 raise StructureError(
-                    f"{archive} is not safe to unpack: {member.filename!r} points outside. Nothing of it was kept."
+                    f"{archive} is not safe to unpack: {member.filename!r} points outside. Nothing of it was saved."
                 )
         content.extractall(folder)
 

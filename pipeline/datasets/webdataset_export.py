@@ -23,7 +23,7 @@ Form = Literal["classification", "multilabel", "retrieval"]
 
 @dataclass(frozen=True)
 class Export:
-    """What was written: `unlabelled` counts items that the task has no answer for and that are therefore left out."""
+    """What was written: `unlabelled` counts samples that the task has no answer for and that are therefore left out."""
 
     folder: Path
     split: str
@@ -50,8 +50,8 @@ def export_webdataset(
     transparency or orientation), and are else written as PNG. The same dataset gives the same bytes.
 
     Shards appear under their names when they are whole, and nshards.txt last, so an interrupted export cannot pass for
-    a whole one. Raises `StructureError` where `folder/<split>` has tars already, for an unknown task, and where no item
-    is left; `BadSampleError` for an item that cannot be read: nothing is dropped.
+    a whole one. Raises `StructureError` where `folder/<split>` has tars already, for an unknown task, and where no
+    sample is left; `BadSampleError` for a sample that cannot be read: nothing is dropped.
     """
     root = Path(folder)
     target = root / split
@@ -77,7 +77,7 @@ def export_webdataset(
         shard.discard()
     if not items:
         raise StructureError(
-            f"Dataset {dataset.name} split {dataset.split}: 0 of {len(dataset)} items have a label for {name}."
+            f"Dataset {dataset.name} split {dataset.split}: 0 of {len(dataset)} samples have a label for {name}."
         )
     for file, lines in _texts(dataset, name, form):
         (root / file).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
@@ -141,7 +141,7 @@ def _image(dataset: Dataset, index: int) -> dict[str, bytes]:
 
 
 class _Shard:
-    """A tar under a temporary name until it is kept. Times and owners are zero: they would change the bytes."""
+    """A tar under a temporary name until it is saved. Times and owners are zero: they would change the bytes."""
 
     def __init__(self, folder: Path, number: int) -> None:
         self.number = number
@@ -163,6 +163,6 @@ class _Shard:
         os.replace(self._partial, self._path)
 
     def discard(self) -> None:
-        """Leaves nothing of a tar that was not kept."""
+        """Leaves nothing of a tar that was not saved."""
         self._tar.close()
         self._partial.unlink(missing_ok=True)

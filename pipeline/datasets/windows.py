@@ -63,7 +63,7 @@ def _starts(length: int, window: int) -> list[int]:
 
 
 class WindowedImages(Dataset):
-    """One item a window, in the order of the images; its image is framed for the encoder (`Frame`).
+    """One sample a window, in the order of the images; its image is framed for the encoder (`Frame`).
 
     `of` is (windows,) int64: the image each belongs to; `plans` has one entry an image. An image that cannot be
     read has one window, whose reading says why.
@@ -87,7 +87,7 @@ class WindowedImages(Dataset):
         return len(self.of)
 
     def windows_of(self, image: int) -> range:
-        """The items that are windows of this image."""
+        """The samples that are windows of this image."""
         return range(int(self._first[image]), int(self._first[image + 1]))
 
     def item(self, index: int) -> Item:

@@ -164,7 +164,7 @@ class Encoder(ABC):
 
 
 def column(layer: str, kind: Pooling, kinds: Sequence[Pooling]) -> str:
-    """The stored name of a pooled layer: `block.03`, or `block.03@mean` when several poolings are kept."""
+    """The stored name of a pooled layer: `block.03`, or `block.03@mean` when several poolings are saved."""
     return layer if len(kinds) == 1 else f"{layer}@{kind}"
 
 

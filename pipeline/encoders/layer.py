@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Modality = Literal["vision", "audio", "text"]
-"""What an encoder reads: an item's image or audio clip, or its captions. Where two sides are paired, the side that is
+"""What an encoder reads: a sample's image or audio clip, or its captions. Where two sides are paired, the side that is
 called vision takes images or audio clips."""
 
 Form = Literal["tokens", "map", "vector"]

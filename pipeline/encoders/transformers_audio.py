@@ -91,7 +91,7 @@ class AudioEncoder(TransformersEncoder):
         layers: Sequence[str] | None = None,
     ) -> tuple[dict[str, torch.Tensor], dict[str, LayerTokens]]:
         if tokens:
-            raise StructureError(f"{self.name} reads audio clips: only pooled features of them are kept, no tokens.")
+            raise StructureError(f"{self.name} reads audio clips: only pooled features of them are saved, no tokens.")
         order = sorted(range(len(examples)), key=lambda position: (-len(examples[position]), position))
         parts: list[dict[str, torch.Tensor]] = []
         for _, run in groupby(order, key=lambda position: len(examples[position])):

@@ -1,1 +1,1 @@
-"""Evaluation of aligners over features in the store: what is asked, who answers, how it is judged and kept."""
+"""Evaluation of aligners over features in the store: what is asked, who answers, how it is judged and saved."""

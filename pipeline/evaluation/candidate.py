@@ -38,13 +38,13 @@ class Candidate:
         )
 
     def images(self, source: FeatureSource, rows: SampleIndex) -> Embeddings:
-        """Embeddings of the pictures of `rows`, one an item."""
+        """Embeddings of the images of `rows`, one a sample."""
         features = source.features(self.vision, rows, tokens=self.tokens("vision"))
         embed = self.aligner.embed_images
         return Embeddings(features, self.layers["vision"], embed, source, tokens=self.aligner.takes_tokens)
 
     def texts(self, source: FeatureSource, rows: SampleIndex, *, captions: int | None = 1) -> Embeddings:
-        """Embeddings of the first `captions` texts of every item (None = all)."""
+        """Embeddings of the first `captions` texts of every sample (None = all)."""
         features = source.features(self.text, rows, captions=captions, tokens=self.tokens("text"))
         embed = self.aligner.embed_texts
         return Embeddings(features, self.layers["text"], embed, source, tokens=self.aligner.takes_tokens)

@@ -12,7 +12,7 @@ from structure.pipeline.metrics.zero_shot_classifier import class_vectors_of
 
 
 def classify_zeroshot(question: TaskRows, subject: Candidate, source: FeatureSource, *, seed: int) -> TaskScores:
-    """One aligner on one classification task. Prompts and pictures pass a shard at a time."""
+    """One aligner on one classification task. Prompts and images pass a shard at a time."""
     prompts, samples, label = question.prompts, question.samples, question.task.label
     assert prompts is not None
     images = subject.images(source, question.rows)

@@ -13,7 +13,7 @@ from structure.store import Store
 from structure.store.errors import StructureError
 
 FOLDER = "comparisons"
-"""Where the newest comparison of every two aligners is kept, for the report."""
+"""Where the newest comparison of every two aligners is saved, for the report."""
 
 SAME = ("dataset_spec", "split", "prompts_digest", "captions")
 """What must be equal in both records, or the two numbers answer different questions."""
@@ -23,8 +23,8 @@ SAME = ("dataset_spec", "split", "prompts_digest", "captions")
 class Difference:
     """One metric of two aligners on one task, and `first - second` (`value`) over the same samples.
 
-    `low` to `high` is its 95 % interval; where it holds zero, the samples do not tell the two apart. `left_out` counts
-    samples that only one of the two could be judged on.
+    `low` to `high` is its 95 % interval; where it contains zero, the samples do not tell the two apart. `left_out`
+    counts samples that only one of the two could be judged on.
     """
 
     suite: str
@@ -46,7 +46,7 @@ class Difference:
 def compare_kept(
     store: Store, first: str, second: str, *, only: Sequence[Result] = (), seed: int = 0
 ) -> list[Difference]:
-    """Compare what is kept of two aligners, or only the tasks of the results in `only`, and keep the differences.
+    """Compare what is saved of two aligners, or only the tasks of the results in `only`, and keep the differences.
 
     Raises StructureError where they have no task in common, or where a task was asked in different ways.
     """

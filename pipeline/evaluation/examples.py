@@ -85,7 +85,7 @@ def retrieval_examples(
 
 
 def jpeg(picture: Callable[[], Any]) -> bytes | None:
-    """A thumbnail of a PIL picture; None where the data have no picture that can be read."""
+    """A thumbnail of a PIL image; None where the data have no image that can be read."""
     try:
         small = picture().convert("RGB")
     except StructureError:

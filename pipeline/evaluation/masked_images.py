@@ -12,7 +12,7 @@ from structure.pipeline.extraction.sample_index import SampleIndex, read_samples
 from structure.store.errors import BadSampleError
 
 KEPT_BYTES = 256 * 2**20
-"""Bytes of masks that are kept between aligners."""
+"""Bytes of masks that are saved between aligners."""
 
 DRAWN = 2
 """Aligners of a run of which overlays are drawn."""

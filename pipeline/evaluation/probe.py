@@ -64,7 +64,7 @@ def _shots(
 def _side(
     rows: SampleIndex, question: TaskRows, subject: Candidate, source: FeatureSource
 ) -> tuple[Array, np.ndarray, list[str], int]:
-    """Rows with a label: (n, dim) in the task's space, (n,) labels, ids; and how many pictures could not be read."""
+    """Rows with a label: (n, dim) in the task's space, (n,) labels, ids; and how many images could not be read."""
     images = subject.images(source, rows)
     if question.task.space == "features":
         images = Embeddings(images.features, images.layer, lambda values: values, source)

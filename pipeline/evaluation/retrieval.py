@@ -14,7 +14,7 @@ from structure.pipeline.metrics.score import TaskScores, score_retrieval
 
 
 def retrieve_zeroshot(question: TaskRows, subject: Candidate, source: FeatureSource, *, seed: int) -> TaskScores:
-    """One aligner on one retrieval task; pictures that could not be read take their captions with them."""
+    """One aligner on one retrieval task; images that could not be read take their captions with them."""
     samples = question.samples
     images = subject.images(source, question.rows)
     texts = subject.texts(source, question.rows, captions=None)
@@ -45,7 +45,7 @@ def retrieve_zeroshot(question: TaskRows, subject: Candidate, source: FeatureSou
 
 
 def _thumbnail(question: TaskRows, item: int) -> bytes | None:
-    """Drawn once for all aligners; None where the pictures are not on this machine."""
+    """Drawn once for all aligners; None where the images are not on this machine."""
     pictures, key = question.rows.dataset, f"thumbnail {item}"
     if pictures is None:
         return None

@@ -14,8 +14,8 @@ from structure.store.files import plain_name
 
 
 def trained_on(store: Store, question: TaskRows, subject: Candidate) -> int | None:
-    """How many items of the question, by the digest of what was read, are in the data that the aligner was trained on;
-    None where nobody knows: no data are on record, or their table is not in this store."""
+    """How many samples of the question, by the digest of what was read, are in the data that the aligner was trained
+    on; None where nobody knows: no data are on record, or their table is not in this store."""
     samples, data = question.samples, subject.aligner.metadata.get("data")
     if not isinstance(data, Mapping) or not {"dataset", "split"} <= data.keys():
         return None

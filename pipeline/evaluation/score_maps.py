@@ -24,8 +24,8 @@ def label_map(windows: Sequence[Array], plan: Windows, *, grid: tuple[int, int],
     """The class of every pixel, `size` int64: argmax over classes of the upsampled scores; ties go to the lower class.
 
     `windows`: `(patch, class)` scores of each window of `plan`, patches row by row in `grid`. One window that is the
-    whole picture is upsampled from its grid to `size` in one step. Several are upsampled to their pixels, averaged
-    where they overlap in the resized picture, and that is upsampled to `size`.
+    whole image is upsampled from its grid to `size` in one step. Several are upsampled to their pixels, averaged
+    where they overlap in the resized image, and that is upsampled to `size`.
     """
     maps = [as_tensor(scores).T.reshape(-1, *grid) for scores in windows]
     classes = len(maps[0])
@@ -44,7 +44,7 @@ def label_map(windows: Sequence[Array], plan: Windows, *, grid: tuple[int, int],
 
 
 def whole_label_maps(scores: np.ndarray, *, grid: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """`label_map` of many pictures of one size that are one window each, in one upsampling where memory allows.
+    """`label_map` of many images of one size that are one window each, in one upsampling where memory allows.
 
     `(picture, patch, class)` scores -> `(picture, *size)` int64."""
     maps = as_tensor(scores).transpose(1, 2).reshape(len(scores), -1, *grid)

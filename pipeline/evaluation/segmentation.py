@@ -1,4 +1,4 @@
-"""Zero-shot segmentation: patches of windows scored with class vectors, upsampled, held against masks."""
+"""Zero-shot segmentation: patches of windows scored with class vectors, upsampled, compared with masks."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ OVERLAYS = 3
 
 
 def segment_zeroshot(question: TaskRows, subject: Candidate, source: FeatureSource, *, seed: int) -> TaskScores:
-    """One aligner on one set of masks. Features of windows are kept in the store as a dataset of their own."""
+    """One aligner on one set of masks. Features of windows are saved in the store as a dataset of their own."""
     task, prompts, pictures = question.task, question.prompts, question.rows.dataset
     if pictures is None:
-        raise NotPresentError(f"The pictures and masks of {question.samples.dataset} are not on this machine.")
+        raise NotPresentError(f"The images and masks of {question.samples.dataset} are not on this machine.")
     assert prompts is not None
     masks = question.memo.setdefault(
         "masks", MaskedImages(pictures, protocol_of(pictures.mask_classes, task.background), task.window)
@@ -56,7 +56,7 @@ def segment_zeroshot(question: TaskRows, subject: Candidate, source: FeatureSour
         if picture in shown:
             overlays.append(Overlay(item_ids[picture], np.asarray(pictures.image(picture)), truth, guess))
     if not areas:
-        raise StructureError(f"{pictures.name}: none of {len(pictures)} pictures and masks could be read.")
+        raise StructureError(f"{pictures.name}: none of {len(pictures)} images and masks could be read.")
     judged = score_segmentation(
         Areas.together(areas),
         ids=ids,
@@ -79,14 +79,14 @@ def segment_zeroshot(question: TaskRows, subject: Candidate, source: FeatureSour
 
 
 def _shown(count: int) -> frozenset[int]:
-    """Pictures of which an overlay is kept: spread over the set, the same for every aligner."""
+    """Images of which an overlay is saved: spread over the set, the same for every aligner."""
     return frozenset(np.linspace(0, count - 1, num=min(OVERLAYS, count)).round().astype(int).tolist())
 
 
 def scored(
     features: FeatureSet, layer: str, subject: Candidate, vectors: np.ndarray, windows: WindowedImages
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Picture by picture the scores of its windows `(window, patch, class)` float32; none where one cannot be read."""
+    """Image by image the scores of its windows `(window, patch, class)` float32; none where one cannot be read."""
     held: dict[int, np.ndarray] = {}
     for start in range(0, len(windows), WINDOWS_AT_ONCE):
         stop = min(start + WINDOWS_AT_ONCE, len(windows))
@@ -108,7 +108,7 @@ def scored(
 def guessed(
     found: Iterable[tuple[int, np.ndarray]], masks: MaskedImages, windows: WindowedImages, grid: tuple[int, int]
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Picture, true and guessed label map, for each that can be read; pictures of one window and size go together."""
+    """Image, true and guessed label map, for each that can be read; images of one window and size go together."""
     held: list[tuple[int, np.ndarray, np.ndarray]] = []
 
     def together() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -139,7 +139,7 @@ def token_layer(subject: Candidate) -> str:
     layer = str(subject.layers["vision"]).partition("@")[0]
     if layer == "pooled":
         raise StructureError(
-            f"The aligner {subject.name} reads the layer pooled, one vector a picture, which has no patches. "
+            f"The aligner {subject.name} reads the layer pooled, one vector an image, which has no patches. "
             "Train one on a layer with tokens: structure align --layers VISION,TEXT"
         )
     return layer

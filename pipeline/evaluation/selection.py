@@ -1,4 +1,4 @@
-"""Choosing the caption that belongs to a picture, and the picture that belongs to a caption, within small groups."""
+"""Choosing the caption that belongs to an image, and the image that belongs to a caption, within small groups."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from structure.pipeline.metrics.score import TaskScores, score_selection
 
 
 def select_captions(question: TaskRows, subject: Candidate, source: FeatureSource, *, seed: int) -> TaskScores:
-    """One aligner on one selection task. Items `<group>/<number>` belong together; any other item is its own group.
+    """One aligner on one selection task. Samples `<group>/<number>` belong together; any other sample is its own group.
 
-    A group with a picture that could not be read is left out as a whole: the rest of it is another question.
+    A group with an image that could not be read is left out as a whole: the rest of it is another question.
     """
     samples = question.samples
     images = subject.images(source, question.rows)

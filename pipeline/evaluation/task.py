@@ -79,7 +79,7 @@ class TaskSource:
         return self._opened[dataset, split]
 
     def _open(self, dataset: str, split: str | None) -> SampleIndex:
-        """From the raw data, or from the store alone where a dataset of that name was kept or imported."""
+        """From the raw data, or from the store alone where a dataset of that name was saved or imported."""
         kept = Samples.file(dataset, split or "test") if ":" not in dataset else ""
         try:
             return open_rows(self.context, dataset, split=split, save=self.save)
@@ -108,7 +108,7 @@ class TaskSource:
         """The class names of masks, with the templates of a task of the dataset that asks for the same names."""
         pictures = self._opened[task.dataset, task.split].dataset
         if pictures is None:
-            raise NotPresentError(f"The pictures and masks of {task.dataset} are not on this machine.")
+            raise NotPresentError(f"The images and masks of {task.dataset} are not on this machine.")
         if not pictures.mask_classes:
             raise StructureError(f"{task.dataset} has no masks, and {task.title} asks for segmentation.")
         names = protocol_of(pictures.mask_classes, task.background).names

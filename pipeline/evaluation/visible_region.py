@@ -1,4 +1,4 @@
-"""What part of a picture an encoder's preprocessing shows, found by showing it pictures; kept in the store."""
+"""What part of an image an encoder's preprocessing shows, found by showing it images; saved in the store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from structure.store.errors import StructureError
 from structure.store.fingerprint import fingerprint
 
 PROBE = 1024
-"""Side of the probing pictures in pixels."""
+"""Side of the probing images in pixels."""
 
 
 def frame_of(store: Store, source: FeatureSource, record: EncoderRecord) -> Frame:
@@ -34,8 +34,8 @@ def frame_of(store: Store, source: FeatureSource, record: EncoderRecord) -> Fram
 def find_frame(preprocess: Callable[[Any], Any], *, name: str) -> Frame:
     """The size that `preprocess` resizes to and the central size that it keeps, from what it makes of a square ramp.
 
-    Black and white pictures give each channel's scale, so that a ramp's values of the output say which part of the
-    input they come from. Raises `StructureError` where a framed picture does not come out as its window: a
+    Black and white images give each channel's scale, so that a ramp's values of the output say which part of the
+    input they come from. Raises `StructureError` where a framed image does not come out as its window: a
     preprocessing that does more than resize, crop and scale cannot be undone.
     """
     black, white = (_grey(preprocess(Image.new("RGB", (PROBE, PROBE), value))) for value in ("black", "white"))
@@ -46,7 +46,7 @@ def find_frame(preprocess: Callable[[Any], Any], *, name: str) -> Frame:
         picture = Image.fromarray(np.ascontiguousarray(values)).convert("RGB")
         light = ((_grey(preprocess(picture)) - black) / (white - black)).mean(axis=1 - axis)
         middle = light[len(light) // 4 : -(len(light) // 4) or None]
-        slope = np.polyfit(np.arange(len(middle)), middle, 1)[0]  # share of the picture that one output pixel covers
+        slope = np.polyfit(np.arange(len(middle)), middle, 1)[0]  # share of the image that one output pixel covers
         shown.append(slope)
     outer = tuple(max(side[axis], round(1 / shown[axis])) for axis in (0, 1))
     for more in ((0, 0), (1, 1), (-1, -1), (1, 0), (0, 1), (-1, 0), (0, -1)):
@@ -54,8 +54,8 @@ def find_frame(preprocess: Callable[[Any], Any], *, name: str) -> Frame:
         if _passes(preprocess, tried, black, white):
             return tried
     raise StructureError(
-        f"The preprocessing of {name} keeps {side[0]} x {side[1]} of a picture resized to about {outer[0]} x "
-        f"{outer[1]}, but changes it further: patches cannot be placed on the picture. Segment with an encoder that "
+        f"The preprocessing of {name} keeps {side[0]} x {side[1]} of an image resized to about {outer[0]} x "
+        f"{outer[1]}, but changes it further: patches cannot be placed on the image. Segment with an encoder that "
         "resizes, crops and scales."
     )
 

@@ -1,4 +1,4 @@
-"""An aligned model from end to end: pictures and strings in, embeddings of one space out."""
+"""An aligned model from end to end: images and strings in, embeddings of one space out."""
 
 from __future__ import annotations
 
@@ -61,17 +61,17 @@ class AlignedModel:
 
         PIL images of any size and mode -> `(len(pictures), dim)` float32 unit rows.
 
-        They are turned upright and made RGB as pictures of a dataset are. Raises StructureError for anything else.
+        They are turned upright and made RGB as images of a dataset are. Raises StructureError for anything else.
         """
         from PIL import Image
 
         for index, picture in enumerate(pictures):
             if not isinstance(picture, Image.Image):
-                raise StructureError(f"Item {index} is a {type(picture).__name__}, not a PIL picture: open it first.")
+                raise StructureError(f"Sample {index} is a {type(picture).__name__}, not a PIL image: open it first.")
         preprocess = self.vision.encoder.preprocess
 
         def prepare(some: Sequence[Image.Image]) -> list[Any]:
-            return [preprocess(as_rgb(picture, item=f"picture of {picture.size}")) for picture in some]
+            return [preprocess(as_rgb(picture, item=f"image of {picture.size}")) for picture in some]
 
         return self._encode(self.vision, pictures, prepare, batch_size)
 

@@ -21,7 +21,7 @@ WHICH: tuple[Which, ...] = get_args(Which)
 
 @dataclass(frozen=True)
 class ExportedSide:
-    """Embeds what the encoder's `preprocess` makes of pictures or texts."""
+    """Embeds what the encoder's `preprocess` makes of images or texts."""
 
     which: Which
     encoder: Encoder

@@ -1,1 +1,1 @@
-"""From items to stored rows: the sample index of a dataset, the plan of an extraction, and the loop that fills it."""
+"""From samples to stored rows: the sample index of a dataset, the plan of an extraction, and the loop that fills it."""

@@ -1,4 +1,4 @@
-"""Augmented views of a picture: a random crop and a mirror image, always the same for the same item and view."""
+"""Augmented views of an image: a random crop and a mirror image, always the same for the same sample and view."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TRIES = 10
 
 
 def augmented(picture: Image.Image, *, item: str, view: int) -> Image.Image:
-    """View `view` (from 1) of the item's picture. The draw depends on item and view alone, not on order or worker.
+    """View `view` (from 1) of the sample's image. The draw depends on sample and view alone, not on order or worker.
 
     A mirror image turns left into right: captions that speak of sides describe it no longer.
     """
@@ -40,7 +40,7 @@ def augmented(picture: Image.Image, *, item: str, view: int) -> Image.Image:
 
 
 def crop_box(size: tuple[int, int], draws: np.random.Generator) -> tuple[int, int, int, int]:
-    """(left, upper, right, lower) of a random crop of a picture of `size` (width, height); the whole picture where ten
+    """(left, upper, right, lower) of a random crop of an image of `size` (width, height); the whole image where ten
     draws in a row do not fit into it."""
     width, height = size
     for _ in range(_TRIES):

@@ -1,6 +1,6 @@
 """How many rows pass through an encoder at once: one size on a CPU; on a GPU larger ones are tried on real rows.
 
-The size moves the last bits of a row, so it is chosen once for a feature set and kept on record with it. A CPU has
+The size moves the last bits of a row, so it is chosen once for a feature set and stays on record with it. A CPU has
 nothing to find: from 4 to 64 rows its rate stays within a tenth, and a fixed size gives the same bytes everywhere.
 """
 
@@ -24,7 +24,7 @@ FIRST: dict[str, dict[Modality, int]] = {
     "cuda": {"vision": 128, "audio": 32, "text": 256},
 }
 MOST: dict[Modality, int] = {"vision": 512, "audio": 128, "text": 2048}
-"""Sizes that are tried end here: beyond, a GPU is busy whatever the model, and decoded pictures fill the memory."""
+"""Sizes that are tried end here: beyond, a GPU is busy whatever the model, and decoded images fill the memory."""
 
 WORTH = 100
 """First batches that a set must have for larger ones to be tried: trying takes the time of some twenty."""

@@ -1,4 +1,4 @@
-"""Preprocessed examples in batches: pictures decoded in worker processes, texts sorted by length.
+"""Preprocessed examples in batches: images decoded in worker processes, texts sorted by length.
 
 Batches never cross a shard, so the composition of a batch, and with it every stored bit, depends only on the shard.
 """
@@ -42,9 +42,9 @@ def batches(
     captions: int | None,
     views: int = 1,
 ) -> Iterator[ExampleBatch]:
-    """Every row of the shards, shard after shard; with several views an item's views are rows one after another.
+    """Every row of the shards, shard after shard; with several views a sample's views are rows one after another.
 
-    The next shard is asked for when the pictures of its first batch may be decoded, some batches ahead.
+    The next shard is asked for when the images of its first batch may be decoded, some batches ahead.
     """
     if encoder.modality == "text":
         return _text_batches(encoder, rows.samples.texts(captions), shards, size)

@@ -1,4 +1,4 @@
-"""Features of an encoder for any rows: those in the store, or else extracted now and kept there."""
+"""Features of an encoder for any rows: those in the store, or else extracted now and saved there."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class FeatureSource:
     ) -> FeatureSet:
         """The complete feature set of this encoder over these rows, with the tokens of these layers.
 
-        Raises NotPresentError where there is none and no encoder or pictures to make it, FingerprintError where the
+        Raises NotPresentError where there is none and no encoder or images to make it, FingerprintError where the
         encoder that loads now is not the one on record.
         """
         samples = rows.samples
@@ -133,7 +133,7 @@ class FeatureSource:
         return fill(self.context, encoder, rows, chosen, options)
 
     def blocks(self, features: FeatureSet, layer: str) -> Iterator[tuple[Shard, np.ndarray]]:
-        """A layer shard by shard, in the stored dtype; what was read last is kept."""
+        """A layer shard by shard, in the stored dtype; what was read last is saved."""
         for shard in features.manifest.shards:
             key = (features.key, features.fingerprint, layer, shard.start)
             values = self._kept.pop(key, None)
@@ -159,7 +159,7 @@ class FeatureSource:
     def find(self, record: EncoderRecord, samples: Samples, *, captions: int | None) -> FeatureSet | None:
         """The feature set that is already there and complete, if any.
 
-        Pictures are looked for in the other splits of the dataset too: the same ones with captions in another language
+        Images are looked for in the other splits of the dataset too: the same ones with captions in another language
         are the same features.
         """
         split = samples.split if record.modality == "text" else None
@@ -222,7 +222,7 @@ class FeatureSource:
                 f"--dataset {samples.dataset}"
             )
         if record.modality != "text" and rows.dataset is None:
-            raise NotPresentError(f"The pictures of {samples.dataset}/{samples.split} are not on this machine.")
+            raise NotPresentError(f"The images of {samples.dataset}/{samples.split} are not on this machine.")
         encoder, options = self.encoder(record), record.options(captions, tokens)
         folder = found.manifest.encoder if found else None
         return encoder, options, self._plan(encoder, rows, options, record.spec, folder)

@@ -28,7 +28,7 @@ def fill(context: RunContext, encoder: Encoder, rows: SampleIndex, chosen: Plan,
     """Encode every row that is pending and complete the feature set.
 
     Shards that somebody else is writing are left to them; if nothing else is left, HeldError says who holds them.
-    A layer that overflows float16 is widened to float32 under `dtype="auto"`. Raises BadSampleError for an item that
+    A layer that overflows float16 is widened to float32 under `dtype="auto"`. Raises BadSampleError for a sample that
     cannot be read unless `skip_bad`.
     """
     store, on_event = context.store, context.on_event
@@ -91,7 +91,7 @@ def widen(
     """The feature set with the layer in float32 that float16 does not hold. Raises the error unless `dtype="auto"`."""
     if options.dtype != "auto":
         raise error
-    on_event(Note(f"{features.key}: layer {error.column} does not fit float16 and is kept in float32."))
+    on_event(Note(f"{features.key}: layer {error.column} does not fit float16 and is saved in float32."))
     return features.widen(error.column)
 
 

@@ -30,9 +30,9 @@ NOT_IDENTITY = ("libraries", "location")
 
 @dataclass(frozen=True)
 class Extraction:
-    """How to extract. `layers` are globs over layer names, `tokens` globs over those whose tokens are kept besides; no
-    `pooling` means the encoder's own; `captions` is how many captions of an item are encoded (None = all), `views` how
-    many views of a picture; `batch` None: the size that suits the device; `append` lets a set grow."""
+    """How to extract. `layers` are globs over layer names, `tokens` globs over those whose tokens are saved besides; no
+    `pooling` means the encoder's own; `captions` is how many captions of a sample are encoded (None = all), `views` how
+    many views of an image; `batch` None: the size that suits the device; `append` lets a set grow."""
 
     layers: tuple[str, ...] = ("*",)
     tokens: tuple[str, ...] = ()
@@ -49,7 +49,7 @@ class Extraction:
 @dataclass(frozen=True)
 class Plan:
     """One feature set to come. `pending_rows` are still to encode, `free` are the bytes free on the store's disk;
-    `lengths` (rows,) are the token counts of its texts, where their tokens are kept."""
+    `lengths` (rows,) are the token counts of its texts, where their tokens are saved."""
 
     manifest: Manifest
     pending_rows: int
@@ -68,7 +68,7 @@ class Plan:
         if self.free is not None and self.pending_bytes + SPARE > self.free:
             raise StructureError(
                 f"{self.manifest.key} needs {self.pending_bytes:,} bytes and the disk of {store.url} has {self.free:,} "
-                f"free ({SPARE:,} are kept spare). Choose fewer --layers, make space, or choose another --store."
+                f"free ({SPARE:,} are reserved). Choose fewer --layers, make space, or choose another --store."
             )
 
 
@@ -84,7 +84,7 @@ def plan(
 ) -> Plan:
     """Plan one feature set; touches nothing.
 
-    `spec` loads the encoder again and is kept for that; `folder` is the set's name in the store, by default that of
+    `spec` loads the encoder again and is saved for that; `folder` is the set's name in the store, by default that of
     `folder_name`. The batch size is planned too: it moves the last
     bits of a row, so resuming and repairing keep to it.
     """
@@ -98,7 +98,7 @@ def plan(
     if not count:
         raise StructureError(
             f"{samples.dataset}/{samples.split} has no caption: the text encoder {encoder.name} has nothing to read. "
-            "Labelled pictures serve a suite and `align --add`; a vision encoder alone can read them."
+            "Labelled images serve a suite and `align --add`; a vision encoder alone can read them."
         )
     dtype = "float32" if options.dtype == "fp32" else "float16"
     columns = tuple(Column(name, width, dtype) for name, width in encoder.columns(pooling, layers).items())
@@ -177,8 +177,8 @@ def plan(
 
 
 def folder_name(encoder: str, *, views: int, captions: int | None) -> str:
-    """The encoder's name, with `.views-N`, `.captions-N` or `.captions-all` behind it where an item has several rows:
-    such a set stands beside the one with the plain picture, or the first caption."""
+    """The encoder's name, with `.views-N`, `.captions-N` or `.captions-all` behind it where a sample has several rows:
+    such a set stands beside the one with the plain image, or the first caption."""
     if views > 1:
         return f"{encoder}.views-{views}"
     return encoder if captions == 1 else f"{encoder}.captions-{captions or 'all'}"

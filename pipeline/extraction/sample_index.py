@@ -14,12 +14,12 @@ from structure.store.errors import BadSampleError, DamageError
 
 READERS = 8
 UNREADABLE = "unreadable"
-"""The digest of an item whose bytes cannot be read: it takes part in the table and is skipped by extraction."""
+"""The digest of a sample whose bytes cannot be read: it takes part in the table and is skipped by extraction."""
 
 
 @dataclass(frozen=True)
 class SampleIndex:
-    """The rows to extract: their table, where the pictures come from (None = nowhere), and what opens them again."""
+    """The rows to extract: their table, where the images come from (None = nowhere), and what opens them again."""
 
     samples: Samples
     dataset: Dataset | None
@@ -43,7 +43,7 @@ def open_rows(
 
 
 def split_name(split: str, limit: int | None) -> str:
-    """The split's name in the store: the first N items of a split are a split of their own."""
+    """The split's name in the store: the first N samples of a split are a split of their own."""
     return split if limit is None else f"{split}.first{limit}"
 
 
@@ -58,7 +58,7 @@ def read_samples(
 ) -> Samples:
     """Build the sample index and save it in the store; without `save` (a dry run) nothing is written.
 
-    Pictures whose stamp (size and time) has not changed since the last time keep their digest; all others are read
+    Images whose stamp (size and time) has not changed since the last time keep their digest; all others are read
     and hashed. Raises FingerprintError if the rows are not those of an earlier extraction (followed by new ones, under
     `append`).
     """
@@ -104,7 +104,7 @@ def read_samples(
 
 
 def _known(store: Store, dataset: str, split: str) -> dict[str, tuple[str, str]]:
-    """Item id -> (stamp, digest) of the last time; nothing where the table is absent or damaged."""
+    """Sample id -> (stamp, digest) of the last time; nothing where the table is absent or damaged."""
     try:
         return Samples.read(store.files, dataset, split).digests
     except (FileNotFoundError, DamageError):

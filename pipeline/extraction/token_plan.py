@@ -42,7 +42,7 @@ def with_tokens(
 ) -> Manifest:
     """The manifest with the tokens of `layers` besides those that it has. `lengths` are those of all its texts.
 
-    How many tokens a picture has in each layer is seen in one pass over an empty one.
+    How many tokens an image has in each layer is seen in one pass over an empty one.
     """
     widths = {layer.name: layer.width for layer in encoder.layers}
     new = [name for name in layers if name not in {column.name for column in manifest.tokens}]

@@ -57,7 +57,7 @@ class WithinMemory:
         if size == 1:
             raise StructureError(
                 f"{self.encoder.name} does not fit the memory of its device even with one row at a time. Pass --amp "
-                "bf16, choose a smaller model, or a device with more memory; what was extracted is kept."
+                "bf16, choose a smaller model, or a device with more memory; what was extracted is saved."
             ) from None
         self.most = size // 2
         self.on_event(

@@ -1,4 +1,4 @@
-"""Two aligners on the same samples: the difference of every metric with its interval, from the kept predictions."""
+"""Two aligners on the same samples: the difference of every metric with its interval, from the saved predictions."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class SeedMean:
 class SeedDifference:
     """Mean over seeds of `first - second` on one metric: the same seed, data and batches on both sides.
 
-    `low` to `high` is Student's 95 % interval; if it holds zero, the seeds do not tell the two apart.
+    `low` to `high` is Student's 95 % interval; if it contains zero, the seeds do not tell the two apart.
     """
 
     first: str

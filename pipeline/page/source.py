@@ -91,7 +91,7 @@ class Source:
 
     @cached_property
     def rates(self) -> dict[str, list[dict[str, Any]]]:
-        """The learning-rate test of each aligner that ran one: `rate` and smoothed `loss`."""
+        """The learning-rate range test of each aligner that ran one: `rate` and smoothed `loss`."""
         return self._tables("learning_rate.parquet")
 
     @cached_property

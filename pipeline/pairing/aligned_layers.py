@@ -16,7 +16,7 @@ ItemKind = Literal["rows", "tokens", "sets"]
 
 @dataclass(frozen=True)
 class AlignedLayers:
-    """Both sides as (feature set, layer). `kind` says what an item is: one vector, the tokens of the layer, or the set
+    """Both sides as (feature set, layer). `kind` says what a sample is: one vector, the tokens of the layer, or the set
     of its views and captions, of which `most` (views, captions) are taken at most. `held` keeps layers for further
     runs."""
 
@@ -69,7 +69,7 @@ class AlignedLayers:
         return found[0], found[1]
 
     def in_passes(self, rows: PairedRows, memory: int) -> tuple[SelectedRows, SelectedRows]:
-        """Both sides of these pairs, one vector an item, read on demand within `memory` bytes."""
+        """Both sides of these pairs, one vector a sample, read on demand within `memory` bytes."""
         return (
             SelectedRows(*self.vision, rows.vision, memory),
             SelectedRows(*self.text, rows.text, memory),

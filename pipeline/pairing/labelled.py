@@ -1,4 +1,4 @@
-"""Pairs made of labelled pictures: k items a class, each with a caption that says its label."""
+"""Pairs made of labelled images: k samples a class, each with a caption that says its label."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEMPLATE = "a photo of a {c}."
 
 @dataclass(frozen=True)
 class Labelled:
-    """`dataset` is what `--dataset` would take; `per_class` items of each class at most."""
+    """`dataset` is what `--dataset` would take; `per_class` samples of each class at most."""
 
     dataset: str
     per_class: int
@@ -28,7 +28,9 @@ class Labelled:
         """`DATASET:K`. Raises StructureError."""
         dataset, colon, count = text.rpartition(":")
         if not colon or not count.isdigit() or int(count) < 1:
-            raise StructureError(f"--add {text!r}: write DATASET:K, K labelled items of each class, such as flowers:5.")
+            raise StructureError(
+                f"--add {text!r}: write DATASET:K, K labelled samples of each class, such as flowers:5."
+            )
         return cls(dataset, int(count))
 
 
@@ -40,23 +42,23 @@ def labelled_pairs(
     *,
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features (n, dv) of labelled pictures and (n, dt) of their captions, in the layers of the sets that are aligned.
+    """Features (n, dv) of labelled images and (n, dt) of their captions, in the layers of the sets that are aligned.
 
-    The items are drawn from the dataset's split "train"; the caption is its first template with the class name. What
-    is not in the store is encoded and kept there. Raises as `open_rows` does, and StructureError without labels.
+    The samples are drawn from the dataset's split "train"; the caption is its first template with the class name. What
+    is not in the store is encoded and saved there. Raises as `open_rows` does, and StructureError without labels.
     """
     rows = open_rows(source.context, wanted.dataset, split="train")
     samples = rows.samples
     task = next((name for name in samples.tasks if samples.kind != "multilabel"), None)
     if task is None:
-        raise StructureError(f"--add {wanted.dataset}: the dataset has no labels, so its items have no class to say.")
+        raise StructureError(f"--add {wanted.dataset}: the dataset has no labels, so its samples have no class to say.")
     classes = list(samples.tasks[task]["classes"])
     pictures = source.features(EncoderRecord.of(sets[0]), rows)
     labels = samples.labels(task)
     chosen = draw_per_class(np.where(pictures.valid, labels, -1), wanted.per_class, seed=seed)
     lacking = len(classes) - len(np.unique(labels[chosen]))
     if lacking:
-        source.context.note(f"{lacking} of {len(classes)} classes of {wanted.dataset} have no labelled picture")
+        source.context.note(f"{lacking} of {len(classes)} classes of {wanted.dataset} have no labelled image")
     template = (list(samples.tasks[task]["templates"]) or [TEMPLATE])[0]
     texts = [template.replace("{c}", name) for name in classes]
     split = f"prompts.captions.{fingerprint({'texts': texts})[:12]}"

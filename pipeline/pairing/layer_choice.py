@@ -45,7 +45,7 @@ def last_block(features: FeatureSet) -> str:
 
 
 def plain(store: Store, features: FeatureSet) -> FeatureSet:
-    """The set with one row an item beside one with several, where there is one: it is the one that gets ranked."""
+    """The set with one row a sample beside one with several, where there is one: it is the one that gets ranked."""
     if not has_several(features):
         return features
     manifest = features.manifest

@@ -1,4 +1,4 @@
-"""Which vision row belongs to which text row: one pair for every item that both encoders have read."""
+"""Which vision row belongs to which text row: one pair for every sample that both encoders have read."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from structure.store.row_sources import LayerSource
 
 @dataclass(frozen=True)
 class PairedRows:
-    """Row numbers into a vision and a text feature set: `vision[i]` and `text[i]` describe the item `items[i]`.
+    """Row numbers into a vision and a text feature set: `vision[i]` and `text[i]` describe the sample `items[i]`.
 
-    All three are (n,) int64, in dataset order. `skipped` counts items left out because one side could not be read.
+    All three are (n,) int64, in dataset order. `skipped` counts samples left out because one side could not be read.
     """
 
     vision: np.ndarray
@@ -41,9 +41,9 @@ class PairedRows:
 
 
 def pair_rows(store: Store, vision: FeatureSet, text: FeatureSet) -> PairedRows:
-    """One pair an item: its row on the first side and its first caption's row on the second.
+    """One pair a sample: its row on the first side and its first caption's row on the second.
 
-    Either side may be of either modality (vision-vision and text-text ranking pair items the same way). Raises
+    Either side may be of either modality (vision-vision and text-text ranking pair samples the same way). Raises
     StructureError where the two sets are not of one dataset split.
     """
     ours, theirs = vision.manifest, text.manifest
@@ -59,14 +59,14 @@ def pair_rows(store: Store, vision: FeatureSet, text: FeatureSet) -> PairedRows:
 
 
 def _rows_of_items(samples: Samples, features: FeatureSet) -> np.ndarray:
-    """(items,) the feature row of each item, -1 where it has none or it was skipped."""
+    """(samples,) the feature row of each sample, -1 where it has none or it was skipped."""
     if features.manifest.rows_of == "items":
-        first = np.arange(len(samples)) * features.manifest.views  # of several views the plain picture
+        first = np.arange(len(samples)) * features.manifest.views  # of several views the plain image
         rows = np.where(first < len(features), first, -1)
     else:
         of_caption = samples.item_of_caption(features.manifest.captions)[: len(features)]
         rows = np.full(len(samples), -1, dtype=np.int64)
-        rows[of_caption[::-1]] = np.arange(len(of_caption))[::-1]  # the first caption of an item wins
+        rows[of_caption[::-1]] = np.arange(len(of_caption))[::-1]  # the first caption of a sample wins
     return np.where((rows >= 0) & features.valid[rows], rows, -1)
 
 
@@ -112,7 +112,7 @@ def choose_sets(
 ) -> tuple[FeatureSet, FeatureSet]:
     """The one vision (or audio) and the one text feature set that a command means.
 
-    Of a set with one row an item (the plain picture, the first caption) and one with several, `several` says which is
+    Of a set with one row a sample (the plain image, the first caption) and one with several, `several` says which is
     meant where neither is named. `instead` adds to the error what else the command can do with several sets.
 
     Names that are not given are settled by what is there; if that leaves several, or a side is missing, the error
@@ -172,7 +172,7 @@ def _alike(sets: Sequence[FeatureSet]) -> str:
 
 
 def has_several(features: FeatureSet) -> bool:
-    """Whether an item may have several rows: views of a picture, or captions."""
+    """Whether a sample may have several rows: views of an image, or captions."""
     manifest = features.manifest
     return manifest.views > 1 or (manifest.rows_of == "captions" and manifest.captions != 1)
 
@@ -205,7 +205,7 @@ def choose_many(
     store: Store, *, dataset: str | None, split: str | None, sides: Sequence[tuple[str, Sequence[str]]]
 ) -> list[list[FeatureSet]]:
     """For each (modality, encoder names) the feature sets of one dataset split; no name means all of the modality, of
-    views and captions those with one row an item.
+    views and captions those with one row a sample.
 
     Raises StructureError for a name that is not there, a side without features, or several datasets to choose from.
     """
@@ -277,7 +277,7 @@ class HeldLayers:
         self._held: dict[tuple[str, str, str], np.ndarray] = {}
 
     def gather(self, features: FeatureSet, layer: str, rows: np.ndarray) -> np.ndarray:
-        """As `gather`; the valid rows of the whole layer are kept where they fit."""
+        """As `gather`; the valid rows of the whole layer are saved where they fit."""
         key = (features.key, features.fingerprint, layer)
         if key not in self._held:
             column = features.manifest.column(layer)

@@ -1,4 +1,5 @@
-"""Items that are several vectors: the tokens of a layer, or the views and captions of an entity, for chosen items."""
+"""Samples that are several vectors: the tokens of a layer, or the views and captions of an entity, for chosen
+samples."""
 
 from __future__ import annotations
 
@@ -44,8 +45,8 @@ def gather_tokens(features: FeatureSet, layer: str, rows: np.ndarray) -> Tokens:
 def rows_of_sets(
     features: FeatureSet, samples: Samples, items: np.ndarray, most: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Ascending rows of each of those items that could be read (its views, or its captions; the first `most` of them),
-    and how many each item has. `items` are item numbers of `samples`, ascending."""
+    """Ascending rows of each of those samples that could be read (its views, or its captions; the first `most` of
+    them), and how many each sample has. `items` are sample numbers of `samples`, ascending."""
     manifest = features.manifest
     if manifest.rows_of == "items":
         of_row = np.repeat(np.arange(len(features) // manifest.views), manifest.views)
@@ -61,7 +62,7 @@ def rows_of_sets(
 def gather_sets(
     features: FeatureSet, layer: str, samples: Samples, items: np.ndarray, most: int | None = None
 ) -> Tokens:
-    """The rows of `rows_of_sets`; an item is one row of the result."""
+    """The rows of `rows_of_sets`; a sample is one row of the result."""
     rows, counts = rows_of_sets(features, samples, items, most)
     offsets = np.zeros(len(items) + 1, dtype=np.int64)
     np.cumsum(counts, out=offsets[1:])

@@ -1,4 +1,4 @@
-"""Features of items without a partner: other feature sets of the encoders that are aligned."""
+"""Features of samples without a partner: other feature sets of the encoders that are aligned."""
 
 from __future__ import annotations
 

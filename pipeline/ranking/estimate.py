@@ -25,7 +25,7 @@ PROBED = 1024
 def estimate_tables(
     context: RunContext, pairs: Sequence[tuple[FeatureSet, FeatureSet]], options: RankingOptions, *, memory: int
 ) -> list[WorkEstimate]:
-    """The neighbour tables of each side of every two feature sets, each once; cached ones have nothing due.
+    """The neighbour tables of each side of every two feature sets, each once; cached ones have nothing pending.
 
     Raises StructureError for too few rows, and where the disk cannot hold the tables.
     """

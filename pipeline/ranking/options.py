@@ -1,4 +1,4 @@
-"""How to rank: the metric, its preset, how many neighbours and items, and what the test of the best score draws."""
+"""How to rank: the metric, its preset, how many neighbours and samples, and what the test of the best score draws."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class RankingOptions:
-    """How to rank. `k` is a number or a rule and `samples` how many items; None takes the preset's.
+    """How to rank. `k` is a number or a rule and `samples` how many samples; None takes the preset's.
 
     `calibrate` is the number of permutations of the test; None means the metric's own. `repeats` subsets of each size
     tell how stable the choice is. Raises StructureError for an unknown metric or preset; imports no metric to know.

@@ -1,4 +1,5 @@
-"""A ranking of two feature sets: from the items that both have read to scores, their permutation test, and the choice.
+"""A ranking of two feature sets: from the samples that both have read to scores, their permutation test, and the
+choice.
 
 Everything costly is cached in the store under what it came from, so another k, another metric of the same tables, or
 another partner only costs what is new.
@@ -49,7 +50,7 @@ def rank_pair(
 ) -> RankedPair:
     """Score all layer pairs of two feature sets and choose one; caches neighbour tables, writes no ranking yet.
 
-    One row an item (its first caption); items whose image or text repeats an earlier one are ranked once. Raises
+    One row a sample (its first caption); samples whose image or text repeats an earlier one are ranked once. Raises
     StructureError for too few rows or layers that are all constant.
     """
     began = time.perf_counter()
@@ -57,7 +58,7 @@ def rank_pair(
     pairs = options.rows(pairs)
     k = k_of(options.rule, len(pairs))
     if duplicates:
-        running.on_event(Note(f"{duplicates:,} items repeat the image or the text of another and are ranked once"))
+        running.on_event(Note(f"{duplicates:,} samples repeat the image or the text of another and are ranked once"))
     sides = (
         RankedSide(store, vision, pairs.vision, options.clamp, running),
         RankedSide(store, text, pairs.text, options.clamp, running),

@@ -91,7 +91,7 @@ class StepRunner:
     def work(self, steps: Sequence[Step], results: Mapping[str, StepResult]) -> list[StepResult]:
         """Run the steps, all of one stage, with the results of those before; one result each."""
         if steps[0].stage == "evaluate":
-            self._held = HeldLayers()  # training is over: its layers are not kept in memory beside encoders
+            self._held = HeldLayers()  # training is over: its layers are not held in memory beside encoders
             return self._evaluate(steps)
         (step,) = steps
         needed = {role: results[key] for role, key in step.needs.items()}

@@ -1,4 +1,4 @@
-"""CKNNA, the local form of CKA: kernels kept only where both nearest-neighbour graphs have the edge."""
+"""CKNNA, the local form of CKA: kernels non-zero only where both nearest-neighbour graphs have the edge."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from structure.store.errors import StructureError
 
 @dataclass(frozen=True)
 class Cknna(NeighbourMetric):
-    """Unbiased CKA of cosines kept only where both k-nearest-neighbour graphs have the (directed) edge.
+    """Unbiased CKA of cosines used only where both k-nearest-neighbour graphs have the (directed) edge.
 
     Huh et al. 2024, appendix A; the two self terms use their own graph. `eps` stands in the denominator: 1e-6 as in the
     public code, 0 for the exact quotient. Everything is sparse: rows x k entries a layer. Raises StructureError for
@@ -30,7 +30,7 @@ class Cknna(NeighbourMetric):
     is_symmetric: ClassVar[bool] = False  # the estimator takes column sums of one kernel and row sums of the other
     bounds: ClassVar[tuple[float, float]] = (-np.inf, np.inf)
     notation: ClassVar[str] = "CKNNA@k"
-    meaning: ClassVar[str] = "CKA of the samples' cosines, kept only between k nearest neighbours in both spaces"
+    meaning: ClassVar[str] = "CKA of the samples' cosines, used only between k nearest neighbours in both spaces"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,5 @@
-"""Items that repeat are ranked once: copies fill each other's neighbour lists and say nothing about the two spaces."""
+"""Samples that repeat are ranked once: copies fill each other's neighbour lists and say nothing about the two
+spaces."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ class Deduplicated:
 def deduplicate(*keys: Sequence[Hashable]) -> Deduplicated:
     """Keep a row if none of its keys was a key of an earlier row that stays; all sequences have one entry a row.
 
-    Keys are what makes two rows the same item: its id (five captions of one image), the image's digest, the text.
+    Keys are what makes two rows the same sample: its id (five captions of one image), the image's digest, the text.
     `None` is no key.
     """
     seen: list[set[Hashable]] = [set() for _ in keys]

@@ -25,7 +25,7 @@ Tables = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class ComparedLayers:
-    """What metrics read: row i of every layer, and of every table, is the same item.
+    """What metrics read: row i of every layer, and of every table, is the same sample.
 
     `vision` and `text` are layers of (rows, width); `tables` their neighbours, or None where no neighbours were
     searched. `memory` bytes are the budget of one computation. A metric that needs only tables may be given only them.

@@ -21,7 +21,7 @@ def stacked(vision: Sequence[np.ndarray], text: Sequence[np.ndarray], k: int) ->
     rows = {len(table) for table in (*vision, *text)}
     if len(rows) > 1:
         raise StructureError(
-            f"Neighbour tables have {min(rows)} and {max(rows)} rows: row i of every layer must be the same item, "
+            f"Neighbour tables have {min(rows)} and {max(rows)} rows: row i of every layer must be the same sample, "
             "or no neighbour is comparable. Extract both encoders over the same dataset, split and --limit."
         )
     short = min(table.shape[1] for table in (*vision, *text))

@@ -36,7 +36,7 @@ def layer_similarity(
     memory: int = MEMORY,
     **options: Any,
 ) -> np.ndarray:
-    """`(Lv, Lt)` float64 scores; row i of every `(rows, width)` layer is the same item.
+    """`(Lv, Lt)` float64 scores; row i of every `(rows, width)` layer is the same sample.
 
     Layers are NumPy arrays, tensors on any device, or row sources read by slices. `metric` is a name of
     `similarity.registry`. `k` is a number or a rule of `k_of`, for the neighbour metrics. `clamp` is platonic-rep's
@@ -80,7 +80,7 @@ def same_rows(vision: Sequence[RowSlices], text: Sequence[RowSlices]) -> int:
     for name, count in counts.items():
         if count != rows:
             raise StructureError(
-                f"Layer {first} has {rows} rows and layer {name} has {count}: row i of both must be the same item, "
+                f"Layer {first} has {rows} rows and layer {name} has {count}: row i of both must be the same sample, "
                 "or their neighbours cannot be compared. Extract both over the same dataset, split and --limit."
             )
     return rows

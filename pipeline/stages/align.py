@@ -48,7 +48,7 @@ TEST_SEED = 0
 
 @dataclass(frozen=True)
 class Aligned:
-    """A trained aligner, where it was kept, and how it came about; `test` are metrics of pairs that it never met."""
+    """A trained aligner, where it was saved, and how it came about; `test` are metrics of pairs that it never met."""
 
     name: str
     folder: Files
@@ -182,7 +182,7 @@ def run(request: AlignRequest, context: RunContext) -> Aligned:
         both: tuple[Any, Any] = sides.read(rows) if fits else sides.in_passes(rows, memory or 0)
         if kind == "sets":
             told = [f"{int(side.lengths.min())} to {int(side.lengths.max())}" for side in both]
-            on_event(Note(f"{told[0]} views and {told[1]} captions an item"))
+            on_event(Note(f"{told[0]} views and {told[1]} captions a sample"))
         source = FeatureSource(replace(context, device=device))
         for extra in labelled:
             more = labelled_pairs(extra, source, sets, layers, seed=options.seed)
@@ -267,7 +267,7 @@ def _rows(
     """(the training pairs, the test pairs); no test pair for a share of 0."""
     rows = pair_rows(store, *sets)
     if rows.skipped:
-        on_event(Note(f"{rows.skipped} items are left out: one side could not be read."))
+        on_event(Note(f"{rows.skipped} samples are left out: one side could not be read."))
     out = np.zeros(0, dtype=np.int64)
     if test:
         kept, out = held_out(len(rows), share=test, seed=TEST_SEED)
@@ -310,7 +310,7 @@ def _fits(
     if streamed:
         remedies = "or leave out --add, whose pairs are joined in memory"
     elif sides.kind == "sets":
-        remedies = "or fewer vectors an item: --set views=1, --set captions=1"
+        remedies = "or fewer vectors a sample: --set views=1, --set captions=1"
     raise StructureError(
         f"The layers {sides.vision[1]} and {sides.text[1]} of {len(rows):,} pairs take {needed:,} bytes; --memory "
         f"allows {memory:,}. Raise --memory, take fewer --pairs, {remedies}."

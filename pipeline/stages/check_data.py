@@ -1,4 +1,4 @@
-"""Whether data can be used, before anything is extracted: files, pictures, ids, captions, classes and leaks."""
+"""Whether data can be used, before anything is extracted: files, images, ids, captions, classes and leaks."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class Check:
-    """What was found. `splits`: items, captions, most tokens of each; `classes`: items of each class of each task."""
+    """What was found. `splits`: samples, captions, most tokens of each; `classes`: samples of each class of each
+    task."""
 
     dataset: str
     splits: tuple[dict[str, Any], ...]
@@ -69,7 +70,7 @@ class Check:
 
 @dataclass
 class _Read:
-    """An item as far as it could be read; `why` it could not."""
+    """A sample as far as it could be read; `why` it could not."""
 
     name: str
     item: Item | None = None
@@ -86,11 +87,11 @@ def check_data(
     tokenizer: TextPreprocess | None = None,
     on_event: Listener = silent,
 ) -> Check:
-    """Read every item of the splits (all that the data bring, else train, val and test) and say what is wrong.
+    """Read every sample of the splits (all that the data bring, else train, val and test) and say what is wrong.
 
-    Errors: files that are missing or do not decode, items without caption or with an empty one, an id or the same
-    picture in two splits. Warnings: pictures of two splits that are nearly the same, pictures that repeat within a
-    split, captions longer than `model` reads, classes without item or much smaller than the largest. Raises
+    Errors: files that are missing or do not decode, samples without caption or with an empty one, an id or the same
+    image in two splits. Warnings: images of two splits that are nearly the same, images that repeat within a
+    split, captions longer than `model` reads, classes without sample or much smaller than the largest. Raises
     StructureError where the data cannot be opened at all.
     """
     opened = _open(spec, splits, data_root)
@@ -179,12 +180,12 @@ def _read(dataset: Dataset, found: _Faults, on_event: Listener) -> list[_Read]:
 
 
 def _repeats(read: dict[str, list[_Read]], found: _Faults) -> None:
-    """Ids and pictures that stand in two splits, and pictures that stand twice in one."""
+    """Ids and images that stand in two splits, and images that stand twice in one."""
     for split, entries in read.items():
         seen: dict[str, str] = {}
         for entry in entries:
             if entry.digest and entry.digest in seen:
-                found.add("picture repeats in its split", "warning", f"{split}: {seen[entry.digest]} and {entry.name}")
+                found.add("image repeats in its split", "warning", f"{split}: {seen[entry.digest]} and {entry.name}")
             seen.setdefault(entry.digest, entry.name)
     for (first, ours), (second, theirs) in combinations(read.items(), 2):
         names = {entry.name for entry in ours}
@@ -195,7 +196,7 @@ def _repeats(read: dict[str, list[_Read]], found: _Faults) -> None:
         for entry in theirs:
             if entry.digest in digests:
                 told = f"{digests[entry.digest]} ({first}) and {entry.name} ({second}) are the same file"
-                found.add("picture in two splits", "error", told)
+                found.add("image in two splits", "error", told)
         left = [entry for entry in ours if entry.likeness is not None]
         right = [entry for entry in theirs if entry.likeness is not None]
         if left and right:
@@ -203,11 +204,11 @@ def _repeats(read: dict[str, list[_Read]], found: _Faults) -> None:
             for i, j in near_pairs(*hashes):
                 if left[i].digest != right[j].digest:
                     told = f"{left[i].name} ({first}) and {right[j].name} ({second})"
-                    found.add("pictures of two splits nearly the same", "warning", told)
+                    found.add("images of two splits nearly the same", "warning", told)
 
 
 MUCH_SMALLER = 20
-"""A class with less than 1 / 20 of the largest one's items is told."""
+"""A class with less than 1 / 20 of the largest one's samples is told."""
 
 
 def _classes(dataset: Dataset, entries: Sequence[_Read], found: _Faults) -> list[dict[str, Any]]:
@@ -223,7 +224,7 @@ def _classes(dataset: Dataset, entries: Sequence[_Read], found: _Faults) -> list
             count = counts[number]
             rows.append({"split": dataset.split, "task": name, "class": called, "items": count})
             if not count:
-                found.add("class without item", "warning", f"{dataset.split}: {called} ({name})")
+                found.add("class without sample", "warning", f"{dataset.split}: {called} ({name})")
             elif count * MUCH_SMALLER < most:
                 found.add(
                     "class much smaller than the largest", "warning", f"{dataset.split}: {called} has {count} of {most}"

@@ -196,12 +196,12 @@ def compare_aligners(first: str, second: str, *, store: Store | str | Path, seed
 
 
 def _warn(met: int | None, question: TaskRows, subject: Candidate, told: set[str], on_event: Listener) -> set[str]:
-    """Say, once for a task and the data of a training, that items were seen in it; returns what was said."""
+    """Say, once for a task and the data of a training, that samples were seen in it; returns what was said."""
     if not met:
         return set()
     data = "/".join(subject.aligner.metadata["data"].values())
     text = (
-        f"{question.task.title}: {met:,} of {len(question.samples.item_ids):,} items are in {data}, on which the "
+        f"{question.task.title}: {met:,} of {len(question.samples.item_ids):,} samples are in {data}, on which the "
         "aligner was trained, so that its numbers are too good. Extract and train on another split: --split train."
     )
     if text not in told:

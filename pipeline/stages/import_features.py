@@ -37,9 +37,9 @@ def import_features(
 ) -> FeatureSet:
     """Keep the `(rows, width)` arrays of an `.npz` or `.safetensors` file as a feature set; each key names a layer.
 
-    An array `ids` (strings, one a row) names the items; without it, rows are in the order of the row table, or named
-    by their number if there is none yet. `samples` is a pairs file that brings captions and labels; its pictures need
-    not be there. `dtype` auto keeps float16 where every value fits it exactly as stored, float32 otherwise. Raises
+    An array `ids` (strings, one a row) names the samples; without it, rows are in the order of the sample index, or
+    named by their number if there is none yet. `samples` is a pairs file that brings captions and labels; its images
+    need not be there. `dtype` auto keeps float16 where every value fits it exactly as stored, float32 otherwise. Raises
     StructureError for rows that do not match, and NotPresentError where the file is not there.
     """
     target = store if isinstance(store, Store) else open_store(store)
@@ -152,7 +152,7 @@ def _row_table(
 
 
 def _kind_of_rows(path: Path, modality: str, table: Samples, rows: int) -> tuple[RowKind, int | None]:
-    """What a row is: an item, an item's first caption, or every caption."""
+    """What a row is: a sample, a sample's first caption, or every caption."""
     kinds: list[tuple[RowKind, int | None]] = [("items", None)]
     if modality == "text" and len(table.caption_rows()):
         kinds = [("captions", 1), ("captions", None)]
@@ -160,7 +160,7 @@ def _kind_of_rows(path: Path, modality: str, table: Samples, rows: int) -> tuple
     for kind, count in zip(kinds, counts, strict=True):
         if count == rows:
             return kind
-    names = {("items", None): "one an item", ("captions", 1): "one an item", ("captions", None): "one a caption"}
+    names = {("items", None): "one a sample", ("captions", 1): "one a sample", ("captions", None): "one a caption"}
     wanted = " or ".join(f"{count:,} ({names[kind]})" for kind, count in zip(kinds, counts, strict=True))
     raise StructureError(
         f"{path.name} has {rows:,} rows; {table.dataset}/{table.split} needs {wanted}. "
@@ -169,7 +169,7 @@ def _kind_of_rows(path: Path, modality: str, table: Samples, rows: int) -> tuple
 
 
 def _order(path: Path, ids: list[str] | None, table: Samples, rows_of: RowKind, captions: int | None) -> np.ndarray:
-    """(rows,) position in the file of each row of the feature set. First captions go by the id of their item."""
+    """(rows,) position in the file of each row of the feature set. First captions go by the id of their sample."""
     expected = table.row_ids(rows_of, captions)
     if ids is None:
         return np.arange(len(expected))
@@ -182,7 +182,7 @@ def _order(path: Path, ids: list[str] | None, table: Samples, rows_of: RowKind, 
     missing = [name for name in expected if name not in place]
     if missing:
         raise StructureError(
-            f"{path.name} has no row for {len(missing):,} of {len(expected):,} ids of the row table, the first is "
+            f"{path.name} has no row for {len(missing):,} of {len(expected):,} ids of the sample index, the first is "
             f"{missing[0]!r}. Its ids are like {ids[0]!r}."
         )
     return np.array([place[name] for name in expected], dtype=np.int64)

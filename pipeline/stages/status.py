@@ -32,7 +32,7 @@ def status(store: Store) -> dict[str, Rows]:
         going = store.files.exists(lock) and not Lease(store.files, lock, what=name).is_stale()
         kept = [key for key in store.files.keys(f"recipes/{name}") if key.endswith(".json") and key != lock]
         if kept or going:
-            found["recipes"].append({"recipe": name, "steps kept": len(kept), "running": "yes" if going else "no"})
+            found["recipes"].append({"recipe": name, "steps cached": len(kept), "running": "yes" if going else "no"})
     return {**found, "missing": _missing(found, {each.modality for each in sets})}
 
 

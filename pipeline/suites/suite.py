@@ -33,7 +33,7 @@ class SuiteTask:
     words of ours; `label` which of the dataset's labels is asked; `ks` the k of recall@k; `language` that of captions
     or class names. A linear probe is trained on the split `train`, once on all of it and once for every number of
     samples a class in `shots`, in the `space` of the aligner's embeddings or of the frozen layer's features.
-    Of a segmentation, `background` says how that class counts and `window` how pictures are cut for the encoder.
+    Of a segmentation, `background` says how that class counts and `window` how images are cut for the encoder.
     """
 
     dataset: str

@@ -25,7 +25,7 @@ def options_of(method, **changes):
 
 
 ROWS = [name for name in ALIGNERS if method(name).reads(TrainingOptions(method=name)) == "rows"]
-"""The methods that take one vector an item."""
+"""The methods that take one vector a sample."""
 
 MAP_NOTHING = ("mean-shift", "identity")
 

@@ -35,7 +35,7 @@ def options_of(method, **changes):
 
 
 def sequences(rows: int, *, seed: int = 0, uniform: bool = False) -> tuple[Ragged, Ragged]:
-    """Several noisy vectors an item on each side, of one hidden cause; between two and five of them."""
+    """Several noisy vectors a sample on each side, of one hidden cause; between two and five of them."""
     maps = np.random.default_rng(5)
     to_vision, to_text = maps.normal(size=(4, 12)), maps.normal(size=(4, 9))
     rng = np.random.default_rng(seed)

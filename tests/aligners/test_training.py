@@ -101,7 +101,7 @@ def test_regulariser_keeps_the_structure(world):
 
 
 def test_whole_batch_run_equals_the_streamed_one(world):
-    """The kept frozen side changes nothing: a source that does not say it is whole gives the same weights."""
+    """The saved frozen side changes nothing: a source that does not say it is whole gives the same weights."""
     vision, text = world(90)
     held = (vision[:20], text[:20])
     whole = PairsInMemory(vision[20:], text[20:], batch=100)
@@ -236,7 +236,7 @@ def test_groups_are_never_on_both_sides():
     chosen, out = held_out(200, share=0.2, seed=0, groups=groups)
     assert not set(groups[chosen]) & set(groups[out])
     assert len(out) == 40
-    with pytest.raises(StructureError, match="one item"):
+    with pytest.raises(StructureError, match="one sample"):
         held_out(20, share=0.1, seed=0, groups=np.zeros(20))
 
 

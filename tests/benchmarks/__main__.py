@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks [NAME ...] [--again] [--out BENCHMARKS.md]
 
-Each script runs in a process of its own and prints JSON lines; what it said, how long it took and how it ended is kept
+Each script runs in a process of its own and prints JSON lines; what it said, how long it took and how it ended is saved
 in build/benchmarks/, so that a run that was stopped goes on where it was (`--again` measures anew, and so does a change
-of the script or of the product). A script that failed, a figure that missed what it is held against and a script that
+of the script or of the product). A script that failed, a figure that missed what it is compared with and a script that
 was not run all stand in the file. A line is shown as the script printed it: `measure` (or another of `NAMES`) names it,
 `held` beside `ratio` is the least that the ratio may be, and what `SCRIPTS` holds against it is judged here.
 """
@@ -35,7 +35,7 @@ LIBRARIES = ("structure-align", "torch", "numpy", "zarr", "transformers", "timm"
 
 @dataclass(frozen=True)
 class Bound:
-    """A figure and what it is held against: at least `least`, at most `most`; in lines whose name begins with `of`."""
+    """A figure and what it is compared with: at least `least`, at most `most`; in lines whose name begins with `of`."""
 
     figure: str
     least: float | None = None
@@ -87,7 +87,7 @@ SCRIPTS = (
         "the bare forward loop of the same model over the same batches",
         bounds=(Bound("overhead", most=0.05),),
     ),
-    Script("throughput", "Extraction: texts and pictures a second", "a careful loop by hand, in one process"),
+    Script("throughput", "Extraction: texts and images a second", "a careful loop by hand, in one process"),
     Script(
         "ranking",
         "Ranking: every pair of layers",
@@ -150,7 +150,7 @@ SCRIPTS = (
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(script.name for script in SCRIPTS))
-    parser.add_argument("--again", action="store_true", help="measure anew what is kept")
+    parser.add_argument("--again", action="store_true", help="measure anew what is saved")
     parser.add_argument("--out", type=Path, default=ROOT / "BENCHMARKS.md")
     given = parser.parse_args()
     unknown = set(given.names) - {script.name for script in SCRIPTS}
@@ -247,7 +247,7 @@ def parsed(line: str) -> dict[str, Any] | None:
 
 
 def judged(script: Script, line: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
-    """(bound in words, whether it is met) of everything that the line is held against."""
+    """(bound in words, whether it is met) of everything that the line is compared with."""
     name = named(line)
     if isinstance(line.get("held"), int | float) and isinstance(line.get("ratio"), int | float):
         yield f"ratio at least {line['held']:g}", line["ratio"] >= line["held"]
@@ -274,7 +274,7 @@ def page(records: Sequence[tuple[Script, dict[str, Any] | None]]) -> str:
     missed = [f"- {s.name}, {named(line) or 'all'}: {told} missed" for s, line, told, met in verdicts if not met]
     held = {(script.name, told) for script, _, told, _ in verdicts}
     missed += [
-        f"- {script.name}, {bound.of or 'all'}: nothing was held against {bound.told()}"
+        f"- {script.name}, {bound.of or 'all'}: nothing was compared with {bound.told()}"
         for script, record in records
         for bound in script.bounds
         if record and record["ended"] == "well" and (script.name, bound.told()) not in held
@@ -287,7 +287,7 @@ def page(records: Sequence[tuple[Script, dict[str, Any] | None]]) -> str:
         "ratio is taken in one process, the two sides by turns; figures are as the scripts print them (their first "
         "lines say what each means). Absolute times are of this machine alone.",
         "\n".join(f"- {line}" for line in machine()),
-        f"{sum(met for *_, met in verdicts)} of {len(verdicts)} figures that are held against something meet it. "
+        f"{sum(met for *_, met in verdicts)} of {len(verdicts)} figures that are compared with something meet it. "
         + ("Missed, failed or not measured:" if missed else "None is missed, and every script ran."),
         "\n".join(missed),
         *(section(script, record) for script, record in records),
@@ -305,7 +305,7 @@ def section(script: Script, record: Mapping[str, Any] | None) -> str:
     ended = "" if record["ended"] == "well" else f" **{record['ended']}**"
     if not record["lines"]:
         return f"{head}; {how}.{ended}"
-    rows = ["| measure | figures | held against | met |", "|---|---|---|---|"]
+    rows = ["| measure | figures | compared with | met |", "|---|---|---|---|"]
     for line in record["lines"]:
         figures = ", ".join(f"{key} {shown(value)}" for key, value in line.items() if key not in (*NAMES, "held"))
         found = list(judged(script, line))

@@ -2,7 +2,7 @@
 
 Frozen features of every layer; mutual kNN of every layer pair on training pairs, of which the first, the last and the
 best pair are printed; then, for the last and for the best pair, two plain maps from 4,000 training pairs (ridge from
-picture to text; two linear heads by InfoNCE), scored on 1,000 test scenes whose compositions are held out. A layer is
+image to text; two linear heads by InfoNCE), scored on 1,000 test scenes whose compositions are held out. A layer is
 named as `structure models bundled:scenes-vit` does, a vision layer with how it is pooled; chance stands in the name of
 every number.
 """
@@ -64,7 +64,7 @@ def nearest(features: torch.Tensor) -> torch.Tensor:
 
 
 def fit_ridge(x: torch.Tensor, y: torch.Tensor, *, ridge: float = 1e-3) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights from standardised picture features to centred text features; identity on the text side."""
+    """Weights from standardised image features to centred text features; identity on the text side."""
     gram = x.T @ x + ridge * len(x) * torch.eye(x.shape[1])
     return torch.linalg.solve(gram, x.T @ y), torch.eye(y.shape[1])
 

@@ -102,7 +102,7 @@ def child(work: Work) -> int:
     except HeldError:
         code = HELD
     except StructureError as error:
-        code = FULL if "is full" in str(error) else REFUSED if "kept spare" in str(error) else 1
+        code = FULL if "is full" in str(error) else REFUSED if "are reserved" in str(error) else 1
         if code == 1:
             traceback.print_exc()
     except BaseException:
@@ -140,7 +140,7 @@ def kills(count: int, ground: Ground, draws: random.Random) -> dict[str, object]
         store = ground.folder / "killed"
         for what, rows in (("extract", SMALL), ("append", LARGE), ("repair", LARGE)):
             if what == "repair":
-                # Both copies of a manifest are never damaged at once: that cannot be mended, and it says so.
+                # Both copies of a manifest are never damaged at once: that cannot be repaired, and it says so.
                 names = [n for n in tree(store) if n.startswith("features/") and not n.endswith("manifest.json")]
                 for name in draws.sample(names, 6):
                     damage(store / name, draws.choice(KINDS), draws)
@@ -161,7 +161,7 @@ def kills(count: int, ground: Ground, draws: random.Random) -> dict[str, object]
 
 
 def damages(count: int, ground: Ground, draws: random.Random) -> dict[str, object]:
-    """Single-bit flips, truncations and deletions of every kind of file; all must be seen and mended."""
+    """Single-bit flips, truncations and deletions of every kind of file; all must be seen and repaired."""
     store, good = ground.folder / "damaged", ground.small
     finish(child(ground.job(SMALL, store)))
     names = sorted(good)
@@ -301,7 +301,7 @@ def _clusters(count: int, ground: Ground, outcome: Path) -> None:
 
 
 def _kill_a_writer(store: Path, killed: list[int], number: int) -> None:
-    """kill -9 of a process that holds a claim, as soon as there is one."""
+    """kill -9 of a process that holds a lease, as soon as there is one."""
     while len(killed) <= number:
         for path in store.glob("features/*/*/*/claims/*.json"):
             try:

@@ -1,10 +1,10 @@
 """What a GPU is worth here, as JSON lines: extraction in bf16, ranking a large store, training on many pairs.
 
-    python tests/benchmarks/gpu.py [--pictures 4096] [--rows 118000] [--pairs 80000] [--epochs 60] [--only PART]
+    python tests/benchmarks/gpu.py [--images 4096] [--rows 118000] [--pairs 80000] [--epochs 60] [--only PART]
     python tests/benchmarks/gpu.py --device cpu --tiny
 
 `extraction`: a vision transformer with random weights (ViT-B/16's size by default; --width 1024 --depth 24 --heads 16
---image 518 --patch 14 is DINOv2-L's) over batches that lie in memory as decoded pictures. `ratio` is the rate of
+--image 518 --patch 14 is DINOv2-L's) over batches that lie in memory as decoded images. `ratio` is the rate of
 everything that extraction does with them (every layer pooled, checked, checksummed and written) over that of the bare
 forward loop on the same batches, both with the copy to the device; turns are taken, the median counts.
 `ranking`: `rank_layers` with every row over a store of float16 layers (12 GB in the temporary folder), calibration and

@@ -1,14 +1,14 @@
-"""Every method in one table: held-out retrieval and zero-shot accuracy, on real pictures and on scenes.
+"""Every method in one table: held-out retrieval and zero-shot accuracy, on real images and on scenes.
 
     python tests/benchmarks/methods.py --data ../shared/data --store /tmp/methods [--sets coco,emoji,scenes] [--seeds 5]
         [--only 'linear;pal'] [--page docs/methods-table.md]
 
-coco: 93 photos with five captions each, through MobileNetV2 (ImageNet) and MiniLM. emoji: 1,245 small pictures with
+coco: 93 photos with five captions each, through MobileNetV2 (ImageNet) and MiniLM. emoji: 1,245 small images with
 names, through the same; their categories are the classes. A fifth of either is the test. scenes: 1,000 generated scenes
 through the bundled encoders, tested on the suite `scenes`. Layers are the ranking's choice, and every method sees the
 same training pairs for a seed; options are the defaults but for those named in `BASE` and `VARIANTS`.
 
-Each row is kept in STORE/methods.jsonl when it is done: a run that was stopped goes on, and `--only` fills some rows.
+Each row is saved in STORE/methods.jsonl when it is done: a run that was stopped goes on, and `--only` fills some rows.
 One JSON line a row, then the tables as Markdown, and with `--page` in that page, whose other text stays. What a method
 cannot do is a row too.
 """

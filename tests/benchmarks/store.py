@@ -2,12 +2,12 @@
 
     python tests/benchmarks/store.py [--layers 25 --rows 20000 --width 1024 --batch 4096 --repeats 5]
 
-Prints one JSON line a measure, with the `limit` that its `ratio` is held against, if there is one. Both sides of a
+Prints one JSON line a measure, with the `limit` that its `ratio` is compared with, if there is one. Both sides of a
 measure take turns, page cache warm; gigabytes a second are medians, `ratio` is ours over theirs (the median of the
 turns' ratios), `cpu_ratio` the same of processor seconds, which other work on the machine moves less. Writing includes
-what `np.save` does not do: a finite check, a CRC-32C of every byte, fsync, and done marks. Without fsync NumPy writes
-to the page cache alone, so that writing is also measured where there is no disk to wait for (`--without-disk`, a folder
-in memory).
+what `np.save` does not do: a finite check, a CRC-32C of every byte, fsync, and completion markers. Without fsync NumPy
+writes to the page cache alone, so that writing is also measured where there is no disk to wait for (`--without-disk`,
+a folder in memory).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Text and picture throughput of `extract`, against what a careful person writes by hand, in one process.
+"""Text and image throughput of `extract`, against what a careful person writes by hand, in one process.
 
-    python tests/benchmarks/throughput.py [--captions 1250 --rounds 7] [--vision FOLDER --photos FOLDER --pictures 250]
+    python tests/benchmarks/throughput.py [--captions 1250 --rounds 7] [--vision FOLDER --photos FOLDER --images 250]
 
 Text: all-MiniLM over captions, every layer mean-pooled. By hand: tokenize all, sort by length, batches of 64, one pass,
-the same pooling, results in memory; ours reads and keeps the row table and writes checksummed shards besides.
-Pictures: MobileNetV2 over a folder of photos (from ../shared/data where it
+the same pooling, results in memory; ours reads and keeps the sample index and writes checksummed shards besides.
+Images: MobileNetV2 over a folder of photos (from ../shared/data where it
 is), every layer mean-pooled. By hand: `PIL.Image.open`, the model's own processor, batches of 32 in channels-last,
 hooks. Decoding alone and forward passes alone are timed too and the slower is named as the limit; on a CPU both take
 the same cores, so what can be reached is their sum, by the clock, in a loop that does one after the other.
@@ -184,7 +184,7 @@ def pictures(model: str, photos: Path, count: int, rounds: int, folder: Path) ->
 
 
 def read_pixels(network: Any, pixels: torch.Tensor) -> torch.Tensor:
-    """(pictures, width of all layers) float32."""
+    """(images, width of all layers) float32."""
     with torch.inference_mode():
         out = network(pixels.contiguous(memory_format=torch.channels_last), output_hidden_states=True)
         return torch.cat([*(state.mean(dim=(2, 3)) for state in out.hidden_states), out.pooler_output.flatten(1)], 1)

@@ -14,7 +14,7 @@ from structure.pipeline.datasets import Dataset, Item, Task, open_dataset
 
 
 class Contract:
-    """A class that inherits this gives `dataset`; `whole` is False where some items are bad on purpose."""
+    """A class that inherits this gives `dataset`; `whole` is False where some samples are bad on purpose."""
 
     @pytest.fixture
     def dataset(self) -> Dataset:

@@ -1,4 +1,4 @@
-"""`folder:` and `masks:`: what becomes an item, what is counted as left out, and what is refused."""
+"""`folder:` and `masks:`: what becomes a sample, what is counted as left out, and what is refused."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def test_the_split_column_is_used(pairs_file: Write) -> None:
 
 
 def test_seeded_splits_cover_everything_and_ignore_appended_rows(pairs_file: Write) -> None:
-    ids = [f"item {i}" for i in range(400)]
+    ids = [f"sample {i}" for i in range(400)]
     parts = {name: choose(ids, split=name, seed=0, source="x")[1] for name in ("train", "val", "test")}
     assert sorted(index for part in parts.values() for index in part) == list(range(400))
     assert 280 < len(parts["train"]) < 360
@@ -124,7 +124,7 @@ def test_seeded_splits_cover_everything_and_ignore_appended_rows(pairs_file: Wri
     assert choose(ids, split="val", seed=3, source="x")[0] == "val-seed3"
     assert choose(ids, split="val", seed=3, source="x")[1] != parts["val"]
     other = next(name for name in parts if name != share("a", seed=0))
-    with pytest.raises(StructureError, match="has 0 of 1 items"):
+    with pytest.raises(StructureError, match="has 0 of 1 samples"):
         choose(["a"], split=other, seed=0, source="x")
     with pytest.raises(StructureError, match="Unknown split 'tst'"):
         choose(ids, split="tst", seed=0, source="x")

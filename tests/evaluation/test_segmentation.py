@@ -1,4 +1,4 @@
-"""Segmentation from cached patch tokens: framing, windows, protocols, what is kept."""
+"""Segmentation from cached patch tokens: image preprocessing, windows, protocols, what is saved."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_preprocessing_that_cannot_be_undone_is_refused() -> None:
 
 @pytest.mark.parametrize("mode", ["square", "sliding"])
 def test_the_encoder_sees_the_windows_of_the_resized_picture(mode: Any) -> None:
-    """Whatever the preprocessing crops away, every pixel of the picture is in some window, unresized there."""
+    """Whatever the preprocessing crops away, every pixel of the image is in some window, unresized there."""
     scenes = Scenes("test", 3)
     prepare = transform(40, 32)
     windows = WindowedImages(scenes, find_frame(prepare, name="x"), mode)

@@ -1,4 +1,4 @@
-"""The batch size: tried upwards on a GPU, fixed on a CPU, decided once and kept with the feature set."""
+"""The batch size: tried upwards on a GPU, fixed on a CPU, decided once and saved with the feature set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Augmented views of a picture as further rows of its item."""
+"""Augmented views of an image as further rows of its sample."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=10_000, help="in all, shared among the readers")
     parser.add_argument("--only", default="", help="one reader")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="where inputs that made faults are kept")
+    parser.add_argument("--keep", type=Path, help="where inputs that made faults are saved")
     given = parser.parse_args()
     sys.addaudithook(hook)
     torch.set_num_threads(1)

@@ -47,7 +47,7 @@ def document(reader: Reader, draws: random.Random) -> bytes:
     for _ in range(draws.choice((1, 1, 1, 2, 3))):
         body = exchanged(body, draws)
     if reader.mended is not None:
-        with contextlib.suppress(Exception):  # a body too strange to be mended is an input too
+        with contextlib.suppress(Exception):  # a body too strange to be repaired is an input too
             body = reader.mended(body)
     return json.dumps(body).encode("utf-8", "surrogatepass")
 

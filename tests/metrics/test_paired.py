@@ -1,4 +1,4 @@
-"""Paired differences from kept predictions equal the difference of the two metrics; other answers are refused."""
+"""Paired differences from saved predictions equal the difference of the two metrics; other answers are refused."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def test_retrieval_is_the_plain_metric_and_captions_stay_with_their_image() -> N
 
 
 def test_selection_is_clip_benchmarks_definition_written_out() -> None:
-    """Groups of one picture with two captions, and of two with two; the first ones belong together."""
+    """Groups of one image with two captions, and of two with two; the first ones belong together."""
     sizes = [(1, 2), (2, 2)] * 30
     pictures = np.repeat(np.arange(60), [p for p, _ in sizes])
     captions = np.repeat(np.arange(60), [c for _, c in sizes])

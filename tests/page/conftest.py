@@ -29,7 +29,7 @@ COUNT = 40
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Forty pictures of two colours through every stage: ranking, sweep, comparison, retrieval, classes."""
+    """Forty images of two colours through every stage: ranking, sweep, comparison, retrieval, classes."""
     folder = tmp_path_factory.mktemp("hostile")
     rows = []
     for number in range(COUNT):

@@ -33,7 +33,7 @@ def features_of(
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """100 items with two captions each, but item 3 has none."""
+    """100 samples with two captions each, but sample 3 has none."""
     opened = open_store(tmp_path / "store")
     items = [SampleItem(f"i{i}", () if i == 3 else (f"first {i}", f"second {i}"), f"d{i}") for i in range(100)]
     opened.put_samples(Samples.build("toy", "train", items))

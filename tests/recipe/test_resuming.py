@@ -162,8 +162,8 @@ def test_a_changed_field_runs_exactly_what_depends_on_it(
 @pytest.mark.parametrize(
     ("what", "state", "expected"),
     [
-        ("extract", "new pictures", everything),
-        ("evaluate", "new test pictures", scoring),
+        ("extract", "new images", everything),
+        ("evaluate", "new test images", scoring),
         ("align/small-auto-none-seed2", "gone", lambda key: key == "align/small-auto-none-seed2"),
         ("rank/cka", "gone", lambda key: key == "rank/cka"),
     ],
@@ -195,7 +195,7 @@ def test_interrupted_anywhere_it_ends_as_if_nothing_had_happened(
     last = counted()
     found = running.carry_out(steps(small), RunCache(broken, "small"), last, {})
     assert {key: outcome.digest for key, outcome in found.items()} == {k: o.digest for k, o in expected.items()}
-    # Three evaluations are kept together: two may have been done in vain at each stop.
+    # Three evaluations are saved together: two may have been done in vain at each stop.
     assert asked + sum(last.done.values()) <= len(expected) + 2 * len(stops)
 
 

@@ -76,7 +76,7 @@ def test_text_features_are_finite_repeatable_and_free_of_padding() -> None:
 
 
 def test_pictures_are_fed_as_in_training() -> None:
-    """The image processor and the training's own normalisation agree on a picture that is not resized."""
+    """The image processor and the training's own normalisation agree on an image that is not resized."""
     raw = vision.render(2, seed=5).float() / 255
     dataset = Scenes("pretrain", 2, 5)
     processor = AutoImageProcessor.from_pretrained(FOLDER / "scenes-vit")

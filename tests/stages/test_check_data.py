@@ -19,7 +19,7 @@ from structure.store.errors import BadSampleError
 
 
 def picture(seed: int) -> Image.Image:
-    """A smooth picture unlike those of other seeds."""
+    """A smooth image unlike those of other seeds."""
     coarse = np.random.default_rng(seed).integers(0, 255, (6, 6, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((96, 96), Image.Resampling.BICUBIC)
 
@@ -30,9 +30,7 @@ def pairs(tmp_path: Path) -> tuple[Path, list[dict[str, Any]]]:
     for number in range(18):
         picture(number).save(tmp_path / f"{number}.png")
         split = ("train", "val", "test")[number % 3]
-        rows.append(
-            {"image": f"{number}.png", "caption": f"picture {number}", "label": "ab"[number % 2], "split": split}
-        )
+        rows.append({"image": f"{number}.png", "caption": f"image {number}", "label": "ab"[number % 2], "split": split})
     return tmp_path / "pairs.jsonl", rows
 
 
@@ -73,7 +71,7 @@ def test_every_planted_fault_is_found(pairs: Any) -> None:
     folder = file.parent
     (folder / "0.png").unlink()
     (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:200])
-    (folder / "5.png").write_bytes((folder / "6.png").read_bytes())  # test has a picture of train
+    (folder / "5.png").write_bytes((folder / "6.png").read_bytes())  # test has an image of train
     picture(9).filter(ImageFilter.GaussianBlur(1)).resize((80, 80)).save(folder / "8.png")  # and one nearly the same
     (folder / "13.png").write_bytes((folder / "10.png").read_bytes())
     rows[4]["caption"] = "word " * 400
@@ -86,15 +84,15 @@ def test_every_planted_fault_is_found(pairs: Any) -> None:
     assert kinds(found) == {
         "file missing or not readable": 2,
         "caption or file missing": 1,
-        "picture in two splits": 1,
-        "pictures of two splits nearly the same": 1,
-        "picture repeats in its split": 1,
+        "image in two splits": 1,
+        "images of two splits nearly the same": 1,
+        "image repeats in its split": 1,
         "caption over the limit": 1,
-        "class without item": 1,
+        "class without sample": 1,
     }
     told = {problem.kind: " ".join(problem.examples) for problem in found.problems}
     assert "0.png" in told["file missing or not readable"]
-    assert "9.png (train) and 8.png (test)" in told["pictures of two splits nearly the same"]
+    assert "9.png (train) and 8.png (test)" in told["images of two splits nearly the same"]
 
 
 def test_likeness_survives_scaling_and_tells_others_apart() -> None:

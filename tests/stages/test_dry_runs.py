@@ -1,4 +1,5 @@
-"""The plan before the work: what is there, what is due; what is long or does not fit is refused before it begins."""
+"""The plan before the work: what is there, what is pending; what is long or does not fit is refused before it
+begins."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_two_aligners_are_compared_sample_by_sample(
     store, data, suite = place
     done = evaluate(suite, store=store, data_root=data, compare=("good", "poor"))
     assert done.aligners == ("good", "poor")
-    assert done.encoder_passes == 4  # pictures and prompts of either copy, once for both aligners
+    assert done.encoder_passes == 4  # images and prompts of either copy, once for both aligners
     values = {(result.aligner, result.dataset, result.metric): result.value for result in done.results}
     for row in done.differences:
         assert (row.first, row.second) == tuple(values[name, row.dataset, row.metric] for name in ("good", "poor"))
@@ -238,7 +238,7 @@ def test_probes_selection_and_languages(place: tuple[Path, Path, str]) -> None:
     assert values["good", "winoground", "acc"].chance == pytest.approx(1 / 6)
     assert values["good", "xtd10/fr", "image_retrieval_recall@5"].chance == pytest.approx(5 / 12)
     keys = [key for key in open_store(store) if key.startswith("xtd10/")]
-    assert sum("vit" in key for key in keys) == 1  # the pictures once, the captions for either language
+    assert sum("vit" in key for key in keys) == 1  # the images once, the captions for either language
     assert sum("text" in key for key in keys) == 2
     record = json.loads(next((store / "results" / "good").glob("xtd10_*_fr_*.json")).read_text())
     assert (record["dataset"], record["language"]) == ("xtd10", "fr")
@@ -260,7 +260,7 @@ def test_items_that_were_trained_on_are_told(aligned: Store, copies: Path, tmp_p
     assert sorted(met.values()) == [0, 240]
     told = [note.text for note in notes if isinstance(note, Note) and "too good" in note.text]
     assert told == [
-        "scenes: 240 of 240 items are in scenes/train, on which the aligner was trained, so that its numbers are too "
+        "scenes: 240 of 240 samples are in scenes/train, on which the aligner was trained, so that its numbers are too "
         "good. Extract and train on another split: --split train."
     ]
 

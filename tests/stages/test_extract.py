@@ -44,7 +44,7 @@ def write_pairs(folder: Path, count: int, *, start: int = 0) -> Path:
 
 
 def test_stored_rows_are_what_the_encoder_gives_alone(scenes_store: Store) -> None:
-    """A row depends on its item alone: batches and shards change nothing beyond rounding."""
+    """A row depends on its sample alone: batches and shards change nothing beyond rounding."""
     vision, text = load_encoder(VIT), load_encoder(TEXT)
     scenes = Scenes(split="train")
     for encoder, name in ((vision, "scenes-vit"), (text, "scenes-text")):
@@ -133,7 +133,7 @@ def test_a_grown_dataset_is_refused_and_then_appended(tmp_path: Path) -> None:
     old = store["data/all/scenes-vit"].rows("block.01")
     write_pairs(tmp_path / "data", 150)
     with pytest.raises(
-        FingerprintError, match="has grown since it was extracted, from 100 to 150 items. Pass --append"
+        FingerprintError, match="has grown since it was extracted, from 100 to 150 samples. Pass --append"
     ):
         extract([VIT], f"pairs:{pairs}", store=store)
     events: list[Any] = []
@@ -155,7 +155,7 @@ def test_a_changed_picture_is_refused_with_its_name(tmp_path: Path) -> None:
     extract([VIT], f"pairs:{pairs}", store=store)
     time.sleep(0.01)
     Image.new("RGB", (64, 64), (9, 9, 9)).save(tmp_path / "data" / "33.png")
-    with pytest.raises(FingerprintError, match="1 items differ, the first is 's33'"):
+    with pytest.raises(FingerprintError, match="1 samples differ, the first is 's33'"):
         extract([VIT], f"pairs:{pairs}", store=store)
 
 

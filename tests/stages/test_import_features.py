@@ -1,4 +1,4 @@
-"""Precomputed features: what is kept, how rows are matched, and what is refused."""
+"""Precomputed features: what is saved, how rows are matched, and what is refused."""
 
 from __future__ import annotations
 

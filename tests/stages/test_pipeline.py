@@ -58,7 +58,7 @@ def test_what_a_ranking_keeps(ranked: Store) -> None:
 
 
 def test_a_constant_layer_does_not_win(copied: Store) -> None:
-    """The CLS token that enters the first block is the same in every picture."""
+    """The CLS token that enters the first block is the same in every image."""
     found = rank_layers(store=copied, calibrate=5)
     assert found.best()[0] != "embed"
 
@@ -161,7 +161,7 @@ def evaluated(ranked: Store, tmp_path: Path) -> tuple[Store, Path]:
 def test_evaluation_runs_encoders_once_and_then_never(evaluated: tuple[Store, Path]) -> None:
     store, suite = evaluated
     first = evaluate(str(suite), store=store)
-    assert first.encoder_passes == 3  # test pictures, test captions, colour prompts
+    assert first.encoder_passes == 3  # test images, test captions, colour prompts
     again = evaluate(str(suite), store=store)
     assert again.encoder_passes == 0
     assert [r.row() for r in first.results] == [r.row() for r in again.results]

@@ -1,4 +1,4 @@
-"""Rankings over a store: what is computed once, what is kept, many models at once, and the same on a cluster."""
+"""Rankings over a store: what is computed once, what is saved, many models at once, and the same on a cluster."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MODELS = {"small": ("vision", 3), "large": ("vision", 4), "short": ("text", 2), 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two vision and two text models over 160 items that share a latent space; 6 items repeat another's text."""
+    """Two vision and two text models over 160 samples that share a latent space; 6 samples repeat another's text."""
     folder = tmp_path_factory.mktemp("ranking")
     random = np.random.default_rng(3)
     latent = random.normal(size=(ROWS, 6))

@@ -1,4 +1,4 @@
-"""Real encoders over real pictures: the layers agree far above chance, and shuffled pairs do not."""
+"""Real encoders over real images: the layers agree far above chance, and shuffled pairs do not."""
 
 from __future__ import annotations
 

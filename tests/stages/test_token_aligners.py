@@ -1,4 +1,4 @@
-"""PAL, FreezeAlign and SMA from the store to the table, and an aligned model from pictures and strings."""
+"""PAL, FreezeAlign and SMA from the store to the table, and an aligned model from images and strings."""
 
 from __future__ import annotations
 
@@ -115,10 +115,10 @@ def test_sma_says_what_its_sets_are(trained: Store) -> None:
     options = options_of("sma", epochs=1)
     align(LAYERS, store=trained, options=options, name="again", on_event=notes.append)
     told = [note.text for note in notes if isinstance(note, Note)]
-    assert any("2 to 2 views" in text and "captions an item" in text for text in told)
+    assert any("2 to 2 views" in text and "captions a sample" in text for text in told)
     align(LAYERS, store=trained, options=options, name="plain", vision="scenes-vit", on_event=notes.append)
     assert any("1 to 1 views" in note.text for note in notes if isinstance(note, Note))
-    ranked = rank_layers(store=trained, k=5, calibrate=0)  # of the plain pictures
+    ranked = rank_layers(store=trained, k=5, calibrate=0)  # of the plain images
     done = align("auto", store=trained, options=options, name="auto", on_event=notes.append)
     assert tuple(done.layers.values()) == ranked.best()
     assert "2 to 2 views" in [note.text for note in notes if isinstance(note, Note) and "views" in note.text][-1]
@@ -177,8 +177,8 @@ def test_what_does_not_fit_is_told(trained: Store) -> None:
     with pytest.raises(StructureError, match="name the aligner; it has: .*linear"):
         AlignedModel.load(trained.url)
     model = AlignedModel.load(trained, "linear", device="cpu")
-    with pytest.raises(StructureError, match="Item 1 is a str, not a PIL picture"):
-        model.encode_images([Image.new("RGB", (8, 8)), "a.png"])  # type: ignore[list-item]
+    with pytest.raises(StructureError, match="Sample 1 is a str, not a PIL image"):
+        model.encode_images([Image.new("RGB", (8, 8)), "a.png"])  # type: ignore[list-sample]
     with pytest.raises(StructureError, match="takes a list of strings"):
         model.encode_texts("a red square")
     assert model.encode_images([]).shape == (0, 16)

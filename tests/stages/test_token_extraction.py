@@ -177,7 +177,7 @@ def test_skipped_pictures_have_no_token(tmp_path: Path) -> None:
 
 
 def test_a_row_is_skipped_in_every_column_or_in_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A picture that can be read when tokens are asked for later, and could not before, and the reverse."""
+    """An image that can be read when tokens are asked for later, and could not before, and the reverse."""
     pairs, image = _captions(tmp_path, 70), PairsFile.image
     store = open_store(tmp_path / "store")
 

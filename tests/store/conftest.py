@@ -15,7 +15,7 @@ COLUMNS = (Column("embed", 8), Column("block.00", 24), Column("block.01", 24), C
 
 @pytest.fixture
 def samples() -> Samples:
-    """300 items of two captions each."""
+    """300 samples of two captions each."""
     items = [SampleItem(f"item{i}", (f"caption {i}", f"other words {i}"), digest=f"{i:x}") for i in range(300)]
     return Samples.build("toy", "train", items)
 

@@ -40,20 +40,20 @@ def test_labels_keep_gaps_and_sets(store: Store) -> None:
 
 
 def test_repeated_ids_and_empty_captions_are_refused() -> None:
-    with pytest.raises(StructureError, match="id 'a' is used by item 0 and by item 2"):
+    with pytest.raises(StructureError, match="id 'a' is used by sample 0 and by sample 2"):
         Samples.build("d", "s", [SampleItem("a"), SampleItem("b"), SampleItem("a")])
-    with pytest.raises(StructureError, match="caption 1 of item 'a' is empty"):
+    with pytest.raises(StructureError, match="caption 1 of sample 'a' is empty"):
         Samples.build("d", "s", [SampleItem("a", ("x", "  "))])
-    with pytest.raises(StructureError, match="has no item"):
+    with pytest.raises(StructureError, match="has no sample"):
         Samples.build("d", "s", [])
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ([SampleItem("a", ("x",), "1"), SampleItem("b", ("y",), "9")], "1 items differ, the first is 'b'"),
+        ([SampleItem("a", ("x",), "1"), SampleItem("b", ("y",), "9")], "1 samples differ, the first is 'b'"),
         ([SampleItem("a", ("x",), "1"), SampleItem("b", ("z",), "2")], "1 captions differ, the first is 'b#0'"),
-        ([SampleItem("a", ("x",), "1")], "it had 2 items and has 1 now"),
+        ([SampleItem("a", ("x",), "1")], "it had 2 samples and has 1 now"),
     ],
 )
 def test_a_changed_dataset_is_refused(store: Store, changed: list[SampleItem], message: str) -> None:

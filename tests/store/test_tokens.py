@@ -24,7 +24,7 @@ VALUES = [
 
 
 def texts(store: Store, manifest, level: int | None = None) -> FeatureSet:
-    """A set of texts whose pooled layers are done, its tokens due."""
+    """A set of texts whose pooled layers are done, its tokens pending."""
     samples = Samples.build("toy", "train", [SampleItem(f"item{i}", (f"caption {i}",)) for i in range(ROWS)])
     made = manifest(modality="text", zstd_level=level)
     column = plan_tokens("block.00", 6, "float16", made.shards, lengths=LENGTHS)
@@ -100,7 +100,7 @@ def test_a_bad_value_names_layer_sample_and_token(store: Store, manifest, bad: f
     values = [part.astype(np.float32) for part in VALUES]
     row = int(np.flatnonzero(LENGTHS > 5)[0])
     values[row][4, 2] = bad
-    with pytest.raises(error, match=rf"tokens/block.00, sample item{row}, token 4 \(feature 2\)"):
+    with pytest.raises(error, match=rf"tokens/block.00, sample sample{row}, token 4 \(feature 2\)"):
         fill(features, values, np.random.default_rng(0))
     if error is OverflowError16:
         wide = features.widen("tokens/block.00")

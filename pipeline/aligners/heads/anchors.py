@@ -21,14 +21,14 @@ def anchor_profile(
     temperature: float = 0.03,
     pooling: Pooling = "attention",
 ) -> torch.Tensor:
-    """Profile of each item over the anchors: (batch, anchors), unit rows, differentiable in both arguments.
+    """Profile of each sample over the anchors: (batch, anchors), unit rows, differentiable in both arguments.
 
     `tokens` (batch, token, dim), or (batch, dim) for a single vector each; `anchors` (anchors, dim), normalised here;
     `mask` (batch, token) bool, True = real: padding may hold anything, NaN included. With R = cos(token, anchor),
     weights = softmax over **tokens** of R / temperature per anchor, p = sum_t weights R, the profile is p / ||p||;
     with `pooling="mean"` p is the plain mean of R over the real tokens.
     The (batch, token, anchor) tensor is made in pieces and again in backward, never held whole, and tokens in half
-    precision are widened piece by piece. Raises ValueError where shapes disagree or an item has no real token.
+    precision are widened piece by piece. Raises ValueError where shapes disagree or a sample has no real token.
     """
     z, bank = as_tensor(tokens), as_tensor(anchors)
     # Half precision is for storing: at temperature 0.03 a cosine in bfloat16 is off by a tenth of a logit.
@@ -51,7 +51,7 @@ def _profile(
         if real.shape != z.shape[:2]:
             raise ValueError(f"mask is {tuple(real.shape)}, tokens are {tuple(z.shape[:2])}")
         if not bool(real.any(dim=1).all()):
-            raise ValueError("an item has no real token")
+            raise ValueError("a sample has no real token")
 
     def pool(rows: torch.Tensor, kept: torch.Tensor | None, bank: torch.Tensor) -> torch.Tensor:
         return _pool(rows, bank, kept, temperature, pooling)

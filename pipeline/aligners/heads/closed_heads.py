@@ -30,7 +30,7 @@ class IdentityHead(Head):
 class RelativeHead(Head):
     """Relative representation: z_k ~ max(cos(x, anchor_k), 0)^exponent for the `keep` nearest anchors, 0 elsewhere.
 
-    `anchors` (dim, width) are real rows. With all kept and exponent 1 negative cosines stay (Moschella et al., arXiv
+    `anchors` (dim, width) are real rows. With all used and exponent 1 negative cosines stay (Moschella et al., arXiv
     2209.15430); with the 800 nearest and exponent 8 this is ASIF (Norelli et al., arXiv 2210.01738, section 3), up to
     the rows' lengths. A row without positive cosine is its nearest anchor, and a row of zeros stays one.
     """

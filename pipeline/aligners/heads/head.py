@@ -26,7 +26,7 @@ class Head(nn.Module):
 
     @property
     def takes_tokens(self) -> bool:
-        """Whether it reads the tokens of a layer instead of one vector an item."""
+        """Whether it reads the tokens of a layer instead of one vector a sample."""
         return False
 
     def reset(self, generator: torch.Generator) -> None:

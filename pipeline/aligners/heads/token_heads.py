@@ -16,7 +16,7 @@ class AnchorHead(Head):
     """PAL (arXiv 2605.16834): cosines with `dim` learnable anchors, attention-pooled over tokens; no projection.
 
     `pooling`: "attention" (per anchor, a softmax over tokens at `temperature`), "mean", or "global": no tokens but one
-    vector an item, the paper's ablation.
+    vector a sample, the paper's ablation.
     """
 
     kind = "anchors"

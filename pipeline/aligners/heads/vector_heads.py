@@ -1,4 +1,4 @@
-"""Heads over one vector an item whose weights are trained by gradient descent."""
+"""Heads over one vector a sample whose weights are trained by gradient descent."""
 
 from __future__ import annotations
 

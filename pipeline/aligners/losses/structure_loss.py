@@ -1,8 +1,8 @@
 """The STRUCTURE regulariser R_S: how far the aligned space has moved from the neighbourhoods of the frozen one.
 
 Source: "With Limited Data for Multimodal Alignment, Let the STRUCTURE Guide You", arXiv 2506.16895, section 3.2. For
-N rows: unit rows, minus their mean; S = Z Z^T / temperature; P = row softmax of S, diagonal kept; P^l its matrix power;
-R_S = (1/L) sum_l w_l mean_rows JS(P_before^l, P_after^l), with w_l = 1/l ("inverse") or 1 ("uniform"). The other
+N rows: unit rows, minus their mean; S = Z Z^T / temperature; P = row softmax of S, diagonal included; P^l its matrix
+power; R_S = (1/L) sum_l w_l mean_rows JS(P_before^l, P_after^l), with w_l = 1/l ("inverse") or 1 ("uniform"). The other
 choices are those of the authors' released code; docs/structure-differences.md lists where it and the paper differ.
 """
 
@@ -29,7 +29,7 @@ from structure.store.errors import unknown
 
 @dataclass(frozen=True)
 class Frozen:
-    """The frozen side of R_S, kept: `log_p` (N, N) is the log of its row softmax. For a batch that never changes."""
+    """The frozen side of R_S, saved: `log_p` (N, N) is the log of its row softmax. For a batch that never changes."""
 
     log_p: torch.Tensor
     space: SimilaritySpace
@@ -52,7 +52,7 @@ def structure_loss(
     """R_S of one modality: a 0-d tensor on the device of `after`, the mean over rows, differentiable in `after`.
 
     `before` (N, d) are the frozen features, `after` (N, e) the aligned ones, raw: rows are normalised here. `before`
-    is a constant, and may be what `freeze` kept of it. float64 if `after` is, else float32, whatever autocast says.
+    is a constant, and may be what `freeze` saved of it. float64 if `after` is, else float32, whatever autocast says.
 
     `divergence`: "js" is Jensen-Shannon with natural logs, in [0, log 2]. "released" is what the authors' code
     computes, 1/2 [KL(M || P_after) + KL(M || P_before)] with 1e-12 added to each probability: not bounded.
@@ -75,7 +75,7 @@ def structure_loss(
         z = space.place(aligned.to(dtype))
         if isinstance(before, Frozen):
             if before.space != space:
-                raise ValueError(f"the frozen side was kept for another temperature or space: {before.space}")
+                raise ValueError(f"the frozen side was saved for another temperature or space: {before.space}")
             of_p: LogRows = before.log_p.__getitem__
         else:
             with torch.no_grad():

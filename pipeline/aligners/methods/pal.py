@@ -27,7 +27,7 @@ class PalOptions(ContrastiveOptions):
     anchors: int = option(512, "Learnable anchors of each side.", above=0)
     pool_temperature: float = option(0.03, "Of each anchor's softmax over tokens.", above=0)
     pooling: Literal["attention", "mean", "global"] = option(
-        "attention", "Over tokens: attention, or its ablations mean and global (one vector an item)."
+        "attention", "Over tokens: attention, or its ablations mean and global (one vector a sample)."
     )
 
 

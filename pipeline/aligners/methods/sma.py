@@ -26,14 +26,14 @@ class SmaOptions(SpaceOptions, GradientOptions):
     sharpness: float = option(50.0, "Of its smooth maxima; 0: true maxima.", least=0)
     mu: float = option(0.1, "Weight of the divergence between both sets.", least=0)
     ridge: float = option(0.1, "Of log-determinants (logdetmi).")
-    views: int | None = option(None, "Views of an item that take part; none: all that are stored.", above=0)
-    captions: int | None = option(None, "Captions of an item that take part; none: all that are stored.", above=0)
+    views: int | None = option(None, "Views of a sample that take part; none: all that are stored.", above=0)
+    captions: int | None = option(None, "Captions of a sample that take part; none: all that are stored.", above=0)
 
 
 class Sma(SequenceMethod[SmaOptions]):
     """A linear head on every view and every caption, under `losses.set_alignment`."""
 
-    about = "Sets of views and captions of an item, aligned by submodular mutual information; trained without R_S."
+    about = "Sets of views and captions of a sample, aligned by submodular mutual information; trained without R_S."
     options_class = SmaOptions
 
     def reads(self, options: SmaOptions) -> Inputs:

@@ -14,7 +14,7 @@ COLOURS = ("red", "green", "blue", "black")
 
 
 class Stripes(Dataset):
-    """Item i has `i % 8 + 1` stripes, its colour and a shade of the ground follow from i."""
+    """Sample i has `i % 8 + 1` stripes, its colour and a shade of the ground follow from i."""
 
     name = "stripes"
     kind = "retrieval"
