@@ -60,14 +60,23 @@ class Store:
         except FileNotFoundError:
             raise unknown("feature set", key, self.keys(), hint=f"The store is {self.url}.") from None
 
-    def feature_sets(self, *, dataset: str | None = None, split: str | None = None) -> list[FeatureSet]:
-        """The feature sets of a dataset and split (None = any), in order of their keys; half-allocated ones are not."""
+    def feature_sets(
+        self, *, dataset: str | None = None, split: str | None = None, without_kind: str | None = None
+    ) -> list[FeatureSet]:
+        """The feature sets of a dataset and split (None = any), in order of their keys; half-allocated ones are not.
+
+        Those whose samples are of the kind `without_kind` (as `Samples.kind` says) are left out.
+        """
         wanted = []
         for key in self.keys():
             its_dataset, its_split, _ = key.split("/")
             if dataset in (None, its_dataset) and split in (None, its_split) and key in self:
                 wanted.append(self[key])
-        return wanted
+        if without_kind is None:
+            return wanted
+        splits = {(each.manifest.dataset, each.manifest.split) for each in wanted}
+        left_out = {split for split in splits if Samples.kind_of(self.files, *split) == without_kind}
+        return [each for each in wanted if (each.manifest.dataset, each.manifest.split) not in left_out]
 
     def allocate(self, manifest: Manifest, samples: Samples, lengths: np.ndarray | None = None) -> FeatureSet:
         """Create or open a feature set whose rows are rows of `samples` (written to the store before).
@@ -112,7 +121,7 @@ class Store:
         self.files.write(f"samples/{dataset}/{split}.skipped.parquet", memoryview(sink.getvalue()))
 
     def folder(self, *parts: str) -> Files:
-        """The files of something made from features ; nothing need be there yet."""
+        """The files of something made from features; nothing need be there yet."""
         return self.files.at("/".join(parts))
 
 

@@ -201,6 +201,15 @@ class Samples:
         files.write(f"{key}.crc32c", checksum.encode())
 
     @classmethod
+    def kind_of(cls, files: Files, dataset: str, split: str) -> str:
+        """The `kind` on record, from the table's metadata alone; "" where there is no table, or it does not read."""
+        try:
+            schema = pq.read_schema(pa.BufferReader(files.read(cls.file(dataset, split))))
+            return str(json.loads(schema.metadata[b"structure"])["kind"])
+        except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+            return ""
+
+    @classmethod
     def read(cls, files: Files, dataset: str, split: str) -> Samples:
         """Read the table back. Raises FileNotFoundError, or DamageError where the file does not read."""
         key = cls.file(dataset, split)
@@ -225,7 +234,7 @@ class Samples:
                 f"{len(self):,} samples. Pass --append to extract the new ones, or choose another --store."
             )
         for what, ours, theirs in (
-            ("items", _described(self, "items"), _described(stored, "items")),
+            ("samples", _described(self, "items"), _described(stored, "items")),
             ("captions", _described(self, "captions"), _described(stored, "captions")),
         ):
             if ours == theirs:

@@ -23,7 +23,7 @@ from tests.warm import Warm
 
 @pytest.fixture
 def imported(tmp_path: Path) -> str:
-    """A store with imported features of 60 samples on both sides."""
+    """A store with imported features of 60 items on both sides."""
     random = np.random.default_rng(0)
     shared = random.standard_normal((60, 6)).astype(np.float32)
     store = str(tmp_path / "store")
@@ -167,7 +167,7 @@ def test_an_interrupted_run_says_what_is_kept_and_how_to_go_on(
     process.send_signal(number)
     assert process.wait() == 130
     told = (tmp_path / "told").read_text()
-    assert "Stopped. What was finished is saved; run the same command again" in told
+    assert "Stopped. What was finished is kept; run the same command again" in told
     assert "Traceback" not in told
     assert list(tmp_path.glob("features/*/*/*/claims/*.json")) == []
 
@@ -243,7 +243,7 @@ def test_a_model_with_code_of_its_own_is_loaded_where_that_is_said(
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc gives large blocks back")
 def test_the_commands_keep_memory_that_the_next_batch_needs() -> None:
-    """New pages cost as much as the arithmetic of a batch of images."""
+    """New pages cost as much as the arithmetic of a batch of pictures."""
     code = """
 import resource
 from structure.cli.main import keep_memory

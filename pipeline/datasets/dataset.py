@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+PROMPTS = "prompts"
+"""The kind of samples that are prompts, which no dataset has: they are no data to rank or train on."""
+
+
 @dataclass(frozen=True)
 class Item:
     """One thing that has an image (or an audio clip), the texts that describe it and its labels.

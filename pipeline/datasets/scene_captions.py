@@ -50,13 +50,13 @@ TONE_WORDS = {"dark": ("dark",), "grey": ("grey",), "light": ("light", "pale")}
 GROUND_WORDS = {"plain": ("plain",), "shaded": ("shaded",), "tiled": ("tiled",), "speckled": ("speckled", "grainy")}
 NUMBERS = ("no", "one", "two", "three", "four")
 NOUNS = ("object", "thing", "shape")
-OPENINGS = ("", "", "an image of ", "an image of ", "there is ", "the image shows ")
+OPENINGS = ("", "", "a picture of ", "an image of ", "there is ", "the picture shows ")
 
 
 def describe(scene: Scene, draws: Draws) -> tuple[str, str, str, str, str]:
     """Everything; size and texture; place or relation; colours; shapes alone.
 
-    Full to terse, so that what reads one caption a sample reads the one that says most.
+    Full to terse, so that what reads one caption an item reads the one that says most.
     """
     return (
         _everything(scene, draws),
@@ -110,7 +110,7 @@ def _stated(scene: Scene, draws: Draws, phrases: Sequence[str]) -> str:
 
 
 def place(thing: Thing) -> str:
-    """Which ninth of the image the centre of a thing is in: `at the top left`, `in the centre`, ..."""
+    """Which ninth of the picture the centre of a thing is in: `at the top left`, `in the centre`, ..."""
     down, across = (("top", "", "bottom")[3 * thing.y // SIDE], ("left", "", "right")[3 * thing.x // SIDE])
     return f"at the {down} {across}".replace("  ", " ").rstrip() if down or across else "in the centre"
 

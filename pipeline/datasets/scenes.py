@@ -36,7 +36,7 @@ TASKS: Mapping[str, Task] = {
     ),
     "count": Task(
         ("one object", "two objects", "three objects", "four objects"),
-        ("{c}", "there is an image of {c}", "{c} on a plain background"),
+        ("{c}", "there is a picture of {c}", "{c} on a plain background"),
         SOURCE,
     ),
     "relation": Task(

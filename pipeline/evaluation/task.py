@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from structure.pipeline.datasets.dataset import Task
+from structure.pipeline.datasets.dataset import PROMPTS, Task
 from structure.pipeline.evaluation.mask_protocol import protocol_of
 from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.metrics.metric import AnyMetric
@@ -44,7 +44,7 @@ class TaskRows:
         assert self.prompts is not None
         items = [SampleItem(f"{number:06d}", (text,)) for number, text in enumerate(self.prompts.texts())]
         split = f"prompts.{self.task.label}.{self.prompts.digest[:12]}"
-        return SampleIndex(Samples.build(self.samples.dataset, split, items, kind="prompts"), None, "")
+        return SampleIndex(Samples.build(self.samples.dataset, split, items, kind=PROMPTS), None, "")
 
     def provenance(self) -> dict[str, Any]:
         """What a result records of the question; JSON values."""

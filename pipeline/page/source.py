@@ -13,6 +13,7 @@ import pyarrow as pa
 import xarray as xr
 
 from structure.pipeline.aligners.aligner import RECORD
+from structure.pipeline.datasets.dataset import PROMPTS
 from structure.pipeline.documents import from_json
 from structure.pipeline.results import Result, predictions_file, read_results, read_table
 from structure.pipeline.similarity.layer_similarity import FILE as RANKING
@@ -63,7 +64,7 @@ class Source:
     @cached_property
     def features(self) -> list[FeatureSet]:
         """Every feature set but those of prompts."""
-        return [each for each in self.store.feature_sets() if not each.manifest.split.startswith("prompts.")]
+        return self.store.feature_sets(without_kind=PROMPTS)
 
     @cached_property
     def rankings(self) -> list[Ranking]:

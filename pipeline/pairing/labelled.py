@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from structure.pipeline.datasets.dataset import PROMPTS
 from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
 from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.pairing.pairs import gather
@@ -63,7 +64,7 @@ def labelled_pairs(
     texts = [template.replace("{c}", name) for name in classes]
     split = f"prompts.captions.{fingerprint({'texts': texts})[:12]}"
     items = [SampleItem(f"{number:06d}", (text,)) for number, text in enumerate(texts)]
-    said = Samples.build(samples.dataset, split, items, kind="prompts")
+    said = Samples.build(samples.dataset, split, items, kind=PROMPTS)
     words = source.features(EncoderRecord.of(sets[1]), SampleIndex(said, None, ""), captions=1)
     return gather(pictures, layers[0], chosen), gather(words, layers[1], labels[chosen])
 

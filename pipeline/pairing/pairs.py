@@ -9,6 +9,7 @@ from typing import overload
 
 import numpy as np
 
+from structure.pipeline.datasets.dataset import PROMPTS
 from structure.store import FeatureSet, Samples, Store
 from structure.store.errors import StructureError, unknown
 from structure.store.row_sources import LayerSource
@@ -118,7 +119,7 @@ def choose_sets(
     Names that are not given are settled by what is there; if that leaves several, or a side is missing, the error
     lists what is there and the option that settles it.
     """
-    sets = [s for s in store.feature_sets(dataset=dataset, split=split) if "prompts" not in s.manifest.split]
+    sets = store.feature_sets(dataset=dataset, split=split, without_kind=PROMPTS)
     if not sets:
         where = f" of {dataset}" if dataset else ""
         raise StructureError(
@@ -209,7 +210,7 @@ def choose_many(
 
     Raises StructureError for a name that is not there, a side without features, or several datasets to choose from.
     """
-    sets = [s for s in store.feature_sets(dataset=dataset, split=split) if "prompts" not in s.manifest.split]
+    sets = store.feature_sets(dataset=dataset, split=split, without_kind=PROMPTS)
     wanted = {modality for modality, _ in sides}
     places: dict[tuple[str, str], list[FeatureSet]] = {}
     for features in sets:

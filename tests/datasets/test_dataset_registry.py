@@ -16,7 +16,7 @@ from structure.store.errors import NotPresentError, StructureError
 from tests.plugin import install_plugin
 
 TOY = """
-from structure.pipeline.datasets.dataset import Dataset, Sample, within
+from structure.pipeline.datasets.dataset import Dataset, Item, within
 from structure.pipeline.datasets.kind import DatasetKind
 
 class Words(Dataset):
@@ -28,8 +28,8 @@ class Words(Dataset):
     def __len__(self):
         return len(self.words)
 
-    def sample(self, index):
-        return Sample(self.words[within(index, len(self))], (f"the word {self.words[index]}",))
+    def item(self, index):
+        return Item(self.words[within(index, len(self))], (f"the word {self.words[index]}",))
 
     def payload(self, index):
         return self.words[index].encode()

@@ -76,7 +76,7 @@ def test_text_features_are_finite_repeatable_and_free_of_padding() -> None:
 
 
 def test_pictures_are_fed_as_in_training() -> None:
-    """The image processor and the training's own normalisation agree on an image that is not resized."""
+    """The image processor and the training's own normalisation agree on a picture that is not resized."""
     raw = vision.render(2, seed=5).float() / 255
     dataset = Scenes("pretrain", 2, 5)
     processor = AutoImageProcessor.from_pretrained(FOLDER / "scenes-vit")
@@ -132,7 +132,7 @@ def test_the_folder_has_what_each_auto_class_reads(name: str) -> None:
 
 def test_training_runs_and_is_repeatable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two steps of each, twice, to the same bytes."""
-    for name, value in {"VISION_PICTURES": 32, "VISION_BATCH": 8, "TEXT_SCENES": 20, "TEXT_BATCH": 8}.items():
+    for name, value in {"VISION_IMAGES": 32, "VISION_BATCH": 8, "TEXT_SCENES": 20, "TEXT_BATCH": 8}.items():
         monkeypatch.setattr(pretrain, name, value)
     for run in ("one", "other"):
         pretrain.pretrain_vision(tmp_path / run / "vision", seed=0, steps=2)

@@ -1,4 +1,4 @@
-"""Captions are read back with a grammar of their own and compared with the scene: every stated fact is true."""
+"""Captions are read back with a grammar of their own and held against the scene: every stated fact is true."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ PHRASE = re.compile(
     rf"(?:(?P<colour>{'|'.join(COLOURS)}) )?(?P<shape>{'|'.join(SHAPES)})(?:e?s)?"
     r"(?: (?P<place>at the [a-z]+(?: left| right)?|in the centre))?"
 )
-OPENING = re.compile(r"^(?:an image of |an image of |there is |the image shows )")
+OPENING = re.compile(r"^(?:a picture of |an image of |there is |the picture shows )")
 COUNTED = re.compile(
     r"^(?P<count>one|two|three|four) (?:object|thing|shape)s? on a (?P<tone>dark|grey|light|pale) "
     r"(?P<ground>plain|shaded|tiled|speckled|grainy) background: "

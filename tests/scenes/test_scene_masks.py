@@ -1,4 +1,4 @@
-"""A mask says where every thing is: by area, by place, and against the colours of the image."""
+"""A mask says where every thing is: by area, by place, and against the colours of the picture."""
 
 from __future__ import annotations
 

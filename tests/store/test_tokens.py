@@ -100,7 +100,7 @@ def test_a_bad_value_names_layer_sample_and_token(store: Store, manifest, bad: f
     values = [part.astype(np.float32) for part in VALUES]
     row = int(np.flatnonzero(LENGTHS > 5)[0])
     values[row][4, 2] = bad
-    with pytest.raises(error, match=rf"tokens/block.00, sample sample{row}, token 4 \(feature 2\)"):
+    with pytest.raises(error, match=rf"tokens/block.00, sample item{row}, token 4 \(feature 2\)"):
         fill(features, values, np.random.default_rng(0))
     if error is OverflowError16:
         wide = features.widen("tokens/block.00")
