@@ -118,7 +118,7 @@ class PairFlags:
     ] = None
     add: Annotated[
         list[str] | None,
-        typer.Option(help="DATASET:K, K labelled pictures a class, captioned with it; repeat.", rich_help_panel=DATA),
+        typer.Option(help="DATASET:K, K labelled images a class, captioned with it; repeat.", rich_help_panel=DATA),
     ] = None
     memory: Annotated[
         str | None, typer.Option(help="Budget for the two layers, such as 2GB.", rich_help_panel=DATA)

@@ -18,13 +18,13 @@ def check(
     split: Annotated[
         list[str] | None, typer.Option("--split", help="Repeat for several; all that the data have by default.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Text model whose token limit captions are held against.")] = None,
+    model: Annotated[str | None, typer.Option(help="Text model whose token limit captions are compared with.")] = None,
     trust_remote_code: TrustOption = False,
     data_root: DataRootOption = DEFAULT_DATA,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Read every item and say what is wrong: files, ids, captions, classes, leaks. Exit code 1 on errors.
+    """Read every sample and say what is wrong: files, ids, captions, classes, leaks. Exit code 1 on errors.
 
     Example: structure datasets check pairs:my.jsonl --model minilm
     """
@@ -57,7 +57,7 @@ def check(
 
 
 def _row(problem: Problem) -> dict[str, Any]:
-    """A row of the table. An error is shown with several examples, for each wants mending."""
+    """A row of the table. An error is shown with several examples, for each wants repairing."""
     examples = problem.examples if problem.level == "error" else problem.examples[:1]
     left = problem.count - len(examples)
     told = [*examples, f"and {left:,} more"] if left and problem.level == "error" else examples

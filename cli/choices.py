@@ -21,7 +21,7 @@ def choice(option: str, value: str, known: Sequence[str]) -> Any:
 def listed(known: Iterable[str]) -> tuple[str, ...]:
     """The names of a registry as options spell them, for help and completion.
 
-    Where two installed packages claim one name, those are no names: the run that uses the registry says which.
+    Where two installed packages lease one name, those are no names: the run that uses the registry says which.
     """
     try:
         return tuple(name.replace("_", "-") for name in known)

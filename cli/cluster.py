@@ -99,11 +99,11 @@ def _outcomes(
     except KilledWorker as error:
         raise StructureError(
             f"{error.allowed_failures + 1} workers of the cluster at {address} died on the same shard; out of memory, "
-            "perhaps (their logs say more). Everything finished is kept; run the same command again to go on."
+            "perhaps (their logs say more). Everything finished is saved; run the same command again to go on."
         ) from None
     except FutureCancelledError:
         raise StructureError(
-            f"The scheduler at {address} went away. Everything finished is kept; run the same command again to go on."
+            f"The scheduler at {address} went away. Everything finished is saved; run the same command again to go on."
         ) from None
     except ImportError as error:
         raise StructureError(f"A worker of the cluster at {address} lacks a package: {error}.") from error

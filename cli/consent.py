@@ -24,7 +24,7 @@ DryRunOption = Annotated[
     bool,
     typer.Option(
         "--dry-run",
-        help="Print what is there and what is due: rows, bytes, memory and time. Does nothing.",
+        help="Print what is there and what is pending: rows, bytes, memory and time. Does nothing.",
         rich_help_panel=COMMON,
     ),
 ]
@@ -75,4 +75,4 @@ def show_ahead(
         terminal.table(absent, ["dataset", "how_to_get"], title="Not here")
     seconds = [part["seconds"] for part in parts]
     told = "" if None in seconds else f", about {duration(sum(seconds))}"
-    terminal.say(f"{sum(part['due'] > 0 for part in parts)} of {len(parts)} parts are due{told}. Nothing was done.")
+    terminal.say(f"{sum(part['due'] > 0 for part in parts)} of {len(parts)} parts are pending{told}. Nothing was done.")

@@ -137,5 +137,5 @@ def _show_differences(terminal: Terminal, compare: tuple[str, str], rows: list[d
         row[""] = "" if holds_zero(row["low"], row["high"]) else "*"
         row["difference"] = row["value"]
     columns = ["dataset", "metric", "first", "second", "difference", "low", "high", "", "n"]
-    title = f"{compare[0]} (first) minus {compare[1]} (second) on the same samples; * = the interval does not hold zero"
+    title = f"{compare[0]} (first) minus {compare[1]} (second) on the same samples; * = the interval excludes zero"
     terminal.table(rows, columns, title=title)

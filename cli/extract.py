@@ -44,20 +44,20 @@ class ExtractFlags(TrustFlags, PlanFlags, StoreFlags, DataFlags):
     pool: Annotated[
         str, typer.Option(help=f"{', '.join(POOLINGS)}; several with commas. The encoder's own by default.")
     ] = ""
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N items (a split of its own).")] = None
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N samples (a split of its own).")] = None
     batch_size: Annotated[
-        str, typer.Option(help="A number, or auto: on a GPU the size that is fastest; kept for the feature set.")
+        str, typer.Option(help="A number, or auto: on a GPU the size that is fastest; saved for the feature set.")
     ] = "auto"
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto"
     dtype: Annotated[str, typer.Option(help="auto (fp16, fp32 for a layer that overflows), fp16 or fp32.")] = "auto"
     amp: Annotated[str, typer.Option(help="auto, bf16, fp16 or off.")] = "auto"
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode pictures.")] = None
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode images.")] = None
     scheduler: Annotated[
         str | None, typer.Option(help="Address of a dask scheduler: its workers encode, a shard at a time.")
     ] = None
-    captions: Annotated[str, typer.Option(help="first, all, or a number of captions for each item.")] = "first"
+    captions: Annotated[str, typer.Option(help="first, all, or a number of captions for each sample.")] = "first"
     views: Annotated[
-        int, typer.Option(min=1, help="Views of each picture: the plain one and N-1 augmented ones, for --method sma.")
+        int, typer.Option(min=1, help="Views of each image: the plain one and N-1 augmented ones, for --method sma.")
     ] = 1
     on_bad_sample: Annotated[str, typer.Option(help="skip (counted and listed) or fail.")] = "skip"
     revision: Annotated[str | None, typer.Option(help="Pin the weights' revision.")] = None
@@ -66,7 +66,7 @@ class ExtractFlags(TrustFlags, PlanFlags, StoreFlags, DataFlags):
 
 @takes_flags
 def extract(flags: ExtractFlags) -> None:
-    """Extract every layer of frozen encoders over a dataset, in one forward pass an item.
+    """Extract every layer of frozen encoders over a dataset, in one forward pass a sample.
 
     Example: structure extract --model dinov2 --model roberta --dataset coco
     """

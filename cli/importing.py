@@ -27,7 +27,7 @@ class ImportFlags(StoreFlags):
 
 @takes_flags
 def import_features(flags: ImportFlags) -> None:
-    """Import precomputed features; an optional array `ids` says which item each row is.
+    """Import precomputed features; an optional array `ids` says which sample each row is.
 
     Example: structure import dino.npz --model dino --modality vision --dataset cells --samples pairs.jsonl
     """

@@ -100,8 +100,8 @@ KEPT_BLOCK = 2**30
 def keep_memory() -> None:
     """Have the C library keep blocks that are given back, where it is glibc.
 
-    It returns those above 32 MiB to the system otherwise, and every batch of pictures pays for new pages: MobileNetV2
-    read 11 pictures a processor second on a CPU without this and 30 with it.
+    It returns those above 32 MiB to the system otherwise, and every batch of images pays for new pages: MobileNetV2
+    read 11 images a processor second on a CPU without this and 30 with it.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -160,7 +160,7 @@ def _how_to_repair(error: StructureError) -> str:
 def _told(code: int) -> int:
     """The exit code; what an interrupted run leaves behind is said first (typer itself turns Ctrl-C into a code)."""
     if code == INTERRUPTED:
-        print("\nStopped. What was finished is kept; run the same command again to go on.", file=sys.stderr)
+        print("\nStopped. What was finished is saved; run the same command again to go on.", file=sys.stderr)
     return code
 
 

@@ -57,7 +57,7 @@ class RankFlags(PlanFlags, StoreFlags):
     k: Annotated[str | None, typer.Option("--k", help=f"{', '.join(RULES)} or a number; the preset's by default.")] = (
         None
     )
-    samples: Annotated[str | None, typer.Option(help="Number of items, or all; the preset's by default.")] = None
+    samples: Annotated[str | None, typer.Option(help="Number of samples, or all; the preset's by default.")] = None
     seed: Annotated[int, typer.Option(help="Of the subsets and of the permutations.")] = 42
     calibrate: Annotated[
         int | None, typer.Option(min=0, help="Permutations of the test; as many as the metric asks for by default.")

@@ -143,7 +143,7 @@ class RepairFlags(TrustFlags, StoreFlags, DataFlags):
 @app.command("repair")
 @takes_flags
 def repair(flags: RepairFlags) -> None:
-    """Mend a feature set: metadata are written again, damaged shards are extracted again, byte for byte.
+    """Repair a feature set: metadata are written again, damaged shards are extracted again, byte for byte.
 
     Example: structure store repair coco/train/dinov2
     """

@@ -167,7 +167,7 @@ def test_an_interrupted_run_says_what_is_kept_and_how_to_go_on(
     process.send_signal(number)
     assert process.wait() == 130
     told = (tmp_path / "told").read_text()
-    assert "Stopped. What was finished is kept; run the same command again" in told
+    assert "Stopped. What was finished is saved; run the same command again" in told
     assert "Traceback" not in told
     assert list(tmp_path.glob("features/*/*/*/claims/*.json")) == []
 

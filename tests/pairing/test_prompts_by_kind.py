@@ -14,7 +14,7 @@ ENCODERS = ["bundled:scenes-vit", "bundled:scenes-text"]
 SUITE = """\
 name: s
 version: 1
-tasks: [{dataset: 'scenes:12', kind: zeroshot_classification, metric: acc1, prompts: plain, label: colour}]
+tasks: [{dataset: 'scenes:12', split: test, kind: zeroshot_classification, metric: acc1, prompts: plain, label: colour}]
 """
 
 
