@@ -201,7 +201,7 @@ def requested_layers(store: Store, request: AlignRequest) -> Chosen:
     kind = method(request.options.method).reads(request.options)
     if request.add and kind != "rows":
         raise StructureError(
-            f"--add joins one vector an item; {request.options.method} reads several. Leave out --add."
+            f"--add joins one vector a sample; {request.options.method} reads several. Leave out --add."
         )
     sets = choose_sets(
         store,
