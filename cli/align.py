@@ -40,8 +40,8 @@ def align(flags: AlignFlags) -> None:
     """
     from structure.cli.training import changes, logged, show_aligned
     from structure.pipeline.recipe.steps import runs_of
-    from structure.pipeline.requests import AlignRequest, requested_layers
     from structure.pipeline.run_context import RunContext
+    from structure.pipeline.stage_requests import AlignRequest, requested_layers
 
     terminal = flags.terminal()
     options = changes(

@@ -54,8 +54,8 @@ def evaluate(flags: EvaluateFlags) -> None:
 
     Example: structure eval --suite clip-benchmark
     """
-    from structure.pipeline.requests import EvaluateRequest, require_two
     from structure.pipeline.run_context import RunContext
+    from structure.pipeline.stage_requests import EvaluateRequest, require_two
 
     terminal = flags.terminal()
     if flags.suite is None:

@@ -19,10 +19,10 @@ from structure.pipeline.similarity.k_rules import RULES
 from structure.pipeline.similarity.registry import SIMILARITIES, notation
 
 if TYPE_CHECKING:
-    from structure.pipeline.requests import RankModelsRequest, RankRequest
     from structure.pipeline.run_context import RunContext
     from structure.pipeline.similarity.layer_similarity import LayerSimilarity
     from structure.pipeline.similarity.model_matrix import ModelSimilarity
+    from structure.pipeline.stage_requests import RankModelsRequest, RankRequest
     from structure.pipeline.work_estimate import WorkEstimate
 
 METRICS = listed(SIMILARITIES)
@@ -84,7 +84,7 @@ def rank_layers(flags: RankFlags) -> None:
         show_ahead(terminal, flags.store, [part.row() for part in _plan(request, context)])
         return
     agreed(lambda: _plan(request, context), yes=flags.yes or flags.scheduler is not None)
-    from structure.pipeline.requests import RankModelsRequest
+    from structure.pipeline.stage_requests import RankModelsRequest
     from structure.pipeline.stages import rank_layers as layers
     from structure.pipeline.stages import rank_models as models
 
@@ -98,7 +98,7 @@ def rank_layers(flags: RankFlags) -> None:
 
 def _request(flags: RankFlags) -> RankRequest | RankModelsRequest:
     """One pair of feature sets, or every two models where several are named or `--all` is given."""
-    from structure.pipeline.requests import BETWEEN, RankModelsRequest, RankRequest
+    from structure.pipeline.stage_requests import BETWEEN, RankModelsRequest, RankRequest
 
     vision, text = flags.vision or [], flags.text or []
     shared: dict[str, Any] = {
@@ -120,7 +120,7 @@ def _request(flags: RankFlags) -> RankRequest | RankModelsRequest:
 
 
 def _plan(request: RankRequest | RankModelsRequest, context: RunContext) -> list[WorkEstimate]:
-    from structure.pipeline.requests import RankModelsRequest
+    from structure.pipeline.stage_requests import RankModelsRequest
     from structure.pipeline.stages import rank_layers as layers
     from structure.pipeline.stages import rank_models as models
 

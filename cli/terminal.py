@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from structure.pipeline.documents import strict
 from structure.pipeline.progress import Event, Listener, Note, Progress
+from structure.pipeline.strict_json import strict
 
 PLAIN_EVERY = 5.0  # seconds between progress lines where there is no terminal
 

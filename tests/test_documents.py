@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from structure.pipeline.documents import from_json, to_json
+from structure.pipeline.strict_json import from_json, to_json
 
 NUMBERS = st.floats() | st.integers() | st.none() | st.text(max_size=3)
 BODIES = st.recursive(NUMBERS, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=3), inner))

@@ -27,10 +27,10 @@ VALUES = {
         "run_context",
         "keyword_form",
         "work_estimate",
-        "documents",
+        "strict_json",
         "yaml_file",
         "yaml_record",
-        "network",
+        "hub_access",
     )
 }
 PARTS = {
@@ -71,7 +71,9 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline.ranking": {"store", *VALUES, *PARTS, "pipeline.extraction", "pipeline.pairing"},
     # What evaluation is made of: an aligner's embeddings of a task's rows, each kind of task, what is saved.
     "pipeline.evaluation": {"store", *VALUES, *PARTS, *SHARED},
-    **{stage: {"store", *VALUES, *PARTS, *SHARED, "pipeline.requests", "pipeline.evaluation"} for stage in STAGES},
+    **{
+        stage: {"store", *VALUES, *PARTS, *SHARED, "pipeline.stage_requests", "pipeline.evaluation"} for stage in STAGES
+    },
     # Aligned models in the forms of other tools: an encoder, a layer, a head.
     "pipeline.exports": {
         "store",
@@ -84,17 +86,17 @@ ALLOWED: dict[str, set[str]] = {
     # A recipe runs stages one after the other; only the command line runs recipes.
     "pipeline.recipe": {
         "store",
-        "pipeline.requests",
+        "pipeline.stage_requests",
         *VALUES,
         *STAGES,
         *SHARED,
         *PARTS,
     },
     # What a stage is asked to do; checked without torch.
-    "pipeline.requests": {"store", *VALUES, *PARTS, *SHARED},
+    "pipeline.stage_requests": {"store", *VALUES, *PARTS, *SHARED},
     "pipeline.stages": set(),
     "pipeline": set(),
-    "cli": {"store", "pipeline", "pipeline.requests", *VALUES, *PARTS, *STAGES, *SHARED, "pipeline.recipe"},
+    "cli": {"store", "pipeline", "pipeline.stage_requests", *VALUES, *PARTS, *STAGES, *SHARED, "pipeline.recipe"},
 }
 # Where a stage works: the device is resolved there, and what is told goes through it.
 ALLOWED["pipeline.run_context"] |= {"pipeline.device", "pipeline.progress"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from structure.pipeline.datasets.catalogue import Download, benchmark_names, config
 from structure.pipeline.datasets.download import fetch
 from structure.pipeline.datasets.kind import Got, Listing
-from structure.pipeline.network import hub_obstacle
+from structure.pipeline.hub_access import hub_obstacle
 from structure.pipeline.progress import Listener
 from structure.store.errors import DamageError, NotPresentError, StructureError, nearest, unknown
 

@@ -13,7 +13,7 @@ from structure.pipeline.datasets.image_files import read_file
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe
 from structure.pipeline.datasets.splits import choose
-from structure.pipeline.network import hub_obstacle
+from structure.pipeline.hub_access import hub_obstacle
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
 
 if TYPE_CHECKING:

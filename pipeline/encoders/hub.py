@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from structure.pipeline.network import ANSWER_SECONDS, hub_obstacle
+from structure.pipeline.hub_access import ANSWER_SECONDS, hub_obstacle
 from structure.store.errors import NotPresentError, StructureError
 
 HF_WEIGHTS = ("model.safetensors", "pytorch_model.bin")

@@ -22,7 +22,7 @@ from structure.pipeline.encoders.spec import Spec
 from structure.pipeline.encoders.timm_reading import Reading, find_reading
 from structure.pipeline.encoders.tokens import pad
 from structure.pipeline.encoders.torch_encoder import Emit, EncodedBatch, Taps, TorchEncoder, patch_grid, stack_images
-from structure.pipeline.network import hub_obstacle
+from structure.pipeline.hub_access import hub_obstacle
 from structure.store.errors import NotPresentError, StructureError, unknown
 
 

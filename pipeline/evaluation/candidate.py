@@ -8,8 +8,8 @@ from typing import Any
 
 from structure.pipeline.aligners.aligner import RECORD, Aligner, load_aligner
 from structure.pipeline.evaluation.embeddings import Embeddings
-from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
-from structure.pipeline.extraction.sample_index import SampleIndex
+from structure.pipeline.extraction.dataset_samples import SampleIndex
+from structure.pipeline.extraction.find_or_extract import EncoderRecord, FeatureSource
 from structure.store import Store
 from structure.store.errors import StructureError, unknown
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from structure.pipeline.documents import to_json
 from structure.pipeline.metrics.paired_comparison import Pairing
 from structure.pipeline.results import Result, predictions_file, read_results, read_table
+from structure.pipeline.strict_json import to_json
 from structure.store import Store
 from structure.store.errors import StructureError
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from structure.pipeline.evaluation.candidate import Candidate
 from structure.pipeline.evaluation.task import TaskRows
-from structure.pipeline.extraction.feature_source import FeatureSource
+from structure.pipeline.extraction.find_or_extract import FeatureSource
 from structure.pipeline.metrics.score import TaskScores, score_selection
 
 

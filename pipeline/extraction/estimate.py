@@ -11,8 +11,8 @@ import torch
 
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.extraction.batches import ExampleBatch, batches
+from structure.pipeline.extraction.dataset_samples import SampleIndex
 from structure.pipeline.extraction.plan import Extraction, Plan, choose_layers
-from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.within_memory import WithinMemory
 from structure.pipeline.run_context import Confirm
 from structure.store.errors import BadSampleError

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from structure.pipeline.encoders.encoder import Encoder
-from structure.pipeline.extraction.batch_size import batch_of
 from structure.pipeline.extraction.batches import ExampleBatch, batches, default_workers
+from structure.pipeline.extraction.choose_batch_size import batch_of
+from structure.pipeline.extraction.dataset_samples import SampleIndex
 from structure.pipeline.extraction.plan import Extraction, Plan, choose_layers
-from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.within_memory import WithinMemory
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.pipeline.run_context import RunContext

@@ -19,10 +19,10 @@ from structure.pipeline.device import resolve_device
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.loading import load_encoder
 from structure.pipeline.encoders.precision import Amp
-from structure.pipeline.extraction.batch_size import batch_of
+from structure.pipeline.extraction.choose_batch_size import batch_of
+from structure.pipeline.extraction.dataset_samples import SampleIndex, open_rows
 from structure.pipeline.extraction.fill import allocate, fill_shards, finish, tell_cut, widen
 from structure.pipeline.extraction.plan import Extraction, Plan, identity_of, plan
-from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet, Shard, Store, open_store

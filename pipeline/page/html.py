@@ -20,8 +20,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from structure.pipeline.documents import strict
 from structure.pipeline.page.blocks import Block, Chart, Section
+from structure.pipeline.strict_json import strict
 
 _HOME = files("structure.pipeline.page")
 

@@ -14,11 +14,11 @@ import xarray as xr
 
 from structure.pipeline.aligners.aligner import RECORD
 from structure.pipeline.datasets.dataset import PROMPTS
-from structure.pipeline.documents import from_json
 from structure.pipeline.results import Result, predictions_file, read_results, read_table
 from structure.pipeline.similarity.layer_similarity import FILE as RANKING
 from structure.pipeline.similarity.layer_similarity import SCORES
 from structure.pipeline.similarity.model_matrix import FILE as MODELS
+from structure.pipeline.strict_json import from_json
 from structure.store import FeatureSet, Store
 from structure.store.errors import DamageError
 from structure.store.files import Files

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from structure.pipeline.device import resolve_device
 from structure.pipeline.progress import Listener, silent
 from structure.pipeline.similarity.knn.neighbours import MEMORY
-from structure.pipeline.similarity.knn.tables import Compute
+from structure.pipeline.similarity.knn.schedule_layers import Compute
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from structure.pipeline.progress import Progress
 from structure.pipeline.ranking.flags import Running
 from structure.pipeline.ranking.neighbour_cache import NeighbourCache
 from structure.pipeline.similarity.clamp import Clamp, clamped
+from structure.pipeline.similarity.knn.centred_unit_rows import UnitRows
 from structure.pipeline.similarity.knn.neighbours import Neighbours
-from structure.pipeline.similarity.knn.tables import TASK_ROWS, neighbour_tables
-from structure.pipeline.similarity.knn.unit_rows import UnitRows
+from structure.pipeline.similarity.knn.schedule_layers import TASK_ROWS, neighbour_tables
 from structure.pipeline.similarity.stability import Subset, SubsetTables, subset_tables
 from structure.store import FeatureSet, Store
 

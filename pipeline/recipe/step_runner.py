@@ -12,7 +12,6 @@ from structure.pipeline.aligners.aligner_method import method
 from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.datasets.content_stamp import content_stamp
 from structure.pipeline.datasets.loading import open_dataset
-from structure.pipeline.documents import to_json
 from structure.pipeline.encoders.loading import weights_stamp
 from structure.pipeline.pairing.layer_choice import pick_layers
 from structure.pipeline.pairing.pairs import HeldLayers, choose_sets
@@ -29,6 +28,7 @@ from structure.pipeline.stages.evaluate import evaluate
 from structure.pipeline.stages.extract import extract
 from structure.pipeline.stages.rank_layers import rank_layers
 from structure.pipeline.stages.report import report
+from structure.pipeline.strict_json import to_json
 from structure.pipeline.suites.prompt_set import load_prompt_set
 from structure.pipeline.suites.suite import Suite, SuiteTask, load_suite, read_suite
 from structure.pipeline.yaml_file import parse_yaml

@@ -21,7 +21,7 @@ from structure.pipeline.aligners.registry import ALIGNERS
 from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.device import resolve_device
-from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
+from structure.pipeline.extraction.find_or_extract import EncoderRecord, FeatureSource
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.metrics.retrieval_ranks import retrieval_ranks
 from structure.pipeline.pairing.aligned_layers import AlignedLayers
@@ -29,9 +29,9 @@ from structure.pipeline.pairing.labelled import Labelled, labelled_pairs
 from structure.pipeline.pairing.pairs import PairedRows, pair_rows
 from structure.pipeline.pairing.unpaired import unpaired_rows
 from structure.pipeline.progress import Listener, Note
-from structure.pipeline.requests import AlignRequest, requested_layers
 from structure.pipeline.results import write_table
 from structure.pipeline.run_context import RunContext
+from structure.pipeline.stage_requests import AlignRequest, requested_layers
 from structure.pipeline.work_estimate import WorkEstimate, require_space
 from structure.store import FeatureSet, Store
 from structure.store.errors import StructureError

@@ -14,12 +14,12 @@ from structure.pipeline.evaluation.comparison import Difference, compare_kept
 from structure.pipeline.evaluation.save_results import keep, trained_on
 from structure.pipeline.evaluation.task import TaskRows, TaskSource
 from structure.pipeline.evaluation.task_kinds import JUDGES
-from structure.pipeline.extraction.feature_source import KEPT_BYTES, FeatureSource
+from structure.pipeline.extraction.find_or_extract import KEPT_BYTES, FeatureSource
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.progress import Listener, Note, Progress
-from structure.pipeline.requests import EvaluateRequest, require_two
 from structure.pipeline.results import COUNTED, Result
 from structure.pipeline.run_context import RunContext
+from structure.pipeline.stage_requests import EvaluateRequest, require_two
 from structure.pipeline.suites.published import beside
 from structure.pipeline.suites.suite import SuiteTask, load_suite
 from structure.pipeline.work_estimate import WorkEstimate, require_space

@@ -11,16 +11,16 @@ from typing import Any
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.loading import load_encoder
+from structure.pipeline.extraction.dataset_samples import SampleIndex, open_rows
 from structure.pipeline.extraction.estimate import ExtractionEstimate, ask, estimate
 from structure.pipeline.extraction.fill import fill
 from structure.pipeline.extraction.plan import Extraction, Plan, choose_layers
 from structure.pipeline.extraction.plan import plan as plan_features
-from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.extraction.shard_tasks import Request, fill_by_tasks
 from structure.pipeline.extraction.token_plan import choose_token_layers
 from structure.pipeline.keyword_form import keyword_form
-from structure.pipeline.requests import ExtractRequest
 from structure.pipeline.run_context import RunContext
+from structure.pipeline.stage_requests import ExtractRequest
 from structure.store import FeatureSet
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from structure.pipeline.datasets.dataset import Dataset
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.datasets.pairs import PairsKind
-from structure.pipeline.extraction.sample_index import read_samples
+from structure.pipeline.extraction.dataset_samples import read_samples
 from structure.pipeline.progress import Listener, silent
 from structure.pipeline.run_context import RunContext
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store

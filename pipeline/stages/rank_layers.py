@@ -7,9 +7,9 @@ from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.ranking.estimate import estimate_tables
 from structure.pipeline.ranking.flags import Running
 from structure.pipeline.ranking.rank_pair import rank_pair
-from structure.pipeline.requests import RankRequest
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.similarity.layer_similarity import LayerSimilarity
+from structure.pipeline.stage_requests import RankRequest
 from structure.pipeline.work_estimate import WorkEstimate
 from structure.store import FeatureSet
 

@@ -37,8 +37,8 @@ from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.extraction import fill as extraction
 from structure.pipeline.extraction.batches import ExampleBatch
+from structure.pipeline.extraction.dataset_samples import SampleIndex
 from structure.pipeline.extraction.plan import Extraction, plan
-from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.ranking.flags import Running
 from structure.pipeline.ranking.options import RankingOptions

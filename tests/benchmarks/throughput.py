@@ -35,9 +35,9 @@ from structure.cli.main import keep_memory
 from structure.pipeline.datasets.scenes import Scenes
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.encoder import Encoder
+from structure.pipeline.extraction.dataset_samples import open_rows
 from structure.pipeline.extraction.fill import fill
 from structure.pipeline.extraction.plan import Extraction, plan
-from structure.pipeline.extraction.sample_index import open_rows
 from structure.pipeline.run_context import RunContext
 from structure.store import open_store
 

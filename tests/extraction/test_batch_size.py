@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.encoder import Encoder, Visitor
-from structure.pipeline.extraction import batch_size
-from structure.pipeline.extraction.batch_size import GAIN, batch_of, climb
+from structure.pipeline.extraction import choose_batch_size as batch_size
+from structure.pipeline.extraction.choose_batch_size import GAIN, batch_of, climb
+from structure.pipeline.extraction.dataset_samples import SampleIndex, open_rows
 from structure.pipeline.extraction.fill import fill
 from structure.pipeline.extraction.plan import Extraction, Plan, plan
-from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.progress import Event, Note, Progress
 from structure.pipeline.run_context import RunContext
 from structure.store import Store, open_store

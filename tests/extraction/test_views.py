@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from structure.pipeline import extract, rank_layers
-from structure.pipeline.extraction.augment import AUGMENTATION, augmented, crop_box
+from structure.pipeline.extraction.augment_images import AUGMENTATION, augmented, crop_box
 from structure.pipeline.pairing.pairs import choose_sets, pair_rows
 from structure.pipeline.pairing.sequences import gather_sets
 from structure.store import Store, open_store

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.encoder import Encoder, Hidden, Visitor
 from structure.pipeline.encoders.layer import Layer
+from structure.pipeline.extraction.dataset_samples import open_rows
 from structure.pipeline.extraction.fill import fill
 from structure.pipeline.extraction.plan import Extraction, plan
-from structure.pipeline.extraction.sample_index import open_rows
 from structure.pipeline.extraction.within_memory import WithinMemory
 from structure.pipeline.progress import Event, Note
 from structure.pipeline.run_context import RunContext

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from structure.pipeline.similarity.knn.products import Precision
+from structure.pipeline.similarity.knn.bounded_products import Precision
 
 
 class Floors:

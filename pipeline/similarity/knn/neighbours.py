@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from structure.pipeline.similarity.knn import order
+from structure.pipeline.similarity.knn import refine_order as order
+from structure.pipeline.similarity.knn.bounded_products import BFloat16, Coarse, Float32, Products, has_bfloat16_units
 from structure.pipeline.similarity.knn.candidates import STRIP, TooManyCandidates, sweep, sweep_few
-from structure.pipeline.similarity.knn.cosines import PairCosines
+from structure.pipeline.similarity.knn.centred_unit_rows import Block, RowSlices, UnitRows, shape_of
 from structure.pipeline.similarity.knn.floors import CandidatePairs
-from structure.pipeline.similarity.knn.products import BFloat16, Coarse, Float32, Products, has_bfloat16_units
-from structure.pipeline.similarity.knn.unit_rows import Block, RowSlices, UnitRows, shape_of
+from structure.pipeline.similarity.knn.pair_cosines import PairCosines
 from structure.store.errors import StructureError
 
 MEMORY = 1 << 30

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from structure.pipeline.similarity.knn import exact
-from structure.pipeline.similarity.knn.order import dots
-from structure.pipeline.similarity.knn.unit_rows import Block, UnitRows
+from structure.pipeline.similarity.knn import extended_precision as exact
+from structure.pipeline.similarity.knn.centred_unit_rows import Block, UnitRows
+from structure.pipeline.similarity.knn.refine_order import dots
 
 _STRETCH = 96
 _DOUBLES = 32 << 20  # bytes of float64 columns at once

@@ -11,10 +11,10 @@ import numpy as np
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.loading import load_encoder
 from structure.pipeline.encoders.precision import Amp
+from structure.pipeline.extraction.dataset_samples import SampleIndex
 from structure.pipeline.extraction.estimate import ExtractionEstimate, ask, estimate
 from structure.pipeline.extraction.fill import fill
 from structure.pipeline.extraction.plan import Extraction, Plan, identity_of, plan
-from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.token_plan import text_lengths
 from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet, Samples
