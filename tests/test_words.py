@@ -74,7 +74,7 @@ def _helps(command: Any) -> Iterator[str]:
         yield from _helps(inner)
 
 
-SPEAKS = ("Note", "say", "note", "unknown", "table", "Table", "Text", "Section", "Chart", "confirm")
+SPEAKS = ("Note", "Progress", "say", "note", "unknown", "table", "Table", "Text", "Section", "Chart", "confirm")
 """Calls whose words a user reads; so are those of every error, and of every assignment in the report's folder."""
 
 
@@ -98,7 +98,8 @@ def _said_in(path: Path) -> Iterator[tuple[int, str]]:
         for part in ast.walk(node):
             if not isinstance(part, ast.Constant) or not isinstance(part.value, str) or id(part) in documented:
                 continue
-            if " " in part.value.strip():  # a word alone names a column
+            # A word alone names a column, but for a unit of progress.
+            if " " in part.value.strip() or (spoken and _name(node.func) == "Progress"):
                 yield from ((part.lineno, word) for word in private_words(part.value))
 
 

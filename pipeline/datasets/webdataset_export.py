@@ -70,7 +70,7 @@ def export_webdataset(
                 shard = _Shard(target, shard.number + 1)
             shard.add(f"s{items:07d}", {**_image(dataset, index), **_label(item, name, form, dataset.tasks)})
             items += 1
-            on_event(Progress(f"exporting {dataset.name}", index + 1, len(dataset), "items"))
+            on_event(Progress(f"exporting {dataset.name}", index + 1, len(dataset), "samples"))
         if items:
             shard.keep()
     finally:

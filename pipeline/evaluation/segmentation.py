@@ -50,7 +50,7 @@ def segment_zeroshot(question: TaskRows, subject: Candidate, source: FeatureSour
     shown = _shown(len(pictures)) if masks.drawn < DRAWN else frozenset()
     found = scored(features, layer, subject, vectors, windows)
     for picture, truth, guess in guessed(found, masks, windows, grid):
-        source.context.on_event(Progress(f"segmenting {pictures.name}", picture + 1, len(pictures), "pictures"))
+        source.context.on_event(Progress(f"segmenting {pictures.name}", picture + 1, len(pictures), "images"))
         areas.append(segmentation_areas([guess], [truth], classes=len(names)))
         ids.append(item_ids[picture])
         if picture in shown:

@@ -94,7 +94,7 @@ def read_samples(
     with ThreadPoolExecutor(READERS) as pool:
         for done, item in enumerate(pool.map(sample, range(count)), start=1):
             items.append(item)
-            context.on_event(Progress(f"reading {dataset.name}/{split}", done, count, "items"))
+            context.on_event(Progress(f"reading {dataset.name}/{split}", done, count, "samples"))
     tasks = {
         name: {"classes": list(task.classes), "templates": list(task.templates), "source": task.source}
         for name, task in dataset.tasks.items()

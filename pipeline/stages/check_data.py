@@ -175,7 +175,7 @@ def _read(dataset: Dataset, found: _Faults, on_event: Listener) -> list[_Read]:
             elif entry.item is not None and not all(caption.strip() for caption in entry.item.captions):
                 found.add("empty caption", "error", f"{dataset.split}: {entry.name}")
             entries.append(entry)
-            on_event(Progress(f"checking {dataset.name}/{dataset.split}", done, len(dataset), "items"))
+            on_event(Progress(f"checking {dataset.name}/{dataset.split}", done, len(dataset), "samples"))
     return entries
 
 
