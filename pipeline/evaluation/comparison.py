@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from structure.pipeline.metrics.paired_comparison import Pairing
+from structure.pipeline.metrics.registry import METRICS, metric_named, pattern_of
 from structure.pipeline.results import Result, predictions_file, read_results, read_table
 from structure.pipeline.strict_json import to_json
 from structure.store import Store
@@ -21,7 +22,7 @@ SAME = ("dataset_spec", "split", "prompts_digest", "captions")
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric of two aligners on one task, and `first - second` (`value`) over the same samples.
+    """One metric of two aligners on one task, and `first - second` (`value`), all over the samples that both have.
 
     `low` to `high` is its 95 % interval; where it contains zero, the samples do not tell the two apart. `left_out`
     counts samples that only one of the two could be judged on.
@@ -70,12 +71,25 @@ def compare_kept(
             pairings[key[:3]] = Pairing.of(*tables)
         pairing = pairings[key[:3]]
         difference = pairing.difference(one.metric, seed=seed)
-        if difference is not None:
-            interval = (difference.value, difference.low, difference.high, difference.n)
-            found.append(Difference(*key, one.value, other.value, *interval, pairing.left_out))
+        if difference is None:
+            _require_unknown(one, first, second)
+            continue
+        ours_value, theirs_value = pairing.values(one.metric) if pairing.left_out else (one.value, other.value)
+        interval = (difference.value, difference.low, difference.high, difference.n)
+        found.append(Difference(*key, ours_value, theirs_value, *interval, pairing.left_out))
     document = {"first": first, "second": second, "differences": [difference.row() for difference in found]}
     store.folder(FOLDER).write(f"{first}..{second}.json", to_json(document))
     return found
+
+
+def _require_unknown(result: Result, first: str, second: str) -> None:
+    """Raises StructureError where a metric that is installed cannot be paired: the predictions lack what it reads."""
+    if pattern_of(result.metric)[0] in METRICS:
+        raise StructureError(
+            f"The predictions of {first} or {second} on {result.dataset} were saved without the columns that a "
+            f"difference of {result.metric} needs ({', '.join(metric_named(result.metric).columns)}). Evaluate both "
+            f"on the suite {result.suite} again: structure eval --suite SUITE --compare {first} {second}"
+        )
 
 
 def _task(result: Result) -> tuple[str, str, str]:

@@ -87,10 +87,16 @@ class SelectionAnswers(Answers):
 
 @dataclass(frozen=True)
 class SegmentationAnswers(Answers):
-    """One row an image; `areas` its pixels per class, and `without` the classes left out of the mean IoU."""
+    """One row an image: `pixels` that count, `correct` ones, and per class `intersection` and `union` of truth and
+    prediction, null for a class that is left out of the mean IoU (`without`). `areas` are the pixels per class."""
 
     areas: Areas | None = None
     without: Sequence[int] = ()
+
+    def in_the_mean(self, name: str) -> np.ndarray:
+        """(images, classes in the mean) float64 of a column that has a number a class."""
+        rows = np.array(self.table[name].to_pylist(), dtype=np.float64)  # null becomes NaN
+        return rows[:, ~np.isnan(rows[0])]
 
     @property
     def counted(self) -> Areas:
@@ -103,6 +109,8 @@ def answers_of(table: pa.Table) -> Answers:
     """The answers of a predictions table that was read back; the images of a retrieval are numbered by their ids."""
     if "labels" in table.column_names:
         return MultilabelAnswers(table)
+    if "intersection" in table.column_names:
+        return SegmentationAnswers(table)
     if "of" not in table.column_names:
         return Answers(table)
     _, images = np.unique(table["item"].to_numpy(zero_copy_only=False), return_inverse=True)

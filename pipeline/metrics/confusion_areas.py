@@ -33,29 +33,23 @@ class Areas:
         """
         # In float64, where BLAS multiplies and pixel counts up to 2^53 stay exact.
         taken = np.ones(len(self.true)) if weights is None else np.asarray(weights, dtype=np.float64)
-        both = taken @ self.both.astype(np.float64)
-        union = taken @ (self.true + self.predicted).astype(np.float64) - both
-        return _ratio(both, union)
+        return ratio(taken @ self.both.astype(np.float64), taken @ self.union.astype(np.float64))
+
+    @property
+    def union(self) -> np.ndarray:
+        """Pixels of a class in truth or prediction, int64 `(image, class)`."""
+        return np.asarray(self.true + self.predicted - self.both)
 
     def miou(self, weights: np.ndarray | None = None, *, without: Sequence[int] = ()) -> np.ndarray:
         """Mean IoU over the classes that have one, 0-d or `(replicate,)`.
 
         `without` leaves classes out of the mean (a background class); their pixels still count as errors of the others.
         """
-        iou = np.delete(self.iou(weights), list(without), axis=-1)
-        known = ~np.isnan(iou)
-        total = np.where(known, iou, 0).sum(axis=-1)
-        count = known.sum(axis=-1)
-        return _ratio(np.asarray(total), np.asarray(count))
+        return mean_over_known(np.delete(self.iou(weights), list(without), axis=-1))
 
     def pixel_accuracy(self) -> float:
         """Share of the pixels that are right, ignored ones left out."""
         return float(self.both.sum() / max(1, self.true.sum()))
-
-    def pixel_accuracies(self, weights: np.ndarray) -> np.ndarray:
-        """The same of the images taken as often as `weights` (replicate, image) says: (replicate,)."""
-        taken = np.asarray(weights, dtype=np.float64)
-        return _ratio(taken @ self.both.sum(axis=1), taken @ self.true.sum(axis=1))
 
     @classmethod
     def together(cls, parts: Sequence[Areas]) -> Areas:
@@ -85,9 +79,15 @@ def confusion_matrix(prediction: Maps, target: Maps, *, classes: int, ignore: in
     return counts.reshape(classes, classes)
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """`part / whole`, NaN where there is no whole."""
     return np.asarray(np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0))
+
+
+def mean_over_known(values: np.ndarray) -> np.ndarray:
+    """The mean over the last axis of what is not NaN; NaN where all is."""
+    known = ~np.isnan(values)
+    return ratio(np.asarray(np.where(known, values, 0).sum(axis=-1)), np.asarray(known.sum(axis=-1)))
 
 
 def _pairs(prediction: Maps, target: Maps, *, classes: int, ignore: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -33,12 +33,18 @@ class Pairing:
             raise StructureError("The two aligners were evaluated on different samples: there is nothing to pair.")
         one = first.take(pa.array([row for row, _ in rows]))
         other = second.take(pa.array([row for _, row in rows]))
-        for name in ("label_index", "labels", "item"):
+        for name in ("label_index", "labels", "item", "pixels"):
             if name in one.column_names and one[name] != other[name]:
                 raise StructureError(
                     f"The two aligners were scored by different answers ({name} differs). Evaluate both again."
                 )
         return cls(one, other, len(first) + len(second) - 2 * len(rows))
+
+    def values(self, metric: str) -> tuple[float, float]:
+        """Both values of a metric on the samples that both have, whose difference `difference` is."""
+        one = metric_named(metric)
+        first, second = (one.interval(answers_of(table)).value for table in (self.first, self.second))
+        return first, second
 
     def difference(self, metric: str, *, seed: int = 0) -> Interval | None:
         """First minus second with its 95 % interval, as the metric defines it. None for a metric that these tables do
@@ -46,7 +52,7 @@ class Pairing:
         if pattern_of(metric)[0] not in METRICS:
             return None
         one, first, second = metric_named(metric), answers_of(self.first), answers_of(self.second)
-        return one.difference(first, second, seed=seed) if one.holds(first) else None
+        return one.difference(first, second, seed=seed) if one.holds(first) and one.holds(second) else None
 
 
 def _keys(table: pa.Table) -> list[tuple[str, ...]]:

@@ -43,6 +43,9 @@ def score_segmentation(
             "pixel_accuracy": pa.array(areas.both.sum(axis=1) / np.maximum(1, pixels)),
             "miou": pa.array(means),
             "iou": [[None if np.isnan(value) else float(value) for value in row] for row in image_iou],
+            "correct": pa.array(areas.both.sum(axis=1)),
+            "intersection": _rows(areas.both, without),
+            "union": _rows(areas.union, without),
         }
     )
     share = areas.true.sum(axis=0) / areas.true.sum()
@@ -54,6 +57,11 @@ def score_segmentation(
     }
     metrics = metrics or evaluated_metrics("segmentation")
     return score_metrics(SegmentationAnswers(samples, None, areas, without), metrics, seed=seed, notes=notes)
+
+
+def _rows(counts: np.ndarray, without: Sequence[int]) -> list[list[int | None]]:
+    """(image, class) pixels as lists, null for classes that are left out of the mean."""
+    return [[None if at in without else int(n) for at, n in enumerate(row)] for row in counts]
 
 
 def majority(share: np.ndarray, classes: Sequence[str], *, without: Sequence[int] = ()) -> dict[str, float | str]:

@@ -120,7 +120,9 @@ def test_segmentation_of_scenes(aligned: Store, tmp_path: Path, background: str,
     (table,) = [key for key in folder.keys("predictions") if key.endswith("/scenes_segmentation.parquet")]
     kept = read_table(folder, table)
     assert kept.num_rows == 12
-    assert kept.column_names == ["sample", "pixels", "pixel_accuracy", "miou", "iou"]
+    assert kept.column_names == [
+        *("sample", "pixels", "pixel_accuracy", "miou", "iou", "correct", "intersection", "union")
+    ]
     (overlays,) = [key for key in folder.keys("pictures") if key.endswith("/scenes_segmentation_overlays.png")]
     assert folder.read(overlays).startswith(b"\x89PNG")
     assert {row.metric for row in read_results(folder) if row.task == "segmentation"} == {"miou", "pixel_accuracy"}

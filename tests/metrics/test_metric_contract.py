@@ -100,6 +100,8 @@ class TestMetric:
         good, poor = scored(name, 2.0), scored(name, 0.3)
         difference = Pairing.of(good.samples, poor.samples).difference(named(name))
         assert difference is not None
+        shown = good.metrics()[named(name)] - poor.metrics()[named(name)]
+        assert difference.value == pytest.approx(shown, abs=1e-6), "the difference is not that of the values shown"
         assert (difference.low > 0) == METRICS[name].higher_is_better
         assert (difference.high < 0) != METRICS[name].higher_is_better
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from structure.pipeline.metrics.confusion_areas import segmentation_areas
 from structure.pipeline.metrics.paired_comparison import Pairing
 from structure.pipeline.metrics.registry import evaluated_metrics
 from structure.pipeline.metrics.score import (
@@ -17,6 +18,7 @@ from structure.pipeline.metrics.score import (
     score_retrieval,
     score_selection,
 )
+from structure.pipeline.metrics.score_segmentation import score_segmentation
 from structure.store import StructureError
 
 RANDOM = np.random.default_rng(0)
@@ -54,7 +56,16 @@ def selected(noise: float) -> TaskScores:
     return score_selection(noisy(texts, noise), texts, group_of_image=group, group_of_text=group, groups=names)
 
 
-@pytest.mark.parametrize("judged", [classified, multilabelled, retrieved, selected])
+def segmented(noise: float) -> TaskScores:
+    """Images of unequal size and classes of unequal share, so that a mean over images is not the value."""
+    random = np.random.default_rng(5)
+    truth = [random.choice(5, size=(4 + 3 * n, 8), p=[0.5, 0.3, 0.1, 0.06, 0.04]) for n in range(30)]
+    guess = [np.where(RANDOM.random(one.shape) < noise / 3, RANDOM.integers(0, 5, one.shape), one) for one in truth]
+    areas = segmentation_areas(guess, truth, classes=5)
+    return score_segmentation(areas, ids=[str(n) for n in range(30)], classes="abcde", without=[0])
+
+
+@pytest.mark.parametrize("judged", [segmented, classified, multilabelled, retrieved, selected])
 def test_a_difference_is_the_difference_of_the_two_numbers(judged: Any) -> None:
     first, second = judged(0.5), judged(1.5)
     pairing = Pairing.of(first.samples, second.samples)

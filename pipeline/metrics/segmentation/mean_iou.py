@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from structure.pipeline.metrics.answers import SegmentationAnswers
-from structure.pipeline.metrics.intervals import Interval, statistic_interval
-from structure.pipeline.metrics.metric import SampleMean
+from structure.pipeline.metrics.confusion_areas import mean_over_known, ratio
+from structure.pipeline.metrics.metric import SampleStatistic
 
 
-class MeanIou(SampleMean[SegmentationAnswers]):
-    """mIoU of all images together, over the classes in truth or prediction; bootstrap over images. A difference of two
-    aligners is the mean over images of the difference of each image's own mIoU.
+class MeanIou(SampleStatistic[SegmentationAnswers]):
+    """mIoU of all images together (one confusion), over the classes in truth or prediction; bootstrap over images.
 
     Chance: a uniform guess for every pixel among K classes. A class with share p of the pixels: TP = p/K,
     union = p + 1/K - p/K, so IoU = p / (K p + 1 - p); 0 where p is 0, since the guess names it all the same.
@@ -21,14 +22,14 @@ class MeanIou(SampleMean[SegmentationAnswers]):
     notation = "mIoU"
     meaning = "intersection over union of true and predicted pixels, averaged over the classes"
     is_default = True
-    columns = ("miou",)
+    columns = ("intersection", "union")
 
-    def values(self, answers: SegmentationAnswers) -> np.ndarray:
-        return answers.column("miou")
-
-    def interval(self, answers: SegmentationAnswers, *, seed: int = 0) -> Interval:
-        areas, without = answers.counted, answers.without
-        return statistic_interval(lambda counts: areas.miou(counts, without=without), n=answers.units, seed=seed)
+    def statistic(self, answers: SegmentationAnswers) -> Callable[[np.ndarray], np.ndarray]:
+        intersection, union = answers.in_the_mean("intersection"), answers.in_the_mean("union")
+        # In float64, where BLAS multiplies and pixel counts up to 2^53 stay exact.
+        return lambda counts: mean_over_known(
+            ratio(counts.astype(np.float64) @ intersection, counts.astype(np.float64) @ union)
+        )
 
     def chance(self, answers: SegmentationAnswers) -> float:
         share = answers.counted.true.sum(axis=0) / answers.counted.true.sum()

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from structure.pipeline.metrics.answers import SegmentationAnswers
-from structure.pipeline.metrics.intervals import Interval, statistic_interval
-from structure.pipeline.metrics.metric import SampleMean
+from structure.pipeline.metrics.confusion_areas import ratio
+from structure.pipeline.metrics.metric import SampleStatistic
 
 
-class PixelAccuracy(SampleMean[SegmentationAnswers]):
-    """Share of the pixels of all images together whose class is correct; bootstrap over images. A difference of two
-    aligners is the mean over images. Chance: a uniform guess among K classes, 1/K."""
+class PixelAccuracy(SampleStatistic[SegmentationAnswers]):
+    """Share of the pixels of all images together whose class is correct; bootstrap over images. Chance: a uniform
+    guess among K classes, 1/K."""
 
     task = "segmentation"
     notation = "pixel accuracy"
     meaning = "share of the pixels whose class is correct"
     is_default = True
-    columns = ("pixel_accuracy",)
+    columns = ("correct", "pixels")
 
-    def values(self, answers: SegmentationAnswers) -> np.ndarray:
-        return answers.column("pixel_accuracy")
-
-    def interval(self, answers: SegmentationAnswers, *, seed: int = 0) -> Interval:
-        return statistic_interval(answers.counted.pixel_accuracies, n=answers.units, seed=seed)
+    def statistic(self, answers: SegmentationAnswers) -> Callable[[np.ndarray], np.ndarray]:
+        correct, pixels = answers.column("correct"), answers.column("pixels")
+        return lambda counts: ratio(counts.astype(np.float64) @ correct, counts.astype(np.float64) @ pixels)
 
     def chance(self, answers: SegmentationAnswers) -> float:
         return 1 / int(answers.counted.true.shape[1])
