@@ -2,51 +2,60 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from structure.pipeline.datasets.dataset import Item, Task, within
+from structure.pipeline.datasets.folder_splits import (
+    SPLITS_OPTION,
+    files_below,
+    is_leftover,
+    read_splits,
+    subfolders,
+)
 from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe, locate
+from structure.pipeline.datasets.split_names import choose_split
 from structure.pipeline.datasets.splits import choose
-from structure.store.errors import NotPresentError, StructureError, unknown
-
-SPLIT_FOLDERS = frozenset({"train", "val", "valid", "validation", "dev", "test"})
+from structure.store.errors import NotPresentError, StructureError
 
 
 class Folder(ImageFiles):
     """`DIR/<class>/**/<image>`: classes are the folders' names in sorted order, images sorted by path.
 
-    Where all folders of DIR are called train, val, valid, validation, dev or test they are splits, each with class
-    folders inside (`DIR/train/<class>/...`), and every split numbers the classes of all; default `train`, or the first.
-    Otherwise `all` (default), or a seeded `train`, `val`, `test` by a hash of the id.
+    Where all folders of DIR with images are called train, val or test (or training, valid, validation, dev, testing;
+    in any case) they are splits, each with class folders inside (`DIR/train/<class>/...`), and every split numbers the
+    classes of all; default `train`, or the first. `splits` says it otherwise (`read_splits`). Without such folders
+    `all` (default), or a seeded `train`, `val`, `test` by a hash of the id.
 
-    Ids are paths relative to DIR, with `/`. Hidden files, files that are no images by their ending, images outside
-    class folders and classes without image are counted in `notes`. Links to folders are followed, each folder once.
-    Raises `NotPresentError` without DIR, `StructureError` where no image lies in a class folder.
+    Ids are paths relative to DIR, with `/`. Hidden files, what archivers leave behind (`__MACOSX`), files that are no
+    images by their ending, images outside class folders and classes without image are counted in `notes`. Links to
+    folders are followed, each folder once.
+    Raises `NotPresentError` without DIR, `StructureError` where no image lies in a class folder, and where names leave
+    it open which folders are splits.
     """
 
     kind = "classification"
 
-    def __init__(self, folder: str | Path, *, split: str | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, folder: str | Path, *, split: str | None = None, seed: int = 0, splits: str | None = None
+    ) -> None:
         root = Path(folder)
         if not root.is_dir():
             raise NotPresentError(
                 f"There is no folder {root.absolute()}. folder: takes a folder with one sub-folder of images per class."
             )
         self.name = folder_safe(root.absolute().name)
-        splits = _subfolders(root)
-        has_splits = bool(splits) and SPLIT_FOLDERS.issuperset(splits)
-        chosen_split = split if split is not None else next((s for s in ("train", *splits) if s in splits), "")
-        self.splits = tuple(splits) if has_splits else ()
-        if has_splits and chosen_split not in splits:
-            raise unknown("split", chosen_split, splits, hint=f"{root} has a folder for each of its splits.")
-        tops = [root / name for name in splits] if has_splits else [root]
-        classes = sorted({name for top in tops for name in _subfolders(top)})
+        parts = read_splits(root, kind="folder", given=splits)
+        self.splits = tuple(parts.folders)
+        chosen_split = ""
+        if parts.folders:
+            chosen_split = choose_split(split, self.splits, hint=f"{root} has a folder for each of its splits.")
+        tops = [root / name for name in parts.folders.values()] or [root]
+        classes = sorted({name for top in tops for name in subfolders(top)})
         scan = _ScannedFolder(root)
-        for top in [root / chosen_split] if has_splits else tops:
+        for top in [root / parts.folders[chosen_split]] if parts.folders else tops:
             scan.read(top)
         if not scan.paths:
             raise StructureError(
@@ -55,7 +64,7 @@ class Folder(ImageFiles):
                 "list images and captions in a file and use pairs:FILE.jsonl."
             )
         ids = [Path(path).relative_to(root).as_posix() for path in scan.paths]
-        if has_splits:
+        if parts.folders:
             self.split, chosen = chosen_split, list(range(len(ids)))
         else:
             self.split, chosen = choose(ids, split=split, seed=seed, source=str(root))
@@ -64,9 +73,13 @@ class Folder(ImageFiles):
         self.labels = tuple(number[scan.classes[i]] for i in chosen)
         self.tasks = {"label": Task(tuple(classes), source=f"folder names of {self.name}")}
         empty = [classes[index] for index in sorted(set(range(len(classes))) - set(self.labels))]
-        self.notes = tuple(
-            filter(None, (scan.summary(), _listed(empty, "class without image", "classes without image")))
+        told = (
+            scan.summary(),
+            _listed(empty, "class without image", "classes without image"),
+            _listed(parts.left_out, "folder in no split left out", "folders in no split left out"),
+            _one_class(root, tops, classes, scan.paths),
         )
+        self.notes = tuple(filter(None, told))
 
     def item(self, index: int) -> Item:
         return Item(self.ids[within(index, len(self))], (), {"label": self.labels[index]})
@@ -84,10 +97,10 @@ class _ScannedFolder:
         self.outside: list[str] = []
 
     def read(self, top: Path) -> None:
-        for path in _files(top):
+        for path in files_below(top):
             relative = path.relative_to(top)
             shown = path.relative_to(self.root).as_posix()
-            if any(part.startswith(".") for part in relative.parts):
+            if any(map(is_leftover, relative.parts)):
                 self.hidden.append(shown)
             elif path.suffix.lower() not in SUFFIXES:
                 self.others.append(shown)
@@ -114,21 +127,21 @@ class _ScannedFolder:
         )
 
 
-def _subfolders(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+def _one_class(root: Path, tops: Sequence[Path], classes: Sequence[str], paths: Sequence[str]) -> str:
+    """A folder around the class folders, as archives often have: the only class then holds them all."""
+    inner = [top / classes[0] for top in tops if len(classes) == 1]
+    deeper = sorted({parts[0] for path in paths for top in inner if len(parts := _below(path, top)) > 1})
+    if len(deeper) < 2 or any(len(_below(path, top)) == 1 for path in paths for top in inner):
+        return ""
+    remedy = f" If these are the classes, type folder:{root / classes[0]}" if tops == [root] else ""
+    return (
+        f"there is 1 class, {classes[0]}, and its images lie in {len(deeper)} folders inside it ({deeper[0]}, "
+        f"{deeper[1]}{', ...' if len(deeper) > 2 else ''}).{remedy}"
+    )
 
 
-def _files(top: Path) -> Iterator[Path]:
-    """Every file below `top`, sorted by path, each folder once (links may form a circle)."""
-    seen: set[str] = set()
-    for folder, folders, files in os.walk(top, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        yield from (Path(folder, name) for name in sorted(files))
+def _below(path: str, top: Path) -> tuple[str, ...]:
+    return Path(path).relative_to(top).parts if Path(path).is_relative_to(top) else ()
 
 
 def _listed(names: Sequence[str], one: str, several: str) -> str:
@@ -144,7 +157,9 @@ class FolderKind(DatasetKind):
     form = "folder:DIR"
     summary = "images in class folders"
     how = "one sub-folder per class, called as the class"
+    options: Mapping[str, str] = {"splits": SPLITS_OPTION}
 
     def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> Folder:
         needs = "a folder with one sub-folder of images per class"
-        return Folder(locate(argument, data_root=data_root, kind=self.name, needs=needs), split=split, seed=seed)
+        root = locate(argument, data_root=data_root, kind=self.name, needs=needs)
+        return Folder(root, split=split, seed=seed, splits=self.option("splits"))

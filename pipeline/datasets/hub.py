@@ -1,17 +1,21 @@
-"""Datasets of the library `datasets`: a saved folder or a name on its hub, `hf:NAME`."""
+"""Datasets of the library `datasets`: a saved folder, a copy of a repository, or a name on its hub, `hf:NAME`."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from structure.pipeline.datasets.class_labels import class_value, number_classes
 from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
+from structure.pipeline.datasets.hub_columns import COLUMN_OPTIONS, HubColumns, choose_columns
 from structure.pipeline.datasets.image_files import read_file
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe
+from structure.pipeline.datasets.split_names import default_split, pick_split
 from structure.pipeline.datasets.splits import choose
 from structure.pipeline.hub_access import hub_obstacle
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
@@ -19,70 +23,72 @@ from structure.store.errors import BadSampleError, NotPresentError, StructureErr
 if TYPE_CHECKING:
     from PIL import Image
 
-"""How long the hub may take to answer before a name counts as out of reach."""
-
-CAPTION_COLUMNS = ("captions", "caption", "text", "sentences")
-
 
 class Hub(Dataset):
     """Rows of an Arrow table saved by `datasets`, which memory-maps it.
 
-    The image is the column of type Image; captions are the first of captions, caption, text, sentences (text or a
-    list of texts); the label is the first column of type ClassLabel, which brings its names. Ids are the column `id`
-    where there is one (text or numbers, each once), else `<split>/<row>`.
+    The image is the column of type Image; captions are the first of captions, caption, text, sentences (text, lists of
+    texts, or objects with the text in one of `TEXT_FIELDS`), or else `caption_0`, `caption_1`, ...; the label is the
+    first column of type ClassLabel, which brings its names. Ids are the column `id` where there is one (text or
+    numbers, each once), else `<split>/<row>`. `given` names other columns.
 
-    `source` is a name on the hub, or a folder written by `save_to_disk`. Splits are the source's own (default train,
-    or the only one); a single table has `all`, or a seeded train, val, test.
-    Raises `StructureError` where there is no image column, or neither captions nor labels.
+    `source` is a name on the hub, a folder written by `save_to_disk`, or a repository's folder. A column `split` says
+    which part a row belongs to, whatever the library calls the parts of the table (default train, else all rows).
+    Without it splits are the source's own (default train, or the only one); a single table has `all`, or a seeded
+    train, val, test. Raises `StructureError` where there is no image column, or neither captions nor labels.
     """
 
-    def __init__(self, source: str, *, split: str | None = None, seed: int = 0) -> None:
-        library = _library()
-        loaded = _load(library, source)
-        if isinstance(loaded, Mapping):
-            self.splits = tuple(map(str, loaded))
-            chosen_split = (
-                split if split is not None else "train" if "train" in loaded or len(loaded) != 1 else next(iter(loaded))
-            )
-            if chosen_split not in loaded:
-                raise unknown("split", chosen_split, list(loaded), hint=f"These are the splits of hf:{source}.")
-            table, self.split = loaded[chosen_split], folder_safe(chosen_split)
-        else:
-            table, self.split = loaded, "all"
-        image, caption, label = _columns(library, table, source)
+    def __init__(
+        self,
+        source: str,
+        *,
+        split: str | None = None,
+        seed: int = 0,
+        given: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> None:
+        library, given = _library(), given or {}
+        loaded = _load(library, source, *given.get("config", ()))
+        parts: dict[str, Any] = dict(loaded) if isinstance(loaded, Mapping) else {"all": loaded}
+        columns = choose_columns(library, next(iter(parts.values())).features, source, given)
         self.name = folder_safe(Path(source).name if Path(source).is_dir() else source)
-        self.kind = "retrieval" if caption else "classification"
-        self.tasks = {"label": Task(tuple(table.features[label].names), source=f"hf:{source}")} if label else {}
-        ids = _ids(table, self.split, source)
-        if not isinstance(loaded, Mapping):
+        if columns.split and all(columns.split in part.features for part in parts.values()):
+            table, ids, self.split, self.splits = _by_column(library, parts, columns, split, source)
+        elif isinstance(loaded, Mapping):
+            chosen_split, self.splits = _own_split(parts, split, source), tuple(map(str, parts))
+            table, self.split = parts[chosen_split], folder_safe(chosen_split)
+            columns = choose_columns(library, table.features, source, given)  # a test split may lack the labels
+            ids = _ids(table, columns.id, self.split, source)
+        else:
+            ids = _ids(loaded, columns.id, "all", source)
             self.split, chosen = choose(ids, split=split, seed=seed, source=f"hf:{source}")
-            ids = [ids[index] for index in chosen]
-            table = table.select(chosen)
-        self.ids = tuple(ids)
-        self._images = table.select_columns([image]).cast_column(image, library.Image(decode=False))
-        self._texts = table.select_columns([name for name in (caption, label) if name])
-        self._columns = image, caption, label
+            ids, table = [ids[index] for index in chosen], loaded.select(chosen)
+        self.ids, self.notes = tuple(ids), columns.notes
+        self.kind = "retrieval" if columns.captions else "classification"
+        self.tasks, numbers = _classes(library, parts, columns, source)
+        self._images = table.select_columns([columns.image]).cast_column(columns.image, library.Image(decode=False))
+        self._texts = table.select_columns(list(columns.texts))
+        self._columns, self._numbers = columns, numbers
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def item(self, index: int) -> Item:
         row = self._texts[within(index, len(self))]
-        _, caption, label = self._columns
         captions: tuple[str, ...] = ()
-        if caption:
-            given = row[caption]
-            texts = [given] if isinstance(given, str) else list(given or ())
+        if self._columns.captions:
+            texts = self._columns.captions_of(row)
             captions = tuple(text.strip() if isinstance(text, str) else "" for text in texts)
             if not captions or not all(captions):
                 reason = "an empty caption, or one that is not text" if captions else "no caption"
-                raise BadSampleError(self.ids[index], f"{self.name}, row {index}: {reason} in column {caption}")
+                named = ", ".join(name for name, _ in self._columns.captions)
+                raise BadSampleError(self.ids[index], f"{self.name}, row {index}: {reason} in column {named}")
         # The library writes -1 (or nothing) where a row of a test split has no label.
-        value = row[label] if label else None
-        return Item(self.ids[index], captions, {} if value is None or value < 0 else {"label": int(value)})
+        value = row[self._columns.label] if self._columns.label else None
+        number = value if self._numbers is None else self._numbers.get(value)
+        return Item(self.ids[index], captions, {} if number is None or number < 0 else {"label": int(number)})
 
     def payload(self, index: int) -> bytes:
-        cell = self._images[within(index, len(self))][self._columns[0]]
+        cell = self._images[within(index, len(self))][self._columns.image]
         if cell is None:
             raise BadSampleError(self.ids[index], f"{self.name}, row {index} has no image")
         data: bytes | None = cell["bytes"]
@@ -95,17 +101,18 @@ class Hub(Dataset):
 
 
 class HubKind(DatasetKind):
-    """`hf:NAME`: a saved folder (from the current folder, else the data root), else a name on the hub."""
+    """`hf:NAME`: a folder (from the current folder, else the data root), else a name on the hub."""
 
     form = "hf:NAME"
-    summary = "a folder saved by the library datasets, or a name on its hub"
+    summary = "a folder of the library datasets (saved, or a repository's), or a name on its hub"
     how = 'pip install "structure-align[hub]"'
     splits = ("train", "validation", "test")
     default_split = "train"
+    options: Mapping[str, str] = {**COLUMN_OPTIONS, "config": "which of the configurations of the data"}
 
     def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> Hub:
         saved = next((path for path in (Path(argument), data_root / argument) if path.is_dir()), None)
-        return Hub(str(saved) if saved else argument, split=split, seed=seed)
+        return Hub(str(saved) if saved else argument, split=split, seed=seed, given=self.given)
 
 
 def _library() -> ModuleType:
@@ -119,19 +126,22 @@ def _library() -> ModuleType:
     return library
 
 
-def _load(library: ModuleType, source: str) -> Any:
-    if Path(source).is_dir():
+def _load(library: ModuleType, source: str, *config: str) -> Any:
+    folder = Path(source)
+    if folder.is_dir():
+        saved = any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
         try:
-            return library.load_from_disk(source)
+            with _quiet(library):
+                return library.load_from_disk(source) if saved else library.load_dataset(source, *config)
         except Exception as error:  # what a foreign or damaged folder raises differs by version
             raise StructureError(
-                f"{Path(source).absolute()} is not a folder that the library datasets saved: {error}. Write it with "
-                "save_to_disk, or name it folder:DIR or pairs:FILE."
+                f"{folder.absolute()} is not a folder that the library datasets saved, nor a repository's with a file "
+                f"of data: {error}. Write it with save_to_disk, or name it folder:DIR or pairs:FILE."
             ) from error
     obstacle = hub_obstacle()
     try:
         with _offline(library) if obstacle else nullcontext():
-            return library.load_dataset(source)
+            return library.load_dataset(source, *config)
     except Exception as error:  # a name that is not there, a gated one and a broken download differ by version
         why = obstacle or f"{type(error).__name__}: {error}"
         raise NotPresentError(
@@ -139,6 +149,18 @@ def _load(library: ModuleType, source: str) -> Any:
             f"library datasets, and the hub cannot give it: {why}. Where there is a network, load it once, write it "
             "with save_to_disk, and name that folder."
         ) from error
+
+
+@contextmanager
+def _quiet(library: ModuleType) -> Iterator[None]:
+    """Without the library's progress bars: reading a folder of Parquet fills its cache once."""
+    shown = library.are_progress_bars_disabled()
+    library.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not shown:
+            library.enable_progress_bars()
 
 
 @contextmanager
@@ -154,32 +176,72 @@ def _offline(library: ModuleType) -> Iterator[None]:
         constants.HF_HUB_OFFLINE, library.config.HF_HUB_OFFLINE = before
 
 
-def _columns(library: ModuleType, table: Any, source: str) -> tuple[str, str | None, str | None]:
-    features: Mapping[str, Any] = table.features
-    names = ", ".join(features)
-    images = [name for name, feature in features.items() if isinstance(feature, library.Image)]
-    if len(images) != 1:
-        raise StructureError(
-            f"hf:{source} has {len(images)} columns of type Image, and one is needed; its columns are {names}. Cast "
-            "or drop columns, save it with save_to_disk, and name that folder."
-        )
-    caption = next((name for name in CAPTION_COLUMNS if name in features and name not in images), None)
-    label = next((name for name, feature in features.items() if isinstance(feature, library.ClassLabel)), None)
-    if caption is None and label is None:
-        raise StructureError(
-            f"hf:{source} has no captions ({', '.join(CAPTION_COLUMNS)}) and no column of type ClassLabel; its "
-            f"columns are {names}. Rename the column with the texts to captions."
-        )
-    return images[0], caption, label
+def _own_split(parts: Mapping[str, Any], split: str | None, source: str) -> str:
+    if split is None:
+        return default_split(list(parts)) or ("train" if len(parts) != 1 else next(iter(parts)))
+    found = pick_split(split, parts)
+    if found is None:
+        raise unknown("split", split, list(parts), hint=f"These are the splits of hf:{source}.")
+    return found
 
 
-def _ids(table: Any, split: str, source: str) -> list[str]:
-    if "id" not in table.features:
+def _by_column(
+    library: ModuleType, parts: Mapping[str, Any], columns: HubColumns, split: str | None, source: str
+) -> tuple[Any, list[str], str, tuple[str, ...]]:
+    """The rows of the part that the split column says, their ids, its name and the names of all parts."""
+    assert columns.split is not None
+    ids = [name for called, part in parts.items() for name in _ids(part, columns.id, folder_safe(called), source)]
+    if len(set(ids)) != len(ids):
+        raise StructureError(f"hf:{source} has the id {_twice(ids)!r} twice; features could not be told apart.")
+    table = library.concatenate_datasets(list(parts.values())) if len(parts) > 1 else next(iter(parts.values()))
+    feature = table.features[columns.split]
+    cells = table.select_columns([columns.split])[:][columns.split]
+    named = [feature.int2str(cell) if isinstance(cell, int) and cell >= 0 else str(cell or "") for cell in cells]
+    if not all(named):
+        raise StructureError(
+            f"hf:{source}: row {named.index('')} has no {columns.split}, and {sum(map(bool, named))} of {len(named)} "
+            "rows have one. A row that is in no split would be lost. Fill in the column, or remove it."
+        )
+    counts = Counter(named)
+    asked = split if split is not None else default_split(list(counts)) or "all"
+    chosen_split = pick_split(asked, counts)
+    if chosen_split is None and asked != "all":
+        sizes = ", ".join(f"{name} ({count} rows)" for name, count in counts.items())
+        raise unknown("split", asked, [*counts, "all"], hint=f"The column {columns.split} of hf:{source} has {sizes}.")
+    rows = [row for row, name in enumerate(named) if chosen_split in (None, name)]
+    return table.select(rows), [ids[row] for row in rows], folder_safe(chosen_split or "all"), tuple(counts)
+
+
+def _classes(
+    library: ModuleType, parts: Mapping[str, Any], columns: HubColumns, source: str
+) -> tuple[dict[str, Task], dict[Any, int | None] | None]:
+    """The task `label`, and the number of each value of its column where the column brings no names."""
+    if columns.label is None:
+        return {}, None
+    labelled = [part for part in parts.values() if columns.label in part.features]
+    feature = labelled[0].features[columns.label]
+    if isinstance(feature, library.ClassLabel):
+        return {"label": Task(tuple(feature.names), source=f"hf:{source}")}, None
+    given = [value for part in labelled for value in part.select_columns([columns.label])[:][columns.label]]
+    where = f"column {columns.label} of hf:{source}"
+    try:
+        classes, numbers = number_classes([class_value(value) for value in given], where=where)
+    except ValueError as error:
+        raise StructureError(f"{where}: {error}") from None
+    return {"label": Task(classes, source=where)}, dict(zip(given, numbers, strict=True))
+
+
+def _ids(table: Any, column: str | None, split: str, source: str) -> list[str]:
+    if column is None:
         return [f"{split}/{row}" for row in range(len(table))]
-    ids: Sequence[Any] = table.select_columns(["id"])[:]["id"]
+    ids: Sequence[Any] = table.select_columns([column])[:][column]
     texts = [str(item) for item in ids]
     if len(set(texts)) != len(texts):
-        seen: set[str] = set()
-        twice = next(item for item in texts if item in seen or seen.add(item))  # type: ignore[func-returns-value]
-        raise StructureError(f"hf:{source} has the id {twice!r} twice in {split}; features could not be told apart.")
+        raise StructureError(
+            f"hf:{source} has the id {_twice(texts)!r} twice in {split}; features could not be told apart."
+        )
     return texts
+
+
+def _twice(ids: Sequence[str]) -> str:
+    return next(name for name, count in Counter(ids).items() if count > 1)

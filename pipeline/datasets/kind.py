@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -46,7 +46,7 @@ class DatasetKind(ABC):
 
     `form`: how such a name is written, as shown in lists and errors. `argument`: whether something follows the colon.
     `summary`, `how`: what it is and how to get it, for people. `splits`: all that there can be; `default_split`: the
-    one that is opened unless another is asked for.
+    one that is opened unless another is asked for. `options`: what may stand behind a question mark, with its meaning.
     """
 
     form: str
@@ -55,15 +55,25 @@ class DatasetKind(ABC):
     argument: Literal["none", "optional", "required"] = "required"
     splits: Sequence[str] = ("all", "train", "val", "test")
     default_split: str = "all"
+    options: Mapping[str, str] = {}
 
     def __init__(self, name: str) -> None:
         self.name = name
         """The key in `DATASET_KINDS`: what stands before the colon."""
+        self.given: Mapping[str, tuple[str, ...]] = {}
+        """The options of this name, each with its values; a key of `options` each."""
 
     @abstractmethod
     def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> Dataset:
         """The dataset; `argument` is what follows the colon, "" for nothing. Arguments and errors as of
         `open_dataset`."""
+
+    def option(self, name: str) -> str | None:
+        """The value of an option that may be given once; None where it was not. Raises `StructureError` for two."""
+        values = self.given.get(name, ())
+        if len(values) > 1:
+            raise StructureError(f"The option {name} of {self.form} is given {len(values)} times; it has one value.")
+        return values[0] if values else None
 
     def listings(self, data_root: Path) -> list[Listing]:
         """Its lines of `structure datasets`. Looks at names of files only."""

@@ -8,13 +8,15 @@ from structure.pipeline.datasets.catalogue import benchmark_names
 from structure.pipeline.datasets.dataset import Dataset
 from structure.pipeline.datasets.kind import DatasetKind, Got, Listing
 from structure.pipeline.datasets.registry import DATASET_KINDS
+from structure.pipeline.datasets.spec import DatasetSpec
 from structure.pipeline.progress import Listener, silent
 from structure.store.errors import StructureError, unknown
 
 
 def open_dataset(spec: str, *, split: str | None = None, data_root: str | Path, seed: int = 0) -> Dataset:
     """The dataset that `spec` names, a key of `DATASET_KINDS` with what its kind takes after a colon: `coco`,
-    `scenes:100`, `pairs:my/pairs.jsonl`.
+    `scenes:100`, `pairs:my/pairs.jsonl`, with options of its kind after a question mark:
+    `pairs:my.csv?image=file_name&sep=;`.
 
     Paths are looked for from the current folder, then from `data_root`. `split=None` is each kind's own default.
     `seed` draws the splits of data that bring none, and the scenes.
@@ -26,14 +28,20 @@ def open_dataset(spec: str, *, split: str | None = None, data_root: str | Path, 
 
 
 def find_kind(spec: str) -> tuple[DatasetKind, str]:
-    """The kind of a dataset's name and what follows the colon. Nothing is opened.
+    """The kind of a dataset's name, with the options given to it, and what follows the colon. Nothing is opened.
 
-    Raises `StructureError` for a name of no kind, with the nearest, and for one that lacks its argument.
+    Raises `StructureError` for a name of no kind, with the nearest, for one that lacks its argument, and for an option
+    that the kind does not have.
     """
-    name, colon, argument = spec.partition(":")
+    parsed = DatasetSpec.parse(spec)
+    name, argument, colon = parsed.kind, parsed.argument, ":" in spec
     if name not in DATASET_KINDS:
         raise unknown("dataset", spec, DATASET_KINDS, hint=suggestion(spec))
     kind = DATASET_KINDS[name](name)
+    kind.given = parsed.options
+    for option in parsed.options:
+        if option not in kind.options:
+            raise unknown(f"option of {kind.form}", option, kind.options, hint=f"It is in {spec!r}.")
     if kind.argument == "required" and not argument:
         raise StructureError(f"Dataset {spec!r} names no data. Type {kind.form}.")
     if kind.argument == "none" and colon:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from structure.pipeline.datasets.class_labels import class_value, number_classes
 from structure.pipeline.datasets.dataset import AudioClip, Item, Task, within
 from structure.pipeline.datasets.decode_audio import decode_audio
 from structure.pipeline.datasets.image_files import ImageFiles, require_text
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe, locate
+from structure.pipeline.datasets.split_names import default_split, pick_split
 from structure.pipeline.datasets.splits import choose
 from structure.pipeline.datasets.table_rows import Row, read_rows
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, nearest, unknown
@@ -55,7 +56,7 @@ class PairsFile(ImageFiles):
         self.kind = "retrieval" if captioned else "classification"
         ids = self._ids(rows)
         untyped = self.file.suffix.lower() in (".csv", ".tsv")
-        classes, labels = self._labels(rows, written="text" if untyped else "typed")
+        classes, labels = self._labels(rows, untyped=untyped)
         self.tasks = {"label": Task(classes, source=f"column label of {self.file.name}")} if classes else {}
         self.split, chosen = self._choose(rows, ids, split=split, seed=seed)
         images = [self._text(rows[index], self.signal) for index in chosen]
@@ -170,30 +171,15 @@ class PairsFile(ImageFiles):
             require_text(caption, what="caption", where=f"{self.file}, {row.place}")
         return tuple(caption.strip() for caption in captions)
 
-    def _labels(self, rows: Sequence[Row], *, written: str) -> tuple[tuple[str, ...], list[int | None]]:
-        """Class names in order, and each row's class. `written="text"`: digits are numbers, as CSV has no types."""
-        given: list[str | int | None] = []
+    def _labels(self, rows: Sequence[Row], *, untyped: bool) -> tuple[tuple[str, ...], list[int | None]]:
+        """Class names in order, and each row's class."""
+        values = []
         for row in rows:
-            label = row.values.get("label")
-            if isinstance(label, bool) or not isinstance(label, str | int | None):
-                raise StructureError(
-                    f"{self.file}, {row.place}: label is {label!r}; it must be a class name or a whole number."
-                )
-            given.append((label.strip() or None) if isinstance(label, str) else label)
-        present = [label for label in given if label is not None]
-        if written == "text" and all(re.fullmatch(r"-?[0-9]+", str(label)) for label in present):
-            given = [None if label is None else int(label) for label in given]
-            present = [label for label in given if label is not None]
-        names = {label for label in present if isinstance(label, str)}
-        numbers = {label for label in present if isinstance(label, int)}
-        if names and numbers:
-            raise StructureError(
-                f"{self.file}: labels are names ({min(names)!r}, ...) in some rows and numbers ({min(numbers)}, ...) "
-                "in others, so a class could stand under two labels. Use one kind."
-            )
-        ordered: list[str | int] = [*sorted(names), *sorted(numbers)]
-        number = {label: index for index, label in enumerate(ordered)}
-        return tuple(map(str, ordered)), [None if label is None else number[label] for label in given]
+            try:
+                values.append(class_value(row.values.get("label")))
+            except ValueError as error:
+                raise StructureError(f"{self.file}, {row.place}: {error}") from None
+        return number_classes(values, where=str(self.file), untyped=untyped)
 
     def _choose(
         self, rows: Sequence[Row], ids: Sequence[str], *, split: str | None, seed: int
@@ -209,12 +195,12 @@ class PairsFile(ImageFiles):
             )
         counts = Counter(named)
         self.splits = tuple(counts)
-        chosen_split = split if split is not None else "train" if "train" in counts else "all"
-        if chosen_split not in counts and chosen_split != "all":
+        asked = split if split is not None else default_split(list(counts)) or "all"
+        chosen_split = pick_split(asked, counts)
+        if chosen_split is None and asked != "all":
             sizes = ", ".join(f"{name} ({count} rows)" for name, count in counts.items())
-            raise unknown("split", chosen_split, [*counts, "all"], hint=f"{self.file} has {sizes}.")
-        everything = chosen_split == "all" and "all" not in counts
-        return folder_safe(chosen_split), [i for i, name in enumerate(named) if everything or name == chosen_split]
+            raise unknown("split", asked, [*counts, "all"], hint=f"{self.file} has {sizes}.")
+        return folder_safe(chosen_split or "all"), [i for i, name in enumerate(named) if chosen_split in (None, name)]
 
     def _probe(self) -> None:
         """A wrong folder is wrong for every row: say so at once, not row by row."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from structure.pipeline.datasets.dataset import Item, Task, within
+from structure.pipeline.datasets.folder_splits import SPLITS_OPTION, files_below, is_leftover, read_splits
 from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe, locate
+from structure.pipeline.datasets.split_names import choose_split
 from structure.pipeline.datasets.splits import choose
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
 
@@ -20,21 +21,33 @@ LONGEST = 1 << 20
 class Sidecar(ImageFiles):
     """Images anywhere below a folder, sorted by path, each with a text file of the same name: a caption a line.
 
-    Ids are paths relative to the folder. `all` (default), or a seeded `train`, `val`, `test` by a hash of the id. A
-    image without text file, or with an empty one, is a `BadSampleError` when it is read. Hidden files and folders are
-    left out. Raises `NotPresentError` without the folder, `StructureError` where no image has a text beside it.
+    Ids are paths relative to the folder. Where all its folders with images are called train, val or test they are the
+    splits, as for `folder:`; else `all` (default), or a seeded `train`, `val`, `test` by a hash of the id. An image
+    without text file, or with an empty one, is a `BadSampleError` when it is read. Hidden files and folders are left
+    out. Raises `NotPresentError` without the folder, `StructureError` where no image has a text beside it, and where
+    names leave it open which folders are splits.
     """
 
     kind = "retrieval"
     tasks: Mapping[str, Task] = {}
 
-    def __init__(self, folder: str | Path, *, split: str | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, folder: str | Path, *, split: str | None = None, seed: int = 0, splits: str | None = None
+    ) -> None:
         root = Path(folder)
         if not root.is_dir():
             raise NotPresentError(
                 f"There is no folder {root.absolute()}. sidecar: takes a folder with a.jpg and a.txt."
             )
-        paths = sorted(_images(root), key=lambda path: path.as_posix())
+        parts = read_splits(root, kind="sidecar", given=splits)
+        self.splits, tops, chosen_split = tuple(parts.folders), [root], ""
+        if parts.folders:
+            chosen_split = choose_split(split, self.splits, hint=f"{root} has a folder for each of its splits.")
+            tops = [root / parts.folders[chosen_split]]
+        paths = sorted(
+            (path for top in tops for path in files_below(top) if _is_sample(path, root)),
+            key=lambda path: path.as_posix(),
+        )
         texts = [path for path in paths if path.with_suffix(".txt").is_file()]
         if not texts:
             raise StructureError(
@@ -43,10 +56,17 @@ class Sidecar(ImageFiles):
             )
         self.name = folder_safe(root.absolute().name)
         ids = [path.relative_to(root).as_posix() for path in paths]
-        self.split, chosen = choose(ids, split=split, seed=seed, source=str(root))
+        if parts.folders:
+            self.split, chosen = chosen_split, list(range(len(ids)))
+        else:
+            self.split, chosen = choose(ids, split=split, seed=seed, source=str(root))
         super().__init__([ids[i] for i in chosen], [str(paths[i]) for i in chosen])
         lacking = len(paths) - len(texts)
-        self.notes = (f"{lacking} of {len(paths)} images have no text file beside them",) if lacking else ()
+        told = (
+            f"{lacking} of {len(paths)} images have no text file beside them" if lacking else "",
+            f"folders in no split left out: {', '.join(parts.left_out)}" if parts.left_out else "",
+        )
+        self.notes = tuple(filter(None, told))
 
     def item(self, index: int) -> Item:
         item = self.ids[within(index, len(self))]
@@ -71,16 +91,13 @@ class SidecarKind(DatasetKind):
     form = "sidecar:DIR"
     summary = "images with a text file beside each (a.jpg and a.txt), a caption a line"
     how = "write the captions of each image into a text file of its name"
+    options: Mapping[str, str] = {"splits": SPLITS_OPTION}
 
     def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> Sidecar:
         needs = "a folder of images with a text file beside each"
-        return Sidecar(locate(argument, data_root=data_root, kind=self.name, needs=needs), split=split, seed=seed)
+        root = locate(argument, data_root=data_root, kind=self.name, needs=needs)
+        return Sidecar(root, split=split, seed=seed, splits=self.option("splits"))
 
 
-def _images(root: Path) -> list[Path]:
-    images = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = (Path(folder) / name for name in names if not name.startswith("."))
-        images += [path for path in paths if path.suffix.lower() in SUFFIXES]
-    return images
+def _is_sample(path: Path, root: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not any(map(is_leftover, path.relative_to(root).parts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from structure.pipeline.datasets import open_dataset
 from structure.pipeline.datasets.folder import Folder
 from structure.pipeline.datasets.masks import Masks
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
@@ -58,6 +60,75 @@ def test_split_folders_share_their_classes(tmp_path: Path, draw: Draw) -> None:
     assert train.tasks["label"].classes == val.tasks["label"].classes == ("ant", "bee", "cat")
     with pytest.raises(StructureError, match="Unknown split 'test'"):
         Folder(tmp_path / "set", split="test")
+
+
+def test_split_folders_are_known_in_any_case_and_beside_what_archivers_leave(tmp_path: Path, draw: Draw) -> None:
+    """A zip made on a Mac leaves `__MACOSX` beside the data; folders without images say nothing of it."""
+    root = tmp_path / "chest"
+    for name in ("Training/ill/a.png", "Training/well/b.png", "Testing/ill/c.png", "__MACOSX/chest/Training/._a.png"):
+        put(root / name, draw(1))
+    put(root / "documents/terms.pdf")
+    put(root / "@eaDir/a.png/thumbnail.jpg", draw(2))
+    train, test = Folder(root), Folder(root, split="test")
+    assert (train.split, train.ids) == ("train", ("Training/ill/a.png", "Training/well/b.png"))
+    assert (test.split, test.ids, test.splits) == ("test", ("Testing/ill/c.png",), ("test", "train"))
+    assert train.tasks["label"].classes == test.tasks["label"].classes == ("ill", "well")
+
+
+def test_folders_of_which_some_are_splits_are_refused_with_a_remedy_that_works(tmp_path: Path, draw: Draw) -> None:
+    root = tmp_path / "set"
+    for name in ("train/ant/a.png", "test/ant/b.png", "more/ant/c.png"):
+        put(root / name, draw(1))
+    with pytest.raises(StructureError, match=r"has test, train, which are names of splits, beside more") as refused:
+        Folder(root)
+    first, second = re.findall(r"'folder:([^']*)'", str(refused.value))
+    assert open_dataset(f"folder:{first}", data_root=tmp_path).notes == ("1 folder in no split left out (more)",)
+    classes = open_dataset(f"folder:{second}", data_root=tmp_path).tasks["label"].classes
+    assert classes == ("more", "test", "train")
+    for name in ("TRAIN/ant/a.png", "more/x.png"):
+        put(tmp_path / "twice" / name, draw(1))
+    put(tmp_path / "twice/training/ant/a.png", draw(1))
+    with pytest.raises(StructureError, match="TRAIN,training: two of these folders mean the same split"):
+        Folder(tmp_path / "twice", splits="TRAIN,training")
+
+
+@pytest.mark.parametrize(
+    ("names", "remedy"),
+    [
+        (("set/train/ant/a.png", "set/test/ant/b.png"), "Type folder:[^ ]*/top/set if its folders are the splits"),
+        (("ant/train/a.png", "ant/test/b.png", "bee/train/c.png"), "Put the folders of the splits outermost"),
+    ],
+)
+def test_splits_one_level_deeper_are_not_drawn_anew(
+    names: tuple[str, ...], remedy: str, tmp_path: Path, draw: Draw
+) -> None:
+    for name in names:
+        put(tmp_path / "top" / name, draw(1))
+    with pytest.raises(StructureError, match=f"holds images in test, train.*held out wrongly. {remedy}"):
+        Folder(tmp_path / "top")
+    assert len(Folder(tmp_path / "top", splits="none")) == len(names)
+
+
+def test_a_folder_around_the_classes_is_told(tmp_path: Path, draw: Draw) -> None:
+    for name in ("PetImages/Cat/a.png", "PetImages/Dog/b.png"):
+        put(tmp_path / "set" / name, draw(1))
+    (note,) = Folder(tmp_path / "set").notes
+    assert note.startswith("there is 1 class, PetImages, and its images lie in 2 folders inside it (Cat, Dog).")
+    advised = note.rpartition("type ")[2]
+    assert open_dataset(advised, data_root=tmp_path).tasks["label"].classes == ("Cat", "Dog")
+
+
+def test_captions_beside_images_in_split_folders(tmp_path: Path, draw: Draw) -> None:
+    for name in ("train/a", "train/b", "valid/c"):
+        put(tmp_path / f"set/{name}.png", draw(1))
+        put(tmp_path / f"set/{name}.txt", name.encode())
+    train = open_dataset("sidecar:set", data_root=tmp_path)
+    assert (train.split, [train.item(i).captions for i in range(2)]) == ("train", [("train/a",), ("train/b",)])
+    held_out = open_dataset("sidecar:set", split="val", data_root=tmp_path)
+    assert (held_out.split, held_out.item(0).captions) == ("valid", ("valid/c",))
+    put(tmp_path / "set/loose.png", draw(1))
+    with pytest.raises(StructureError, match="names of splits, and images beside them that are in no split"):
+        open_dataset("sidecar:set", data_root=tmp_path)
 
 
 def test_links_are_followed_and_a_circle_ends(tmp_path: Path, draw: Draw) -> None:

@@ -101,5 +101,78 @@ def test_what_cannot_be_used(library: Any, draw: Draw, tmp_path: Path) -> None:
     with pytest.raises(StructureError, match="has the id '1' twice"):
         open_dataset("hf:twice", data_root=tmp_path)
     (tmp_path / "other").mkdir()
-    with pytest.raises(StructureError, match="is not a folder that the library datasets saved"):
+    with pytest.raises(
+        StructureError,
+        match="is not a folder that the library datasets saved, nor a repository.*Write it with save_to_disk",
+    ):
         open_dataset("hf:other", data_root=tmp_path)
+
+
+def saved(library: Any, draw: Draw, folder: Path, **columns: list[Any]) -> None:
+    table(library, draw, **columns).save_to_disk(folder)
+
+
+def captions_of(spec: str, root: Path, **options: Any) -> list[tuple[str, ...]]:
+    dataset = open_dataset(spec, data_root=root, **options)
+    return [dataset.item(index).captions for index in range(len(dataset))]
+
+
+def test_a_cell_that_is_an_object_gives_its_text(library: Any, draw: Draw, tmp_path: Path) -> None:
+    """The name of a field is not a caption; tokens are no text."""
+    sentences = [{"tokens": ["a", "dog"], "raw": "A dog.", "sentid": 1}, {"tokens": ["b"], "raw": "B", "sentid": 2}]
+    saved(library, draw, tmp_path / "one", sentences=sentences)
+    saved(library, draw, tmp_path / "many", captions=[sentences, sentences[:1]])
+    assert captions_of("hf:one", tmp_path) == [("A dog.",), ("B",)]
+    assert captions_of("hf:many", tmp_path) == [("A dog.", "B"), ("A dog.",)]
+    saved(library, draw, tmp_path / "other", caption=[{"en": "a dog", "de": "ein Hund"}])
+    with pytest.raises(StructureError, match=r"objects with the fields .*Say where the text is: 'hf:.*\?caption="):
+        open_dataset("hf:other", data_root=tmp_path)
+    assert captions_of("hf:other?caption=caption.de", tmp_path) == [("ein Hund",)]
+
+
+def test_numbered_columns_are_captions_in_the_order_of_their_numbers(library: Any, draw: Draw, tmp_path: Path) -> None:
+    saved(library, draw, tmp_path / "set", caption_10=["k"], caption_0=["a"], caption_2=["c"], other=["x"])
+    assert captions_of("hf:set", tmp_path) == [("a", "c", "k")]
+
+
+def test_a_split_column_wins_over_the_parts_of_the_table(library: Any, draw: Draw, tmp_path: Path) -> None:
+    """Some copies hold every row in one part called test, and say in a column what is held out."""
+    whole = table(library, draw, caption=list("abcd"), split=["train", "Val", "train", "test"])
+    library.DatasetDict({"test": whole}).save_to_disk(tmp_path / "set")
+    assert captions_of("hf:set", tmp_path) == [("a",), ("c",)]
+    assert captions_of("hf:set", tmp_path, split="test") == [("d",)]
+    assert captions_of("hf:set", tmp_path, split="val") == [("b",)]
+    assert len(captions_of("hf:set", tmp_path, split="all")) == 4
+    dataset = open_dataset("hf:set", split="test", data_root=tmp_path)
+    assert (dataset.split, dataset.item(0).id, dataset.splits) == ("test", "test/3", ("train", "Val", "test"))
+    table(library, draw, caption=["a", "b"], split=["train", None]).save_to_disk(tmp_path / "gap")
+    with pytest.raises(StructureError, match="row 1 has no split, and 1 of 2 rows have one"):
+        open_dataset("hf:gap", data_root=tmp_path)
+
+
+def test_columns_of_any_name_are_named_in_the_datasets_name(library: Any, draw: Draw, tmp_path: Path) -> None:
+    made = table(library, draw, words=["a", "b"], kind=["x", "y"], caption=["no", "no"], text=["n", "n"])
+    made.save_to_disk(tmp_path / "set")
+    dataset = open_dataset("hf:set?caption=words&label=kind", data_root=tmp_path)
+    assert [dataset.item(i).captions for i in range(2)] == [("a",), ("b",)]
+    assert [dict(dataset.item(i).labels) for i in range(2)] == [{"label": 0}, {"label": 1}]
+    assert dataset.tasks["label"].classes == ("x", "y")
+    assert open_dataset("hf:set", data_root=tmp_path).notes == (
+        "captions are those of the column caption; text not read (?caption=)",
+    )
+    with pytest.raises(StructureError, match="Unknown column 'wrds'. Did you mean words"):
+        open_dataset("hf:set?caption=wrds", data_root=tmp_path)
+
+
+def test_a_repositorys_folder_is_read_as_it_was_copied(
+    library: Any, draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    (tmp_path / "repo/data").mkdir(parents=True)
+    (tmp_path / "repo/README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n---\n"
+    )
+    table(library, draw, caption=["a", "b"]).to_parquet(tmp_path / "repo/data/train-00000-of-00001.parquet")
+    dataset = open_dataset("hf:repo", data_root=tmp_path)
+    assert (dataset.name, dataset.split, dataset.item(1).captions) == ("repo", "train", ("b",))
+    assert dataset.payload(1) == draw(1)

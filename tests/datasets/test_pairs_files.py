@@ -112,6 +112,25 @@ def test_the_split_column_is_used(pairs_file: Write) -> None:
         PairsFile(file, split="trian")
 
 
+def test_the_parts_of_a_split_column_are_known_in_any_case(pairs_file: Write) -> None:
+    """`Train` beside `Test` is no reason to train on both."""
+    rows = [{"image": f"{i}.png", "caption": "x", "split": "Testing" if i % 3 else "Train"} for i in range(6)]
+    file = pairs_file(rows)
+    assert [(PairsFile(file, split=name).split, len(PairsFile(file, split=name))) for name in (None, "test")] == [
+        ("Train", 2),
+        ("Testing", 4),
+    ]
+
+
+def test_labels_that_a_table_with_gaps_made_to_floats_are_numbers(pairs_file: Write, tmp_path: Path) -> None:
+    file = pairs_file([{"image": f"{i}.png", "caption": "x", "label": label} for i, label in enumerate((2.0, 10.0))])
+    assert PairsFile(file).tasks["label"].classes == ("2", "10")
+    table = file.with_suffix(".csv")
+    table.write_text("image,caption,label\n0.png,x,10.0\n1.png,y,\n0.png,z,2.0\n".replace("\n0.png,z", "\nc.png,z"))
+    assert PairsFile(table).tasks["label"].classes == ("2", "10")
+    assert [dict(PairsFile(table).item(i).labels) for i in range(3)] == [{"label": 1}, {}, {"label": 0}]
+
+
 def test_seeded_splits_cover_everything_and_ignore_appended_rows(pairs_file: Write) -> None:
     ids = [f"sample {i}" for i in range(400)]
     parts = {name: choose(ids, split=name, seed=0, source="x")[1] for name in ("train", "val", "test")}

@@ -1,0 +1,47 @@
+"""From the labels in a column to numbered classes."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from structure.store.errors import StructureError
+
+
+def class_value(label: Any) -> str | int | None:
+    """A class name or a number; None for an empty cell. Whole floats are numbers: a table with empty cells makes 3 to
+    3.0. Raises ValueError, with what the label is, for anything else."""
+    if isinstance(label, float):
+        if math.isnan(label):
+            return None
+        label = int(label) if label.is_integer() else label
+    if isinstance(label, str):
+        return label.strip() or None
+    if label is None or (isinstance(label, int) and not isinstance(label, bool)):
+        return label
+    raise ValueError(f"label is {label!r}; it must be a class name or a whole number.")
+
+
+def number_classes(
+    values: Sequence[str | int | None], *, where: str, untyped: bool = False
+) -> tuple[tuple[str, ...], list[int | None]]:
+    """Class names in order, and the class of each value: names in sorted order, or numbers in numeric order.
+
+    `untyped`: digits are numbers, as CSV has no types. Raises `StructureError` for names beside numbers.
+    """
+    present = [value for value in values if value is not None]
+    if untyped and all(re.fullmatch(r"-?[0-9]+(\.0*)?", str(value)) for value in present):
+        values = [None if value is None else int(str(value).partition(".")[0]) for value in values]
+        present = [value for value in values if value is not None]
+    names = {value for value in present if isinstance(value, str)}
+    numbers = {value for value in present if isinstance(value, int)}
+    if names and numbers:
+        raise StructureError(
+            f"{where}: labels are names ({min(names)!r}, ...) in some rows and numbers ({min(numbers)}, ...) in "
+            "others, so a class could stand under two labels. Use one kind."
+        )
+    ordered: list[str | int] = [*sorted(names), *sorted(numbers)]
+    number = {value: index for index, value in enumerate(ordered)}
+    return tuple(map(str, ordered)), [None if value is None else number[value] for value in values]
