@@ -30,6 +30,9 @@ class AlignFlags(RegulariserFlags, TrainingFlags, PairFlags, SweepFlags, TrustFl
     ] = "linear"
     preset: Annotated[str, typer.Option(help="default, paper or released.")] = "default"
     name: Annotated[str | None, typer.Option(help="Name of the aligner in the store.")] = None
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take the place of an aligner of that name; its results are removed.")
+    ] = False
 
 
 @takes_flags
@@ -57,7 +60,8 @@ def align(flags: AlignFlags) -> None:
         "unpaired": tuple(flags.unpaired or ()),
         "memory": None if flags.memory is None else byte_count("--memory", flags.memory),
     }
-    request = AlignRequest(flags.layers, options=options, test=flags.test or 0.0, name=flags.name, **data)
+    named: dict[str, Any] = {"name": flags.name, "replace": flags.replace}
+    request = AlignRequest(flags.layers, options=options, test=flags.test or 0.0, **named, **data)
     recipe = flags.sweep(
         flags.layers, name=flags.name, first_seed=flags.seed, options=options, stored={**data, "test": flags.test}
     )

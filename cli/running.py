@@ -137,7 +137,7 @@ def status(
         terminal.say(f"The store {opened.url} is empty. Fill it with: structure extract --model M --dataset D")
         return
     terminal.table(parts["features"], ["features", "state", "done", "rows", "running", "skipped"], title="Features")
-    for part in ("rankings", "aligners", "results", "recipes", "missing"):
+    for part in ("rankings", "aligners", "results", "recipes", "stale", "missing"):
         if parts[part]:
             terminal.table(parts[part], list(parts[part][0]), title=part.capitalize())
 

@@ -10,9 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from structure.store import Store
 from structure.store.files import Files, plain_name
 
 FILE = "results.parquet"
+RUN = "aligner_run"
+"""What a provenance calls the training run that made the aligner: results count for an aligner of that run alone."""
+COMPARISONS = "comparisons"
+"""The store's folder with the newest comparison of every two aligners, for the report."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,21 @@ class Result:
         flat.pop("provenance")
         return flat
 
+    def shown(self) -> dict[str, Any]:
+        """The flat fields with the split and the prompt set, which tell apart numbers of one dataset and metric."""
+        return {**self.row(), "split": self.provenance.get("split"), "prompts": self.provenance.get("prompt_set")}
+
+    @property
+    def question(self) -> tuple[str, ...]:
+        """What was asked: suite, dataset, task, split, and the digest of the prompts ("" where there are none)."""
+        facts = self.provenance
+        return (self.suite, self.dataset, self.task, facts.get("split", ""), facts.get("prompts_digest", ""))
+
+    @property
+    def file(self) -> str:
+        """Path of the question's table below `predictions/`, `confusion/` and `examples/` of the aligner's results."""
+        return str(self.provenance.get("file") or predictions_file(self.suite, self.dataset, self.task))
+
 
 COUNTED = ("classes_without_samples", "unlabelled", "unreadable", "without_caption")
 """What a provenance may count of the data that took no part."""
@@ -64,22 +84,38 @@ def predictions_file(suite: str, dataset: str, task: str) -> str:
 
 
 def keep_results(folder: Files, results: Sequence[Result]) -> None:
-    """Keep results in the folder's Parquet file, in place of earlier ones of the same suite, dataset and task."""
-    done = {(result.suite, result.dataset, result.task) for result in results}
-    kept = [result for result in read_results(folder) if (result.suite, result.dataset, result.task) not in done]
+    """Keep results in the folder's Parquet file, in place of earlier ones of the same question."""
+    done = {result.question for result in results}
+    kept = [result for result in every_result(folder) if result.question not in done]
     rows = [
         {**result.row(), "provenance": json.dumps(result.provenance, sort_keys=True)} for result in [*kept, *results]
     ]
     write_table(folder, FILE, pa.Table.from_pylist(rows))
 
 
-def read_results(folder: Files) -> list[Result]:
-    """Every result saved in a folder; none where nothing was evaluated."""
+def read_results(folder: Files, *, run: str) -> list[Result]:
+    """The results saved in a folder of the aligner that the training `run` made; none where nothing was evaluated."""
+    return [result for result in every_result(folder) if result.provenance.get(RUN, "") == run]
+
+
+def every_result(folder: Files) -> list[Result]:
+    """The results saved in a folder, those of an earlier aligner of the name among them."""
     try:
         rows = read_table(folder, FILE).to_pylist()
     except FileNotFoundError:
         return []
     return [Result(**{**row, "provenance": json.loads(row["provenance"])}) for row in rows]
+
+
+def remove_results(store: Store, aligner: str) -> int:
+    """Remove everything that was evaluated of an aligner, its comparisons too; returns how many numbers that were."""
+    folder, comparisons = store.folder("results", aligner), store.folder(COMPARISONS)
+    count = len(every_result(folder))
+    folder.remove_tree("")
+    for key in comparisons.keys(""):
+        if aligner in key.removesuffix(".json").split(".."):
+            comparisons.remove(key)
+    return count
 
 
 def write_table(folder: Files, name: str, table: pa.Table) -> None:

@@ -156,9 +156,10 @@ class AlignRequest:
     "<vision layer>,<text layer>". `options` say how to train. `test` holds out that fraction of the pairs, the same for
     every seed, before `pairs` takes a seeded subset of the others. `add` names labelled data as `DATASET:K`: K samples
     a class, captioned with their label, join the training pairs. `unpaired` names feature sets of the same encoders
-    that only R_S sees. `memory` bounds the bytes that both layers may take. `held` keeps layers for further runs;
-    `reuse` takes an aligner of that name that the same run made before; `checkpoint_every` is in seconds. Methods over
-    tokens read those that are stored of the layers, within `memory`; `sma` reads all views and captions of a sample.
+    that only R_S sees. `memory` bounds the bytes that both layers may take. An aligner of that `name` that the same run
+    made is taken as it is; `replace` puts the new one in the place of one of another run, whose results are removed.
+    `held` keeps layers for further runs; `checkpoint_every` is in seconds. Methods over tokens read those that are
+    stored of the layers, within `memory`; `sma` reads all views and captions of a sample.
     """
 
     layers: str = "auto"
@@ -174,8 +175,8 @@ class AlignRequest:
     unpaired: Sequence[str] = ()
     memory: int | None = None
     name: str | None = None
+    replace: bool = False
     held: HeldLayers | None = field(default=None, compare=False)
-    reuse: bool = False
     checkpoint_every: float = 30.0
 
     def __post_init__(self) -> None:

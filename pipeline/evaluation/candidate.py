@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from structure.pipeline.aligners.aligner import RECORD, Aligner, load_aligner
+from structure.pipeline.aligners.aligner import Aligner, load_aligner
+from structure.pipeline.aligners.aligner_runs import RECORD
 from structure.pipeline.evaluation.embeddings import Embeddings
 from structure.pipeline.extraction.dataset_samples import SampleIndex
 from structure.pipeline.extraction.find_or_extract import EncoderRecord, FeatureSource

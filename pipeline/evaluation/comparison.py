@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from structure.pipeline.aligners.aligner_runs import run_of
 from structure.pipeline.metrics.paired_comparison import Pairing
 from structure.pipeline.metrics.registry import METRICS, metric_named, pattern_of
-from structure.pipeline.results import Result, predictions_file, read_results, read_table
+from structure.pipeline.results import COMPARISONS, Result, read_results, read_table
 from structure.pipeline.strict_json import to_json
 from structure.store import Store
 from structure.store.errors import StructureError
-
-FOLDER = "comparisons"
-"""Where the newest comparison of every two aligners is saved, for the report."""
 
 SAME = ("dataset_spec", "split", "prompts_digest", "captions")
 """What must be equal in both records, or the two numbers answer different questions."""
@@ -39,6 +37,7 @@ class Difference:
     high: float
     n: int
     left_out: int
+    prompts: str = ""
 
     def row(self) -> dict[str, Any]:
         return asdict(self)
@@ -51,34 +50,42 @@ def compare_kept(
 
     Raises StructureError where they have no task in common, or where a task was asked in different ways.
     """
-    wanted = {_task(result) for result in only}
-    ours = {_key(result): result for result in read_results(store.folder("results", first))}
-    theirs = {_key(result): result for result in read_results(store.folder("results", second))}
-    shared = [key for key in ours if key in theirs and (not wanted or key[:3] in wanted)]
+    wanted = {result.question for result in only}
+    ours, theirs = (_numbers(store, name) for name in (first, second))
+    shared = [key for key in ours if key in theirs and (not wanted or key[0] in wanted)]
+    _require_asked_alike(ours, theirs, {key[0] for key in shared}, wanted)
     if not shared:
         raise StructureError(
             f"{first} ({len(ours)} numbers) and {second} ({len(theirs)}) were not evaluated on the same task. "
             f"Run: structure eval --suite SUITE --compare {first} {second}"
         )
-    pairings: dict[tuple[str, str, str], Pairing] = {}
+    pairings: dict[tuple[str, ...], Pairing] = {}
     found = []
     for key in shared:
         one, other = ours[key], theirs[key]
-        if key[:3] not in pairings:
+        if key[0] not in pairings:
             _require_same_question(one, other)
-            file = predictions_file(*key[:3])
-            tables = (read_table(store.folder("results", name), f"predictions/{file}") for name in (first, second))
-            pairings[key[:3]] = Pairing.of(*tables)
-        pairing = pairings[key[:3]]
+            tables = (
+                read_table(store.folder("results", each.aligner), f"predictions/{each.file}") for each in (one, other)
+            )
+            pairings[key[0]] = Pairing.of(*tables)
+        pairing = pairings[key[0]]
         difference = pairing.difference(one.metric, seed=seed)
         if difference is None:
             _require_unknown(one, first, second)
             continue
-        ours_value, theirs_value = pairing.values(one.metric) if pairing.left_out else (one.value, other.value)
+        values = pairing.values(one.metric) if pairing.left_out else (one.value, other.value)
         interval = (difference.value, difference.low, difference.high, difference.n)
-        found.append(Difference(*key, ours_value, theirs_value, *interval, pairing.left_out))
-    document = {"first": first, "second": second, "differences": [difference.row() for difference in found]}
-    store.folder(FOLDER).write(f"{first}..{second}.json", to_json(document))
+        prompts = str(one.provenance.get("prompt_set", ""))
+        asked = one.suite, one.dataset, one.task, one.metric
+        found.append(Difference(*asked, *values, *interval, pairing.left_out, prompts=prompts))
+    document = {
+        "first": first,
+        "second": second,
+        "runs": [run_of(store, name) for name in (first, second)],
+        "differences": [difference.row() for difference in found],
+    }
+    store.folder(COMPARISONS).write(f"{first}..{second}.json", to_json(document))
     return found
 
 
@@ -92,12 +99,24 @@ def _require_unknown(result: Result, first: str, second: str) -> None:
         )
 
 
-def _task(result: Result) -> tuple[str, str, str]:
-    return result.suite, result.dataset, result.task
+_Numbers = dict[tuple[tuple[str, ...], str], Result]
+"""(question, metric) -> result."""
 
 
-def _key(result: Result) -> tuple[str, str, str, str]:
-    return (*_task(result), result.metric)
+def _numbers(store: Store, aligner: str) -> _Numbers:
+    results = read_results(store.folder("results", aligner), run=run_of(store, aligner) or "")
+    return {(result.question, result.metric): result for result in results}
+
+
+def _require_asked_alike(
+    ours: _Numbers, theirs: _Numbers, shared: Set[tuple[str, ...]], wanted: Set[tuple[str, ...]]
+) -> None:
+    """Raises StructureError where both were evaluated on a task, but never with the same question."""
+    answered = {question[:3] for question in shared}
+    others = {question[:3]: result for (question, _), result in theirs.items()}
+    for (question, _), result in ours.items():
+        if (not wanted or question in wanted) and question[:3] not in answered and question[:3] in others:
+            _require_same_question(result, others[question[:3]])
 
 
 def _require_same_question(one: Result, other: Result) -> None:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from structure.pipeline.evaluation.candidate import Candidate
 from structure.pipeline.evaluation.clip_benchmark_json import Record
 from structure.pipeline.evaluation.task import TaskRows
 from structure.pipeline.metrics.score import TaskScores
-from structure.pipeline.results import Result, keep_results, predictions_file, write_table
+from structure.pipeline.results import (
+    RUN,
+    Result,
+    every_result,
+    keep_results,
+    predictions_file,
+    remove_results,
+    write_table,
+)
 from structure.store import Samples, Store
 from structure.store.files import plain_name
+from structure.store.fingerprint import fingerprint
 
 
 def trained_on(store: Store, question: TaskRows, subject: Candidate) -> int | None:
@@ -32,19 +42,20 @@ def trained_on(store: Store, question: TaskRows, subject: Candidate) -> int | No
 
 
 def keep(store: Store, suite: str, question: TaskRows, subject: Candidate, judged: TaskScores) -> list[Result]:
-    """Write them below `results/<aligner>/` and return the flat rows."""
+    """Write them below `results/<aligner>/`, in place of those of the same question, and return the flat rows.
+
+    What an earlier aligner of the name left there is removed. The same data asked with other prompts, or another split,
+    are another question: its rows and files stand beside.
+    """
     task, facts = question.task, subject.aligner.metadata
     folder = store.folder("results", subject.name)
-    record = Record(
-        dataset=task.title.removesuffix(f"/{task.language}"),
-        model=subject.name,
-        pretrained=suite.partition("@")[0],
-        task=task.kind,
-        metrics=judged.metrics(),
-        language=task.language,
-    )
-    folder.write(record.file_name, record.to_json().encode())
+    run = str(facts.get("run", ""))
+    earlier = every_result(folder)
+    if any(result.provenance.get(RUN, "") != run for result in earlier):
+        remove_results(store, subject.name)
+        earlier = []
     provenance = {
+        RUN: run,
         **question.provenance(),
         **judged.notes,
         "encoders": {side.modality: str(side.identity.get("source", "")) for side in (subject.vision, subject.text)},
@@ -67,8 +78,21 @@ def keep(store: Store, suite: str, question: TaskRows, subject: Candidate, judge
         )
         for metric, interval in judged.intervals.items()
     ]
-    keep_results(folder, results)
     file = predictions_file(suite, task.title, task.kind)
+    other = _set_apart(results[0].question, file, earlier) if results else ""
+    if other:
+        file = file.removesuffix(".parquet") + f"{other}.parquet"
+        results = [replace(result, provenance={**result.provenance, "file": file}) for result in results]
+    record = Record(
+        dataset=task.title.removesuffix(f"/{task.language}"),
+        model=subject.name,
+        pretrained=suite.partition("@")[0] + other,
+        task=task.kind,
+        metrics=judged.metrics(),
+        language=task.language,
+    )
+    folder.write(record.file_name, record.to_json().encode())
+    keep_results(folder, results)
     write_table(folder, f"predictions/{file}", judged.samples)
     for name, picture in judged.pictures.items():
         folder.write(f"pictures/{file.removesuffix('.parquet')}_{plain_name(name)}", picture)
@@ -76,3 +100,10 @@ def keep(store: Store, suite: str, question: TaskRows, subject: Candidate, judge
         if table is not None:
             write_table(folder, f"{name}/{file}", table)
     return results
+
+
+def _set_apart(question: tuple[str, ...], file: str, earlier: Sequence[Result]) -> str:
+    """What the names of a question's files end in: nothing for the first of its suite, dataset and task, for which
+    `file` is free; the digest of the question for others."""
+    taken = {result.file: result.question for result in earlier}
+    return "" if taken.get(file, question) == question else f"_{fingerprint({'question': list(question)})[:8]}"

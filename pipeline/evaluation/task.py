@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from structure.pipeline.datasets.dataset import PROMPTS, Task
 from structure.pipeline.evaluation.mask_protocol import protocol_of
+from structure.pipeline.evaluation.stale import samples_digest
 from structure.pipeline.extraction.dataset_samples import SampleIndex, open_rows
 from structure.pipeline.metrics.metric import AnyMetric
 from structure.pipeline.metrics.registry import evaluated_metrics
@@ -46,11 +48,18 @@ class TaskRows:
         split = f"prompts.{self.task.label}.{self.prompts.digest[:12]}"
         return SampleIndex(Samples.build(self.samples.dataset, split, items, kind=PROMPTS), None, "")
 
+    @cached_property
+    def sampled(self) -> dict[str, Any]:
+        """Which samples were asked about, as the store has them: a split that grows later is another question."""
+        samples = self.samples
+        return {"dataset": samples.dataset, "split": samples.split, "digest": samples_digest(samples)}
+
     def provenance(self) -> dict[str, Any]:
         """What a result records of the question; JSON values."""
         return {
             "dataset_spec": self.task.dataset,
             "split": self.samples.split,
+            "samples": self.sampled,
             "task": self.task.kind,
             "language": self.task.language,
             **(self.prompts.provenance() if self.prompts else {"captions": len(self.samples.caption_rows())}),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from structure.pipeline.aligners.aligner import RECORD, Aligner, load_aligner
+from structure.pipeline.aligners.aligner import Aligner, load_aligner
+from structure.pipeline.aligners.aligner_runs import RECORD
 from structure.pipeline.datasets.decode_image import as_rgb
 from structure.pipeline.device import resolve_device
 from structure.pipeline.exports.side import WHICH, ExportedSide, load_side

@@ -18,6 +18,7 @@ def section(source: Source) -> Section:
         "suite": "suite",
         "dataset": "dataset",
         "metric": "metric",
+        **({"prompts": "prompts"} if _asked_twice(source) else {}),
         "value": "value",
         "low": "low",
         "high": "high",
@@ -25,13 +26,19 @@ def section(source: Source) -> Section:
         "n": "n",
     }
     caption = "Every number with its 95 % bootstrap interval over the test samples, and the level of chance"
-    blocks: list[Block] = [Table(caption, columns, [result.row() for result in source.results])]
+    blocks: list[Block] = [Table(caption, columns, [result.shown() for result in source.results])]
     without = notes_of(source.results)
     blocks += [Text(f"Excluded samples: {'; '.join(without)}.", small=True)] if without else []
     seen = sorted({r.dataset for r in source.results if r.provenance.get("items_trained_on")})
     if seen:
         blocks.append(Text(f"Aligners were trained on samples that they are tested on: {', '.join(seen)}."))
     return Section("results", "Results of every aligner", blocks)
+
+
+def _asked_twice(source: Source) -> bool:
+    """Whether an aligner was asked about the same data with several prompts."""
+    rows = [(result.aligner, *result.question[:4], result.metric) for result in source.results]
+    return len(set(rows)) < len(rows)
 
 
 def published(source: Source) -> Section:

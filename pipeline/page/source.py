@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 import xarray as xr
 
-from structure.pipeline.aligners.aligner import RECORD
+from structure.pipeline.aligners.aligner_runs import RECORD
 from structure.pipeline.datasets.dataset import PROMPTS
-from structure.pipeline.results import Result, predictions_file, read_results, read_table
+from structure.pipeline.results import COMPARISONS, Result, read_results, read_table
 from structure.pipeline.similarity.layer_similarity import FILE as RANKING
 from structure.pipeline.similarity.layer_similarity import SCORES
 from structure.pipeline.similarity.model_matrix import FILE as MODELS
@@ -97,23 +97,29 @@ class Source:
 
     @cached_property
     def results(self) -> list[Result]:
-        return [result for name in self.aligners for result in read_results(self.store.folder("results", name))]
+        """Of the aligners as they are now: what an earlier one of the name reached is no result of this one."""
+        folders = {name: self.store.folder("results", name) for name in self.aligners}
+        return [one for name, folder in folders.items() for one in read_results(folder, run=self._run(name) or "")]
 
     @cached_property
     def comparisons(self) -> list[Mapping[str, Any]]:
-        """Results of `eval --compare`: two aligners, sample by sample."""
-        folder = self.store.folder("comparisons")
-        return [_json(folder, key) for key in folder.keys("") if key.endswith(".json")]
+        """Results of `eval --compare`: two aligners as they are now, sample by sample."""
+        folder = self.store.folder(COMPARISONS)
+        documents = [_json(folder, key) for key in folder.keys("") if key.endswith(".json")]
+        return [one for one in documents if one.get("runs") == [self._run(one["first"]), self._run(one["second"])]]
 
     def saved(self, kind: str) -> list[tuple[Result, pa.Table]]:
         """The tables of one kind ("confusion", "examples") that evaluations saved, each with a result of that task."""
         tables = []
-        for result in {(r.aligner, r.suite, r.dataset, r.task): r for r in self.results}.values():
-            folder = self.store.folder("results", result.aligner)
-            file = f"{kind}/{predictions_file(result.suite, result.dataset, result.task)}"
+        for result in {(r.aligner, *r.question): r for r in self.results}.values():
+            folder, file = self.store.folder("results", result.aligner), f"{kind}/{result.file}"
             if folder.exists(file):
                 tables.append((result, read_table(folder, file)))
         return tables
+
+    def _run(self, aligner: str) -> str | None:
+        """The training run that made the aligner; None where there is no such aligner."""
+        return str(self.aligners[aligner].get("run", "")) if aligner in self.aligners else None
 
     def _tables(self, file: str) -> dict[str, list[dict[str, Any]]]:
         folders = {name: self.store.folder("aligners", name) for name in self.aligners}

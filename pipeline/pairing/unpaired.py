@@ -23,7 +23,7 @@ def unpaired_rows(
     found: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     there = store.feature_sets()
     for name in names:
-        named = [features for features in there if f"{features.key}/".startswith(f"{name}/")]
+        named = named_sets(store, [name])
         fitting = [(side, f) for f in named for side in (0, 1) if _same_encoder(f, sets[side])]
         if not fitting:
             listed = ", ".join(f.key for f in there if any(_same_encoder(f, one) for one in sets))
@@ -41,6 +41,12 @@ def unpaired_rows(
             found[side].append(gather(features, layer, np.flatnonzero(features.valid)))
     first, second = (np.concatenate(parts) if parts else None for parts in found)
     return first, second
+
+
+def named_sets(store: Store, names: Sequence[str]) -> list[FeatureSet]:
+    """The feature sets that the names mean, of any encoder."""
+    there = store.feature_sets() if names else []
+    return [features for features in there if any(f"{features.key}/".startswith(f"{name}/") for name in names)]
 
 
 def _same_encoder(features: FeatureSet, other: FeatureSet) -> bool:

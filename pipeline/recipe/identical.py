@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from structure.pipeline.aligners.aligner import RECORD, WEIGHTS, load_aligner
+from structure.pipeline.aligners.aligner import WEIGHTS, load_aligner
+from structure.pipeline.aligners.aligner_runs import RECORD, run_of
 from structure.pipeline.aligners.model_card import CARD, card
 from structure.pipeline.recipe.run_cache import StepResult
 from structure.pipeline.recipe.steps import Step
+from structure.pipeline.results import remove_results
 from structure.store import Store
 
 LAYER_KEYS = ("aligner", "layers", "place", "of")
@@ -45,6 +47,8 @@ def copy_aligner(store: Store, source: str, name: str, chosen_by: str) -> None:
     """The aligner `source` once more as `name`; its record, which vouches for the rest, goes first and comes last."""
     old, new = store.folder("aligners", source), store.folder("aligners", name)
     aligner = load_aligner(old).describe(layers_chosen_by=chosen_by, identical_to=source)
+    if run_of(store, name) not in (None, aligner.metadata.get("run")):
+        remove_results(store, name)
     if new.exists(RECORD):
         new.remove(RECORD)
     new.remove_tree("")

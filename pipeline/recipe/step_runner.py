@@ -206,6 +206,7 @@ class StepRunner:
             options=self._options(step, needed),
             pairs=step.options["pairs"],
             name=step.options["aligner"],
+            replace=True,
             held=self._held,
             data_root=context.data_root,
             trust_remote_code=context.trust_remote_code,

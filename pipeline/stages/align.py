@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from structure.pipeline.aligners.aligner import RECORD, Aligner, load_aligner
+from structure.pipeline.aligners.aligner import Aligner, load_aligner
 from structure.pipeline.aligners.aligner_method import method
+from structure.pipeline.aligners.aligner_runs import RECORD, AlignerName
 from structure.pipeline.aligners.batches import held_out
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.estimate import probed_pairs, seconds_at_most
@@ -27,9 +28,9 @@ from structure.pipeline.metrics.retrieval_ranks import retrieval_ranks
 from structure.pipeline.pairing.aligned_layers import AlignedLayers
 from structure.pipeline.pairing.labelled import Labelled, labelled_pairs
 from structure.pipeline.pairing.pairs import PairedRows, pair_rows
-from structure.pipeline.pairing.unpaired import unpaired_rows
+from structure.pipeline.pairing.unpaired import named_sets, unpaired_rows
 from structure.pipeline.progress import Listener, Note
-from structure.pipeline.results import write_table
+from structure.pipeline.results import read_table, remove_results, write_table
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stage_requests import AlignRequest, requested_layers
 from structure.pipeline.work_estimate import WorkEstimate, require_space
@@ -42,6 +43,7 @@ SHORT_TRAINING = 2_000_000
 """Pairs up to which nobody is asked about a training: on two cores they take half an hour with R_S, of batches of
 4,096."""
 
+HISTORY = "history.parquet"
 TEST_SEED = 0
 """The test pairs are the same for every seed of a run: differences between seeds are then not those of the test."""
 
@@ -106,6 +108,8 @@ def plan(request: AlignRequest, context: RunContext, *, runs: int = 1, probe_fro
     sides, sets, layers = chosen.sides, chosen.sets, chosen.names
     rows = pair_rows(context.store, *sets)
     rows = rows if pairs is None else rows.subset(pairs, seed=options.seed)
+    if runs == 1:
+        _identified(request, chosen, context, _rows(request, chosen, context.without_notes())[0])
     first, second = (features.manifest.column(layer).width for features, layer in (sides.vision, sides.text))
     aligning = method(options.method)
     dim = aligning.dim(options, widths=(first, second), pairs=len(rows))
@@ -146,36 +150,24 @@ def run(request: AlignRequest, context: RunContext) -> Aligned:
     options = request.options
     if options.device == "auto" != context.device:
         options = replace(options, device=context.device)
-    target, on_event, pairs, memory = context.store, context.on_event, request.pairs, request.memory
+        request = replace(request, options=options)
+    target, on_event, memory = context.store, context.on_event, request.memory
     labelled = [Labelled.parse(text) for text in request.add]
     chosen = _chosen_layers(request, context)
     sides, sets, layers, kind = chosen.sides, chosen.sets, chosen.names, chosen.sides.kind
-    rows, test_rows = _rows(target, sets, test=request.test, pairs=pairs, seed=options.seed, on_event=on_event)
+    rows, test_rows = _rows(request, chosen, context)
     on_event(Note(f"layers {layers[0]} and {layers[1]} ({chosen.chosen_by}), {len(rows):,} pairs"))
     fits = kind == "tokens" or _fits(sides, rows, options, memory, adds=bool(labelled), on_event=on_event)
     device = resolve_device(options.device)
     extras = Unpaired(*unpaired_rows(target, request.unpaired, sets, layers))
-    facts = {
-        "layers": sides.names,
-        "data": {"dataset": sets[0].manifest.dataset, "split": sets[0].manifest.split},
-        "fingerprints": {"vision": sets[0].fingerprint, "text": sets[1].fingerprint},
-        "added": list(request.add),
-        "unpaired_features": list(request.unpaired),
-    }
-    identity = {
-        **facts,
-        "options": options.to_dict(),
-        "content": [features.content() for features in sets],
-        "rows": fingerprint({"rows": rows.items.tolist()}),
-    }
-    called = request.name or default_name(*sets, request.layers, options, pairs)
-    run_id = fingerprint({**identity, "versions": versions(), "test": request.test})
-    before = _found(target, called, run_id, sides.names) if request.reuse else None
+    this = _identified(request, chosen, context, rows)
+    called, facts = this.name, this.facts
+    before = _found(target, called, this.id, sides.names) if not labelled else None  # whose data may have changed
     if before is not None:
         on_event(Note(f"the aligner {called} is there, made by the same run"))
         return before
     state = target.folder("checkpoints", called)
-    checkpoint = Checkpoint(state, "checkpoint.safetensors", identity, every=request.checkpoint_every)
+    checkpoint = Checkpoint(state, "checkpoint.safetensors", this.identity, every=request.checkpoint_every)
     if kind == "tokens":
         data = TrainingData(*sides.tokens(rows), unpaired=extras, memory=memory)
     else:
@@ -193,7 +185,7 @@ def run(request: AlignRequest, context: RunContext) -> Aligned:
     metrics = test_metrics(trained.aligner, *sides.read(test_rows, plain=True)) if len(test_rows) else {}
     aligner = trained.aligner.describe(
         **facts,
-        run=run_id,
+        run=this.id,
         seconds=trained.seconds,
         layers_chosen_by=chosen.chosen_by,
         encoders={
@@ -205,6 +197,38 @@ def run(request: AlignRequest, context: RunContext) -> Aligned:
     folder = _keep(target, called, aligner, trained, on_event)
     state.remove_tree("")
     return Aligned(called, folder, trained, sides.names, metrics, len(test_rows))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A run as it is on record: `facts` for the aligner, everything that determines its weights, the digest of that and
+    of the test fraction, and the aligner's name."""
+
+    facts: dict[str, Any]
+    identity: dict[str, Any]
+    id: str
+    name: str
+
+
+def _identified(request: AlignRequest, chosen: ChosenLayers, context: RunContext, rows: PairedRows) -> _Run:
+    """The run that trains on `rows`. Raises StructureError where another run has its name."""
+    options, sets = request.options, chosen.sets
+    facts: dict[str, Any] = {
+        "layers": chosen.sides.names,
+        "data": {"dataset": sets[0].manifest.dataset, "split": sets[0].manifest.split},
+        "fingerprints": {"vision": sets[0].fingerprint, "text": sets[1].fingerprint},
+        "added": list(request.add),
+        "unpaired_features": list(request.unpaired),
+    }
+    identity = {
+        **facts,
+        "options": options.to_dict(),
+        "content": [features.content() for features in (*sets, *named_sets(context.store, request.unpaired))],
+        "rows": fingerprint({"rows": rows.items.tolist()}),
+    }
+    run = fingerprint({**identity, "versions": versions(), "test": request.test})
+    default = default_name(*sets, request.layers, options, request.pairs)
+    return _Run(facts, identity, run, AlignerName(request.name, default, request.replace).of(run, context.store))
 
 
 def test_metrics(aligner: Aligner, vision: Any, text: Any) -> dict[str, float]:
@@ -250,29 +274,23 @@ def _found(store: Store, name: str, run: str, layers: dict[str, str]) -> Aligned
         epochs=facts.get("epochs", 0),
         best_epoch=facts.get("best_epoch", 0),
         seconds=facts["seconds"],
+        history=read_table(folder, HISTORY).to_pylist() if folder.exists(HISTORY) else [],
         pairs_per_second=facts["pairs"] * max(facts.get("epochs", 0), 1) / facts["seconds"],
     )
     return Aligned(name, folder, trained, layers, dict(facts.get("test_metrics", {})), facts.get("test_pairs", 0))
 
 
-def _rows(
-    store: Store,
-    sets: tuple[FeatureSet, FeatureSet],
-    *,
-    test: float,
-    pairs: int | None,
-    seed: int,
-    on_event: Listener,
-) -> tuple[PairedRows, PairedRows]:
+def _rows(request: AlignRequest, chosen: ChosenLayers, context: RunContext) -> tuple[PairedRows, PairedRows]:
     """(the training pairs, the test pairs); no test pair for a share of 0."""
-    rows = pair_rows(store, *sets)
+    sets, test, pairs, seed = chosen.sets, request.test, request.pairs, request.options.seed
+    rows = pair_rows(context.store, *sets)
     if rows.skipped:
-        on_event(Note(f"{rows.skipped} samples are left out: one side could not be read."))
+        context.note(f"{rows.skipped} samples are left out: one side could not be read.")
     out = np.zeros(0, dtype=np.int64)
     if test:
         kept, out = held_out(len(rows), share=test, seed=TEST_SEED)
         if len(out) != round(test * len(rows)):
-            on_event(Note(f"{len(out):,} of {len(rows):,} pairs are the test: at least 16, at most a third and 4,096"))
+            context.note(f"{len(out):,} of {len(rows):,} pairs are the test: at least 16, at most a third and 4,096")
         rows, out_rows = rows.take(kept), rows.take(out)
     else:
         out_rows = rows.take(out)
@@ -327,11 +345,12 @@ def _keep(store: Store, name: str, aligner: Aligner, trained: FitResult, on_even
     """Write the aligner's files. Its record goes first and comes last: a killed run leaves nothing that looks whole."""
     folder = store.folder("aligners", name)
     if folder.exists(RECORD):
-        on_event(Note(f"the aligner {name} was there and is replaced"))
         folder.remove(RECORD)
+        gone = remove_results(store, name)
+        on_event(Note(f"the aligner {name} was there and is replaced; {gone:,} results of it are removed"))
     folder.remove_tree("")
     if trained.history:
-        write_table(folder, "history.parquet", pa.Table.from_pylist(trained.history))
+        write_table(folder, HISTORY, pa.Table.from_pylist(trained.history))
     if trained.curve is not None:
         curve = pa.table({"rate": trained.curve.rates, "loss": trained.curve.losses})
         write_table(folder, "learning_rate.parquet", curve)

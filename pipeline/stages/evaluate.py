@@ -65,7 +65,7 @@ class Evaluation:
             "aligners": list(self.aligners),
             "results": [
                 {
-                    **result.row(),
+                    **result.shown(),
                     "notes": {name: result.provenance[name] for name in COUNTED if name in result.provenance},
                 }
                 for result in self.results

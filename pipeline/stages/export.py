@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from structure.pipeline.aligners.aligner import RECORD, Aligner, load_aligner
+from structure.pipeline.aligners.aligner import Aligner, load_aligner
+from structure.pipeline.aligners.aligner_runs import RECORD
 from structure.store import Store, open_store
 from structure.store.errors import StructureError, unknown
 

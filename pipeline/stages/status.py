@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Set
 from typing import Any
 
+from structure.pipeline.evaluation.stale import stale
 from structure.store.catalogue import Store
 from structure.store.feature_set import FeatureSet
 from structure.store.lease import Lease
@@ -15,7 +16,8 @@ Rows = list[dict[str, Any]]
 
 def status(store: Store) -> dict[str, Rows]:
     """Rows of `features` (rows done, and shards that somebody alive is writing), `rankings`, `aligners`, `results`,
-    `recipes` that have begun, and `missing`: what a next step would be about, with its command."""
+    `recipes` that have begun, `stale`: what was made from something that has changed since, and `missing`: what a next
+    step would be about, both with a command."""
     sets = store.feature_sets()
     found: dict[str, Rows] = {"features": [_features(store, each) for each in sets]}
     found |= {"rankings": [], "aligners": [], "results": [], "recipes": []}
@@ -33,7 +35,7 @@ def status(store: Store) -> dict[str, Rows]:
         kept = [key for key in store.files.keys(f"recipes/{name}") if key.endswith(".json") and key != lock]
         if kept or going:
             found["recipes"].append({"recipe": name, "steps cached": len(kept), "running": "yes" if going else "no"})
-    return {**found, "missing": _missing(found, {each.modality for each in sets})}
+    return {**found, "stale": stale(store), "missing": _missing(found, {each.modality for each in sets})}
 
 
 def _choice(document: bytes) -> tuple[str, float | None]:

@@ -20,7 +20,7 @@ from structure.pipeline.encoders import load_encoder
 from structure.pipeline.evaluation.mask_protocol import protocol_of
 from structure.pipeline.evaluation.score_maps import upsample
 from structure.pipeline.evaluation.visible_region import find_frame
-from structure.pipeline.results import read_results, read_table
+from structure.pipeline.results import every_result, read_table
 from structure.store import Store, open_store
 from structure.store.errors import StructureError
 
@@ -125,7 +125,7 @@ def test_segmentation_of_scenes(aligned: Store, tmp_path: Path, background: str,
     ]
     (overlays,) = [key for key in folder.keys("pictures") if key.endswith("/scenes_segmentation_overlays.png")]
     assert folder.read(overlays).startswith(b"\x89PNG")
-    assert {row.metric for row in read_results(folder) if row.task == "segmentation"} == {"miou", "pixel_accuracy"}
+    assert {row.metric for row in every_result(folder) if row.task == "segmentation"} == {"miou", "pixel_accuracy"}
 
 
 def patches_of(encoder: Any, picture: Image.Image) -> tuple[torch.Tensor, tuple[int, int]]:

@@ -131,11 +131,17 @@ def test_a_nan_in_a_shard_is_named_by_layer_and_sample(copied: Store, monkeypatc
 def test_what_is_made_again_and_what_is_taken(copied: Store) -> None:
     first = align(LAYERS, store=copied, options=QUICK, name="a", test=0.1)
     stamp = first.folder.modified("aligner.safetensors")
-    again = align(LAYERS, store=copied, options=QUICK, name="a", test=0.1, reuse=True)
+    again = align(LAYERS, store=copied, options=QUICK, name="a", test=0.1)
     assert first.folder.modified("aligner.safetensors") == stamp
     ours, theirs = first.to_json(), again.to_json()
     assert theirs == ours
-    align(LAYERS, store=copied, options=QUICK.changed(weight=1.0), name="a", test=0.1, reuse=True)
+    assert again.trained.history == first.trained.history
+    other = QUICK.changed(weight=1.0)
+    for dry_run in (True, False):
+        with pytest.raises(StructureError, match=r"The aligner a is there, made by another run \(.*Pass --replace"):
+            align(LAYERS, store=copied, options=other, name="a", test=0.1, dry_run=dry_run)
+    assert first.folder.modified("aligner.safetensors") == stamp
+    align(LAYERS, store=copied, options=other, name="a", test=0.1, replace=True)
     assert first.folder.modified("aligner.safetensors") != stamp
 
 

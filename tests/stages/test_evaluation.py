@@ -14,7 +14,11 @@ from structure.cli.main import run
 from structure.pipeline import align, compare_aligners, evaluate
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.datasets import export_webdataset, open_dataset
+from structure.pipeline.page.source import Source
 from structure.pipeline.progress import Event, Note
+from structure.pipeline.results import every_result, read_table
+from structure.pipeline.stages.report import report
+from structure.pipeline.stages.status import status
 from structure.store import Store, StructureError, open_store
 
 SUITE = """name: copies
@@ -77,11 +81,61 @@ def test_two_aligners_are_compared_sample_by_sample(
     document = json.loads(capsys.readouterr().out)
     assert document["compared"] == ["good", "poor"]
     assert document["differences"] == [row.row() for row in done.differences]
+
+
+def test_other_prompts_are_another_question(place: tuple[Path, Path, str]) -> None:
+    store, data, suite = place
+    before = evaluate(suite, store=store, data_root=data, compare=("good", "poor"))
     mine = Path(suite).with_name("mine.yaml")
     mine.write_text("name: mine\nversion: 1\ndatasets: {colours: {templates: ['{c}']}, shapes: {templates: ['{c}']}}\n")
-    evaluate(suite, store=store, data_root=data, aligners=["poor"], prompts=str(mine))
+    other = evaluate(suite, store=store, data_root=data, aligners=["poor"], prompts=str(mine), datasets=["shapes"])
+    folder = open_store(store).folder("results", "poor")
+    rows = every_result(folder)
+    assert len(rows) == len([one for one in before.results if one.aligner == "poor"]) + len(other.results)
+    acc = [row for row in rows if (row.dataset, row.metric) == ("wds/shapes", "acc1")]
+    assert {row.provenance["prompt_set"] for row in acc} == {"plain@1", "mine@1"}
+    for row in acc:  # each row has the table that it was computed from
+        ranks = read_table(folder, f"predictions/{row.file}")["rank"].to_numpy()
+        assert row.value == pytest.approx((ranks == 0).mean())
+    assert len(list(Path(folder.url).glob("*.json"))) == 3
+    assert evaluate(suite, store=store, data_root=data, aligners=["poor"], prompts=str(mine), datasets=["shapes"])
+    assert len(every_result(folder)) == len(rows)
+    page = Path(report(store=store)).read_text()
+    assert page.count("mine@1") >= len(other.results)
+    assert compare_aligners("good", "poor", store=store) == list(before.differences)
+    shutil.copytree(store / "aligners" / "good", store / "aligners" / "third")
+    evaluate(suite, store=store, data_root=data, aligners=["third"], prompts=str(mine), datasets=["shapes"])
     with pytest.raises(StructureError, match="was asked in two ways .prompts_digest"):
+        compare_aligners("good", "third", store=store)
+
+
+def test_results_of_an_earlier_aligner_of_the_name_are_never_shown(place: tuple[Path, Path, str]) -> None:
+    store, data, suite = place
+    opened = open_store(store)
+    evaluate(suite, store=store, data_root=data, compare=("good", "poor"), datasets=["shapes"])
+    assert run(["align", "--layers", "last", "--method", "ridge", "--name", "good", "--store", str(store)]) == 1
+    kept = store / "aligners" / "good" / "aligner.json"
+    record = json.loads(kept.read_text())
+    record["metadata"]["run"] = "0" * 64  # as if another one had been put there by hand
+    kept.write_text(json.dumps(record))
+    with pytest.raises(StructureError, match="were not evaluated on the same task"):
         compare_aligners("good", "poor", store=store)
+    source = Source.of(opened, None)
+    assert {result.aligner for result in source.results} == {"poor"}
+    assert source.comparisons == []
+    (row,) = status(opened)["stale"]
+    assert (row["what"], row["why"]) == ("3 results of good", "of an earlier aligner of that name")
+    told: list[Event] = []
+    align("last", store=opened, method="ridge", name="good", replace=True, on_event=told.append)
+    assert "the aligner good was there and is replaced; 3 results of it are removed" in [
+        event.text for event in told if isinstance(event, Note)
+    ]
+    assert not (store / "results" / "good").exists()
+    assert opened.folder("comparisons").keys("") == []
+    done = evaluate(suite, store=store, data_root=data, aligners=["good"], datasets=["shapes"])
+    assert [result.row() for result in Source.of(opened, None).results if result.aligner == "good"] == [
+        result.row() for result in done.results
+    ]
 
 
 def test_a_comparison_needs_something_in_common(place: tuple[Path, Path, str]) -> None:

@@ -14,7 +14,7 @@ import xarray as xr
 from structure.pipeline import align, evaluate, load_aligner, mutual_knn, rank_layers
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.progress import Event, Note, Progress
-from structure.pipeline.results import read_results, read_table
+from structure.pipeline.results import every_result, read_table
 from structure.store import Store, StructureError
 from structure.store.errors import NotPresentError
 
@@ -184,7 +184,7 @@ def test_results_are_kept_in_clip_benchmarks_schema_and_as_tables(evaluated: tup
     records = [json.loads(folder.read(key)) for key in folder.keys("") if key.endswith(".json")]
     assert {record["task"] for record in records} == {"zeroshot_classification", "zeroshot_retrieval"}
     assert all(record.keys() == {"dataset", "model", "pretrained", "task", "metrics", "language"} for record in records)
-    assert [r.row() for r in read_results(folder)] == [r.row() for r in done.results]
+    assert [r.row() for r in every_result(folder)] == [r.row() for r in done.results]
     assert folder.keys("predictions") == [
         "predictions/small@1/scenes_colour_zeroshot_classification.parquet",
         "predictions/small@1/scenes_zeroshot_retrieval.parquet",

@@ -1,0 +1,154 @@
+"""What was made from features, samples or aligners that have changed since, and what makes it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from structure.pipeline.aligners.aligner_runs import RECORD, run_of
+from structure.pipeline.datasets.dataset import PROMPTS
+from structure.pipeline.results import RUN, Result, every_result
+from structure.store import FeatureSet, Samples, Store
+from structure.store.errors import StructureError
+
+Row = dict[str, Any]
+
+
+def stale(store: Store) -> list[Row]:
+    """Rows `what`, `why` and `command`: features that lack samples of their split, rankings and aligners of features
+    that are no longer those, results of other samples or of an earlier aligner of the name."""
+    sets = {features.key: features for features in store.feature_sets(without_kind=PROMPTS)}
+    samples = _tables(store, sets.values())
+    return [
+        *_short(sets.values(), samples),
+        *_rankings(store, sets),
+        *_aligners(store, sets),
+        *_results(store),
+    ]
+
+
+def _tables(store: Store, sets: Any) -> dict[tuple[str, str], Samples]:
+    """The sample index of every split that has features, but for one that does not read."""
+    tables = {}
+    for split in {(features.manifest.dataset, features.manifest.split) for features in sets}:
+        try:
+            tables[split] = store.samples(*split)
+        except StructureError:
+            continue
+    return tables
+
+
+def _short(sets: Any, samples: Mapping[tuple[str, str], Samples]) -> Iterator[Row]:
+    for features in sets:
+        manifest = features.manifest
+        table = samples.get((manifest.dataset, manifest.split))
+        if table is None:
+            continue
+        expected = len(table.row_ids(manifest.rows_of, manifest.captions, manifest.views))
+        if len(features) < expected:
+            yield {
+                "what": f"features {features.key}",
+                "why": f"{len(features):,} rows; the split has grown to {expected:,}",
+                "command": "its structure extract, again, with --append",
+            }
+
+
+def _rankings(store: Store, sets: Mapping[str, FeatureSet]) -> Iterator[Row]:
+    for name, body in _documents(store, "rankings", "ranking.json"):
+        try:
+            keys = [f"{body['dataset']}/{body['split']}/{body[side]['model']}" for side in ("vision", "text")]
+            prints = [body[side]["fingerprint"] for side in ("vision", "text")]
+            metric = body["metric"]
+        except (KeyError, TypeError):
+            continue
+        changed = _changed(sets, keys, prints)
+        if changed:
+            yield {
+                "what": f"ranking {name}",
+                "why": changed,
+                "command": f"structure rank-layers --dataset {body['dataset']} --split {body['split']} "
+                f"--vision {body['vision']['model']} --text {body['text']['model']} --metric {metric}",
+            }
+
+
+def _aligners(store: Store, sets: Mapping[str, FeatureSet]) -> Iterator[Row]:
+    for name, body in _documents(store, "aligners", RECORD):
+        try:
+            facts = body["metadata"]
+            data = f"{facts['data']['dataset']}/{facts['data']['split']}"
+            keys = [f"{data}/{facts['encoders'][side]['name']}" for side in ("vision", "text")]
+            prints = [facts["fingerprints"][side] for side in ("vision", "text")]
+        except (KeyError, TypeError):
+            continue
+        changed = _changed(sets, keys, prints)
+        if changed:
+            yield {
+                "what": f"aligner {name}",
+                "why": changed,
+                "command": f"its structure align, again, with --name {name} --replace",
+            }
+
+
+def _changed(sets: Mapping[str, FeatureSet], keys: Sequence[str], prints: Sequence[str]) -> str:
+    """Which of the feature sets are there with another fingerprint than on record, in words; "" for none."""
+    other = [
+        f"{key} has changed or grown to {len(sets[key]):,} rows ({old[:8]}, now {sets[key].fingerprint[:8]})"
+        for key, old in zip(keys, prints, strict=True)
+        if key in sets and sets[key].fingerprint != old
+    ]
+    return "; ".join(other)
+
+
+def _results(store: Store) -> Iterator[Row]:
+    folder = store.folder("results")
+    splits: dict[tuple[str, str], str] = {}
+    for name in folder.holding("results.parquet"):
+        try:
+            results = every_result(folder.at(name))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # a damaged file is told where it is read
+        run = run_of(store, name)
+        earlier = [result for result in results if result.provenance.get(RUN, "") != (run or "")]
+        if earlier:
+            yield {
+                "what": f"{len(earlier)} results of {name}",
+                "why": "of an earlier aligner of that name" if run is not None else "the aligner is not there",
+                "command": f"structure eval --suite SUITE --aligner {name}",
+            }
+        old = [result for result in results if result not in earlier and _asked_of_others(store, result, splits)]
+        if old:
+            datasets = ", ".join(dict.fromkeys(result.dataset for result in old))
+            yield {
+                "what": f"{len(old)} results of {name}",
+                "why": f"the samples of {datasets} have changed or grown",
+                "command": f"structure eval --suite {old[0].suite.partition('@')[0]} --aligner {name}",
+            }
+
+
+def _asked_of_others(store: Store, result: Result, splits: dict[tuple[str, str], str]) -> bool:
+    """Whether the samples that a result is of are no longer those of the split in the store."""
+    asked = result.provenance.get("samples")
+    if not isinstance(asked, Mapping):
+        return False
+    split = str(asked.get("dataset")), str(asked.get("split"))
+    if split not in splits:
+        try:
+            splits[split] = samples_digest(store.samples(*split))
+        except StructureError:
+            splits[split] = ""
+    return splits[split] not in ("", asked.get("digest"))
+
+
+def samples_digest(samples: Samples) -> str:
+    """Hex digest of the samples, their contents and captions, as a result records what it is of."""
+    return samples.digest("items")[:16] + samples.digest("captions")[:16]
+
+
+def _documents(store: Store, kind: str, file: str) -> Iterator[tuple[str, Any]]:
+    folder = store.folder(kind)
+    for name in folder.holding(file):
+        try:
+            yield name, json.loads(folder.read(f"{name}/{file}"))
+        except (ValueError, RecursionError):
+            continue
