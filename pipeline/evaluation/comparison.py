@@ -75,10 +75,16 @@ def compare_kept(
             _require_unknown(one, first, second)
             continue
         values = pairing.values(one.metric) if pairing.left_out else (one.value, other.value)
-        interval = (difference.value, difference.low, difference.high, difference.n)
-        prompts = str(one.provenance.get("prompt_set", ""))
-        asked = one.suite, one.dataset, one.task, one.metric
-        found.append(Difference(*asked, *values, *interval, pairing.left_out, prompts=prompts))
+        found.append(
+            Difference(
+                *(one.suite, one.dataset, one.task, one.metric),
+                *values,
+                *(difference.value, difference.low, difference.high),
+                n=difference.n,
+                left_out=pairing.left_out,
+                prompts=str(one.provenance.get("prompt_set", "")),
+            )
+        )
     document = {
         "first": first,
         "second": second,
