@@ -19,6 +19,7 @@ from structure.pipeline.datasets.kind import DatasetKind, Got, Listing
 from structure.pipeline.datasets.native import is_native, open_native
 from structure.pipeline.datasets.paths import folder_safe
 from structure.pipeline.datasets.raw import RawKind
+from structure.pipeline.datasets.tar_index import index_tar
 from structure.pipeline.datasets.webdataset import TASKS, Shards
 from structure.pipeline.progress import Listener
 from structure.store.errors import NotPresentError, StructureError, unknown
@@ -85,7 +86,8 @@ def read_copy(folder: Path, *, name: str, split: str | None = None) -> Shards:
         templates = read_templates(folder / TEMPLATES)
     read = " and ".join(file for file, lines in ((NAMES, classes), (TEMPLATES, templates)) if lines)
     task = Task(classes, templates, f"{folder.name}/{read}")
-    shards = Shards(name, chosen_split, kind, _counted_tars(folder / chosen_split), task)
+    tars = {file: index_tar(file) for file in _counted_tars(folder / chosen_split)}
+    shards = Shards(name, chosen_split, kind, tars, task, escaped=True)
     shards.notes, shards.splits = notes, tuple(splits)
     return shards
 

@@ -41,7 +41,7 @@ def read_lines(file: Path) -> list[str]:
     if not file.is_file():
         return []
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise StructureError(f"{file} is not UTF-8 text: {error}. Save it as UTF-8.") from None
     return [line.strip() for line in text.rstrip().split("\n")] if text.strip() else []

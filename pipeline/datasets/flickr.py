@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from pathlib import Path
 
 from structure.pipeline.datasets.captioned import Captioned, CaptionedKind, Photo, read_karpathy
+from structure.pipeline.datasets.text_lines import read_lines
 from structure.store.errors import StructureError, unknown
 
 
@@ -56,7 +56,7 @@ def read_captions(file: Path) -> list[Photo]:
     Raises `StructureError` with the line for anything else.
     """
     try:
-        lines = file.read_text(encoding="utf-8-sig").split("\n")
+        lines = read_lines(file)
     except UnicodeDecodeError as error:
         raise StructureError(f"{file} is not UTF-8 text: {error}. Get the file again.") from None
     captions: dict[str, list[str]] = {}
@@ -66,7 +66,11 @@ def read_captions(file: Path) -> list[Photo]:
                 f"{file}, line {number} is not a file name with a caption: {lines[number - 1][:80]!r}."
             )
         captions.setdefault(name, []).append(caption)
-    return [Photo(name, tuple(texts)) for name, texts in captions.items()]
+    # Flickr8k's file calls one photo `...jpg.1`, which its lists and its folder call `...jpg`.
+    called = {
+        name: name if (plain := re.sub(r"(?<=\.jpg)\.[0-9]+$", "", name)) in captions else plain for name in captions
+    }
+    return [Photo(called[name], tuple(texts)) for name, texts in captions.items()]
 
 
 def _token_rows(file: Path, lines: list[str]) -> list[tuple[int, str, str]]:
@@ -89,13 +93,28 @@ def _table_rows(file: Path, lines: list[str]) -> list[tuple[int, str, str]]:
     width = len(lines[0].split(",")) if lines else 0
     for number, line in enumerate(lines[1:], start=2):
         if line.strip():
-            cells = next(csv.reader([line], skipinitialspace=True))
-            rows.append((number, cells[0].strip(), ",".join(cells[width - 1 :]).strip() if width > 1 else ""))
+            rows.append((number, *_name_and_caption(line, width)))
     return rows
+
+
+def _name_and_caption(line: str, width: int) -> tuple[str, str]:
+    """First and last of `width` cells. The last one is the whole rest of the line: captions of these files have commas
+    and quotation marks, and are in quotes in some copies alone."""
+    between = rf"(?:\s*(?:{_QUOTED}|[^,]*),){{{max(0, width - 2)}}}"
+    found = re.fullmatch(rf"({_QUOTED}|[^,]*),{between}(.*)", line, re.DOTALL)
+    return (_unquoted(found[1]), _unquoted(found[2])) if found and width > 1 else ("", "")
+
+
+_QUOTED = r'"(?:[^"]|"")*"'
+
+
+def _unquoted(cell: str) -> str:
+    cell = cell.strip()
+    return cell[1:-1].replace('""', '"').strip() if re.fullmatch(_QUOTED, cell, re.DOTALL) else cell
 
 
 def _listed(file: Path, captions: Path) -> list[Photo]:
     """The photos of a list of file names, one per line, with their captions from the other file."""
     known = {photo.name: photo for photo in read_captions(captions)}
-    names = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    names = [line.strip() for line in read_lines(file) if line.strip()]
     return [known.get(name, Photo(name, ())) for name in names]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from structure.pipeline.datasets.text_cells import TEXT_FIELDS, texts_in
 from structure.store.errors import StructureError, unknown
 
 CAPTION_COLUMNS = ("captions", "caption", "text", "sentences")
-TEXT_FIELDS = ("raw", "caption", "captions", "text", "sentence", "sentences")
-"""Where the text stands in a cell that is an object, first one first."""
 
 COLUMN_OPTIONS = {
     "image": "the column with the images",
@@ -41,7 +40,7 @@ class HubColumns:
 
     def captions_of(self, row: Mapping[str, Any]) -> list[Any]:
         """The captions of a row, one a text; what is no text stands as it is."""
-        return [text for name, inner in self.captions for text in _texts(row[name], inner)]
+        return [text for name, inner in self.captions for text in texts_in(row[name], inner)]
 
 
 def choose_columns(
@@ -125,16 +124,6 @@ def _field(feature: Any, name: str, source: str) -> str:
             f"'hf:{source}?caption={name}.{next(iter(inner), 'FIELD')}'."
         )
     return fields[0]
-
-
-def _texts(cell: Any, inner: str) -> Iterator[Any]:
-    if isinstance(cell, Mapping):
-        yield from _texts(cell.get(inner), "")
-    elif isinstance(cell, Sequence) and not isinstance(cell, str):
-        for part in cell:
-            yield from _texts(part, inner)
-    elif cell is not None:
-        yield cell
 
 
 def _is_text(library: ModuleType, feature: Any) -> bool:

@@ -12,6 +12,7 @@ from structure.pipeline.datasets.captioned import read_json
 from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
 from structure.pipeline.datasets.image_files import ImageFiles
 from structure.pipeline.datasets.paths import folder_safe
+from structure.pipeline.datasets.text_lines import read_lines
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
 
 SUGAR_CREPE = ("add_att", "add_obj", "replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj")
@@ -159,7 +160,7 @@ def _xtd(root: Path, part: str) -> tuple[Path, list[NativeEntry]]:
     names = _need(root / "test_image_names.txt", root / "xtd10" / "test_image_names.txt")
     file = _need(names.parent / f"test_1kcaptions_{part}.txt")
     image_folder = _need(names.parent / "images")
-    images, captions = (path.read_text(encoding="utf-8-sig").splitlines() for path in (names, file))
+    images, captions = (read_lines(path) for path in (names, file))
     if len(images) != len(captions):
         raise StructureError(
             f"{names} has {len(images)} lines and {file} has {len(captions)}: captions would belong to other images. "
@@ -173,7 +174,7 @@ def _xtd(root: Path, part: str) -> tuple[Path, list[NativeEntry]]:
 
 def _lines(file: Path) -> Iterator[tuple[int, Any]]:
     """Line number and object of every line of a JSONL file. Raises `StructureError` with the line that is no JSON."""
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(file), start=1):
         if line.strip():
             try:
                 yield number, json.loads(line)

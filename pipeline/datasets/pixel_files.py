@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from structure.pipeline.datasets.restricted_pickle import read_pickle
+from structure.pipeline.datasets.text_lines import read_lines
 from structure.store.errors import StructureError
 
 Pixels = tuple[np.ndarray, np.ndarray]
@@ -25,7 +26,7 @@ def read_cifar(files: Sequence[Path]) -> Pixels:
 def cifar_names(file: Path) -> tuple[str, ...]:
     """Class names: `batches.meta`, `meta` (pickled), `batches.meta.txt` or `fine_label_names.txt` (a name a line)."""
     if file.suffix == ".txt":
-        return tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+        return tuple(line.strip() for line in read_lines(file) if line.strip())
     content = read_pickle(file)
     names = content.get("fine_label_names") or content.get("label_names") or []
     return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)

@@ -13,6 +13,7 @@ from structure.pipeline.datasets.catalogue import config
 from structure.pipeline.datasets.dataset import Item, Task, within
 from structure.pipeline.datasets.image_files import ImageFiles, read_file
 from structure.pipeline.datasets.kind import DatasetKind, Listing
+from structure.pipeline.datasets.text_lines import read_lines
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
 
 IGNORE = 255
@@ -143,7 +144,7 @@ def _context(root: Path) -> tuple[list[SegmentationFiles], dict[int, str]]:
 def _ade20k(root: Path) -> tuple[list[SegmentationFiles], dict[int, str]]:
     """Names from `objectInfo150.txt`, the first of each line's; id 0 (what the 150 classes do not name) is ignored."""
     file = root / "objectInfo150.txt"
-    rows = [line.split("\t") for line in file.read_text(encoding="utf-8").splitlines()[1:] if line.strip()]
+    rows = [line.split("\t") for line in read_lines(file)[1:] if line.strip()]
     try:
         classes = {int(row[0]): row[-1].split(",")[0].strip() for row in rows}
     except ValueError as error:
@@ -163,7 +164,7 @@ def _coco_stuff(root: Path) -> tuple[list[SegmentationFiles], dict[int, str]]:
     """`stuffthingmaps`: pixel value v is class v + 1 of `labels.txt`; COCO never used 11 of the 182."""
     file = root / "labels.txt"
     classes = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_lines(file), start=1):
         identity, colon, name = line.partition(":")
         if line.strip() and (not colon or not identity.strip().isdigit()):
             raise StructureError(f"{file}, line {number} is not 'id: name': {line[:80]!r}. Get the file again.")
@@ -187,7 +188,7 @@ READERS: Mapping[str, Callable[[Path], tuple[list[SegmentationFiles], dict[int, 
 
 
 def _stems(file: Path) -> list[str]:
-    stems = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    stems = [line.strip() for line in read_lines(file) if line.strip()]
     for number, stem in enumerate(stems, start=1):
         if not stem.replace("_", "").isalnum():
             raise StructureError(f"{file}, line {number} is no name of an image: {stem[:80]!r}. Get the file again.")

@@ -12,6 +12,7 @@ from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe, locate
 from structure.pipeline.datasets.split_names import choose_split
 from structure.pipeline.datasets.splits import choose
+from structure.pipeline.datasets.text_lines import read_lines
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
 
 LONGEST = 1 << 20
@@ -74,7 +75,7 @@ class Sidecar(ImageFiles):
         try:
             if file.stat().st_size > LONGEST:
                 raise BadSampleError(item, f"{file} has {file.stat().st_size:,} bytes: it is no file of captions")
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
+            lines = read_lines(file)
         except FileNotFoundError:
             raise BadSampleError(item, f"there is no file {file} with its caption") from None
         except (OSError, UnicodeDecodeError) as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 from structure.pipeline.datasets.dataset import Task
 from structure.pipeline.datasets.image_files import SUFFIXES
 from structure.pipeline.datasets.pixel_files import read_mat
+from structure.pipeline.datasets.text_lines import read_lines
 from structure.store.errors import StructureError
 
 
@@ -132,10 +133,10 @@ LISTS: Mapping[str, Callable[[Path, str], Photos]] = {
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
     """Number and text of every line that holds something; `#` begins a comment (the pets' lists have one)."""
     try:
-        text = file.read_text(encoding="utf-8")
+        lines = read_lines(file)
     except UnicodeDecodeError as error:
         raise StructureError(f"{file} is not UTF-8 text: {error}. Get the file again.") from None
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
         if line.strip() and not line.startswith("#"):
             yield number, line.strip()
 

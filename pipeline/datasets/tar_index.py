@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,10 +24,12 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """The members that share a key (`s0000003.webp` and `s0000003.cls`), by lower-case ending (`webp`, `cls`)."""
+    """The members that share a key (`s0000003.webp` and `s0000003.cls`), by lower-case ending (`webp`, `cls`);
+    `repeated` are those of an ending that is there already."""
 
     key: str
     members: dict[str, Member]
+    repeated: list[Member] = field(default_factory=list)
 
 
 def index_tar(file: Path) -> list[Group]:
@@ -35,7 +37,7 @@ def index_tar(file: Path) -> list[Group]:
     webdataset; hidden files and files without ending are passed over.
 
     Raises `DamageError` for a tar that is compressed, cut short or damaged, and `StructureError` for a member that is
-    a link or a device, that points outside (absolute, or with `..`), or that is there twice.
+    a link or a device, or that points outside (absolute, or with `..`).
     """
     groups: dict[str, Group] = {}
     for member in _members(file):
@@ -43,12 +45,11 @@ def index_tar(file: Path) -> list[Group]:
         if matched is None:
             continue
         key, ending = matched[1], matched[2].lower()
-        members = groups.setdefault(key, Group(key, {})).members
-        if ending in members:
-            raise StructureError(
-                f"{file}, member {member.name} is there twice; one of them would be lost. Write the tar anew."
-            )
-        members[ending] = member
+        group = groups.setdefault(key, Group(key, {}))
+        if ending in group.members:
+            group.repeated.append(member)
+        else:
+            group.members[ending] = member
     return list(groups.values())
 
 

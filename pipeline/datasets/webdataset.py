@@ -4,66 +4,54 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from io import BytesIO
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from structure.pipeline.datasets.captions_text import split_captions
 from structure.pipeline.datasets.class_files import read_class_names
 from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
 from structure.pipeline.datasets.image_files import stamp
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe
 from structure.pipeline.datasets.splits import choose
-from structure.pipeline.datasets.tar_index import Group, Member, index_tar, read_member
+from structure.pipeline.datasets.tar_index import Group, index_tar, read_member
+from structure.pipeline.datasets.webdataset_samples import Sample, kind_of, read_sample
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-IMAGE_ENDINGS = ("webp", "png", "jpg", "jpeg")
-"""In the order in which CLIP_benchmark looks for them."""
-
 TASKS = ("classification", "multilabel", "retrieval")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One key of a shard. `problem` says what is wrong with it, "" for a whole one."""
-
-    id: str
-    shard: int
-    image: Member | None
-    captions: tuple[str, ...] = ()
-    label: int | tuple[int, ...] | None = None
-    problem: str = ""
 
 
 class Shards(Dataset):
     """Samples of plain tars in the order of shards and members. Opening reads every header and every label or caption
     once; an image is then one seek and one read, in any order. Ids are `<split>/<shard>/<key>`.
 
-    Raises `DamageError` for a damaged tar, and `StructureError` (file, member) for a label outside the class list.
-    A sample without image, label or captions is a `BadSampleError` when it is read.
+    `tars` has the groups of each file, `escaped` is that of `read_sample`. Raises `StructureError` (file, member) for a
+    label outside the class list and where no sample can be read. One without image, label or captions, or whose members
+    do not read, is a `BadSampleError` when it is read.
     """
 
-    def __init__(self, name: str, split: str, kind: str, files: Sequence[Path], task: Task) -> None:
+    def __init__(
+        self, name: str, split: str, kind: str, tars: Mapping[Path, Sequence[Group]], task: Task, *, escaped: bool
+    ) -> None:
         self.name, self.split, self.kind = name, split, kind
-        self.files = tuple(files)
-        samples = [
-            _sample(f"{split}/{file.stem}/{group.key}", number, file, group, kind)
-            for number, file in enumerate(self.files)
-            for group in index_tar(file)
-        ]
-        self.samples = tuple(samples)
+        self.files = tuple(tars)
+        self.samples = tuple(
+            read_sample(f"{split}/{file.stem}/{group.key}", number, file, group, kind=kind, escaped=escaped)
+            for number, (file, groups) in enumerate(tars.items())
+            for group in groups
+        )
+        differing = sum(sample.other_caption for sample in self.samples)
+        if differing:
+            self.notes = (f"{differing} samples have another caption in .json than in .txt; .txt is read",)
         self.tasks = {} if kind == "retrieval" else {"label": task}
         if not self.samples:
             raise StructureError(f"{', '.join(map(str, self.files[:3]))}: {len(self.files)} tar(s) with 0 samples.")
+        if all(sample.problem for sample in self.samples):
+            raise StructureError(f"None of {len(self.samples)} samples can be read. {self.samples[0].problem}.")
         if task.classes:
             self._require_labels_within(task)
 
@@ -111,14 +99,15 @@ class Shards(Dataset):
 
 class WebdatasetKind(DatasetKind):
     """`wds:PATTERN`: tars by braces (`{000..012}`, `{a,b}`), by `*`, or all in a folder, in sorted order. Members
-    `.txt` (captions, one per line) or `.cls` (label; `classnames.txt` beside the tars names them) say the task.
+    `.txt` (captions, one per line, as they are written), `.json` with `caption`, or `.cls` (label; `classnames.txt`
+    beside the tars names them) say the task. A caption of the `.json` wins over a `.txt` that holds it cut into lines.
 
     Splits: `all`, or a seeded `train`, `val`, `test` by a hash of the id. The dataset is called as the tars' folder.
     """
 
     form = "wds:PATTERN"
     summary = "webdataset tars, such as 'shards/{000..012}.tar'"
-    how = "plain tars with an image and .txt (captions, one per line) or .cls (label) per key"
+    how = "plain tars with an image and .txt (captions, one per line), .json (caption) or .cls (label) per key"
 
     def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> Dataset:
         files = expand(argument) or expand(str(data_root / argument))
@@ -129,18 +118,12 @@ class WebdatasetKind(DatasetKind):
                 "shell expands it."
             )
         folder = files[0].absolute().parent
-        kinds = {ending for group in index_tar(files[0])[:1] for ending in group.members}
-        kind = (
-            "retrieval"
-            if "txt" in kinds or not kinds & {"cls", "npy"}
-            else "multilabel"
-            if "npy" in kinds
-            else "classification"
-        )
+        tars = {file: index_tar(file) for file in files}
+        kind = kind_of(group for groups in tars.values() for group in groups)
         classes, notes = read_class_names(folder / "classnames.txt") if kind != "retrieval" else ((), ())
         task = Task(classes, (), f"{folder.name}/classnames.txt")
-        shards = Shards(folder_safe(folder.name), "all", kind, files, task)
-        shards.notes = notes
+        shards = Shards(folder_safe(folder.name), "all", kind, tars, task, escaped=False)
+        shards.notes += notes
         ids = [sample.id for sample in shards.samples]
         shards.split, chosen = choose(ids, split=split, seed=seed, source=argument)
         shards.samples = tuple(shards.samples[index] for index in chosen)
@@ -187,29 +170,3 @@ def _alternatives(inside: str) -> list[str]:
     low, high = numbers.groups()
     width = len(low) if low.startswith("0") else 0
     return [f"{number:0{width}d}" for number in range(int(low), int(high) + 1)]
-
-
-def _sample(item: str, shard: int, file: Path, group: Group, kind: str) -> Sample:
-    ending = next((ending for ending in IMAGE_ENDINGS if ending in group.members), None)
-    image = group.members[ending] if ending else None
-    label_ending = {"classification": "cls", "multilabel": "npy", "retrieval": "txt"}[kind]
-    member = group.members.get(label_ending)
-    there = ", ".join(sorted(group.members))
-    if image is None:
-        endings = ", ".join(f".{ending}" for ending in IMAGE_ENDINGS)
-        return Sample(item, shard, None, problem=f"{file}, {group.key} has no image ({endings}), only {there}")
-    if member is None:
-        return Sample(item, shard, image, problem=f"{file}, {group.key} has no .{label_ending}, only {there}")
-    data = read_member(file, member, item=item)
-    try:
-        if kind == "retrieval":
-            captions = split_captions(data.decode())
-            problem = "" if captions and all(captions) else f"{file}, member {member.name} has an empty caption"
-            return Sample(item, shard, image, captions, problem=problem)
-        if kind == "multilabel":
-            vector = np.load(BytesIO(data), allow_pickle=False)
-            return Sample(item, shard, image, label=tuple(np.flatnonzero(vector.reshape(-1) > 0).tolist()))
-        return Sample(item, shard, image, label=int(data.decode("ascii")))
-    except (ValueError, EOFError, OSError, MemoryError) as error:
-        form = {"cls": "a whole number", "npy": "a NumPy vector of 0 and 1", "txt": "captions in UTF-8"}[label_ending]
-        raise StructureError(f"{file}, member {member.name} is not {form}: {data[:40]!r} ({error}).") from None

@@ -140,7 +140,6 @@ def rename(name: str) -> Callable[[tarfile.TarInfo], None]:
         (rename("../../evil.png"), r"member '../../evil.png' points outside"),
         (rename("/etc/evil.png"), r"member '/etc/evil.png' points outside"),
         (rename("a/../../evil.png"), r"points outside"),
-        (rename("s0000000.cls"), r"member s0000000.cls is there twice"),
         (link(tarfile.SYMTYPE), r"member x.png is a link"),
         (link(tarfile.LNKTYPE), r"member x.png is a link"),
         (link(tarfile.FIFOTYPE), r"member x.png is a device or a pipe"),
