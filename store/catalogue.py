@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,10 @@ from structure.store.files import Files
 from structure.store.manifest import Manifest
 from structure.store.repair import recover_manifest
 from structure.store.samples import Samples
+from structure.store.xarray_view import tree
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 class Store:
@@ -77,6 +82,10 @@ class Store:
         splits = {(each.manifest.dataset, each.manifest.split) for each in wanted}
         left_out = {split for split in splits if Samples.kind_of(self.files, *split) == without_kind}
         return [each for each in wanted if (each.manifest.dataset, each.manifest.split) not in left_out]
+
+    def to_xarray(self) -> xr.DataTree:
+        """Every complete feature set as `store[key].to_xarray()`: `tree["coco/train/dinov2"]["block.11"]`."""
+        return tree(self.feature_sets())
 
     def allocate(self, manifest: Manifest, samples: Samples, lengths: np.ndarray | None = None) -> FeatureSet:
         """Create or open a feature set whose rows are rows of `samples` (written to the store before).

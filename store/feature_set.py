@@ -21,12 +21,13 @@ from structure.store.fingerprint import differences, fingerprint
 from structure.store.layer_files import LayerFiles
 from structure.store.layer_rows import LayerRows
 from structure.store.lease import Lease, remove_stale
-from structure.store.manifest import TOKENS, Column, Manifest, TokenColumn
+from structure.store.manifest import Column, Manifest, TokenColumn
 from structure.store.shard import Shard
 from structure.store.token_files import TokenFiles
 from structure.store.token_writer import TokenWriter
 from structure.store.tokens import Tokens
 from structure.store.verify import Fault, faults_of
+from structure.store.xarray_view import as_xarray
 from structure.store.zarr_metadata import read_ids, zarr_documents
 
 if TYPE_CHECKING:
@@ -331,17 +332,15 @@ class FeatureSet:
         return LayerRows(column.name, shape, np.dtype(column.dtype), self.manifest.shards, partial(self.rows, layer))
 
     def to_xarray(self) -> xr.Dataset:
-        """Lazy dask arrays chunked as on disk, dims `("sample", "feature")`, sample ids as the coordinate."""
-        import xarray as xr
+        """Lazy float32 dask arrays chunked as on disk, dims `("sample", "feature")`, sample ids as the coordinate.
 
-        return xr.open_zarr(self.files.zarr_store(self.prefix))
+        Skipped rows are NaN. Raises StructureError while shards are missing."""
+        return as_xarray(self)
 
     def tokens_to_xarray(self) -> xr.Dataset:
         """The tokens likewise, dims `("sample", "token", "feature")`; of texts `("token", "feature")`, with `start` and
-        `length` of each sample. Skipped rows are NaN."""
-        import xarray as xr
-
-        return xr.open_zarr(self.files.zarr_store(self.prefix), group=TOKENS)
+        `length` of each sample."""
+        return as_xarray(self, tokens=True)
 
     def verify(self) -> list[Fault]:
         """Every fault found (`str(fault)` is a sentence); an empty list means that all is as it was written."""
