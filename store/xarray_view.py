@@ -33,8 +33,7 @@ def as_xarray(features: FeatureSet, *, tokens: bool = False) -> xr.Dataset:
 
 
 def tree(sets: Iterable[FeatureSet]) -> xr.DataTree:
-    """The complete ones as a tree, `<dataset>/<split>/<encoder>` as in the store; the root's attribute `incomplete` lists
-    the keys of the others."""
+    """The complete ones as a tree, `<dataset>/<split>/<encoder>`; its attribute `incomplete` lists the others' keys."""
     import xarray as xr
 
     given = list(sets)
