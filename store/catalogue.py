@@ -85,7 +85,9 @@ class Store:
 
     def to_xarray(self) -> xr.DataTree:
         """Every complete feature set as `store[key].to_xarray()`: `tree["coco/train/dinov2"]["block.11"]`."""
-        return tree(self.feature_sets())
+        sets = self.feature_sets()
+        whole = {features.key: features.to_xarray() for features in sets if features.is_complete}
+        return tree(whole, incomplete=[features.key for features in sets if features.key not in whole])
 
     def allocate(self, manifest: Manifest, samples: Samples, lengths: np.ndarray | None = None) -> FeatureSet:
         """Create or open a feature set whose rows are rows of `samples` (written to the store before).

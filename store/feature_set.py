@@ -335,12 +335,12 @@ class FeatureSet:
         """Lazy float32 dask arrays chunked as on disk, dims `("sample", "feature")`, sample ids as the coordinate.
 
         Skipped rows are NaN. Raises StructureError while shards are missing."""
-        return as_xarray(self)
+        return as_xarray(self.files, self.prefix, self.pending())
 
     def tokens_to_xarray(self) -> xr.Dataset:
         """The tokens likewise, dims `("sample", "token", "feature")`; of texts `("token", "feature")`, with `start` and
         `length` of each sample."""
-        return as_xarray(self, tokens=True)
+        return as_xarray(self.files, self.prefix, self.pending(), tokens=True)
 
     def verify(self) -> list[Fault]:
         """Every fault found (`str(fault)` is a sentence); an empty list means that all is as it was written."""
