@@ -31,15 +31,15 @@ def as_xarray(
     lacking = sum(any(name.startswith(f"{TOKENS}/") == tokens for name in names) for names in pending.values())
     if lacking:
         raise StructureError(
-            f"{prefix} lacks {lacking} shard{'s' if lacking > 1 else ''}: the rows would read as NaN and be left out of "
-            "every mean. Run the command that writes it again, then read it."
+            f"{prefix} lacks {lacking} shard{'s' if lacking > 1 else ''}: the rows would read as NaN and be left out "
+            "of every mean. Run the command that writes it again, then read it."
         )
     stored = xr.open_zarr(files.zarr_store(prefix), group=TOKENS if tokens else None)
     return stored.assign({name: x.astype(np.float32) for name, x in stored.items() if x.dtype == np.float16})
 
 
 def tree(sets: Mapping[str, xr.Dataset], *, incomplete: Collection[str]) -> xr.DataTree:
-    """The datasets by key `<dataset>/<split>/<encoder>`; the attribute `incomplete` lists the keys that are left out."""
+    """The datasets by key `<dataset>/<split>/<encoder>`; the attribute `incomplete` lists keys that are left out."""
     import xarray as xr
 
     return xr.DataTree.from_dict({"/": xr.Dataset(attrs={"incomplete": list(incomplete)}), **sets})
