@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ import typer
 
 from structure.cli.terminal import Terminal
 from structure.cli.training import axis, counts, logged
+from structure.pipeline.aligners.options import DEFAULT_METHOD
 from structure.store.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from structure.pipeline.recipe.running import RecipeRun
     from structure.pipeline.recipe.sweep import Axes
     from structure.pipeline.run_context import RunContext
+    from structure.pipeline.stage_requests import AlignRequest
 
 MANY = "Many runs"
 CURVE_TEST = 0.2
@@ -65,22 +68,49 @@ class SweepFlags:
             raise UsageError(f"{compare[0]} is in --grid and in --compare; one of them is enough.")
         return Axes(layers, grid, compare, () if self.curve is None else counts("--curve", self.curve))
 
-    def sweep(
-        self, layers: str, *, name: str | None, first_seed: int | None, options: Any, stored: dict[str, Any]
+    def recipe(
+        self, layers: str, *, preset: str, training: Mapping[str, Any], name: str | None, stored: Mapping[str, Any]
     ) -> Recipe:
-        """The recipe that they ask for; `stored` are fields of `StoredPairs`, `test` None where it is not given."""
+        """The recipe that they ask for. `training` are the options of every run, `stored` the fields of `StoredPairs`,
+        `test` None where it is not given. Raises UsageError and StructureError."""
         from structure.pipeline.recipe.recipe import StoredPairs
         from structure.pipeline.recipe.sweep import sweep_recipe
 
+        options, axes = dict(training), self.axes(layers)
+        if "method" in axes.varied and options["method"] == DEFAULT_METHOD:
+            del options["method"]  # it was not given
+        seeds = which_seeds(self.seeds, options.pop("seed", None))
+        for option, given in (("layers", layers != "auto"), ("pairs", stored["pairs"] is not None)):
+            if given and (option in axes.varied or (option == "pairs" and self.curve is not None)):
+                raise UsageError(f"--{option} is given for every run and varied as well. Leave one of them out.")
         test = stored["test"] if stored["test"] is not None else CURVE_TEST if self.curve else 0.0
+        pairs = StoredPairs(**{**stored, "test": test})
         return sweep_recipe(
-            name or "sweep",
-            self.axes(layers),
-            options=options,
-            stored=StoredPairs(**{**stored, "test": test}),
-            seeds=which_seeds(self.seeds, first_seed),
-            suite=self.suite,
+            name or "sweep", axes, preset=preset, training=options, stored=pairs, seeds=seeds, suite=self.suite
         )
+
+
+def first_run(recipe: Recipe, *, name: str | None, device: str) -> AlignRequest:
+    """The first run of a sweep as a request: what can be told of all of them before any is trained."""
+    from structure.pipeline.aligners.options import TrainingOptions, applicable
+    from structure.pipeline.stage_requests import AlignRequest
+
+    (cell, *_), stored = recipe.cells, recipe.stored
+    assert stored is not None
+    options = applicable({**recipe.training, **cell.training, "seed": recipe.seeds[0], "device": device})
+    return AlignRequest(
+        cell.layers.given,
+        dataset=stored.dataset,
+        split=stored.split,
+        vision=stored.vision,
+        text=stored.text,
+        options=TrainingOptions.preset(recipe.preset, **options),
+        pairs=cell.pairs or stored.pairs,
+        test=stored.test,
+        memory=stored.memory,
+        name=name,
+        replace=True,
+    )
 
 
 def run_sweep(recipe: Recipe, context: RunContext, terminal: Terminal, *, tensorboard: Path | None) -> None:

@@ -12,25 +12,31 @@ from structure.pipeline.progress import Event, Listener, Progress
 from structure.store.errors import StructureError, UsageError
 
 if TYPE_CHECKING:
-    from structure.pipeline.aligners.options import TrainingOptions
     from structure.pipeline.stages.align import Aligned
 
 
-def changes(
-    preset: str, flags: Mapping[str, Any], settings: Sequence[str], *, method: str, device: str
-) -> TrainingOptions:
-    """The preset with the flags that were given and every `OPTION=VALUE`. Raises UsageError and StructureError."""
-    from structure.pipeline.aligners.options import RENAMED, TrainingOptions
+def given_options(flags: Mapping[str, Any], settings: Sequence[str], *, method: str) -> dict[str, Any]:
+    """The flags that were given and every `OPTION=VALUE`, by name. Raises UsageError and StructureError."""
+    from structure.pipeline.aligners.options import (
+        TrainingOptions,
+        all_option_names,
+        option_names,
+        renamed,
+        unknown_option,
+    )
 
     values = {name: value for name, value in flags.items() if value is not None}
     for text in settings:
-        name, equals, value = text.partition("=")
+        written, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--set {text!r}: write OPTION=VALUE, such as centre_first=true.")
-        if RENAMED.get(name, name) in values:
-            raise UsageError(f"--set {name} is given twice, or beside its own flag.")
+        (name,) = renamed({written: value})
+        if name in values:
+            raise UsageError(f"--set {written} is given twice, or beside its own flag.")
+        if name not in all_option_names():
+            raise unknown_option(name, option_names(method))
         values[name] = TrainingOptions.parse(name, value)
-    return TrainingOptions.preset(preset, **{"method": method, "device": device} | values)
+    return values
 
 
 def axis(option: str, text: str) -> tuple[str, list[Any]]:

@@ -8,6 +8,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from structure.pipeline.aligners.aligner_method import Inputs, method
+from structure.pipeline.aligners.option_effects import require_effect, require_unpaired
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.datasets.loading import find_kind
 from structure.pipeline.encoders.catalogue import catalogue
@@ -19,6 +20,7 @@ from structure.pipeline.ranking.options import Count, Preset, RankingOptions
 from structure.pipeline.suites.suite import load_suite
 from structure.store import FeatureSet, Store
 from structure.store.errors import StructureError, UsageError, unknown
+from structure.store.files import plain_name
 
 if TYPE_CHECKING:
     from structure.pipeline.encoders.precision import Amp
@@ -31,6 +33,8 @@ DTYPES = ("auto", "fp16", "fp32")
 AMPS = ("auto", "bf16", "fp16", "off")
 ON_BAD_SAMPLE = ("skip", "fail")
 BETWEEN = ("vision-text", "vision-vision", "text-text")
+LONGEST_NAME = 200
+"""Letters of a name: file systems allow 255 bytes, and files are written under a longer name first."""
 SEARCH_MEMORY = 2**30
 """Bytes that a neighbour search may hold."""
 
@@ -181,6 +185,7 @@ class AlignRequest:
 
     def __post_init__(self) -> None:
         require_count("--pairs", self.pairs)
+        require_name("--name", self.name)
         if self.test and not 0 < self.test < 1:
             raise StructureError(f"--test {self.test:g} is no fraction of the pairs; it must be between 0 and 1.")
         if self.layers not in ("auto", "last") and len(self.layers.split(",")) != 2:
@@ -188,13 +193,21 @@ class AlignRequest:
                 f"--layers {self.layers!r}: write auto, last, or the two layers with a comma, such as "
                 "--layers block.11,block.05."
             )
+        if self.unpaired and not self.options.uses_structure:
+            raise StructureError(
+                f"--unpaired changes nothing: only R_S sees unpaired rows, and {self.options.method} trains without it "
+                "here. Leave out --unpaired, or train with R_S: --method linear --regulariser structure"
+            )
 
     @classmethod
     def of(cls, layers: str = "auto", *, options: TrainingOptions | None = None, **others: Any) -> AlignRequest:
         """A request with options of the training given by name, beside or instead of `options`."""
         training = {name: others.pop(name) for name in list(others) if name not in cls.__dataclass_fields__}
-        base = TrainingOptions() if options is None else options
-        return cls(layers, options=base.changed(**training) if training else base, **others)
+        made = (TrainingOptions() if options is None else options).changed(**training)
+        require_effect(made, training)
+        request = cls(layers, options=made, **others)
+        require_unpaired(training, request.unpaired)
+        return request
 
 
 def requested_layers(store: Store, request: AlignRequest) -> Chosen:
@@ -262,6 +275,21 @@ def require_choice(option: str, value: str, known: Sequence[str]) -> None:
     """Raises StructureError with the nearest of the known words."""
     if value not in known:
         raise unknown(f"value of {option}", value, list(known))
+
+
+def require_name(option: str, name: str | None) -> None:
+    """Raises StructureError for what cannot be the name of something in the store."""
+    if name is not None and (not name.strip(".") or name != plain_name(name) or len(name) > LONGEST_NAME):
+        near = plain_name(name).strip("._")[:LONGEST_NAME] or "mine"
+        raise StructureError(
+            f"{option} {shown_name(name)} cannot be a name in the store: at most {LONGEST_NAME} letters, digits and "
+            f". _ - + without slashes. Write {option} {near}."
+        )
+
+
+def shown_name(name: str) -> str:
+    """The name as a message shows it, quoted, cut where it is long."""
+    return repr(name if len(name) <= 40 else f"{name[:40]}...")
 
 
 def require_count(option: str, value: Any) -> None:

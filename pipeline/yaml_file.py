@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -19,6 +20,17 @@ MOST, DEEPEST = 200_000, 60
 
 Place = tuple[str | int, ...]
 """Where a value stands in the document: keys and list positions from the top."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads `1e-4` as the number that YAML 1.2 says it is; to PyYAML alone it is a text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+\Z"),
+    list("-+.0123456789"),
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +93,7 @@ class YamlFile:
 def parse_yaml(text: str, *, name: str) -> YamlFile:
     """Parse a document; bad syntax, a repeated key or a top that is no mapping raise `StructureError` with the line."""
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         node = loader.get_single_node()
         data = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
@@ -102,6 +114,11 @@ def parse_yaml(text: str, *, name: str) -> YamlFile:
                 "other swell to that. Write the values out."
             )
     return YamlFile(name, data, lines)
+
+
+def yaml_value(text: str) -> Any:
+    """The value that a text is as YAML. Raises yaml.YAMLError."""
+    return yaml.load(text, Loader=_Loader)
 
 
 def read_yaml(path: str | Path) -> YamlFile:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from structure.pipeline.aligners.losses.choices import Centring, Divergence, Similarity, Weighting
-from structure.pipeline.aligners.options import TrainingOptions, option
+from structure.pipeline.aligners.options import Idle, TrainingOptions, option
+
+R_S = ("regulariser", "structure")
+"""What an option of R_S hangs on, as `TrainingOptions.idle` tells it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +66,15 @@ class GradientOptions(BatchOptions):
         "run",
         "The rate falls to 0 over the whole run, or with the published period of 50 max(floor(n / 4096), 1) steps.",
     )
-    weight_decay: float = option(1e-4, "Of AdamW.")
+    weight_decay: float = option(1e-4, "Of AdamW.", least=0)
     clip: float = option(1.0, "Largest norm of a step's gradients.", above=0)
     clip_scope: Literal["global", "tensor"] = option("global", "That norm is of all tensors together, or of each.")
     precision: Literal["fp32", "bf16"] = option("fp32", "Of the heads' products; bf16 casts them, never a loss.")
+
+    @property
+    def idle(self) -> Idle:
+        found = self.learning_rate is None
+        return super().idle if found else super().idle | {"least_rate": ("learning_rate", None)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +82,17 @@ class ContrastiveOptions(GradientOptions):
     """Of methods with a contrastive loss over embeddings, one a sample and side."""
 
     loss: Literal["info_nce", "sigmoid"] = option("info_nce", "The contrastive loss.")
-    scale: float = option(20.0, "Of the sigmoid loss.")
-    bias: float = option(-10.0, "Of the sigmoid loss.")
+    scale: float = option(20.0, "Of the sigmoid loss.", above=0)
+    bias: float = option(-10.0, "Of the sigmoid loss.", least=-1000, most=1000)
     learnable_scale: bool = option(
         False, "Train the temperature (or the sigmoid loss's scale and bias) with the heads."
     )
+
+    @property
+    def idle(self) -> Idle:
+        if self.loss == "sigmoid":
+            return super().idle | {"temperature": ("loss", "info_nce")}
+        return super().idle | dict.fromkeys(("scale", "bias"), ("loss", "sigmoid"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +100,7 @@ class StructureOptions(BatchOptions):
     """The regulariser R_S (arXiv 2506.16895), of methods that see one frozen vector a sample."""
 
     regulariser: Literal["structure", "none"] = option("structure", "structure (R_S) or none.")
-    weight: float = option(10.0, "Weight of R_S.")
+    weight: float = option(10.0, "Weight of R_S.", least=0)
     levels: int = option(1, "Levels, as matrix powers.", above=0)
     divergence: Divergence = option("js", "js (the paper's) or released.")
     weighting: Weighting = option("inverse", "Of the levels: 1 / level, or all the same.")
@@ -94,13 +108,27 @@ class StructureOptions(BatchOptions):
     centre_first: bool = option(False, "Centre before the rows are normalised.")
     similarity: Similarity = option("cosine", "cosine, rbf or spearman (no gradient).")
     gamma: float = option(1.0, "Of the similarity rbf.", above=0)
-    margin: float = option(0.0, "Subtracted from R_S of each level, floor 0.")
+    margin: float = option(0.0, "Subtracted from R_S of each level, floor 0.", least=0)
     extras: Literal["append", "replace"] = option("append", "Unpaired rows join each batch of R_S, or take its place.")
     extra_rows: int | None = option(None, "Unpaired rows a batch; none: as many as it has pairs.", above=0)
 
     @property
     def uses_structure(self) -> bool:
         return self.regulariser == "structure"
+
+    @property
+    def idle(self) -> Idle:
+        if not self.uses_structure:
+            own = (name for name in StructureOptions.__annotations__ if name != "regulariser")
+            return super().idle | dict.fromkeys(own, R_S)
+        idle = dict(super().idle)
+        if self.similarity != "rbf":
+            idle["gamma"] = ("similarity", "rbf")
+        if self.levels == 1:
+            idle["weighting"] = ("levels", 2)
+        if self.centring == "none":
+            idle["centre_first"] = ("centring", "mean")
+        return idle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +137,17 @@ class PairOptions(SpaceOptions, ContrastiveOptions, StructureOptions, MixOptions
 
     combine: Literal["sum", "mean"] = option("sum", "Both sides' R_S are summed (paper) or averaged (released code).")
     # 0: a run of few pairs is at its best after a dozen steps, and would be chosen with a fraction of the weight.
-    warm_up: float = option(0.0, "Share of the run over which the weight of R_S rises to its full value.")
-    warm_up_steps: int | None = option(None, "The same counted in steps, in place of `warm_up`.")
+    warm_up: float = option(
+        0.0, "Share of the run over which the weight of R_S rises to its full value.", least=0, most=1
+    )
+    warm_up_steps: int | None = option(None, "The same counted in steps, in place of `warm_up`.", least=0)
+
+    @property
+    def idle(self) -> Idle:
+        if not self.uses_structure:
+            return super().idle | dict.fromkeys(("combine", "warm_up", "warm_up_steps"), R_S)
+        idle: Idle = {name: why for name, why in super().idle.items() if name != "temperature"}  # R_S has one too
+        return idle if self.warm_up_steps is None else idle | {"warm_up": ("warm_up_steps", None)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
 from functools import cache
+from numbers import Integral, Real
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
+from structure.pipeline.aligners.bounds import Bounds
 from structure.pipeline.aligners.presets import PRESETS
 from structure.pipeline.aligners.registry import ALIGNERS
 from structure.store.errors import StructureError, unknown
@@ -16,16 +19,51 @@ from structure.store.errors import StructureError, unknown
 Value = TypeVar("Value")
 DEFAULT_METHOD = "linear"
 
+Idle = dict[str, tuple[str, Any]]
+"""Options that change nothing: name -> (the option that it hangs on, a value of that one with which it counts)."""
+
 RENAMED = {"rate": "learning_rate"}
 """Old names of options, which presets, recipes and --set take until the next minor version."""
 
 FLAGS = {"learning_rate": "--lr"}
 """Options whose flag is not their name."""
 
+MOST_SEED = 2**31 - 1
+"""Seeds are multiplied on the way to those of single batches, which must fit 64 bits."""
 
-def option(default: Value, about: str, *, above: float | None = None, least: float | None = None) -> Value:
-    """A field of an options class: its default, its help, and the bound that a number must keep (None is free)."""
-    given: Any = field(default=default, metadata={"about": about, "above": above, "least": least})
+
+SYNONYMS = {
+    "lr": "learning_rate",
+    "regularizer": "regulariser",
+    "regularization": "regulariser",
+    "regularisation": "regulariser",
+    "lambda": "weight",
+    "batch_size": "batch",
+    "wd": "weight_decay",
+    "tau": "temperature",
+    "width": "dim",
+    "embedding_dim": "dim",
+    "hidden_dim": "hidden",
+    "max_epochs": "epochs",
+    "num_epochs": "epochs",
+    "early_stopping": "patience",
+    "centering": "centring",
+    "random_state": "seed",
+}
+"""What other programs call an option, for a better suggestion than spelling gives."""
+
+
+def option(
+    default: Value,
+    about: str,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+) -> Value:
+    """A field of an options class: its default, its help, and the range of a number (see `Bounds`)."""
+    given: Any = field(default=default, metadata={"about": about, "bounds": Bounds(above, least, below, most)})
     return given  # type: ignore[no-any-return]
 
 
@@ -38,9 +76,11 @@ class TrainingOptions:
     """
 
     method: str = option(DEFAULT_METHOD, "How the two layers are brought into one space.")
-    validation: float = option(0.1, "Share of the pairs held out to select the epoch, where no pairs are given.")
+    validation: float = option(
+        0.1, "Share of the pairs held out to select the epoch, where no pairs are given.", above=0, below=1
+    )
     refit: bool = option(False, "Then fit once more to all pairs, for as many epochs as the selection chose.")
-    seed: int = option(42, "Of the split, the batches and the first weights.")
+    seed: int = option(42, "Of the split, the batches and the first weights.", least=0, most=MOST_SEED)
     device: str = option("auto", "auto, cpu, cuda or cuda:0.")
 
     def __new__(cls, **values: Any) -> TrainingOptions:
@@ -55,7 +95,7 @@ class TrainingOptions:
             )
         for name in values:
             if name not in option_names(method):
-                raise _foreign([method], name)
+                raise no_option([method], name)
         return object.__new__(made)
 
     def __post_init__(self) -> None:
@@ -64,32 +104,41 @@ class TrainingOptions:
             value, choices = getattr(self, one.name), _choices(hints[one.name])
             if choices and value not in choices:
                 raise unknown(one.name, str(value), [str(choice) for choice in choices])
-            above, least = one.metadata.get("above"), one.metadata.get("least")
-            if value is not None and above is not None and not value > above:
-                raise StructureError(f"{_called(one.name)} is {value}; it must be above {above:g}.")
-            if value is not None and least is not None and not value >= least:
-                raise StructureError(f"{_called(one.name)} is {value}; it must not be below {least:g}.")
-        if not 0 < self.validation < 1:
-            raise StructureError(f"validation is {self.validation}; it is a share of the pairs between 0 and 1.")
+            if not _is_of(value, _kinds(hints[one.name])):
+                raise StructureError(f"{_called(one.name)} is {value!r}; it must be {_taken(_kinds(hints[one.name]))}.")
+            bounds: Bounds = one.metadata["bounds"]
+            if isinstance(value, Real) and not isinstance(value, bool) and float(value) not in bounds:
+                raise StructureError(f"{_called(one.name)} is {value}; it must be {bounds}.")
 
     @property
     def uses_structure(self) -> bool:
         """Whether R_S is part of what is minimised."""
         return False
 
+    @property
+    def idle(self) -> Idle:
+        """Options that change nothing as the others are now."""
+        return {}
+
     @classmethod
     def preset(cls, name: str, **changes: Any) -> TrainingOptions:
         """The options of `changes["method"]` under a preset (`default`, `paper`, `released`), with changes.
 
-        Of the preset a method takes what it has. Raises StructureError for a preset that is not there, and as the
-        constructor does for the changes.
+        Of the preset a method takes what it has. Raises StructureError for a preset that is not there or has nothing of
+        the method, and as the constructor does for the changes.
         """
         if name not in PRESETS:
             raise unknown("preset", name, PRESETS)
         changes = renamed(changes)
         chosen = changes.get("method", DEFAULT_METHOD)
         known = {key: value for key, value in PRESETS[name].items() if key in option_names(chosen)}
-        return TrainingOptions(**{**known, **ALIGNERS[chosen].presets.get(name, {}), **changes})
+        known |= ALIGNERS[chosen].presets.get(name, {})
+        if PRESETS[name] and TrainingOptions(method=chosen, **known) == TrainingOptions(method=chosen):
+            raise StructureError(
+                f"The preset {name} sets no option of the method {chosen}: it would change nothing. "
+                "Leave the preset out, or choose another method."
+            )
+        return TrainingOptions(**{**known, **changes})
 
     def changed(self, **changes: Any) -> TrainingOptions:
         """These options with changes; for another `method` those that both have and that are not the default.
@@ -112,7 +161,7 @@ class TrainingOptions:
         name = RENAMED.get(name, name)
         kinds = {kind for method in owners(name) for kind in _kinds(_types(method)[name])}
         if not kinds:
-            raise unknown("training option", name, all_option_names())
+            raise unknown_option(name, all_option_names())
         if type(None) in kinds and text.lower() == "none":
             return None
         if bool in kinds and text.lower() in ("true", "false"):
@@ -125,8 +174,7 @@ class TrainingOptions:
                     continue
         if str in kinds:
             return text
-        names = ", ".join(sorted("none" if kind is type(None) else kind.__name__ for kind in kinds))
-        raise StructureError(f"{name}={text!r}: {name} takes {names}.")
+        raise StructureError(f"{name}={text!r}: {name} takes {_taken(kinds)}.")
 
     def to_dict(self) -> dict[str, Any]:
         """The options that the method has, as JSON values; `TrainingOptions(**them)` is the same value."""
@@ -171,33 +219,33 @@ def applicable(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in renamed(values).items() if name in known}
 
 
-def require_applicable(cells: Iterable[Mapping[str, Any]]) -> None:
-    """Raises StructureError for an option that none of the methods of a grid has; `cells` are its options."""
-    given = [renamed(cell) for cell in cells]
-    methods = list(dict.fromkeys(cell.get("method", DEFAULT_METHOD) for cell in given))
-    known = {name for method in methods for name in option_names(method)}
-    for name in dict.fromkeys(name for cell in given for name in cell):
-        if name not in known:
-            raise _foreign(methods, name)
-
-
-def _foreign(methods: Sequence[str], name: str) -> StructureError:
+def no_option(methods: Sequence[str], name: str) -> StructureError:
     """An option that none of the methods has."""
     if name in RENAMED:
         return StructureError(f"The training option {name!r} is called {RENAMED[name]!r} now.")
     have = owners(name)
     if not have:
-        return unknown("training option", name, all_option_names())
+        return unknown_option(name, [known for one in methods for known in option_names(one)])
     own, told = list(dict.fromkeys(known for one in methods for known in option_names(one))), ", ".join(methods)
     return StructureError(
-        f"The method{' ' if len(methods) == 1 else 's '}{told} {'has' if len(methods) == 1 else 'have'} no option "
-        f"{name!r}{_flag(name)}: it would change nothing. Leave it out, or choose another method. "
-        f"Methods with it: {', '.join(have)}. Options of {told}: {', '.join(own)}."
+        f"The method{'' if len(methods) == 1 else 's'} {told} {'has' if len(methods) == 1 else 'have'} no option "
+        f"{name!r}{f' ({FLAGS[name]})' if name in FLAGS else ''}: it would change nothing. Leave it out, or choose "
+        f"another method. Methods with it: {', '.join(have)}. Options of {told}: {', '.join(own)}."
     )
 
 
-def _flag(name: str) -> str:
-    return f" ({FLAGS[name]})" if name in FLAGS else ""
+def unknown_option(name: str, known: Iterable[str]) -> StructureError:
+    """`name` is no option of any method: the one that is meant, where that can be told, or all of the `known`."""
+    known = list(dict.fromkeys(known))
+    meant = SYNONYMS.get(name.lower().replace("-", "_"))
+    close = [meant] if meant in known else get_close_matches(name.lower(), known, n=3, cutoff=0.75)
+    offer = f"Did you mean {' or '.join(close)}?" if close else f"Known: {', '.join(known)}."
+    return StructureError(f"Unknown training option {name!r}. {offer}")
+
+
+def flagged(name: str) -> str:
+    """The option as a message calls it: with its flag where that is another word."""
+    return f"{name} ({FLAGS[name]})" if name in FLAGS else name
 
 
 def _called(name: str) -> str:
@@ -226,3 +274,18 @@ def _choices(hint: Any) -> tuple[Any, ...]:
 def _kinds(hint: Any) -> set[type]:
     """The plain types of an option's values."""
     return {kind for part in _parts(hint) for kind in ([type(choice) for choice in _choices(part)] or [part])}
+
+
+def _is_of(value: Any, kinds: set[type]) -> bool:
+    """Whether a value is of one of the types; whole numbers are numbers, true and false are none."""
+    if isinstance(value, bool) or value is None:
+        return type(value) in kinds
+    if isinstance(value, Integral):
+        return bool(kinds & {int, float})
+    return float in kinds if isinstance(value, Real) else isinstance(value, tuple(kinds))
+
+
+def _taken(kinds: set[type]) -> str:
+    """The types of an option's values, in words."""
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none"}
+    return " or ".join(word for kind, word in words.items() if kind in kinds)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from structure.pipeline.metrics.matrices import Array, as_numpy
+from structure.pipeline.metrics.ratios import mean_over_known, ratio
 from structure.store.errors import StructureError
 
 Maps = Array | Sequence[Array]
@@ -77,17 +78,6 @@ def confusion_matrix(prediction: Maps, target: Maps, *, classes: int, ignore: in
     for guess, truth in _pairs(prediction, target, classes=classes, ignore=ignore):
         counts += np.bincount(truth * classes + guess, minlength=classes * classes)
     return counts.reshape(classes, classes)
-
-
-def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """`part / whole`, NaN where there is no whole."""
-    return np.asarray(np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0))
-
-
-def mean_over_known(values: np.ndarray) -> np.ndarray:
-    """The mean over the last axis of what is not NaN; NaN where all is."""
-    known = ~np.isnan(values)
-    return ratio(np.asarray(np.where(known, values, 0).sum(axis=-1)), np.asarray(known.sum(axis=-1)))
 
 
 def _pairs(prediction: Maps, target: Maps, *, classes: int, ignore: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

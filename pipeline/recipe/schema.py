@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import yaml
 
-from structure.pipeline.aligners.options import RENAMED, all_option_names, require_applicable
+from structure.pipeline.aligners.option_effects import OF_UNPAIRED, require_effects
+from structure.pipeline.aligners.options import RENAMED, all_option_names
 from structure.pipeline.recipe.grid import NOT_TRAINING, Contrast, GridCell, cells_of, contrasts_between, matching
 from structure.pipeline.recipe.recipe import Encoders, Recipe
-from structure.pipeline.yaml_file import Place, YamlFile, load_yaml, parse_yaml, shipped
+from structure.pipeline.yaml_file import Place, YamlFile, load_yaml, parse_yaml, shipped, yaml_value
 from structure.store.errors import StructureError, UsageError, nearest
 
 SECTIONS = ("name", "version", "about", "encoders", "extract", "rank", "align", "evaluate", "compare", "correlate")
@@ -49,8 +51,9 @@ ALIGN: Mapping[str, Types] = {
 }
 EVALUATE: Mapping[str, Types] = {"suite": (str, dict), "datasets": list, "prompts": str}
 CORRELATE: Mapping[str, Types] = {"ranking": str, "metrics": list}
-ELSEWHERE = ("seed", "device")
-"""Training options that a recipe says otherwise: 'seeds', and where it is run."""
+ELSEWHERE = ("seed", "device", *OF_UNPAIRED)
+"""Training options that a recipe says otherwise ('seeds', and where it is run), and those of unpaired rows, which it
+does not have."""
 RESERVED = "last"
 RATE_KEYS = (*NOT_TRAINING, "method")
 """Axes of a grid along which `share_rate` shares no learning rate: each of their values finds its own."""
@@ -82,11 +85,11 @@ def load_recipe(spec: str, changes: Sequence[str] = ()) -> Recipe:
 
 def changed(file: YamlFile, changes: Sequence[str]) -> YamlFile:
     """The document with values replaced: each change is `dotted.key=YAML value`; a list is entered by number."""
-    data = yaml.safe_load(yaml.safe_dump(dict(file.data)))
+    data = deepcopy(dict(file.data))
     for change in changes:
         path, equals, text = change.partition("=")
         try:
-            value = yaml.safe_load(text)
+            value = yaml_value(text)
         except yaml.YAMLError:
             equals, value = "", None
         if not equals or not path:
@@ -142,9 +145,9 @@ def read(file: YamlFile) -> Recipe:
         _contrasts(file, cells),
         _correlation(file, rank),
     )
+    grid = align.get("grid", {})
     try:  # a value that no training can have is an error before anything runs
-        require_applicable(training | dict(cell.training) for cell in cells)
-        return Recipe(
+        recipe = Recipe(
             name=top["name"],
             version=top.get("version", 1),
             about=str(top.get("about", "")),
@@ -161,6 +164,12 @@ def read(file: YamlFile) -> Recipe:
             correlate=correlate,
             source=file.name,
         )
+        require_effects(
+            [training | dict(cell.training) for cell in cells],
+            preset=align.get("preset", "default"),
+            varied=[axis for axis, given in grid.items() if axis not in NOT_TRAINING and len(given) > 1],
+        )
+        return recipe
     except (StructureError, TypeError) as error:
         raise file.error(("align",), str(error)) from None
 

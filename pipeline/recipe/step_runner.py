@@ -198,12 +198,14 @@ class StepRunner:
             raise VariantError(run.variant, run.seed, str(error)) from error
 
     def _train(self, step: Step, needed: Mapping[str, StepResult]) -> StepResult:
-        stored = dict(step.options.get("stored", {}))
+        stored, options = dict(step.options.get("stored", {})), self._options(step, needed)
+        if not options.uses_structure:
+            stored.pop("unpaired", None)  # only R_S sees them
         context = self.context.without_notes()  # dozens of runs would say the same of their layers and pairs
         done = align(
             _layers(step, needed),
             store=self.store,
-            options=self._options(step, needed),
+            options=options,
             pairs=step.options["pairs"],
             name=step.options["aligner"],
             replace=True,

@@ -6,14 +6,24 @@ A comparison trains every variant with the same seeds, pairs, batches, learning 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from structure.pipeline.aligners.options import RENAMED, TrainingOptions, all_option_names, require_applicable
+from structure.pipeline.aligners.option_effects import require_effects, require_unpaired
+from structure.pipeline.aligners.options import (
+    DEFAULT_METHOD,
+    RENAMED,
+    TrainingOptions,
+    all_option_names,
+    applicable,
+    flagged,
+    option_names,
+    unknown_option,
+)
 from structure.pipeline.recipe.grid import NOT_TRAINING, GridCell, LayerChoice, contrasts_along
 from structure.pipeline.recipe.recipe import Encoders, Recipe, StoredPairs
-from structure.store.errors import StructureError, unknown
+from structure.store.errors import StructureError, UsageError
 
 BASELINE = {"layers": "last", "regulariser": "none"}
 """What label efficiency is measured against where nothing else is compared (arXiv 2506.16895, section 4)."""
@@ -43,7 +53,7 @@ class Axes:
         known = [*all_option_names(), *RENAMED, *NOT_TRAINING]
         for axis in self.varied:
             if axis not in known:
-                raise unknown("option to vary", axis, known)
+                raise unknown_option(axis, known)
             if axis == "seed":
                 raise StructureError("The seed is no axis of a grid: pass --seeds.")
             if axis == "pairs" and self.curve:
@@ -54,44 +64,73 @@ class Axes:
         """The axes that were asked for, without the numbers of pairs of a curve."""
         return frozenset((*self.grid, *([self.compare[0]] if self.compare else [])))
 
+    def values(self, axis: str) -> Sequence[Any]:
+        """The values of an axis that was asked for."""
+        return self.compare[1] if self.compare and self.compare[0] == axis else self.grid[axis]
+
     @property
     def compared(self) -> tuple[str, ...]:
         """The axes on which variants are compared with each other."""
         return (self.compare[0],) if self.compare else tuple(BASELINE) if self.curve else ()
 
     def cells(self) -> tuple[GridCell, ...]:
-        """Every combination, the compared axis last but for the curve's; the baselines of a curve after them."""
+        """Every combination, the compared axis last but for the curve's."""
         axes: dict[str, Sequence[Any]] = dict(self.grid)
         if self.compare:
             axes[self.compare[0]] = self.compare[1]
         if self.curve:
             axes["pairs"] = sorted(set(self.curve))
-        corners = [dict(zip(axes, corner, strict=True)) for corner in itertools.product(*axes.values())]
-        if self.curve and not self.compare:
-            corners += [baseline for corner in corners if (baseline := {**corner, **BASELINE}) not in corners]
-        return tuple(GridCell(corner, LayerChoice(corner.get("layers", self.layers))) for corner in corners)
+        return tuple(self._cell(dict(zip(axes, corner, strict=True))) for corner in itertools.product(*axes.values()))
+
+    def baselines(self, known: Collection[str]) -> tuple[GridCell, ...]:
+        """What the points of a curve are compared with where nothing else is: the same on the last layers, and without
+        R_S where it is among the `known` options."""
+        if not self.curve or self.compare:
+            return ()
+        baseline = {name: value for name, value in BASELINE.items() if name in (*known, *NOT_TRAINING)}
+        return tuple(self._cell({**cell.values, **baseline}) for cell in self.cells())
+
+    def _cell(self, corner: Mapping[str, Any]) -> GridCell:
+        return GridCell(corner, LayerChoice(corner.get("layers", self.layers)))
 
 
 def sweep_recipe(
     name: str = "sweep",
     axes: Axes | None = None,
     *,
-    options: TrainingOptions | None = None,
+    preset: str = "default",
+    training: Mapping[str, Any] | None = None,
     stored: StoredPairs | None = None,
     seeds: Sequence[int] = SEEDS,
     suite: str | None = None,
-    datasets: Sequence[str] = (),
 ) -> Recipe:
-    """Every combination of the axes with every seed; `options` are those of every run besides.
+    """Every combination of the axes with every seed; `training` are the options of every run besides.
 
-    `suite` evaluates every aligner, on `datasets` of it where some are named. Raises StructureError as `Axes` and
-    `Recipe` do.
+    `suite` evaluates every aligner. Raises StructureError as `Axes`, `Recipe` and `require_effects` do, for an option
+    that is an axis too, and for a curve that would be compared with itself.
     """
-    axes, options, stored = axes or Axes(), options or TrainingOptions(), stored or StoredPairs()
+    axes, stored, training = axes or Axes(), stored or StoredPairs(), dict(training or {})
+    both = [name for name in training if name in axes.varied]
+    if both:
+        raise UsageError(f"{flagged(both[0])} is given for every run and varied as well. Leave one of them out.")
+    options = [{**training, **cell.training} for cell in axes.cells()]
+    varied = [axis for axis in axes.varied if axis not in NOT_TRAINING and len({*map(str, axes.values(axis))}) > 1]
+    require_effects(options, preset=preset, varied=varied, given=training)
+    require_unpaired([*training, *axes.varied], stored.unpaired)
+    if stored.unpaired:
+        _require_structure(options, preset)
     cells = axes.cells()
-    varied = axes.varied - {*NOT_TRAINING}
-    asked = ({name: value for name, value in cell.values.items() if name in varied} for cell in cells)
-    require_applicable({"method": options.method, **values} for values in asked)
+    known = {name for cell in options for name in option_names(cell.get("method", DEFAULT_METHOD))}
+    baselines = axes.baselines(known)
+    for cell, other in zip(cells, baselines, strict=bool(baselines)):
+        if _means(cell, training, preset) == _means(other, training, preset):
+            without = " without R_S" if "regulariser" in known else ""
+            raise UsageError(
+                f"--curve compares with the last layers{without}, and these runs are just that. Choose other layers "
+                "(--layers auto), or say what to compare: --compare method=linear,csa"
+            )
+    cells += tuple(cell for cell in baselines if cell not in cells)
+    compared = axes.compared
     return Recipe(
         name=name,
         version=1,
@@ -99,24 +138,31 @@ def sweep_recipe(
         encoders=(Encoders(stored.vision or "", stored.text or ""),),
         extract={},
         rank={},
-        preset="default",
-        training=_stated(options),
-        shared_rate=axes.compared,
+        preset=preset,
+        training=training,
+        shared_rate=compared,
         seeds=tuple(seeds),
         cells=cells,
-        evaluate=None if suite is None else {"suite": suite} | ({"datasets": list(datasets)} if datasets else {}),
-        contrasts=tuple(contrasts_along(cells, axes.compared)),
+        evaluate=None if suite is None else {"suite": suite},
+        contrasts=tuple(contrasts_along(cells, compared)),
         stored=stored,
         curve=bool(axes.curve),
         source="flags",
     )
 
 
-def _stated(options: TrainingOptions) -> dict[str, Any]:
-    """The method, and the options that say something else than their default, but for the seed and the device."""
-    values = {
-        one.name: getattr(options, one.name)
-        for one in fields(options)
-        if one.name not in ("seed", "device") and getattr(options, one.name) != one.default
-    }
-    return {"method": options.method, **values}
+def _means(cell: GridCell, training: Mapping[str, Any], preset: str) -> tuple[str, TrainingOptions]:
+    """What a cell trains: its layers as they are named, and its options."""
+    return cell.layers.given, TrainingOptions.preset(preset, **applicable({**training, **cell.training}))
+
+
+def _require_structure(runs: Sequence[Mapping[str, Any]], preset: str) -> None:
+    """Raises StructureError where unpaired rows are given that no run, or not every method, can use."""
+    options = [TrainingOptions.preset(preset, **applicable(run)) for run in runs]
+    without = [each.method for each in options if "regulariser" not in option_names(each.method)]
+    if without or not any(each.uses_structure for each in options):
+        told = without[0] if without else options[0].method
+        raise StructureError(
+            f"--unpaired changes nothing for {told}: only R_S sees unpaired rows, and it trains without R_S here. "
+            f"Leave out --unpaired{f', or leave {told} out of the grid' if len(options) > 1 else ''}."
+        )

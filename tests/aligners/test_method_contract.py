@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import fields
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from structure.pipeline.aligners import ALIGNERS, PRESETS, Method, TrainingOptions, method
+from structure.pipeline.aligners.option_effects import require_effects
 from structure.pipeline.aligners.option_groups import GradientOptions, StructureOptions
 from structure.pipeline.aligners.options import (
     RENAMED,
@@ -17,10 +20,12 @@ from structure.pipeline.aligners.options import (
     applicable,
     option_names,
     owners,
-    require_applicable,
 )
+from structure.pipeline.stage_requests import AlignRequest
 from structure.store.errors import StructureError
 
+WITHOUT_PRESET = {"kernel-csa", "procrustes", "ridge", "asif", "relative", "mean-shift", "identity"}
+"""Methods of which the presets say nothing."""
 WITH_STRUCTURE = {"linear", "mlp", "lowrank", "gated", "sail", "csa"}
 
 
@@ -41,6 +46,10 @@ class TestEveryMethod:
 
     def test_every_preset_gives_options_of_the_method(self, name: str) -> None:
         for preset in PRESETS:
+            if preset != "default" and name in WITHOUT_PRESET:
+                with pytest.raises(StructureError, match=f"The preset {preset} sets no option of the method {name}"):
+                    TrainingOptions.preset(preset, method=name)
+                continue
             options = TrainingOptions.preset(preset, method=name)
             assert (options.method, type(options)) == (name, method(name).options_class)
             if isinstance(options, GradientOptions):
@@ -49,8 +58,63 @@ class TestEveryMethod:
     def test_refuses_what_other_methods_have(self, name: str) -> None:
         for foreign in set(all_option_names()) - set(option_names(name)):
             with pytest.raises(StructureError, match=f"The method {name} has no option '{foreign}'") as told:
-                TrainingOptions.preset("paper", method=name, **{foreign: 1})
+                TrainingOptions.preset("default", method=name, **{foreign: 1})
             assert f"Methods with it: {', '.join(owners(foreign))}." in str(told.value)
+
+    def test_every_number_has_a_range_and_is_refused_outside(self, name: str) -> None:
+        for field in fields(TrainingOptions(method=name)):
+            bounds, kinds = field.metadata["bounds"], str(field.type)
+            if "int" not in kinds and "float" not in kinds:
+                continue
+            assert bounds.are_stated, f"{field.name} of {name} has no range"
+            edges = [(bounds.above, 0), (bounds.least, -1), (bounds.below, 0), (bounds.most, 1)]
+            outside: list[Any] = [edge + step for edge, step in edges if edge is not None]
+            for value in [*outside, *((float("nan"), float("inf")) if "float" in kinds else (True, 2.5))]:
+                with pytest.raises(StructureError, match=rf"(?i){field.name.replace('_', '.')} is ") as told:
+                    TrainingOptions(method=name, **{field.name: value})
+                assert str(value) in str(told.value)
+                assert str(bounds) in str(told.value) or value in (True, 2.5)
+
+    def test_idle_options_count_again_with_the_value_that_is_told(self, name: str) -> None:
+        options = TrainingOptions(method=name)
+        known = {field.name for field in fields(options)}
+        assert set(options.idle) <= known
+        for idle, (other, value) in options.idle.items():
+            assert other in known - {idle}
+            assert idle not in options.changed(**{other: value}).idle
+
+
+@pytest.mark.parametrize(("method", "options", "said"), [
+    ("linear", {"regulariser": "none", "weight": 50.0}, "weight changes nothing with regulariser=none"),
+    ("csa", {"regulariser": "none", "batch": 64}, "batch changes nothing with regulariser=none"),
+    ("linear", {"regulariser": "none", "warm_up": 0.5}, "Leave warm_up out, or choose regulariser=structure."),
+    ("linear", {"gamma": 2.0}, "or choose similarity=rbf"),
+    ("linear", {"weighting": "uniform"}, "weighting changes nothing with levels=1"),
+    ("mlp", {"scale": 5.0}, "or choose loss=sigmoid"),
+    ("pal", {"loss": "sigmoid", "temperature": 0.1}, "temperature changes nothing with loss=sigmoid"),
+    ("linear", {"learning_rate": 0.1, "least_rate": 0.01}, r"or leave out learning_rate \(--lr\)"),
+    ("linear", {"warm_up": 0.5, "warm_up_steps": 5}, "or leave out warm_up_steps"),
+    ("pal", {"pooling": "mean", "pool_temperature": 0.1}, "or choose pooling=attention"),
+    ("sma", {"ridge": 0.3}, "or choose information=logdetmi"),
+])  # fmt: skip
+def test_an_option_that_changes_nothing_is_refused(method: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(StructureError, match=said):
+        AlignRequest.of("last", method=method, **options)
+
+
+def test_the_temperature_of_r_s_counts_beside_the_sigmoid_loss() -> None:
+    assert AlignRequest.of("last", loss="sigmoid", temperature=0.1).options.temperature == 0.1
+    with pytest.raises(StructureError, match="temperature changes nothing with loss=sigmoid"):
+        AlignRequest.of("last", loss="sigmoid", temperature=0.1, regulariser="none")
+
+
+@pytest.mark.parametrize("method", ["ridge", "pal", "procrustes"])
+def test_unpaired_rows_that_nothing_sees_are_refused(method: str) -> None:
+    with pytest.raises(StructureError, match=f"--unpaired changes nothing.*{method} trains without it"):
+        AlignRequest.of("last", method=method, unpaired=["coco/train"])
+    assert AlignRequest.of("last", unpaired=["coco/train"], extra_rows=9).options.uses_structure
+    with pytest.raises(StructureError, match="extra_rows is of unpaired rows: it changes nothing without --unpaired"):
+        AlignRequest.of("last", extra_rows=9)
 
 
 NUMBERS = {
@@ -87,15 +151,15 @@ def test_another_method_keeps_what_was_chosen_and_both_have() -> None:
 
 def test_a_grid_refuses_only_what_none_of_its_methods_has() -> None:
     cells = [{"method": name, "ridge": 0.1, "weight": 2.0} for name in ("ridge", "linear")]
-    require_applicable(cells)
+    require_effects(cells, preset="default")
     assert [applicable(cell) for cell in cells] == [
         {"method": "ridge", "ridge": 0.1},
         {"method": "linear", "weight": 2.0},
     ]
     with pytest.raises(StructureError, match="The methods ridge, linear have no option 'pooling'.*with it: pal"):
-        require_applicable([{**cell, "pooling": "mean"} for cell in cells])
+        require_effects([{**cell, "pooling": "mean"} for cell in cells], preset="default")
     with pytest.raises(StructureError, match="Did you mean weight"):
-        require_applicable([{"wieght": 1}])
+        require_effects([{"wieght": 1}], preset="default")
 
 
 def test_what_a_method_consists_of_cannot_be_changed() -> None:

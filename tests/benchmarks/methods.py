@@ -161,7 +161,7 @@ def measure(
     try:
         recipe = sweep_recipe(
             f"{name}-{slug}",
-            options=TrainingOptions(**applicable({"device": "cpu", **changes})),
+            training=applicable(changes),
             stored=StoredPairs(**where),
             seeds=range(1, seeds + 1),
             suite=suite,

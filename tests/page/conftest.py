@@ -46,7 +46,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     for layers in ("auto", "last"):
         align(layers, store=made, options=OPTIONS, name=layers)
     axes = Axes("auto", curve=[12, 20], compare=("dim", [4, 8]))
-    run(sweep_recipe("sweep", axes, options=OPTIONS, stored=StoredPairs(test=0.4), seeds=[1, 2]), RunContext(made))
+    quick = {"epochs": 2, "batch": 16}
+    run(sweep_recipe("sweep", axes, training=quick, stored=StoredPairs(test=0.4), seeds=[1, 2]), RunContext(made))
     suite = folder / "small.yaml"
     suite.write_text(
         f"name: small\nversion: 1\ndefaults: {{dataset: 'pairs:{folder}/hostile.jsonl', split: all, prompts: plain}}\n"

@@ -11,7 +11,6 @@ import torch
 
 from structure.cli.main import run
 from structure.pipeline.aligners.aligner import load_aligner
-from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.pairing.layer_choice import last_block
 from structure.pipeline.progress import Event, Note, Progress, silent
 from structure.pipeline.recipe.grid import contrasts_along
@@ -21,15 +20,16 @@ from structure.pipeline.recipe.running import run as run_recipe
 from structure.pipeline.recipe.sweep import Axes, sweep_recipe
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stages.rank_layers import rank_layers
-from structure.store import Store, StructureError
+from structure.store import Store
+from structure.store.errors import StructureError, UsageError
 
-QUICK = TrainingOptions(dim=8, epochs=3, device="cpu")
+QUICK = {"dim": 8, "epochs": 3}
 LAYERS = "block.03,block.02"
 
 
 def sweep(axes: Axes, store: Store, *, events: list[Event] | None = None, name: str = "sweep", **how: Any) -> RecipeRun:
     """A sweep of quick runs on the CPU."""
-    recipe = sweep_recipe(name, axes, **{"options": QUICK, **how})
+    recipe = sweep_recipe(name, axes, **{"training": QUICK, **how})
     listener = silent if events is None else events.append
     return run_recipe(recipe, RunContext(store, device="cpu", on_event=listener))
 
@@ -45,15 +45,51 @@ def test_variants_are_every_combination_and_contrasts_differ_in_one_thing() -> N
         assert contrast.first.without(["weight"]) == contrast.second.without(["weight"])
 
 
-def test_a_curve_alone_is_compared_with_the_last_layers_without_r_s() -> None:
-    cells = Axes(curve=[20, 50]).cells()
-    assert [one.variant for one in cells] == [
-        "pairs=20",
-        "pairs=50",
-        "pairs=20 layers=last regulariser=none",
-        "pairs=50 layers=last regulariser=none",
-    ]
-    assert len(contrasts_along(cells, ("layers", "regulariser"))) == 2
+@pytest.mark.parametrize(("method", "baseline"), [("linear", "layers=last regulariser=none"), ("ridge", "layers=last")])
+def test_a_curve_alone_is_compared_with_the_last_layers_without_r_s(method: str, baseline: str) -> None:
+    recipe = sweep_recipe("sweep", Axes(curve=[20, 50]), training={"method": method})
+    variants = [one.variant for one in recipe.cells]
+    assert variants == ["pairs=20", "pairs=50", f"pairs=20 {baseline}", f"pairs=50 {baseline}"]
+    assert len(recipe.contrasts) == 2
+
+
+@pytest.mark.parametrize("training", [{"method": "ridge"}, {"regulariser": "none"}])
+def test_a_curve_is_not_compared_with_itself(training: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="these runs are just that.*--layers auto.*--compare method=linear,csa"):
+        sweep_recipe("sweep", Axes("last", curve=[20, 50]), training=training)
+    sweep_recipe("sweep", Axes("last", curve=[20, 50], compare=("method", ["linear", "csa"])))
+
+
+@pytest.mark.parametrize(("axes", "training", "said"), [
+    (Axes(grid={"method": ["linear", "ridge"], "weight": [1, 50]}), {}, "nothing for ridge, beside linear in the grid"),
+    (Axes(grid={"method": ["linear", "ridge"]}), {"weight": 50}, "vary method=linear without ridge"),
+    (Axes(compare=("method", ["csa", "ridge"])), {"learning_rate": 0.1}, r"no option 'learning_rate' \(--lr\)"),
+    (Axes(grid={"regulariser": ["structure", "none"], "weight": [1, 50]}), {}, "where regulariser is none, as in some"),
+    (Axes(grid={"weight": [1, 50]}), {"regulariser": "none"}, "weight changes nothing with regulariser=none"),
+    (Axes(grid={"weight": [1, 50]}), {"weight": 2}, "weight is given for every run and varied as well"),
+    (Axes(grid={"gamma": [1, 2]}), {}, "gamma changes nothing with similarity=cosine"),
+    (Axes(grid={"extra_rows": [1, 2]}), {}, "extra_rows is of unpaired rows"),
+])  # fmt: skip
+def test_options_without_effect_are_refused_in_a_grid(axes: Axes, training: dict[str, Any], said: str) -> None:
+    with pytest.raises(StructureError, match=said):
+        sweep_recipe("sweep", axes, training=training)
+
+
+def test_options_that_count_in_some_runs_of_a_comparison_are_taken() -> None:
+    axes = Axes(compare=("regulariser", ["structure", "none"]))
+    recipe = sweep_recipe("sweep", axes, training={"weight": 2.0}, stored=StoredPairs(unpaired=("coco/train",)))
+    assert recipe.training == {"weight": 2.0}
+    for method in ("ridge", "csa,ridge"):
+        grid = {"method": method.split(",")}
+        with pytest.raises(StructureError, match="--unpaired changes nothing for ridge"):
+            sweep_recipe("sweep", Axes(grid=grid), stored=StoredPairs(unpaired=("coco/train",)))
+
+
+def test_a_preset_is_that_of_each_method_of_a_grid() -> None:
+    recipe = sweep_recipe("sweep", Axes(grid={"method": ["linear", "csa"]}), preset="paper")
+    assert (recipe.preset, recipe.training) == ("paper", {})
+    with pytest.raises(StructureError, match="The preset paper sets no option of the method ridge"):
+        sweep_recipe("sweep", Axes(grid={"method": ["linear", "ridge"]}), preset="paper")
 
 
 @pytest.mark.parametrize(("grid", "compare", "curve", "said"), [
@@ -128,8 +164,8 @@ def test_identical_arms_are_trained_once_and_said_to_be_identical(copied: Store)
     assert done.summary.identical == {f"layers={last}": "layers=last"}
     assert all(row.value == row.low == row.high == 0 for row in done.summary.differences)
     copy = load_aligner(copied.folder("aligners", f"sweep-layers={last.replace(',', '+')}-seed2"))
-    given = QUICK.changed(learning_rate=done.summary.learning_rates["layers=last"][0])
-    alone = sweep(Axes("last"), copied, name="alone", seeds=[2], options=given)
+    given = {**QUICK, "learning_rate": done.summary.learning_rates["layers=last"][0]}
+    alone = sweep(Axes("last"), copied, name="alone", seeds=[2], training=given)
     trained = load_aligner(copied.folder("aligners", alone.summary.aligners["chosen"][0]))
     for name, tensor in trained.vision.state_dict().items():
         assert torch.equal(copy.vision.state_dict()[name], tensor)
@@ -137,7 +173,7 @@ def test_identical_arms_are_trained_once_and_said_to_be_identical(copied: Store)
 
 def test_a_variant_that_cannot_be_trained_is_told_and_the_others_go_on(copied: Store) -> None:
     grid = {"pairs": [100, 9999], "method": ["ridge", "asif"]}
-    done = sweep(Axes(LAYERS, grid=grid), copied, seeds=[1])
+    done = sweep(Axes(LAYERS, grid=grid), copied, seeds=[1], training={})
     assert set(done.summary.aligners) == {"pairs=100 method=ridge", "pairs=100 method=asif"}
     assert [entry["variant"] for entry in done.failed] == ["pairs=9999 method=ridge", "pairs=9999 method=asif"]
     assert all("--pairs 9,999" in entry["why"] for entry in done.failed)
@@ -168,7 +204,8 @@ def test_curve_and_suite_on_the_command_line(copied: Store, tmp_path: Path, caps
     efficiency = [row for row in document["efficiency"] if row["metric"] == "acc1"]
     assert [row["pairs"] for row in efficiency] == [40, 120, None]
     assert efficiency[2]["U"] == pytest.approx((efficiency[0]["U"] + efficiency[1]["U"]) / 2)
-    assert run([*command, "--grid", "method=linear,ridge", "--seeds", "1"]) == 0
+    command = ["align", "--layers", LAYERS, "--store", copied.url]
+    assert run([*command, "--grid", "method=procrustes,ridge", "--seeds", "1"]) == 0
     told = capsys.readouterr()
     assert "method=ridge" in told.out
     assert "One seed says nothing about the spread: pass --seeds 5" in told.err
@@ -177,7 +214,7 @@ def test_curve_and_suite_on_the_command_line(copied: Store, tmp_path: Path, caps
 @pytest.mark.parametrize(("arguments", "code", "said"), [
     (["--set", "centre_first"], 2, "write OPTION=VALUE"),
     (["--set", "centre_frist=true"], 1, "Did you mean centre_first"),
-    (["--set", "margin=much"], 1, "margin takes float"),
+    (["--set", "margin=much"], 1, "margin takes a number"),
     (["--set", "weight=3", "--weight", "2"], 2, "given twice"),
     (["--similarity", "cosin"], 1, "cosine"),
     (["--grid", "weight"], 2, "write OPTION=A,B"),
@@ -188,6 +225,14 @@ def test_curve_and_suite_on_the_command_line(copied: Store, tmp_path: Path, caps
     (["--unpaired", "flickr"], 1, "no features of"),
     (["--batch", "100000", "--pairs", "6"], 1, "6 pairs are too few"),
     (["--method", "csa", "--pairs", "30", "--dim", "64"], 1, "Pass --dim"),
+    (["--weight", "-3"], 1, "weight is -3.0; it must be at least 0"),
+    (["--lr", "nan"], 1, "learning rate is nan; it must be above 0"),
+    (["--regulariser", "none", "--weight", "50"], 1, "or choose regulariser=structure"),
+    (["--preset", "paper", "--method", "ridge"], 1, "The preset paper sets no option of the method ridge"),
+    (["--method", "csa", "--grid", "method=linear,ridge"], 2, "method is given for every run and varied as well"),
+    (["--pairs", "60", "--curve", "20,40"], 2, "--pairs is given for every run and varied as well"),
+    (["--set", "lr=0.1"], 1, "Did you mean learning_rate?"),
+    (["--method", "ridge", "--set", "nosuch=1"], 1, "Known: method, validation, refit, seed, device, ridge."),
     (["--method", "ridge", "--weight", "50"], 1, "The method ridge has no option 'weight'"),
     (["--method", "ridge", "--lr", "0.1"], 1, "no option 'learning_rate' (--lr)"),
     (["--method", "ridge", "--compare", "regulariser=structure,none"], 1, "ridge has no option 'regulariser'"),

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from structure.pipeline.aligners.closed_form import ClosedForm, common_dim
-from structure.pipeline.aligners.option_groups import MixOptions, SpaceOptions, StructureOptions
-from structure.pipeline.aligners.options import option
+from structure.pipeline.aligners.option_groups import R_S, MixOptions, SpaceOptions, StructureOptions
+from structure.pipeline.aligners.options import Idle, option
 from structure.pipeline.aligners.training_data import Solution, TrainingData
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store.errors import StructureError
@@ -27,8 +27,13 @@ class CsaOptions(SpaceOptions, StructureOptions, MixOptions):
     ridge: float | None = option(
         None,
         "Share of the mean variance added to each side; none: both widths over the pairs; 0: plain CCA.",
+        least=0,
     )
     weighted: bool = option(False, "Score by the correlation-weighted similarity instead of the cosine.")
+
+    @property
+    def idle(self) -> Idle:
+        return super().idle if self.uses_structure else super().idle | dict.fromkeys(("batch", "mix"), R_S)
 
 
 class Csa(ClosedForm[CsaOptions]):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class KernelCsaOptions(SpaceOptions):
     """Of CSA in the kernel's space."""
 
-    ridge: float = option(1.0, "Share of the mean variance added to each side.")
+    ridge: float = option(1.0, "Share of the mean variance added to each side.", least=0)
 
 
 class KernelCsa(ClosedForm[KernelCsaOptions]):

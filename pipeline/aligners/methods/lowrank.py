@@ -17,8 +17,10 @@ class LowRankOptions(PairOptions):
     """Those of `linear`, and of the residual."""
 
     rank: int = option(64, "Inner width of the residual.", above=0)
-    dropout: float = option(0.1, "In the residual.")
-    gate: float = option(0.5, "Share of the residual at the start; 0 stays shut for ever (the released code).")
+    dropout: float = option(0.1, "In the residual.", least=0, below=1)
+    gate: float = option(
+        0.5, "Share of the residual at the start; 0 stays shut for ever (the released code).", least=0, below=1
+    )
 
 
 class LowRank(PairMethod[LowRankOptions]):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from structure.pipeline.aligners.aligner_method import Inputs
 from structure.pipeline.aligners.heads.head_spec import HeadSpec
 from structure.pipeline.aligners.option_groups import ContrastiveOptions
-from structure.pipeline.aligners.options import option
+from structure.pipeline.aligners.options import Idle, option
 from structure.pipeline.aligners.sequence_method import SequenceMethod
 from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.progress import Listener, silent
@@ -29,6 +29,11 @@ class PalOptions(ContrastiveOptions):
     pooling: Literal["attention", "mean", "global"] = option(
         "attention", "Over tokens: attention, or its ablations mean and global (one vector a sample)."
     )
+
+    @property
+    def idle(self) -> Idle:
+        unused: Idle = {} if self.pooling == "attention" else {"pool_temperature": ("pooling", "attention")}
+        return super().idle | unused
 
 
 class Pal(SequenceMethod[PalOptions]):

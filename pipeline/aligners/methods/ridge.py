@@ -14,7 +14,7 @@ from structure.pipeline.progress import Listener, silent
 class RidgeOptions(TrainingOptions):
     """Of ridge regression."""
 
-    ridge: float = option(0.1, "Penalty, as a share of the mean variance of the vision features.")
+    ridge: float = option(0.1, "Penalty, as a share of the mean variance of the vision features.", least=0)
 
 
 class Ridge(ClosedForm[RidgeOptions]):

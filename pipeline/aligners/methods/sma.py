@@ -9,7 +9,7 @@ from structure.pipeline.aligners.aligner_method import Inputs
 from structure.pipeline.aligners.heads.head_spec import HeadSpec
 from structure.pipeline.aligners.losses.choices import Information
 from structure.pipeline.aligners.option_groups import GradientOptions, SpaceOptions
-from structure.pipeline.aligners.options import option
+from structure.pipeline.aligners.options import Idle, option
 from structure.pipeline.aligners.sequence_method import SequenceMethod
 
 if TYPE_CHECKING:
@@ -25,9 +25,16 @@ class SmaOptions(SpaceOptions, GradientOptions):
     eta: float = option(1.0, "Balance of the information.", above=0)
     sharpness: float = option(50.0, "Of its smooth maxima; 0: true maxima.", least=0)
     mu: float = option(0.1, "Weight of the divergence between both sets.", least=0)
-    ridge: float = option(0.1, "Of log-determinants (logdetmi).")
+    ridge: float = option(0.1, "Of log-determinants (logdetmi).", least=0)
     views: int | None = option(None, "Views of a sample that take part; none: all that are stored.", above=0)
     captions: int | None = option(None, "Captions of a sample that take part; none: all that are stored.", above=0)
+
+    @property
+    def idle(self) -> Idle:
+        unused: Idle = {"ridge": ("information", "logdetmi")} if self.information != "logdetmi" else {}
+        if self.information == "gcmi":  # normalised by its largest value, in which eta is a factor too
+            unused["eta"] = ("information", "flqmi")
+        return super().idle | unused
 
 
 class Sma(SequenceMethod[SmaOptions]):

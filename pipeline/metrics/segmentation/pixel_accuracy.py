@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from structure.pipeline.metrics.answers import SegmentationAnswers
-from structure.pipeline.metrics.confusion_areas import ratio
 from structure.pipeline.metrics.metric import SampleStatistic
+from structure.pipeline.metrics.ratios import ratio
 
 
 class PixelAccuracy(SampleStatistic[SegmentationAnswers]):
