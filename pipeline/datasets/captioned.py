@@ -95,14 +95,19 @@ class CaptionedKind(DatasetKind):
 def read_karpathy(file: Path) -> list[Photo]:
     """The photos of `dataset_coco.json`, `dataset_flickr30k.json` or `dataset_flickr8k.json`: splits train, val, test
     and, for COCO, restval (Karpathy and Fei-Fei 2015)."""
-    images = _list(read_json(file), "images", file)
+    return photos_of_karpathy(read_json(file), file)
+
+
+def photos_of_karpathy(content: Any, file: Path) -> list[Photo]:
+    """The photos of a file of that form, of any data set; `content` is the JSON of `file`."""
+    images = _list(content, "images", file)
     try:
         return [
             Photo(
                 str(image["filename"]),
                 tuple(sentence["raw"] for sentence in image["sentences"]),
                 folder=image.get("filepath", ""),
-                split=image["split"],
+                split=image.get("split", ""),
             )
             for image in images
         ]
@@ -112,7 +117,11 @@ def read_karpathy(file: Path) -> list[Photo]:
 
 def read_coco(file: Path) -> list[Photo]:
     """The photos of `captions_<part>.json` in the order of its list of images, captions in the order of annotation."""
-    content = read_json(file)
+    return photos_of_coco(read_json(file), file)
+
+
+def photos_of_coco(content: Any, file: Path) -> list[Photo]:
+    """The photos of a file of that form, of any data set; `content` is the JSON of `file`."""
     try:
         captions: dict[int, list[str]] = {image["id"]: [] for image in _list(content, "images", file)}
         for annotation in _list(content, "annotations", file):

@@ -1,38 +1,44 @@
-"""Image-caption pairs from a table of the user's own: `pairs:FILE.jsonl|csv|tsv|parquet`."""
+"""Image-caption pairs from a table of the user's own: `pairs:FILE.jsonl|csv|tsv|parquet|json`."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from structure.pipeline.datasets.class_labels import class_value, number_classes
+from structure.pipeline.datasets.class_labels import number_classes
 from structure.pipeline.datasets.dataset import AudioClip, Item, Task, within
 from structure.pipeline.datasets.decode_audio import decode_audio
-from structure.pipeline.datasets.image_files import ImageFiles, require_text
+from structure.pipeline.datasets.image_files import ImageFiles
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe, locate
 from structure.pipeline.datasets.split_names import default_split, pick_split
 from structure.pipeline.datasets.splits import choose
-from structure.pipeline.datasets.table_rows import Row, read_rows
-from structure.store.errors import BadSampleError, NotPresentError, StructureError, nearest, unknown
+from structure.pipeline.datasets.table_columns import COLUMN_OPTIONS, TableColumns
+from structure.pipeline.datasets.table_hints import caption_hint, ending_of, folder_with, image_hint, spelled
+from structure.pipeline.datasets.table_pairs import Pair, read_pairs
+from structure.pipeline.datasets.table_rows import Row, Table, TableForm, at_place, read_table, require_readable
+from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
 
 if TYPE_CHECKING:
     from PIL import Image
 
 PROBED = 8
 
+Given = Mapping[str, tuple[str, ...]]
+
 
 class PairsFile(ImageFiles):
-    """One sample per row of a JSON Lines, CSV, TSV or Parquet file.
+    """One sample per image of a JSON Lines, CSV, TSV, Parquet or JSON file.
 
     Columns: `image`, or `audio` for audio clips (a path relative to the file's folder, or absolute: the file is the
     user's own and may name any file that the user can read), `caption` (text) or `captions` (a list of texts), optional
-    `id`, `label` and `split`; other columns are left unread. Captions lose white space at their ends.
+    `id`, `label` and `split`; other columns are left unread. `given` names other columns, and how the file is written.
+    Captions lose white space at their ends. Rows of the same image are one sample with all their captions.
 
-    - Ids: `id`, or else `image` as written. An id that appears twice is an error.
+    - Ids: `id`, or else `image` as written. An id that appears with two images is an error.
     - Labels: names, numbered in sorted order, or whole numbers, numbered in numeric order, over the whole file, so
       that every split agrees. They are the task `label`.
     - Splits: with a column `split` its values (default `train` where there is one, else all); every row must then
@@ -42,49 +48,66 @@ class PairsFile(ImageFiles):
     With `with_images=False` nobody will read an image (features are there already): the column and the files may be
     absent, and a sample has a digest only where its file is there.
 
-    A row without caption (where others have one), with an empty caption, or without image, raises `BadSampleError`
-    when it is read. Raises `StructureError` for everything that concerns the table, with the line.
+    A row that cannot be read, one without caption (where others have one), with an empty caption, or without image,
+    raises `BadSampleError` when it is read. Raises `StructureError` for everything that concerns the table, with the
+    line.
     """
 
-    def __init__(self, file: str | Path, *, split: str | None = None, seed: int = 0, with_images: bool = True) -> None:
-        self.file, self.with_images = Path(file), with_images
-        rows, columns = read_rows(self.file)
+    def __init__(
+        self,
+        file: str | Path,
+        *,
+        split: str | None = None,
+        seed: int = 0,
+        with_images: bool = True,
+        given: Given | None = None,
+    ) -> None:
+        self.file, self.with_images, self.given = Path(file), with_images, given or {}
+        columns = TableColumns({name: self.given[name] for name in COLUMN_OPTIONS if name in self.given})
+        form = TableForm(**{name: self.given[name][-1] for name in ("sep", "encoding") if name in self.given})
+        table = read_table(self.file, columns, form)
+        columns.require(table.names, file=self.file)
+        meanings = columns.meanings(table.names)
         self.name = folder_safe(self.file.absolute().parent.name if self.file.stem == "pairs" else self.file.stem)
-        self.signal = "audio" if "audio" in columns and "image" not in columns else "image"
-        self._require_columns(columns)
-        captioned = "caption" in columns or "captions" in columns
-        self.kind = "retrieval" if captioned else "classification"
-        ids = self._ids(rows)
+        self.signal = "audio" if "audio" in meanings and "image" not in meanings else "image"
+        self._require_columns(table, meanings)
+        self.kind = "retrieval" if {"caption", "captions"} & set(meanings) else "classification"
+        read = read_pairs(self.file, table.rows, signal=self.signal)
+        require_readable(self.file, [Row(pair.place, {}, pair.problem) for pair in read.pairs])
         untyped = self.file.suffix.lower() in (".csv", ".tsv")
-        classes, labels = self._labels(rows, untyped=untyped)
+        labels = [pair.label for pair in read.pairs]
+        classes, numbers = number_classes(labels, where=str(self.file), untyped=untyped)
         self.tasks = {"label": Task(classes, source=f"column label of {self.file.name}")} if classes else {}
-        self.split, chosen = self._choose(rows, ids, split=split, seed=seed)
-        images = [self._text(rows[index], self.signal) for index in chosen]
-        folder = str(self.file.parent)
-        super().__init__([ids[i] for i in chosen], [os.path.join(folder, image) if image else "" for image in images])
-        self._captions = [self._row_captions(rows[i]) if captioned else () for i in chosen]
-        self._labels_of = [labels[i] for i in chosen]
-        self._places = [rows[i].place for i in chosen]
-        if with_images:
-            self._probe()
+        self.split, chosen = self._choose(read.pairs, split=split, seed=seed)
+        self._pairs = [read.pairs[index] for index in chosen]
+        self._labels_of = [numbers[index] for index in chosen]
+        super().__init__([pair.id for pair in self._pairs], [pair.path for pair in self._pairs])
+        self.notes = read.notes
+        self.paths = self._located(self.paths)
 
     def item(self, index: int) -> Item:
-        """Raises `BadSampleError` for a row without image, without caption, or with an empty one."""
-        captions = self._captions[within(index, len(self))]
-        if self.with_images and not self.paths[index]:
+        """Raises `BadSampleError` for a row that cannot be read, and for one without image, without caption, or with an
+        empty one."""
+        pair = self._pairs[within(index, len(self))]
+        if pair.problem:
+            raise self._bad(index, pair.problem)
+        if self.with_images and not pair.path:
             raise self._bad(index, f"a caption without {self.signal}: the column {self.signal} is empty")
-        if self.kind == "retrieval" and not captions:
+        if self.kind == "retrieval" and not pair.captions:
             raise self._bad(index, f"{'an image' if self.signal == 'image' else 'an audio clip'} without caption")
-        for number, caption in enumerate(captions, start=1):
+        for number, caption in enumerate(pair.captions, start=1):
             if not caption:
-                which = "its caption" if len(captions) == 1 else f"caption {number} of {len(captions)}"
+                which = "its caption" if len(pair.captions) == 1 else f"caption {number} of {len(pair.captions)}"
                 raise self._bad(index, f"{which} is empty")
         label = self._labels_of[index]
-        return Item(self.ids[index], captions, {} if label is None else {"label": label})
+        return Item(pair.id, pair.captions, {} if label is None else {"label": label})
 
     def payload(self, index: int) -> bytes:
-        if not self.paths[within(index, len(self))]:
-            raise self._bad(index, f"a caption without {self.signal}: the column {self.signal} is empty")
+        pair = self._pairs[within(index, len(self))]
+        if not pair.path:
+            raise self._bad(
+                index, pair.problem or f"a caption without {self.signal}: the column {self.signal} is empty"
+            )
         return super().payload(index)
 
     def stamp(self, index: int) -> str:
@@ -107,129 +130,123 @@ class PairsFile(ImageFiles):
         return decode_audio(self.payload(index), item=self.ids[index], source=self.paths[index])
 
     def _bad(self, index: int, reason: str) -> BadSampleError:
-        return BadSampleError(self.ids[index], f"{self.file}, {self._places[index]}: {reason}")
+        return BadSampleError(self.ids[index], f"{self.file}, {at_place(self._pairs[index].place, reason)}")
 
-    def _require_columns(self, columns: Sequence[str]) -> None:
-        if self.with_images and self.signal not in columns:
-            close = nearest("image", columns, most=1)
+    def _require_columns(self, table: Table, meanings: Mapping[str, Sequence[str]]) -> None:
+        more: dict[str, str] = {}
+        lacks_image = self.with_images and self.signal not in meanings
+        lacks_text = not {"caption", "captions", "label"} & set(meanings)
+        if lacks_image:
+            more |= image_hint(table.first, table.names, self.file.parent)
+        if lacks_text:
+            used = {*more.values(), *(name for columns in meanings.values() for name in columns)}
+            more |= caption_hint(table.first, table.names, used)
+        said = f"its columns are {', '.join(table.names)}."
+        typed = f" Did you mean {' and '.join(v for k, v in more.items() if k != 'ending')}? Type " if more else ""
+        typed += f"{spelled(self.file, self.given, more)}." if more else ""
+        if lacks_image:
             offer = (
-                f" Did you mean {close[0]}? Rename it to image."
-                if close
-                else " Call the column with the paths of the images image (or audio, for audio clips); in CSV the "
-                "first line names the columns."
-            )
-            raise StructureError(f"{self.file} has no column image; its columns are {', '.join(columns)}.{offer}")
-        if not {"caption", "captions", "label"} & set(columns):
-            raise StructureError(
-                f"{self.file} has neither caption, captions nor label; its columns are {', '.join(columns)}. A pair "
-                "needs a text: call the column with the texts caption. For images without texts use folder:DIR."
-            )
-
-    def _ids(self, rows: Sequence[Row]) -> list[str]:
-        seen: dict[str, str] = {}
-        for row in rows:
-            given = row.values.get("id")
-            if isinstance(given, int) and not isinstance(given, bool):
-                given = str(given)
-            if given is not None and not isinstance(given, str):
-                raise StructureError(f"{self.file}, {row.place}: id is {given!r}; it must be text or a whole number.")
-            image = self._text(row, self.signal)
-            item = given or image or row.place.replace(" ", "-")
-            require_text(item, what="id", where=f"{self.file}, {row.place}")
-            if item in seen:
-                remedy = (
-                    "Give each row its own id."
-                    if given
-                    else f'Put all captions of {image} into one row ("captions": [...]), or give each row an id.'
+                typed
+                if "image" in more
+                else (
+                    " Call the column with the paths of the images image (or audio, for audio clips), or say which it "
+                    f"is: {spelled(self.file, self.given, {'image': 'COLUMN'})}; the first line of a CSV names them."
                 )
-                raise StructureError(
-                    f"{self.file}: {seen[item]} and {row.place} have the same id {item!r}; features could not be told "
-                    f"apart. {remedy}"
+            )
+            raise StructureError(f"{self.file} has no column image; {said}{offer}")
+        if lacks_text:
+            offer = (
+                typed
+                if "caption" in more
+                else (
+                    " Call the column with the texts caption, or say which it is: "
+                    f"{spelled(self.file, self.given, {'caption': 'COLUMN'})}."
                 )
-            seen[item] = row.place
-        return list(seen)
-
-    def _text(self, row: Row, column: str) -> str:
-        value = row.values.get(column, "")
-        if not isinstance(value, str):
-            raise StructureError(
-                f"{self.file}, {row.place}: {column} is {_kind(value)}; it must be text"
-                f"{' (a path to a file)' if column in ('image', 'audio') else ''}."
             )
-        return value.strip() and value
-
-    def _row_captions(self, row: Row) -> tuple[str, ...]:
-        if "caption" in row.values and "captions" in row.values:
-            raise StructureError(f"{self.file}, {row.place} has both caption and captions. Keep one of them.")
-        given: Any = row.values.get("captions", row.values.get("caption"))
-        if given is None:
-            return ()
-        captions = given if isinstance(given, list) and "captions" in row.values else [given]
-        for caption in captions:
-            if not isinstance(caption, str):
-                raise StructureError(f"{self.file}, {row.place}: a caption is {_kind(caption)}; it must be text.")
-            require_text(caption, what="caption", where=f"{self.file}, {row.place}")
-        return tuple(caption.strip() for caption in captions)
-
-    def _labels(self, rows: Sequence[Row], *, untyped: bool) -> tuple[tuple[str, ...], list[int | None]]:
-        """Class names in order, and each row's class."""
-        values = []
-        for row in rows:
-            try:
-                values.append(class_value(row.values.get("label")))
-            except ValueError as error:
-                raise StructureError(f"{self.file}, {row.place}: {error}") from None
-        return number_classes(values, where=str(self.file), untyped=untyped)
-
-    def _choose(
-        self, rows: Sequence[Row], ids: Sequence[str], *, split: str | None, seed: int
-    ) -> tuple[str, list[int]]:
-        named = [self._text(row, "split").strip() for row in rows]
-        if not any(named):
-            return choose(ids, split=split, seed=seed, source=str(self.file))
-        if not all(named):
-            bare = named.index("")
             raise StructureError(
-                f"{self.file}, {rows[bare].place} has no split, and {sum(map(bool, named))} of {len(rows)} rows have "
-                "one. A row that is in no split would be lost. Fill in the column, or remove it."
+                f"{self.file} has neither caption, captions nor label; {said} A pair needs a text.{offer} For images "
+                "without texts use folder:DIR."
             )
-        counts = Counter(named)
+
+    def _choose(self, pairs: Sequence[Pair], *, split: str | None, seed: int) -> tuple[str, list[int]]:
+        counts = Counter(pair.split for pair in pairs if pair.split)
+        if not counts:
+            return choose([pair.id for pair in pairs], split=split, seed=seed, source=str(self.file))
+        bare = [pair for pair in pairs if not pair.split and not pair.problem]
+        if bare:
+            raise StructureError(
+                f"{self.file}, {bare[0].place} has no split, and {counts.total()} of {len(pairs)} rows have one. A row "
+                "that is in no split would be lost. Fill in the column, or remove it."
+            )
         self.splits = tuple(counts)
-        asked = split if split is not None else default_split(list(counts)) or "all"
+        usual = default_split(list(counts))
+        asked = split if split is not None else usual or "all"
         chosen_split = pick_split(asked, counts)
         if chosen_split is None and asked != "all":
             sizes = ", ".join(f"{name} ({count} rows)" for name, count in counts.items())
             raise unknown("split", asked, [*counts, "all"], hint=f"{self.file} has {sizes}.")
-        return folder_safe(chosen_split or "all"), [i for i, name in enumerate(named) if chosen_split in (None, name)]
+        # A row that cannot be read does not say its split either: it is listed with the one that is opened by default.
+        of = [pair.split or usual or next(iter(counts)) for pair in pairs]
+        return folder_safe(chosen_split or "all"), [i for i, name in enumerate(of) if chosen_split in (None, name)]
 
-    def _probe(self) -> None:
-        """A wrong folder is wrong for every row: say so at once, not row by row."""
-        probed = [path for path in self.paths if path][:PROBED]
-        if probed and not any(map(os.path.exists, probed)):
-            what = "audio clips" if self.signal == "audio" else "images"
-            raise NotPresentError(
-                f"{self.file}: none of the first {len(probed)} {what} exists, for example {probed[0]}. Paths are "
-                f"relative to the folder of the file, {self.file.absolute().parent}. Place the {what} there, or "
-                f"correct the column {self.signal}."
+    def _located(self, written: Sequence[str]) -> tuple[str, ...]:
+        """The files that the paths lead to. A wrong folder is wrong for every row: say so at once, not row by row."""
+        folder = self.file.parent / self.given["images"][-1] if "images" in self.given else self.file.parent
+        ending = self.given["ending"][-1] if "ending" in self.given else ""
+        written = [f"{path}{ending}" if path else "" for path in written]
+        paths = [os.path.join(folder, path) if path else "" for path in written]
+        turned = 0
+        for index, path in enumerate(paths):
+            if "\\" in path and not os.path.exists(path):
+                straight = path.replace("\\", "/")
+                turned += (paths[index] != straight) and os.path.exists(straight)
+                paths[index] = straight if os.path.exists(straight) else path
+        if turned:
+            self.notes += (f"{turned} paths are written with backslashes, as on Windows, and read with /",)
+        probed = [(path, name) for path, name in zip(paths, written, strict=True) if path][:PROBED]
+        if not self.with_images or not probed or any(os.path.exists(path) for path, _ in probed):
+            return tuple(paths)
+        inside = folder_with([name for _, name in probed], folder) if folder.is_dir() else ""
+        if inside and self.file.suffix.lower() == ".json":  # such files name no folder
+            return tuple(os.path.join(folder, inside, name) if name else "" for name in written)
+        raise self._none_there(folder, probed, inside)
+
+    def _none_there(self, folder: Path, probed: Sequence[tuple[str, str]], inside: str) -> NotPresentError:
+        what = "audio clips" if self.signal == "audio" else "images"
+        ending = ending_of([name for _, name in probed], folder)
+        more = {"images": inside} if inside else {"ending": ending} if ending else {}
+        hint = (
+            f" They are there with {next(iter(more.values()))}: type {spelled(self.file, self.given, more)}."
+            if more
+            else (
+                f" Place the {what} there, correct the column {self.signal}, or say where they lie: "
+                f"{spelled(self.file, self.given, {'images': 'FOLDER'})}."
             )
+        )
+        return NotPresentError(
+            f"{self.file}: none of the first {len(probed)} {what} exists, for example {probed[0][0]}. Paths are "
+            f"relative to the folder of the file, {folder.absolute()}.{hint}"
+        )
 
 
 class PairsKind(DatasetKind):
     """`pairs:FILE`; a relative path is looked for from the current folder, then from the data root."""
 
-    form = "pairs:FILE.jsonl|csv|tsv|parquet"
+    form = "pairs:FILE.jsonl|csv|tsv|parquet|json"
     summary = "your own pairs; columns image, caption or captions, optional id, label, split"
     how = "write one row per image, its path relative to the file"
+    options: Mapping[str, str] = {
+        **COLUMN_OPTIONS,
+        "sep": "what separates the cells of a CSV file: ; or | or tab",
+        "encoding": "how the file is written, such as cp1252 or utf-16",
+        "images": "the folder of the images, relative to the file",
+        "ending": "what the paths lack at their end, such as .jpg",
+    }
 
     def open(
         self, argument: str, *, split: str | None, data_root: Path, seed: int, with_images: bool = True
     ) -> PairsFile:
         """`with_images` as of `PairsFile`."""
-        needs = "a .jsonl, .csv, .tsv or .parquet file with the columns image and caption or captions"
+        needs = "a .jsonl, .csv, .tsv, .parquet or .json file with the columns image and caption or captions"
         path = locate(argument, data_root=data_root, kind=self.name, needs=needs)
-        return PairsFile(path, split=split, seed=seed, with_images=with_images)
-
-
-def _kind(value: object) -> str:
-    names = {"dict": "an object", "list": "a list", "bytes": "bytes"}
-    return names.get(type(value).__name__, repr(value))
+        return PairsFile(path, split=split, seed=seed, with_images=with_images, given=self.given)
