@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from structure.pipeline.encoders.catalogue import catalogue
 from structure.pipeline.encoders.layer import Layer, Modality
 from structure.pipeline.encoders.library import files_stamp
+from structure.pipeline.encoders.library_errors import library_errors
 from structure.pipeline.encoders.model_names import parse_spec
 from structure.pipeline.encoders.pooling import POOLINGS, Pooling, poolings_of
 from structure.pipeline.encoders.registry import library_of
@@ -56,9 +57,11 @@ def load_encoder(
     parsed = parse_spec(spec)
     from structure.pipeline.encoders.precision import checked_device  # imports torch: after the name was understood
 
-    return library_of(parsed).load(
-        parsed, device=checked_device(device), amp=amp, revision=revision, trust_remote_code=trust_remote_code
-    )
+    chosen = checked_device(device)
+    with library_errors(str(parsed)):
+        return library_of(parsed).load(
+            parsed, device=chosen, amp=amp, revision=revision, trust_remote_code=trust_remote_code
+        )
 
 
 def describe(spec: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Description:
@@ -84,7 +87,8 @@ def describe(spec: str, *, revision: str | None = None, trust_remote_code: bool 
             alias.note,
             poolings_of(alias.form),
         )
-    encoder = library_of(parsed).outline(parsed, revision=revision, trust_remote_code=trust_remote_code)
+    with library_errors(str(parsed)):
+        encoder = library_of(parsed).outline(parsed, revision=revision, trust_remote_code=trust_remote_code)
     return Description(
         encoder.name,
         str(parsed),
@@ -104,7 +108,8 @@ def load_tokenizer(spec: str, *, trust_remote_code: bool = False) -> TextPreproc
     """How a text model cuts texts into tokens, and its limit, without its weights. Raises as `describe`, and
     StructureError for a model that reads no text or whose library cannot read a tokenizer alone."""
     parsed = parse_spec(spec)
-    return library_of(parsed).tokenizer(parsed, trust_remote_code=trust_remote_code)
+    with library_errors(str(parsed)):
+        return library_of(parsed).tokenizer(parsed, trust_remote_code=trust_remote_code)
 
 
 def weights_stamp(spec: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from structure.pipeline.encoders.blocks import find_blocks, find_norm
+from structure.pipeline.encoders.blocks import find_blocks, trace_blocks
 from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.digest import weights_digest
 from structure.pipeline.encoders.hub import OPEN_CLIP_WEIGHTS, cached, not_present, snapshot, weights_in
@@ -19,9 +19,10 @@ from structure.pipeline.encoders.pooling import poolings_of
 from structure.pipeline.encoders.precision import Amp, parameter_count, resolve
 from structure.pipeline.encoders.quiet import quiet
 from structure.pipeline.encoders.spec import Spec
+from structure.pipeline.encoders.taps import Emit, Taps
 from structure.pipeline.encoders.timm_reading import Reading, find_reading
 from structure.pipeline.encoders.tokens import pad
-from structure.pipeline.encoders.torch_encoder import Emit, EncodedBatch, Taps, TorchEncoder, patch_grid, stack_images
+from structure.pipeline.encoders.torch_encoder import EncodedBatch, TorchEncoder, patch_grid, stack_images
 from structure.pipeline.hub_access import hub_obstacle
 from structure.store.errors import NotPresentError, StructureError, unknown
 
@@ -102,7 +103,7 @@ class OpenClipTextEncoder(TorchEncoder):
         probe = self.collate([[1, 2]])
         if resblocks is None:
             run = torch.inference_mode()(lambda: module.encode_text(probe.inputs["ids"], normalize=False))
-            self._taps.norm = find_norm(tower.transformer, self._taps.blocks, run)
+            self._taps.norm = trace_blocks(tower.transformer, self._taps.blocks, run).norm
         self.layers = tuple(self.probe(probe).layers)
 
     def collate(self, examples: Sequence[Sequence[int]]) -> EncodedBatch:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from structure.pipeline.encoders.colour import image_mode
 from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.digest import weights_digest
 from structure.pipeline.encoders.hub import HF_WEIGHTS, snapshot, weights_in
@@ -17,8 +18,9 @@ from structure.pipeline.encoders.pooling import poolings_of
 from structure.pipeline.encoders.precision import Amp, parameter_count, resolve
 from structure.pipeline.encoders.quiet import quiet
 from structure.pipeline.encoders.spec import Spec
+from structure.pipeline.encoders.taps import Emit
 from structure.pipeline.encoders.timm_reading import Reading, find_reading
-from structure.pipeline.encoders.torch_encoder import Emit, EncodedBatch, TorchEncoder, stack_images
+from structure.pipeline.encoders.torch_encoder import EncodedBatch, TorchEncoder, stack_images
 from structure.store.errors import DamageError, NotPresentError, StructureError, unknown
 
 
@@ -82,11 +84,12 @@ def load(spec: Spec, *, device: torch.device, amp: Amp, revision: str | None) ->
             stated = {}
         data = resolve_data_config(stated, model=module)
         data |= {"crop_pct": preprocessing.crop} if preprocessing.crop else {}
+        mode = _set_channels(data, stated, name=spec.name)
         if preprocessing.size:
-            data["input_size"] = (3, preprocessing.size, preprocessing.size)
+            data["input_size"] = (data["input_size"][0], preprocessing.size, preprocessing.size)
             _resize(module, preprocessing.size, name=spec.name)
         encoder = TimmEncoder(module, name=spec.name, size=data["input_size"], amp=amp, device=device)
-        encoder.preprocess = TimmPreprocess(create_transform(**data, is_training=False))
+        encoder.preprocess = TimmPreprocess(create_transform(**data, is_training=False), mode=mode)
     encoder.provenance = {
         "source": spec.source,
         "class": type(module).__name__,
@@ -100,6 +103,27 @@ def load(spec: Spec, *, device: torch.device, amp: Amp, revision: str | None) ->
         "dropped": [],
     }
     return encoder
+
+
+def _set_channels(data: dict[str, Any], stated: Mapping[str, Any], *, name: str) -> str:
+    """Make the first of `input_size` the number of channels that the model was built for (`stated["in_chans"]`), and
+    return the mode that images are converted to. Raises `StructureError` as `image_mode`, and where mean and std are of
+    another number of channels."""
+    channels = int(stated.get("in_chans", data["input_size"][0]))
+    mode = image_mode(channels, name=name)
+    _check_normalisation(data, channels, name=name)
+    data["input_size"] = (channels, *data["input_size"][1:])
+    return mode
+
+
+def _check_normalisation(data: Mapping[str, Any], channels: int, *, name: str) -> None:
+    for key in ("mean", "std"):
+        values = len(data.get(key, ())) or channels
+        if values not in (1, channels):
+            raise StructureError(
+                f"{name} takes images of {channels} channel{'s' * (channels > 1)}, but {key} is stated for {values}: "
+                "how its images are normalised is not known. Put one value a channel into config.json."
+            )
 
 
 def _resize(module: Any, side: int, *, name: str) -> None:
@@ -123,20 +147,24 @@ def from_name(spec: Spec) -> TimmEncoder:
     meta = torch.device("meta")
     with quiet(), meta:
         module: Any = timm.create_model(spec.model, pretrained=False, **config["kwargs"])
-        size = resolve_data_config(config["data"], model=module)["input_size"]
+        data = resolve_data_config(config["data"], model=module)
+        _set_channels(data, config["data"], name=spec.name)
+        size = data["input_size"]
         encoder = TimmEncoder(module, name=spec.name, size=size, amp="off", device=meta)
     encoder.provenance = {"source": f"timm:{spec.model}"}
     return encoder
 
 
 class TimmPreprocess:
-    """timm's own evaluation transform as a picklable function: PIL image -> (3, height, width) float32 tensor."""
+    """timm's own evaluation transform as a picklable function: PIL image -> (channel, height, width) float32 tensor.
 
-    def __init__(self, transform: Callable[[Any], torch.Tensor]) -> None:
-        self.transform = transform
+    `mode`: what images are converted to before, "RGB", or "L" for models of one channel."""
+
+    def __init__(self, transform: Callable[[Any], torch.Tensor], *, mode: str) -> None:
+        self.transform, self.mode = transform, mode
 
     def __call__(self, image: Any) -> torch.Tensor:
-        return self.transform(image.convert("RGB"))
+        return self.transform(image.convert(self.mode))
 
 
 def require_known(model: str) -> None:
@@ -214,5 +242,9 @@ def _folder_config(model: str, folder: Path) -> dict[str, Any]:
     size = stated.get("input_size")
     data = {key: stated[key] for key in ("mean", "std", "interpolation", "crop_pct", "crop_mode") if key in stated}
     if size is not None:
-        data["input_size"] = (3, size, size) if isinstance(size, int) else (3, *size) if len(size) == 2 else tuple(size)
+        sides = (size, size) if isinstance(size, int) else tuple(size)
+        data["input_size"] = (kwargs.get("in_chans", 3), *sides) if len(sides) == 2 else sides
+    if "in_chans" in kwargs:
+        data["in_chans"] = kwargs["in_chans"]
+        _check_normalisation(data, int(kwargs["in_chans"]), name=model)
     return {"kwargs": kwargs, "data": data}

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from structure.pipeline.encoders.layer import block_name
-from structure.pipeline.encoders.torch_encoder import Emit, Taps
+from structure.pipeline.encoders.taps import Emit, Taps
 from structure.store.errors import StructureError
 
 

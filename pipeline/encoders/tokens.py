@@ -11,33 +11,33 @@ from structure.store.errors import StructureError
 
 
 class TokenIds(list[int]):
-    """The token ids of one text, special tokens included; `cut` of the text's tokens did not fit the model's limit."""
+    """The token ids of one text, special tokens included; `cut` of the text's tokens did not fit the model's limit.
+    `types`: the segment of each token, empty where the model reads none."""
 
-    cut: int = 0
-
-    def __init__(self, ids: Sequence[int], *, cut: int = 0) -> None:
+    def __init__(self, ids: Sequence[int], *, cut: int = 0, types: Sequence[int] = ()) -> None:
         super().__init__(ids)
-        self.cut = cut
+        self.cut, self.types = cut, tuple(types)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _tokens, (list(self), self.cut)
+        return _tokens, (list(self), self.cut, self.types)
 
 
-def _tokens(ids: list[int], cut: int) -> TokenIds:
-    return TokenIds(ids, cut=cut)
+def _tokens(ids: list[int], cut: int, types: tuple[int, ...]) -> TokenIds:
+    return TokenIds(ids, cut=cut, types=types)
 
 
 class TextPreprocess:
     """A Hugging Face tokenizer as a picklable function: text -> `TokenIds` of at most `limit` ids (None: no limit).
 
     Truncation is the tokenizer's own, so that closing special tokens stay; how much was cut is counted in each result.
-    A text without any token (an empty caption under a tokenizer that adds no special ones) becomes the begin- or
-    end-of-sequence token alone.
+    With `segments` a result has its tokens' segments, too. A text without any token (an empty caption under a tokenizer
+    that adds no special ones) becomes the begin- or end-of-sequence token alone.
     """
 
-    def __init__(self, tokenizer: Any, *, limit: int | None) -> None:
+    def __init__(self, tokenizer: Any, *, limit: int | None, segments: bool = False) -> None:
         self.tokenizer = tokenizer
         self.limit = limit
+        self.segments = segments
 
     def __call__(self, text: str) -> TokenIds:
         return self.many([text])[0]
@@ -49,20 +49,26 @@ class TextPreprocess:
         rows = self._ids(list(texts))
         return [self._fitted(text, ids) for text, ids in zip(texts, rows, strict=True)]
 
-    def _ids(self, texts: list[str], **options: Any) -> list[list[int]]:
+    def _ids(self, texts: list[str], **options: Any) -> list[TokenIds]:
         out = self.tokenizer(
-            texts, return_attention_mask=False, return_token_type_ids=False, padding=False, verbose=False, **options
+            texts,
+            return_attention_mask=False,
+            return_token_type_ids=self.segments,
+            padding=False,
+            verbose=False,
+            **options,
         )
-        rows: list[list[int]] = out["input_ids"]
-        return rows
+        types: Sequence[Sequence[int]] = out["token_type_ids"] if self.segments else [()] * len(texts)
+        return [TokenIds(ids, types=of_text) for ids, of_text in zip(out["input_ids"], types, strict=True)]
 
-    def _fitted(self, text: str, ids: list[int]) -> TokenIds:
+    def _fitted(self, text: str, ids: TokenIds) -> TokenIds:
         if not ids:
-            ids = [lone_token(self.tokenizer)]
+            return TokenIds([lone_token(self.tokenizer)], types=(0,) if self.segments else ())
         if self.limit is None or len(ids) <= self.limit:
-            return TokenIds(ids)
+            return ids
         truncated = self._ids([text], truncation=True, max_length=self.limit)[0]
-        return TokenIds(truncated, cut=len(ids) - len(truncated))
+        truncated.cut = len(ids) - len(truncated)
+        return truncated
 
 
 def lone_token(tokenizer: Any) -> int:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import nn
 
 from structure.pipeline.encoders.encoder import Encoder, Hidden, Layer, Visitor
-from structure.pipeline.encoders.layer import Form, block_name
+from structure.pipeline.encoders.example_groups import Grouping, groups, merge
+from structure.pipeline.encoders.layer import Form
+from structure.pipeline.encoders.library_errors import library_errors
 from structure.pipeline.encoders.precision import Precision, parameter_count
+from structure.pipeline.encoders.taps import Emit
 from structure.store.errors import StructureError
 
-Emit = Callable[[str, torch.Tensor], None]
 FORMS: dict[int, Form] = {2: "vector", 3: "tokens", 4: "map"}
 
 
@@ -27,52 +29,10 @@ class EncodedBatch:
     inputs: Mapping[str, torch.Tensor]
     mask: torch.Tensor | None = None
 
-
-@dataclass
-class Taps:
-    """The points a network is read at: its blocks in order, and the norm that follows the last one, if any.
-
-    `sequence_first`: the blocks pass (token, batch, width) on. `embeds`: False where the first block takes the image
-    itself, so that there is no embedding to read before it.
-    """
-
-    blocks: Sequence[nn.Module]
-    norm: nn.Module | None = None
-    sequence_first: bool = False
-    embeds: bool = True
-
-    @contextmanager
-    def attached(self, emit: Emit, wanted: Container[str]) -> Iterator[None]:
-        """Within: one forward pass emits `embed`, `block.NN` and `final_norm` where wanted, each as it appears."""
-        handles = []
-        last = len(self.blocks) - 1
-
-        def out(name: str, values: torch.Tensor) -> None:
-            emit(name, values.transpose(0, 1) if self.sequence_first else values)
-
-        def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            out("embed", args[0] if args else kwargs["hidden_states"])
-
-        def after(index: int) -> Callable[..., None]:
-            def hook(_: nn.Module, __: Any, output: Any) -> None:
-                values = output[0] if isinstance(output, tuple) else output
-                if block_name(index) in wanted:
-                    out(block_name(index), values)
-                if index == last and self.norm is not None and "final_norm" in wanted:
-                    out("final_norm", self.norm(values))
-
-            return hook
-
-        try:
-            if self.embeds and "embed" in wanted:
-                handles.append(self.blocks[0].register_forward_pre_hook(before, with_kwargs=True))
-            for index, block in enumerate(self.blocks):
-                if block_name(index) in wanted or index == last:
-                    handles.append(block.register_forward_hook(after(index)))
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+    @property
+    def rows(self) -> int:
+        """How many examples there are."""
+        return len(next(iter(self.inputs.values())))
 
 
 class Everything(Container[str]):
@@ -99,6 +59,9 @@ class TorchEncoder(Encoder):
     grid: tuple[int, int] | None = None
     side: int = 0
     """Height of the images in pixels, 0 for text."""
+    grouping: Grouping = "batch"
+    pads_inside: bool = False
+    """Whether the network pads its tokens on the right by itself and its library cuts that off (Longformer)."""
     module: nn.Module
 
     @property
@@ -118,18 +81,48 @@ class TorchEncoder(Encoder):
         """Pass the batch through the network once; `emit(name, values)` for every wanted layer."""
 
     def forward(self, examples: Sequence[Any], visit: Visitor, *, wanted: Container[str]) -> None:
-        batch = self.collate(examples)
-        with torch.inference_mode(), self.precision.autocast(self.device):
-            self.read(batch, lambda name, values: visit(name, self._hidden(values, batch)), wanted=wanted)
+        """Examples go through the network in the groups of `grouping`; each layer is visited once, as a whole."""
+        parts: dict[str, list[tuple[list[int], Hidden]]] = {}
+        divided = groups(examples, self.grouping)
+        for positions in divided:
+            batch = self.collate([examples[position] for position in positions])
 
-    def _hidden(self, values: torch.Tensor, batch: EncodedBatch) -> Hidden:
+            def emit(name: str, values: torch.Tensor, batch: EncodedBatch = batch, at: list[int] = positions) -> None:
+                hidden = self._hidden(name, values, batch)
+                if len(divided) == 1:
+                    visit(name, hidden)
+                else:
+                    # A copy: a network may go on to change its hidden states in place.
+                    parts.setdefault(name, []).append((at, replace(hidden, values=hidden.values.clone())))
+
+            with library_errors(self.name, batch.inputs), self._arithmetic():
+                self.read(batch, emit, wanted=wanted)
+        for name, layer in parts.items():
+            visit(name, merge(layer))
+
+    @contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        """Within: the network runs as it does when features are extracted."""
+        with torch.inference_mode(), self.precision.autocast(self.device):
+            yield
+
+    def _hidden(self, name: str, values: torch.Tensor, batch: EncodedBatch) -> Hidden:
+        if len(values) != batch.rows:
+            raise StructureError(
+                f"{self.name} put out {tuple(values.shape)} in {name} for {batch.rows} examples: rows and examples do "
+                "not correspond. This model cannot be read: extract features elsewhere and bring them in with "
+                "`structure import`."
+            )
         if values.ndim != 3:
             return Hidden(values)
         if batch.mask is not None:
+            if self.pads_inside and values.shape[1] > batch.mask.shape[1]:
+                values = values[:, : batch.mask.shape[1]]
             if values.shape[:2] != batch.mask.shape:
                 raise StructureError(
                     f"{self.name} put out {tuple(values.shape)} for {tuple(batch.mask.shape)} tokens: tokens and "
-                    "features no longer correspond, so that masked pooling would be wrong. This model cannot be read."
+                    "features no longer correspond, so that masked pooling would be wrong. This model cannot be read: "
+                    "extract features elsewhere and bring them in with `structure import`."
                 )
             return Hidden(values, mask=batch.mask.to(values.device))  # a spread model's layers lie on several devices
         if self.grid is not None and values.shape[1] == self.prefix + self.grid[0] * self.grid[1]:
@@ -149,7 +142,7 @@ class TorchEncoder(Encoder):
             outputs.layers.append(Layer(name, width, form))
             outputs.shapes[name] = shape
 
-        with torch.inference_mode(), self.precision.autocast(self.device):
+        with library_errors(self.name, batch.inputs), self._arithmetic():
             self.read(batch, emit, wanted=Everything())
         return outputs
 

@@ -10,31 +10,26 @@ from typing import Any
 import torch
 from torch import nn
 
-from structure.pipeline.encoders.blocks import find_blocks, find_norm
+from structure.pipeline.encoders.blocks import blocks_unknown, find_blocks, trace_blocks
+from structure.pipeline.encoders.example_groups import find_grouping
+from structure.pipeline.encoders.hidden_states import confirm_hidden_states
 from structure.pipeline.encoders.layer import Modality
+from structure.pipeline.encoders.library_errors import library_errors
 from structure.pipeline.encoders.pooling import poolings_of
 from structure.pipeline.encoders.precision import Precision
+from structure.pipeline.encoders.special_tokens import prefix_of
+from structure.pipeline.encoders.taps import Emit, Taps
 from structure.pipeline.encoders.tokens import pad
-from structure.pipeline.encoders.torch_encoder import Emit, EncodedBatch, Taps, TorchEncoder, patch_grid, stack_images
+from structure.pipeline.encoders.torch_encoder import EncodedBatch, Everything, TorchEncoder, patch_grid, stack_images
 from structure.store.errors import StructureError
 
+MOST_MOVED_16 = 0.1
 _FIXED_LENGTH = frozenset({"siglip", "siglip_text_model", "siglip2", "siglip2_text_model"})
 """Text towers trained on padding to full length without a mask: their `pooled` is the last position, padded or not."""
 
 
 WAVES = ("input_values", "input_features")
 """What audio models call their input: samples, or a spectrogram."""
-
-
-class TransformersPreprocess:
-    """A Hugging Face image processor as a picklable function: PIL image -> (3, height, width) float32 tensor."""
-
-    def __init__(self, processor: Any) -> None:
-        self.processor = processor
-
-    def __call__(self, image: Any) -> torch.Tensor:
-        pixels: torch.Tensor = self.processor(images=image.convert("RGB"), return_tensors="pt")["pixel_values"][0]
-        return pixels
 
 
 class TransformersEncoder(TorchEncoder):
@@ -51,11 +46,18 @@ class TransformersEncoder(TorchEncoder):
         self.precision = precision
         if has_two_towers(module):
             self.modality = "vision" if tower == "visual" else "text"
-            self.tower: nn.Module = getattr(module, f"{self.modality}_model")
+            names = ("vision", "image") if self.modality == "vision" else ("text",)
+            part = next((name for name in names if hasattr(module, f"{name}_model")), None)
+            if part is None:
+                raise StructureError(
+                    f"{name} ({type(module).__name__}) does not hold its {self.modality} tower apart: it cannot be "
+                    "read. Extract features elsewhere and bring them in with `structure import`."
+                )
+            self.tower: nn.Module = getattr(module, f"{part}_model")
             self._call: Callable[..., Any] = getattr(
                 module, "get_image_features" if self.modality == "vision" else "get_text_features"
             )
-            self.config = getattr(config, f"{self.modality}_config")
+            self.config = getattr(config, f"{part}_config")
         elif tower:
             raise StructureError(
                 f"{name} ({type(module).__name__}) holds a vision and a text model, but embeds neither on its own: "
@@ -68,25 +70,34 @@ class TransformersEncoder(TorchEncoder):
         self.fixed_length = self.modality == "text" and self.config.model_type in _FIXED_LENGTH
         self.pad_id = self.vocabulary = 0
         self.has_pooled = True
-        depth = getattr(self.config, "num_hidden_layers", None) or len(getattr(self.config, "depths", ())) or None
-        self._taps = Taps(find_blocks(self.tower, depth=depth, name=name))
+        self._taps = Taps(find_blocks(self.tower, depth=_depth(self.config), name=name))
 
     def settle(self, probe: EncodedBatch) -> None:
-        """Put the module in its place and find its layers with one small pass over `probe` (a batch of one)."""
+        """Put the module in its place and find its layers with small passes over `probe`, a batch of one with more than
+        one token or patch. Raises StructureError where the layers that are read are not what the library calls its
+        hidden states, or where there are none and the blocks are not as many as the config says."""
         self.precision.place(self.module, self.device)
-        if self.modality == "vision" and _interpolates(self._call, self.config, probe.inputs["pixel_values"]):
+        resized = self.modality == "vision" and _resized(self.config, probe.inputs["pixel_values"])
+        if resized and self.takes("interpolate_pos_encoding"):
             self._call = partial(self._call, interpolate_pos_encoding=True)
-
-        def run() -> None:
-            with torch.inference_mode(), self.precision.autocast(self.device):
-                self._call(**probe.inputs)
-
-        self._taps.norm = find_norm(self.tower, self._taps.blocks, run)
+        with library_errors(self.name, probe.inputs), self._arithmetic():
+            trace = trace_blocks(self.tower, self._taps.blocks, lambda: self._call(**probe.inputs))
+        if not trace.calls:
+            raise blocks_unknown(self.name, f"its {len(self._taps.blocks)} blocks are not called when it runs")
+        first = trace.shapes[0]
+        self._taps.norm, self._taps.calls = trace.norm, trace.calls
+        self._taps.sequence_first = len(first) == 3 and first[0] != 1 and first[1] == 1
+        self._taps.channels_last = len(first) == 4 and first[1] == first[2] != first[3]
         outputs = self.probe(probe)
+        if self.modality != "vision" and any(layer.form == "map" for layer in outputs.layers):
+            raise blocks_unknown(self.name, f"they put out {first} where tokens are (batch, token, width)")
         if outputs.layers[0].form == "map" and outputs.shapes["embed"] == tuple(probe.inputs["pixel_values"].shape):
             self._taps.embeds = False
             outputs.layers.pop(0)
         self.layers = tuple(outputs.layers)
+        depth = _depth(self.config)
+        if self.device.type != "meta" and not self._confirmed(probe) and depth not in (None, trace.calls):
+            raise blocks_unknown(self.name, f"{trace.calls} are called in one pass, its config says {depth}")
         self._is_map = any(layer.form == "map" for layer in self.layers)
         if self.modality != "vision":
             self.default_pooling = "mean"
@@ -98,13 +109,55 @@ class TransformersEncoder(TorchEncoder):
             if self.device.type != "meta":
                 self.precision.place(self.module, self.device, channels_last=True)
             return
-        patch = getattr(self.config, "patch_size", None)
+        has_cls, patch = False, getattr(self.config, "patch_size", None)
         if patch is not None:
-            self.grid = patch_grid(size, patch)
-            self.prefix = max(0, outputs.shapes["embed"][1] - self.grid[0] * self.grid[1])
-        has_cls = self.prefix > 0
+            grid = patch_grid(size, patch)
+            tokens = outputs.shapes[self.layers[0].name][1]
+            has_cls, prefix = prefix_of(self.tower, tokens=tokens, patches=grid[0] * grid[1])
+            if prefix is not None:
+                self.grid, self.prefix = grid, prefix
         self.default_pooling = "cls" if has_cls else "mean"
         self.poolings = poolings_of("tokens", has_cls=has_cls)
+
+    def _confirmed(self, probe: EncodedBatch) -> bool:
+        """Whether the library's own hidden states are the layers that are read; False where it gives too few."""
+        ours: dict[str, torch.Tensor] = {}
+        cut = False
+
+        def keep(name: str, values: torch.Tensor) -> None:
+            nonlocal cut
+            if probe.mask is not None and values.ndim == 3 and values.shape[1] > probe.mask.shape[1]:
+                values, cut = values[:, : probe.mask.shape[1]], True
+            ours[name] = values.clone()  # a network may go on to change its hidden states in place
+
+        with library_errors(self.name, probe.inputs), self._arithmetic(), self._taps.attached(keep, Everything()):
+            out = self._call(**probe.inputs, output_hidden_states=True, return_dict=True)
+        states = getattr(out, "hidden_states", None) or ()
+        confirmed = confirm_hidden_states(
+            ours, [state for state in states if isinstance(state, torch.Tensor)], name=self.name
+        )
+        self.pads_inside = confirmed and cut
+        return confirmed
+
+    def takes(self, argument: str) -> bool:
+        """Whether the model's forward pass has this argument."""
+        forward = self._call.forward if isinstance(self._call, nn.Module) else self._call
+        return argument in inspect.signature(forward).parameters
+
+    def choose_grouping(self, short: Sequence[Any], long: Any, *, most: float) -> None:
+        """Try which examples may go through the network together: see `find_grouping`. In float32 where the weights
+        are; weights in 16 bits round with the shape of the batch, and may move features by `MOST_MOVED_16`."""
+        precision, held = self.precision, next(self.module.parameters()).dtype
+        if precision.weights is torch.float32 and held is torch.float32:
+            self.precision = Precision(None)
+        else:
+            most = MOST_MOVED_16
+        try:
+            self.grouping = find_grouping(
+                lambda examples: self.encode(examples, pooling=["mean"]), short, long, most=most, name=self.name
+            )
+        finally:
+            self.precision = precision
 
     def collate(self, examples: Sequence[Any]) -> EncodedBatch:
         if self.modality == "vision":
@@ -117,6 +170,8 @@ class TransformersEncoder(TorchEncoder):
                 f"{self.vocabulary} rows: they do not belong together. Put the model's own tokenizer in its folder."
             )
         inputs = {"input_ids": ids.to(self.device)}
+        if any(types := [example.types for example in examples]):
+            inputs["token_type_ids"] = pad(types, value=0, length=ids.shape[1])[0].to(self.device)
         mask = mask.to(self.device)
         if not self.fixed_length:
             inputs["attention_mask"] = mask.long()
@@ -126,18 +181,25 @@ class TransformersEncoder(TorchEncoder):
         with self._taps.attached(emit, wanted):
             out = self._call(**batch.inputs, return_dict=True)
         pooled = getattr(out, "pooler_output", None)
-        if self.has_pooled and pooled is not None and "pooled" in wanted:
-            emit("pooled", pooled.flatten(1))
+        if self.has_pooled and pooled is not None and "pooled" in wanted and set(pooled.shape[2:]) <= {1}:
+            emit("pooled", pooled.flatten(1))  # (batch, width), or a map of one pixel; FLAVA's is all tokens, no vector
 
 
-def _interpolates(call: Callable[..., Any], config: Any, pixels: torch.Tensor) -> bool:
-    """Whether images are of another size than the position embeddings, and the model resamples those if told to."""
+def _depth(config: Any) -> int | None:
+    """How many blocks the config says there are, None where it does not. The blocks of an encoder whose model has a
+    decoder too are stated apart."""
+    names = ("encoder_layers", "num_encoder_layers") if getattr(config, "is_encoder_decoder", False) else ()
+    for name in (*names, "num_hidden_layers"):
+        if isinstance(getattr(config, name, None), int) and getattr(config, name):
+            return int(getattr(config, name))
+    return len(getattr(config, "depths", None) or ()) or None
+
+
+def _resized(config: Any, pixels: torch.Tensor) -> bool:
+    """Whether images are of another size than the position embeddings."""
     own = getattr(config, "image_size", None)
     sides = (own, own) if isinstance(own, int) else own
-    if sides is None or tuple(sides) == tuple(pixels.shape[-2:]):
-        return False
-    forward = call.forward if isinstance(call, nn.Module) else call
-    return "interpolate_pos_encoding" in inspect.signature(forward).parameters
+    return sides is not None and tuple(sides) != tuple(pixels.shape[-2:])
 
 
 def has_two_towers(module: nn.Module) -> bool:

@@ -12,21 +12,19 @@ from torch import nn
 
 from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.device_placement import fitting, require_memory
-from structure.pipeline.encoders.digest import tokenizer_digest, weights_digest
+from structure.pipeline.encoders.digest import weights_digest
 from structure.pipeline.encoders.hub import weights_in
-from structure.pipeline.encoders.image_preprocessing import ImagePreprocessing
+from structure.pipeline.encoders.library_errors import first_line
+from structure.pipeline.encoders.other_libraries import refuse_other_libraries
 from structure.pipeline.encoders.precision import Amp, Precision, multiplies_in_bfloat16, parameter_count, resolve
 from structure.pipeline.encoders.quiet import quiet
 from structure.pipeline.encoders.spec import Spec
-from structure.pipeline.encoders.tokens import TextPreprocess, padding_id
+from structure.pipeline.encoders.tokens import TextPreprocess
 from structure.pipeline.encoders.torch_encoder import EncodedBatch
 from structure.pipeline.encoders.transformers_audio import AudioEncoder, prepare_audio
-from structure.pipeline.encoders.transformers_encoder import (
-    WAVES,
-    TransformersEncoder,
-    TransformersPreprocess,
-    has_two_towers,
-)
+from structure.pipeline.encoders.transformers_encoder import WAVES, TransformersEncoder, has_two_towers
+from structure.pipeline.encoders.transformers_images import image_channels, prepare_images
+from structure.pipeline.encoders.transformers_text import prepare_text, text_preprocess
 from structure.store.errors import NotPresentError, StructureError
 
 _OTHER_TOWER = {"visual": ("text_model", "text_projection"), "text": ("vision_model", "visual_projection")}
@@ -42,7 +40,7 @@ def load(
     """
     import transformers
 
-    config = _config(folder, trust_remote_code=trust_remote_code)
+    config = _config(folder, spec, trust_remote_code=trust_remote_code)
     _check_tower(config, spec)
     weights = weights_in(folder)
     if weights is None:
@@ -73,7 +71,7 @@ def load(
             "dropped": dropped,
         }
         if encoder.modality == "vision":
-            provenance["preprocessing"] = _prepare_images(encoder, folder, spec.image_preprocessing)
+            provenance["preprocessing"] = prepare_images(encoder, folder, spec.image_preprocessing)
         elif spec.image_preprocessing:
             raise StructureError(
                 f"{spec.source} reads no images: ?{spec.image_preprocessing} has no effect there. Leave it out."
@@ -81,7 +79,9 @@ def load(
         elif isinstance(encoder, AudioEncoder):
             provenance["preprocessing"] = prepare_audio(encoder, folder)
         else:
-            provenance["preprocessing"], provenance["tokenizer"] = _prepare_text(encoder, folder, trust_remote_code)
+            provenance["preprocessing"], provenance["tokenizer"] = prepare_text(
+                encoder, folder, trust_remote_code=trust_remote_code
+            )
     encoder.provenance = provenance
     return encoder
 
@@ -91,7 +91,7 @@ def from_config(folder: Path, spec: Spec, *, trust_remote_code: bool) -> Transfo
     import transformers
 
     meta = torch.device("meta")
-    config = _config(folder, trust_remote_code=trust_remote_code)
+    config = _config(folder, spec, trust_remote_code=trust_remote_code)
     _check_tower(config, spec)
     with quiet(), meta:
         module = transformers.AutoModel.from_config(config, trust_remote_code=trust_remote_code)
@@ -106,20 +106,20 @@ def from_config(folder: Path, spec: Spec, *, trust_remote_code: bool) -> Transfo
     elif encoder.modality == "vision":
         size = getattr(encoder.config, "image_size", 224)
         height, width = (size, size) if isinstance(size, int) else size
-        probe = EncodedBatch({"pixel_values": torch.zeros(1, 3, height, width, device=meta)})
+        channels = image_channels(encoder.config, name=spec.source)
+        probe = EncodedBatch({"pixel_values": torch.zeros(1, channels, height, width, device=meta)})
     else:
-        probe = EncodedBatch({"input_ids": torch.zeros(1, 2, dtype=torch.int64, device=meta)})
+        probe = EncodedBatch({"input_ids": torch.zeros(1, 3, dtype=torch.int64, device=meta)})
     with quiet():
         encoder.settle(probe)
     encoder.provenance = {"source": spec.source}
     return encoder
 
 
-def _config(folder: Path, *, trust_remote_code: bool) -> Any:
+def _config(folder: Path, spec: Spec, *, trust_remote_code: bool) -> Any:
     import transformers
 
-    if not (folder / "config.json").is_file():
-        raise NotPresentError(f"{folder} has no config.json: it is no Hugging Face model folder. Point to one that is.")
+    refuse_other_libraries(folder, spec)
     try:
         config: Any = transformers.AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust_remote_code
@@ -130,7 +130,7 @@ def _config(folder: Path, *, trust_remote_code: bool) -> Any:
                 f"The model in {folder} brings its own code, which is not run unasked. Read it, then pass "
                 "--trust-remote-code."
             ) from error
-        raise StructureError(f"{folder / 'config.json'} cannot be read: {_first_line(error)}") from error
+        raise StructureError(f"{folder / 'config.json'} cannot be read: {first_line(error)}") from error
     if config.model_type == "vit_mae":
         raise StructureError(
             "transformers' ViTMAE hides a random three quarters of every image, so that its features differ from run "
@@ -140,7 +140,7 @@ def _config(folder: Path, *, trust_remote_code: bool) -> Any:
 
 
 def _check_tower(config: Any, spec: Spec) -> None:
-    two = hasattr(config, "vision_config") and hasattr(config, "text_config")
+    two = hasattr(config, "text_config") and (hasattr(config, "vision_config") or hasattr(config, "image_config"))
     source = spec.both_towers
     if two and not spec.tower:
         raise StructureError(
@@ -204,101 +204,9 @@ def _refuse_random(missing: Sequence[str], spec: Spec) -> list[str]:
     return ["pooled: the checkpoint has no pooler weights"] if mine else []
 
 
-def _prepare_images(encoder: TransformersEncoder, folder: Path, asked: ImagePreprocessing) -> dict[str, Any]:
-    import transformers
-    from PIL import Image
-
-    try:
-        processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-        if asked:
-            options = asked.of_processor(processor, name=encoder.name)
-            processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True, **options)
-    except (OSError, ValueError) as error:
-        raise NotPresentError(
-            f"{folder} does not say how its images are prepared (preprocessor_config.json: {_first_line(error)}). "
-            "Guessing size or normalisation would change every feature. Put the model's own file there."
-        ) from error
-    preprocess = TransformersPreprocess(processor)
-    sizes = {tuple(preprocess(Image.new("RGB", size)).shape) for size in ((96, 64), (64, 96), (300, 200))}
-    if len(sizes) != 1 or len(next(iter(sizes))) != 3:
-        raise StructureError(
-            f"The preprocessing of {folder} gives {sorted(sizes)} for images of different shape: they cannot form "
-            "batches. Give preprocessor_config.json a fixed size (do_resize with height and width, or a centre crop)."
-        )
-    shape = next(iter(sizes))
-    encoder.preprocess = preprocess
-    encoder.settle(
-        EncodedBatch({"pixel_values": torch.zeros(1, *shape, device=encoder.device, dtype=encoder.precision.weights)})
-    )
-    return {
-        "class": type(processor).__name__,
-        "backend": "pil" if type(processor).__name__.endswith("Pil") else "torchvision",
-        "input_size": list(shape[1:]),
-        "config": json.loads(processor.to_json_string()),
-    }
-
-
 def load_tokenizer(folder: Path, spec: Spec, *, trust_remote_code: bool) -> TextPreprocess:
     """The preprocessing of the text model in `folder`, without weights. Raises `StructureError` for no text model."""
     encoder = from_config(folder, spec, trust_remote_code=trust_remote_code)
     if encoder.modality != "text":
         raise StructureError(f"{spec.source} reads no text, so it has no tokenizer. Name a text model.")
-    tokenizer = _tokenizer(folder, trust_remote_code)
-    return TextPreprocess(tokenizer, limit=text_limit(encoder.tower, encoder.config, tokenizer))
-
-
-def _tokenizer(folder: Path, trust_remote_code: bool) -> Any:
-    import transformers
-
-    try:
-        return transformers.AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=trust_remote_code
-        )
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise NotPresentError(
-            f"{folder} holds no tokenizer that can be read ({_first_line(error)}). Put tokenizer.json and "
-            "tokenizer_config.json of the same model there."
-        ) from error
-
-
-def _prepare_text(encoder: TransformersEncoder, folder: Path, trust_remote_code: bool) -> tuple[dict[str, Any], str]:
-    tokenizer = _tokenizer(folder, trust_remote_code)
-    encoder.vocabulary = int(encoder.tower.get_input_embeddings().num_embeddings)  # type: ignore[operator]
-    encoder.limit = text_limit(encoder.tower, encoder.config, tokenizer)
-    encoder.pad_id = padding_id(tokenizer, vocabulary=encoder.vocabulary)
-    encoder.preprocess = TextPreprocess(tokenizer, limit=encoder.limit)
-    encoder._is_map = False
-    encoder.settle(encoder.collate([encoder.preprocess("a")]))
-    values = {
-        "class": type(tokenizer).__name__,
-        "limit": encoder.limit,
-        "padding": "full" if encoder.fixed_length else "batch",
-    }
-    return values, tokenizer_digest(tokenizer)
-
-
-def text_limit(tower: nn.Module, config: Any, tokenizer: Any) -> int | None:
-    """The most tokens a text may have: what the tokenizer states, or what the position table holds, if less.
-
-    A table with a padding row (RoBERTa, MPNet) starts counting after it. None where neither says.
-    """
-    limits = []
-    if tokenizer.model_max_length < 1_000_000:
-        limits.append(int(tokenizer.model_max_length))
-    tables = [
-        module
-        for path, module in tower.named_modules()
-        if isinstance(module, nn.Embedding)
-        and path.rpartition(".")[2] in ("position_embeddings", "position_embedding", "wpe")
-    ]
-    if tables:
-        table = tables[0]
-        limits.append(table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1))
-    elif getattr(config, "max_position_embeddings", 0) and config.max_position_embeddings > 0:
-        limits.append(int(config.max_position_embeddings))
-    return min(limits) if limits else None
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return text_preprocess(encoder, folder, trust_remote_code=trust_remote_code)

@@ -62,7 +62,13 @@ class TransformersLibrary(EncoderLibrary):
         from structure.pipeline.encoders import transformers_loading
 
         folder = self._config_folder(spec, "a description needs its config.json", revision=revision)
-        return transformers_loading.from_config(folder, spec, trust_remote_code=trust_remote_code)
+        try:
+            return transformers_loading.from_config(folder, spec, trust_remote_code=trust_remote_code)
+        except StructureError as error:
+            # Some networks look at values while they run (Longformer), which a model without weights does not have.
+            if not isinstance(error.__cause__, RuntimeError) or self.find_weights(spec, revision=revision) is None:
+                raise
+        return super().outline(spec, revision=revision, trust_remote_code=trust_remote_code)
 
     def find_weights(self, spec: Spec, *, revision: str | None) -> Path | None:
         folder = self._present_folder(spec) or hub.cached(spec.model, revision=revision)

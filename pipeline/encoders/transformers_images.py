@@ -1,0 +1,85 @@
+"""Images for a vision model of transformers: the checkpoint's own image processor, as a picklable function."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from structure.pipeline.encoders.colour import image_mode
+from structure.pipeline.encoders.image_preprocessing import ImagePreprocessing
+from structure.pipeline.encoders.library_errors import first_line
+from structure.pipeline.encoders.torch_encoder import EncodedBatch
+from structure.pipeline.encoders.transformers_encoder import TransformersEncoder
+from structure.store.errors import NotPresentError, StructureError
+
+MOVED = 2e-3
+"""What another place in a batch may move an image's features, relative to them: convolutions round differently there
+(1e-6 on a CPU, up to 1e-3 in TF32 on a GPU)."""
+
+
+class TransformersPreprocess:
+    """A Hugging Face image processor as a picklable function: PIL image -> (channel, height, width) float32 tensor.
+
+    `mode`: what images are converted to before, "RGB", or "L" for models of one channel.
+    """
+
+    def __init__(self, processor: Any, *, mode: str = "RGB") -> None:
+        self.processor, self.mode = processor, mode
+
+    def __call__(self, image: Any) -> torch.Tensor:
+        pixels: torch.Tensor = self.processor(images=image.convert(self.mode), return_tensors="pt")["pixel_values"][0]
+        return pixels
+
+
+def image_channels(config: Any, *, name: str) -> int:
+    """How many channels the model's images have. Raises StructureError for other than one and three."""
+    channels = getattr(config, "num_channels", 3)
+    image_mode(channels if isinstance(channels, int) else 3, name=name)
+    return channels if isinstance(channels, int) else 3
+
+
+def prepare_images(encoder: TransformersEncoder, folder: Path, asked: ImagePreprocessing) -> dict[str, Any]:
+    """Give the encoder its preprocessing and its layers. Returns the provenance's part on preprocessing.
+
+    Raises `NotPresentError` without preprocessor_config.json, `StructureError` where images of different shape come out
+    in different sizes, or where the model takes other images than grey or coloured ones.
+    """
+    import transformers
+    from PIL import Image
+
+    mode = image_mode(image_channels(encoder.config, name=encoder.name), name=encoder.name)
+
+    try:
+        processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+        if asked:
+            options = asked.of_processor(processor, name=encoder.name)
+            processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True, **options)
+    except (OSError, ValueError) as error:
+        raise NotPresentError(
+            f"{folder} does not say how its images are prepared (preprocessor_config.json: {first_line(error)}). "
+            "Guessing size or normalisation would change every feature. Put the model's own file there."
+        ) from error
+    preprocess = TransformersPreprocess(processor, mode=mode)
+    sizes = {tuple(preprocess(Image.new("RGB", size)).shape) for size in ((96, 64), (64, 96), (300, 200))}
+    if len(sizes) != 1 or len(next(iter(sizes))) != 3:
+        raise StructureError(
+            f"The preprocessing of {folder} gives {sorted(sizes)} for images of different shape: they cannot form "
+            "batches. Give preprocessor_config.json a fixed size (do_resize with height and width, or a centre crop)."
+        )
+    shape = next(iter(sizes))
+    encoder.preprocess = preprocess
+    draw = torch.Generator().manual_seed(0)
+    noise = [torch.randn(shape, generator=draw) for _ in range(3)]
+    encoder.settle(EncodedBatch({"pixel_values": noise[0][None].to(encoder.device, encoder.precision.weights)}))
+    encoder.choose_grouping(noise[:2], noise[2], most=MOVED)
+    stated = {} if mode == "RGB" else {"mode": mode}
+    stated |= {} if encoder.grouping == "batch" else {"batches": encoder.grouping}
+    return stated | {
+        "class": type(processor).__name__,
+        "backend": "pil" if type(processor).__name__.endswith("Pil") else "torchvision",
+        "input_size": list(shape[1:]),
+        "config": json.loads(processor.to_json_string()),
+    }
