@@ -8,7 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from structure.cli import completion
-from structure.cli.align_flags import PairFlags, RegulariserFlags, TrainingFlags, training_options
+from structure.cli.align_flags import (
+    PairFlags,
+    RegulariserFlags,
+    SelectionFlags,
+    TrainingFlags,
+    selection_options,
+    training_options,
+)
 from structure.cli.choices import byte_count
 from structure.cli.consent import agreed, show_ahead
 from structure.cli.flags import DataFlags, PlanFlags, StoreFlags, TrustFlags, takes_flags
@@ -18,17 +25,28 @@ from structure.store.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
-class AlignFlags(RegulariserFlags, TrainingFlags, PairFlags, SweepFlags, TrustFlags, PlanFlags, StoreFlags, DataFlags):
+class AlignFlags(
+    SelectionFlags,
+    RegulariserFlags,
+    TrainingFlags,
+    PairFlags,
+    SweepFlags,
+    TrustFlags,
+    PlanFlags,
+    StoreFlags,
+    DataFlags,
+):
     """What to train, with which options, on which pairs, and how often."""
 
     layers: Annotated[str, typer.Option(help="auto (the newest ranking), last, or VISION_LAYER,TEXT_LAYER.")] = "auto"
     method: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help=", ".join(ALIGNERS),
+            help=f"auto (selected on the training pairs; the default), {', '.join(ALIGNERS)}. Of many runs and under a "
+            "preset the default is linear.",
             autocompletion=completion.methods,
         ),
-    ] = "linear"
+    ] = None
     preset: Annotated[str, typer.Option(help="default, paper or released.")] = "default"
     name: Annotated[str | None, typer.Option(help="Name of the aligner in the store.")] = None
     replace: Annotated[
@@ -38,18 +56,28 @@ class AlignFlags(RegulariserFlags, TrainingFlags, PairFlags, SweepFlags, TrustFl
 
 @takes_flags
 def align(flags: AlignFlags) -> None:
-    """Train an aligner from the cached shards, with the regulariser R_S of STRUCTURE or without.
+    """Train an aligner from the cached shards; without --method, cross-validation selects method, options and layers.
 
     Example: structure align --layers auto --compare regulariser=structure,none --seeds 5
     """
     from structure.cli.training import given_options, logged, show_aligned
-    from structure.pipeline.aligners.options import TrainingOptions
+    from structure.pipeline.aligners.options import DEFAULT_METHOD, TrainingOptions
     from structure.pipeline.recipe.steps import runs_of
     from structure.pipeline.run_context import RunContext
-    from structure.pipeline.stage_requests import AlignRequest, requested_layers
+    from structure.pipeline.stage_requests import AUTO, AlignRequest, requested_layers
 
     terminal = flags.terminal()
-    training = given_options(training_options(flags), flags.setting or [], method=flags.method)
+    is_auto = flags.method == AUTO or (flags.method is None and not flags.are_given and flags.preset == "default")
+    method = DEFAULT_METHOD if flags.method in (None, AUTO) else flags.method
+    selection = selection_options(flags)
+    if is_auto and (flags.are_given or flags.preset != "default"):
+        raise UsageError(
+            "--method auto is one run with options of its own: leave out --preset, --grid, --compare, --curve, --seeds "
+            "and --suite, or name a method."
+        )
+    if selection and not is_auto:
+        raise UsageError(f"--{next(iter(selection)).replace('_', '-')} is of --method auto. Leave it out.")
+    training = given_options(training_options(flags), flags.setting or [], method=method)
     data: dict[str, Any] = {
         "dataset": flags.dataset,
         "split": flags.split,
@@ -66,13 +94,16 @@ def align(flags: AlignFlags) -> None:
                 "--replace is of one run: many runs replace what an earlier command made under their names."
             )
         stored = {**data, "test": flags.test}
-        options = {"method": flags.method, **training}
+        options = {"method": method, **training}
         recipe = flags.recipe(flags.layers, preset=flags.preset, training=options, name=flags.name, stored=stored)
         request, runs = first_run(recipe, name=flags.name, device=flags.device), len(runs_of(recipe))
     else:
-        base = TrainingOptions.preset(flags.preset, method=flags.method, device=flags.device)
         named: dict[str, Any] = {"test": flags.test or 0.0, "name": flags.name, "replace": flags.replace}
-        recipe, request, runs = None, AlignRequest.of(flags.layers, options=base, **data, **named, **training), 1
+        if is_auto:
+            named |= {"method": AUTO, "device": flags.device, **selection}
+        else:
+            named["options"] = TrainingOptions.preset(flags.preset, method=method, device=flags.device)
+        recipe, request, runs = None, AlignRequest.of(flags.layers, **data, **named, **training), 1
     context = RunContext.of(
         flags.store, data_root=flags.data_root, device=flags.device, trust_remote_code=flags.trust_remote_code
     )

@@ -11,6 +11,7 @@ import typer
 from structure.cli import completion
 
 REGULARISER, TRAINING, DATA = "The regulariser R_S", "Training", "Data"
+SELECTION = "Selection (--method auto)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,34 @@ class TrainingFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SelectionFlags:
+    """How --method auto selects."""
+
+    candidates: Annotated[
+        str | None,
+        typer.Option(help="Methods to select from, with commas; without it all of them.", rich_help_panel=SELECTION),
+    ] = None
+    layer_candidates: Annotated[
+        int | None,
+        typer.Option(min=1, help="The ranking's first N layer pairs (3) and the last.", rich_help_panel=SELECTION),
+    ] = None
+    folds: Annotated[
+        int | None, typer.Option(min=2, help="Folds of the training pairs (3).", rich_help_panel=SELECTION)
+    ] = None
+    select: Annotated[
+        str | None,
+        typer.Option(help="What is compared: mrr, R@5, image_retrieval_recall@5.", rich_help_panel=SELECTION),
+    ] = None
+    budget: Annotated[
+        str | None, typer.Option(help="Time for the selection, such as 60s or 5m.", rich_help_panel=SELECTION)
+    ] = None
+    group: Annotated[
+        str | None,
+        typer.Option(help="Column of the sample index: one value is in one fold.", rich_help_panel=SELECTION),
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class PairFlags:
     """Which pairs to train on."""
 
@@ -134,3 +163,9 @@ def training_options(flags: object) -> dict[str, Any]:
     names = [field.name for group in (RegulariserFlags, TrainingFlags) for field in fields(group)]
     given = {name: getattr(flags, name) for name in names if name not in BESIDE}
     return {**given, "refit": given["refit"] or None}
+
+
+def selection_options(flags: object) -> dict[str, Any]:
+    """What was said of the selection, by name."""
+    given = {field.name: getattr(flags, field.name) for field in fields(SelectionFlags)}
+    return {name: value for name, value in given.items() if value is not None}

@@ -59,7 +59,7 @@ def _kept_datasets(context: typer.Context) -> Iterable[str]:
 def _methods(context: typer.Context) -> Iterable[str]:
     from structure.pipeline.aligners.registry import ALIGNERS
 
-    return list(ALIGNERS)
+    return ["auto", *ALIGNERS]
 
 
 def _suites(context: typer.Context) -> Iterable[str]:

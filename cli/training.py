@@ -12,7 +12,7 @@ from structure.pipeline.progress import Event, Listener, Progress
 from structure.store.errors import StructureError, UsageError
 
 if TYPE_CHECKING:
-    from structure.pipeline.stages.align import Aligned
+    from structure.pipeline.aligners.saved_aligner import Aligned
 
 
 def given_options(flags: Mapping[str, Any], settings: Sequence[str], *, method: str) -> dict[str, Any]:
@@ -71,12 +71,46 @@ def show_aligned(terminal: Terminal, done: Aligned, store: str) -> None:
     if terminal.as_json:
         terminal.document(document)
         return
-    flat = {key: value for key, value in document.items() if not isinstance(value, dict)}
+    if done.selection is not None:
+        show_selection(terminal, done.selection)
+    flat = {key: value for key, value in document.items() if not isinstance(value, dict | list)}
     flat |= {f"{side} layer": layer for side, layer in done.layers.items()}
     flat |= {f"validation {name}": value for name, value in document["metrics"].items()}
     flat |= {f"test {name}": value for name, value in document["test_metrics"].items()}
     terminal.table([{"": key, "value": value} for key, value in flat.items()], ["", "value"])
     terminal.say(f"Saved in {done.folder}. Next: structure eval --suite SUITE --aligner {done.name} --store {store}")
+
+
+SHOWN_CANDIDATES = 12
+"""Rows of the table on a terminal; the aligner's folder has all."""
+
+
+def show_selection(terminal: Terminal, selection: Mapping[str, Any]) -> None:
+    """The first candidates, the estimate, and why."""
+    rows = [
+        {
+            "method": row["method"],
+            "options": ", ".join(f"{key}={value}" for key, value in row["options"].items()),
+            "vision": row["layers"]["vision"],
+            "text": row["layers"]["text"],
+            selection["criterion"]: "" if row["score"] is None else f"{row['score']:.3f} ±{row['se']:.3f}",
+            "pairs": row["pairs"] or None,
+            "seconds": round(row["seconds"], 2),
+            "": "chosen" if row["chosen"] else row["note"],
+        }
+        for row in selection["candidates"]
+    ]
+    title = f"Cross-validation over {selection['folds']} folds, ± one standard error"
+    terminal.table(rows[:SHOWN_CANDIDATES], list(rows[0]), title=title)
+    if len(rows) > SHOWN_CANDIDATES:
+        terminal.say(f"{len(rows) - SHOWN_CANDIDATES} more candidates are in the aligner's selection.parquet.")
+    terminal.say(selection["why"])
+    estimate = selection["estimate"]
+    if estimate["score"] is not None:
+        terminal.say(
+            f"Expected {selection['criterion']} from {estimate['pairs']:,} pairs: {estimate['score']:.3f} "
+            f"±{estimate['se']:.3f} ({estimate['how']})."
+        )
 
 
 @contextmanager

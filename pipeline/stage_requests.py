@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from structure.pipeline.aligners.aligner_method import Inputs, method
 from structure.pipeline.aligners.option_effects import require_effect, require_unpaired
-from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.options import TrainingOptions, renamed
 from structure.pipeline.datasets.loading import find_kind
 from structure.pipeline.encoders.catalogue import catalogue
 from structure.pipeline.encoders.model_names import parse_spec
 from structure.pipeline.encoders.pooling import POOLINGS
+from structure.pipeline.model_selection.options import SELECTION_OPTIONS, SelectionOptions
 from structure.pipeline.pairing.layer_choice import pick_layers
 from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.ranking.options import Count, Preset, RankingOptions
@@ -163,7 +164,8 @@ class AlignRequest:
     that only R_S sees. `memory` bounds the bytes that both layers may take. An aligner of that `name` that the same run
     made is taken as it is; `replace` puts the new one in the place of one of another run, whose results are removed.
     `held` keeps layers for further runs; `checkpoint_every` is in seconds. Methods over tokens read those that are
-    stored of the layers, within `memory`; `sma` reads all views and captions of a sample.
+    stored of the layers, within `memory`; `sma` reads all views and captions of a sample. With
+    `auto` method, options and layers are selected on the training pairs; `options` then hold the seed and the device.
     """
 
     layers: str = "auto"
@@ -182,6 +184,7 @@ class AlignRequest:
     replace: bool = False
     held: HeldLayers | None = field(default=None, compare=False)
     checkpoint_every: float = 30.0
+    auto: SelectionOptions | None = None
 
     def __post_init__(self) -> None:
         require_count("--pairs", self.pairs)
@@ -201,13 +204,31 @@ class AlignRequest:
 
     @classmethod
     def of(cls, layers: str = "auto", *, options: TrainingOptions | None = None, **others: Any) -> AlignRequest:
-        """A request with options of the training given by name, beside or instead of `options`."""
+        """A request with options of the training given by name, beside or instead of `options`.
+
+        Without `options` and without a `method`, or with `method="auto"`, the method is selected: then the fields of
+        `SelectionOptions` are taken too, and options of the training hold for every candidate that has them.
+        """
         training = {name: others.pop(name) for name in list(others) if name not in cls.__dataclass_fields__}
+        if training.get("method", AUTO if options is None else "") == AUTO:
+            return cls(layers, **others, **selected(training))
         made = (TrainingOptions() if options is None else options).changed(**training)
         require_effect(made, training)
         request = cls(layers, options=made, **others)
         require_unpaired(training, request.unpaired)
         return request
+
+
+AUTO = "auto"
+"""The name, in place of a method's, that has the method selected."""
+
+
+def selected(training: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields `options` and `auto` of an AlignRequest whose method is selected, from options by name."""
+    fixed = {name: value for name, value in renamed(training).items() if name != "method"}
+    how = {name: fixed.pop(name) for name in SELECTION_OPTIONS if name in fixed}
+    common = {name: fixed.pop(name) for name in ("seed", "device") if name in fixed}
+    return {"options": TrainingOptions(**common), "auto": SelectionOptions(**how, fixed=fixed)}
 
 
 def requested_layers(store: Store, request: AlignRequest) -> Chosen:

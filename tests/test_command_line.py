@@ -41,7 +41,7 @@ def test_imported_features_go_through_without_any_encoder(imported: str, capsys:
     ranking = json.loads(capsys.readouterr().out)
     assert ranking["best"]["vision_layer"] == "block.00"
     assert ranking["best"]["text_layer"] == "block.00"
-    options = ["--dim", "4", "--epochs", "5", "--lr", "0.01", "--name", "a"]
+    options = ["--method", "linear", "--dim", "4", "--epochs", "5", "--lr", "0.01", "--name", "a"]
     assert run(["align", "--layers", "auto", "--store", imported, "--json", *options]) == 0
     assert json.loads(capsys.readouterr().out)["layers"] == {"vision": "block.00", "text": "block.00"}
     assert run(["store", "ls", "--store", imported, "--json"]) == 0

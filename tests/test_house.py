@@ -41,6 +41,8 @@ PARTS = {
     "pipeline.suites",
     "pipeline.metrics",
 }
+# Which aligner suits the pairs: asked for by the stage align, described in its request.
+SELECTION = {"pipeline.model_selection"}
 # What the stages share between the parts and the store.
 SHARED = {"pipeline.extraction", "pipeline.pairing", "pipeline.ranking"}
 STAGES = {
@@ -93,7 +95,8 @@ ALLOWED: dict[str, set[str]] = {
         *PARTS,
     },
     # What a stage is asked to do; checked without torch.
-    "pipeline.stage_requests": {"store", *VALUES, *PARTS, *SHARED},
+    "pipeline.stage_requests": {"store", *VALUES, *PARTS, *SHARED, *SELECTION},
+    "pipeline.model_selection": {"store", *VALUES, *PARTS, *SHARED},
     "pipeline.stages": set(),
     "pipeline": set(),
     "cli": {"store", "pipeline", "pipeline.stage_requests", *VALUES, *PARTS, *STAGES, *SHARED, "pipeline.recipe"},
@@ -104,6 +107,7 @@ ALLOWED["pipeline.yaml_record"] |= {"pipeline.yaml_file"}
 ALLOWED["pipeline.keyword_form"] |= {"pipeline.run_context"}
 # The suites take class names and templates as datasets bring them, and name the metrics.
 ALLOWED["pipeline.suites"] |= {"pipeline.datasets", "pipeline.metrics"}
+ALLOWED["pipeline.stages.align"] |= SELECTION
 ALLOWED["pipeline.stages.export"] |= {"pipeline.exports"}
 # The report's sections, charts and HTML.
 ALLOWED["pipeline.page"] = {"store", *VALUES, *PARTS}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from structure.pipeline.aligners.options import TrainingOptions
@@ -38,6 +38,9 @@ class Method(ABC, Generic[Options]):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Preset -> what it means for this method beyond the common settings."""
 
+    chooses_epoch: ClassVar[bool] = True
+    """Whether a fit chooses by the validation pairs; else these give metrics alone, and no pair need be held out."""
+
     @abstractmethod
     def fit(
         self,
@@ -70,6 +73,17 @@ class Method(ABC, Generic[Options]):
     def passes(self, options: Options) -> int:
         """How often a fit goes over the pairs, at most. What one pass costs is probed (see `estimate`)."""
         return 1
+
+    def grid(self, *, widths: tuple[int, int], pairs: int) -> Sequence[Mapping[str, Any]]:
+        """With which options it takes part where the method is selected (`--method auto`) for layers of these widths
+        and so many training pairs: each mapping is one candidate beyond the defaults. None of them: it takes part only
+        where it is named."""
+        return ({},)
+
+    def cost(self, options: Options, *, widths: tuple[int, int], pairs: int) -> float:
+        """Floating-point operations of a fit, roughly: what a selection orders its candidates by."""
+        dim = self.dim(options, widths=widths, pairs=pairs)
+        return 6.0 * self.passes(options) * pairs * sum(widths) * dim
 
 
 def method(name: str) -> Method[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from structure.pipeline.aligners.aligner_method import Method, Options
 from structure.pipeline.aligners.training_data import Solution, TrainingData
@@ -20,6 +20,8 @@ class ClosedForm(Method[Options]):
 
     Pairs may be any arrays that can be sliced, such as rows that are read from shards on demand.
     """
+
+    chooses_epoch: ClassVar[bool] = False
 
     @abstractmethod
     def solve(self, data: TrainingData, options: Options, on_event: Listener = silent) -> Solution:

@@ -67,24 +67,42 @@ def best_layers(store: Store, vision: FeatureSet, text: FeatureSet) -> tuple[str
 
     Raises StructureError where there is none, with the command that makes one.
     """
-    matching: list[tuple[float, str, str, str]] = []
+    name, ranking = newest_ranking(store, vision, text)
+    return ranking["best"]["vision_layer"], ranking["best"]["text_layer"], name
+
+
+def first_layers(store: Store, vision: FeatureSet, text: FeatureSet, count: int) -> tuple[list[tuple[str, str]], str]:
+    """(the chosen layer pair and those that score highest besides, `count` together; ranking id), of the newest ranking
+    of exactly these two feature sets. Raises as `best_layers` does."""
+    name, ranking = newest_ranking(store, vision, text)
+    scores = np.array(ranking["scores"], dtype=np.float64)
+    order = np.unravel_index(np.argsort(-scores, axis=None, kind="stable"), scores.shape)
+    ours, theirs = ranking["vision"]["layers"], ranking["text"]["layers"]
+    best = (ranking["best"]["vision_layer"], ranking["best"]["text_layer"])
+    pairs = dict.fromkeys([best, *((ours[one], theirs[other]) for one, other in zip(*order, strict=True))])
+    return list(pairs)[:count], name
+
+
+def newest_ranking(store: Store, vision: FeatureSet, text: FeatureSet) -> tuple[str, dict[str, Any]]:
+    """(id, document) of the newest ranking of exactly these two feature sets. Raises as `best_layers` does."""
+    matching: list[tuple[float, str, dict[str, Any]]] = []
     rankings = store.folder("rankings")
     for name, written in rankings.holding(FILE).items():
         try:
             ranking = json.loads(rankings.read(f"{name}/{FILE}"))
             prints = ranking["vision"]["fingerprint"], ranking["text"]["fingerprint"]
-            chosen = ranking["best"]["vision_layer"], ranking["best"]["text_layer"]
+            _ = ranking["best"]["vision_layer"], ranking["best"]["text_layer"]
         except (ValueError, KeyError, TypeError, RecursionError):
             raise DamageError(
                 f"{rankings}/{name}/{FILE} does not read. Remove its folder and run: structure rank-layers"
             ) from None
         if prints == (vision.fingerprint, text.fingerprint):
-            matching.append((written, name, *chosen))
+            matching.append((written, name, ranking))
     if not matching:
         raise StructureError(
             f"No ranking of {vision.key} and {text.key} is in the store {store.url}, so --layers auto cannot choose. "
             f"Run: structure rank-layers --dataset {vision.manifest.dataset} --vision {vision.manifest.encoder} "
             f"--text {text.manifest.encoder}"
         )
-    _, name, ours, theirs = max(matching, key=lambda entry: entry[:2])
-    return ours, theirs, name
+    _, name, newest = max(matching, key=lambda entry: entry[:2])
+    return name, newest

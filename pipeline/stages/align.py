@@ -2,82 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from structure.pipeline.aligners.aligner import Aligner, load_aligner
+from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.aligner_method import method
-from structure.pipeline.aligners.aligner_runs import RECORD, AlignerName
+from structure.pipeline.aligners.aligner_runs import AlignerName
 from structure.pipeline.aligners.batches import held_out
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.estimate import probed_pairs, seconds_at_most
 from structure.pipeline.aligners.fit_result import FitResult, versions
-from structure.pipeline.aligners.model_card import CARD, card
 from structure.pipeline.aligners.option_groups import StructureOptions
 from structure.pipeline.aligners.options import TrainingOptions, all_option_names, applicable
 from structure.pipeline.aligners.registry import ALIGNERS
+from structure.pipeline.aligners.saved_aligner import Aligned, find_aligned, save_aligned
 from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.device import resolve_device
 from structure.pipeline.extraction.find_or_extract import EncoderRecord, FeatureSource
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.metrics.retrieval_ranks import retrieval_ranks
+from structure.pipeline.model_selection.options import SELECTION_OPTIONS, SelectionOptions
+from structure.pipeline.model_selection.outcome import selection_files
+from structure.pipeline.model_selection.stored import select_stored
 from structure.pipeline.pairing.aligned_layers import AlignedLayers
 from structure.pipeline.pairing.labelled import Labelled, labelled_pairs
 from structure.pipeline.pairing.pairs import PairedRows, pair_rows
 from structure.pipeline.pairing.unpaired import named_sets, unpaired_rows
 from structure.pipeline.progress import Listener, Note
-from structure.pipeline.results import read_table, remove_results, write_table
 from structure.pipeline.run_context import RunContext
-from structure.pipeline.stage_requests import AlignRequest, requested_layers
+from structure.pipeline.stage_requests import AUTO, AlignRequest, requested_layers
 from structure.pipeline.work_estimate import WorkEstimate, require_space
 from structure.store import FeatureSet, Store
 from structure.store.errors import StructureError
-from structure.store.files import Files
 from structure.store.fingerprint import fingerprint
 
 SHORT_TRAINING = 2_000_000
 """Pairs up to which nobody is asked about a training: on two cores they take half an hour with R_S, of batches of
 4,096."""
 
-HISTORY = "history.parquet"
 TEST_SEED = 0
 """The test pairs are the same for every seed of a run: differences between seeds are then not those of the test."""
-
-
-@dataclass(frozen=True)
-class Aligned:
-    """A trained aligner, where it was saved, and how it came about; `test` are metrics of pairs that it never met."""
-
-    name: str
-    folder: Files
-    trained: FitResult
-    layers: dict[str, str]
-    test: dict[str, float]
-    test_pairs: int
-
-    def to_json(self) -> dict[str, Any]:
-        """The document of `structure align --json`."""
-        trained = self.trained
-        return {
-            "aligner": self.name,
-            "method": trained.aligner.method,
-            "layers": self.layers,
-            "pairs": trained.pairs,
-            "validation_pairs": trained.validation_pairs,
-            "test_pairs": self.test_pairs,
-            "refit_pairs": trained.refit_pairs,
-            "epochs": trained.epochs,
-            "best_epoch": trained.best_epoch,
-            "learning_rate": trained.rate,
-            "metrics": trained.metrics,
-            "test_metrics": self.test,
-            "seconds": trained.seconds,
-            "pairs_per_second": trained.pairs_per_second,
-        }
 
 
 @dataclass(frozen=True)
@@ -113,6 +81,12 @@ def plan(request: AlignRequest, context: RunContext, *, runs: int = 1, probe_fro
     first, second = (features.manifest.column(layer).width for features, layer in (sides.vision, sides.text))
     aligning = method(options.method)
     dim = aligning.dim(options, widths=(first, second), pairs=len(rows))
+    if request.auto is not None:
+        what = f"selection of a method for {sets[0].key} and {sets[1].key} (runs), within its budget"
+        disk = runs * (first + second) * dim * 4
+        parts = [WorkEstimate(what, len(rows), runs, disk, sides.size(rows), runs * request.auto.budget)]
+        require_space(context.store, parts)
+        return parts
     tokens, seconds = sides.kind == "tokens", None
     if runs * aligning.passes(options) * len(rows) * (16 if tokens else 1) >= probe_from:
         probed = rows.subset(probed_pairs(options, tokens=tokens), seed=0)
@@ -147,10 +121,43 @@ def run(request: AlignRequest, context: RunContext) -> Aligned:
     The aligner records the fingerprints of the features that it fits. Raises StructureError for what is not in the
     store, for too few pairs, and for rows that `memory` does not hold.
     """
+    if request.options.device == "auto" != context.device:
+        request = replace(request, options=replace(request.options, device=context.device))
+    return _trained(request, context) if request.auto is None else _selected(request, request.auto, context)
+
+
+def _selected(request: AlignRequest, auto: SelectionOptions, context: RunContext) -> Aligned:
+    """Select method, options and layers on the training pairs, then fit the choice to all of them."""
+    for text in request.add:
+        Labelled.parse(text)  # what is wrong is told before anything is fitted
+    chosen, options = _chosen_layers(request, context), request.options
+    rows, _ = _rows(request, chosen, context.without_notes())
+    needed = 0 if request.memory is None else chosen.sides.size(rows)
+    if request.memory is not None and needed > request.memory:
+        raise StructureError(
+            f"Cross-validation holds the layers in memory: {len(rows):,} pairs take {needed:,} bytes, --memory allows "
+            f"{request.memory:,}. Raise --memory, take fewer --pairs, or name a --method that reads in passes: linear."
+        )
+    this = _identified(request, chosen, context, rows)
+    before = find_aligned(context.store, this.name, this.id) if not request.add else None
+    if before is not None:
+        context.note(f"the aligner {this.name} is there, made by the same run")
+        return before
+    common = {"seed": options.seed, "device": options.device}
+    selection = select_stored(
+        context.store, chosen.sets, rows, request.layers, auto, common=common, on_event=context.on_event
+    )
+    context.note(selection.why)
+    best = selection.chosen
+    final = replace(
+        request, auto=None, layers=",".join(best.layers), options=best.options.changed(refit=True), replace=True
+    )
+    return _trained(final, context, replace(this, selection=selection.to_dict()))
+
+
+def _trained(request: AlignRequest, context: RunContext, selected: _Run | None = None) -> Aligned:
+    """Train with the options of the request; `selected` is the run that chose them, where one did."""
     options = request.options
-    if options.device == "auto" != context.device:
-        options = replace(options, device=context.device)
-        request = replace(request, options=options)
     target, on_event, memory = context.store, context.on_event, request.memory
     labelled = [Labelled.parse(text) for text in request.add]
     chosen = _chosen_layers(request, context)
@@ -161,8 +168,10 @@ def run(request: AlignRequest, context: RunContext) -> Aligned:
     device = resolve_device(options.device)
     extras = Unpaired(*unpaired_rows(target, request.unpaired, sets, layers))
     this = _identified(request, chosen, context, rows)
+    if selected is not None:
+        this = replace(this, id=selected.id, name=selected.name, selection=selected.selection)
     called, facts = this.name, this.facts
-    before = _found(target, called, this.id, sides.names) if not labelled else None  # whose data may have changed
+    before = find_aligned(target, called, this.id) if not labelled else None  # whose data may have changed
     if before is not None:
         on_event(Note(f"the aligner {called} is there, made by the same run"))
         return before
@@ -187,27 +196,30 @@ def run(request: AlignRequest, context: RunContext) -> Aligned:
         **facts,
         run=this.id,
         seconds=trained.seconds,
-        layers_chosen_by=chosen.chosen_by,
+        layers_chosen_by="cross-validation" if this.selection else chosen.chosen_by,
+        **({"selection": this.selection} if this.selection else {}),
         encoders={
             side: EncoderRecord.of(features).to_json() for side, features in zip(("vision", "text"), sets, strict=True)
         },
         device=device,
         **({"test_pairs": len(test_rows), "test_metrics": metrics} if len(test_rows) else {}),
     )
-    folder = _keep(target, called, aligner, trained, on_event)
+    files = selection_files(this.selection) if this.selection else {}
+    folder = save_aligned(target, called, aligner, trained, more=files, on_event=on_event)
     state.remove_tree("")
-    return Aligned(called, folder, trained, sides.names, metrics, len(test_rows))
+    return Aligned(called, folder, trained, sides.names, metrics, len(test_rows), this.selection)
 
 
 @dataclass(frozen=True)
 class _Run:
     """A run as it is on record: `facts` for the aligner, everything that determines its weights, the digest of that and
-    of the test fraction, and the aligner's name."""
+    of the test fraction, the aligner's name, and how its method was selected, where it was."""
 
     facts: dict[str, Any]
     identity: dict[str, Any]
     id: str
     name: str
+    selection: Mapping[str, Any] | None = None
 
 
 def _identified(request: AlignRequest, chosen: ChosenLayers, context: RunContext, rows: PairedRows) -> _Run:
@@ -225,9 +237,10 @@ def _identified(request: AlignRequest, chosen: ChosenLayers, context: RunContext
         "options": options.to_dict(),
         "content": [features.content() for features in (*sets, *named_sets(context.store, request.unpaired))],
         "rows": fingerprint({"rows": rows.items.tolist()}),
+        **({} if request.auto is None else {"auto": request.auto.to_dict(), "layer_candidates": request.layers}),
     }
     run = fingerprint({**identity, "versions": versions(), "test": request.test})
-    default = default_name(*sets, request.layers, options, request.pairs)
+    default = default_name(*sets, request)
     return _Run(facts, identity, run, AlignerName(request.name, default, request.replace).of(run, context.store))
 
 
@@ -240,44 +253,21 @@ def test_metrics(aligner: Aligner, vision: Any, text: Any) -> dict[str, float]:
 test_metrics.__test__ = False  # type: ignore[attr-defined]
 
 
-def default_name(vision: FeatureSet, text: FeatureSet, layers: str, options: TrainingOptions, pairs: int | None) -> str:
+def default_name(vision: FeatureSet, text: FeatureSet, request: AlignRequest) -> str:
     """A name that tells apart what is usually compared: data, encoders, layers, method, regulariser, pairs, seed."""
+    options = request.options
+    is_plain = isinstance(options, StructureOptions) and not options.uses_structure
     parts = [
         vision.manifest.dataset,
         vision.manifest.encoder,
         text.manifest.encoder,
-        layers.replace(",", "+"),
-        options.method,
-        *(["plain"] if isinstance(options, StructureOptions) and not options.uses_structure else []),
-        *([f"{pairs}pairs"] if pairs else []),
+        request.layers.replace(",", "+"),
+        AUTO if request.auto is not None else options.method,
+        *(["plain"] if is_plain and request.auto is None else []),
+        *([f"{request.pairs}pairs"] if request.pairs else []),
         f"seed{options.seed}",
     ]
     return "-".join(parts)
-
-
-def _found(store: Store, name: str, run: str, layers: dict[str, str]) -> Aligned | None:
-    """The aligner of that name, if the same run made it."""
-    folder = store.folder("aligners", name)
-    if not folder.exists(RECORD):
-        return None
-    aligner = load_aligner(folder)
-    facts = aligner.metadata
-    if facts.get("run") != run:
-        return None
-    trained = FitResult(
-        aligner,
-        metrics=dict(facts["metrics"]),
-        rate=facts.get("rate"),
-        pairs=facts["pairs"],
-        validation_pairs=facts["validation_pairs"],
-        refit_pairs=facts.get("refit_pairs", 0),
-        epochs=facts.get("epochs", 0),
-        best_epoch=facts.get("best_epoch", 0),
-        seconds=facts["seconds"],
-        history=read_table(folder, HISTORY).to_pylist() if folder.exists(HISTORY) else [],
-        pairs_per_second=facts["pairs"] * max(facts.get("epochs", 0), 1) / facts["seconds"],
-    )
-    return Aligned(name, folder, trained, layers, dict(facts.get("test_metrics", {})), facts.get("test_pairs", 0))
 
 
 def _rows(request: AlignRequest, chosen: ChosenLayers, context: RunContext) -> tuple[PairedRows, PairedRows]:
@@ -341,30 +331,12 @@ def _joined(first: tuple[Any, Any], second: tuple[Any, Any]) -> tuple[np.ndarray
     return one, two
 
 
-def _keep(store: Store, name: str, aligner: Aligner, trained: FitResult, on_event: Listener) -> Files:
-    """Write the aligner's files. Its record goes first and comes last: a killed run leaves nothing that looks whole."""
-    folder = store.folder("aligners", name)
-    if folder.exists(RECORD):
-        folder.remove(RECORD)
-        gone = remove_results(store, name)
-        on_event(Note(f"the aligner {name} was there and is replaced; {gone:,} results of it are removed"))
-    folder.remove_tree("")
-    if trained.history:
-        write_table(folder, HISTORY, pa.Table.from_pylist(trained.history))
-    if trained.curve is not None:
-        curve = pa.table({"rate": trained.curve.rates, "loss": trained.curve.losses})
-        write_table(folder, "learning_rate.parquet", curve)
-    folder.write(CARD, card(aligner, name).encode())
-    aligner.save(folder)
-    return folder
-
-
 align = keyword_form(
     "align",
     AlignRequest,
     run,
     plan,
     about="Train an aligner from the cached shards, with the regulariser R_S of STRUCTURE or without.",
-    more=all_option_names(),
+    more=[*all_option_names(), *SELECTION_OPTIONS],
     build=AlignRequest.of,
 )

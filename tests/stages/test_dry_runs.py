@@ -52,7 +52,7 @@ def test_what_is_ahead_is_told_and_gone_once_it_is_done(
     assert [side["due"] for side in parts(capsys, "rank-layers", "--k", "5", *where)] == [0, 0]
 
     before = files_of(copied)
-    (training,) = parts(capsys, "align", "--dim", "8", "--epochs", "4", "--seeds", "3", *where)
+    (training,) = parts(capsys, "align", "--method", "linear", "--dim", "8", "--epochs", "4", "--seeds", "3", *where)
     assert files_of(copied) == before
     assert (training["rows"], training["due"]) == (240, 3)
     assert training["seconds"] > 0
@@ -71,7 +71,7 @@ def test_a_disk_that_is_too_small_is_told_by_the_plan(
     copied: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(LocalFiles, "free", lambda self: 1000)
-    for command in (["rank-layers", "--k", "5"], ["align", "--layers", "last", "--dim", "8", "--epochs", "2"]):
+    for command in (["rank-layers", "--k", "5"], ["align", "--layers", "last", "--dim", "8"]):
         assert run([*command, "--dry-run", "--store", copied.url, "--quiet"]) == 1
         assert "1,000 free" in capsys.readouterr().err
     assert run(["extract", "--model", "bundled:scenes-vit", "--dataset", "scenes:50", "--dry-run"]) == 1

@@ -83,7 +83,9 @@ def test_the_whole_command_line_over_s3(bucket: str, tmp_path: Path, told: Calla
 
     ranking = told("rank-layers", "--k", "5", "--calibrate", "5", "--repeats", "0", *at)
     assert ranking["rows"] > 50
-    aligner = told("align", "--layers", "auto", "--dim", "8", "--epochs", "3", "--name", "a", *at)["aligner"]
+    aligner = told(
+        "align", "--method", "linear", "--layers", "auto", "--dim", "8", "--epochs", "3", "--name", "a", *at
+    )["aligner"]
     suite = tmp_path / "mine.yaml"
     suite.write_text(
         f"name: mine\nversion: 1\ndefaults: {{dataset: '{pairs}', split: all, metric: image_retrieval_recall@5}}\n"

@@ -249,7 +249,7 @@ def test_mistakes_on_the_command_line(
 def test_tensorboard_files(copied: Store, tmp_path: Path) -> None:
     pytest.importorskip("tensorboardX")
     command = ["align", "--layers", LAYERS, "--store", copied.url, "--set", "dim=8", "--epochs", "3", "--lr", "0.003"]
-    assert run([*command, "--tensorboard", str(tmp_path / "board"), "--quiet"]) == 0
+    assert run([*command, "--method", "linear", "--tensorboard", str(tmp_path / "board"), "--quiet"]) == 0
     (events,) = (tmp_path / "board").glob("run001/events*")
     assert b"validation/contrastive" in events.read_bytes()
 

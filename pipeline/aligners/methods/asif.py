@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from structure.pipeline.aligners.closed_form import ClosedForm
 from structure.pipeline.aligners.options import TrainingOptions, option
@@ -23,6 +25,9 @@ class Asif(ClosedForm[AsifOptions]):
 
     about = "ASIF: a row is its cosines with the nearest training pairs, raised to an exponent; nothing is trained."
     options_class = AsifOptions
+
+    def grid(self, *, widths: tuple[int, int], pairs: int) -> Sequence[Mapping[str, Any]]:
+        return ({}, {"nearest": max(16, pairs // 10)})
 
     def dim(self, options: AsifOptions, *, widths: tuple[int, int], pairs: int) -> int:
         return pairs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -43,6 +43,10 @@ class Csa(ClosedForm[CsaOptions]):
     options_class = CsaOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {"ridge": 0.0}, "released": {"ridge": 0.0}}
     """Published as plain CCA."""
+
+    def grid(self, *, widths: tuple[int, int], pairs: int) -> Sequence[Mapping[str, Any]]:
+        plain = {"regulariser": "none", "dim": min(512, pairs // 2)}
+        return (plain, {**plain, "weighted": True})
 
     def streams(self, options: CsaOptions) -> bool:
         return not options.uses_structure

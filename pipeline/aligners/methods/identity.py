@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from structure.pipeline.aligners.closed_form import ClosedForm, require_equal_widths
 from structure.pipeline.aligners.option_groups import PlainOptions
 from structure.pipeline.aligners.training_data import Solution, TrainingData
@@ -13,6 +16,9 @@ class Identity(ClosedForm[PlainOptions]):
 
     about = "Control: features as they are, such as the two towers of a contrastive model; needs equal widths."
     options_class = PlainOptions
+
+    def grid(self, *, widths: tuple[int, int], pairs: int) -> Sequence[Mapping[str, Any]]:
+        return ({},) if widths[0] == widths[1] else ()
 
     def streams(self, options: PlainOptions) -> bool:
         return True

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from structure.pipeline.aligners.closed_form import ClosedForm
 from structure.pipeline.aligners.option_groups import SpaceOptions
@@ -28,6 +29,15 @@ class KernelCsa(ClosedForm[KernelCsaOptions]):
 
     about = "Canonical similarity analysis in the space of an RBF kernel, for few pairs that linear maps underfit."
     options_class = KernelCsaOptions
+
+    def grid(self, *, widths: tuple[int, int], pairs: int) -> Sequence[Mapping[str, Any]]:
+        return tuple({"ridge": ridge} for ridge in (0.3, 1.0, 3.0))
+
+    def cost(self, options: KernelCsaOptions, *, widths: tuple[int, int], pairs: int) -> float:
+        from structure.pipeline.aligners.kernel_csa import LANDMARKS
+
+        most = min(pairs, LANDMARKS)
+        return 60.0 * most**3 + 4.0 * pairs * most * (most + sum(widths))
 
     def dim(self, options: KernelCsaOptions, *, widths: tuple[int, int], pairs: int) -> int:
         return min(options.dim, pairs)

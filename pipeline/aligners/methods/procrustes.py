@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from structure.pipeline.aligners.closed_form import ClosedForm, common_dim
 from structure.pipeline.aligners.option_groups import SpaceOptions
 from structure.pipeline.aligners.training_data import Solution, TrainingData
@@ -13,6 +16,9 @@ class Procrustes(ClosedForm[SpaceOptions]):
 
     about = "Orthogonal Procrustes: both sides are centred and rotated onto the directions that they share."
     options_class = SpaceOptions
+
+    def grid(self, *, widths: tuple[int, int], pairs: int) -> Sequence[Mapping[str, Any]]:
+        return ({"dim": min(512, pairs // 2)},)
 
     def streams(self, options: SpaceOptions) -> bool:
         return True

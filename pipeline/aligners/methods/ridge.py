@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from structure.pipeline.aligners.closed_form import ClosedForm
 from structure.pipeline.aligners.options import TrainingOptions, option
@@ -22,6 +24,9 @@ class Ridge(ClosedForm[RidgeOptions]):
 
     about = "Ridge regression from vision to text features; the shared space is the text layer's own."
     options_class = RidgeOptions
+
+    def grid(self, *, widths: tuple[int, int], pairs: int) -> Sequence[Mapping[str, Any]]:
+        return ({"ridge": 0.1}, {"ridge": 1.0})
 
     def streams(self, options: RidgeOptions) -> bool:
         return True

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from structure.pipeline.aligners.gradient_method import PairMethod
 from structure.pipeline.aligners.heads.head_spec import HeadSpec
@@ -28,6 +29,9 @@ class Sail(PairMethod[SailOptions]):
 
     about = "SAIL: a gated linear unit with layer norm for each side, trained with the sigmoid loss, here with R_S."
     options_class = SailOptions
+
+    def grid(self, *, widths: tuple[int, int], pairs: int) -> Sequence[Mapping[str, Any]]:
+        return ()  # one fit costs more than all other candidates together
 
     def heads(self, options: SailOptions, *, widths: tuple[int, int], prefix: int) -> tuple[HeadSpec, HeadSpec]:
         vision, text = (

@@ -1,0 +1,83 @@
+"""The candidates of a selection, read from the registry of aligners."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from structure.pipeline.aligners.aligner_method import Inputs, method
+from structure.pipeline.aligners.options import TrainingOptions, option_names
+from structure.pipeline.aligners.registry import ALIGNERS
+from structure.pipeline.model_selection.halving import Entry
+from structure.store.errors import StructureError
+
+Layers = tuple[str, str]
+"""A vision and a text layer."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method with its options, on two layers."""
+
+    options: TrainingOptions
+    layers: Layers
+    stated: Mapping[str, Any] = field(compare=False)
+    """What its options say beyond the method's defaults: the cell of its grid."""
+
+    @property
+    def inputs(self) -> Inputs:
+        """What a sample is for it."""
+        return method(self.options.method).reads(self.options)
+
+    @property
+    def uses_structure(self) -> bool:
+        """Whether it trains under R_S."""
+        return self.options.uses_structure
+
+    def cost(self, widths: tuple[int, int], pairs: int) -> float:
+        """Operations of a fit, roughly."""
+        return method(self.options.method).cost(self.options, widths=widths, pairs=pairs)
+
+    def entry(self, widths: tuple[int, int], pairs: int, layers: int) -> Entry:
+        """It as the planner sees it; `layers` is the number of its layer pair."""
+        is_costly = method(self.options.method).passes(self.options) > 1
+        return Entry(layers, self.cost(widths, pairs), is_costly)
+
+
+def candidates_on(
+    layers: Layers,
+    *,
+    names: Sequence[str],
+    widths: tuple[int, int],
+    pairs: int,
+    fixed: Mapping[str, Any],
+    common: Mapping[str, Any],
+    inputs: Inputs = "rows",
+) -> list[Candidate]:
+    """Every candidate that reads `inputs` of two layers of these widths: the methods `names` (all of them, where none
+    is named), each with its grid for `pairs` training pairs under the options `fixed`; `common` are those that say
+    nothing about the method, such as the seed."""
+    found: dict[TrainingOptions, Candidate] = {}
+    for name in names or ALIGNERS:
+        one, known = method(name), option_names(name)
+        own = {key: value for key, value in fixed.items() if key in known}
+        for cell in one.grid(widths=widths, pairs=pairs) or (({},) if name in names else ()):
+            stated = {**cell, **own}
+            try:
+                options = TrainingOptions(method=name, **stated, **common)
+            except StructureError:
+                continue  # a fixed value that this method does not take, such as another loss
+            candidate = Candidate(options, layers, stated)
+            if candidate.inputs == inputs:
+                found.setdefault(options, candidate)
+    return list(found.values())
+
+
+def require_candidates(found: Sequence[Candidate], fixed: Mapping[str, Any]) -> None:
+    """Raises StructureError where there is no candidate, or a fixed option that none has."""
+    if not found:
+        raise StructureError("No method reads what is stored of these layers. Name another --layers or --candidates.")
+    for name in fixed:
+        if not any(name in candidate.stated for candidate in found):
+            raise StructureError(f"No candidate has the option {name!r}: it would change nothing. Leave it out.")

@@ -1,0 +1,76 @@
+"""Folds of the training pairs that no group straddles: captions of one image, duplicates, rows of one patient."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+
+import numpy as np
+
+from structure.store.errors import StructureError
+
+
+def joint_groups(rows: int, *keys: Sequence[Hashable | None]) -> np.ndarray:
+    """(rows,) int64, counted from 0 in the order of the rows: rows that share a value in any of `keys` are one group,
+    directly or through others. Each of `keys` has one value a row; None is shared with nobody."""
+    parent = list(range(rows))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = parent[row]
+        return row
+
+    for values in keys:
+        if len(values) != rows:
+            raise ValueError(f"{len(values)} keys for {rows} rows")
+        first: dict[Hashable, int] = {}
+        for row, value in enumerate(values):
+            if value is not None:
+                one, other = root(first.setdefault(value, row)), root(row)
+                parent[max(one, other)] = min(one, other)
+    roots = np.array([root(row) for row in range(rows)], dtype=np.int64)
+    return np.unique(roots, return_inverse=True)[1].astype(np.int64).reshape(rows)
+
+
+def row_keys(rows: Iterable[np.ndarray]) -> list[bytes]:
+    """A key for each feature row, the same for the same numbers."""
+    return [np.ascontiguousarray(row).tobytes() for row in rows]
+
+
+def assign_folds(groups: np.ndarray, *, folds: int, seed: int) -> np.ndarray:
+    """(rows,) int64: the fold of every row, 0 to `folds` - 1. A group is in one fold; groups are drawn in a seeded
+    order, large ones first, each into the fold that is smallest so far.
+
+    Raises StructureError for fewer groups than folds.
+    """
+    sizes = np.bincount(groups)
+    if folds < 2:
+        raise StructureError(f"--folds {folds}: cross-validation needs at least 2.")
+    if len(sizes) < folds:
+        raise StructureError(
+            f"The {len(groups):,} training pairs are {len(sizes)} groups of duplicates or of one --group value, fewer "
+            f"than {folds} folds: no fold could be held out whole. Pass --folds {max(len(sizes), 2)}, another --group, "
+            "or name the --method."
+        )
+    drawn = np.random.default_rng(seed).permutation(len(sizes))
+    order = drawn[np.argsort(-sizes[drawn], kind="stable")]
+    filled = np.zeros(folds, dtype=np.int64)
+    fold_of_group = np.empty(len(sizes), dtype=np.int64)
+    for group in order:
+        smallest = int(np.argmin(filled))
+        fold_of_group[group] = smallest
+        filled[smallest] += sizes[group]
+    return np.asarray(fold_of_group[groups])
+
+
+def draw_rows(rows: np.ndarray, groups: np.ndarray, count: int, *, seed: int) -> np.ndarray:
+    """About `count` of `rows` (row numbers), ascending, as whole groups in a seeded order; all where there are not
+    more. The draw of a smaller count is part of that of a larger one."""
+    if count >= len(rows):
+        return np.sort(rows)
+    of_rows = groups[rows]
+    position = np.random.default_rng(seed).permutation(int(groups.max()) + 1)[of_rows]
+    order = np.argsort(position, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(position[order]) != 0, True)) + 1
+    stop = int(ends[min(int(np.searchsorted(ends, count)), len(ends) - 1)])
+    return np.sort(rows[order[:stop]])

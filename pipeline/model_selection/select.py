@@ -1,0 +1,243 @@
+"""The selection itself: the race of all candidates, the rule for R_S, the estimate, the confirmation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.model_selection.budget import Budget
+from structure.pipeline.model_selection.candidates import Candidate, candidates_on, require_candidates
+from structure.pipeline.model_selection.criterion import pair_values, standard_error
+from structure.pipeline.model_selection.evaluator import Evaluator, PairedFeatures, fit_on, taken
+from structure.pipeline.model_selection.folds import assign_folds, draw_rows
+from structure.pipeline.model_selection.halving import Entry, Race, fits_at_most, race, ranked, round_sizes
+from structure.pipeline.model_selection.options import SelectionOptions
+from structure.pipeline.model_selection.outcome import Estimate, Selection, TableRow, called
+from structure.pipeline.progress import Listener, Note, Progress, silent
+from structure.store.errors import StructureError
+
+MOST_IN_FOLDS = 5000
+"""Pairs that the folds are made of at most; the choice is then confirmed on others."""
+
+LEAST_PAIRS = 24
+"""Pairs of a selection: of fewer, no fold says anything."""
+
+NESTED = "nested: for each fold the choice was made again on the other folds"
+HELD_OUT = "held-out: on pairs that were in no fold"
+NOT_AFFORDED = "the budget ended before it"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The race over some folds, and the candidate that is taken."""
+
+    race: Race
+    chosen: int
+
+
+def select(
+    features: PairedFeatures,
+    options: SelectionOptions,
+    *,
+    common: Mapping[str, Any],
+    budget: Budget | None = None,
+    on_event: Listener = silent,
+) -> Selection:
+    """Choose by cross-validation on these pairs, which are all training pairs.
+
+    Candidates are all methods with their grids on all layers (see `candidates_on`); `common` are options of every fit,
+    `seed` and `device`. The same pairs, options and seed give the same choice wherever the budget leaves nothing out;
+    what it leaves out is in the table. Raises StructureError where no candidate can be fitted.
+    """
+    if len(features) < LEAST_PAIRS:
+        raise StructureError(
+            f"{len(features)} pairs are too few: a selection by cross-validation needs at least {LEAST_PAIRS}. Add "
+            "pairs, or name a --method."
+        )
+    candidates, seed = _candidates(features, options, common), int(common["seed"])
+    budget = budget or Budget(options.budget)
+    everything = np.arange(len(features))
+    inside = draw_rows(everything, features.groups, MOST_IN_FOLDS, seed=seed)
+    outside = np.setdiff1d(everything, inside)
+    chosen_from = _subset(features, inside)
+    fold_of = assign_folds(chosen_from.groups, folds=options.folds, seed=seed)
+    sizes = round_sizes(len(inside) - int(np.bincount(fold_of).max()))
+    layers = list(dict.fromkeys(candidate.layers for candidate in candidates))
+    entries = [
+        candidate.entry(chosen_from.widths(candidate), sizes[-1], layers.index(candidate.layers))
+        for candidate in candidates
+    ]
+    expected = fits_at_most(entries, rounds=len(sizes), folds=options.folds)
+
+    def told(count: int) -> None:
+        on_event(Progress("cross-validation", min(count, expected), expected, "fits"))
+
+    runs = Evaluator(chosen_from, fold_of, sizes, budget, options.select, seed, told)
+
+    def decide(folds: Sequence[int]) -> Decision | None:
+        def score(number: int, at: int) -> float | None:
+            values = runs.pooled(candidates[number], at, folds)
+            return None if values is None else float(values.mean())
+
+        found = race(entries, score, rounds=len(sizes))
+        return None if found is None else Decision(found, _plain_twin(runs, candidates, found, folds))
+
+    folds = range(options.folds)
+    decision = decide(folds)
+    if decision is None:
+        reasons = "; ".join(f"{one.options.method}: {why}" for one, why in runs.refused.items())
+        raise StructureError(f"No candidate could be fitted to {len(inside):,} pairs. {reasons}")
+    chosen = candidates[decision.chosen]
+    if len(outside):
+        outside = draw_rows(outside, features.groups, MOST_IN_FOLDS, seed=seed + 1)
+        chosen, estimate = _confirmed(features, candidates, decision, (inside, outside), options.select, entries)
+        if chosen is not candidates[decision.chosen]:
+            on_event(Note(f"on {len(outside):,} pairs outside the folds {called(chosen)} is better: it is taken"))
+    else:
+        others = [(fold, decide([other for other in folds if other != fold])) for fold in folds]
+        choices = [(fold, candidates[made.chosen], len(made.race.rounds) - 1) for fold, made in others if made]
+        estimate = _nested(runs, choices, sizes)
+    rows = _table(runs, candidates, decision.race, chosen, sizes)
+    why = _why(runs, rows, chosen, options, len(features))
+    return Selection(chosen, rows, estimate, options.select, options.folds, why, budget.spent)
+
+
+def _candidates(features: PairedFeatures, options: SelectionOptions, common: Mapping[str, Any]) -> list[Candidate]:
+    """All of them. Raises StructureError where there is none, or a fixed option that none has."""
+    in_folds = min(len(features), MOST_IN_FOLDS)
+    found = [
+        candidate
+        for (inputs, layers), (vision, text) in features.sides.items()
+        for candidate in candidates_on(
+            layers,
+            names=options.candidates,
+            widths=(int(vision.shape[1]), int(text.shape[1])),
+            pairs=in_folds - in_folds // options.folds,
+            fixed=options.fixed,
+            common=common,
+            inputs=inputs,
+        )
+    ]
+    require_candidates(found, options.fixed)
+    return found
+
+
+def _subset(features: PairedFeatures, rows: np.ndarray) -> PairedFeatures:
+    """These rows of all features."""
+    if len(rows) == len(features):
+        return features
+    sides = {key: (taken(vision, rows), taken(text, rows)) for key, (vision, text) in features.sides.items()}
+    return PairedFeatures(sides, features.groups[rows])
+
+
+def _plain_twin(runs: Evaluator, candidates: Sequence[Candidate], found: Race, folds: Sequence[int]) -> int:
+    """The winner; if it trains under R_S, the same without, unless R_S gains more than one standard error."""
+    winner, at = candidates[found.winner], len(found.rounds) - 1
+    if not winner.uses_structure:
+        return found.winner
+    alone = winner.options.changed(regulariser="none")
+    twin = next((n for n, one in enumerate(candidates) if _is_twin(one, winner, alone)), None)
+    if twin is None:
+        return found.winner
+    values = [runs.pooled(one, at, folds) for one in (winner, candidates[twin])]
+    if values[0] is None or values[1] is None:
+        return found.winner
+    gain = values[0] - values[1]
+    return found.winner if gain.mean() > standard_error(gain, runs.groups(folds)) else twin
+
+
+def _is_twin(one: Candidate, winner: Candidate, alone: TrainingOptions) -> bool:
+    """Whether it is the winner without R_S, whose weight then means nothing."""
+    if one.layers != winner.layers or one.options.method != winner.options.method or one.uses_structure:
+        return False
+    return one.options.changed(weight=0.0) == alone.changed(weight=0.0)
+
+
+def _nested(runs: Evaluator, choices: Sequence[tuple[int, Candidate, int]], sizes: Sequence[int]) -> Estimate:
+    """Mean over the folds of what the choice made on the other folds scores there; pairs are those of the last round
+    that a choice was made in."""
+    folds, parts = [], []
+    for fold, candidate, at in choices:
+        values = runs.values(candidate, at, fold)
+        if values is not None:
+            folds.append(fold)
+            parts.append(values)
+    if not parts:
+        return Estimate(None, None, 0, NOT_AFFORDED)
+    values = np.concatenate(parts)
+    error = standard_error(values, runs.groups(folds))
+    return Estimate(float(values.mean()), error, min(sizes[at] for _, _, at in choices), NESTED)
+
+
+def _confirmed(
+    features: PairedFeatures,
+    candidates: Sequence[Candidate],
+    decision: Decision,
+    split: tuple[np.ndarray, np.ndarray],
+    select: str,
+    entries: Sequence[Entry],
+) -> tuple[Candidate, Estimate]:
+    """The choice and its runner-up fitted to the pairs of the folds and scored on others: the choice stays unless the
+    runner-up is better by more than one standard error."""
+    inside, outside = split
+    order = ranked(entries, decision.race.rounds[-1])
+    second = next((number for number in order if number != decision.chosen), None)
+    rivals = [candidates[number] for number in (decision.chosen, second) if number is not None]
+    values = [pair_values(fit_on(one, features, inside), *features.of(one, outside), select=select) for one in rivals]
+    groups, best = features.groups[outside], 0
+    if len(values) > 1:
+        gain = values[1] - values[0]
+        best = int(gain.mean() > standard_error(gain, groups))
+    score, error = float(values[best].mean()), standard_error(values[best], groups)
+    return rivals[best], Estimate(score, error, len(inside), HELD_OUT)
+
+
+def _table(
+    runs: Evaluator, candidates: Sequence[Candidate], found: Race, chosen: Candidate, sizes: Sequence[int]
+) -> list[TableRow]:
+    """A row for each candidate: those of the last round first, each round by falling score."""
+    folds = range(int(runs.fold_of.max()) + 1)
+    rows: list[tuple[int, TableRow]] = []
+    for number, candidate in enumerate(candidates):
+        at = max((n for n, scores in enumerate(found.rounds) if number in scores), default=-1)
+        if candidate is chosen:
+            at = len(found.rounds) - 1
+        values = runs.pooled(candidate, at, folds) if at >= 0 else None
+        score = None if values is None else float(values.mean())
+        error = None if values is None else standard_error(values, runs.groups(folds))
+        note = ""
+        if score is None:
+            late = NOT_AFFORDED if candidate in runs.not_afforded else "others scored higher on other layers"
+            note = runs.refused.get(candidate, late)
+        elif at < len(sizes) - 1:
+            note = f"eliminated on {sizes[at]:,} pairs a fold"
+        seconds = runs.seconds.get(candidate, 0.0)
+        pairs = sizes[at] if score is not None else 0
+        rows.append((at, TableRow(candidate, score, error, pairs, seconds, note, candidate is chosen)))
+    rows.sort(key=lambda entry: (-entry[0], -(entry[1].score if entry[1].score is not None else -1.0)))
+    return [row for _, row in rows]
+
+
+def _why(runs: Evaluator, rows: Sequence[TableRow], chosen: Candidate, options: SelectionOptions, pairs: int) -> str:
+    """One sentence."""
+    mine = next(row for row in rows if row.is_chosen)
+    next_best = next((row for row in rows if not row.is_chosen and row.score is not None), None)
+    begin = f"{called(chosen)} was chosen of {len(rows)} candidates"
+    if mine.score is None or mine.se is None:
+        return f"{begin} for {pairs:,} pairs."
+    begin += f": {options.select} {mine.score:.3f} ± {mine.se:.3f} over {options.folds} folds of {pairs:,} pairs"
+    if next_best is None or next_best.pairs != mine.pairs or next_best.score is None:
+        return f"{begin}, alone in the last round."
+    folds = range(options.folds)
+    at = list(runs.sizes).index(mine.pairs)
+    one, other = (runs.pooled(row.candidate, at, folds) for row in (mine, next_best))
+    assert one is not None
+    assert other is not None
+    gain = one - other
+    error = standard_error(gain, runs.groups(folds))
+    clear = "" if abs(gain.mean()) > 2 * error else ", which is not statistically significant"
+    return f"{begin}, {gain.mean():+.3f} ± {error:.3f} against {called(next_best.candidate)}{clear}."

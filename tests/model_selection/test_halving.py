@@ -1,0 +1,113 @@
+"""The planner of a selection: rounds grow, candidates fall, the best of the last round wins, a budget holds."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from structure.pipeline.model_selection.budget import Budget, seconds_of
+from structure.pipeline.model_selection.halving import (
+    FACTOR,
+    FINALISTS,
+    LEAST_PAIRS,
+    Entry,
+    fits_at_most,
+    race,
+    round_sizes,
+)
+from structure.store.errors import StructureError
+
+
+@given(st.integers(1, 100_000))
+def test_rounds_grow_by_the_factor_up_to_all_pairs(pairs: int) -> None:
+    sizes = round_sizes(pairs)
+    assert sizes[-1] == pairs
+    assert all(later // FACTOR == earlier for earlier, later in pairwise(sizes))
+    assert len(sizes) == 1 or sizes[0] >= LEAST_PAIRS
+
+
+def entries(count: int, layers: int = 2) -> list[Entry]:
+    return [Entry(number % layers, 1.0 + number, is_costly=number % 3 == 2) for number in range(count)]
+
+
+@given(st.integers(1, 60), st.integers(1, 4), st.randoms(use_true_random=False))
+@settings(max_examples=80, deadline=None)
+def test_the_last_round_decides_and_is_small(count: int, rounds: int, random: object) -> None:
+    quality = [float(number) for number in random.sample(range(count), count)]  # type: ignore[attr-defined]
+    asked: list[tuple[int, int]] = []
+
+    def score(number: int, at: int) -> float:
+        asked.append((number, at))
+        return quality[number]
+
+    found = race(entries(count), score, rounds=rounds)
+    assert found is not None
+    assert found.winner == max(found.rounds[0], key=lambda number: quality[number])
+    assert len(asked) == len(set(asked)) <= fits_at_most(entries(count), rounds=rounds, folds=1)
+    for earlier, later in pairwise(found.rounds):
+        assert set(later) <= set(earlier)
+        assert min(quality[n] for n in later) >= max((quality[n] for n in set(earlier) - set(later)), default=0)
+    assert rounds == 1 or len(found.rounds[-1]) <= FINALISTS
+    assert race(entries(count), score, rounds=rounds) == found
+
+
+def test_costly_candidates_are_tried_on_the_layers_that_serve_the_cheap_best() -> None:
+    field = [Entry(0, 1.0), Entry(1, 1.0), Entry(0, 9.0, is_costly=True), Entry(1, 9.0, is_costly=True)]
+    scores = {0: 0.2, 1: 0.5, 2: 0.9, 3: 0.6}
+    found = race(field, lambda number, at: scores[number], rounds=1)
+    assert found is not None
+    assert set(found.rounds[0]) == {0, 1, 3}
+    assert found.winner == 3
+
+
+def test_a_tie_goes_to_the_cheaper_candidate() -> None:
+    found = race([Entry(0, 5.0), Entry(0, 1.0)], lambda number, at: 0.5, rounds=1)
+    assert found is not None
+    assert found.winner == 1
+
+
+def test_what_has_no_score_takes_no_part_and_an_earlier_round_decides_where_the_last_has_none() -> None:
+    field = [Entry(0, 1.0), Entry(0, 2.0)]
+    found = race(field, lambda number, at: None if at or number == 0 else 0.1, rounds=2)
+    assert found is not None
+    assert (found.winner, len(found.rounds)) == (1, 1)
+    assert race(field, lambda number, at: None, rounds=2) is None
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0.1, 9.0)), min_size=1, max_size=40), st.floats(1.0, 30.0))
+def test_a_budget_is_not_passed_by_fits_that_take_what_they_declare(
+    fits: list[tuple[str, float]], seconds: float
+) -> None:
+    clock = Clock()
+    budget = Budget(seconds, clock)
+    first = fits[0][1]
+    for method, cost in fits:
+        if budget.affords(method, cost):
+            clock.now += cost
+            budget.took(method, cost, cost)
+    assert budget.fits >= 1
+    assert budget.spent <= max(seconds, first) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("60s", 60), ("5m", 300), ("1h", 3600), (2.5, 2.5), ("90", 90)])
+def test_a_budget_is_read(text: str | float, seconds: float) -> None:
+    assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-3s", "0", "5 parsecs"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(StructureError, match=r"--budget .*such as 60s"):
+        seconds_of(text)

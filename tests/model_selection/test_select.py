@@ -1,0 +1,210 @@
+"""A selection on arrays: it finds what made the data, no held-out pair is trained on, and it says why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.registry import ALIGNERS
+from structure.pipeline.model_selection import select as selecting
+from structure.pipeline.model_selection.budget import Budget
+from structure.pipeline.model_selection.candidates import Candidate, candidates_on
+from structure.pipeline.model_selection.criterion import standard_error
+from structure.pipeline.model_selection.evaluator import Evaluator, PairedFeatures
+from structure.pipeline.model_selection.folds import assign_folds
+from structure.pipeline.model_selection.options import SelectionOptions
+from structure.pipeline.model_selection.select import HELD_OUT, NESTED, select
+from structure.pipeline.model_selection.select_aligner import select_aligner
+from structure.store.errors import StructureError, UsageError
+
+CHEAP = SelectionOptions(candidates=("ridge", "procrustes", "asif"))
+COMMON = {"seed": 1, "device": "cpu"}
+
+
+def pairs(rows: int = 90, *, noise: float = 0.3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Two views of one latent vector a row."""
+    random = np.random.default_rng(seed)
+    latent = random.standard_normal((rows, 6))
+    sides = (latent @ random.standard_normal((6, width)) for width in (10, 8))
+    vision, text = (side + noise * random.standard_normal(side.shape) for side in sides)
+    return vision.astype(np.float32), text.astype(np.float32)
+
+
+def features(rows: int = 90, groups: np.ndarray | None = None) -> PairedFeatures:
+    """A good layer pair, and one whose vision side is noise."""
+    vision, text = pairs(rows)
+    noise = np.random.default_rng(5).standard_normal(vision.shape).astype(np.float32)
+    sides = {("rows", ("good", "text")): (vision, text), ("rows", ("noise", "text")): (noise, text)}
+    return PairedFeatures(sides, np.arange(rows) if groups is None else groups)
+
+
+def test_it_chooses_the_layers_that_hold_the_pairs_and_keeps_the_whole_table() -> None:
+    found = select(features(), CHEAP, common=COMMON)
+    assert found.chosen.layers == ("good", "text")
+    assert len(found.rows) == 10  # five candidates on two layer pairs
+    assert [row.is_chosen for row in found.rows].count(True) == 1
+    scores = [row.score for row in found.rows if row.score is not None]
+    assert scores == sorted(scores, reverse=True)
+    assert found.estimate.how == NESTED
+    assert found.why.startswith(f"{found.chosen.options.method} (")
+    assert "of 10 candidates" in found.why
+
+
+def test_the_same_pairs_and_seed_give_the_same_choice_and_numbers() -> None:
+    documents = [select(features(), CHEAP, common=COMMON).to_dict() for _ in range(2)]
+    for document in documents:
+        document.pop("seconds")
+        document["why"] = ""
+        for row in document["candidates"]:
+            row.pop("seconds")
+    assert documents[0] == documents[1]
+
+
+class Recorder:
+    """Stands in for a method: remembers which rows were fitted (their first feature is the row's number)."""
+
+    def __init__(self) -> None:
+        self.fitted: list[set[int]] = []
+        self.scored: list[set[int]] = []
+
+
+def test_no_held_out_pair_is_fitted_and_groups_stay_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = np.arange(60) // 3
+    seen = Recorder()
+
+    def fit_on(candidate: Candidate, data: PairedFeatures, rows: np.ndarray) -> Recorder:
+        seen.fitted.append(set(rows.tolist()))
+        return seen
+
+    def pair_values(aligner: Recorder, vision: np.ndarray, text: np.ndarray, *, select: str) -> np.ndarray:
+        aligner.scored.append(set(vision[:, 0].astype(int).tolist()))
+        return np.ones(len(vision))
+
+    module = "structure.pipeline.model_selection.evaluator"
+    monkeypatch.setattr(f"{module}.fit_on", fit_on)
+    monkeypatch.setattr(f"{module}.pair_values", pair_values)
+    numbered = np.repeat(np.arange(60.0)[:, None], 4, axis=1)
+    data = PairedFeatures({("rows", ("a", "b")): (numbered, numbered)}, groups)
+    select(data, CHEAP, common=COMMON)
+    assert len(seen.fitted) == len(seen.scored) >= 15
+    for training, test in zip(seen.fitted, seen.scored, strict=True):
+        assert {int(groups[row]) for row in training}.isdisjoint(int(groups[row]) for row in test)
+    assert set.union(*seen.scored) == set(range(60))
+
+
+def test_the_estimate_is_of_choices_made_on_other_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates that are pure luck: the best score is above .5, the estimate is not."""
+    random = np.random.default_rng(3)
+    lucky: dict[tuple[Any, int], np.ndarray] = {}
+
+    def values(self: Evaluator, candidate: Candidate, at: int, fold: int) -> np.ndarray:
+        size = int((self.fold_of == fold).sum())
+        return lucky.setdefault((candidate, fold), random.random(size))
+
+    monkeypatch.setattr(Evaluator, "values", values)
+    gaps = []
+    for _ in range(40):
+        lucky.clear()
+        found = select(features(30), SelectionOptions(candidates=CHEAP.candidates), common=COMMON)
+        chosen = next(row for row in found.rows if row.is_chosen)
+        assert chosen.score is not None
+        assert found.estimate.score is not None
+        gaps.append((chosen.score, found.estimate.score))
+    best, estimate = np.mean(gaps, axis=0)
+    assert best > 0.55
+    assert abs(estimate - 0.5) < 0.03
+
+
+def test_above_the_limit_folds_are_of_a_part_and_the_choice_is_confirmed_on_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(selecting, "MOST_IN_FOLDS", 60)
+    found = select(features(100), CHEAP, common=COMMON)
+    assert found.estimate.how == HELD_OUT
+    assert found.estimate.pairs == 60
+    assert found.chosen.layers == ("good", "text")
+
+
+def test_r_s_stays_only_where_it_gains_more_than_a_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    gain = 0.0
+
+    def values(self: Evaluator, candidate: Candidate, at: int, fold: int) -> np.ndarray:
+        noise = np.random.default_rng(fold + 10 * candidate.uses_structure).random(int((self.fold_of == fold).sum()))
+        return 0.5 + 0.1 * (noise - noise.mean()) + gain * candidate.uses_structure
+
+    monkeypatch.setattr(Evaluator, "values", values)
+    asked = SelectionOptions(candidates=("linear",))
+    gain = 0.001
+    assert not select(features(90), asked, common=COMMON).chosen.uses_structure
+    gain = 0.05
+    assert select(features(90), asked, common=COMMON).chosen.uses_structure
+
+
+def test_what_the_budget_leaves_out_is_in_the_table() -> None:
+    ticks = iter(range(10**6))
+    found = select(features(), CHEAP, common=COMMON, budget=Budget(3.0, lambda: float(next(ticks))))
+    out = [row for row in found.rows if row.score is None]
+    assert out
+    assert all("budget" in row.note for row in out)
+
+
+def test_every_method_takes_part_with_options_that_it_has() -> None:
+    for name in ALIGNERS:
+        for inputs in ("rows", "tokens", "sets"):
+            made = candidates_on(
+                ("a", "b"), names=(), widths=(10, 10), pairs=100, fixed={}, common=COMMON, inputs=inputs
+            )
+            assert all(candidate.inputs == inputs for candidate in made)
+            assert all(candidate.cost((10, 10), 100) > 0 for candidate in made)
+        named = candidates_on(("a", "b"), names=(name,), widths=(10, 12), pairs=100, fixed={}, common=COMMON)
+        assert named or TrainingOptions(method=name).method in ("pal", "freezealign", "sma")
+
+
+def test_options_that_are_stated_hold_for_every_candidate_that_has_them() -> None:
+    made = candidates_on(("a", "b"), names=(), widths=(10, 9), pairs=99, fixed={"dim": 4}, common=COMMON)
+    assert {candidate.options.dim for candidate in made if hasattr(candidate.options, "dim")} == {4}
+    with pytest.raises(UsageError, match=r"None of the candidates ridge has the option 'dim'.*Methods with it"):
+        SelectionOptions(candidates=("ridge",), fixed={"dim": 4})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"candidates": ("rigde",)}, "Did you mean ridge|ridge"),
+        ({"select": "mrrr"}, "mrr"),
+        ({"select": "R@k"}, "R@5"),
+        ({"folds": 1}, "--folds 1"),
+        ({"budget": "soon"}, "60s"),
+        ({"fixed": {"dimm": 3}}, "dim"),
+    ],
+)
+def test_wrong_options_are_told_before_anything_is_read(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(StructureError, match=message):
+        SelectionOptions(**options)
+
+
+def test_a_standard_error_of_groups_is_that_of_their_means_where_they_are_even() -> None:
+    values = np.random.default_rng(0).random(60)
+    groups = np.arange(60) // 4
+    means = values.reshape(15, 4).mean(axis=1)
+    assert standard_error(values, groups) == pytest.approx(means.std(ddof=1) / np.sqrt(15))
+    assert standard_error(values, np.arange(60)) == pytest.approx(values.std(ddof=1) / np.sqrt(60))
+
+
+def test_select_aligner_fits_the_choice_to_all_pairs() -> None:
+    vision, text = pairs(80)
+    repeated = np.concatenate([vision, vision[:10]]), np.concatenate([text, text[:10]])
+    done = select_aligner({"good": repeated[0]}, repeated[1], options=CHEAP, seed=3)
+    assert done.aligner.metadata["refit_pairs"] == 90
+    assert done.selection.chosen.layers == ("good", "features")
+    assert done.aligner.embed_images(vision).shape[1] == done.aligner.embed_texts(text).shape[1]
+    with pytest.raises(StructureError, match="rows"):
+        select_aligner(vision, text[:70], options=CHEAP)
+
+
+def test_duplicates_and_groups_are_in_one_fold() -> None:
+    fold_of = assign_folds(np.array([0, 0, 1, 2, 3, 4]), folds=2, seed=0)
+    assert fold_of[0] == fold_of[1]

@@ -1,0 +1,107 @@
+"""`align` without a method: selected on the training pairs of the store, kept with its table, the same again."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from structure.cli.main import run
+from structure.pipeline import align, load_aligner, rank_layers
+from structure.pipeline.model_selection.stored import layer_candidates, sample_groups
+from structure.pipeline.pairing.pairs import choose_sets, pair_rows
+from structure.pipeline.progress import Event, Note
+from structure.store import Store
+from structure.store.errors import StructureError
+
+LAYERS = "block.03,block.02"
+CHEAP = ("--candidates", "ridge,procrustes", "--layers", LAYERS)
+
+
+def sets(store: Store) -> tuple:  # type: ignore[type-arg]
+    return choose_sets(store, dataset=None, split=None, vision=None, text=None)
+
+
+def test_the_command_selects_keeps_the_table_and_says_why(copied: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["align", *CHEAP, "--name", "a", "--test", "0.25", "--store", copied.url, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert set(document["selection"][0]) >= {"method", "options", "layers", "score", "se", "seconds", "chosen"}
+    (chosen,) = (row for row in document["selection"] if row["chosen"])
+    assert document["method"] == chosen["method"]
+    assert document["selected"]["criterion"] == "mrr"
+    assert document["selected"]["estimate"]["how"].startswith("nested")
+    assert "was chosen of 3 candidates" in document["selected"]["why"]
+    assert document["refit_pairs"] == 180  # all training pairs, none of the test
+    folder = copied.folder("aligners", "a")
+    assert json.loads(folder.read("selection.json"))["candidates"] == document["selection"]
+    table = pq.read_table(pa.BufferReader(folder.read("selection.parquet")))
+    assert table["chosen"].to_pylist() == [row["chosen"] for row in document["selection"]]
+    assert load_aligner(folder).metadata["layers_chosen_by"] == "cross-validation"
+
+
+def test_without_a_method_python_selects_too_and_the_same_request_is_not_run_twice(copied: Store) -> None:
+    notes: list[Event] = []
+    asked = {"store": copied, "candidates": ("ridge",), "name": "again", "on_event": notes.append}
+    first = align(LAYERS, **asked)
+    again = align(LAYERS, **asked)
+    assert again.selection == first.selection
+    assert any(isinstance(note, Note) and "made by the same run" in note.text for note in notes)
+    with pytest.raises(StructureError, match="Pass --replace"):
+        align(LAYERS, **asked, select="R@5")
+    assert align(LAYERS, **asked, select="R@5", replace=True).selection["criterion"] == "R@5"
+
+
+def test_layer_candidates_are_the_ranking_s_first_and_the_last_blocks(copied: Store) -> None:
+    both = sets(copied)
+    ranking = rank_layers(store=copied, k=5, calibrate=5, repeats=0).ranking
+    made = layer_candidates(copied, both, "auto", 3)
+    assert made[0] == (ranking["best"]["vision_layer"], ranking["best"]["text_layer"])
+    scores = {
+        (one, other): ranking["scores"][row][column]
+        for row, one in enumerate(ranking["vision"]["layers"])
+        for column, other in enumerate(ranking["text"]["layers"])
+    }
+    assert min(scores[pair] for pair in made[1:3]) >= max(v for pair, v in scores.items() if pair not in made[:3])
+    assert ("block.05", "block.03") in made
+    assert len(made) == len(set(made)) <= 4
+    assert layer_candidates(copied, both, "last", 3) == [("block.05", "block.03")]
+    assert layer_candidates(copied, both, LAYERS, 3) == [("block.03", "block.02")]
+
+
+def test_samples_of_one_image_text_or_group_are_one_group(copied: Store) -> None:
+    both = sets(copied)
+    rows = pair_rows(copied, *both)
+    groups = sample_groups(copied, both, rows, column=None)
+    samples = copied.samples("scenes", "train")
+    texts = np.array(samples.table.take(samples.first_rows[rows.items])["text"].to_pylist())
+    for text in {text for text in texts.tolist() if (texts == text).sum() > 1}:
+        assert len(set(groups[texts == text].tolist())) == 1
+    column = next(name for name in samples.table.column_names if name.startswith("label"))
+    coarse = sample_groups(copied, both, rows, column=column)
+    assert coarse.max() < groups.max()
+    with pytest.raises(StructureError, match="column of --group"):
+        sample_groups(copied, both, rows, column="patient")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--method", "ridge", "--folds", "4"], 2, "--folds is of --method auto"),
+        (["--method", "auto", "--preset", "paper"], 2, "leave out --preset"),
+        (["--method", "auto", "--seeds", "3"], 2, "leave out --preset, --grid"),
+        (["--candidates", "rige"], 1, "ridge"),
+        (["--select", "mr"], 1, "mrr"),
+        (["--budget", "soon"], 1, "60s"),
+        (["--group", "patient"], 1, "column of --group"),
+        (["--pairs", "9"], 1, "9 pairs are too few"),
+        (["--memory", "1kB"], 1, "name a --method that reads in passes"),
+    ],
+)
+def test_mistakes(
+    scenes_store: Store, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, said: str
+) -> None:
+    assert run(["align", "--layers", LAYERS, "--store", scenes_store.url, *arguments]) == code
+    assert said in capsys.readouterr().err
