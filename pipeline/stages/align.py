@@ -14,7 +14,7 @@ from structure.pipeline.aligners.aligner_runs import AlignerName
 from structure.pipeline.aligners.batches import held_out
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.estimate import probed_pairs, seconds_at_most
-from structure.pipeline.aligners.fit_result import FitResult, versions
+from structure.pipeline.aligners.fit_result import versions
 from structure.pipeline.aligners.option_groups import StructureOptions
 from structure.pipeline.aligners.options import TrainingOptions, all_option_names, applicable
 from structure.pipeline.aligners.registry import ALIGNERS
@@ -36,7 +36,7 @@ from structure.pipeline.progress import Listener, Note
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stage_requests import AUTO, AlignRequest, requested_layers
 from structure.pipeline.work_estimate import WorkEstimate, require_space
-from structure.store import FeatureSet, Store
+from structure.store import FeatureSet
 from structure.store.errors import StructureError
 from structure.store.fingerprint import fingerprint
 
