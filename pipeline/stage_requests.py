@@ -188,6 +188,11 @@ class AlignRequest:
 
     def __post_init__(self) -> None:
         require_count("--pairs", self.pairs)
+        if self.auto is not None and self.unpaired:
+            raise UsageError(
+                "--unpaired rows are seen by R_S alone, and a selected method may train without it. Name one: --method "
+                "linear."
+            )
         require_name("--name", self.name)
         if self.test and not 0 < self.test < 1:
             raise StructureError(f"--test {self.test:g} is no fraction of the pairs; it must be between 0 and 1.")

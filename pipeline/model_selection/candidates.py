@@ -65,6 +65,8 @@ def candidates_on(
         for cell in one.grid(widths=widths, pairs=pairs) or (({},) if name in names else ()):
             stated = {**cell, **own}
             try:
+                idle = TrainingOptions(method=name, **stated, **common).idle
+                stated = {key: value for key, value in stated.items() if key not in idle}
                 options = TrainingOptions(method=name, **stated, **common)
             except StructureError:
                 continue  # a fixed value that this method does not take, such as another loss

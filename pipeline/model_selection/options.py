@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from structure.pipeline.aligners.options import TrainingOptions, all_option_names, owners
+from structure.pipeline.aligners.option_effects import require_effect
+from structure.pipeline.aligners.options import TrainingOptions, all_option_names, option_names, owners
 from structure.pipeline.aligners.registry import ALIGNERS
 from structure.pipeline.model_selection.budget import seconds_of
 from structure.store.errors import StructureError, UsageError, unknown
@@ -52,7 +53,7 @@ class SelectionOptions:
         for name in self.fixed:
             if name not in all_option_names():
                 raise unknown("training option", name, all_option_names())
-            require_value(name, self.fixed[name])
+            require_value(name, self.fixed)
             if self.candidates and not set(owners(name)) & set(self.candidates):
                 raise UsageError(
                     f"None of the candidates {', '.join(self.candidates)} has the option {name!r}: it would change "
@@ -70,13 +71,15 @@ class SelectionOptions:
         return {**values, "candidates": list(self.candidates), "fixed": dict(self.fixed)}
 
 
-def require_value(name: str, value: Any) -> None:
-    """Raises StructureError for a value that no method takes."""
-    for number, owner in enumerate(owners(name), start=1):
+def require_value(name: str, fixed: Mapping[str, Any]) -> None:
+    """Raises StructureError for a value that no method takes, or that changes nothing in any beside the others."""
+    having = owners(name)
+    for number, owner in enumerate(having, start=1):
         try:
-            TrainingOptions(method=owner, **{name: value})
+            own = {key: value for key, value in fixed.items() if key in option_names(owner)}
+            require_effect(TrainingOptions(method=owner, **own), [name])
         except StructureError:
-            if number == len(owners(name)):
+            if number == len(having):
                 raise
         else:
             return

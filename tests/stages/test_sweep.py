@@ -222,7 +222,7 @@ def test_curve_and_suite_on_the_command_line(copied: Store, tmp_path: Path, caps
     (["--curve", "10,x"], 2, "whole numbers"),
     (["--seeds", "1,2", "--seed", "3"], 2, "leave out --seed"),
     (["--add", "scenes"], 1, "write DATASET:K"),
-    (["--unpaired", "flickr"], 1, "no features of"),
+    (["--method", "linear", "--unpaired", "flickr"], 1, "no features of"),
     (["--batch", "100000", "--pairs", "6"], 1, "6 pairs are too few"),
     (["--method", "csa", "--pairs", "30", "--dim", "64"], 1, "Pass --dim"),
     (["--weight", "-3"], 1, "weight is -3.0; it must be at least 0"),
