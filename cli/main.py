@@ -28,6 +28,7 @@ from structure.cli import (
     store,
     suites,
 )
+from structure.cli.advice import complete, given
 from structure.pipeline.device import is_out_of_memory
 from structure.store.errors import DamageError, StructureError, UsageError
 
@@ -121,6 +122,11 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """The same for given arguments; returns the exit code."""
+    with given(arguments, app):
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     verbose = sum(word.count("v") for word in arguments if word in ("-v", "-vv", "-vvv"))
     arguments = [word for word in arguments if word not in ("-v", "-vv", "-vvv")]
     try:
@@ -147,7 +153,7 @@ def run(arguments: list[str]) -> int:
     except StructureError as error:
         if verbose >= 2:
             traceback.print_exc()
-        print(f"structure: {error}{_how_to_repair(error)}", file=sys.stderr)
+        print(f"structure: {complete(f'{error}{_how_to_repair(error)}')}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from structure.cli import completion
+from structure.cli.advice import complete
 from structure.cli.consent import asking
 from structure.cli.flags import DataFlags, PlanFlags, StoreFlags, TrustFlags, takes_flags
 from structure.cli.options import (
@@ -130,6 +131,8 @@ def status(
 
     opened = open_store(store)
     parts = status(opened)
+    for row in (*parts["missing"], *parts["stale"]):
+        row["command"] = complete(row["command"])
     if as_json:
         terminal.document({"store": opened.url, **parts})
         return

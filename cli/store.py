@@ -11,6 +11,7 @@ import typer
 from structure.cli.flags import DataFlags, StoreFlags, TrustFlags, takes_flags
 from structure.cli.options import DEFAULT_STORE, JsonOption, StoreOption
 from structure.cli.terminal import Terminal
+from structure.store.errors import UsageError
 
 app = typer.Typer(help="Look after the store.\n\nExample: structure store verify", no_args_is_help=True)
 
@@ -186,6 +187,7 @@ def du(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
 @app.command("gc")
 def gc(
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would go.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go, as without --yes.")] = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
@@ -196,6 +198,8 @@ def gc(
     from structure.pipeline.stages.gc import orphans, remove
     from structure.store import open_store
 
+    if yes and dry_run:
+        raise UsageError("--yes removes and --dry-run only says what would go. Leave one of them out.")
     opened = open_store(store)
     orphaned = list(orphans(opened))
     if yes:

@@ -66,7 +66,9 @@ class SweepFlags:
         compare = None if self.compare is None else axis("--compare", self.compare)
         if compare and compare[0] in grid:
             raise UsageError(f"{compare[0]} is in --grid and in --compare; one of them is enough.")
-        return Axes(layers, grid, compare, () if self.curve is None else counts("--curve", self.curve))
+        return Axes(
+            layers, grid, compare, () if self.curve is None else counts("--curve", self.curve, such="1000,2500")
+        )
 
     def recipe(
         self, layers: str, *, preset: str, training: Mapping[str, Any], name: str | None, stored: Mapping[str, Any]
@@ -131,11 +133,12 @@ def which_seeds(text: str | None, first: int | None) -> list[int]:
     """`5` is five seeds from `first` (1 by default) on, `1,42,55` are those; without both it is one."""
     if text is None:
         return [42 if first is None else first]
+    seeds = counts("--seeds", text, such="5 (that many) or 1,42,55 (these)")
     if "," in text:
         if first is not None:
             raise UsageError("--seeds with commas says which seeds; leave out --seed.")
-        return counts("--seeds", text)
-    (number,) = counts("--seeds", text)
+        return seeds
+    (number,) = seeds
     start = 1 if first is None else first
     return list(range(start, start + number))
 

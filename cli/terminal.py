@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from structure.cli.advice import complete
 from structure.pipeline.progress import Event, Listener, Note, Progress
 from structure.pipeline.strict_json import strict
 
@@ -41,7 +42,7 @@ class Terminal:
     def say(self, text: str) -> None:
         """A line for the reader, never for a program."""
         if not self.quiet:
-            self.err.print(text, markup=False, soft_wrap=True)
+            self.err.print(complete(text), markup=False, soft_wrap=True)
 
     def document(self, value: Any) -> None:
         """The one JSON document of `--json`; NaN and infinity become null, since JSON has neither."""
@@ -134,7 +135,7 @@ class _Bars:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Note):
-            self.bars.console.print(event.text, markup=False, soft_wrap=True)
+            self.bars.console.print(complete(event.text), markup=False, soft_wrap=True)
             return
         if event.what not in self.tasks:
             self.tasks[event.what] = self.bars.add_task(event.what, total=event.total, completed=event.done, rate="")
@@ -153,7 +154,7 @@ class _Lines:
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Note):
-            self.console.print(event.text, markup=False, soft_wrap=True)
+            self.console.print(complete(event.text), markup=False, soft_wrap=True)
             return
         now, rate = time.monotonic(), self.pace.rate(event)
         finished = event.done >= event.total

@@ -51,17 +51,17 @@ def axis(option: str, text: str) -> tuple[str, list[Any]]:
     if name == "layers":
         return name, [value.replace("+", ",") for value in values]
     if name == "pairs":
-        return name, counts(option, listed)
+        return name, counts(option, listed, such="pairs=1000,2500")
     return name, [TrainingOptions.parse(name, value) for value in values]
 
 
-def counts(option: str, text: str) -> list[int]:
-    """Whole numbers from 1, with commas. Raises UsageError."""
+def counts(option: str, text: str, *, such: str) -> list[int]:
+    """Whole numbers from 1, with commas; `such` is an example. Raises UsageError."""
     from structure.cli.choices import words
 
     values = words(option, text)
     if not all(value.isdigit() and int(value) > 0 for value in values):
-        raise UsageError(f"{option} {text!r}: write whole numbers with commas, such as 1000,2500.")
+        raise UsageError(f"{option} {text!r}: write whole numbers from 1, with commas, such as {such}.")
     return [int(value) for value in values]
 
 

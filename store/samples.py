@@ -231,7 +231,8 @@ class Samples:
         if self.extends(stored):
             raise FingerprintError(
                 f"The dataset {self.dataset}/{self.split} has grown since it was extracted, from {len(stored):,} to "
-                f"{len(self):,} samples. Pass --append to extract the new ones, or choose another --store."
+                f"{len(self):,} samples. Extract them with --append to take in the new ones, or choose "
+                "another --store."
             )
         for what, ours, theirs in (
             ("samples", _described(self, "items"), _described(stored, "items")),

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from structure.cli import main
+from structure.cli.advice import complete, given
 from structure.cli.choices import byte_count
 from structure.cli.main import run
 from structure.store.errors import UsageError
@@ -285,6 +286,7 @@ def test_memory_that_does_not_suffice_is_told_without_a_traceback(
         (["align", "--method", "linea"], "linear"),
         (["align", "--layers", "block.00,blok.01"], "block.01"),
         (["align", "--layers", "block.00"], "two layers"),
+        (["align", "--name", "../evil"], "Write --name evil"),
         (["eval", "--suite", "clip-benchmrk"], "clip-benchmark"),
         (["eval", "--suite", "clip-benchmark", "--datasets", "cifar1"], "cifar10"),
     ],
@@ -299,6 +301,56 @@ def test_a_wrong_name_is_told_without_importing_torch(arguments: list[str], mess
     assert done.returncode == 1, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_commands_in_messages_say_where_the_store_and_the_data_are() -> None:
+    with given(["align", "--store", "my store", "--data-root=/d"], main.app):
+        assert complete("No aligner. Run: structure align --layers auto") == (
+            "No aligner. Run: structure align --store 'my store' --data-root /d --layers auto"
+        )
+        assert complete("structure store verify K, then `structure models`") == (
+            "structure store verify --store 'my store' K, then `structure models`"
+        )
+        assert complete("structure rank-layers --store other, structure report") == (
+            "structure rank-layers --store other, structure report --store 'my store'"
+        )
+    assert complete("Run: structure align") == "Run: structure align"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "messages"),
+    [
+        (["align", "--layers", "auto"], 1, ["No ranking of", "structure rank-layers --store {store} --dataset cells"]),
+        (
+            ["align", "--method", "pal", "--layers", "a,b"],
+            1,
+            ["Run: structure import --store {store} FILE --model vit"],
+        ),
+        (["align", "--split", "val"], 1, ["no features of the split val; it has those of cells/train"]),
+        (["rank-layers", "--all", "--dataset", "coco"], 1, ["no features of the dataset coco; it has those of cells"]),
+        (["align", "--seeds", "x"], 2, ["--seeds 'x'", "5 (that many) or 1,42,55 (these)"]),
+        (["align", "--vision", "nosuch"], 1, ["Known: bert, vit. These are in {store}."]),
+        (["status"], 0, ["structure rank-layers --store {store}"]),
+        (["store", "gc", "--dry-run"], 0, ["would go with --yes"]),
+        (["store", "gc", "--dry-run", "--yes"], 2, ["Leave one of them out"]),
+    ],
+)
+def test_advice_names_the_store_that_was_given(
+    arguments: list[str], code: int, messages: list[str], imported: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*arguments, "--store", imported]) == code
+    told = capsys.readouterr()
+    for message in messages:
+        assert message.format(store=imported) in told.out + told.err
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", "..", "", "x" * 300, "größe", "a b"])
+def test_a_name_that_cannot_be_is_told_first(name: str, imported: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["align", "--layers", "a,b", "--name", name, "--store", imported]) == 1
+    told = capsys.readouterr().err
+    assert "cannot be a name in the store" in told
+    advised = told.split("Write --name ")[1].strip().removesuffix(".")
+    assert run(["align", "--layers", "block.00,block.01", "--name", advised, "--dry-run", "--store", imported]) == 0
 
 
 def files_of(folder: Path) -> dict[str, int]:

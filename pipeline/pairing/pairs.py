@@ -121,11 +121,7 @@ def choose_sets(
     """
     sets = store.feature_sets(dataset=dataset, split=split, without_kind=PROMPTS)
     if not sets:
-        where = f" of {dataset}" if dataset else ""
-        raise StructureError(
-            f"The store {store.url} has no features{where}. "
-            "Run: structure extract --model <vision> --model <text> --dataset <dataset>"
-        )
+        raise no_features(store, dataset, split)
     chosen = []
     for option, name, modality in (("--vision", vision, "vision"), ("--text", text, "text")):
         matching = [
@@ -148,8 +144,7 @@ def choose_sets(
                 "features",
                 name,
                 dict.fromkeys(s.manifest.encoder for s in sets),
-                hint=f"These are in {store.url}; structure extract --model {name} --dataset "
-                f"{sets[0].manifest.dataset} adds others.",
+                hint=f"These are in {store.url}.",
             )
         if len(here) != 1:
             listed = ", ".join(s.key for s in (here or sets))
@@ -162,6 +157,20 @@ def choose_sets(
             raise StructureError(f"There {what} to use in {store.url} ({listed}). {settle}.{_alike(sets)}")
         picked.append(here[0])
     return picked[0], picked[1]
+
+
+def no_features(store: Store, dataset: str | None, split: str | None) -> StructureError:
+    """The store has no features of what is named, or none at all."""
+    sets = store.feature_sets(without_kind=PROMPTS)
+    if not sets:
+        return StructureError(
+            f"The store {store.url} has no features. "
+            "Run: structure extract --model <vision> --model <text> --dataset <dataset>"
+        )
+    named = {"dataset": dataset, "split": split}
+    asked = ", ".join(f"the {noun} {value}" for noun, value in named.items() if value)
+    there = dict.fromkeys(f"{s.manifest.dataset}/{s.manifest.split}" for s in sets)
+    return StructureError(f"The store {store.url} has no features of {asked}; it has those of {', '.join(there)}.")
 
 
 def _alike(sets: Sequence[FeatureSet]) -> str:
@@ -212,6 +221,8 @@ def choose_many(
     """
     sets = store.feature_sets(dataset=dataset, split=split, without_kind=PROMPTS)
     wanted = {modality for modality, _ in sides}
+    if not sets:
+        raise no_features(store, dataset, split)
     places: dict[tuple[str, str], list[FeatureSet]] = {}
     for features in sets:
         places.setdefault((features.manifest.dataset, features.manifest.split), []).append(features)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from structure.pipeline.extraction.extract_command import extract_command
 from structure.pipeline.pairing.pairs import gather
 from structure.store import FeatureSet, Samples, Tokens
 from structure.store.errors import StructureError
@@ -15,12 +16,10 @@ def require_tokens(features: FeatureSet, layer: str) -> None:
     lacking = {name for names in features.pending().values() for name in names}
     if layer in features.token_layers and f"tokens/{layer}" not in lacking:
         return
-    spec = (features.manifest.provenance or {}).get("spec") or features.manifest.encoder
-    dataset = (features.manifest.provenance or {}).get("dataset_spec") or features.manifest.dataset
     kept = ", ".join(features.token_layers) or "none"
     raise StructureError(
         f"{features.key} has no tokens of layer {layer} (it has: {kept}). This method reads every token of a layer. "
-        f"Run: structure extract --model {spec} --dataset {dataset} --tokens {layer}"
+        f"Run: {extract_command(features, tokens=[layer])}"
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from typing import Any
 
 from structure.pipeline.evaluation.stale import stale
+from structure.pipeline.extraction.extract_command import extract_command
 from structure.store.catalogue import Store
 from structure.store.feature_set import FeatureSet
 from structure.store.lease import Lease
@@ -35,7 +36,7 @@ def status(store: Store) -> dict[str, Rows]:
         kept = [key for key in store.files.keys(f"recipes/{name}") if key.endswith(".json") and key != lock]
         if kept or going:
             found["recipes"].append({"recipe": name, "steps cached": len(kept), "running": "yes" if going else "no"})
-    return {**found, "stale": stale(store), "missing": _missing(found, {each.modality for each in sets})}
+    return {**found, "stale": stale(store), "missing": _missing(found, {each.key: each for each in sets})}
 
 
 def _choice(document: bytes) -> tuple[str, float | None]:
@@ -47,17 +48,21 @@ def _choice(document: bytes) -> tuple[str, float | None]:
         return "does not read: remove it, or rank again", None
 
 
-def _missing(found: Mapping[str, Rows], sides: Set[str]) -> Rows:
+def _missing(found: Mapping[str, Rows], sets: Mapping[str, FeatureSet]) -> Rows:
     """What keeps the store from the next step; nothing of what somebody is writing now."""
+    sides = {features.modality for features in sets.values()}
     rows = [
-        {"what": f"{row['rows'] - row['done']:,} rows of {row['features']}", "command": "its structure extract, again"}
+        {
+            "what": f"{row['rows'] - row['done']:,} rows of {row['features']}",
+            "command": extract_command(sets[row["features"]]),
+        }
         for row in found["features"]
         if row["state"] != "complete" and not row["running"]
     ]
     if len(sides) == 1:
         (side,) = sides
         other = "text" if side == "vision" else "vision"
-        rows.append({"what": f"{other} features beside the {side} ones", "command": "structure extract --model M"})
+        rows.append({"what": f"{other} features beside the {side} ones", "command": _beside(sets)})
     if len(sides) == 2 and not found["rankings"]:
         rows.append({"what": "a ranking of layers", "command": "structure rank-layers"})
     if found["rankings"] and not found["aligners"]:
@@ -68,6 +73,13 @@ def _missing(found: Mapping[str, Rows], sides: Set[str]) -> Rows:
         more = f" and {len(bare) - 1:,} more aligners" if len(bare) > 1 else ""
         rows.append({"what": f"results of {bare[0]}{more}", "command": f"structure eval --suite S --aligner {bare[0]}"})
     return rows
+
+
+def _beside(sets: Mapping[str, FeatureSet]) -> str:
+    """The command that extracts another encoder over the data of the first set."""
+    manifest = next(iter(sets.values())).manifest
+    dataset = (manifest.provenance or {}).get("dataset_spec") or manifest.dataset
+    return f"structure extract --model MODEL --dataset {dataset} --split {manifest.split}"
 
 
 def _features(store: Store, features: FeatureSet) -> dict[str, Any]:

@@ -133,7 +133,8 @@ def test_a_grown_dataset_is_refused_and_then_appended(tmp_path: Path) -> None:
     old = store["data/all/scenes-vit"].rows("block.01")
     write_pairs(tmp_path / "data", 150)
     with pytest.raises(
-        FingerprintError, match="has grown since it was extracted, from 100 to 150 samples. Pass --append"
+        FingerprintError,
+        match="has grown since it was extracted, from 100 to 150 samples. Extract them with --append",
     ):
         extract([VIT], f"pairs:{pairs}", store=store)
     events: list[Any] = []

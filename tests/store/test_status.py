@@ -31,7 +31,7 @@ def test_each_step_is_missing_until_it_is_done(
         assert commands(store) == ["structure extract"]  # the other side; this one is being written
         vision.fill(shard, {name: values[name][shard.start : shard.stop] for name in vision.layers})
     assert status(store)["missing"][0]["what"] == "236 rows of toy/train/vit"
-    assert commands(store) == ["its structure extract, again", "structure extract"]
+    assert commands(store) == ["structure import FILE", "structure extract"]
     fill(vision, values)
     text = manifest(encoder="bert", modality="text", rows_of="captions", captions=1, identity={"encoder": {}})
     fill(store.allocate(text, table), values)
