@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from structure.pipeline.encoders.precision import Amp
     from structure.pipeline.extraction.plan import Dtype
     from structure.pipeline.extraction.shard_tasks import Spread
-    from structure.pipeline.pairing.pairs import HeldLayers
+    from structure.pipeline.pairing.layer_cache import LayerCache
     from structure.pipeline.similarity.knn.schedule_layers import Compute
 
 DTYPES = ("auto", "fp16", "fp32")
@@ -163,7 +163,7 @@ class AlignRequest:
     a class, captioned with their label, join the training pairs. `unpaired` names feature sets of the same encoders
     that only R_S sees. `memory` bounds the bytes that both layers may take. An aligner of that `name` that the same run
     made is taken as it is; `replace` puts the new one in the place of one of another run, whose results are removed.
-    `held` keeps layers for further runs; `checkpoint_every` is in seconds. Methods over tokens read those that are
+    `cache` keeps layers for further runs; `checkpoint_every` is in seconds. Methods over tokens read those that are
     stored of the layers, within `memory`; `sma` reads all views and captions of a sample. With
     `auto` method, options and layers are selected on the training pairs; `options` then hold the seed and the device.
     """
@@ -182,7 +182,7 @@ class AlignRequest:
     memory: int | None = None
     name: str | None = None
     replace: bool = False
-    held: HeldLayers | None = field(default=None, compare=False)
+    cache: LayerCache | None = field(default=None, compare=False)
     checkpoint_every: float = 30.0
     auto: SelectionOptions | None = None
 

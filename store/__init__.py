@@ -1,9 +1,11 @@
 """Arrays, shards and manifests: named layers under a fingerprint. Knows no encoder, no torch, no command line."""
 
 from structure.store.catalogue import Store, open_store
+from structure.store.column import Column
 from structure.store.errors import StructureError
 from structure.store.feature_set import FeatureSet
-from structure.store.manifest import Column, Manifest
+from structure.store.manifest import Manifest
+from structure.store.rows import Rows
 from structure.store.samples import SampleItem, Samples
 from structure.store.shard import Shard
 from structure.store.tokens import Tokens
@@ -12,6 +14,7 @@ __all__ = [
     "Column",
     "FeatureSet",
     "Manifest",
+    "Rows",
     "SampleItem",
     "Samples",
     "Shard",

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 import numpy as np
 
 from structure.store.chunk import as_bytes
 from structure.store.errors import StructureError
-from structure.store.manifest import Column
-from structure.store.shard import Shard
 
 FLOAT16_MAX = 65504.0
 EXPONENT = np.uint16(0x7C00)
@@ -48,41 +46,6 @@ def storable(
         "Nothing was clipped. Pass --dtype auto to keep this layer in float32, or --dtype fp32.",
         column,
     )
-
-
-def storable_shard(
-    values: np.ndarray,
-    shard: Shard,
-    column: Column,
-    skipped: Collection[int],
-    *,
-    key: str,
-    sample: Callable[[int], str],
-) -> np.ndarray:
-    """`storable` of a whole shard of the column; the rows `skipped` of the feature set become NaN, whatever is there.
-
-    `sample(row)` names a row of the feature set. Raises ValueError for another shape than (len(shard), width), and as
-    `storable` does.
-    """
-    if values.shape != (len(shard), column.width):
-        raise ValueError(
-            f"{key}, {column.name}: a shard is written whole, {(len(shard), column.width)}, not {values.shape}"
-        )
-    rows = [row - shard.start for row in skipped]
-    if rows:
-        values = np.array(values)
-        values[rows] = 0
-    stored = storable(
-        values,
-        column.dtype,
-        key=key,
-        column=column.name,
-        what=str(shard),
-        sample=lambda row: sample(shard.start + row),
-    )
-    if rows:
-        stored[rows] = np.nan
-    return stored
 
 
 def all_finite(values: np.ndarray) -> bool:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from structure.store.completion_marker import CompletionMarker
 from structure.store.files import Files
-from structure.store.manifest import TOKENS, Manifest
+from structure.store.manifest import Manifest
 from structure.store.shard import Shard
 
 
@@ -55,14 +55,9 @@ class CompletionMarkers:
         self.files.remove(self.key(index))
 
     def lacking(self, marker: CompletionMarker | None) -> tuple[str, ...]:
-        """The columns that a shard with this marker lacks; the tokens of a layer are named `tokens/<layer>`."""
-        wanted = {column.name: column.dtype for column in self.manifest.columns}
-        wanted |= {column.path: column.dtype for column in self.manifest.tokens}
-        done: dict[str, str] = {}
-        if marker is not None:
-            done = {name: dtype for name, (dtype, _) in marker.chunks.items()}
-            done |= {f"{TOKENS}/{name}": dtype for name, (dtype, _) in marker.tokens.items()}
-        return tuple(name for name, dtype in wanted.items() if done.get(name) != dtype)
+        """Paths of the columns that a shard with this marker lacks."""
+        done = {} if marker is None else {path: dtype for path, (dtype, _) in marker.columns.items()}
+        return tuple(path for path, column in self.manifest.by_path.items() if done.get(path) != column.dtype)
 
     def pending(self, markers: Mapping[int, CompletionMarker]) -> dict[Shard, tuple[str, ...]]:
         """What is still to do: shard -> the columns that it lacks."""

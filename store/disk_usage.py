@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from structure.store.catalogue import Store
-from structure.store.manifest import TOKENS
+from structure.store.column import TOKENS
 
 
 def disk_usage(store: Store) -> dict[str, int]:

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from structure.store.cast import storable_shard
-from structure.store.chunk import page_aligned, write_chunk
+from structure.store.chunk import page_aligned
+from structure.store.column import Column, tokens_path
+from structure.store.column_files import ColumnFiles
 from structure.store.completion_marker import CompletionMarker
 from structure.store.completion_markers import CompletionMarkers
-from structure.store.errors import DamageError, FingerprintError, StructureError, unknown
+from structure.store.errors import FingerprintError, unknown
 from structure.store.files import Files
 from structure.store.fingerprint import differences, fingerprint
-from structure.store.layer_files import LayerFiles
-from structure.store.layer_rows import LayerRows
-from structure.store.lease import Lease, remove_stale
-from structure.store.manifest import Column, Manifest, TokenColumn
+from structure.store.lease import remove_stale
+from structure.store.manifest import Manifest
 from structure.store.shard import Shard
-from structure.store.token_files import TokenFiles
-from structure.store.token_writer import TokenWriter
 from structure.store.tokens import Tokens
 from structure.store.verify import Fault, faults_of
 from structure.store.xarray_view import as_xarray
-from structure.store.zarr_metadata import read_ids, zarr_documents
+from structure.store.zarr_metadata import read_ids, read_lengths, zarr_documents
 
 if TYPE_CHECKING:
     import xarray as xr
-
-WRITERS = 8  # waiting for the disk, mostly
 
 
 class FeatureSet:
@@ -45,6 +38,7 @@ class FeatureSet:
 
     def __init__(self, files: Files, prefix: str, manifest: Manifest) -> None:
         self.files, self.prefix, self.manifest = files, prefix, manifest
+        self._column_files: dict[str, ColumnFiles] = {}
 
     @classmethod
     def open(cls, files: Files, prefix: str) -> FeatureSet:
@@ -86,7 +80,7 @@ class FeatureSet:
         if manifest.rows <= old.rows or manifest.shard_rows != old.shard_rows or manifest.columns != old.columns:
             raise ValueError(f"{self.key}: {old.rows} rows do not grow to {manifest.rows}")
         if old.rows % old.shard_rows:
-            self._markers.remove(len(old.shards) - 1)
+            self.completion.remove(len(old.shards) - 1)
         return FeatureSet(self.files, self.prefix, manifest)._write_metadata(ids, lengths)
 
     def require(self, identity: Mapping[str, Any]) -> None:
@@ -124,10 +118,11 @@ class FeatureSet:
         """Names of the layers whose tokens are stored."""
         return tuple(column.name for column in self.manifest.tokens)
 
-    @property
+    @cached_property
     def token_lengths(self) -> np.ndarray | None:
-        """(rows,) int64 token counts of the texts whose tokens are stored; None where all rows have as many."""
-        return self._tokens.lengths
+        """(rows,) int64 token counts of the texts whose tokens are stored; None where all rows have as many. Raises
+        DamageError if they changed."""
+        return read_lengths(self.files, self.prefix, self.manifest)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -163,6 +158,11 @@ class FeatureSet:
         return {row: reason for marker in self.markers().values() for row, reason in marker.skipped.items()}
 
     @property
+    def known_skipped(self) -> list[int]:
+        """`skipped` rows in ascending order, of a complete set read once."""
+        return sorted(row for marker in self.completion.known().values() for row in marker.skipped)
+
+    @property
     def valid(self) -> np.ndarray:
         """(rows,) bool: False for the skipped rows."""
         mask = np.ones(len(self), dtype=bool)
@@ -173,79 +173,30 @@ class FeatureSet:
         """Hex digest of every value of the layers (through the shards' checksums); cache keys are made from it."""
         markers = self.markers()
         return fingerprint(
-            {"shards": [[marker.start, sorted(marker.chunks.items())] for _, marker in sorted(markers.items())]}
+            {"shards": [[marker.start, sorted(marker.pooled().items())] for _, marker in sorted(markers.items())]}
         )
 
     # -- filling --------------------------------------------------------------------------------------------------
 
     def markers(self) -> dict[int, CompletionMarker]:
         """The completion markers by shard index. Raises DamageError for one that does not read."""
-        return self._markers.all()
+        return self.completion.all()
 
     def pending(self) -> dict[Shard, tuple[str, ...]]:
         """What is still to do: shard -> the columns that it lacks; the tokens of a layer are named `tokens/<layer>`."""
-        return self._markers.pending(self._markers.all())
+        return self.completion.pending(self.completion.all())
 
-    def lacking(self, shard: Shard) -> tuple[str, ...]:
-        """What `pending` says of one shard; nothing where it is done."""
-        return self._markers.lacking(self._markers.read(self._index(shard)))
+    @cached_property
+    def completion(self) -> CompletionMarkers:
+        """The completion markers on disk."""
+        return CompletionMarkers(self.files, self.prefix, self.manifest)
 
-    def skipped_in(self, shard: Shard) -> dict[int, str]:
-        """What `skipped` says of one shard."""
-        marker = self._markers.read(self._index(shard))
-        return dict(marker.skipped) if marker is not None else {}
-
-    def lease(self, shard: Shard) -> Lease:
-        """The right to write this shard; hold it while encoding and filling. Raises HeldError on entering."""
-        index = self._index(shard)
-        return Lease(self.files, f"{self.prefix}/claims/{index:06d}.json", what=f"{self.key}, {shard},")
-
-    def token_writer(self, shard: Shard, layers: Collection[str]) -> TokenWriter:
-        """Takes the tokens of one shard while it is encoded; goes into `fill` when it has them all."""
-        return TokenWriter(self._tokens, shard, layers)
-
-    def fill(
-        self,
-        shard: Shard,
-        features: Mapping[str, np.ndarray],
-        *,
-        skipped: Mapping[int, str] | None = None,
-        tokens: TokenWriter | None = None,
-    ) -> None:
-        """Write one whole shard: `{column: (len(shard), width) float}`; durable when the call returns.
-
-        `skipped` maps rows of the feature set (absolute numbers) to the reason why they have no values. Raises
-        StructureError for a NaN or an infinity, OverflowError16 for a value beyond float16, both naming layer and
-        sample; ValueError for anything that is not exactly this shard.
-        """
-        index = self._index(shard)
-        missing, earlier = dict(skipped or {}), self._markers.read(index)
-        if any(not shard.start <= row < shard.stop for row in missing):
-            raise ValueError(f"skipped rows {sorted(missing)} are not all in {shard}")
-        if earlier is not None:
-            self._require_same_skipped(shard, earlier.skipped, missing)
-        with ThreadPoolExecutor(WRITERS) as pool:
-            stored = pool.map(
-                lambda name: storable_shard(
-                    features[name], shard, self._column(name), missing, key=self.key, sample=self._sample
-                ),
-                features,
-            )
-            prepared = dict(zip(features, stored, strict=True))  # all are sound before any is written
-            checksums = pool.map(
-                lambda name: write_chunk(
-                    self.files,
-                    self._layers.chunk_key(self._column(name), index),
-                    prepared[name],
-                    rows=self.manifest.shard_rows,
-                    level=self.manifest.zstd_level,
-                ),
-                prepared,
-            )
-            written = {name: (self._column(name).dtype, crc) for name, crc in zip(prepared, checksums, strict=True)}
-        finished = tokens.finish(missing) if tokens is not None else {}
-        marker = CompletionMarker(shard.start, shard.stop, written, missing, finished)
-        self._markers.write(index, marker if earlier is None else marker.after(earlier))
+    def index_of(self, shard: Shard) -> int:
+        """The number of one of its shards. Raises ValueError for anything else."""
+        index = shard.start // self.manifest.shard_rows
+        if index >= len(self.manifest.shards) or self.manifest.shards[index] != shard:
+            raise ValueError(f"{self.key}: {shard} is not one of its shards of {self.manifest.shard_rows} rows")
+        return index
 
     def tidy(self) -> None:
         """Remove what killed writers left: stale leases and, if no lease is left, half-written files."""
@@ -264,15 +215,6 @@ class FeatureSet:
         self.files.write(f"{self.prefix}/manifest.json", self.manifest.to_json())
         return self
 
-    def _require_same_skipped(self, shard: Shard, earlier: Mapping[int, str], now: Mapping[int, str]) -> None:
-        """A row is skipped in all columns or in none: columns that come later keep to what the first ones found."""
-        for row in sorted(earlier.keys() ^ now.keys()):
-            then, reason = ("could not", earlier[row]) if row in earlier else ("could", now[row])
-            raise StructureError(
-                f"{self.key}: sample {self.ids[row]} {then} be read when the other columns of {shard} were written; "
-                f"now that is different ({reason}). Nothing of {shard} was saved. Put the data back as they were."
-            )
-
     # -- reading --------------------------------------------------------------------------------------------------
 
     def rows(self, layer: str, start: int = 0, stop: int | None = None) -> np.ndarray:
@@ -280,56 +222,45 @@ class FeatureSet:
 
         Skipped rows are NaN. Raises DamageError for bytes that changed and StructureError for shards not written yet.
         """
-        column = self._column(layer)
-        out = page_aligned((self._stop(start, stop) - start, column.width), dtype=column.dtype)
-        self.read_rows(layer, start, out)
-        return out
-
-    def read_rows(self, layer: str, start: int, into: np.ndarray, *, checked: set[str] | None = None) -> None:
-        """`rows` into memory that is there: `into` (n, width), C-contiguous, of the stored dtype. A reader that comes
-        again may keep `checked`: chunks in it are not checked once more, the others are, and are added."""
-        self._stop(start, start + len(into))
-        with self._told_how_to_repair():
-            self._layers.read(self._column(layer), start, into, self._markers.known(), checked)
-
-    def view_rows(self, layer: str, start: int, stop: int, *, checked: set[str]) -> list[np.ndarray]:
-        """`read_rows` without a copy, where `in_place`: read-only pieces of consecutive rows."""
-        self._stop(start, stop)
-        with self._told_how_to_repair():
-            return self._layers.view(self._column(layer), start, stop, self._markers.known(), checked)
+        return self._vectors(layer, start, self._stop(start, stop))
 
     def tokens(self, layer: str, start: int = 0, stop: int | None = None) -> Tokens:
         """Tokens of a layer of rows `[start, stop)`, in the stored dtype; only the chunks that hold one are read, every
         one is checked. Skipped rows have no token. Raises as `rows` does.
         """
-        stop, markers = self._stop(start, stop), self._markers.known()
-        column, offsets = self._tokens.column(layer), self.token_offsets(layer, start, stop)
-        values = page_aligned((int(offsets[-1]), column.width), dtype=column.dtype)
-        self.read_tokens(layer, start, stop, values)
-        skipped = [row - start for marker in markers.values() for row in marker.skipped if start <= row < stop]
+        path, stop = tokens_path(layer), self._stop(start, stop)
+        column = self.column(path)
+        values = self._vectors(path, start, stop)
+        skipped = [row - start for row in self.known_skipped if start <= row < stop]
+        offsets = self.column_files(path).layout.offsets(start, stop)
         return Tokens(values, offsets, column.prefix, column.grid).without(skipped)
 
-    def token_column(self, layer: str) -> TokenColumn:
-        """What is on record of a layer's tokens: width, dtype, tokens a row, prefix, grid. Raises StructureError."""
-        return self._tokens.column(layer)
+    def _vectors(self, path: str, start: int, stop: int) -> np.ndarray:
+        files = self.column_files(path)
+        count = int(files.layout.offsets(start, stop)[-1])
+        out = page_aligned((count, files.column.width), dtype=files.column.dtype)
+        files.read(start, stop, out, self.completion.known())
+        return out
 
-    def token_offsets(self, layer: str, start: int, stop: int) -> np.ndarray:
-        """(stop - start + 1,) int64: where each row's tokens begin in what `read_tokens` reads, skipped rows too."""
-        return self._tokens.offsets(self._tokens.column(layer), start, stop)
+    def column(self, path: str) -> Column:
+        """What is on record of a layer, or of the tokens of one (`tokens/<layer>`): width, dtype, tokens a row, prefix,
+        grid. Raises StructureError, with what to type, for a layer that is not stored."""
+        column = self.manifest.by_path.get(path)
+        if column is None:
+            layer = path.removeprefix(tokens_path(""))
+            if layer != path:
+                hint = f"It has no stored tokens: extract with --tokens {layer}."
+                raise unknown("token layer", layer, self.token_layers, hint=hint)
+            raise unknown("layer", path, self.layers, hint=f"It was looked for in {self.key}.")
+        return column
 
-    def read_tokens(
-        self, layer: str, start: int, stop: int, into: np.ndarray, *, checked: set[str] | None = None
-    ) -> None:
-        """Tokens of rows `[start, stop)` into memory that is there: `into` (tokens, width); those of skipped rows are
-        NaN. `checked` as in `read_rows`."""
-        with self._told_how_to_repair():
-            self._tokens.read(self._tokens.column(layer), start, stop, into, self._markers.known(), checked)
-
-    def column(self, layer: str) -> LayerRows:
-        """A layer as a lazy array: `.shape`, `.dtype`, `[start:stop]`."""
-        column = self._column(layer)
-        shape = self.manifest.rows, column.width
-        return LayerRows(column.name, shape, np.dtype(column.dtype), self.manifest.shards, partial(self.rows, layer))
+    def column_files(self, path: str) -> ColumnFiles:
+        """Where the chunks of a column lie. Raises as `column` does."""
+        if path not in self._column_files:
+            column = self.column(path)
+            lengths = self.token_lengths if column.tokens is None else None
+            self._column_files[path] = ColumnFiles(self.files, self.prefix, self.manifest, column, lengths)
+        return self._column_files[path]
 
     def to_xarray(self) -> xr.Dataset:
         """Lazy float32 dask arrays chunked as on disk, dims `("sample", "feature")`, sample ids as the coordinate.
@@ -346,47 +277,8 @@ class FeatureSet:
         """Every fault found (`str(fault)` is a sentence); an empty list means that all is as it was written."""
         return faults_of(self.files, self.prefix, self.manifest)
 
-    @property
-    def in_place(self) -> bool:
-        """Whether `view_rows` works: uncompressed layers in a folder of this machine."""
-        return self._layers.in_place
-
-    @contextmanager
-    def _told_how_to_repair(self) -> Iterator[None]:
-        try:
-            yield
-        except DamageError as error:
-            raise DamageError(f"{error} Repair the feature set {self.key}.", feature_set=self.key) from None
-
-    @cached_property
-    def _markers(self) -> CompletionMarkers:
-        return CompletionMarkers(self.files, self.prefix, self.manifest)
-
-    @cached_property
-    def _layers(self) -> LayerFiles:
-        return LayerFiles(self.files, self.prefix, self.manifest)
-
-    @cached_property
-    def _tokens(self) -> TokenFiles:
-        return TokenFiles(self.files, self.prefix, self.manifest)
-
     def _stop(self, start: int, stop: int | None) -> int:
         stop = len(self) if stop is None else stop
         if not 0 <= start <= stop <= len(self):
             raise IndexError(f"{self.key} has rows 0 to {len(self)}; [{start}, {stop}) was asked for")
         return stop
-
-    def _sample(self, row: int) -> str:
-        return str(self.ids[row])
-
-    def _column(self, layer: str) -> Column:
-        try:
-            return self.manifest.column(layer)
-        except StopIteration:
-            raise unknown("layer", layer, self.layers, hint=f"It was looked for in {self.key}.") from None
-
-    def _index(self, shard: Shard) -> int:
-        index = shard.start // self.manifest.shard_rows
-        if index >= len(self.manifest.shards) or self.manifest.shards[index] != shard:
-            raise ValueError(f"{self.key}: {shard} is not one of its shards of {self.manifest.shard_rows} rows")
-        return index

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from structure.store.chunk import crc32c
+from structure.store.column import MOST, TOKENS, Column
 from structure.store.errors import DamageError, StructureError
 from structure.store.files import check_key
 from structure.store.fingerprint import canonical, fingerprint
@@ -21,73 +22,10 @@ FORMAT = 2
 ATTRIBUTE = "structure"
 """The attribute of the zarr group that holds the second copy of the manifest."""
 
-TOKENS = "tokens"
-"""The subgroup of the token arrays; `tokens/<layer>` names a token column where pooled columns are named too."""
-
-MOST = 2**40
-"""Rows, or numbers in a row, beyond which a manifest is damaged and not large."""
-
 RESERVED = ("sample", "length", "start", TOKENS, "done", "claims", "manifest.json", "zarr.json")
 
 Modality = Literal["vision", "audio", "text"]
 RowKind = Literal["items", "captions"]
-
-
-@dataclass(frozen=True)
-class Column:
-    """One stored array: a layer under one pooling. `dtype` is `float16` or `float32`."""
-
-    name: str
-    width: int
-    dtype: str = "float16"
-
-    def __post_init__(self) -> None:
-        if not (type(self.width) is int and 1 <= self.width <= MOST) or self.dtype not in ("float16", "float32"):
-            raise ValueError(f"column {self.name}: width {self.width}, dtype {self.dtype}")
-
-    @property
-    def row_bytes(self) -> int:
-        return self.width * np.dtype(self.dtype).itemsize
-
-
-@dataclass(frozen=True)
-class TokenColumn:
-    """The tokens of one layer: a run of tokens for every shard, cut into chunks.
-
-    `tokens`: how many a row has, of which the first `prefix` are no patches and the others a `grid` (height, width);
-    None where rows differ (texts), whose lengths lie beside the arrays. `chunk`: rows in a chunk, or tokens where rows
-    differ. `chunks`: how many there are.
-    """
-
-    name: str
-    width: int
-    chunk: int
-    chunks: int
-    dtype: str = "float16"
-    tokens: int | None = None
-    prefix: int = 0
-    grid: tuple[int, int] | None = None
-
-    def __post_init__(self) -> None:
-        if min(self.width, self.chunk, self.chunks) < 1 or self.dtype not in ("float16", "float32"):
-            raise ValueError(f"token column {self}")
-        if self.grid is not None and self.tokens != self.prefix + self.grid[0] * self.grid[1]:
-            raise ValueError(f"token column {self.name}: {self.tokens} tokens, {self.prefix} + {self.grid}")
-
-    @property
-    def path(self) -> str:
-        """Where it lies in the feature set, and its name among all columns."""
-        return f"{TOKENS}/{self.name}"
-
-    @property
-    def chunk_tokens(self) -> int:
-        """Tokens in a chunk."""
-        return self.chunk * (self.tokens or 1)
-
-    @property
-    def size(self) -> int:
-        """Bytes on disk, before compression."""
-        return self.chunks * self.chunk_tokens * self.width * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)
@@ -112,7 +50,7 @@ class Manifest:
     identity: Mapping[str, Any]
     captions: int | None = None
     views: int = 1
-    tokens: tuple[TokenColumn, ...] = ()
+    tokens: tuple[Column, ...] = ()
     lengths: str = ""
     zstd_level: int | None = None
     provenance: Mapping[str, Any] | None = None
@@ -127,6 +65,8 @@ class Manifest:
             raise ValueError(f"{self.key}: {self.rows} rows of {self.rows_of} in {self.views} views")
         if self.rows < 1 or not names or len(set(names)) != len(names) or len(set(with_tokens)) != len(with_tokens):
             raise ValueError(f"a feature set of {self.rows} rows and the columns {names} and tokens {with_tokens}")
+        if not all(column.is_pooled for column in self.columns) or any(column.is_pooled for column in self.tokens):
+            raise ValueError(f"{self.key}: the columns of pooled layers and of tokens are mixed up")
         if bool(self.lengths) != self.is_ragged:
             raise ValueError(f"{self.key}: rows of different lengths need the digest of their lengths, and only they")
         for name in (self.dataset, self.split, self.encoder, *names, *with_tokens):
@@ -151,27 +91,34 @@ class Manifest:
         """Whether tokens are saved of rows that differ in their number of tokens."""
         return any(column.tokens is None for column in self.tokens)
 
-    @property
-    def size(self) -> int:
-        """Bytes of all columns on disk, before compression."""
-        return len(self.shards) * self.shard_rows * sum(column.row_bytes for column in self.columns) + sum(
-            column.size for column in self.tokens
-        )
+    @cached_property
+    def by_path(self) -> dict[str, Column]:
+        """All columns by path: pooled layers, then `tokens/<layer>`."""
+        return {column.path: column for column in (*self.columns, *self.tokens)}
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """Names of all columns: pooled layers, then `tokens/<layer>`."""
-        return (*(column.name for column in self.columns), *(column.path for column in self.tokens))
+        """Names of all columns."""
+        return tuple(self.by_path)
+
+    def column(self, path: str) -> Column:
+        """The column of that path. Raises KeyError."""
+        return self.by_path[path]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all columns on disk, before compression."""
+        return sum(self._size_of(column) for column in self.by_path.values())
 
     def bytes_of(self, path: str) -> float:
-        """Bytes on disk that a row takes in the column of that name, the mean over rows where they differ."""
-        if path.startswith(f"{TOKENS}/"):
-            return next(column.size for column in self.tokens if column.path == path) / self.rows
-        return self.column(path).row_bytes
+        """Bytes on disk that a row takes in the column of that path, the mean over rows where they differ."""
+        column = self.column(path)
+        return column.vector_bytes if column.is_pooled else self._size_of(column) / self.rows
 
-    def column(self, name: str) -> Column:
-        """The column of that name. Raises KeyError."""
-        return next(column for column in self.columns if column.name == name)
+    def _size_of(self, column: Column) -> int:
+        if column.is_pooled:
+            return len(self.shards) * self.shard_rows * column.vector_bytes
+        return column.size
 
     def widened(self, path: str) -> Manifest:
         """The same with one column in float32: what `--dtype auto` does where float16 overflows."""
@@ -181,7 +128,8 @@ class Manifest:
 
     def body(self) -> dict[str, Any]:
         """All fields as JSON values, with the fingerprint and a checksum over everything else."""
-        body: dict[str, Any] = json.loads(canonical(asdict(self) | {"fingerprint": self.fingerprint}))
+        columns = {name: [column.to_json() for column in getattr(self, name)] for name in ("columns", "tokens")}
+        body: dict[str, Any] = json.loads(canonical(asdict(self) | columns | {"fingerprint": self.fingerprint}))
         return body | {"checksum": f"{crc32c(memoryview(canonical(body))):08x}"}
 
     def to_json(self) -> bytes:
@@ -208,8 +156,8 @@ class Manifest:
             if checksum != f"{crc32c(memoryview(canonical(body))):08x}":
                 raise ValueError("its checksum does not fit its content")
             body.pop("fingerprint")
-            body["columns"] = tuple(Column(**column) for column in body["columns"])
-            body["tokens"] = tuple(_token_column(column) for column in body["tokens"])
+            body["columns"] = tuple(Column.pooled_from_json(column) for column in body["columns"])
+            body["tokens"] = tuple(Column.tokens_from_json(column) for column in body["tokens"])
             return cls(**body)
         except (ValueError, TypeError, KeyError, AttributeError, StructureError) as error:
             raise DamageError(f"{source} is damaged: {error}.") from None
@@ -218,8 +166,3 @@ class Manifest:
 def lengths_digest(lengths: np.ndarray) -> str:
     """Hex SHA-256 of the rows' token counts."""
     return hashlib.sha256(np.ascontiguousarray(lengths, dtype="<i8").data).hexdigest()
-
-
-def _token_column(body: Mapping[str, Any]) -> TokenColumn:
-    grid = body["grid"]
-    return TokenColumn(**{**body, "grid": None if grid is None else (grid[0], grid[1])})

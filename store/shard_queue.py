@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
 from structure.store.feature_set import FeatureSet
-from structure.store.lease import HeldError, Lease
+from structure.store.lease import HeldError
 from structure.store.shard import Shard
+from structure.store.shard_writer import ShardWriter, lease_of
 
 
 class ShardQueue:
@@ -23,25 +24,25 @@ class ShardQueue:
         self.features, self.shards = features, shards
         self.held: dict[Shard, HeldError] = {}
         self.done = 0
-        self._leases: dict[Shard, Lease] = {}
+        self._writers: dict[Shard, ShardWriter] = {}
 
     def __iter__(self) -> Iterator[Shard]:
         for shard in self.shards:
-            lease = self._leases[shard] = self.features.lease(shard)
+            writer = self._writers[shard] = ShardWriter(self.features, shard)
             try:
-                lease.acquire()
+                writer.acquire()
             except HeldError as error:
                 self.held[shard] = error
                 continue
-            if self.features.lacking(shard):
+            if writer.lacking:
                 yield shard
             else:
                 self.done += len(shard)
-                lease.release()
+                writer.release()
 
-    def lease_of(self, shard: Shard) -> Lease:
-        """The lease on a shard that came; who has written the shard gives it back."""
-        return self._leases[shard]
+    def writer_of(self, shard: Shard) -> ShardWriter:
+        """The writer of a shard that came, which holds its lease; who has committed it releases it."""
+        return self._writers[shard]
 
     def __enter__(self) -> ShardQueue:
         return self
@@ -49,8 +50,8 @@ class ShardQueue:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for lease in self._leases.values():
-            lease.release()
+        for writer in self._writers.values():
+            writer.release()
 
 
 def any_free(features: FeatureSet, held: Collection[Shard]) -> bool:
@@ -62,4 +63,4 @@ def any_free(features: FeatureSet, held: Collection[Shard]) -> bool:
     if not held:
         return False
     with ThreadPoolExecutor(len(held)) as pool:  # each waits, mostly
-        return any(list(pool.map(lambda shard: features.lease(shard).wait_released(), held)))
+        return any(list(pool.map(lambda shard: lease_of(features, shard).wait_released(), held)))

@@ -12,17 +12,14 @@ import numpy as np
 
 from structure.store.chunk import PAGE, page_aligned
 from structure.store.errors import StructureError
-from structure.store.row_sources import RowSource
+from structure.store.rows import Rows, Values
 from structure.store.shuffle_plan import ShufflePlan, Window, begins_of, block_edges
-from structure.store.tokens import Tokens
 
 POOL_BYTES = 128 * 2**20
 """What a window holds: the rows of a batch come from this many bytes of blocks that lie anywhere in the sets."""
 
 BLOCKS = 8
 """Blocks in a window at least, where chunks are so large that fewer would fit."""
-
-Values = np.ndarray | Tokens
 
 
 class Shuffled:
@@ -39,7 +36,7 @@ class Shuffled:
 
     def __init__(
         self,
-        sources: Sequence[RowSource],
+        sources: Sequence[Rows],
         *,
         batch: int,
         memory: int | None = None,
@@ -47,12 +44,15 @@ class Shuffled:
         plan: ShufflePlan | None = None,
         threads: int | None = None,
     ) -> None:
-        counts = sorted({len(source.rows) for source in sources})
+        counts = sorted({len(source) for source in sources})
         if len(counts) != 1 or batch < 1:
             raise ValueError(f"sources of {counts} rows do not pair, or batches of {batch} rows")
+        for source in sources:
+            if not len(source) or (np.diff(source.numbers) < 0).any():
+                raise ValueError(f"{source.features.key}, {source.path}: ascending rows are needed, at least one")
         self.rows, self.batch = counts[0], batch
-        edges = block_edges(sources[0].rows, _block_rows(sources, pool)) if plan is None else plan.edges
-        self._columns = [_Column(source, edges) for source in sources]
+        edges = block_edges(sources[0].numbers, _block_rows(sources, pool)) if plan is None else plan.edges
+        self._columns = [_Blocks(source, edges) for source in sources]
         self._block_of = np.repeat(np.arange(len(edges) - 1), np.diff(edges))
         weights = _weights(self._columns, len(edges) - 1)
         self.plan = ShufflePlan(edges, weights, pool) if plan is None else plan
@@ -65,7 +65,7 @@ class Shuffled:
                 f"blocks and two batches of {batch:,}), or {whole + beside:,} to keep all; {memory:,} are allowed. "
                 "Raise --memory, or take a smaller batch."
             )
-        copied = _weights([column for column in self._columns if not column.source.in_place], len(edges) - 1)
+        copied = _weights([column for column in self._columns if not column.in_place], len(edges) - 1)
         self._bytes = sum(copied) if self.in_memory else _largest_window(self.plan, copied)
         self._threads = threads or max(source.features.files.readers for source in sources)
         self._resident: _Arena | None = None
@@ -83,17 +83,17 @@ class Shuffled:
                 rows = order[start : start + self.batch]
                 cuts = [0, *(begin - start for begin in begins if 0 < begin - start < len(rows)), len(rows)]
                 offsets = [column.offsets(rows) for column in self._columns]
-                units = [column.space(int(each[-1])) for column, each in zip(self._columns, offsets, strict=True)]
+                vectors = [column.space(int(each[-1])) for column, each in zip(self._columns, offsets, strict=True)]
                 for low, high in pairwise(cuts):
                     if start + low in begins:
                         arena = next(arenas)
-                    into = [space[each[low] : each[high]] for space, each in zip(units, offsets, strict=True)]
+                    into = [space[each[low] : each[high]] for space, each in zip(vectors, offsets, strict=True)]
                     arena.take(rows[low:high], self._block_of, into)
                 yield (
                     rows,
                     tuple(
-                        column.source.batch(space, each)
-                        for column, space, each in zip(self._columns, units, offsets, strict=True)
+                        column.rows.values(space, each)
+                        for column, space, each in zip(self._columns, vectors, offsets, strict=True)
                     ),
                 )
 
@@ -140,33 +140,68 @@ class Shuffled:
         return _Arena(self._columns, self._bytes, self._threads)
 
 
-class _Column:
-    """One source cut into blocks: `begins` and `lengths` (rows,) say where each row lies in its block, in units."""
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Rows `[start, stop)` of a feature set, `vectors` in all."""
 
-    def __init__(self, source: RowSource, edges: Sequence[int]) -> None:
-        self.source = source
-        self.blocks = [source.places(first, last) for first, last in pairwise(edges)]
-        self.begins = np.concatenate([block.begins for block in self.blocks])
-        self.lengths = np.concatenate([block.lengths for block in self.blocks])
-        self.pooled = bool((self.lengths == 1).all())
+    start: int
+    stop: int
+    vectors: int
+
+
+class _Blocks:
+    """Rows cut into blocks: `begins` and `lengths` (rows,) say where each row lies in its block, in vectors. A chunk is
+    checked when it is read for the first time."""
+
+    def __init__(self, rows: Rows, edges: Sequence[int]) -> None:
+        self.rows, self.files = rows, rows.features.column_files(rows.path)
+        self.lengths = rows.lengths(rows.numbers)
+        self.pooled = rows.column.is_pooled
+        self.blocks, begins = [], []
+        for low, high in pairwise(edges):
+            numbers = rows.numbers[low:high]
+            start, stop = int(numbers[0]), int(numbers[-1]) + 1
+            offsets = self.files.layout.offsets(start, stop)
+            self.blocks.append(_Block(start, stop, int(offsets[-1])))
+            begins.append(offsets[numbers - start])
+        self.begins = np.concatenate(begins)
+        self._checked: set[str] = set()
+
+    @property
+    def in_place(self) -> bool:
+        """Whether vectors are looked at where they lie and take no memory."""
+        return self.files.in_place
+
+    def read_vectors(self, block: _Block) -> int:
+        """How many of a block's vectors are read into memory."""
+        return 0 if self.in_place else block.vectors
+
+    def pieces(self, block: _Block, space: np.ndarray) -> list[np.ndarray]:
+        """The vectors in pieces (n, width), one behind the other: `space` (vectors, width), which they are read into,
+        or, `in_place`, where they lie."""
+        markers = self.rows.features.completion.known()
+        if self.in_place:
+            return self.files.view(block.start, block.stop, markers, self._checked)
+        self.files.read(block.start, block.stop, space, markers, self._checked)
+        return [space]
 
     def offsets(self, rows: np.ndarray) -> np.ndarray:
-        """(n + 1,): where the units of each of these rows begin, put behind one another, and where they end."""
+        """(n + 1,): where the vectors of each of these rows begin, put behind one another, and where they end."""
         if self.pooled:
             return np.arange(len(rows) + 1)
         return np.concatenate([[0], np.cumsum(self.lengths[rows])])
 
-    def units_of(self, rows: np.ndarray, begins: np.ndarray) -> np.ndarray:
-        """The numbers of the units of these rows, whose blocks begin at `begins`."""
+    def vectors_of(self, rows: np.ndarray, begins: np.ndarray) -> np.ndarray:
+        """The numbers of the vectors of these rows, whose blocks begin at `begins`."""
         first: np.ndarray = begins + self.begins[rows]
         if self.pooled:
             return first
         offsets = self.offsets(rows)
         return np.repeat(first - offsets[:-1], np.diff(offsets)) + np.arange(offsets[-1])
 
-    def space(self, units: int) -> np.ndarray:
-        """New memory (units, width)."""
-        return page_aligned((units, self.source.width), self.source.dtype)
+    def space(self, vectors: int) -> np.ndarray:
+        """New memory (vectors, width)."""
+        return page_aligned((vectors, self.rows.width), self.rows.dtype)
 
 
 @dataclass(frozen=True)
@@ -185,7 +220,7 @@ class _Coming:
 class _Arena:
     """The blocks of one window, in ascending order: read into memory of its own, or looked at where they lie."""
 
-    def __init__(self, columns: Sequence[_Column], size: int, threads: int) -> None:
+    def __init__(self, columns: Sequence[_Blocks], size: int, threads: int) -> None:
         self.columns, self.threads = columns, threads
         self.space = page_aligned((size + PAGE * len(columns),), "uint8")
         self.bases = [np.zeros(len(column.blocks), dtype=np.int64) for column in columns]
@@ -198,20 +233,20 @@ class _Arena:
         with ThreadPoolExecutor(self.threads) as pool:
             coming = []
             for column, base in zip(self.columns, self.bases, strict=True):
-                source, places = column.source, [column.blocks[block] for block in blocks]
-                base[blocks] = np.cumsum([0, *(each.units for each in places[:-1])])
-                ends = np.cumsum([source.read_units(each) for each in places])
-                size = int(ends[-1]) * source.unit_bytes
-                space = self.space[begin : begin + size].view(source.dtype).reshape(-1, source.width)
-                coming.append(pool.map(source.pieces, places, np.split(space, ends[:-1])))
+                rows, places = column.rows, [column.blocks[block] for block in blocks]
+                base[blocks] = np.cumsum([0, *(each.vectors for each in places[:-1])])
+                ends = np.cumsum([column.read_vectors(each) for each in places])
+                size = int(ends[-1]) * rows.column.vector_bytes
+                space = self.space[begin : begin + size].view(rows.dtype).reshape(-1, rows.width)
+                coming.append(pool.map(column.pieces, places, np.split(space, ends[:-1])))
                 begin += -(-size // PAGE) * PAGE
             self.pieces = [list(chain.from_iterable(pieces)) for pieces in coming]
 
     def take(self, rows: np.ndarray, block_of: np.ndarray, into: Sequence[np.ndarray]) -> None:
-        """Copy the units of these ascending rows, row after row, for every column."""
+        """Copy the vectors of these ascending rows, row after row, for every column."""
         blocks = block_of[rows]
         for column, base, pieces, out in zip(self.columns, self.bases, self.pieces, into, strict=True):
-            index = column.units_of(rows, base[blocks])
+            index = column.vectors_of(rows, base[blocks])
             starts = np.cumsum([0, *map(len, pieces)])
             cuts = pairwise(np.searchsorted(index, starts))
             for piece, start, (low, high) in zip(pieces, starts[:-1], cuts, strict=True):
@@ -219,9 +254,9 @@ class _Arena:
                     np.take(piece, index[low:high] - start, axis=0, out=out[low:high], mode="clip")
 
 
-def _weights(columns: Sequence[_Column], blocks: int) -> tuple[int, ...]:
+def _weights(columns: Sequence[_Blocks], blocks: int) -> tuple[int, ...]:
     """Bytes of each block, all columns together."""
-    return tuple(sum(c.blocks[block].units * c.source.unit_bytes for c in columns) for block in range(blocks))
+    return tuple(sum(c.blocks[block].vectors * c.rows.column.vector_bytes for c in columns) for block in range(blocks))
 
 
 def _largest_window(plan: ShufflePlan, weights: Sequence[int]) -> int:
@@ -232,9 +267,22 @@ def _largest_window(plan: ShufflePlan, weights: Sequence[int]) -> int:
     return sum(sorted(weights)[-max(1, int(most)) :])
 
 
-def _block_rows(sources: Sequence[RowSource], pool: int) -> int:
+def _block_rows(sources: Sequence[Rows], pool: int) -> int:
     """Rows of a block: the largest chunk, but so that a window holds `BLOCKS` of them; a power of two."""
-    row_bytes = sum(source.places(0, len(source.rows)).units * source.unit_bytes for source in sources)
-    row_bytes = -(-row_bytes // len(sources[0].rows))
-    most = min(max(source.chunk_rows for source in sources), pool // (BLOCKS * row_bytes))
+    sizes = [_range_vectors(rows) * rows.column.vector_bytes for rows in sources]
+    row_bytes = -(-sum(sizes) // len(sources[0]))
+    most = min(max(_chunk_rows(rows) for rows in sources), pool // (BLOCKS * row_bytes))
     return 1 << max(0, most.bit_length() - 1)
+
+
+def _range_vectors(rows: Rows) -> int:
+    """Vectors from the first to the last of the rows."""
+    layout = rows.features.column_files(rows.path).layout
+    return int(layout.offsets(int(rows.numbers[0]), int(rows.numbers[-1]) + 1)[-1])
+
+
+def _chunk_rows(rows: Rows) -> int:
+    """About how many rows one chunk on the disk holds."""
+    if rows.column.is_pooled:
+        return rows.features.manifest.shard_rows
+    return max(1, len(rows.features) // rows.column.chunks)

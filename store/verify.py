@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from structure.store.chunk import page_aligned, read_chunk
-from structure.store.completion_marker import CompletionMarker
+from structure.store.column_files import ColumnFiles
 from structure.store.completion_markers import CompletionMarkers
-from structure.store.errors import DamageError, StructureError
+from structure.store.errors import DamageError
 from structure.store.files import Files
-from structure.store.manifest import Column, Manifest
+from structure.store.manifest import Manifest
 from structure.store.samples import Samples
 from structure.store.shard import Shard
-from structure.store.token_files import TokenFiles
-from structure.store.zarr_metadata import read_ids, zarr_documents
+from structure.store.zarr_metadata import read_ids, read_lengths, zarr_documents
 
 
 @dataclass(frozen=True)
@@ -38,11 +36,10 @@ class Fault:
 def faults_of(files: Files, prefix: str, manifest: Manifest) -> list[Fault]:
     """Every fault: metadata, sample index, markers, chunks, and NaN outside the skipped rows."""
     faults: list[Fault] = []
-    tokens = TokenFiles(files, prefix, manifest)
     lengths: np.ndarray | None = None
     readable = True
     try:
-        lengths = tokens.lengths
+        lengths = read_lengths(files, prefix, manifest)
     except DamageError as error:
         readable = False
         faults.append(Fault(manifest.key, "lengths", str(error)))
@@ -56,8 +53,14 @@ def faults_of(files: Files, prefix: str, manifest: Manifest) -> list[Fault]:
             documents = zarr_documents(manifest, ids.tolist(), lengths)
             faults += [Fault(manifest.key, "metadata", what) for what in _metadata_faults(files, prefix, documents)]
         faults += [Fault(manifest.key, "rows", what) for what in _row_faults(files, manifest, ids)]
+    columns = [
+        ColumnFiles(files, prefix, manifest, column, lengths)
+        for column in manifest.by_path.values()
+        if readable or column.tokens is not None  # without the token counts nothing is known of where tokens lie
+    ]
+    markers = CompletionMarkers(files, prefix, manifest)
     for index, shard in enumerate(manifest.shards):
-        for what in _shard_faults(files, prefix, manifest, tokens if readable else None, index, shard):
+        for what in _shard_faults(markers, columns, index, shard):
             faults.append(Fault(manifest.key, "shard", f"{shard}: {what}", index))
     return faults
 
@@ -98,9 +101,8 @@ def _row_faults(files: Files, manifest: Manifest, ids: np.ndarray) -> Iterator[s
 
 
 def _shard_faults(
-    files: Files, prefix: str, manifest: Manifest, tokens: TokenFiles | None, index: int, shard: Shard
+    markers: CompletionMarkers, columns: Sequence[ColumnFiles], index: int, shard: Shard
 ) -> Iterator[str]:
-    markers = CompletionMarkers(files, prefix, manifest)
     try:
         marker = markers.read(index)
     except DamageError as error:
@@ -112,29 +114,6 @@ def _shard_faults(
     if marker.shard != shard:
         yield f"{markers.key(index)} speaks of {marker.shard}"
         return
-    for column in manifest.columns:
-        fault = _chunk_fault(files, f"{prefix}/{column.name}/c/{index}/0", manifest, column, marker)
-        if fault:
-            yield f"layer {column.name}: {fault}"
-    if tokens is None:
-        return
-    for with_tokens in manifest.tokens:
-        for fault in tokens.faults(with_tokens, index, marker):
-            yield f"tokens of layer {with_tokens.name}: {fault}"
-
-
-def _chunk_fault(files: Files, key: str, manifest: Manifest, column: Column, marker: CompletionMarker) -> str:
-    dtype, crc = marker.chunks.get(column.name, ("", ""))
-    if dtype != column.dtype:
-        return f"not written as {column.dtype}"
-    values = page_aligned((manifest.shard_rows, column.width), dtype=column.dtype)
-    try:
-        read_chunk(files, key, values, compressed=manifest.zstd_level is not None, expected=crc)
-    except (StructureError, OSError, RuntimeError) as error:
-        return str(error)
-    empty = ~np.asarray(np.isfinite(values[: len(marker.shard)]).all(axis=1))
-    told = np.zeros(len(marker.shard), dtype=bool)
-    told[[row - marker.start for row in marker.skipped]] = True
-    for row in np.flatnonzero(empty != told)[:1]:
-        return f"row {marker.start + row} is {'not finite' if empty[row] else 'finite, but was skipped'}"
-    return ""
+    for files in columns:
+        for fault in files.faults(index, marker):
+            yield f"{files.column.label}: {fault}"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from structure.store.column import TOKENS, tokens_path
 from structure.store.errors import StructureError
 from structure.store.files import Files
-from structure.store.manifest import TOKENS
 from structure.store.shard import Shard
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def as_xarray(
     """
     import xarray as xr
 
-    lacking = sum(any(name.startswith(f"{TOKENS}/") == tokens for name in names) for names in pending.values())
+    lacking = sum(any(name.startswith(tokens_path("")) == tokens for name in names) for names in pending.values())
     if lacking:
         raise StructureError(
             f"{prefix} lacks {lacking} shard{'s' if lacking > 1 else ''}: the rows would read as NaN and be left out "

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from structure.store.column import TOKENS, Column
+from structure.store.column_layout import ColumnLayout
 from structure.store.errors import DamageError
 from structure.store.files import Files
-from structure.store.manifest import ATTRIBUTE, TOKENS, Manifest
-from structure.store.token_layout import TokenLayout
+from structure.store.manifest import ATTRIBUTE, Manifest, lengths_digest
+from structure.store.quiet import without_warnings
 
 
 def read_ids(files: Files, prefix: str) -> np.ndarray:
@@ -19,9 +20,14 @@ def read_ids(files: Files, prefix: str) -> np.ndarray:
     return np.array(_read(files, prefix, "sample").tolist(), dtype=str)
 
 
-def read_lengths(files: Files, prefix: str) -> np.ndarray:
-    """The token counts of the rows: (rows,) int64. Raises DamageError."""
-    return np.asarray(_read(files, f"{prefix}/{TOKENS}", "length"), dtype=np.int64)
+def read_lengths(files: Files, prefix: str, manifest: Manifest) -> np.ndarray | None:
+    """Token counts of texts, (rows,) int64; None where all rows have as many. Raises DamageError if they changed."""
+    if not manifest.is_ragged:
+        return None
+    lengths = np.asarray(_read(files, f"{prefix}/{TOKENS}", "length"), dtype=np.int64)
+    if lengths_digest(lengths) != manifest.lengths:
+        raise DamageError(f"The token counts of {manifest.key} have changed.")
+    return lengths
 
 
 def _read(files: Files, prefix: str, name: str) -> Any:
@@ -50,14 +56,11 @@ def zarr_documents(manifest: Manifest, ids: list[str], lengths: np.ndarray | Non
     feature = _dimension("feature", [column.width for column in manifest.columns])
     for column in manifest.columns:
         shape, chunk = (manifest.rows, column.width), (manifest.shard_rows, column.width)
-        _features(group, manifest, column.name, column.dtype, shape, chunk, ("sample", feature(column.width)))
+        _features(group, manifest, column, shape, chunk, ("sample", feature(column.width)))
     _coordinate(group, "sample", np.array(ids, dtype=np.dtypes.StringDType()))
     if manifest.tokens:
         _tokens(group.create_group(TOKENS), manifest, ids, lengths)
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # zarr warns that consolidated metadata are not in the v3 text yet; xarray reads them
+    with without_warnings():  # that consolidated metadata are not in the v3 text yet; xarray reads them
         zarr.consolidate_metadata(group.store)
     return {name: buffer.to_bytes() for name, buffer in sorted(documents.items())}
 
@@ -78,20 +81,19 @@ def _tokens(group: Any, manifest: Manifest, ids: list[str], lengths: np.ndarray 
             chunk = (column.chunk, column.tokens, column.width)
             dims = ("sample", token(column.tokens), feature(column.width))
         about = {"prefix": column.prefix, "grid": None if column.grid is None else list(column.grid)}
-        _features(group, manifest, column.name, column.dtype, shape, chunk, dims, about)
+        _features(group, manifest, column, shape, chunk, dims, about)
     if manifest.is_ragged:
         if lengths is None:
             raise ValueError(f"{manifest.key}: the token counts of its texts are needed")
         ragged = next(column for column in manifest.tokens if column.tokens is None)
         _coordinate(group, "length", np.asarray(lengths, dtype=np.int64))
-        _coordinate(group, "start", TokenLayout(ragged, manifest.shards, lengths).starts())
+        _coordinate(group, "start", ColumnLayout(manifest, ragged, lengths).starts())
 
 
 def _features(
     group: Any,
     manifest: Manifest,
-    name: str,
-    dtype: str,
+    column: Column,
     shape: tuple[int, ...],
     chunk: tuple[int, ...],
     dims: tuple[str, ...],
@@ -101,10 +103,10 @@ def _features(
 
     codecs = [] if manifest.zstd_level is None else [ZstdCodec(level=manifest.zstd_level)]
     group.create_array(
-        name,
+        column.name,
         shape=shape,
         chunks=chunk,
-        dtype=dtype,
+        dtype=column.dtype,
         serializer=BytesCodec(endian="little"),
         compressors=[*codecs, Crc32cCodec()],
         fill_value=float("nan"),  # a shard that is not there reads as NaN, never as a plausible zero

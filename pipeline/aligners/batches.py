@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, Protocol, cast
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from structure.pipeline.aligners.arrays import Array, as_tensor
 from structure.store.errors import StructureError
-from structure.store.row_sources import LayerSource
+from structure.store.rows import Rows
 from structure.store.shuffle_plan import ShufflePlan
 from structure.store.shuffled import POOL_BYTES, Shuffled
 
@@ -34,24 +34,22 @@ class BatchSource(Protocol):
         """Batches of (vision (n, dv), text (n, dt)), any float dtype; each pair once, the last batch may be short."""
 
 
-class StoredRows(Protocol):
-    """Rows of a stored layer that are read on demand; `memory` bounds the bytes that shuffled reading may take."""
-
-    memory: int
-
-    def source(self) -> LayerSource:
-        """These rows for the store's shuffled reader."""
-
-
 def pairs_source(
-    vision: Array, text: Array, *, batch: int, device: str | torch.device = "cpu", mix: float | None = None
+    vision: Array | Rows,
+    text: Array | Rows,
+    *,
+    batch: int,
+    device: str | torch.device = "cpu",
+    mix: float | None = None,
+    memory: int | None = None,
 ) -> BatchSource:
-    """Batches of arrays, tensors, or rows that are read on demand; the same ones for the same numbers."""
-    if isinstance(vision, np.ndarray | torch.Tensor):
+    """Batches of arrays or tensors, or of rows of the store, read on demand within `memory` bytes (None: no bound); the
+    same ones for the same numbers."""
+    if not isinstance(vision, Rows) or not isinstance(text, Rows):
         return PairsInMemory(vision, text, batch=batch, device=device, mix=mix)
     if mix is not None:
         raise StructureError("FuseMix mixes pairs from anywhere in the data: they must fit --memory. Raise it.")
-    return PairsFromShards(cast(Any, vision), cast(Any, text), batch=batch)
+    return PairsFromShards(vision, text, batch=batch, memory=memory)
 
 
 def shuffle_plan(rows: int, row_bytes: int) -> ShufflePlan:
@@ -65,16 +63,15 @@ def shuffle_plan(rows: int, row_bytes: int) -> ShufflePlan:
 class PairsFromShards:
     """Pairs that are read from the store while they are trained on, in bounded memory."""
 
-    def __init__(self, vision: StoredRows, text: StoredRows, *, batch: int) -> None:
-        sources = vision.source(), text.source()
-        self.rows, self.widths = len(sources[0].rows), (sources[0].width, sources[1].width)
-        plan = shuffle_plan(self.rows, sum(source.unit_bytes for source in sources))
-        self._reader = Shuffled(sources, batch=batch, memory=vision.memory, plan=plan)
+    def __init__(self, vision: Rows, text: Rows, *, batch: int, memory: int | None) -> None:
+        self.rows, self.widths = len(vision), (vision.width, text.width)
+        plan = shuffle_plan(self.rows, vision.column.vector_bytes + text.column.vector_bytes)
+        self._reader = Shuffled((vision, text), batch=batch, memory=memory, plan=plan)
         self.whole = False
 
     def epoch(self, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         for _, (vision, text) in self._reader.epoch(seed):
-            yield torch.from_numpy(vision), torch.from_numpy(text)
+            yield as_tensor(vision), as_tensor(text)
 
 
 class PairsInMemory:

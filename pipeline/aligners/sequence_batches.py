@@ -9,10 +9,8 @@ import numpy as np
 import torch
 
 from structure.pipeline.aligners.padded import Padded, Ragged, Sequences, as_sequences
-from structure.store.row_sources import TokenSource
+from structure.store.rows import Rows
 from structure.store.shuffled import Shuffled
-
-_AT_ONCE = 32
 
 
 class SequencesInMemory:
@@ -41,31 +39,17 @@ class StoredSequences:
     """A `BatchSource` over tokens in the store, read shuffled: from memory where they fit `memory` bytes (None: they
     do), else in windows. The batches are the same either way."""
 
-    def __init__(self, vision: TokenSource, text: TokenSource, *, batch: int, memory: int | None = None) -> None:
+    def __init__(self, vision: Rows, text: Rows, *, batch: int, memory: int | None = None) -> None:
         self._reader = Shuffled((vision, text), batch=batch, memory=memory)
         self.rows = self._reader.rows
         self.widths = (vision.width, text.width)
-        self.prefix = vision.features.token_column(vision.layer).prefix
+        self.prefix = vision.column.prefix
         self.whole = self.rows <= batch
         self.in_memory = self._reader.in_memory
 
     def epoch(self, seed: int) -> Iterator[tuple[Any, Any]]:
         for _, (vision, text) in self._reader.epoch(seed):
             yield as_sequences(vision).take(slice(None)), as_sequences(text).take(slice(None))
-
-
-def read_tokens(source: TokenSource, rows: np.ndarray) -> Ragged:
-    """The tokens of the source's rows with those numbers, ascending, a few rows at a time."""
-    chosen = source.rows[rows]
-    values, lengths = [], [np.zeros(1, dtype=np.int64)]
-    for start in range(0, len(chosen), _AT_ONCE):
-        some = chosen[start : start + _AT_ONCE]
-        read = source.features.tokens(source.layer, int(some[0]), int(some[-1]) + 1)
-        values += [read.row(int(row - some[0])) for row in some]
-        lengths.append(read.lengths[some - some[0]])
-    offsets = np.cumsum(np.concatenate(lengths))
-    prefix = source.features.token_column(source.layer).prefix
-    return Ragged(torch.from_numpy(np.concatenate(values)), torch.from_numpy(offsets), prefix)
 
 
 def rows_of(sequences: Sequences, rows: np.ndarray | slice) -> Ragged:

@@ -18,14 +18,13 @@ from structure.pipeline.aligners.sequence_batches import (
     as_ragged,
     joined,
     limited,
-    read_tokens,
     rows_of,
 )
 from structure.pipeline.aligners.training import choose_and_refit
 from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store.errors import StructureError
-from structure.store.row_sources import TokenSource
+from structure.store.rows import Rows
 
 Most = tuple[int | None, int | None]
 """Vectors of a sample that take part, (vision, text); None for all."""
@@ -45,7 +44,7 @@ def train_sequences(
     """
     if data.unpaired:
         on_event(Note(f"{options.method} trains without R_S, which alone sees unpaired rows: they are not used"))
-    if isinstance(data.vision, TokenSource):
+    if isinstance(data.vision, Rows):
         return _train_stored(data, options, checkpoint=checkpoint, on_event=on_event)
     sides = _limited(data.vision, data.text, most)
     check_pairs_of_sequences(sides, least=LEAST_PAIRS, why=options.method)
@@ -79,22 +78,21 @@ def _train_stored(
     StructureError where not even a few batches fit.
     """
     vision, text, memory = data.vision, data.text, data.memory
-    check_counts(len(vision.rows), len(text.rows), least=LEAST_PAIRS, why=options.method)
-    training, out = held_out(len(vision.rows), share=options.validation, seed=options.seed)
+    check_counts(len(vision), len(text), least=LEAST_PAIRS, why=options.method)
+    training, out = held_out(len(vision), share=options.validation, seed=options.seed)
 
     def batches(rows: np.ndarray) -> StoredSequences:
-        sides = [TokenSource(side.features, side.layer, side.rows[rows]) for side in (vision, text)]
-        return StoredSequences(sides[0], sides[1], batch=options.batch, memory=memory)
+        return StoredSequences(vision[rows], text[rows], batch=options.batch, memory=memory)
 
     source = batches(training)
     if not source.in_memory:
         on_event(Note(f"tokens are read in windows for every epoch: --memory allows {memory:,} bytes"))
-    validation = tuple(read_tokens(side, out).take(slice(None)) for side in (vision, text))
+    validation = tuple(as_sequences(side[out][:]).take(slice(None)) for side in (vision, text))
     for part, what in zip(validation, ("vision", "text"), strict=True):
         require_variety(part, what)
     return choose_and_refit(
         source,
-        lambda: batches(np.arange(len(vision.rows))),
+        lambda: batches(np.arange(len(vision))),
         validation=(validation[0], validation[1]),
         options=options,
         checkpoint=checkpoint,

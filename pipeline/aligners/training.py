@@ -64,7 +64,7 @@ def train(
     mix = options.mix if isinstance(options, MixOptions) else None
 
     def source(pair: tuple[Array, Array]) -> BatchSource:
-        return pairs_source(*pair, batch=options.batch, device=device, mix=mix)
+        return pairs_source(*pair, batch=options.batch, device=device, mix=mix, memory=data.memory)
 
     if len(vision) < options.batch:
         on_event(Note(f"one batch holds all {len(vision):,} training pairs: there are no {options.batch:,}"))

@@ -17,8 +17,8 @@ class TrainingData:
     """Paired features: row i of `vision` and row i of `text` are one sample.
 
     A side is (n, width) of any float kind, in memory or read on demand; of methods that read tokens or sets `Ragged`,
-    `Padded`, the store's `Tokens`, (rows, token, width), or a `TokenSource` of the store, read within `memory` bytes
-    (None: no bound). Part of the pairs is held out to select the epoch, unless `validation` pairs are given; `groups`
+    `Padded`, the store's `Tokens`, (rows, token, width), or `Rows` of the store, read within `memory` bytes (None: no
+    bound). Part of the pairs is held out to select the epoch, unless `validation` pairs are given; `groups`
     (n,) keeps rows of one sample on one side of that split. `unpaired` are rows that only R_S sees.
     """
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from io import BytesIO
 
 import numpy as np
 
 from structure.pipeline.datasets.dataset import AudioClip
 from structure.store.errors import BadSampleError
+from structure.store.quiet import without_warnings
 
 MOST_SAMPLES = 2**28
 """Audio clips with more samples over all channels are refused (1 GB as float32)."""
@@ -41,8 +41,7 @@ def decode_audio(data: bytes, *, item: str, source: str = "") -> AudioClip:
 def _wav(data: bytes) -> tuple[np.ndarray, int]:
     from scipy.io import wavfile
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that hold no sound
+    with without_warnings(category=wavfile.WavFileWarning):  # chunks that hold no sound
         rate, values = wavfile.read(BytesIO(data))
     if values.size > MOST_SAMPLES:
         raise ValueError(f"{values.size:,} samples, at most {MOST_SAMPLES:,} are read")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import cache
 from io import BytesIO
 
@@ -10,6 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from structure.store.errors import BadSampleError
+from structure.store.quiet import without_warnings
 
 MAX_PIXELS = 178_956_970
 """Images with more pixels are refused (Pillow's own limit against decompression bombs: 0.5 GB as RGB)."""
@@ -42,9 +42,8 @@ def decode(data: bytes, *, item: str, source: str = "") -> Image.Image:
     if not data:
         raise BadSampleError(item, f"{prefix}the file is empty (0 bytes)")
     try:
-        with warnings.catch_warnings():
-            # What Pillow warns of (large images, odd EXIF) is decided here, or is of no use to the reader of a log.
-            warnings.filterwarnings("ignore", module=r"PIL\.")
+        # What Pillow warns of (large images, odd EXIF) is decided here, or is of no use to the reader of a log.
+        with without_warnings(module=r"PIL\."):
             return _decode(data)
     except _RefusalError as error:
         reason = str(error)
@@ -62,11 +61,9 @@ def decode(data: bytes, *, item: str, source: str = "") -> Image.Image:
 def size(data: bytes) -> tuple[int, int] | None:
     """`(width, height)` of the image in `data` when upright, read from its header alone; None where it has none."""
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            with Image.open(BytesIO(data), formats=_formats()) as image:
-                width, height = image.size
-                return (height, width) if _orientation(image) >= 5 else (width, height)
+        with without_warnings(module=r"PIL\."), Image.open(BytesIO(data), formats=_formats()) as image:
+            width, height = image.size
+            return (height, width) if _orientation(image) >= 5 else (width, height)
     except Exception:  # as above; `decode` says why
         return None
 
@@ -78,12 +75,10 @@ def is_plain(data: bytes) -> str | None:
     """
     endings = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            with Image.open(BytesIO(data), formats=tuple(endings)) as image:
-                plain = image.mode in ("L", "RGB") and not image.has_transparency_data
-                single = getattr(image, "n_frames", 1) == 1
-                return endings[image.format or ""] if plain and single and _orientation(image) == 1 else None
+        with without_warnings(module=r"PIL\."), Image.open(BytesIO(data), formats=tuple(endings)) as image:
+            plain = image.mode in ("L", "RGB") and not image.has_transparency_data
+            single = getattr(image, "n_frames", 1) == 1
+            return endings[image.format or ""] if plain and single and _orientation(image) == 1 else None
     except Exception:  # as above
         return None
 

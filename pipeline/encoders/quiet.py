@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from structure.store.quiet import without_warnings
 
 
 @contextmanager
@@ -14,6 +15,11 @@ def quiet() -> Iterator[None]:
 
     What matters in them (missing weights, wrong shapes) is checked by the adapters and raised as an error.
     """
+    with without_warnings():  # one thread at a time: the settings are those of the process
+        yield from _silenced()
+
+
+def _silenced() -> Iterator[None]:
     from transformers.utils import logging as talk
 
     level, bars = talk.get_verbosity(), talk.is_progress_bar_enabled()
@@ -23,9 +29,7 @@ def quiet() -> Iterator[None]:
     talk.disable_progress_bar()
     root.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         talk.set_verbosity(level)
         if bars:

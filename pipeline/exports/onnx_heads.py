@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import nn
 from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.heads.head import Head
 from structure.store.errors import NotPresentError
+from structure.store.quiet import without_warnings
 
 OPSET = 18
 
@@ -32,8 +32,7 @@ def write_onnx(aligner: Aligner, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     for name, head in (("vision", aligner.vision), ("text", aligner.text)):
         module = _Unit(head).cpu().eval()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        with without_warnings():  # the exporter warns of its own internals
             program = torch.onnx.export(
                 module,
                 (torch.randn(2, head.width),),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -19,9 +18,10 @@ from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet, Samples, Store
 from structure.store.cast import OverflowError16
+from structure.store.column import tokens_path
 from structure.store.errors import BadSampleError
+from structure.store.shard_committer import ShardCommitter
 from structure.store.shard_queue import ShardQueue, any_free
-from structure.store.writer import Writer
 
 
 def fill(context: RunContext, encoder: Encoder, rows: SampleIndex, chosen: Plan, options: Extraction) -> FeatureSet:
@@ -135,40 +135,29 @@ def fill_shards(
     )
     pooling = options.pooling or (encoder.default_pooling,)
     layers = choose_layers(encoder, options.layers)
-    kept = {column.path: column for column in features.manifest.tokens}
     encoded, finished = len(features) - sum(len(shard) for shard in features.pending()), 0
     filled = cut = 0
     within = WithinMemory(encoder, on_event=on_event)
-    with Writer(features) as writer:
+    with ShardCommitter(features.key) as committer:
         for shard, group in groupby(source, key=lambda batch: batch.shard):
-            with ExitStack() as undo:
-                lacking = features.lacking(shard)
-                arrays = {
-                    name: np.zeros((len(shard), features.manifest.column(name).width), dtype=np.float32)
-                    for name in lacking
-                    if name not in kept
-                }
-                dtypes = {kept[name].name: kept[name].dtype for name in lacking if name in kept}
-                tokens = features.token_writer(shard, dtypes)
-                undo.callback(tokens.abandon)
-                skipped = features.skipped_in(shard)
-                for part in group:
-                    good = _readable(part, skipped, keep_going=options.skip_bad)
-                    for some, pooled, of_tokens in within.encode(
-                        [part.examples[i] for i in good],
-                        pooling=pooling,
-                        layers=layers if arrays else (),
-                        tokens=dtypes,
-                    ):
-                        places = [part.rows[i] for i in good[some]]
-                        _scatter(arrays, pooled, [row - shard.start for row in places])
-                        for layer, found in of_tokens.items():
-                            tokens.put(layer, places, found.values.cpu().numpy(), found.lengths)
-                    cut += sum(getattr(example, "cut", 0) > 0 for example in part.examples)
-                    finished += len(part.rows)
-                    on_event(Progress(f"extracting {features.key}", encoded + shards.done + finished, len(features)))
-                undo.pop_all()  # from here the tokens are the writer's to end
-            writer.submit(shard, arrays, skipped=skipped, lease=shards.lease_of(shard), tokens=tokens)
+            writer = shards.writer_of(shard)
+            columns = [features.column(path) for path in writer.lacking]
+            pooled = [column.path for column in columns if column.is_pooled]
+            tokens = {column.name: column.dtype for column in columns if not column.is_pooled}
+            for part in group:
+                good = _readable(part, writer.skipped, keep_going=options.skip_bad)
+                for some, of_layers, of_tokens in within.encode(
+                    [part.examples[i] for i in good], pooling=pooling, layers=layers if pooled else (), tokens=tokens
+                ):
+                    numbers = [part.rows[i] for i in good[some]]
+                    for path, values in _on_host({path: of_layers[path] for path in pooled}).items():
+                        writer.put(path, numbers, values)
+                    for layer, found in of_tokens.items():
+                        writer.put(tokens_path(layer), numbers, found.values.cpu().numpy(), found.lengths)
+                cut += sum(getattr(example, "cut", 0) > 0 for example in part.examples)
+                finished += len(part.rows)
+                on_event(Progress(f"extracting {features.key}", encoded + shards.done + finished, len(features)))
+            committer.submit(writer)
             filled += 1
     return Filled(filled, cut)
 
@@ -189,12 +178,10 @@ def _readable(batch: ExampleBatch, skipped: dict[int, str], *, keep_going: bool)
     return good
 
 
-def _scatter(arrays: dict[str, np.ndarray], encoded: dict[str, torch.Tensor], place: list[int]) -> None:
-    """Put a batch's rows in their places; one transfer from the device for all layers."""
-    names = [name for name in arrays if name in encoded]
-    if not names:
-        return
-    widths = [encoded[name].shape[1] for name in names]
-    whole = torch.cat([encoded[name] for name in names], dim=1).cpu().numpy()
-    for name, end, width in zip(names, np.cumsum(widths), widths, strict=True):
-        arrays[name][place] = whole[:, end - width : end]
+def _on_host(encoded: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    """Features of a batch as arrays; one transfer from the device for all layers."""
+    if not encoded:
+        return {}
+    whole = torch.cat(list(encoded.values()), dim=1).cpu().numpy()
+    ends = np.cumsum([values.shape[1] for values in encoded.values()])
+    return dict(zip(encoded, np.split(whole, ends[:-1], axis=1), strict=True))

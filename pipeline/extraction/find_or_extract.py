@@ -18,9 +18,9 @@ from structure.pipeline.extraction.plan import Extraction, Plan, identity_of, pl
 from structure.pipeline.extraction.token_plan import text_lengths
 from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet, Samples
+from structure.store.column import tokens_path
 from structure.store.errors import FingerprintError, NotPresentError
 from structure.store.fingerprint import differences, fingerprint
-from structure.store.manifest import TOKENS
 from structure.store.shard import Shard
 
 KEPT_BYTES = 256 * 2**20
@@ -122,7 +122,7 @@ class FeatureSource:
         """
         samples = rows.samples
         found = self.find(record, samples, captions=captions)
-        paths = {f"{TOKENS}/{layer}" for layer in tokens}
+        paths = {tokens_path(layer) for layer in tokens}
         if found is not None and paths <= set(found.manifest.paths) and not paths & _lacking(found):
             return found
         encoder, options, chosen = self._ahead(record, rows, captions, tokens, found)

@@ -113,7 +113,7 @@ def plan(
         views=views,
         shard_rows=shard_size(
             count,
-            sum(column.row_bytes for column in columns),
+            sum(column.vector_bytes for column in columns),
             shards=TEXT_SHARDS if encoder.modality == "text" else MIN_SHARDS,
         ),
         columns=columns,

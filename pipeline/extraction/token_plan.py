@@ -12,10 +12,10 @@ from PIL import Image
 
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.extraction.batches import tokenize
-from structure.store import Manifest, Samples
+from structure.store import Column, Manifest, Samples
+from structure.store.column_layout import plan_tokens
 from structure.store.errors import unknown
-from structure.store.manifest import TokenColumn, lengths_digest
-from structure.store.token_layout import plan_tokens
+from structure.store.manifest import lengths_digest
 
 TEXTS = 8192  # tokenized at a time
 
@@ -46,41 +46,21 @@ def with_tokens(
     """
     widths = {layer.name: layer.width for layer in encoder.layers}
     new = [name for name in layers if name not in {column.name for column in manifest.tokens}]
-    columns = [_grown(column, manifest, lengths) for column in manifest.tokens]
+    columns = [  # over the manifest's rows
+        plan_tokens(column, manifest.shards, lengths=None if column.tokens else lengths, chunk=column.chunk)
+        for column in manifest.tokens
+    ]
     if lengths is not None:
         chunk = next((column.chunk for column in columns), None)
         for name in new:
-            columns.append(plan_tokens(name, widths[name], dtype, manifest.shards, lengths=lengths, chunk=chunk))
+            layer = Column(name, widths[name], dtype)
+            columns.append(plan_tokens(layer, manifest.shards, lengths=lengths, chunk=chunk))
             chunk = columns[-1].chunk  # one for all: a text begins at the same token in every layer
     elif new:
         blank = encoder.preprocess(Image.new("RGB", (64, 64)))
         _, seen = encoder.encode_tokens([blank], dict.fromkeys(new, torch.float32), layers=())
         for name in new:
             tokens = seen[name]
-            columns.append(
-                plan_tokens(
-                    name,
-                    widths[name],
-                    dtype,
-                    manifest.shards,
-                    tokens=tokens.lengths[0],
-                    prefix=tokens.prefix,
-                    grid=tokens.grid,
-                )
-            )
+            layer = Column(name, widths[name], dtype, tokens.lengths[0], tokens.prefix, tokens.grid)
+            columns.append(plan_tokens(layer, manifest.shards))
     return replace(manifest, tokens=tuple(columns), lengths="" if lengths is None else lengths_digest(lengths))
-
-
-def _grown(column: TokenColumn, manifest: Manifest, lengths: np.ndarray | None) -> TokenColumn:
-    """The same column over the manifest's rows."""
-    return plan_tokens(
-        column.name,
-        column.width,
-        column.dtype,
-        manifest.shards,
-        tokens=column.tokens,
-        prefix=column.prefix,
-        grid=column.grid,
-        lengths=None if column.tokens is not None else lengths,
-        chunk=column.chunk,
-    )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from structure.pipeline.pairing.pairs import HeldLayers, PairedRows, SelectedRows, gather
-from structure.pipeline.pairing.sequences import gather_sets, gather_tokens, rows_of_sets
-from structure.store import FeatureSet, Store
+from structure.pipeline.pairing.layer_cache import LayerCache
+from structure.pipeline.pairing.pairs import PairedRows
+from structure.pipeline.pairing.sequences import read_sets, require_tokens, rows_of_sets
+from structure.store import FeatureSet, Rows, Store
+from structure.store.column import tokens_path
 from structure.store.errors import StructureError
-from structure.store.row_sources import TokenSource
 
 ItemKind = Literal["rows", "tokens", "sets"]
 
@@ -17,7 +18,7 @@ ItemKind = Literal["rows", "tokens", "sets"]
 @dataclass(frozen=True)
 class AlignedLayers:
     """Both sides as (feature set, layer). `kind` says what a sample is: one vector, the tokens of the layer, or the set
-    of its views and captions, of which `most` (views, captions) are taken at most. `held` keeps layers for further
+    of its views and captions, of which `most` (views, captions) are taken at most. `cache` keeps layers for further
     runs."""
 
     store: Store
@@ -25,7 +26,7 @@ class AlignedLayers:
     text: tuple[FeatureSet, str]
     kind: ItemKind
     most: tuple[int | None, int | None] = (None, None)
-    held: HeldLayers | None = None
+    cache: LayerCache | None = None
 
     @property
     def names(self) -> dict[str, str]:
@@ -50,34 +51,31 @@ class AlignedLayers:
                 for side, most in zip((self.vision, self.text), self.most, strict=True)
             )
         columns = (features.manifest.column(layer) for features, layer in (self.vision, self.text))
-        return sum(count * column.row_bytes for count, column in zip(counts, columns, strict=True))
+        return sum(count * column.vector_bytes for count, column in zip(counts, columns, strict=True))
 
     def read(self, rows: PairedRows, *, plain: bool = False) -> tuple[Any, Any]:
         """Both sides of these pairs in memory; `plain` takes the first view and the first caption of a set."""
-        sides = ((*self.vision, rows.vision), (*self.text, rows.text))
-        found: list[Any]
         if self.kind == "tokens":
-            found = [gather_tokens(*side) for side in sides]
-        elif self.kind == "sets" and not plain:
-            samples = self._samples
-            found = [
-                gather_sets(features, layer, samples, rows.items, most)
-                for (features, layer, _), most in zip(sides, self.most, strict=True)
-            ]
-        else:
-            found = [(self.held.gather if self.held else gather)(*side) for side in sides]
-        return found[0], found[1]
+            first, second = (side[:] for side in self.rows(rows))
+            return first, second
+        if self.kind == "sets" and not plain:
+            first, second = (
+                read_sets(*side, self._samples, rows.items, most)
+                for side, most in zip((self.vision, self.text), self.most, strict=True)
+            )
+            return first, second
+        first, second = (self.cache.read(side) if self.cache else side[:] for side in self.rows(rows))
+        return first, second
 
-    def in_passes(self, rows: PairedRows, memory: int) -> tuple[SelectedRows, SelectedRows]:
-        """Both sides of these pairs, one vector a sample, read on demand within `memory` bytes."""
-        return (
-            SelectedRows(*self.vision, rows.vision, memory),
-            SelectedRows(*self.text, rows.text, memory),
-        )
-
-    def tokens(self, rows: PairedRows) -> tuple[TokenSource, TokenSource]:
-        """The tokens of these pairs for the store's shuffled reader."""
-        return TokenSource(*self.vision, rows.vision), TokenSource(*self.text, rows.text)
+    def rows(self, rows: PairedRows) -> tuple[Rows, Rows]:
+        """Both sides of these pairs, read on demand: one vector a sample, or its tokens. Raises StructureError where
+        the tokens are not stored."""
+        sides = []
+        for (features, layer), numbers in ((self.vision, rows.vision), (self.text, rows.text)):
+            if self.kind == "tokens":
+                require_tokens(features, layer)
+            sides.append(Rows(features, tokens_path(layer) if self.kind == "tokens" else layer, numbers))
+        return sides[0], sides[1]
 
     @property
     def _samples(self) -> Any:

@@ -9,8 +9,7 @@ import numpy as np
 from structure.pipeline.datasets.dataset import PROMPTS
 from structure.pipeline.extraction.dataset_samples import SampleIndex, open_rows
 from structure.pipeline.extraction.find_or_extract import EncoderRecord, FeatureSource
-from structure.pipeline.pairing.pairs import gather
-from structure.store import FeatureSet, SampleItem, Samples
+from structure.store import FeatureSet, Rows, SampleItem, Samples
 from structure.store.errors import StructureError
 from structure.store.fingerprint import fingerprint
 
@@ -66,7 +65,8 @@ def labelled_pairs(
     items = [SampleItem(f"{number:06d}", (text,)) for number, text in enumerate(texts)]
     said = Samples.build(samples.dataset, split, items, kind=PROMPTS)
     words = source.features(EncoderRecord.of(sets[1]), SampleIndex(said, None, ""), captions=1)
-    return gather(pictures, layers[0], chosen), gather(words, layers[1], labels[chosen])
+    features = Rows(pictures, layers[0], chosen)[:], Rows(words, layers[1], labels[chosen])[:]
+    return np.asarray(features[0]), np.asarray(features[1])
 
 
 def draw_per_class(labels: np.ndarray, count: int, *, seed: int) -> np.ndarray:

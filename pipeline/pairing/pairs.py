@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
-from typing import overload
 
 import numpy as np
 
 from structure.pipeline.datasets.dataset import PROMPTS
 from structure.store import FeatureSet, Samples, Store
 from structure.store.errors import StructureError, unknown
-from structure.store.row_sources import LayerSource
 
 
 @dataclass(frozen=True)
@@ -69,36 +67,6 @@ def _rows_of_items(samples: Samples, features: FeatureSet) -> np.ndarray:
         rows = np.full(len(samples), -1, dtype=np.int64)
         rows[of_caption[::-1]] = np.arange(len(of_caption))[::-1]  # the first caption of a sample wins
     return np.where((rows >= 0) & features.valid[rows], rows, -1)
-
-
-def gather(features: FeatureSet, layer: str, rows: np.ndarray) -> np.ndarray:
-    """`features[layer][rows]`, read shard by shard: only shards that hold a wanted row are read.
-
-    Raises StructureError, with the layer and the sample, for a row that holds a NaN or an infinity.
-    """
-    out = np.empty((len(rows), features.manifest.column(layer).width), dtype=features.column(layer).dtype)
-    order = np.argsort(rows, kind="stable")
-    for shard in features.manifest.shards:
-        low, high = np.searchsorted(rows[order], (shard.start, shard.stop))
-        if high > low:
-            part = order[low:high]
-            out[part] = features.rows(layer, shard.start, shard.stop)[rows[part] - shard.start]
-    _require_finite(features, layer, rows, out)
-    return out
-
-
-def _require_finite(features: FeatureSet, layer: str, rows: np.ndarray, values: np.ndarray) -> None:
-    if values.dtype == np.float16:  # through the exponent bits: NumPy's own float16 loop is ten times slower
-        bad = (values.view(np.uint16) & 0x7C00) == 0x7C00
-    else:
-        bad = ~np.isfinite(values)
-    if bad.any():
-        row = int(rows[np.flatnonzero(bad.any(axis=1))[0]])
-        raise StructureError(
-            f"{features.key}, layer {layer}: sample {features.ids[row]} (row {row}) holds a NaN or an infinity. One "
-            f"such row spoils every head and every similarity. Run: structure store verify {features.key}, then "
-            "extract again, or take another layer."
-        )
 
 
 def choose_sets(
@@ -249,55 +217,3 @@ def choose_many(
         usual = [features for features in matching.values() if not has_several(features)]
         chosen.append([matching[name] for name in dict.fromkeys(names)] if names else usual or list(matching.values()))
     return chosen
-
-
-class SelectedRows:
-    """Some rows of one layer as a lazily read array: `.shape`, `[start:stop]`. Picklable; opens no file until read.
-
-    An array of row numbers selects among the rows, and reads nothing either. `memory` bounds the bytes that reading
-    them in a shuffled order may take.
-    """
-
-    ndim = 2
-
-    def __init__(self, features: FeatureSet, layer: str, rows: np.ndarray, memory: int = 0) -> None:
-        self.features, self.layer, self.rows, self.memory = features, layer, rows, memory
-        self.shape = (len(rows), features.manifest.column(layer).width)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    @overload
-    def __getitem__(self, part: slice) -> np.ndarray: ...
-    @overload
-    def __getitem__(self, part: np.ndarray) -> SelectedRows: ...
-    def __getitem__(self, part: slice | np.ndarray) -> np.ndarray | SelectedRows:
-        if isinstance(part, slice):
-            return gather(self.features, self.layer, self.rows[part])
-        return SelectedRows(self.features, self.layer, self.rows[part], self.memory)
-
-    def source(self) -> LayerSource:
-        """These rows for the store's shuffled reader."""
-        return LayerSource(self.features, self.layer, self.rows)
-
-
-class HeldLayers:
-    """Layers read once for many runs: `most` bytes are held, what is beyond is read again for each."""
-
-    def __init__(self, most: int = 4 << 30) -> None:
-        self.most = most
-        self._held: dict[tuple[str, str, str], np.ndarray] = {}
-
-    def gather(self, features: FeatureSet, layer: str, rows: np.ndarray) -> np.ndarray:
-        """As `gather`; the valid rows of the whole layer are saved where they fit."""
-        key = (features.key, features.fingerprint, layer)
-        if key not in self._held:
-            column = features.manifest.column(layer)
-            held = sum(values.nbytes for values in self._held.values())
-            if held + len(features) * column.row_bytes > self.most:
-                return gather(features, layer, rows)
-            valid = np.flatnonzero(features.valid)
-            whole = np.zeros((len(features), column.width), dtype=features.column(layer).dtype)
-            whole[valid] = gather(features, layer, valid)
-            self._held[key] = whole
-        return np.asarray(self._held[key][rows])

@@ -6,39 +6,21 @@ from __future__ import annotations
 import numpy as np
 
 from structure.pipeline.extraction.extract_command import extract_command
-from structure.pipeline.pairing.pairs import gather
-from structure.store import FeatureSet, Samples, Tokens
+from structure.store import FeatureSet, Rows, Samples, Tokens
+from structure.store.column import tokens_path
 from structure.store.errors import StructureError
 
 
 def require_tokens(features: FeatureSet, layer: str) -> None:
     """Raises StructureError, with the command that helps, unless the tokens of this layer are all in the store."""
     lacking = {name for names in features.pending().values() for name in names}
-    if layer in features.token_layers and f"tokens/{layer}" not in lacking:
+    if layer in features.token_layers and tokens_path(layer) not in lacking:
         return
     kept = ", ".join(features.token_layers) or "none"
     raise StructureError(
         f"{features.key} has no tokens of layer {layer} (it has: {kept}). This method reads every token of a layer. "
         f"Run: {extract_command(features, tokens=[layer])}"
     )
-
-
-def gather_tokens(features: FeatureSet, layer: str, rows: np.ndarray) -> Tokens:
-    """The tokens of those rows, in their order, read shard by shard. Raises as `require_tokens` does."""
-    require_tokens(features, layer)
-    order = np.argsort(rows, kind="stable")
-    pieces: list[np.ndarray] = [np.empty(0)] * len(rows)
-    prefix, grid = 0, None
-    for shard in features.manifest.shards:
-        low, high = np.searchsorted(rows[order], (shard.start, shard.stop))
-        if high > low:
-            read = features.tokens(layer, shard.start, shard.stop)
-            prefix, grid = read.prefix, read.grid
-            for place in order[low:high]:
-                pieces[place] = read.row(int(rows[place]) - shard.start)
-    offsets = np.zeros(len(rows) + 1, dtype=np.int64)
-    np.cumsum([len(piece) for piece in pieces], out=offsets[1:])
-    return Tokens(np.concatenate(pieces), offsets, prefix, grid)
 
 
 def rows_of_sets(
@@ -58,11 +40,9 @@ def rows_of_sets(
     return rows[kept], np.bincount(place[kept], minlength=len(items))
 
 
-def gather_sets(
-    features: FeatureSet, layer: str, samples: Samples, items: np.ndarray, most: int | None = None
-) -> Tokens:
+def read_sets(features: FeatureSet, layer: str, samples: Samples, items: np.ndarray, most: int | None = None) -> Tokens:
     """The rows of `rows_of_sets`; a sample is one row of the result."""
     rows, counts = rows_of_sets(features, samples, items, most)
     offsets = np.zeros(len(items) + 1, dtype=np.int64)
     np.cumsum(counts, out=offsets[1:])
-    return Tokens(gather(features, layer, rows), offsets)
+    return Tokens(np.asarray(Rows(features, layer, rows)[:]), offsets)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from structure.pipeline.pairing.pairs import gather
-from structure.store import FeatureSet, Store
+from structure.store import FeatureSet, Rows, Store
 from structure.store.errors import StructureError
 from structure.store.fingerprint import differences
 
@@ -38,7 +37,7 @@ def unpaired_rows(
                     f"--unpaired {name}: {features.key} has no complete layer {layer} ({features.state}). "
                     "Extract it with the same --layers."
                 )
-            found[side].append(gather(features, layer, np.flatnonzero(features.valid)))
+            found[side].append(np.asarray(Rows(features, layer, np.flatnonzero(features.valid))[:]))
     first, second = (np.concatenate(parts) if parts else None for parts in found)
     return first, second
 

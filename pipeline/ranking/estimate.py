@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from structure.pipeline.pairing.pairs import SelectedRows
 from structure.pipeline.ranking.distinct_pairs import distinct_pairs
 from structure.pipeline.ranking.neighbour_cache import NeighbourCache
 from structure.pipeline.ranking.options import RankingOptions
@@ -16,7 +15,7 @@ from structure.pipeline.similarity.k_rules import k_of
 from structure.pipeline.similarity.knn.neighbours import neighbours
 from structure.pipeline.similarity.registry import SIMILARITIES
 from structure.pipeline.work_estimate import WorkEstimate, require_space
-from structure.store import FeatureSet, Store
+from structure.store import FeatureSet, Rows, Store
 
 PROBED = 1024
 """Rows of the timed searches."""
@@ -56,7 +55,7 @@ def _of_tables(
 
 def _search_seconds(features: FeatureSet, layers: Sequence[str], rows: np.ndarray, k: int, device: str) -> float:
     """A search among `PROBED` rows of one layer, scaled: products grow with the square of the rows and the width."""
-    some = SelectedRows(features, layers[0], rows[:PROBED])[:]
+    some = np.asarray(Rows(features, layers[0], rows[:PROBED])[:])
     began = time.perf_counter()
     neighbours(np.asarray(some, np.float32), k=min(k, len(some) - 1), device=device)
     took = time.perf_counter() - began

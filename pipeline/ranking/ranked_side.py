@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from structure.pipeline.pairing.pairs import SelectedRows
 from structure.pipeline.progress import Progress
 from structure.pipeline.ranking.flags import Running
 from structure.pipeline.ranking.neighbour_cache import NeighbourCache
@@ -17,7 +16,7 @@ from structure.pipeline.similarity.knn.centred_unit_rows import UnitRows
 from structure.pipeline.similarity.knn.neighbours import Neighbours
 from structure.pipeline.similarity.knn.schedule_layers import TASK_ROWS, neighbour_tables
 from structure.pipeline.similarity.stability import Subset, SubsetTables, subset_tables
-from structure.store import FeatureSet, Store
+from structure.store import FeatureSet, Rows, Store
 
 
 class RankedSide:
@@ -28,7 +27,7 @@ class RankedSide:
         self, store: Store, features: FeatureSet, rows: np.ndarray, clamp: Clamp | None, running: Running
     ) -> None:
         self.features, self.clamp, self.running = features, clamp, running
-        self.layers = {layer: SelectedRows(features, layer, rows) for layer in features.layers}
+        self.layers = {layer: Rows(features, layer, rows) for layer in features.layers}
         self.cache = NeighbourCache(store, features, rows, preprocessing=f"clamp={clamp}" if clamp else "")
 
     @cached_property

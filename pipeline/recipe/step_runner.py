@@ -13,8 +13,9 @@ from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.datasets.content_stamp import content_stamp
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.encoders.loading import weights_stamp
+from structure.pipeline.pairing.layer_cache import LayerCache
 from structure.pipeline.pairing.layer_choice import pick_layers
-from structure.pipeline.pairing.pairs import HeldLayers, choose_sets
+from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.progress import Progress
 from structure.pipeline.recipe.identical import candidates, copy_aligner, identical_step
 from structure.pipeline.recipe.recipe import Recipe
@@ -56,7 +57,7 @@ class StepRunner:
         self.recipe, self.context, self.store = recipe, context, context.store
         self._listings: dict[tuple[str, str | None, int | None], str] = {}
         self._contents: dict[str, str] = {}
-        self._held = HeldLayers()
+        self._layers = LayerCache()
 
     def sources(self, step: Step) -> dict[str, str]:
         """What the step reads besides the results of others, each as a digest; "" for what is not here."""
@@ -91,7 +92,7 @@ class StepRunner:
     def work(self, steps: Sequence[Step], results: Mapping[str, StepResult]) -> list[StepResult]:
         """Run the steps, all of one stage, with the results of those before; one result each."""
         if steps[0].stage == "evaluate":
-            self._held = HeldLayers()  # training is over: its layers are not held in memory beside encoders
+            self._layers = LayerCache()  # training is over: its layers are not held in memory beside encoders
             return self._evaluate(steps)
         (step,) = steps
         needed = {role: results[key] for role, key in step.needs.items()}
@@ -209,7 +210,7 @@ class StepRunner:
             pairs=step.options["pairs"],
             name=step.options["aligner"],
             replace=True,
-            held=self._held,
+            cache=self._layers,
             data_root=context.data_root,
             trust_remote_code=context.trust_remote_code,
             on_event=context.on_event,

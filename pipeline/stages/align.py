@@ -110,7 +110,7 @@ def _chosen_layers(request: AlignRequest, context: RunContext) -> ChosenLayers:
     options = request.options
     kind, sets, (first, second, chosen_by) = requested_layers(context.store, request)
     most = method(options.method).most_vectors(options)
-    sides = AlignedLayers(context.store, (sets[0], first), (sets[1], second), kind, most, request.held)
+    sides = AlignedLayers(context.store, (sets[0], first), (sets[1], second), kind, most, request.cache)
     sides.require_complete()
     return ChosenLayers(sides, chosen_by)
 
@@ -178,9 +178,9 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
     state = target.folder("checkpoints", called)
     checkpoint = Checkpoint(state, "checkpoint.safetensors", this.identity, every=request.checkpoint_every)
     if kind == "tokens":
-        data = TrainingData(*sides.tokens(rows), unpaired=extras, memory=memory)
+        data = TrainingData(*sides.rows(rows), unpaired=extras, memory=memory)
     else:
-        both: tuple[Any, Any] = sides.read(rows) if fits else sides.in_passes(rows, memory or 0)
+        both: tuple[Any, Any] = sides.read(rows) if fits else sides.rows(rows)
         if kind == "sets":
             told = [f"{int(side.lengths.min())} to {int(side.lengths.max())}" for side in both]
             on_event(Note(f"{told[0]} views and {told[1]} captions a sample"))
@@ -189,7 +189,7 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
             more = labelled_pairs(extra, source, sets, layers, seed=options.seed)
             on_event(Note(f"{len(more[0]):,} labelled pairs of {extra.dataset} are added"))
             both = _joined(both, more)
-        data = TrainingData(*both, unpaired=extras)
+        data = TrainingData(*both, unpaired=extras, memory=memory)
     trained = method(options.method).fit(data, options, checkpoint=checkpoint, on_event=on_event)
     metrics = test_metrics(trained.aligner, *sides.read(test_rows, plain=True)) if len(test_rows) else {}
     aligner = trained.aligner.describe(

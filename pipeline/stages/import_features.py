@@ -19,6 +19,7 @@ from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, S
 from structure.store.errors import NotPresentError, StructureError
 from structure.store.manifest import RowKind
 from structure.store.shard import shard_size
+from structure.store.shard_writer import write_shard
 
 IDS = "ids"
 
@@ -64,7 +65,7 @@ def import_features(
         rows_of=rows_of,
         rows=rows,
         captions=captions,
-        shard_rows=shard_size(rows, sum(column.row_bytes for column in columns)),
+        shard_rows=shard_size(rows, sum(column.vector_bytes for column in columns)),
         columns=columns,
         identity={
             "encoder": {"source": "import", "name": model, "layers": {c.name: c.width for c in columns}},
@@ -82,9 +83,8 @@ def import_features(
     )
     features = target.allocate(manifest, table)
     for shard in features.pending():
-        with features.lease(shard):
-            part = order[shard.start : shard.stop]
-            features.fill(shard, {name: np.asarray(values)[part] for name, values in arrays.items()})
+        part = order[shard.start : shard.stop]
+        write_shard(features, shard, {name: np.asarray(values)[part] for name, values in arrays.items()})
     return features
 
 

@@ -41,6 +41,7 @@ from structure.pipeline.suites.prompt_set import load_prompt_set, resolve_prompt
 from structure.pipeline.suites.suite import load_suite
 from structure.store import Column, Manifest, SampleItem, Samples, Store, open_store
 from structure.store.shard import shard_size
+from structure.store.shard_writer import write_shard
 
 SUITE = """name: bench
 version: 1
@@ -162,7 +163,7 @@ def memory(options: argparse.Namespace, root: Path) -> dict[str, Any]:
             rows_of=rows_of,
             rows=len(ids),
             captions=limit,
-            shard_rows=shard_size(len(ids), columns[0].row_bytes),
+            shard_rows=shard_size(len(ids), columns[0].vector_bytes),
             columns=columns,
             identity={
                 "encoder": {"made": side},
@@ -173,8 +174,7 @@ def memory(options: argparse.Namespace, root: Path) -> dict[str, Any]:
         features = store.allocate(manifest, rows)
         for shard in features.pending():
             values = random.standard_normal((len(shard), options.width), dtype=np.float32)
-            with features.lease(shard):
-                features.fill(shard, {"pooled": values})
+            write_shard(features, shard, {"pooled": values})
         encoders[side] = EncoderRecord.of(features).to_json()
     names = [f"a{number}" for number in range(options.aligners)]
     for name in names:

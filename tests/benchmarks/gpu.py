@@ -46,6 +46,7 @@ from structure.pipeline.ranking.rank_pair import rank_pair
 from structure.pipeline.run_context import RunContext
 from structure.store import Column, Manifest, SampleItem, Samples, Shard, Store, open_store
 from structure.store.shard import shard_size
+from structure.store.shard_writer import write_shard
 
 TINY: dict[str, Any] = {
     "width": 32,
@@ -237,8 +238,7 @@ def write_layers(store: Store, samples: Samples, modality: Any, count: int, give
             name: (latent + torch.randn(shape, generator=noise, device=given.device)).half().cpu().numpy()
             for name in names
         }
-        with features.lease(shard):
-            features.fill(shard, values)
+        write_shard(features, shard, values)
 
 
 def measure_training(given: argparse.Namespace, _: Path) -> dict[str, Any]:

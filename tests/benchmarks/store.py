@@ -32,12 +32,13 @@ from typing import Any
 import numpy as np
 
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
+from structure.store.column_layout import plan_tokens
 from structure.store.manifest import lengths_digest
 from structure.store.remote_files import RemoteFiles
-from structure.store.row_sources import LayerSource, RowSource
+from structure.store.rows import Rows
 from structure.store.shard import shard_size
+from structure.store.shard_writer import ShardWriter, write_shard
 from structure.store.shuffled import Shuffled
-from structure.store.token_layout import plan_tokens
 
 
 def turns(
@@ -89,7 +90,7 @@ def manifest_of(encoder: str, rows: int, columns: tuple[Column, ...], level: int
         modality="vision",
         rows_of="items",
         rows=rows,
-        shard_rows=shard_size(rows, sum(column.row_bytes for column in columns)),
+        shard_rows=shard_size(rows, sum(column.vector_bytes for column in columns)),
         columns=columns,
         identity={"encoder": {"bench": encoder}},
         zstd_level=level,
@@ -102,8 +103,7 @@ def write(
     columns = tuple(Column(name, values.shape[1], str(values.dtype)) for name, values in layers.items())
     features = store.allocate(manifest_of(encoder, len(samples), columns, level), samples)
     for shard in features.pending():
-        with features.lease(shard):
-            features.fill(shard, {name: values[shard.start : shard.stop] for name, values in layers.items()})
+        write_shard(features, shard, {name: values[shard.start : shard.stop] for name, values in layers.items()})
     return features
 
 
@@ -179,7 +179,7 @@ def shuffled(store: Store, samples: Samples, options: argparse.Namespace) -> Non
     shape = len(samples), options.width
     both = {name: random.standard_normal(shape, dtype=np.float32).astype(np.float16) for name in ("image", "text")}
     sets = [write(store, samples, name, {"block.00": values}) for name, values in both.items()]
-    sources: list[RowSource] = [LayerSource(features, "block.00") for features in sets]
+    sources = [Rows(features, "block.00") for features in sets]
     size = sum(values.nbytes for values in both.values()) / 1e9
     budget = int(options.memory * 1e9)
     whole = Shuffled(sources, batch=options.batch)
@@ -216,15 +216,17 @@ def tokens(store: Store, samples: Samples, options: argparse.Namespace) -> None:
     documents = np.sort(np.clip(random.lognormal(4.5, 1.0, len(samples)).astype(np.int64), 2, 512))
     for name, lengths in (("captions", captions), ("documents by length", documents)):
         manifest = manifest_of(name.split()[0], len(samples), (Column("block.00", 8),))
-        column = plan_tokens("block.00", 64, "float16", manifest.shards, lengths=lengths)
+        column = plan_tokens(Column("block.00", 64), manifest.shards, lengths=lengths)
         manifest = replace(manifest, tokens=(column,), lengths=lengths_digest(lengths))
         features = store.allocate(manifest, samples, lengths)
         for shard in features.pending():
-            run = features.token_writer(shard, ["block.00"])
             counts = lengths[shard.start : shard.stop]
             values = np.ones((int(counts.sum()), 64), dtype=np.float16)
-            run.put("block.00", range(shard.start, shard.stop), values, counts)
-            features.fill(shard, {"block.00": np.zeros((len(shard), 8), dtype=np.float16)}, tokens=run)
+            rows = range(shard.start, shard.stop)
+            with ShardWriter(features, shard) as writer:
+                writer.put("tokens/block.00", rows, values, counts)
+                writer.put("block.00", rows, np.zeros((len(shard), 8), dtype=np.float16))
+                writer.commit()
         stored = sum(store.files.size(key) for key in store.files.keys(f"{features.prefix}/tokens"))
         real, padded = int(lengths.sum()) * 128, len(lengths) * int(lengths.max()) * 128
         tell(measure=f"token bytes, {name}", ratio=stored / real, limit=1.1, padded_ratio=padded / real)

@@ -25,9 +25,10 @@ import numpy as np
 from structure.cli.choices import byte_count
 from structure.pipeline import align
 from structure.pipeline.aligners import TrainingOptions, fit
-from structure.pipeline.pairing.pairs import choose_sets, gather, pair_rows
-from structure.store import Column, Manifest, SampleItem, Samples, open_store
+from structure.pipeline.pairing.pairs import choose_sets, pair_rows
+from structure.store import Column, Manifest, Rows, SampleItem, Samples, open_store
 from structure.store.shard import shard_size
+from structure.store.shard_writer import write_shard
 
 AT_MOST = 1.15
 
@@ -55,8 +56,7 @@ def write_pairs(folder: Path, pairs: int, width: int) -> None:
         )
         features = store.allocate(manifest, samples)
         for shard in features.pending():
-            with features.lease(shard):
-                features.fill(shard, {"block.00": values[shard.start : shard.stop]})
+            write_shard(features, shard, {"block.00": values[shard.start : shard.stop]})
 
 
 def compare(place: str, layers: str, asked: argparse.Namespace) -> None:
@@ -73,7 +73,7 @@ def compare(place: str, layers: str, asked: argparse.Namespace) -> None:
     vision, text = choose_sets(store, dataset=None, split=None, vision=None, text=None)
     rows = pair_rows(store, vision, text)
     names = layers.split(",")
-    tensors = gather(vision, names[0], rows.vision), gather(text, names[1], rows.text)
+    tensors = Rows(vision, names[0], rows.vision)[:], Rows(text, names[1], rows.text)[:]
     ways: dict[str, Callable[[], object]] = {
         "memory": lambda: fit(*tensors, options=options),
         "store": lambda: align(layers, store=place, options=options, name="benchmark"),

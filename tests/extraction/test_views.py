@@ -13,7 +13,7 @@ from PIL import Image
 from structure.pipeline import extract, rank_layers
 from structure.pipeline.extraction.augment_images import AUGMENTATION, augmented, crop_box
 from structure.pipeline.pairing.pairs import choose_sets, pair_rows
-from structure.pipeline.pairing.sequences import gather_sets
+from structure.pipeline.pairing.sequences import read_sets
 from structure.store import Store, open_store
 from structure.store.errors import FingerprintError
 
@@ -109,10 +109,10 @@ def test_pairs_are_of_plain_pictures_and_sets_hold_all(stores: tuple[Store, Stor
     samples = whole.samples(vision.manifest.dataset, "train")
     items = np.array([2, 5, 23])
     layer = vision.layers[-1]
-    views = gather_sets(vision, layer, samples, items)
+    views = read_sets(vision, layer, samples, items)
     assert views.lengths.tolist() == [3, 3, 3]
     np.testing.assert_array_equal(views.row(1), vision.rows(layer, 15, 18))
-    captions = gather_sets(text, text.layers[-1], samples, items)
+    captions = read_sets(text, text.layers[-1], samples, items)
     of_caption = samples.item_of_caption(None)
     assert captions.lengths.tolist() == [int((of_caption == item).sum()) for item in items]
     np.testing.assert_array_equal(captions.row(0), text.rows(text.layers[-1])[of_caption == 2])

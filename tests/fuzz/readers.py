@@ -31,6 +31,7 @@ from structure.store.completion_marker import CompletionMarker
 from structure.store.errors import StructureError
 from structure.store.fingerprint import canonical
 from structure.store.local_files import LocalFiles
+from structure.store.shard_writer import write_shard
 
 from . import hostile
 from .mutations import Reader
@@ -233,9 +234,8 @@ def _features(store: Store, side: str) -> Any:
     )
     features = store.allocate(made, table)
     for shard in features.pending():
-        with features.lease(shard):
-            count = shard.stop - shard.start
-            features.fill(shard, {c.name: np.ones((count, c.width), c.dtype) for c in columns})
+        count = shard.stop - shard.start
+        write_shard(features, shard, {c.name: np.ones((count, c.width), c.dtype) for c in columns})
     return features
 
 

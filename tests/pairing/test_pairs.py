@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structure.pipeline import import_features
-from structure.pipeline.pairing.pairs import PairedRows, SelectedRows, choose_sets, gather, pair_rows
-from structure.store import SampleItem, Samples, Store, StructureError, open_store
+from structure.pipeline.pairing.pairs import PairedRows, choose_sets, pair_rows
+from structure.store import Rows, SampleItem, Samples, Store, StructureError, open_store
 
 
 def features_of(
@@ -50,7 +50,7 @@ def test_an_item_is_paired_with_its_first_caption(store: Store, tmp_path: Path) 
     assert 3 not in pairs.items
     assert [text.ids[row] for row in pairs.text[:5]] == ["i0#0", "i1#0", "i2#0", "i4#0", "i5#0"]
     np.testing.assert_array_equal(vision.ids[pairs.vision], [f"i{i}" for i in range(100) if i != 3])
-    np.testing.assert_array_equal(gather(text, "block.00", pairs.text), words[pairs.text])
+    np.testing.assert_array_equal(Rows(text, "block.00", pairs.text)[:], words[pairs.text])
 
 
 def test_first_captions_alone_pair_as_well(store: Store, tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_a_subset_is_seeded_ordered_and_without_repeats(count: int, seed: int) -
 def test_selected_rows_read_like_an_array(store: Store, tmp_path: Path) -> None:
     values = features_of(store, tmp_path, "vit", "vision", 100)
     rows = np.array([99, 4, 4, 70, 0])
-    lazy = SelectedRows(store["toy/train/vit"], "block.01", rows)
+    lazy = Rows(store["toy/train/vit"], "block.01", rows)
     assert lazy.shape == (5, 6)
     np.testing.assert_array_equal(lazy[1:4], values[rows[1:4]] * 2)
 

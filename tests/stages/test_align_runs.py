@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ from structure.pipeline import align, extract, load_aligner
 from structure.pipeline.aligners.model_card import card as card_of
 from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.pairing.labelled import Labelled, draw_per_class
-from structure.pipeline.pairing.pairs import HeldLayers
+from structure.pipeline.pairing.layer_cache import LayerCache
 from structure.pipeline.progress import Event, Note
 from structure.store import Store, StructureError
+from structure.store.column_files import ColumnFiles
 from tests.warm import Warm
 
 QUICK = TrainingOptions(dim=16, epochs=4, learning_rate=3e-3, device="cpu")
@@ -63,14 +65,12 @@ def test_a_method_that_needs_all_rows_says_which_do_not(copied: Store) -> None:
 
 
 def test_layers_are_read_once_for_many_runs(copied: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from structure.store import FeatureSet
-
-    held, reads = HeldLayers(), []
-    plain = FeatureSet.rows
-    monkeypatch.setattr(FeatureSet, "rows", lambda self, *args: reads.append(args) or plain(self, *args))
-    one = align(LAYERS, store=copied, options=QUICK, held=held, pairs=100, test=0.1)
+    cache, reads = LayerCache(), []
+    plain = ColumnFiles.read
+    monkeypatch.setattr(ColumnFiles, "read", lambda self, *args: reads.append(args) or plain(self, *args))
+    one = align(LAYERS, store=copied, options=QUICK, cache=cache, pairs=100, test=0.1)
     first = len(reads)
-    align(LAYERS, store=copied, options=QUICK.changed(seed=7), held=held, pairs=90, test=0.1)
+    align(LAYERS, store=copied, options=QUICK.changed(seed=7), cache=cache, pairs=90, test=0.1)
     assert len(reads) == first > 0
     assert align(LAYERS, store=copied, options=QUICK, pairs=100, test=0.1).trained.metrics == one.trained.metrics
 
@@ -110,17 +110,14 @@ def test_unpaired_features_enter_r_s(copied: Store) -> None:
 
 
 def test_a_nan_in_a_shard_is_named_by_layer_and_sample(copied: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from structure.store import FeatureSet
+    plain = ColumnFiles.read
 
-    plain = FeatureSet.rows
+    def spoiled(self: ColumnFiles, start: int, stop: int, into: np.ndarray, *given: Any) -> None:
+        plain(self, start, stop, into, *given)
+        if self.column.path == "block.03" and self.manifest.modality == "vision" and start <= 17 < stop:
+            into[17 - start, 3] = np.nan
 
-    def spoiled(self: FeatureSet, layer: str, start: int = 0, stop: int | None = None) -> np.ndarray:
-        values = plain(self, layer, start, stop)
-        if layer == "block.03" and self.modality == "vision":
-            values[17, 3] = np.nan
-        return values
-
-    monkeypatch.setattr(FeatureSet, "rows", spoiled)
+    monkeypatch.setattr(ColumnFiles, "read", spoiled)
     for method in ("linear", "ridge"):
         with pytest.raises(StructureError, match=r"layer block\.03: sample \S+ \(row 17\) holds a NaN"):
             align(LAYERS, store=copied, options=QUICK.changed(method=method))

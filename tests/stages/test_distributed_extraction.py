@@ -10,7 +10,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from structure.pipeline.extraction import shard_tasks
 from structure.pipeline.progress import Event, Note, Progress
 from structure.store import FeatureSet, Store, StructureError, lease, open_store
 from structure.store.lease import HeldError, Lease
+from structure.store.shard_writer import lease_of
 
 VIT, TEXT = "bundled:scenes-vit", "bundled:scenes-text"
 HEAVY = [
@@ -80,6 +80,7 @@ def test_a_worker_with_other_weights_is_refused(tmp_path: Path) -> None:
 def test_two_extractors_of_one_feature_set_share_its_shards(tmp_path: Path) -> None:
     """Each shard is encoded by one of them, whoever comes first."""
     encoded: list[int] = []
+    failed: list[Exception] = []
     both = threading.Barrier(2)
 
     def listen(event: Event) -> None:
@@ -89,14 +90,20 @@ def test_two_extractors_of_one_feature_set_share_its_shards(tmp_path: Path) -> N
             encoded.append(event.done)
 
     def one() -> None:
-        with suppress(HeldError):  # the other has the last shard
+        try:
             extract([VIT], "scenes:240", store=tmp_path, batch_size=64, on_event=listen)
+        except HeldError:  # the other has the last shard
+            pass
+        except Exception as error:
+            failed.append(error)
+            both.abort()
 
     threads = [threading.Thread(target=one) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    assert failed == []
     (features,) = open_store(tmp_path).feature_sets()
     assert len(encoded) == len(features.manifest.shards)
     assert features.verify() == []
@@ -106,7 +113,7 @@ class Elsewhere(Lease):
     """A lease by a process of another machine."""
 
     def __init__(self, features: FeatureSet, shard: int) -> None:
-        files, key = features.files, features.lease(features.manifest.shards[shard]).key
+        files, key = features.files, lease_of(features, features.manifest.shards[shard]).key
         super().__init__(files, key, what=features.key)
         self._body = json.dumps({**json.loads(self._body), "host": "elsewhere"}).encode()
 

@@ -21,6 +21,7 @@ from structure.pipeline.stages.repair import repair
 from structure.store import Store, StructureError, open_store
 from structure.store.errors import BadSampleError, FingerprintError, NotPresentError
 from structure.store.lease import HeldError
+from structure.store.shard_writer import lease_of
 from tests.warm import Warm
 
 VIT, TEXT = "bundled:scenes-vit", "bundled:scenes-text"
@@ -208,7 +209,7 @@ def test_a_shard_that_somebody_writes_is_left_to_them(copied: Store) -> None:
     features = copied[key]
     for index in (1, 2):
         features.files.remove(f"{features.prefix}/done/{index:06d}.json")
-    with features.lease(features.manifest.shards[2]), pytest.raises(HeldError, match=f"process {os.getpid()}"):
+    with lease_of(features, features.manifest.shards[2]), pytest.raises(HeldError, match=f"process {os.getpid()}"):
         extract([VIT], "scenes:240", store=copied)
     assert [shard.start for shard in copied[key].pending()] == [features.manifest.shards[2].start]
 

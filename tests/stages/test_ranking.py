@@ -13,11 +13,11 @@ import xarray as xr
 
 from structure.cli.main import run
 from structure.pipeline import import_features, layer_similarity, rank_layers, rank_models
-from structure.pipeline.pairing.pairs import gather, pair_rows
+from structure.pipeline.pairing.pairs import pair_rows
 from structure.pipeline.ranking import ranked_side as module
 from structure.pipeline.similarity import stability as subsets_module
 from structure.pipeline.similarity.knn import schedule_layers as tables_module
-from structure.store import SampleItem, Samples, Store, StructureError, open_store
+from structure.store import Rows, SampleItem, Samples, Store, StructureError, open_store
 
 ROWS = 160
 MODELS = {"small": ("vision", 3), "large": ("vision", 4), "short": ("text", 2), "long": ("text", 3)}
@@ -155,7 +155,7 @@ def test_every_two_models(store: Store, searched: list[Any]) -> None:
         kept = [n for n in range(ROWS) if n not in range(6, 12)]
         assert rows == len(kept)
         x, y = (
-            [gather(s, layer, p[kept]) for layer in s.layers if layer != "embed"]
+            [Rows(s, layer, p[kept])[:] for layer in s.layers if layer != "embed"]
             for s, p in ((ours, pairs.vision), (theirs, pairs.text))
         )
         assert cell.score == pytest.approx(layer_similarity(x, y, k=8).max())

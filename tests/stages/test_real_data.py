@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from structure.pipeline import extract, mutual_knn, rank_layers
-from structure.pipeline.pairing.pairs import gather, pair_rows
-from structure.store import open_store
+from structure.pipeline.pairing.pairs import pair_rows
+from structure.store import Rows, open_store
 
 
 def test_emoji_through_mobilenet_and_minilm(real_data: Path, tmp_path: Path) -> None:
@@ -30,6 +30,6 @@ def test_emoji_through_mobilenet_and_minilm(real_data: Path, tmp_path: Path) -> 
     if vision.modality != "vision":
         vision, text = text, vision
     pairs = pair_rows(store, vision, text)
-    x, y = gather(vision, found.best()[0], pairs.vision), gather(text, found.best()[1], pairs.text)
+    x, y = Rows(vision, found.best()[0], pairs.vision)[:], Rows(text, found.best()[1], pairs.text)[:]
     shuffled = mutual_knn(x, y[np.random.default_rng(0).permutation(len(y))], k=10)
     assert abs(shuffled - 10 / 319) < 0.012

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +18,10 @@ from structure.pipeline.extraction.dataset_samples import open_rows
 from structure.pipeline.extraction.find_or_extract import FeatureSource
 from structure.pipeline.progress import Note
 from structure.pipeline.run_context import RunContext
-from structure.store import FeatureSet, Store, open_store
+from structure.store import Store, open_store
+from structure.store.column_files import ColumnFiles
 from structure.store.errors import DamageError, FingerprintError, StructureError
 from structure.store.shuffled import Shuffled
-from structure.store.tokens import Tokens
 
 MODELS = ["bundled:scenes-vit", "bundled:scenes-text"]
 LAYERS = "block.03,block.03"
@@ -147,7 +147,7 @@ def test_sets_that_do_not_fit_are_refused(trained: Store) -> None:
         align(LAYERS, store=trained, options=options, memory=9_999)
     single = options.changed(views=1, captions=1)
     plain = [one for one in trained.feature_sets(split="train") if one.manifest.views == 1]
-    width = sum(one.manifest.column("block.03").row_bytes for one in plain)
+    width = sum(one.manifest.column("block.03").vector_bytes for one in plain)
     assert int(str(told.value).split(" bytes")[0].split()[-1].replace(",", "")) > 64 * width
     align(LAYERS, store=trained, options=single, memory=64 * width, name="single", on_event=notes.append)
     assert any("1 to 1 views and 1 to 1 captions" in note.text for note in notes if isinstance(note, Note))
@@ -188,13 +188,13 @@ def test_what_does_not_fit_is_told(trained: Store) -> None:
 
 
 def test_constant_tokens_are_told(trained: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokens = FeatureSet.tokens
+    read = ColumnFiles.read
 
-    def dead(self: FeatureSet, layer: str, start: int = 0, stop: int | None = None) -> Tokens:
-        found = tokens(self, layer, start, stop)
-        return replace(found, values=np.zeros_like(found.values))
+    def dead(self: ColumnFiles, start: int, stop: int, into: np.ndarray, *given: Any) -> None:
+        read(self, start, stop, into, *given)
+        into[:] = 0
 
-    monkeypatch.setattr(FeatureSet, "tokens", dead)
+    monkeypatch.setattr(ColumnFiles, "read", dead)
     for method in ("pal", "freezealign"):
         with pytest.raises(StructureError, match="vision features are constant: all vectors of 16 rows"):
             align(LAYERS, store=trained, options=options_of(method), name="dead")

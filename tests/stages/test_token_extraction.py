@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import time
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,8 @@ from structure.pipeline.datasets.scenes import Scenes
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.progress import Event, Note
 from structure.pipeline.stages.repair import repair
-from structure.store import Manifest, Store, StructureError, open_store
-from structure.store.completion_marker import CompletionMarker
+from structure.store import Store, StructureError, open_store
 from structure.store.errors import BadSampleError
-from structure.store.manifest import TokenColumn
 from tests.warm import Warm
 
 VIT, TEXT = "bundled:scenes-vit", "bundled:scenes-text"
@@ -237,9 +234,11 @@ def test_the_code_of_the_format_page_runs(with_tokens: Store) -> None:
         exec(compile(block, "store-format.md", "exec"), names)
     assert names["values"].shape[:2] == names["mask"].shape  # type: ignore[attr-defined]
     assert names["first"].shape == names["pooled"].shape[1:]  # type: ignore[attr-defined]
-    for kind in (Manifest, TokenColumn, CompletionMarker):
-        for field in fields(kind):
-            assert f"`{field.name}`" in page, f"{kind.__name__}.{field.name} is not in the page"
+    for features in map(with_tokens.__getitem__, with_tokens):
+        recorded = [features.manifest.body(), *(column.to_json() for column in features.manifest.tokens)]
+        recorded += [json.loads(marker.to_json()) for marker in features.markers().values()]
+        for name in {name for body in recorded for name in body}:
+            assert f"`{name}`" in page, f"{name} is not in the page"
 
 
 @pytest.mark.parametrize("ending", ["npz", "safetensors", "parquet"])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
+from structure.store.shard_writer import write_shard
 
 COLUMNS = (Column("embed", 8), Column("block.00", 24), Column("block.01", 24), Column("pooled", 5, "float32"))
 
@@ -56,8 +57,7 @@ def store(tmp_path: Path) -> Store:
 def write_all(features: FeatureSet, values: dict[str, np.ndarray]) -> None:
     """Fill everything that is pending."""
     for shard, names in features.pending().items():
-        with features.lease(shard):
-            features.fill(shard, {name: values[name][shard.start : shard.stop] for name in names})
+        write_shard(features, shard, {name: values[name][shard.start : shard.stop] for name in names})
 
 
 @pytest.fixture

@@ -15,10 +15,11 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from structure.store import FeatureSet, Manifest, Samples, Shard, Store, StructureError, open_store
+from structure.store import FeatureSet, Manifest, Rows, Samples, Shard, Store, StructureError, open_store
 from structure.store.cast import OverflowError16
 from structure.store.errors import DamageError, FingerprintError
 from structure.store.lease import HeldError, Lease
+from structure.store.shard_writer import ShardWriter, lease_of, write_shard
 
 Values = dict[str, np.ndarray]
 Fill = Callable[[FeatureSet, Values], None]
@@ -35,7 +36,7 @@ def test_what_was_written_is_read_back(features: FeatureSet, values: Values) -> 
     for name, expected in values.items():
         stored = expected.astype(np.float32 if name == "pooled" else np.float16)
         np.testing.assert_array_equal(features.rows(name), stored)
-        np.testing.assert_array_equal(features.column(name)[50:130], stored[50:130])
+        np.testing.assert_array_equal(Rows(features, name)[50:130], stored[50:130])
     assert features.ids[7] == "item7"
 
 
@@ -92,7 +93,7 @@ def test_any_order_and_any_interruption_give_the_same_bytes(
     other = store.allocate(manifest(), store.put_samples(samples))
     for index in order[:cut]:
         shard = other.manifest.shards[index]
-        other.fill(shard, {name: part[shard.start : shard.stop] for name, part in values.items()})
+        write_shard(other, shard, {name: part[shard.start : shard.stop] for name, part in values.items()})
     assert len(other.pending()) == 5 - cut
     resumed = open_store(root)["toy/train/vit"]
     fill(resumed, values)
@@ -120,9 +121,9 @@ def test_another_identity_is_refused_with_the_field_and_both_values(
 
 def test_a_write_that_is_not_exactly_one_shard_is_refused(features: FeatureSet, values: Values) -> None:
     with pytest.raises(ValueError, match="not one of its shards"):
-        features.fill(Shard(10, 74), {})
+        write_shard(features, Shard(10, 74), {})
     with pytest.raises(ValueError, match="written whole"):
-        features.fill(Shard(0, 64), {"embed": values["embed"][:63]})
+        write_shard(features, Shard(0, 64), {"embed": values["embed"][:63]})
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -130,7 +131,7 @@ def test_nan_and_infinity_name_layer_and_sample(features: FeatureSet, values: Va
     part = values["block.00"][64:128].copy()
     part[3, 2] = bad
     with pytest.raises(StructureError, match=re.escape(f"{bad} in layer block.00, sample item67")):
-        features.fill(Shard(64, 128), {"block.00": part})
+        write_shard(features, Shard(64, 128), {"block.00": part})
     assert features.verify() == []
 
 
@@ -157,7 +158,7 @@ def test_skipped_rows_are_counted_and_read_as_nan(
 ) -> None:
     features = store.allocate(manifest(), store.put_samples(samples))
     shard = features.manifest.shards[1]
-    features.fill(shard, {n: v[64:128] for n, v in values.items()}, skipped={70: "truncated JPEG"})
+    write_shard(features, shard, {n: v[64:128] for n, v in values.items()}, skipped={70: "truncated JPEG"})
     fill(features, values)
     assert features.skipped == {70: "truncated JPEG"}
     assert not features.valid[70]
@@ -170,7 +171,7 @@ def test_a_reader_during_a_write_sees_only_done_shards(
     store: Store, samples: Samples, values: Values, manifest: Make
 ) -> None:
     features = store.allocate(manifest(), store.put_samples(samples))
-    features.fill(Shard(64, 128), {name: part[64:128] for name, part in values.items()})
+    write_shard(features, Shard(64, 128), {name: part[64:128] for name, part in values.items()})
     assert features.state == "1 of 5 shards"
     np.testing.assert_array_equal(features.rows("embed", 64, 128), values["embed"][64:128].astype(np.float16))
     with pytest.raises(StructureError, match="rows 0-63 are not written yet"):
@@ -180,20 +181,23 @@ def test_a_reader_during_a_write_sees_only_done_shards(
 
 def test_a_second_writer_is_refused_with_who_holds_it(features: FeatureSet) -> None:
     shard = features.manifest.shards[0]
-    with features.lease(shard), pytest.raises(HeldError, match=r"rows 0-63, is being written by process \d+ on"):
-        features.lease(shard).acquire()
-    with features.lease(shard) as lease:
-        assert features.files.exists(lease.key)
-    assert not features.files.exists(lease.key)
+    with (
+        ShardWriter(features, shard) as writer,
+        pytest.raises(HeldError, match=r"rows 0-63, is being written by process \d+ on"),
+    ):
+        write_shard(features, shard, {})
+    with ShardWriter(features, shard) as writer:
+        assert features.files.exists(writer.lease.key)
+    assert not features.files.exists(writer.lease.key)
 
 
 def test_a_dead_writer_holds_nothing(features: FeatureSet) -> None:
-    lease: Lease = features.lease(features.manifest.shards[0])
+    lease: Lease = lease_of(features, features.manifest.shards[0])
     with lease:
         body = json.loads(features.files.read(lease.key))
     body["started"] = "1"  # the same process number, used by a process that is gone
     assert features.files.create(lease.key, json.dumps(body).encode())
-    with features.lease(features.manifest.shards[0]) as taken:
+    with lease_of(features, features.manifest.shards[0]) as taken:
         assert json.loads(features.files.read(taken.key))["token"] != body["token"]
 
 

@@ -15,6 +15,7 @@ from structure.store import FeatureSet, Manifest, Samples, StructureError, open_
 from structure.store.address import open_files
 from structure.store.files import Files
 from structure.store.lease import HeldError
+from structure.store.shard_writer import ShardWriter
 
 
 @pytest.fixture(params=["memory", "s3", "folder"])
@@ -78,8 +79,8 @@ def test_a_feature_set_in_object_storage(features: FeatureSet, values: dict[str,
     np.testing.assert_array_equal(features.rows("block.01", 10, 290), values["block.01"][10:290].astype(np.float16))
     np.testing.assert_array_equal(features.to_xarray()["pooled"].values, values["pooled"])
     shard = features.manifest.shards[0]
-    with features.lease(shard), pytest.raises(HeldError, match="is being written by process"):
-        features.lease(shard).acquire()
+    with ShardWriter(features, shard), pytest.raises(HeldError, match="is being written by process"):
+        ShardWriter(features, shard).acquire()
     assert features.files.keys(f"{features.prefix}/claims") == []
     key = f"{features.prefix}/block.00/c/1/0"
     features.files.write(key, features.files.read(key)[:-1])

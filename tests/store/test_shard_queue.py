@@ -11,8 +11,9 @@ import pytest
 
 from structure.store import FeatureSet, Manifest, Samples, Store
 from structure.store.local_files import LocalFiles
+from structure.store.shard_committer import ShardCommitter
 from structure.store.shard_queue import ShardQueue
-from structure.store.writer import Writer
+from structure.store.shard_writer import lease_of
 
 
 @pytest.fixture
@@ -59,12 +60,14 @@ def test_interrupted_as_the_shard_is_handed_to_the_writer(
         put(jobs, job, **options)
 
     def extract() -> None:
-        with ShardQueue(empty, empty.pending()) as shards, Writer(empty) as writer:
+        with ShardQueue(empty, empty.pending()) as shards, ShardCommitter(empty.key) as committer:
             for shard in shards:
-                assert leases(empty) == [shards.lease_of(shard).key]
+                writer = shards.writer_of(shard)
+                assert leases(empty) == [writer.lease.key]
                 monkeypatch.setattr(queue.Queue, "put", interrupted)
-                part = {name: each[shard.start : shard.stop] for name, each in values.items()}
-                writer.submit(shard, part, skipped={}, lease=shards.lease_of(shard))
+                for name, each in values.items():
+                    writer.put(name, range(shard.start, shard.stop), each[shard.start : shard.stop])
+                committer.submit(writer)
 
     with pytest.raises(KeyboardInterrupt):
         extract()
@@ -74,7 +77,7 @@ def test_interrupted_as_the_shard_is_handed_to_the_writer(
 
 def test_a_claim_of_somebody_else_stays(empty: FeatureSet) -> None:
     first, *others = empty.manifest.shards
-    with empty.lease(first) as lease:
+    with lease_of(empty, first) as lease:
         with ShardQueue(empty, empty.pending()) as shards:
             assert list(shards) == others
         assert (list(shards.held), leases(empty)) == ([first], [lease.key])

@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, StructureError, Tokens, open_store
+from structure.store.column_layout import plan_tokens
 from structure.store.manifest import lengths_digest
-from structure.store.row_sources import LayerSource, RowSource, TokenSource
+from structure.store.rows import Rows
+from structure.store.shard_writer import ShardWriter, write_shard
 from structure.store.shuffle_plan import ShufflePlan, begins_of, block_edges
 from structure.store.shuffled import Shuffled
-from structure.store.token_layout import plan_tokens
 
 ROWS = 1500
 GRID = {"tokens": 5, "prefix": 1, "grid": (2, 2)}
@@ -91,26 +92,29 @@ def sets(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             zstd_level=request.param if name == "vision" else None,
         )
         if name == "vision":
-            column, counts = plan_tokens("a", 4, "float32", manifest.shards, **GRID), np.full(ROWS, 5)
+            column, counts = plan_tokens(Column("a", 4, "float32", **GRID), manifest.shards), np.full(ROWS, 5)
             manifest = replace(manifest, tokens=(column,))
         else:
-            column, counts = plan_tokens("a", 4, "float32", manifest.shards, lengths=lengths), lengths
+            column, counts = plan_tokens(Column("a", 4, "float32"), manifest.shards, lengths=lengths), lengths
             manifest = replace(manifest, tokens=(column,), lengths=lengths_digest(lengths))
         features = store.allocate(manifest, samples, None if name == "vision" else lengths)
         for shard in features.pending():
             rows = np.arange(shard.start, shard.stop)
             skipped = {200: "broken"} if name == "vision" and shard.start <= 200 < shard.stop else {}
             read = [row for row in rows if row not in skipped]
-            tokens = features.token_writer(shard, ["a"])
-            tokens.put("a", read, np.repeat(np.float32(read), counts[read])[:, None] * np.ones((1, 4)), counts[read])
-            features.fill(shard, {"a": rows[:, None] * np.ones((1, 32))}, skipped=skipped, tokens=tokens)
+            tokens = np.repeat(np.float32(read), counts[read])[:, None] * np.ones((1, 4))
+            with ShardWriter(features, shard) as writer:
+                writer.skipped |= skipped
+                writer.put("tokens/a", read, tokens, counts[read])
+                writer.put("a", read, np.float32(read)[:, None] * np.ones((1, 32)))
+                writer.commit()
         made.append(store[features.key])
     return made[0], made[1]
 
 
-def sources(sets: tuple[FeatureSet, FeatureSet], rows: np.ndarray) -> list[RowSource]:
+def sources(sets: tuple[FeatureSet, FeatureSet], rows: np.ndarray) -> list[Rows]:
     vision, text = sets
-    return [LayerSource(vision, "a", rows), LayerSource(text, "a", rows), TokenSource(text, "a", rows)]
+    return [Rows(vision, "a", rows), Rows(text, "a", rows), Rows(text, "tokens/a", rows)]
 
 
 def flat(batches: Iterator[tuple[np.ndarray, tuple[np.ndarray | Tokens, ...]]]) -> list[list[np.ndarray]]:
@@ -156,7 +160,7 @@ def test_one_reader_goes_through_epochs_in_any_order(sets: tuple[FeatureSet, Fea
 
 
 def test_tokens_of_pictures_keep_their_grid_and_skipped_ones_have_none(sets: tuple[FeatureSet, FeatureSet]) -> None:
-    for rows, (tokens,) in Shuffled([TokenSource(sets[0], "a")], batch=64, pool=8_000, memory=40_000).epoch(0):
+    for rows, (tokens,) in Shuffled([Rows(sets[0], "tokens/a")], batch=64, pool=8_000, memory=40_000).epoch(0):
         assert isinstance(tokens, Tokens)
         assert (tokens.prefix, tokens.grid) == (1, (2, 2))
         np.testing.assert_array_equal(tokens.lengths, np.where(rows == 200, 0, 5))
@@ -181,8 +185,8 @@ def test_memory_stays_within_what_is_allowed(tmp_path: Path, level: int | None) 
     samples = store.put_samples(Samples.build("d", "s", [SampleItem(f"i{i}") for i in range(rows)]))
     features = store.allocate(manifest, samples)
     for shard in features.pending():
-        features.fill(shard, {"a": np.ones((len(shard), 1024), dtype=np.float16)})
-    reader = Shuffled([LayerSource(features, "a")], batch=256, pool=2**21 + 2**19, memory=allowed)
+        write_shard(features, shard, {"a": np.ones((len(shard), 1024), dtype=np.float16)})
+    reader = Shuffled([Rows(features, "a")], batch=256, pool=2**21 + 2**19, memory=allowed)
     tracemalloc.start()
     for epoch in range(2):
         for _ in reader.epoch(0, epoch):
@@ -197,11 +201,11 @@ def test_memory_stays_within_what_is_allowed(tmp_path: Path, level: int | None) 
 
 def test_too_little_memory_is_told_with_what_is_needed(sets: tuple[FeatureSet, FeatureSet]) -> None:
     with pytest.raises(StructureError, match=r"needs [\d,]+ bytes \(two windows.*50,000 are allowed"):
-        Shuffled([LayerSource(sets[0], "a")], batch=64, pool=60_000, memory=50_000)
+        Shuffled([Rows(sets[0], "a")], batch=64, pool=60_000, memory=50_000)
     with pytest.raises(ValueError, match="do not pair"):
-        Shuffled([LayerSource(sets[0], "a"), LayerSource(sets[1], "a", np.arange(9))], batch=64)
+        Shuffled([Rows(sets[0], "a"), Rows(sets[1], "a", np.arange(9))], batch=64)
     with pytest.raises(ValueError, match="ascending"):
-        Shuffled([LayerSource(sets[0], "a", np.array([3, 1]))], batch=64)
+        Shuffled([Rows(sets[0], "a", np.array([3, 1]))], batch=64)
 
 
 def test_damage_is_told_on_the_way(sets: tuple[FeatureSet, FeatureSet], tmp_path: Path) -> None:
@@ -212,7 +216,7 @@ def test_damage_is_told_on_the_way(sets: tuple[FeatureSet, FeatureSet], tmp_path
     chunk = tmp_path / "store" / "features" / "d" / "s" / "vision" / "a" / "c" / "4" / "0"
     chunk.write_bytes(chunk.read_bytes()[:-9] + b"damaged!!")
     features = open_store(tmp_path / "store")["d/s/vision"]
-    reader = Shuffled([LayerSource(features, "a")], batch=64, pool=40_000, memory=120_000)
+    reader = Shuffled([Rows(features, "a")], batch=64, pool=40_000, memory=120_000)
     for _ in range(2):
         with pytest.raises(StructureError, match="Repair the feature set d/s/vision"):
             list(reader.epoch(0))

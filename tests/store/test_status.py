@@ -10,6 +10,7 @@ import numpy as np
 
 from structure.pipeline.stages.status import status
 from structure.store import FeatureSet, Manifest, Samples, Store
+from structure.store.shard_writer import ShardWriter, write_shard
 
 Fill = Callable[[FeatureSet, dict[str, np.ndarray]], None]
 
@@ -25,11 +26,11 @@ def test_each_step_is_missing_until_it_is_done(
     table = store.put_samples(samples)
     vision = store.allocate(manifest(), table)
     shard, *_ = vision.pending()
-    with vision.lease(shard):
+    with ShardWriter(vision, shard):
         (row,) = status(store)["features"]
         assert (row["done"], row["rows"], row["running"]) == (0, 300, 1)
         assert commands(store) == ["structure extract"]  # the other side; this one is being written
-        vision.fill(shard, {name: values[name][shard.start : shard.stop] for name in vision.layers})
+    write_shard(vision, shard, {name: values[name][shard.start : shard.stop] for name in vision.layers})
     assert status(store)["missing"][0]["what"] == "236 rows of toy/train/vit"
     assert commands(store) == ["structure import FILE", "structure extract"]
     fill(vision, values)

@@ -11,10 +11,11 @@ import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from structure.store import FeatureSet, SampleItem, Samples, Store, StructureError, Tokens, open_store
+from structure.store import Column, FeatureSet, SampleItem, Samples, Store, StructureError, Tokens, open_store
 from structure.store.cast import OverflowError16
+from structure.store.column_layout import plan_tokens
 from structure.store.manifest import lengths_digest
-from structure.store.token_layout import plan_tokens
+from structure.store.shard_writer import ShardWriter, write_shard
 
 ROWS = 300
 LENGTHS = np.random.default_rng(0).integers(1, 12, ROWS)
@@ -27,22 +28,23 @@ def texts(store: Store, manifest, level: int | None = None) -> FeatureSet:
     """A set of texts whose pooled layers are done, its tokens pending."""
     samples = Samples.build("toy", "train", [SampleItem(f"item{i}", (f"caption {i}",)) for i in range(ROWS)])
     made = manifest(modality="text", zstd_level=level)
-    column = plan_tokens("block.00", 6, "float16", made.shards, lengths=LENGTHS)
+    column = plan_tokens(Column("block.00", 6), made.shards, lengths=LENGTHS)
     made = replace(made, tokens=(column,), lengths=lengths_digest(LENGTHS))
     features = store.allocate(made, store.put_samples(samples), LENGTHS)
     for shard in features.pending():
-        features.fill(shard, {c.name: np.ones((len(shard), c.width), np.float32) for c in made.columns})
+        write_shard(features, shard, {c.name: np.ones((len(shard), c.width), np.float32) for c in made.columns})
     return features
 
 
 def fill(features: FeatureSet, values: list[np.ndarray], order: np.random.Generator) -> None:
     for shard, names in features.pending().items():
         assert names == ("tokens/block.00",)
-        run = features.token_writer(shard, ["block.00"])
         rows = shard.start + order.permutation(len(shard))
-        for part in np.array_split(rows, 5):
-            run.put("block.00", part, np.concatenate([values[row] for row in part]), [len(values[row]) for row in part])
-        features.fill(shard, {}, tokens=run)
+        with ShardWriter(features, shard) as writer:
+            for part in np.array_split(rows, 5):
+                lengths = [len(values[row]) for row in part]
+                writer.put("tokens/block.00", part, np.concatenate([values[row] for row in part]), lengths)
+            writer.commit()
 
 
 @pytest.fixture(params=[None, 1])
@@ -85,12 +87,14 @@ def test_reading_a_row_touches_its_chunk_alone(filled: FeatureSet) -> None:
 
 def test_other_tokens_than_planned_are_refused(store: Store, manifest) -> None:
     features = texts(store, manifest)
-    run = features.token_writer(features.manifest.shards[0], ["block.00"])
-    with pytest.raises(StructureError, match=rf"row 3 has 40 tokens now and {LENGTHS[3]} were planned"):
-        run.put("block.00", [3], np.ones((40, 6)), [40])
-    run.put("block.00", [3], VALUES[3], [len(VALUES[3])])
-    with pytest.raises(ValueError, match="a shard is written whole"):
-        features.fill(features.manifest.shards[0], {}, tokens=run)
+    with ShardWriter(features, features.manifest.shards[0]) as writer:
+        with pytest.raises(StructureError, match=rf"row 3 has 40 tokens now and {LENGTHS[3]} were planned"):
+            writer.put("tokens/block.00", [3], np.ones((40, 6)), [40])
+        writer.put("tokens/block.00", [3], VALUES[3], [len(VALUES[3])])
+        with pytest.raises(ValueError, match="each row once"):
+            writer.put("tokens/block.00", [3], VALUES[3], [len(VALUES[3])])
+        with pytest.raises(ValueError, match="a shard is written whole"):
+            writer.commit()
     assert len(features.pending()) == 5
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, StructureError
+from structure.store.shard_writer import write_shard
 
 ROWS = 70_000
 
@@ -22,7 +23,7 @@ def large(store: Store, manifest: Callable[..., Manifest]) -> tuple[FeatureSet, 
     features = store.allocate(manifest(rows=ROWS, shard_rows=8192, columns=(Column("embed", 3),)), samples)
     for shard in features.pending():
         missing = {5: "cut short"} if shard.start == 0 else {}
-        features.fill(shard, {"embed": values[shard.start : shard.stop]}, skipped=missing)
+        write_shard(features, shard, {"embed": values[shard.start : shard.stop]}, skipped=missing)
     return features, np.delete(values.astype(np.float64), 5, axis=0)
 
 

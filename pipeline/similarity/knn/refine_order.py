@@ -7,17 +7,17 @@ bits, after which equal means equal and the lower index comes first.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
+from structure.store.quiet import without_warnings
+
 Refine = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """`(row, column)` -> float64 values of these pairs and the bounds of their errors, which are alike within a row."""
 
-with warnings.catch_warnings():  # torch announces sparse CSR tensors once a process; take the notice here
-    warnings.simplefilter("ignore")
+with without_warnings():  # torch announces sparse CSR tensors once a process; take the notice here
     torch.sparse_csr_tensor([0, 1], [0], [0.0], size=(1, 1), check_invariants=False)
 
 

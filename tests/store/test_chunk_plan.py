@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from structure.store.chunk_plan import WASTE, chunk_count, chunk_size, first_chunks
+from structure.store.column import Column
+from structure.store.column_layout import ColumnLayout, plan_tokens
+from structure.store.manifest import Manifest, lengths_digest
 from structure.store.shard import plan_shards
-from structure.store.token_layout import TokenLayout, plan_tokens
-from structure.store.token_plan import WASTE, chunk_count, chunk_size, first_chunks
 
 RUNS = st.lists(st.integers(1, 5000), min_size=1, max_size=30)
 
@@ -34,11 +38,20 @@ def test_chunks_never_belong_to_two_runs(runs: list[int], size: int) -> None:
     assert [owners[chunk] for chunk in first[:-1]] == list(range(len(runs)))
 
 
-@given(st.lists(st.integers(1, 600), min_size=1, max_size=200), st.integers(1, 64), st.integers(1, 300))
-def test_every_token_has_one_place_of_its_own(lengths: list[int], shard_rows: int, width: int) -> None:
+@given(
+    lengths=st.lists(st.integers(1, 600), min_size=1, max_size=200),
+    shard_rows=st.integers(1, 64),
+    width=st.integers(1, 300),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_token_has_one_place_of_its_own(
+    lengths: list[int], shard_rows: int, width: int, manifest: Callable[..., Manifest]
+) -> None:
     shards, counts = plan_shards(len(lengths), shard_rows), np.array(lengths, dtype=np.int64)
-    column = plan_tokens("x", width, "float16", shards, lengths=counts)
-    starts = TokenLayout(column, shards, counts).starts()
+    column = plan_tokens(Column("x", width), shards, lengths=counts)
+    rows = {"rows": len(lengths), "shard_rows": shard_rows, "modality": "text"}
+    made = manifest(tokens=(column,), lengths=lengths_digest(counts), **rows)
+    starts = ColumnLayout(made, column, counts).starts()
     places = [start + i for start, length in zip(starts, lengths, strict=True) for i in range(length)]
     assert len(set(places)) == len(places)
     assert max(places) < column.chunks * column.chunk
@@ -51,6 +64,6 @@ def test_every_token_has_one_place_of_its_own(lengths: list[int], shard_rows: in
 
 @given(st.integers(1, 3000), st.sampled_from([64, 256, 2048]), st.integers(1, 300), st.integers(1, 2000))
 def test_pictures_waste_no_more_than_texts(rows: int, shard_rows: int, tokens: int, width: int) -> None:
-    column = plan_tokens("x", width, "float16", plan_shards(rows, shard_rows), tokens=tokens, prefix=tokens)
+    column = plan_tokens(Column("x", width, tokens=tokens, prefix=tokens), plan_shards(rows, shard_rows))
     assert column.chunk <= shard_rows
     assert column.size <= 1.1 * rows * tokens * width * 2

@@ -1,0 +1,135 @@
+"""One column on disk: where its chunks lie, reading rows of it, and checking it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cached_property
+
+import numpy as np
+
+from structure.store.chunk import page_aligned, read_chunk, view_chunk
+from structure.store.column import Column
+from structure.store.column_layout import ColumnLayout, Span
+from structure.store.completion_marker import CompletionMarker
+from structure.store.errors import DamageError, StructureError
+from structure.store.files import Files
+from structure.store.manifest import Manifest
+
+
+class ColumnFiles:
+    """The chunks of one column of a feature set. `lengths` (rows,) are the vectors of each row where rows differ."""
+
+    def __init__(
+        self, files: Files, prefix: str, manifest: Manifest, column: Column, lengths: np.ndarray | None = None
+    ) -> None:
+        self.files, self.prefix, self.manifest, self.column = files, prefix, manifest, column
+        self.layout = ColumnLayout(manifest, column, lengths if column.tokens is None else None)
+
+    @cached_property
+    def in_place(self) -> bool:
+        """Whether `view` shows rows where they lie: uncompressed, in a folder of this machine, its order of bytes."""
+        return self.files.mapped and self.manifest.zstd_level is None and sys.byteorder == "little"
+
+    def chunk_key(self, number: int) -> str:
+        """The file of one chunk."""
+        rest = "/0" if self.column.is_pooled or self.column.tokens is None else "/0/0"
+        return f"{self.prefix}/{self.column.path}/c/{number}{rest}"
+
+    def read(
+        self,
+        start: int,
+        stop: int,
+        into: np.ndarray,
+        markers: Mapping[int, CompletionMarker],
+        checked: set[str] | None = None,
+    ) -> None:
+        """Fill `into` (vectors, width), C-contiguous, of the stored dtype, with the vectors of rows `[start, stop)`.
+
+        Those of skipped rows are NaN. Only chunks that hold one of them are read, and every one is checked but for
+        those that are in `checked` already, which gets the others.
+
+        Raises DamageError for bytes that changed and StructureError for shards not written yet.
+        """
+        size, vector = self.layout.chunk_vectors, self.column.vector_bytes
+
+        def read(span: Span) -> None:
+            with self._checking(span, markers, checked) as (key, expected):
+                read_chunk(
+                    self.files,
+                    key,
+                    into[span.place : span.place + span.high - span.low],
+                    compressed=self.manifest.zstd_level is not None,
+                    expected=expected,
+                    before=span.low * vector,
+                    after=(size - span.high) * vector,
+                )
+
+        spans = self.layout.spans(start, stop)
+        if len(spans) == 1:
+            read(spans[0])
+        else:
+            with ThreadPoolExecutor(self.files.readers) as pool:
+                list(pool.map(read, spans))
+
+    def view(
+        self, start: int, stop: int, markers: Mapping[int, CompletionMarker], checked: set[str]
+    ) -> list[np.ndarray]:
+        """What `read` would fill in, not copied: read-only pieces (n, width) of one chunk each, in their order. They
+        keep their values when the chunk is replaced. Raises as `read`."""
+        size, vector, pieces = self.layout.chunk_vectors, self.column.vector_bytes, []
+        for span in self.layout.spans(start, stop):
+            with self._checking(span, markers, checked) as (key, expected):
+                low, high = span.low * vector, span.high * vector
+                data = view_chunk(self.files, key, low, high, size=size * vector, expected=expected)
+            pieces.append(np.frombuffer(data, dtype=self.column.dtype).reshape(span.high - span.low, -1))
+        return pieces
+
+    def faults(self, index: int, marker: CompletionMarker) -> Iterator[str]:
+        """What is not as it was written in one shard of the column."""
+        column, shard, size = self.column, self.manifest.shards[index], self.layout.chunk_vectors
+        dtype, checksums = marker.columns.get(column.path, ("", ()))
+        numbers = range(self.layout.first[index], self.layout.first[index + 1])
+        if dtype != column.dtype or len(checksums) != len(numbers):
+            yield f"not written as {column.dtype}"
+            return
+        offsets = self.layout.offsets(shard.start, shard.stop)
+        skipped = np.isin(np.arange(shard.start, shard.stop), list(marker.skipped))
+        expected_empty = np.repeat(skipped, np.diff(offsets))
+        whole = page_aligned((size, column.width), dtype=column.dtype)
+        for chunk, (number, crc) in enumerate(zip(numbers, checksums, strict=True)):
+            try:
+                packed = self.manifest.zstd_level is not None
+                read_chunk(self.files, self.chunk_key(number), whole, compressed=packed, expected=crc)
+            except (StructureError, OSError, RuntimeError) as error:
+                yield str(error)
+                continue
+            here = expected_empty[chunk * size : (chunk + 1) * size]
+            empty = ~np.asarray(np.isfinite(whole[: len(here)]).all(axis=1))
+            for place in np.flatnonzero(empty != here)[:1]:
+                row = shard.start + int(np.searchsorted(offsets, chunk * size + place, side="right")) - 1
+                yield f"row {row} is {'not finite' if empty[place] else 'finite, but was skipped'}"
+
+    @contextmanager
+    def _checking(
+        self, span: Span, markers: Mapping[int, CompletionMarker], checked: set[str] | None
+    ) -> Iterator[tuple[str, str | None]]:
+        """The key of one chunk, and the checksum that it must have where it was not checked yet."""
+        written = markers[span.index].columns if span.index in markers else {}
+        dtype, checksums = written.get(self.column.path, ("", ()))
+        if dtype != self.column.dtype:
+            raise StructureError(
+                f"{self.manifest.key}, {self.column.label}, {self.manifest.shards[span.index]} are not written yet "
+                f"({len(markers)} of {len(self.manifest.shards)} shards are begun). Run the same extract command again "
+                "to finish."
+            )
+        key = self.chunk_key(span.number)
+        try:
+            yield key, None if checked is not None and key in checked else checksums[span.chunk]
+        except DamageError as error:
+            told = f"{error} Repair the feature set {self.manifest.key}."
+            raise DamageError(told, feature_set=self.manifest.key) from None
+        if checked is not None:
+            checked.add(key)

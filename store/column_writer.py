@@ -1,0 +1,133 @@
+"""The vectors of one column of a shard while it is encoded: put into their chunks, which are written as they become
+whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
+
+import numpy as np
+
+from structure.store.cast import storable
+from structure.store.chunk_pool import ChunkPool
+from structure.store.column_files import ColumnFiles
+from structure.store.errors import StructureError
+from structure.store.shard import Shard
+
+
+class ColumnWriter:
+    """One column of one shard on its way to the disk: a chunk is written as soon as it has all of its vectors.
+
+    Rows may come in any order, each once. Tokens of rows that come in order, as images do, keep one chunk in memory,
+    besides those that are being written. `sample(row)` names a row of the feature set.
+    """
+
+    def __init__(self, files: ColumnFiles, shard: Shard, pool: ChunkPool, sample: Callable[[int], str]) -> None:
+        layout, index = files.layout, files.manifest.shards.index(shard)
+        self._files, self._shard, self._pool, self._sample = files, shard, pool, sample
+        self._first, count = layout.first[index], layout.first[index + 1] - layout.first[index]
+        self._offsets = layout.offsets(shard.start, shard.stop)
+        edges = np.minimum(np.arange(count + 1) * layout.chunk_vectors, self._offsets[-1])
+        self._lacking = np.diff(edges)  # vectors that each chunk lacks
+        self._has = np.zeros(len(shard), dtype=bool)
+        self._chunks: dict[int, np.ndarray] = {}
+        self._written: dict[int, Future[str]] = {}
+
+    def put(self, rows: Sequence[int], values: np.ndarray, lengths: Sequence[int] | None = None) -> None:
+        """Take `values` (vectors, width) of any float dtype: the vectors of `rows` of the feature set one after
+        another, `lengths` each (one each in a pooled layer). They must not change before the commit.
+
+        Raises StructureError for a row with other than the planned tokens, a NaN or an infinity; OverflowError16 for a
+        value beyond float16; ValueError for a row that is not lacking, or another shape.
+        """
+        column, key = self._files.column, self._files.manifest.key
+        places = np.asarray(rows, dtype=np.int64) - self._shard.start
+        planned = np.diff(self._offsets)[places]
+        counts = np.ones(len(rows), dtype=np.int64) if lengths is None else np.asarray(lengths)
+        for row, have, wanted in zip(rows, counts, planned, strict=True) if (counts != planned).any() else ():
+            if have != wanted:
+                raise StructureError(
+                    f"{key}: row {row} has {have} tokens now and {wanted} were planned in layer {column.name}. Nothing "
+                    f"of {self._shard} was saved. Is it the same tokenizer?"
+                )
+        if values.shape != (counts.sum(), column.width) or self._has[places].any():
+            raise ValueError(
+                f"{key}, {column.path}: a shard is written whole, each row once, {(int(counts.sum()), column.width)} "
+                f"for {len(rows)} rows, not {values.shape}"
+            )
+        ends = np.cumsum(counts)
+
+        def sample(vector: int) -> str:
+            which = int(np.searchsorted(ends, vector, side="right"))
+            named = self._sample(int(rows[which]))
+            return named if column.is_pooled else f"{named}, token {vector - int(ends[which] - counts[which])}"
+
+        stored = storable(values, column.dtype, key=key, column=column.path, what=str(self._shard), sample=sample)
+        self._has[places] = True
+        self._spread(self._offsets[places], counts, stored)
+
+    def commit(self, skipped: Collection[int] = ()) -> tuple[str, tuple[str, ...]]:
+        """Wait until every chunk is durable; (dtype, CRC-32C of each chunk) for the completion marker. `skipped` rows
+        become NaN. Raises ValueError where rows are missing."""
+        column, places = self._files.column, np.array(sorted(skipped), dtype=np.int64) - self._shard.start
+        missing = np.flatnonzero(~self._has)
+        if not np.array_equal(missing, places):
+            raise ValueError(
+                f"a shard is written whole: {column.path} lacks {len(missing)} rows of {self._shard}, and "
+                f"{len(places)} are skipped"
+            )
+        lengths = np.diff(self._offsets)[missing]
+        self._spread(self._offsets[missing], lengths, np.full((lengths.sum(), column.width), np.nan, column.dtype))
+        self._has[missing] = True
+        return column.dtype, tuple(self._written[chunk].result() for chunk in range(len(self._lacking)))
+
+    def _spread(self, begins: np.ndarray, lengths: np.ndarray, values: np.ndarray) -> None:
+        """Put vectors into their chunks: those of each row begin at `begins` in the run of the shard."""
+        size, taken = self._files.layout.chunk_vectors, 0
+        ends = begins + lengths
+        breaks = np.flatnonzero(begins[1:] != ends[:-1]) + 1
+        if len(breaks) < len(begins) // 2:  # rows that follow one another go in one piece
+            for rows in np.split(np.arange(len(begins)), breaks):
+                count = int(lengths[rows].sum())
+                self._place(int(begins[rows[0]]), values[taken : taken + count])
+                taken += count
+            return
+        vectors = np.repeat(begins - np.cumsum(lengths) + lengths, lengths) + np.arange(len(values))
+        for chunk in np.unique(vectors // size).tolist():
+            here = vectors // size == chunk
+            self._chunk(chunk)[vectors[here] - chunk * size] = values[here]
+            self._count(chunk, int(here.sum()))
+
+    def _place(self, begin: int, values: np.ndarray) -> None:
+        """Put consecutive vectors into their chunks."""
+        size = self._files.layout.chunk_vectors
+        while len(values):
+            chunk, inside = divmod(begin, size)
+            part = values[: size - inside]
+            whole = chunk not in self._chunks and len(part) == self._lacking[chunk]
+            if whole and (len(part) == size or self._files.column.is_pooled):
+                self._chunks[chunk] = part  # not copied
+            else:
+                self._chunk(chunk)[inside : inside + len(part)] = part
+            self._count(chunk, len(part))
+            begin, values = begin + len(part), values[len(part) :]
+
+    def _chunk(self, chunk: int) -> np.ndarray:
+        """The chunk in memory, without values yet: what stays beyond a run is zero in a pooled layer, NaN in tokens."""
+        column = self._files.column
+        if chunk not in self._chunks:
+            shape = (self._files.layout.chunk_vectors, column.width)
+            self._chunks[chunk] = np.full(shape, 0 if column.is_pooled else np.nan, dtype=column.dtype)
+        return self._chunks[chunk]
+
+    def _count(self, chunk: int, vectors: int) -> None:
+        """Note that the chunk got vectors; write it where it lacks none."""
+        self._lacking[chunk] -= vectors
+        if self._lacking[chunk] == 0:
+            files = self._files
+            self._written[chunk] = self._pool.write(
+                files.chunk_key(self._first + chunk),
+                self._chunks.pop(chunk),
+                rows=files.layout.chunk_vectors,
+                level=files.manifest.zstd_level,
+            )
