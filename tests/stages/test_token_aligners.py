@@ -132,9 +132,9 @@ def test_first_captions_beside_all(tmp_path: Path) -> None:
     assert {"scenes-text", "scenes-text.captions-all"} <= set(names)
     for method, several in (("linear", ""), ("sma", ".captions-all")):
         options = options_of(method, epochs=1)
-        facts = align(LAYERS, store=store, options=options, name="beside").trained.aligner.metadata
+        facts = align(LAYERS, store=store, options=options, name=method).trained.aligner.metadata
         assert facts["pairs"] + facts["validation_pairs"] == 64
-        found = Candidate.load(store, "beside", device="cpu").aligner.metadata["fingerprints"]["text"]
+        found = Candidate.load(store, method, device="cpu").aligner.metadata["fingerprints"]["text"]
         assert found == names[f"scenes-text{several}"].fingerprint
 
 
