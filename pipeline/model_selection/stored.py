@@ -15,10 +15,10 @@ from structure.pipeline.model_selection.options import SelectionOptions
 from structure.pipeline.model_selection.outcome import Selection
 from structure.pipeline.model_selection.select import select
 from structure.pipeline.pairing.layer_choice import last_block, pick_layers, plain
-from structure.pipeline.pairing.pairs import PairedRows, gather
+from structure.pipeline.pairing.pairs import PairedRows
 from structure.pipeline.progress import Listener, silent
 from structure.pipeline.similarity.layer_similarity import first_layers
-from structure.store import FeatureSet, Samples, Store
+from structure.store import FeatureSet, Rows, Samples, Store
 from structure.store.errors import unknown
 
 LARGEST_GROUP = 3
@@ -48,7 +48,7 @@ def select_stored(
     for pair in pairs:
         for side, numbers in enumerate((rows.vision, rows.text)):
             if (side, pair[side]) not in read:
-                read[side, pair[side]] = gather(sets[side], pair[side], numbers)
+                read[side, pair[side]] = np.asarray(Rows(sets[side], pair[side], numbers)[:])
         sides["rows", pair] = (read[0, pair[0]], read[1, pair[1]])
     features = PairedFeatures(sides, groups)
     return select(features, options, common=common, on_event=on_event)
