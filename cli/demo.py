@@ -33,7 +33,8 @@ def demo(
 
     Example: structure demo
     """
-    from structure.pipeline.metrics.intervals import holds_zero
+    from structure.cli.sweeps import STARRED
+    from structure.pipeline.metrics.intervals import multiplicity
     from structure.pipeline.recipe.running import run
     from structure.pipeline.run_context import RunContext
 
@@ -50,11 +51,15 @@ def demo(
     rows = []
     for dataset, metric in SHOWN:
         means = [row for row in done.summary.means if (row.dataset, row.metric) == (dataset, metric)]
-        values = {short(row.variant): f"{row.value:.3f} ±{row.high - row.value:.3f}" for row in means}
+        values = {
+            short(row.variant): f"{row.value:.3f} ±{max(row.high - row.value, row.value - row.low):.3f}"
+            for row in means
+        }
         rows.append({"task": dataset, "metric": metric, **values, "chance": means[0].chance if means else None})
     terminal.table(
         rows, list(rows[0]), title="Mean over 5 seeds ± half its 95 % interval, as fractions; chance beside it"
     )
+    compared = [row for row in done.summary.differences if (row.dataset, row.metric) in SHOWN]
     differences = [
         {
             "first": short(row.first),
@@ -62,14 +67,12 @@ def demo(
             "task": row.dataset,
             "metric": row.metric,
             "difference": f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]",
-            "": "" if holds_zero(row.low, row.high) else "*",
+            "": "*" if row.is_significant else "",
         }
-        for row in done.summary.differences
-        if (row.dataset, row.metric) in SHOWN
+        for row in compared
     ]
-    terminal.table(
-        differences, list(differences[0]), title="Paired differences over seeds (* = the interval excludes zero)"
-    )
+    terminal.table(differences, list(differences[0]), title=STARRED)
+    terminal.say(multiplicity((row.low, row.high) for row in compared))
     terminal.say(f"{document['seconds_total']:.0f} s in all. Report: {out}. Store: {store}")
 
 

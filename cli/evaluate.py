@@ -131,7 +131,7 @@ def _show(terminal: Terminal, done: Evaluation, compare: tuple[str, str] | None)
 
 
 def _show_differences(terminal: Terminal, compare: tuple[str, str], rows: list[dict[str, Any]]) -> None:
-    from structure.pipeline.metrics.intervals import holds_zero
+    from structure.pipeline.metrics.intervals import holds_zero, multiplicity
 
     for row in rows:
         row[""] = "" if holds_zero(row["low"], row["high"]) else "*"
@@ -139,3 +139,4 @@ def _show_differences(terminal: Terminal, compare: tuple[str, str], rows: list[d
     columns = ["dataset", "metric", "first", "second", "difference", "low", "high", "", "n"]
     title = f"{compare[0]} (first) minus {compare[1]} (second) on the same samples; * = the interval excludes zero"
     terminal.table(rows, columns, title=title)
+    terminal.say(multiplicity((row["low"], row["high"]) for row in rows))

@@ -71,6 +71,8 @@ def run(flags: RunFlags) -> None:
     if flags.dry_run or flags.explain:
         _plan(terminal, flags.recipe, flags.changes or [], context, extractions=flags.dry_run)
         return
+    from structure.pipeline.metrics.chance import shown_rows
+    from structure.pipeline.metrics.intervals import multiplicity
     from structure.pipeline.recipe.running import run as run_recipe
 
     began = time.perf_counter()
@@ -83,8 +85,9 @@ def run(flags: RunFlags) -> None:
     if flags.as_json:
         terminal.document(document)
         return
-    means = [row for row in document["means"] if row["metric"] in done.metrics]
-    differences = [row for row in document["differences"] if row["metric"] in done.metrics]
+    means = shown_rows(document["means"], done.metrics)
+    about = {(row["dataset"], row["metric"]) for row in means}
+    differences = [row for row in document["differences"] if (row["dataset"], row["metric"]) in about]
     correlations = document["correlations"]
     terminal.table(
         means, ["variant", "dataset", "metric", "value", "low", "high", "chance", "seeds"], title="Means over seeds"
@@ -93,6 +96,7 @@ def run(flags: RunFlags) -> None:
         terminal.table(
             differences, ["first", "second", "dataset", "metric", "value", "low", "high"], title="Paired differences"
         )
+        terminal.say(multiplicity((row["low"], row["high"]) for row in differences))
     if correlations:
         columns = ["dataset", "metric", "rho", "p_value", "layer_pairs", "group"]
         terminal.table(correlations, columns, title="Spearman's rho of layer similarity with each metric")

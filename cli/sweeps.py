@@ -25,6 +25,7 @@ MANY = "Many runs"
 CURVE_TEST = 0.2
 """Test fraction of a curve: validation pairs differ between its points, test pairs do not."""
 HIDDEN = ("loss", "R_S_vision", "R_S_text")
+STARRED = "Paired differences (* = the interval over seeds and test samples excludes zero)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +146,7 @@ def which_seeds(text: str | None, first: int | None) -> list[int]:
 
 def show(terminal: Terminal, done: RecipeRun) -> None:
     """Tables for a reader."""
-    from structure.pipeline.metrics.intervals import holds_zero
+    from structure.pipeline.metrics.intervals import multiplicity
 
     summary = done.summary
     several = len(done.seeds) > 1
@@ -163,6 +164,7 @@ def show(terminal: Terminal, done: RecipeRun) -> None:
     title = f"Means over {len(done.seeds)} seeds with 95 % intervals" if several else "One seed: no interval"
     terminal.table(rows, ["variant", "data", "metric", "mean", "chance"], title=title)
     if summary.differences:
+        shown = [row for row in summary.differences if row.metric not in HIDDEN]
         differences = [
             {
                 "first": row.first,
@@ -170,14 +172,15 @@ def show(terminal: Terminal, done: RecipeRun) -> None:
                 "data": row.dataset,
                 "metric": row.metric,
                 "difference": f"{row.value:+.3f}" + (f" [{row.low:+.3f}, {row.high:+.3f}]" if several else ""),
-                "": "" if holds_zero(row.low, row.high) else "*",
+                "": "*" if row.is_significant else "",
             }
-            for row in summary.differences
-            if row.metric not in HIDDEN
+            for row in shown
         ]
-        terminal.table(differences, list(differences[0]), title="Paired differences (* = the interval excludes zero)")
+        terminal.table(differences, list(differences[0]), title=STARRED)
+        if several:
+            terminal.say(multiplicity((row.low, row.high) for row in shown if row.of_test))
     if summary.efficiency:
-        shown = [
+        efficiencies = [
             {
                 "variant": row["variant"],
                 "baseline": row["baseline"],
@@ -188,7 +191,7 @@ def show(terminal: Terminal, done: RecipeRun) -> None:
             }
             for row in summary.efficiency
         ]
-        terminal.table(shown, list(shown[0]), title="Label efficiency U = N^ / N - 1")
+        terminal.table(efficiencies, list(efficiencies[0]), title="Label efficiency U = N^ / N - 1")
     for variant, trained in done.summary.identical.items():
         terminal.say(f"{variant} is identical to {trained}: it was trained once.")
     for row in done.failed:

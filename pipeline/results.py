@@ -63,6 +63,11 @@ class Result:
         return str(self.provenance.get("file") or predictions_file(self.suite, self.dataset, self.task))
 
 
+HELD_OUT = "held-out pairs"
+"""The task of what a training measures on pairs that it does not train on."""
+TEST_PREDICTIONS = "test.parquet"
+"""The file of an aligner with the ranks of its test pairs, a row a query as evaluations save them."""
+
 COUNTED = ("classes_without_samples", "unlabelled", "unreadable", "without_caption")
 """What a provenance may count of the data that took no part."""
 
@@ -120,9 +125,14 @@ def remove_results(store: Store, aligner: str) -> int:
 
 def write_table(folder: Files, name: str, table: pa.Table) -> None:
     """Write a Parquet file whole or not at all."""
+    folder.write(name, packed(table))
+
+
+def packed(table: pa.Table) -> bytes:
+    """The content of a Parquet file."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    folder.write(name, memoryview(sink.getvalue()))
+    return bytes(memoryview(sink.getvalue()))
 
 
 def read_table(folder: Files, name: str) -> pa.Table:

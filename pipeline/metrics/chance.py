@@ -2,7 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
+
+from structure.pipeline.metrics.registry import pattern_of
+
+SATURATED = 1 / 3
+"""Chance from which on a recall@k tells little: of 17 images a random order has the right one among ten in .588."""
+
+
+def telling(ks: Sequence[int], gallery: int) -> tuple[int, ...]:
+    """The k of recall@k whose chance in a gallery of that size is below `SATURATED`; the least one at any rate."""
+    return tuple(k for k in ks if k <= SATURATED * gallery) or (min(ks),)
+
+
+def shown_rows(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str]) -> list[Mapping[str, Any]]:
+    """The rows of these metrics, in their order; of a recall@k that is saturated those of the greatest smaller k that
+    is not, or of the least k. Rows have `dataset`, `metric` and `chance`."""
+    chance = {(row["dataset"], row["metric"]): row["chance"] for row in rows}
+    wanted = {(dataset, _instead(dataset, metric, chance)) for dataset, metric in chance if metric in metrics}
+    return [row for row in rows if (row["dataset"], row["metric"]) in wanted]
+
+
+def _instead(dataset: str, metric: str, chance: Mapping[tuple[str, str], float | None]) -> str:
+    pattern, k = pattern_of(metric)
+    level = chance[dataset, metric]
+    if k is None or "recall" not in pattern or level is None or level <= SATURATED:
+        return metric
+    others = {pattern_of(name): (name, at) for (of, name), at in chance.items() if of == dataset and at is not None}
+    smaller = sorted(
+        (other, name, at) for (same, other), (name, at) in others.items() if same == pattern and other and other < k
+    )
+    fine = [name for _, name, at in smaller if at <= SATURATED]
+    return fine[-1] if fine else smaller[0][1] if smaller else metric
 
 
 def expected_precision(positives: np.ndarray, n: int) -> float:

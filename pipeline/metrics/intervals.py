@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from structure.pipeline.metrics.sampling import Bounds, Sampling, clipped, t_quantile
 from structure.store.errors import StructureError
 
 REPLICATES = 2000
@@ -126,14 +127,19 @@ def paired_interval(
     return mean_interval(one - other, clusters=clusters, seed=seed, replicates=replicates)
 
 
-def seeds_interval(first: np.ndarray, second: np.ndarray | None = None) -> Interval:
+def seeds_interval(
+    first: np.ndarray,
+    second: np.ndarray | None = None,
+    *,
+    sampling: Sampling | None = None,
+    bounds: Bounds = (-math.inf, math.inf),
+) -> Interval:
     """Mean over training seeds of a number, or of the differences `first - second` of two runs with the same seeds.
 
     Student's t with n - 1 degrees of freedom: mean +- t(.975, n-1) s / sqrt(n). Not a bootstrap, which for the usual
-    five seeds gives intervals that are much too short.
+    five seeds gives intervals that are much too short. With `sampling` the error of the test that all seeds were
+    measured on is added: the two variances, with Satterthwaite's degrees of freedom. The interval is cut to `bounds`.
     """
-    from scipy.special import stdtrit
-
     values = np.asarray(first, dtype=np.float64)
     if second is not None:
         other = np.asarray(second, dtype=np.float64)
@@ -147,8 +153,33 @@ def seeds_interval(first: np.ndarray, second: np.ndarray | None = None) -> Inter
     mean, n = float(values.mean()), len(values)
     if n == 1:
         return Interval(mean, math.nan, math.nan, 1)
-    half = float(stdtrit(n - 1, 0.975)) * float(values.std(ddof=1)) / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half, n)
+    variance = of_seeds = float(values.var(ddof=1)) / n
+    centre, freedom = mean, n - 1.0
+    if sampling is not None and sampling.variance:
+        variance, centre = of_seeds + sampling.variance, sampling.centre
+        freedom = variance**2 / (of_seeds**2 / (n - 1) + sampling.variance**2 / sampling.freedom)
+    half = t_quantile(freedom) * math.sqrt(variance)
+    return Interval(mean, *clipped(centre - half, centre + half, mean, bounds), n)
+
+
+def resampled_variance(
+    statistic: Callable[[np.ndarray], np.ndarray], *, n: int, seed: int = 0, replicates: int = 200
+) -> float:
+    """Bootstrap variance of a statistic as `statistic_interval` takes it; NaN where it never has a value."""
+    drawn = _resampled(statistic, np.ones(n, dtype=np.int64), seed=seed, replicates=replicates)
+    known = drawn[~np.isnan(drawn)]
+    return float(known.var()) if len(known) else math.nan
+
+
+def multiplicity(intervals: Iterable[tuple[float, float]]) -> str:
+    """What a reader must know of several 95 % intervals of differences at once, as one sentence or two."""
+    known = [(low, high) for low, high in intervals if math.isfinite(low)]
+    clear = sum(not holds_zero(*each) for each in known)
+    by_chance = f"{len(known) / 20:.0f}" if len(known) >= 20 else f"{len(known) / 20:g}"
+    return (
+        f"{clear} of {len(known)} interval{'' if len(known) == 1 else 's'} exclude zero. Each is a 95 % interval by "
+        f"itself: were there no difference anywhere, about {by_chance} would exclude it too."
+    )
 
 
 def _resampled(

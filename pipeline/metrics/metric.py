@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
 from structure.pipeline.metrics.answers import Answers
-from structure.pipeline.metrics.intervals import Interval, mean_interval, paired_interval, statistic_interval
+from structure.pipeline.metrics.intervals import (
+    Interval,
+    mean_interval,
+    paired_interval,
+    resampled_variance,
+    statistic_interval,
+)
+from structure.pipeline.metrics.sampling import (
+    Bounds,
+    Sampling,
+    of_difference,
+    sampling_of_differences,
+    sampling_of_values,
+)
+
+FEW = 6
+"""Units that differ between two aligners below which no test can be significant, whatever a bootstrap says."""
 
 AnswersT = TypeVar("AnswersT", bound=Answers)
 
@@ -68,6 +85,15 @@ class Metric(ABC, Generic[AnswersT]):
     def chance(self, answers: AnswersT) -> float | None:
         """The expected value of a random guess; None where it has no closed form."""
 
+    def sampling(self, runs: Sequence[AnswersT], against: Sequence[AnswersT] = (), *, seed: int = 0) -> Sampling | None:
+        """The sampling error of the test in the mean over `runs` (training seeds) on the same samples; with `against`,
+        in the mean of the differences run by run. None where it is not known."""
+        return None
+
+    def range_of(self, *, difference: bool) -> Bounds:
+        """Least and greatest value, of the metric or of a difference."""
+        return of_difference(self.bounds) if difference else self.bounds
+
 
 class SampleMean(Metric[AnswersT]):
     """A mean of one number a query (or a class): bootstrap over them, clusters of queries together."""
@@ -78,11 +104,36 @@ class SampleMean(Metric[AnswersT]):
 
     def interval(self, answers: AnswersT, *, seed: int = 0) -> Interval:
         rows = self.chosen(answers)
-        return mean_interval(self.values(rows), clusters=rows.clusters, seed=seed)
+        found = mean_interval(self.values(rows), clusters=rows.clusters, seed=seed)
+        return self._widened(found, self.sampling([answers]), self.bounds) if found.low == found.high else found
 
     def difference(self, first: AnswersT, second: AnswersT, *, seed: int = 0) -> Interval:
         ours, theirs = self.chosen(first), self.chosen(second)
-        return paired_interval(self.values(ours), self.values(theirs), clusters=ours.clusters, seed=seed)
+        one, other = self.values(ours), self.values(theirs)
+        found = paired_interval(one, other, clusters=ours.clusters, seed=seed)
+        units = np.arange(len(one)) if ours.clusters is None else ours.clusters
+        if found.n > 1 and 0 < len(np.unique(units[one != other])) < FEW:
+            return self._widened(found, self.sampling([first], [second]), self.range_of(difference=True))
+        return found
+
+    def sampling(self, runs: Sequence[AnswersT], against: Sequence[AnswersT] = (), *, seed: int = 0) -> Sampling | None:
+        """From the values of every unit, averaged over the runs."""
+        rows = [[self.chosen(one) for one in each] for each in (runs, against)]
+        values = [[np.asarray(self.values(one), dtype=np.float64) for one in each] for each in rows]
+        if len({len(one) for each in values for one in each}) != 1:
+            return None
+        mean, clusters = np.mean(values[0], axis=0), rows[0][0].clusters
+        if against:
+            return sampling_of_differences(mean - np.mean(values[1], axis=0), clusters=clusters)
+        return sampling_of_values(mean, bounds=self.bounds, clusters=clusters)
+
+    @staticmethod
+    def _widened(found: Interval, sampling: Sampling | None, bounds: Bounds) -> Interval:
+        """The interval joined with what pseudo-units say: a bootstrap of units that hardly differ is too short."""
+        if sampling is None:
+            return found
+        low, high = sampling.interval(found.value, bounds)
+        return replace(found, low=min(low, found.low), high=max(high, found.high))
 
 
 class SampleStatistic(Metric[AnswersT]):
@@ -100,6 +151,25 @@ class SampleStatistic(Metric[AnswersT]):
         ours, theirs = self.chosen(first), self.chosen(second)
         one, other = self.statistic(ours), self.statistic(theirs)
         return statistic_interval(lambda counts: one(counts) - other(counts), n=ours.units, seed=seed)
+
+    def sampling(self, runs: Sequence[AnswersT], against: Sequence[AnswersT] = (), *, seed: int = 0) -> Sampling | None:
+        """By the bootstrap, all runs on the same resamples; where these do not differ, as of units that are alike."""
+        rows = [[self.chosen(one) for one in each] for each in (runs, against)]
+        units = {one.units for each in rows for one in each}
+        if len(units) != 1 or units == {1}:
+            return None
+        (n,) = units
+        ours, theirs = ([self.statistic(one) for one in each] for each in rows)
+
+        def mean(counts: np.ndarray) -> np.ndarray:
+            values = np.mean([each(counts) for each in ours], axis=0)
+            return np.asarray(values - np.mean([each(counts) for each in theirs], axis=0) if theirs else values)
+
+        variance, value = resampled_variance(mean, n=n, seed=seed), float(mean(np.ones((1, n), dtype=np.int64))[0])
+        if variance == 0:
+            alike = np.full(n, value)
+            return sampling_of_differences(alike) if against else sampling_of_values(alike, bounds=self.bounds)
+        return None if np.isnan(variance) else Sampling(value, variance, n - 1)
 
 
 AnyMetric = Metric[Any]

@@ -23,7 +23,7 @@ from structure.pipeline.metrics.matrices import Array, as_numpy, unit_rows
 from structure.pipeline.metrics.metric import AnyMetric
 from structure.pipeline.metrics.predictions import Predictions, classify_blocks
 from structure.pipeline.metrics.registry import evaluated_metrics
-from structure.pipeline.metrics.retrieval_ranks import retrieval_ranks
+from structure.pipeline.metrics.retrieval_ranks import Ranks, retrieval_ranks
 from structure.pipeline.metrics.zero_shot_classifier import class_logits
 from structure.store.errors import StructureError
 
@@ -165,6 +165,22 @@ def score_multilabel(
     return score_metrics(MultilabelAnswers(table), metrics, seed=seed, notes=notes)
 
 
+def retrieval_answers(ranks: Ranks, *, image_ids: Sequence[str], text_ids: Sequence[str]) -> RetrievalAnswers:
+    """A row a query, captions first; the images are the clusters."""
+    precisions = 1 / (ranks.of_images + 1.0)
+    owners = [image_ids[image] for image in ranks.image_of_text]
+    table = pa.table(
+        {
+            "query": [*text_ids, *image_ids],
+            "of": ["image"] * len(text_ids) + ["text"] * len(image_ids),
+            "item": [*owners, *image_ids],
+            "rank": np.concatenate([ranks.of_images, ranks.of_texts]),
+            "average_precision": np.concatenate([precisions, ranks.precisions]),
+        }
+    )
+    return RetrievalAnswers(table, np.concatenate([ranks.image_of_text, np.arange(len(image_ids))]))
+
+
 def score_retrieval(
     images: Array,
     texts: Array,
@@ -179,19 +195,7 @@ def score_retrieval(
 
     Without `metrics`, the default ones, with recall at 1, 5 and 10.
     """
-    ranks = retrieval_ranks(images, texts, image_of_text)
-    precisions = 1 / (ranks.of_images + 1.0)
-    owners = [image_ids[image] for image in ranks.image_of_text]
-    table = pa.table(
-        {
-            "query": [*text_ids, *image_ids],
-            "of": ["image"] * len(text_ids) + ["text"] * len(image_ids),
-            "item": [*owners, *image_ids],
-            "rank": np.concatenate([ranks.of_images, ranks.of_texts]),
-            "average_precision": np.concatenate([precisions, ranks.precisions]),
-        }
-    )
-    answers = RetrievalAnswers(table, np.concatenate([ranks.image_of_text, np.arange(len(image_ids))]))
+    answers = retrieval_answers(retrieval_ranks(images, texts, image_of_text), image_ids=image_ids, text_ids=text_ids)
     metrics = metrics or evaluated_metrics("zeroshot_retrieval", (1, 5, 10))
     notes = {"images": len(image_ids), "captions": len(text_ids)}
     return score_metrics(answers, metrics, seed=seed, notes=notes)

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from structure.pipeline.metrics.intervals import Interval, seeds_interval
+from structure.pipeline.metrics.answers import answers_of
+from structure.pipeline.metrics.intervals import Interval, holds_zero, seeds_interval
+from structure.pipeline.metrics.paired_comparison import Pairing
+from structure.pipeline.metrics.registry import METRICS, metric_named, pattern_of
+from structure.pipeline.metrics.sampling import Sampling, sampling_of_share
 from structure.pipeline.results import Result
 
 Runs = Mapping[int, Sequence[Result]]
 """Training seed -> results of the aligner trained with it."""
 
+Tables = Callable[[Result], pa.Table | None]
+"""The predictions that a result was computed from; None where they are not at hand."""
+
+
+def no_tables(result: Result) -> pa.Table | None:
+    """Predictions are not at hand: the sampling error of shares is then that of two samples that are not paired."""
+    return None
+
 
 @dataclass(frozen=True)
 class SeedMean:
-    """Mean over seeds of one metric of one variant, with Student's 95 % interval over the seeds."""
+    """Mean over seeds of one metric of one variant, with its 95 % interval.
+
+    `of_test`: whether the interval holds the sampling error of the test besides the spread over the seeds.
+    """
 
     variant: str
     dataset: str
@@ -28,6 +44,7 @@ class SeedMean:
     high: float
     seeds: int
     chance: float | None
+    of_test: bool = False
 
     def row(self) -> dict[str, Any]:
         return asdict(self)
@@ -37,7 +54,8 @@ class SeedMean:
 class SeedDifference:
     """Mean over seeds of `first - second` on one metric: the same seed, data and batches on both sides.
 
-    `low` to `high` is Student's 95 % interval; if it contains zero, the seeds do not tell the two apart.
+    `low` to `high` is its 95 % interval; if it contains zero, the difference is not statistically significant. It holds
+    the sampling error of the test besides the spread over the seeds where `of_test`.
     """
 
     first: str
@@ -49,29 +67,42 @@ class SeedDifference:
     low: float
     high: float
     seeds: int
+    of_test: bool = False
 
     def row(self) -> dict[str, Any]:
         return asdict(self)
 
+    @property
+    def is_significant(self) -> bool:
+        """Whether the interval excludes zero and holds all error that there is: one over seeds alone says nothing about
+        other samples."""
+        return self.of_test and not holds_zero(self.low, self.high)
 
-def seed_means(variant: str, runs: Runs) -> list[SeedMean]:
+
+def seed_means(variant: str, runs: Runs, tables: Tables = no_tables) -> list[SeedMean]:
     """One row for every metric that all seeds have."""
-    return [
-        SeedMean(variant, *key, mean.value, mean.low, mean.high, mean.n, chance)
-        for key, (mean, chance) in ((key, _mean(runs, key)) for key in _keys(runs))
-    ]
+    rows = []
+    for key in _keys(runs):
+        results = _results(runs, key, sorted(runs))
+        found, of_test = _interval(results, (), tables)
+        rows.append(
+            SeedMean(variant, *key, found.value, found.low, found.high, found.n, results[0].chance, of_test=of_test)
+        )
+    return rows
 
 
-def seed_differences(first: str, first_runs: Runs, second: str, second_runs: Runs) -> list[SeedDifference]:
+def seed_differences(
+    first: str, first_runs: Runs, second: str, second_runs: Runs, tables: Tables = no_tables
+) -> list[SeedDifference]:
     """One row for every metric that both variants have; only seeds that both were trained with count."""
     seeds = sorted(first_runs.keys() & second_runs.keys())
     rows = []
     for key in _keys(first_runs):
         if key not in _keys(second_runs):
             continue
-        ours, theirs = _values(first_runs, key, seeds), _values(second_runs, key, seeds)
-        found = seeds_interval(ours, theirs)
-        rows.append(SeedDifference(first, second, *key, found.value, found.low, found.high, found.n))
+        ours, theirs = _results(first_runs, key, seeds), _results(second_runs, key, seeds)
+        found, of_test = _interval(ours, theirs, tables)
+        rows.append(SeedDifference(first, second, *key, found.value, found.low, found.high, found.n, of_test=of_test))
     return rows
 
 
@@ -80,11 +111,41 @@ def _keys(runs: Runs) -> list[tuple[str, str, str]]:
     return [key for key in per_seed[0] if all(key in keys for keys in per_seed)] if per_seed else []
 
 
-def _values(runs: Runs, key: tuple[str, str, str], seeds: Sequence[int]) -> np.ndarray:
-    found = {(seed, (r.dataset, r.task, r.metric)): r.value for seed, results in runs.items() for r in results}
-    return np.array([found[seed, key] for seed in seeds])
+def _results(runs: Runs, key: tuple[str, str, str], seeds: Sequence[int]) -> list[Result]:
+    """The result of each seed."""
+    found = {(seed, (r.dataset, r.task, r.metric)): r for seed, results in runs.items() for r in results}
+    return [found[seed, key] for seed in seeds]
 
 
-def _mean(runs: Runs, key: tuple[str, str, str]) -> tuple[Interval, float | None]:
-    chance = next(r.chance for results in runs.values() for r in results if (r.dataset, r.task, r.metric) == key)
-    return seeds_interval(_values(runs, key, sorted(runs))), chance
+def _interval(ours: Sequence[Result], theirs: Sequence[Result], tables: Tables) -> tuple[Interval, bool]:
+    """The mean over seeds with its interval, and whether that holds the sampling error of the test."""
+    values = np.array([result.value for result in ours])
+    other = np.array([result.value for result in theirs]) if theirs else None
+    name = ours[0].metric
+    if pattern_of(name)[0] not in METRICS:
+        return seeds_interval(values, other), False
+    sampling = _sampling(ours, theirs, tables)
+    bounds = metric_named(name).range_of(difference=bool(theirs))
+    return seeds_interval(values, other, sampling=sampling, bounds=bounds), sampling is not None
+
+
+def _sampling(ours: Sequence[Result], theirs: Sequence[Result], tables: Tables) -> Sampling | None:
+    metric = metric_named(ours[0].metric)
+    first, second = ([table for table in map(tables, side) if table is not None] for side in (ours, theirs))
+    if len(first) == len(ours) and len(second) == len(theirs):
+        if theirs:
+            pairings = [Pairing.of(one, other) for one, other in zip(first, second, strict=True)]
+            first, second = [each.first for each in pairings], [each.second for each in pairings]
+        answers = [[answers_of(table) for table in side] for side in (first, second)]
+        if all(metric.holds(each) for side in answers for each in side):
+            return metric.sampling(*answers)
+    if metric.bounds != (0.0, 1.0):
+        return None
+    if theirs and all(one.value == other.value for one, other in zip(ours, theirs, strict=True)):
+        return Sampling(0.0, 0.0, 1)
+    sides = [side for side in (ours, theirs) if side]
+    shares = [sampling_of_share(float(np.mean([one.value for one in side])), side[0].n) for side in sides]
+    if not theirs:
+        return shares[0]
+    centre, variance = shares[0].centre - shares[1].centre, shares[0].variance + shares[1].variance
+    return Sampling(centre, variance, min(share.freedom for share in shares))

@@ -16,7 +16,8 @@ MEANINGS = {
 """What a training run measures, to its meaning; evaluation and similarity metrics say theirs themselves."""
 
 ALWAYS = {
-    "low, high": "ends of the 95 % interval: by Student's t over seeds, else by a bootstrap over what was tested",
+    "low, high": "ends of the 95 % interval: by Student's t over seeds, with the sampling error of the test where "
+    "its predictions are saved, else by a bootstrap over what was tested",
     "chance": "expected value of random guessing",
     "n": "how many samples, queries or classes a number is of",
 }

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from structure.pipeline import charts
 from structure.pipeline.charts import Fields, LineStyle, Marks, Reference
-from structure.pipeline.metrics.intervals import holds_zero
+from structure.pipeline.metrics.chance import shown_rows
+from structure.pipeline.metrics.intervals import holds_zero, multiplicity
 from structure.pipeline.page.blocks import Block, Chart, Section, Table, Text, plural
 from structure.pipeline.page.metric_names import display_name
 from structure.pipeline.page.source import Source
@@ -45,7 +46,8 @@ def differences(source: Source) -> Section:
         rows = [row for row in run.get("differences", ()) if row["metric"] not in HIDDEN]
         if rows:
             blocks += [*_difference_charts(name, rows), _difference_table(name, rows), _by_chance(rows)]
-    blocks += [_samples(document) for document in source.comparisons]
+    for document in source.comparisons:
+        blocks += [_samples(document), _by_chance(document["differences"])]
     return Section("differences", "Paired differences", blocks)
 
 
@@ -97,8 +99,8 @@ def _mean_charts(name: str, means: Rows, metrics: Sequence[str]) -> Iterator[Blo
     shown = {*metrics, *(_TWIN.sub(lambda prefix: _OTHER[prefix[0]], metric) for metric in metrics)}
     groups = {
         key: rows
-        for key, rows in _groups(means).items()
-        if len(rows) > 1 and (not shown or key[1] in shown) and not any(_PAIRS.search(r["variant"]) for r in rows)
+        for key, rows in _groups(shown_rows(means, sorted(shown)) if shown else means).items()
+        if len(rows) > 1 and not any(_PAIRS.search(r["variant"]) for r in rows)
     }
     for (dataset, metric), rows in list(groups.items())[:MOST]:
         titles = {"variant": "variant", **_SEEDS, "seeds": "seeds", "value": display_name(metric)}
@@ -122,7 +124,9 @@ def _chance(row: Mapping[str, Any]) -> list[Reference]:
 
 
 def _mean_table(name: str, means: Rows) -> Table:
-    caption = f"{name}: means over training seeds with Student's 95 % interval over the seeds; fractions, not percent"
+    caption = (
+        f"{name}: means over training seeds with 95 % intervals over seeds and test samples; fractions, not percent"
+    )
     columns = {"dataset": "dataset", "metric": "metric", "variant": "variant", **_SEEDS, "chance": "chance"}
     rows = sorted(means, key=lambda row: (row["dataset"], row["metric"]))
     return Table(caption, {**columns, "seeds": "seeds"}, rows)
@@ -144,7 +148,7 @@ def _difference_charts(name: str, rows: Rows) -> Iterator[Block]:
         fields = Fields("value", "what", titles, ["what:N", "value", "low", "high"])
         no_difference = [Reference("no difference", 0.0)]
         spec = charts.intervals(entries, fields, low_high=("low", "high"), references=no_difference)
-        clear = [row for row in entries if not holds_zero(row["low"], row["high"])]
+        clear = [row for row in entries if _is_clear(row)]
         alt = (
             f"{plural(len(entries), 'difference')}, {first} minus {second}, each a dot with its 95 % interval; "
             f"{len(clear)} intervals exclude zero"
@@ -158,21 +162,23 @@ def _difference_charts(name: str, rows: Rows) -> Iterator[Block]:
 def _difference_table(name: str, rows: Rows) -> Table:
     columns = {"first": "first", "second": "minus second", "dataset": "dataset", "metric": "metric"}
     caption = f"{name}: first minus second with the same seeds, batches, learning rate and selection rule"
-    entries = [{**row, "zero": holds_zero(row["low"], row["high"])} for row in rows]
+    entries = [{**row, "zero": not _is_clear(row)} for row in rows]
     more = {"value": "difference", "low": "low", "high": "high", "seeds": "seeds"}
-    why = "Greyed: not statistically significant (the interval contains zero, or a single seed gives none)."
+    why = (
+        "Greyed: not statistically significant (the interval contains zero or is over seeds alone, or a single seed "
+        "gives none)."
+    )
     return Table(caption, {**columns, **more}, entries, dim="zero", dim_means=why)
 
 
 def _by_chance(rows: Rows) -> Text:
     """How many intervals would exclude zero by chance."""
-    known = sum(math.isfinite(row["low"]) for row in rows)
-    clear = sum(not holds_zero(row["low"], row["high"]) for row in rows)
-    return Text(
-        f"{clear} of {plural(known, 'interval')} exclude zero. Each is a 95 % interval by itself: were there no "
-        f"difference anywhere, about {known / 20:.0f} would exclude it too.",
-        small=True,
-    )
+    return Text(multiplicity((row["low"], row["high"]) for row in rows), small=True)
+
+
+def _is_clear(row: Mapping[str, Any]) -> bool:
+    """Whether an interval over seeds excludes zero and holds the sampling error of the test."""
+    return bool(row.get("of_test")) and not holds_zero(row["low"], row["high"])
 
 
 def _samples(document: Mapping[str, Any]) -> Table:

@@ -20,6 +20,7 @@ from structure.pipeline.progress import Progress
 from structure.pipeline.recipe.identical import candidates, copy_aligner, identical_step
 from structure.pipeline.recipe.recipe import Recipe
 from structure.pipeline.recipe.run_cache import FOLDER, StepResult, digest, stated
+from structure.pipeline.recipe.saved_predictions import SavedPredictions
 from structure.pipeline.recipe.spaced_pairs import layer_pair, spaced_pairs
 from structure.pipeline.recipe.steps import Step, runs_of, steps_of
 from structure.pipeline.recipe.summary import summarise
@@ -302,7 +303,7 @@ class StepRunner:
         return results
 
     def _report(self, results: Mapping[str, StepResult]) -> StepResult:
-        summary = summarise(self.recipe, results)
+        summary = summarise(self.recipe, results, SavedPredictions(self.store))
         folder = self.store.folder("reports", self.recipe.name)
         document = {
             "recipe": self.recipe.name,

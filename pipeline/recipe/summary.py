@@ -11,13 +11,20 @@ from typing import Any
 import numpy as np
 
 from structure.pipeline.charts import panels, png
-from structure.pipeline.metrics.seed_comparison import SeedDifference, SeedMean, seed_differences, seed_means
+from structure.pipeline.metrics.seed_comparison import (
+    SeedDifference,
+    SeedMean,
+    Tables,
+    no_tables,
+    seed_differences,
+    seed_means,
+)
 from structure.pipeline.recipe.efficiency import efficiency_of
 from structure.pipeline.recipe.recipe import Recipe
 from structure.pipeline.recipe.run_cache import StepResult
 from structure.pipeline.recipe.spaced_pairs import similarity
 from structure.pipeline.recipe.steps import STAGES, TrainingRun, compared, rank_key, runs_of, steps_of, variant_of
-from structure.pipeline.results import Result
+from structure.pipeline.results import HELD_OUT, Result
 from structure.pipeline.similarity.charts import similarity_against_value
 from structure.store.files import Files
 
@@ -103,8 +110,9 @@ class Summary:
         folder.write("similarity.png", correlation_chart(self.correlations))
 
 
-def summarise(recipe: Recipe, results: Mapping[str, StepResult]) -> Summary:
-    """Means, differences, correlations and label efficiency from the results of every step before the report."""
+def summarise(recipe: Recipe, results: Mapping[str, StepResult], tables: Tables = no_tables) -> Summary:
+    """Means, differences, correlations and label efficiency from the results of every step before the report, and the
+    predictions that these were computed from."""
     runs = runs_of(recipe)
     grid = [variant_of(recipe, encoders, cell) for encoders in recipe.encoders for cell in recipe.cells]
     by_variant: dict[str, dict[int, list[Result]]] = {name: {} for name in grid if name not in recipe.excluded}
@@ -118,11 +126,11 @@ def summarise(recipe: Recipe, results: Mapping[str, StepResult]) -> Summary:
         by_variant[run.variant][run.seed] = rows
         aligners[run.variant].append(run.aligner)
         rates[run.variant].append(trained["rate"])
-    means = [row for variant, seeds in by_variant.items() for row in seed_means(variant, seeds)]
+    means = [row for variant, seeds in by_variant.items() for row in seed_means(variant, seeds, tables)]
     differences = [
         row
         for first, second in compared(recipe)
-        for row in seed_differences(first, by_variant[first], second, by_variant[second])
+        for row in seed_differences(first, by_variant[first], second, by_variant[second], tables)
     ]
     seconds: dict[str, float] = dict.fromkeys(STAGES[:-1], 0.0)
     for step in steps_of(recipe)[:-1]:
@@ -156,7 +164,7 @@ def held_out_results(aligner: str, trained: Mapping[str, Any]) -> list[Result]:
             aligner,
             "pairs",
             dataset,
-            "held-out pairs",
+            HELD_OUT,
             metric,
             value,
             value,

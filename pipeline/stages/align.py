@@ -24,7 +24,9 @@ from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.device import resolve_device
 from structure.pipeline.extraction.find_or_extract import EncoderRecord, FeatureSource
 from structure.pipeline.keyword_form import keyword_form
-from structure.pipeline.metrics.retrieval_ranks import retrieval_ranks
+from structure.pipeline.metrics.chance import telling
+from structure.pipeline.metrics.retrieval_ranks import Ranks, retrieval_ranks
+from structure.pipeline.metrics.score import retrieval_answers
 from structure.pipeline.model_selection.options import SELECTION_OPTIONS, SelectionOptions
 from structure.pipeline.model_selection.outcome import selection_files
 from structure.pipeline.model_selection.stored import select_stored
@@ -33,6 +35,7 @@ from structure.pipeline.pairing.labelled import Labelled, labelled_pairs
 from structure.pipeline.pairing.pairs import PairedRows, pair_rows
 from structure.pipeline.pairing.unpaired import named_sets, unpaired_rows
 from structure.pipeline.progress import Listener, Note
+from structure.pipeline.results import TEST_PREDICTIONS, packed
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stage_requests import AUTO, AlignRequest, requested_layers
 from structure.pipeline.work_estimate import WorkEstimate, require_space
@@ -191,7 +194,8 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
             both = _joined(both, more)
         data = TrainingData(*both, unpaired=extras, memory=memory)
     trained = method(options.method).fit(data, options, checkpoint=checkpoint, on_event=on_event)
-    metrics = test_metrics(trained.aligner, *sides.read(test_rows, plain=True)) if len(test_rows) else {}
+    ranks = test_ranks(trained.aligner, *sides.read(test_rows, plain=True)) if len(test_rows) else None
+    metrics = {} if ranks is None else ranks.metrics(telling((1, 5, 10), len(test_rows)))
     aligner = trained.aligner.describe(
         **facts,
         run=this.id,
@@ -205,6 +209,9 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
         **({"test_pairs": len(test_rows), "test_metrics": metrics} if len(test_rows) else {}),
     )
     files = selection_files(this.selection) if this.selection else {}
+    if ranks is not None:
+        ids = [str(item) for item in test_rows.items]
+        files[TEST_PREDICTIONS] = packed(retrieval_answers(ranks, image_ids=ids, text_ids=ids).table)
     folder = save_aligned(target, called, aligner, trained, more=files, on_event=on_event)
     state.remove_tree("")
     return Aligned(called, folder, trained, sides.names, metrics, len(test_rows), this.selection)
@@ -244,13 +251,12 @@ def _identified(request: AlignRequest, chosen: ChosenLayers, context: RunContext
     return _Run(facts, identity, run, AlignerName(request.name, default, request.replace).of(run, context.store))
 
 
-def test_metrics(aligner: Aligner, vision: Any, text: Any) -> dict[str, float]:
-    """Retrieval recalls at 1, 5 and 10 of (n, dv) and (n, dt) features, or tokens, whose rows pair."""
-    ranks = retrieval_ranks(aligner.embed_images(vision), aligner.embed_texts(text), np.arange(len(vision)))
-    return ranks.metrics(tuple(k for k in (1, 5, 10) if k < len(vision)))
+def test_ranks(aligner: Aligner, vision: Any, text: Any) -> Ranks:
+    """Ranks both ways of (n, dv) and (n, dt) features, or tokens, whose rows pair."""
+    return retrieval_ranks(aligner.embed_images(vision), aligner.embed_texts(text), np.arange(len(vision)))
 
 
-test_metrics.__test__ = False  # type: ignore[attr-defined]
+test_ranks.__test__ = False  # type: ignore[attr-defined]
 
 
 def default_name(vision: FeatureSet, text: FeatureSet, request: AlignRequest) -> str:

@@ -118,7 +118,15 @@ def test_pairs_of_a_variant_become_the_x_axis() -> None:
 
 
 def test_a_single_seed_has_no_interval_and_tells_nothing_apart(tmp_path: Path) -> None:
-    row: dict[str, Any] = {"first": "a", "second": "b", "dataset": "d", "metric": "acc1", "value": 0.1, "seeds": 1}
+    row: dict[str, Any] = {
+        "first": "a",
+        "second": "b",
+        "dataset": "d",
+        "metric": "acc1",
+        "value": 0.1,
+        "seeds": 1,
+        "of_test": True,
+    }
     row |= {"low": float("nan"), "high": float("nan")}
     known = {**row, "metric": "acc5", "low": 0.05, "high": 0.15}
     for rows, clear, bars in (([row], 0, 0), ([row, known], 1, 1)):
