@@ -42,8 +42,8 @@ class AlignFlags(
     method: Annotated[
         str | None,
         typer.Option(
-            help=f"auto (selected on the training pairs; the default), {', '.join(ALIGNERS)}. Of many runs and under a "
-            "preset the default is linear.",
+            help=f"auto (selected on the training pairs; the default), {', '.join(ALIGNERS)}. Of many runs, under a "
+            "preset and with --unpaired the default is linear.",
             autocompletion=completion.methods,
         ),
     ] = None
@@ -67,7 +67,8 @@ def align(flags: AlignFlags) -> None:
     from structure.pipeline.stage_requests import AUTO, AlignRequest, requested_layers
 
     terminal = flags.terminal()
-    is_auto = flags.method == AUTO or (flags.method is None and not flags.are_given and flags.preset == "default")
+    is_open = not flags.are_given and not flags.unpaired and flags.preset == "default"
+    is_auto = flags.method == AUTO or (flags.method is None and is_open)
     method = DEFAULT_METHOD if flags.method in (None, AUTO) else flags.method
     selection = selection_options(flags)
     if is_auto and (flags.are_given or flags.preset != "default"):

@@ -211,11 +211,13 @@ class AlignRequest:
     def of(cls, layers: str = "auto", *, options: TrainingOptions | None = None, **others: Any) -> AlignRequest:
         """A request with options of the training given by name, beside or instead of `options`.
 
-        Without `options` and without a `method`, or with `method="auto"`, the method is selected: then the fields of
-        `SelectionOptions` are taken too, and options of the training hold for every candidate that has them.
+        Without `options`, `unpaired` and a `method`, or with `method="auto"`, the method is selected: then the fields
+        of `SelectionOptions` are taken too, and options of the training hold for every candidate that has them.
         """
         training = {name: others.pop(name) for name in list(others) if name not in cls.__dataclass_fields__}
-        if training.get("method", AUTO if options is None else "") == AUTO:
+        is_open = options is None and not others.get("unpaired")  # unpaired rows are for R_S, so for the default method
+        if training.get("method", AUTO if is_open else "") == AUTO:
+            require_unpaired(training, others.get("unpaired", ()))
             return cls(layers, **others, **selected(training))
         made = (TrainingOptions() if options is None else options).changed(**training)
         require_effect(made, training)

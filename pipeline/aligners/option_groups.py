@@ -62,9 +62,14 @@ class GradientOptions(BatchOptions):
     # A few dozen pairs are learnt by heart at a rate that hardly moves the heads from their random start, and the
     # test, which sees no other pairs, takes that for good (see docs/aligners.md).
     least_rate: float = option(1e-3, "What the learning-rate range test chooses at least.", above=0)
+    range_test: Literal["one_batch", "released"] = option(
+        "one_batch",
+        "The learning-rate range test on one batch with smoothed losses, or as the released code runs it: a fresh "
+        "batch each step, raw losses, at least 1e-6.",
+    )
     cosine: Literal["run", "published"] = option(
         "run",
-        "The rate falls to 0 over the whole run, or with the published period of 50 max(floor(n / 4096), 1) steps.",
+        "The rate falls to 0 over the whole run, or with the published period of 50 max(floor(n / batch), 1) steps.",
     )
     weight_decay: float = option(1e-4, "Of AdamW.", least=0)
     clip: float = option(1.0, "Largest norm of a step's gradients.", above=0)
@@ -73,8 +78,10 @@ class GradientOptions(BatchOptions):
 
     @property
     def idle(self) -> Idle:
-        found = self.learning_rate is None
-        return super().idle if found else super().idle | {"least_rate": ("learning_rate", None)}
+        if self.learning_rate is not None:
+            return super().idle | dict.fromkeys(("least_rate", "range_test"), ("learning_rate", None))
+        released = self.range_test == "released"
+        return super().idle | ({"least_rate": ("range_test", "one_batch")} if released else {})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ _PAPER: Mapping[str, Any] = {
     "epochs": 1000,
     "patience": 200,
     "selection": "loss",
-    "least_rate": 1e-6,
+    "range_test": "released",
     "seed": 42,
     "batch": 4096,
 }
@@ -22,7 +22,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 }
 """`paper` is arXiv 2506.16895 as printed, `released` what its released code does.
 
-Both count the warm-up in steps, use the published cosine and the published floor of the learning rate, train 1,000
+Both count the warm-up in steps, use the released learning-rate range test and the published cosine, train 1,000
 epochs with patience 200 and select by the whole validation loss, whose weight is still moving. `released` swaps the
 arguments of the divergence, averages the two sides, clips each tensor on its own and shuts the low-rank head's gate.
 """

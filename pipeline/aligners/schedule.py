@@ -24,9 +24,9 @@ def cosine(step: int, *, period: int) -> float:
     return (1 + math.cos(math.pi * step / period)) / 2
 
 
-def published_period(rows: int) -> int:
-    """T_max of the published schedule in steps: 50 max(floor(rows / 4096), 1)."""
-    return 50 * max(rows // 4096, 1)
+def published_period(rows: int, *, batch: int) -> int:
+    """T_max of the published schedule in steps: 50 max(floor(rows / batch), 1), `batch` as it is configured."""
+    return 50 * max(rows // batch, 1)
 
 
 def clip_gradients(parameters: Sequence[torch.nn.Parameter], *, most: float, scope: Clipping) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import count, islice
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from structure.pipeline.aligners.objectives import make_objective
 from structure.pipeline.aligners.option_groups import GradientOptions, PairOptions
 from structure.pipeline.aligners.padded import Padded
 from structure.pipeline.aligners.recall import pair_recall
+from structure.pipeline.aligners.released_range_test import find_released_rate
 from structure.pipeline.aligners.schedule import clip_gradients, cosine, published_period, warm_up
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.store.errors import StructureError
@@ -43,7 +45,7 @@ class Trainer:
         self.optimiser = make_optimiser(self.objective, rate, options)
         self.step = 0
         total = options.epochs * math.ceil(source.rows / options.batch)
-        self.period = published_period(source.rows) if options.cosine == "published" else total
+        self.period = published_period(source.rows, batch=options.batch) if options.cosine == "published" else total
         self.structure = structure_of(options)
         self.warming = 0 if self.structure is None else warming_steps(self.structure, total)
         self.kept: PairBatch | None = None
@@ -187,24 +189,50 @@ def update(objective: Objective, optimiser: torch.optim.AdamW, loss: torch.Tenso
 def rate_test(source: BatchSource, extras: Unpaired, options: GradientOptions, device: torch.device) -> RateCurve:
     """The learning-rate range test on heads of its own, the regulariser at its full weight.
 
-    One batch serves the whole test: two batches of a few hundred pairs differ by more than a small step moves the
-    loss, and the steepest slope would then be that noise.
+    One batch serves the whole test unless the options ask for the released one: two batches of a few hundred pairs
+    differ by more than a small step moves the loss, and the steepest slope would then be that noise.
     """
     objective = make_objective(source.widths, options, prefix=getattr(source, "prefix", 0)).to(device).train()
     optimiser = make_optimiser(objective, 1.0, options)
     structure = structure_of(options)
     weight = 0.0 if structure is None else structure.weight
-    vision, text = next(iter(source.epoch(options.seed)))
-    sides = (vision[:SAMPLES].to(device), text[:SAMPLES].to(device))
-    batch = make_batch(
-        objective, *sides, extras=extras if structure else Unpaired(), seed=options.seed, repeats=structure is not None
-    )
+    is_released = options.range_test == "released"
+    batches = _test_batches(objective, source, extras if structure else Unpaired(), options, fresh=is_released)
 
     def step(rate: float) -> float:
         optimiser.param_groups[0]["lr"] = rate
-        losses, _, _ = objective.losses(batch, structure=structure is not None)
+        losses, _, _ = objective.losses(next(batches), structure=structure is not None)
         loss = objective.total(losses, weight=weight)
         update(objective, optimiser, loss, options)
         return float(loss.detach())
 
-    return find_rate(step, least=options.least_rate)
+    return find_released_rate(step) if is_released else find_rate(step, least=options.least_rate)
+
+
+def _test_batches(
+    objective: Objective, source: BatchSource, extras: Unpaired, options: GradientOptions, *, fresh: bool
+) -> Iterator[PairBatch]:
+    """Batches of the range test, without end: one and the same, or each a `fresh` draw from 5,000 pairs at most."""
+    pool = list(islice(source.epoch(options.seed), math.ceil(SAMPLES / options.batch) if fresh else 1))
+    repeats = not fresh or source.whole
+    for number in count():
+        pair = pool[0]
+        if fresh and not source.whole:
+            pair = pool[number % len(pool)] if isinstance(pair[0], Padded) else _drawn(pool, options, number)
+        vision, text = (side[:SAMPLES].to(next(objective.parameters()).device) for side in pair)
+        seed = options.seed + number
+        keeps = repeats and structure_of(options) is not None
+        batch = make_batch(objective, vision, text, extras=extras, seed=seed, repeats=keeps)
+        while repeats:
+            yield batch
+        yield batch
+
+
+def _drawn(
+    pool: Sequence[tuple[torch.Tensor, torch.Tensor]], options: GradientOptions, number: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A seeded draw of one batch from the first 5,000 pairs of a pool."""
+    vision, text = (torch.cat([pair[side] for pair in pool])[:SAMPLES] for side in (0, 1))
+    generator = torch.Generator().manual_seed(options.seed * 7919 + number)
+    rows = torch.randperm(len(vision), generator=generator)[: options.batch].to(vision.device)
+    return vision[rows], text[rows]

@@ -103,9 +103,9 @@ def test_an_option_that_changes_nothing_is_refused(method: str, options: dict[st
 
 
 def test_the_temperature_of_r_s_counts_beside_the_sigmoid_loss() -> None:
-    assert AlignRequest.of("last", loss="sigmoid", temperature=0.1).options.temperature == 0.1
+    assert AlignRequest.of("last", method="linear", loss="sigmoid", temperature=0.1).options.temperature == 0.1
     with pytest.raises(StructureError, match="temperature changes nothing with loss=sigmoid"):
-        AlignRequest.of("last", loss="sigmoid", temperature=0.1, regulariser="none")
+        AlignRequest.of("last", method="linear", loss="sigmoid", temperature=0.1, regulariser="none")
 
 
 @pytest.mark.parametrize("method", ["ridge", "pal", "procrustes"])

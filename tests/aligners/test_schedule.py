@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from structure.pipeline.aligners.lr_range_test import choose_rate, find_rate
+from structure.pipeline.aligners.released_range_test import find_released_rate
 from structure.pipeline.aligners.schedule import clip_gradients, cosine, published_period, warm_up
 
 
@@ -13,7 +15,33 @@ def test_warm_up_and_cosine():
     assert [warm_up(step, steps=4) for step in range(6)] == [0, 0.25, 0.5, 0.75, 1, 1]
     assert warm_up(0, steps=0) == 1
     assert [cosine(step, period=50) for step in (0, 25, 50, 100)] == pytest.approx([1, 0.5, 0, 1])
-    assert [published_period(rows) for rows in (100, 4096, 8191, 82_783)] == [50, 50, 50, 1000]
+    assert [published_period(rows, batch=4096) for rows in (100, 4096, 8191, 82_783)] == [50, 50, 50, 1000]
+    assert published_period(1000, batch=100) == 500
+
+
+def test_golden_cosine_period(golden):
+    file = np.load(golden / "cosine_period.npz")
+    for rows, batch, cycles, period, _ in file["table"].tolist():
+        assert published_period(rows, batch=batch) * cycles == period * 50
+    rates = [1e-3 * cosine(step, period=50) for step in range(len(file["lr_T50_base1e3"]))]
+    np.testing.assert_allclose(rates, file["lr_T50_base1e3"], atol=1e-15)
+
+
+SERIES = ("smooth", "noisy", "early", "monotone", "increasing", "floored", "nonfinite", "first_nonfinite")
+
+
+@pytest.mark.parametrize("series", SERIES)
+def test_golden_released_range_test(golden, series):
+    """The official method on recorded losses: which rates it tries, where it stops, what it suggests."""
+    file = np.load(golden / "lr_finder.npz")
+    losses, seen = iter(file[f"{series}_raw_losses"].tolist()), []
+    curve = find_released_rate(lambda rate: seen.append(rate) or next(losses))
+    np.testing.assert_allclose(seen, file[f"{series}_lrs"], rtol=1e-12)
+    assert len(seen) == file[f"{series}_num_recorded"]
+    assert curve.chosen == pytest.approx(float(file[f"{series}_suggested_lr"]), rel=1e-12)
+    smoothed = file[f"{series}_smoothed"]
+    if len(smoothed):
+        np.testing.assert_allclose(curve.losses, smoothed[np.isfinite(smoothed)], rtol=1e-12)
 
 
 def test_clipping_scopes():

@@ -92,7 +92,7 @@ def test_samples_of_one_image_text_or_group_are_one_group(copied: Store) -> None
         (["--method", "ridge", "--folds", "4"], 2, "--folds is of --method auto"),
         (["--method", "auto", "--preset", "paper"], 2, "leave out --preset"),
         (["--method", "auto", "--seeds", "3"], 2, "leave out --preset, --grid"),
-        (["--unpaired", "flickr"], 2, "Name one: --method linear"),
+        (["--method", "auto", "--unpaired", "flickr"], 2, "Name one: --method linear"),
         (["--candidates", "rige"], 1, "ridge"),
         (["--select", "mr"], 1, "mrr"),
         (["--budget", "soon"], 1, "60s"),
