@@ -59,6 +59,6 @@ def check(
 def _row(problem: Problem) -> dict[str, Any]:
     """A row of the table. An error is shown with several examples, for each wants repairing."""
     examples = problem.examples if problem.level == "error" else problem.examples[:1]
-    left = problem.count - len(examples)
-    told = [*examples, f"and {left:,} more"] if left and problem.level == "error" else examples
+    left = problem.left if problem.level == "error" else 0
+    told = [*examples, f"and {left:,} more"] if left else examples
     return {"level": problem.level, "kind": problem.kind, "count": problem.count, "example": "\n".join(told)}

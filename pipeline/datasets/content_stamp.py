@@ -23,7 +23,8 @@ def content_stamp(spec: str, *, split: str | None, data_root: str | Path, limit:
         return ""
     digest = hashlib.sha256()
     tasks = {name: [task.classes, task.templates] for name, task in dataset.tasks.items()}
-    _add(digest, [dataset.name, dataset.split, dataset.kind, tasks])
+    meaning = dataset.pixels.identity()
+    _add(digest, [dataset.name, dataset.split, dataset.kind, tasks, *([meaning] if meaning else [])])
     for index in range(len(dataset) if limit is None else min(limit, len(dataset))):
         try:
             item = dataset.item(index)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from structure.pipeline.datasets.pixel_meaning import AS_THE_FILE_SAYS, MAY_BE_UNCLEAR, PixelMeaning
 from structure.store.errors import StructureError
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Dataset(ABC):
     within small groups of samples), "segmentation".
     `mask_classes` names the values of `mask`; empty for a dataset without masks.
     `splits` are the parts that the data themselves are divided into, where their names are theirs to choose.
+    `pixels` says what the image files leave open, as the dataset's name does; `checks_pixels` whether `digest` refuses
+    files of which nothing says it.
     `notes` are sentences about what was left out or looks odd when the dataset was opened, to be shown to the user.
 
     Whatever concerns the dataset as a whole (no such column, a repeated id) is a `StructureError` when it is opened.
@@ -78,6 +81,8 @@ class Dataset(ABC):
     mask_classes: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    pixels: PixelMeaning = AS_THE_FILE_SAYS
+    checks_pixels: bool = True
 
     @abstractmethod
     def __len__(self) -> int:
@@ -113,8 +118,26 @@ class Dataset(ABC):
         raise TypeError(f"dataset {self.name} has no masks")
 
     def digest(self, index: int) -> str:
-        """Hex SHA-256 of `payload(index)`."""
-        return hashlib.sha256(self.payload(index)).hexdigest()
+        """Hex SHA-256 of `payload(index)`.
+
+        Here every image file is read once, before anything is extracted. Raises `StructureError` where one leaves open
+        what its pixels mean and `pixels` does not say it: the whole set waits for an answer, for a guess would spoil
+        every number.
+        """
+        data = self.payload(index)
+        if self.checks_pixels and data.startswith(MAY_BE_UNCLEAR):
+            self._require_clear(index, data)
+        return hashlib.sha256(data).hexdigest()
+
+    def _require_clear(self, index: int, data: bytes) -> None:
+        from structure.pipeline.datasets.decode_image import unclear_pixels  # Pillow
+
+        error = unclear_pixels(data, item=str(index), source="", pixels=self.pixels)
+        if error is not None:
+            raise StructureError(
+                f"{self.name}: sample {self.item(index).id}: {error.fact}. {error.remedy} (behind the name of the "
+                "dataset, in quotation marks). `structure datasets check` says it of all samples."
+            )
 
 
 def within(index: int, count: int) -> int:

@@ -8,6 +8,9 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from structure.pipeline.datasets.deep_pixels import RefusalError, depth, is_grey, raw_values, to_bytes, unclear
+from structure.pipeline.datasets.pixel_meaning import AS_THE_FILE_SAYS, PixelMeaning, UnclearPixelsError
+from structure.pipeline.datasets.tiff_facts import TiffFacts, tiff_facts
 from structure.store.errors import BadSampleError
 from structure.store.quiet import without_warnings
 
@@ -27,16 +30,17 @@ _UPRIGHT = {
 }
 
 
-def decode(data: bytes, *, item: str, source: str = "") -> Image.Image:
+def decode(data: bytes, *, item: str, source: str = "", pixels: PixelMeaning = AS_THE_FILE_SAYS) -> Image.Image:
     """The image in `data` as an RGB image; `source` (a file, a tar member) is named in the reason of an error.
 
     - Turned upright by its EXIF orientation, as people see it; damaged EXIF counts as none.
     - Transparency (alpha, palette, colour key) is laid on white, so that what lies under clear pixels does not show.
-    - 16-bit grey keeps its high byte, as Pillow does for 16-bit colour; CMYK, grey and palettes become RGB.
+    - Values beyond 8 bits become 0 to 255 as `pixels` says. CMYK, grey and palettes become RGB.
     - Of an animation the first frame is taken.
 
-    Raises `BadSampleError` for empty or truncated data, for anything that is not an image, for pixels without an
-    agreed range (floats, more than 16 bits) and for more than `MAX_PIXELS` pixels.
+    Raises `BadSampleError` for empty or truncated data, for anything that is not an image and for more than
+    `MAX_PIXELS` pixels; `UnclearPixelsError`, which is one, where `pixels` does not say what a file leaves open: the
+    range of values beyond 8 bits, bands that are neither colour nor transparency, which page of a TIFF.
     """
     prefix = f"{source}: " if source else ""
     if not data:
@@ -44,8 +48,10 @@ def decode(data: bytes, *, item: str, source: str = "") -> Image.Image:
     try:
         # What Pillow warns of (large images, odd EXIF) is decided here, or is of no use to the reader of a log.
         with without_warnings(module=r"PIL\."):
-            return _decode(data)
-    except _RefusalError as error:
+            return _decode(data, pixels)
+    except RefusalError as error:
+        if error.remedy:
+            raise UnclearPixelsError(item, prefix + str(error), error.remedy) from None
         reason = str(error)
     except UnidentifiedImageError:
         reason = (
@@ -56,6 +62,42 @@ def decode(data: bytes, *, item: str, source: str = "") -> Image.Image:
     except Exception as error:  # a decoder that is fed damaged bytes may raise anything
         reason = f"the image is damaged or truncated ({len(data)} bytes): {error or type(error).__name__}"
     raise BadSampleError(item, prefix + reason)
+
+
+def unclear_pixels(data: bytes, *, item: str, source: str, pixels: PixelMeaning) -> UnclearPixelsError | None:
+    """What `decode` would say of pixels whose meaning `pixels` leaves open; None for all other data. Files of 8-bit
+    colour or grey are told by their first bytes and not decoded."""
+    if not _may_be_unclear(data):
+        return None
+    try:
+        decode(data, item=item, source=source, pixels=pixels)
+    except UnclearPixelsError as error:
+        return error
+    except BadSampleError:
+        pass
+    return None
+
+
+def _may_be_unclear(data: bytes) -> bool:
+    tiff = tiff_facts(data)
+    if tiff is not None:
+        return tiff.bits > 8 or tiff.more_bands > 0 or tiff.pages > 1
+    transparent_png = data[:4] == b"\x89PNG" and len(data) > 25 and data[25] in (4, 6)
+    return depth(data) > 8 or transparent_png
+
+
+def grey_values(data: bytes, *, page: int = 1) -> np.ndarray | None:
+    """The `(height, width)` values of an image of more than 8 bits as they are in the file; None for any other."""
+    try:
+        with without_warnings(module=r"PIL\."), Image.open(BytesIO(data), formats=_formats()) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return None
+            if page > 1:
+                image.seek(page - 1)
+            image.load()
+            return raw_values(image, depth(data, tiff_facts(data, page))) if is_grey(image) else None
+    except Exception:  # `decode` says why
+        return None
 
 
 def size(data: bytes) -> tuple[int, int] | None:
@@ -76,15 +118,11 @@ def is_plain(data: bytes) -> str | None:
     endings = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
     try:
         with without_warnings(module=r"PIL\."), Image.open(BytesIO(data), formats=tuple(endings)) as image:
-            plain = image.mode in ("L", "RGB") and not image.has_transparency_data
+            plain = image.mode in ("L", "RGB") and not image.has_transparency_data and depth(data) == 8
             single = getattr(image, "n_frames", 1) == 1
             return endings[image.format or ""] if plain and single and _orientation(image) == 1 else None
     except Exception:  # as above
         return None
-
-
-class _RefusalError(Exception):
-    """A readable image that has no honest RGB form."""
 
 
 @cache
@@ -94,32 +132,116 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def _decode(data: bytes) -> Image.Image:
+def _decode(data: bytes, pixels: PixelMeaning) -> Image.Image:
+    tiff = tiff_facts(data, pixels.page or 1)
+    if tiff is not None and tiff.bands > 4 and tiff.colours < 4:
+        raise RefusalError(
+            f"it has {tiff.bands} bands, of which three are to be red, green and blue. Make it an RGB file"
+        )
     with Image.open(BytesIO(data), formats=_formats()) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
-            raise _RefusalError(
+            raise RefusalError(
                 f"too large to be decoded safely: {width} x {height} = {width * height} pixels, at most {MAX_PIXELS} "
                 "are decoded. Scale it down"
             )
         if not width * height:
-            raise _RefusalError(f"an image of {width} x {height} has no pixel")
+            raise RefusalError(f"an image of {width} x {height} has no pixel")
+        if tiff is not None:
+            _choose_page(image, tiff, pixels)
+            _choose_bands(image, tiff, pixels)
         image.load()
-        return _upright(image)
+        bits = depth(data, tiff)
+        if is_grey(image):
+            values = raw_values(image, bits)
+            if not (image.format == "PPM" and bits == 8):  # a PGM of another maximum says what is white
+                if not pixels.has_range:
+                    raise unclear(values)
+                grey = to_bytes(values, pixels)
+            else:
+                grey = (values >> 8).astype(np.uint8)
+            shown = Image.fromarray(255 - grey if tiff is not None and tiff.white_is_zero else grey)
+            return _turned(shown, _orientation(image)).convert("RGB")
+        if bits > 8 and pixels.bits != bits and image.format != "AVIF":
+            raise RefusalError(
+                f"it is {bits}-bit colour, of which the high byte of each value is read, and nothing says that the "
+                f"values use all {bits} bits",
+                f"Where they do, say so: ?bits={bits}; else scale it to 8 bits with the program that wrote it",
+            )
+        _require_transparency(image, tiff, pixels)
+        return _rgb(_picked(_turned(image, _orientation(image)), pixels))
+
+
+def _choose_page(image: Image.Image, tiff: TiffFacts, pixels: PixelMeaning) -> None:
+    if pixels.page is None and tiff.pages > 1:
+        raise RefusalError(f"it has {tiff.pages} pages of one size, and one image is read", "Say which: ?page=1")
+    if pixels.page is not None:
+        try:
+            image.seek(pixels.page - 1)
+        except EOFError:
+            raise RefusalError(f"it has no page {pixels.page}") from None
+
+
+def _choose_bands(image: Image.Image, tiff: TiffFacts, pixels: PixelMeaning) -> None:
+    """Take all bands as they are in the file, where `pixels` says which are meant."""
+    if tiff.more_bands < 1:
+        return
+    if pixels.bands is None and sum(map(bool, tiff.extra)) < tiff.more_bands:
+        raise RefusalError(
+            f"it has {tiff.bands} bands, and the file does not say what the last one is (near-infrared? transparency?)",
+            f"Say which are the colours: ?bands={','.join(map(str, range(1, tiff.colours + 1)))}; or ?bands=rgba where "
+            "the last is transparency",
+        )
+    mode = {4: "RGBA", 2: "LA"}.get(tiff.bands, "")
+    if pixels.bands is not None and mode and tiff.bits == 8 and tiff.interleaved:
+        image._mode = mode
+        image.tile = [tile._replace(args=(mode, *tile.args[1:])) for tile in image.tile]
+
+
+def _require_transparency(image: Image.Image, tiff: TiffFacts | None, pixels: PixelMeaning) -> None:
+    """A band that is tagged as transparency may hold something else, such as near-infrared: then nearly no pixel is
+    quite clear or quite opaque, and what is seen through it is nonsense."""
+    if pixels.bands is not None or image.mode not in ("RGBA", "LA", "RGBa", "La"):
+        return
+    alpha = np.asarray(image.getchannel(len(image.getbands()) - 1))
+    partial = alpha[(alpha > 0) & (alpha < 255)]
+    most = 0.1 if tiff is not None else 0.9
+    if partial.size > most * alpha.size and (tiff is not None or partial.min() < partial.max()):
+        colours = "1,2,3" if len(image.getbands()) == 4 else "1"
+        raise RefusalError(
+            f"its last band is tagged as transparency and {partial.size / alpha.size:.0%} of its values are neither "
+            "clear nor opaque, as those of near-infrared are",
+            f"Say what it is: ?bands={colours} (it is left out), or ?bands=rgba (it is transparency)",
+        )
+
+
+def _picked(image: Image.Image, pixels: PixelMeaning) -> Image.Image:
+    """The bands that are asked for; an image that has no others (grey, a palette) stays as it is."""
+    if pixels.bands is None or isinstance(pixels.bands, str) or image.mode not in ("RGBA", "LA", "RGB"):
+        return image
+    has = len(image.getbands())
+    if max(pixels.bands) > has:
+        raise RefusalError(f"it has {has} bands, and bands={','.join(map(str, pixels.bands))} asks for more")
+    chosen = [image.getchannel(band - 1) for band in pixels.bands]
+    return chosen[0] if len(chosen) == 1 else Image.merge("RGB", chosen)
 
 
 def as_rgb(image: Image.Image, *, item: str) -> Image.Image:
     """An image that Pillow holds, turned upright and made RGB as `decode` does it. Raises `BadSampleError` for pixels
     without an agreed range."""
-    try:
-        return _upright(image)
-    except _RefusalError as error:
-        raise BadSampleError(item, str(error)) from None
+    if is_grey(image):
+        low, high = np.asarray(image).min(), np.asarray(image).max()
+        raise BadSampleError(
+            item,
+            f"its grey values run from {low:g} to {high:g}, which have no agreed range. Scale them to 0 to 255 and "
+            'make it an image of mode "L"',
+        )
+    return _rgb(_turned(image, _orientation(image)))
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    turn = _UPRIGHT.get(_orientation(image))
-    return _rgb(image.transpose(turn) if turn is not None else image)
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    turn = _UPRIGHT.get(orientation)
+    return image if turn is None else image.transpose(turn)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -130,27 +252,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        return _grey(np.asarray(image))
-    if image.mode == "I":
-        values = np.asarray(image)
-        low, high = int(values.min()), int(values.max())
-        if low < 0 or high > 65535:
-            raise _RefusalError(
-                f"its grey values run from {low} to {high}, beyond 16 bits (0 to 65535), and have no agreed range. "
-                "Convert it to 8 or 16 bits"
-            )
-        return _grey(values)
-    if image.mode == "F":
-        raise _RefusalError(
-            "its pixels are floating-point numbers, which have no agreed range. Convert it to 8 or 16 bits"
-        )
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
     return image.convert("RGB")
-
-
-def _grey(values: np.ndarray) -> Image.Image:
-    """16-bit grey `(height, width)` to RGB by its high byte."""
-    return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")

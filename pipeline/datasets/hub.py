@@ -97,7 +97,7 @@ class Hub(Dataset):
     def image(self, index: int) -> Image.Image:
         from structure.pipeline.datasets.decode_image import decode
 
-        return decode(self.payload(index), item=self.ids[index], source=f"{self.name}, row {index}")
+        return decode(self.payload(index), item=self.ids[index], source=f"{self.name}, row {index}", pixels=self.pixels)
 
 
 class HubKind(DatasetKind):

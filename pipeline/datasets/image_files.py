@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from PIL import Image
 
 SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif"}
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+        *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".avif"),
+    }
 )
 """File name endings that are taken for images, in lower case."""
 
@@ -40,7 +43,7 @@ class ImageFiles(Dataset):
     def image(self, index: int) -> Image.Image:
         from structure.pipeline.datasets.decode_image import decode  # Pillow: only where an image is read
 
-        return decode(self.payload(index), item=self.ids[index], source=self.paths[index])
+        return decode(self.payload(index), item=self.ids[index], source=self.paths[index], pixels=self.pixels)
 
     def stamp(self, index: int) -> str:
         return stamp(self.paths[within(index, len(self))])

@@ -7,6 +7,7 @@ from pathlib import Path
 from structure.pipeline.datasets.catalogue import benchmark_names
 from structure.pipeline.datasets.dataset import Dataset
 from structure.pipeline.datasets.kind import DatasetKind, Got, Listing
+from structure.pipeline.datasets.pixel_meaning import PIXEL_OPTIONS, PixelMeaning
 from structure.pipeline.datasets.registry import DATASET_KINDS
 from structure.pipeline.datasets.spec import DatasetSpec
 from structure.pipeline.progress import Listener, silent
@@ -24,7 +25,9 @@ def open_dataset(spec: str, *, split: str | None = None, data_root: str | Path, 
     `StructureError` for an unknown name or split (the nearest are offered) and for data that cannot be used.
     """
     kind, argument = find_kind(spec)
-    return kind.open(argument, split=split, data_root=Path(data_root), seed=seed)
+    dataset = kind.open(argument, split=split, data_root=Path(data_root), seed=seed)
+    dataset.pixels = PixelMeaning.of(kind.given)
+    return dataset
 
 
 def find_kind(spec: str) -> tuple[DatasetKind, str]:
@@ -40,8 +43,9 @@ def find_kind(spec: str) -> tuple[DatasetKind, str]:
     kind = DATASET_KINDS[name](name)
     kind.given = parsed.options
     for option in parsed.options:
-        if option not in kind.options:
-            raise unknown(f"option of {kind.form}", option, kind.options, hint=f"It is in {spec!r}.")
+        if option not in (known := {**kind.options, **PIXEL_OPTIONS}):
+            raise unknown(f"option of {kind.form}", option, known, hint=f"It is in {spec!r}.")
+    PixelMeaning.of(parsed.options)
     if kind.argument == "required" and not argument:
         raise StructureError(f"Dataset {spec!r} names no data. Type {kind.form}.")
     if kind.argument == "none" and colon:

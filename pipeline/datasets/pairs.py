@@ -63,6 +63,7 @@ class PairsFile(ImageFiles):
         given: Given | None = None,
     ) -> None:
         self.file, self.with_images, self.given = Path(file), with_images, given or {}
+        self.checks_pixels = with_images
         columns = TableColumns({name: self.given[name] for name in COLUMN_OPTIONS if name in self.given})
         form = TableForm(**{name: self.given[name][-1] for name in ("sep", "encoding") if name in self.given})
         table = read_table(self.file, columns, form)

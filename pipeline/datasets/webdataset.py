@@ -73,7 +73,8 @@ class Shards(Dataset):
         data = self.payload(index)
         sample = self.samples[index]
         assert sample.image is not None
-        return decode(data, item=sample.id, source=f"{self.files[sample.shard]}, member {sample.image.name}")
+        source = f"{self.files[sample.shard]}, member {sample.image.name}"
+        return decode(data, item=sample.id, source=source, pixels=self.pixels)
 
     def stamp(self, index: int) -> str:
         return stamp(str(self.files[self.samples[within(index, len(self))].shard]))

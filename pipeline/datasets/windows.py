@@ -73,7 +73,7 @@ class WindowedImages(Dataset):
     tasks: Mapping[str, Task] = {}
 
     def __init__(self, images: Dataset, frame: Frame, mode: Mode) -> None:
-        self.images, self.frame, self.mode = images, frame, mode
+        self.images, self.frame, self.mode, self.pixels = images, frame, mode, images.pixels
         shape = "x".join(map(str, frame.side))
         self.name, self.split = f"{images.name}.{mode}-{shape}", images.split
         self.plans = tuple(

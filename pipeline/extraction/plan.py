@@ -126,6 +126,7 @@ def plan(
                 "captions": limit,
                 "views": {"count": views, **AUGMENTATION} if views > 1 else None,
                 "digest": samples.digest(rows_of, limit),
+                "pixels": rows.dataset.pixels.identity() if rows.dataset and encoder.modality == "vision" else None,
             },
             "extraction": {"layers": layers, "pooling": list(pooling), "dtype": options.dtype},
         },

@@ -15,6 +15,13 @@ import numpy as np
 from structure.pipeline.datasets.dataset import Dataset, Item
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.datasets.perceptual_hash import difference_hash, near_pairs
+from structure.pipeline.datasets.pixel_meaning import UnclearPixelsError
+from structure.pipeline.datasets.pixel_report import (
+    ImagePixels,
+    cut_pixels_in_words,
+    sample_values,
+    unclear_pixels_in_words,
+)
 from structure.pipeline.encoders.tokens import TextPreprocess
 from structure.pipeline.progress import Listener, Progress, silent
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
@@ -34,8 +41,13 @@ class Problem:
     count: int = 0
     examples: list[str] = field(default_factory=list)
 
-    def add(self, told: str) -> None:
-        self.count += 1
+    @property
+    def left(self) -> int:
+        """How many are in none of the examples, each of which may tell of several."""
+        return self.count - len(self.examples) if len(self.examples) == EXAMPLES else 0
+
+    def add(self, told: str, *, count: int = 1) -> None:
+        self.count += count
         if len(self.examples) < EXAMPLES:
             self.examples.append(told)
 
@@ -77,6 +89,7 @@ class _Read:
     digest: str = ""
     likeness: np.ndarray | None = None
     why: str = ""
+    pixels: ImagePixels | None = None
 
 
 def check_data(
@@ -89,12 +102,15 @@ def check_data(
 ) -> Check:
     """Read every sample of the splits (all that the data bring, else train, val and test) and say what is wrong.
 
-    Errors: files that are missing or do not decode, samples without caption or with an empty one, an id or the same
-    image in two splits. Warnings: images of two splits that are nearly the same, images that repeat within a
-    split, captions longer than `model` reads, classes without sample or much smaller than the largest. Raises
-    StructureError where the data cannot be opened at all.
+    Errors: files that are missing or do not decode, images whose pixels have no agreed meaning (with the range of all
+    values), samples without caption or with an empty one, an id or the same image in two splits. Warnings: a window
+    that cuts much off, images of two splits that are nearly the same, images that repeat within a split, captions
+    longer than `model` reads, classes without sample or much smaller than the largest. Raises StructureError where the
+    data cannot be opened at all.
     """
     opened = _open(spec, splits, data_root)
+    for dataset in opened:
+        dataset.checks_pixels = False  # all of them are told at the end
     found = _Faults()
     read = {dataset.split: _read(dataset, found, on_event) for dataset in opened}
     rows = []
@@ -114,6 +130,11 @@ def check_data(
                         f"{length} tokens, {tokenizer.limit} are read: {caption[:60]!r}",
                     )
         rows.append(row)
+    pixels = [entry.pixels for entries in read.values() for entry in entries if entry.pixels is not None]
+    for count, told in unclear_pixels_in_words(spec, pixels):
+        found.add("pixels without an agreed meaning", "error", told, count=count)
+    if cut := cut_pixels_in_words(pixels, opened[0].pixels):
+        found.add("pixels beyond the window", "warning", cut)
     _repeats(read, found)
     classes = [row for dataset in opened for row in _classes(dataset, read[dataset.split], found)]
     for note in dict.fromkeys(note for dataset in opened for note in dataset.notes):
@@ -126,8 +147,8 @@ class _Faults:
     def __init__(self) -> None:
         self.problems: dict[str, Problem] = {}
 
-    def add(self, kind: str, level: Level, told: str) -> None:
-        self.problems.setdefault(kind, Problem(kind, level)).add(told)
+    def add(self, kind: str, level: Level, told: str, *, count: int = 1) -> None:
+        self.problems.setdefault(kind, Problem(kind, level)).add(told, count=count)
 
 
 def _open(spec: str, splits: Sequence[str], data_root: str | Path) -> list[Dataset]:
@@ -162,6 +183,10 @@ def _read(dataset: Dataset, found: _Faults, on_event: Listener) -> list[_Read]:
                 raise
             except StructureError:  # audio clips: they are decoded, and compared by their bytes alone
                 dataset.audio(index)
+            if dataset.pixels.has_range:
+                entry.pixels = ImagePixels(entry.name, sample_values(dataset.payload(index), dataset.pixels))
+        except UnclearPixelsError as error:
+            entry.pixels = ImagePixels(entry.name, sample_values(dataset.payload(index), dataset.pixels), error)
         except BadSampleError as error:
             entry.why = str(error)
             return entry, "file missing or not readable"
