@@ -16,7 +16,9 @@ from structure.cli.flags import StoreFlags, takes_flags
 class ImportFlags(StoreFlags):
     """What a file of precomputed features holds."""
 
-    file: Annotated[Path, typer.Argument(help=".npz or .safetensors with one (rows, width) array a layer.")]
+    file: Annotated[
+        Path, typer.Argument(help=".npz, .safetensors, .npy, .pt or .parquet: one (rows, width) array a layer.")
+    ]
     model: Annotated[str, typer.Option(help="Name of the encoder in the store.")]
     modality: Annotated[str, typer.Option(help="vision, audio or text.")]
     dataset: Annotated[str, typer.Option(help="Name of the dataset in the store.")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -195,7 +196,8 @@ def _choose_bands(image: Image.Image, tiff: TiffFacts, pixels: PixelMeaning) -> 
     mode = {4: "RGBA", 2: "LA"}.get(tiff.bands, "")
     if pixels.bands is not None and mode and tiff.bits == 8 and tiff.interleaved:
         image._mode = mode
-        image.tile = [tile._replace(args=(mode, *tile.args[1:])) for tile in image.tile]
+        tiles: list[Any] = image.tile  # type: ignore[attr-defined]  # of an image file, not of any image
+        image.tile = [tile._replace(args=(mode, *tile.args[1:])) for tile in tiles]  # type: ignore[attr-defined]
 
 
 def _require_transparency(image: Image.Image, tiff: TiffFacts | None, pixels: PixelMeaning) -> None:

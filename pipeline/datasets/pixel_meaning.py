@@ -66,7 +66,7 @@ class PixelMeaning:
     @property
     def has_range(self) -> bool:
         """Whether it says how values beyond 8 bits are read."""
-        return not self.window is self.percentiles is self.bits is None
+        return self.window is not None or self.percentiles is not None or self.bits is not None
 
     def identity(self) -> dict[str, Any] | None:
         """What is given, for the fingerprint of features; None where nothing is."""

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from structure.pipeline.datasets.dataset import Dataset
+from structure.pipeline.datasets.feature_files import FeatureFile, read_feature_file
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.datasets.pairs import PairsKind
 from structure.pipeline.extraction.dataset_samples import read_samples
-from structure.pipeline.progress import Listener, silent
+from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.run_context import RunContext
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
-from structure.store.errors import NotPresentError, StructureError
+from structure.store.cast import FLOAT16_MAX
+from structure.store.errors import StructureError
+from structure.store.fingerprint import differences
 from structure.store.manifest import RowKind
 from structure.store.shard import shard_size
 from structure.store.shard_writer import write_shard
-
-IDS = "ids"
 
 
 def import_features(
@@ -36,27 +37,30 @@ def import_features(
     dtype: Literal["auto", "fp16", "fp32"] = "auto",
     on_event: Listener = silent,
 ) -> FeatureSet:
-    """Keep the `(rows, width)` arrays of an `.npz` or `.safetensors` file as a feature set; each key names a layer.
+    """Keep the `(rows, width)` arrays of a file (`read_feature_file`: NumPy, safetensors, torch, Parquet) as a feature
+    set; each key names a layer.
 
-    An array `ids` (strings, one a row) names the samples; without it, rows are in the order of the sample index, or
-    named by their number if there is none yet. `samples` is a pairs file that brings captions and labels; its images
-    need not be there. `dtype` auto keeps float16 where every value fits it exactly as stored, float32 otherwise. Raises
-    StructureError for rows that do not match, and NotPresentError where the file is not there.
+    `ids` in the file (one a row) name the samples; without them, rows are in the order of the sample index, or named by
+    their number if there is none yet. `samples` is a pairs file that brings captions and labels; its images need not be
+    there. `dtype` auto keeps float16 where every value fits it exactly as stored, float32 otherwise. Everything is
+    checked before anything is written. Raises StructureError for rows that do not match and values that do not fit, and
+    NotPresentError where the file is not there.
     """
     target = store if isinstance(store, Store) else open_store(store)
     path = Path(file).expanduser()
-    if not path.is_file():
-        raise NotPresentError(f"There is no file {path.absolute()}.")
-    arrays = _arrays(path)
-    ids = [str(name) for name in arrays.pop(IDS)] if IDS in arrays else None
-    rows = _checked_rows(path, arrays, ids)
-    table = _row_table(target, dataset, split, samples, ids, rows, on_event)
-    rows_of, captions = _kind_of_rows(path, modality, table, rows)
-    order = _order(path, ids, table, rows_of, captions)
+    given = read_feature_file(path)
+    for note in given.notes:
+        on_event(Note(f"{path.name}: {note}"))
+    arrays, ids, rows = given.layers, given.ids, given.rows
     columns = tuple(
         Column(name, values.shape[1], "float32" if dtype == "fp32" else _dtype(values, dtype))
         for name, values in arrays.items()
     )
+    for column in columns:
+        _require_fit(path, given, column)
+    table = _row_table(target, dataset, split, samples, ids, rows, on_event)
+    rows_of, captions = _kind_of_rows(path, modality, table, rows)
+    order = _order(path, ids, table, rows_of, captions)
     manifest = Manifest(
         dataset=dataset,
         split=split,
@@ -81,48 +85,34 @@ def import_features(
         },
         provenance={"encoder": model, "imported_from": path.name},
     )
-    features = target.allocate(manifest, table)
+    features = _same_values(target, manifest) or target.allocate(manifest, table)
     for shard in features.pending():
         part = order[shard.start : shard.stop]
         write_shard(features, shard, {name: np.asarray(values)[part] for name, values in arrays.items()})
     return features
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """Layer name -> array; nothing is unpickled."""
-    if path.suffix not in (".npz", ".safetensors"):
-        raise StructureError(f"{path.name}: features are imported from .npz or .safetensors, not {path.suffix!r}.")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.numpy import load_file
+def _require_fit(path: Path, given: FeatureFile, column: Column) -> None:
+    """Refuse values that the layer's type cannot hold, before the feature set has its name."""
+    values = given.layers[column.name]
+    if column.dtype == "float32" or max(-float(values.min()), float(values.max())) <= FLOAT16_MAX:
+        return
+    row = int(np.flatnonzero((np.abs(values) > FLOAT16_MAX).any(axis=1))[0])
+    sample = given.ids[row] if given.ids is not None else f"row {row}"
+    raise StructureError(
+        f"{path.name}: {values[row][np.abs(values[row]).argmax()]:.6g} in layer {column.name}, {sample}, is beyond "
+        f"float16's {FLOAT16_MAX:.0f}. Nothing was written. Pass --dtype auto, which keeps this layer in float32, or "
+        "--dtype fp32."
+    )
 
-            return dict(load_file(path))
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: np.asarray(archive[name]) for name in archive.files}
-    except Exception as error:  # damaged bytes may raise anything
-        raise StructureError(f"{path} does not read as {path.suffix}: {error or type(error).__name__}") from None
 
-
-def _checked_rows(path: Path, arrays: Mapping[str, Any], ids: list[str] | None) -> int:
-    if not arrays:
-        raise StructureError(f"{path.name} holds no array. It needs one (rows, width) array a layer.")
-    for name, values in arrays.items():
-        if values.ndim != 2 or not np.issubdtype(values.dtype, np.floating):
-            raise StructureError(
-                f"{path.name}: {name!r} is {values.dtype} of shape {values.shape}; a layer is a (rows, width) array "
-                "of floating-point numbers."
-            )
-        broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
-        if len(broken):
-            raise StructureError(
-                f"{path.name}: {name!r} holds a NaN or an infinity in {len(broken):,} of {len(values):,} rows, first "
-                f"in row {broken[0]}. Such a row spoils every head and every similarity. Leave it out of every array."
-            )
-    counts = {name: len(values) for name, values in arrays.items()} | ({IDS: len(ids)} if ids is not None else {})
-    if len(set(counts.values())) != 1:
-        told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        raise StructureError(f"{path.name}: the arrays have different numbers of rows ({told}).")
-    return next(iter(counts.values()))
+def _same_values(store: Store, manifest: Manifest) -> FeatureSet | None:
+    """The feature set of this name that holds the same bytes and was asked for by another --dtype."""
+    if manifest.key not in store:
+        return None
+    there = store[manifest.key]
+    fields = {path for path, _, _ in differences(manifest.identity, there.manifest.identity)}
+    return there if fields == {"extraction.dtype"} and there.manifest.columns == manifest.columns else None
 
 
 def _row_table(
@@ -130,7 +120,7 @@ def _row_table(
     dataset: str,
     split: str,
     pairs: str | None,
-    ids: list[str] | None,
+    ids: Sequence[str] | None,
     rows: int,
     on_event: Listener,
 ) -> Samples:
@@ -168,7 +158,7 @@ def _kind_of_rows(path: Path, modality: str, table: Samples, rows: int) -> tuple
     )
 
 
-def _order(path: Path, ids: list[str] | None, table: Samples, rows_of: RowKind, captions: int | None) -> np.ndarray:
+def _order(path: Path, ids: Sequence[str] | None, table: Samples, rows_of: RowKind, captions: int | None) -> np.ndarray:
     """(rows,) position in the file of each row of the feature set. First captions go by the id of their sample."""
     expected = table.row_ids(rows_of, captions)
     if ids is None:
@@ -176,14 +166,13 @@ def _order(path: Path, ids: list[str] | None, table: Samples, rows_of: RowKind, 
     if rows_of == "captions" and captions == 1:
         expected = [table.item_ids[item] for item in table.item_of_caption(1)]
     place = {name: position for position, name in enumerate(ids)}
-    if len(place) != len(ids):
-        twice = next(name for position, name in enumerate(ids) if place[name] != position)
-        raise StructureError(f"{path.name}: the id {twice!r} stands twice in {IDS!r}.")
     missing = [name for name in expected if name not in place]
     if missing:
+        fit = {name.strip() for name in ids}.issuperset(expected)
+        spaces = " Without the white space around them they would fit." if fit else ""
         raise StructureError(
             f"{path.name} has no row for {len(missing):,} of {len(expected):,} ids of the sample index, the first is "
-            f"{missing[0]!r}. Its ids are like {ids[0]!r}."
+            f"{missing[0]!r}. Its ids are like {ids[0]!r}.{spaces}"
         )
     return np.array([place[name] for name in expected], dtype=np.int64)
 

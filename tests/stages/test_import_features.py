@@ -124,7 +124,7 @@ def test_the_same_file_again_is_the_same_feature_set(tmp_path: Path, layers: dic
     ("arrays", "message"),
     [
         ({}, "holds no array"),
-        ({"a": np.ones((3, 4, 5), np.float32)}, r"'a' is float32 of shape \(3, 4, 5\)"),
+        ({"a": np.ones((3, 4, 5, 2), np.float32)}, r"'a' is float32 of shape \(3, 4, 5, 2\)"),
         ({"a": np.ones((3, 4), np.int64)}, "'a' is int64"),
         ({"a": np.ones((3, 4), np.float32), "b": np.ones((4, 4), np.float32)}, "different numbers of rows .a 3, b 4"),
         ({"a": np.ones((2, 4), np.float32), "ids": np.array(["x", "x"])}, "'x'"),
@@ -162,9 +162,9 @@ def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
 def test_a_missing_file_and_a_wrong_kind_are_told(tmp_path: Path) -> None:
     with pytest.raises(NotPresentError, match=r"no file .*none\.npz"):
         import_features(tmp_path / "none.npz", model="m", modality="vision", dataset="d", store=tmp_path)
-    (tmp_path / "a.pt").write_bytes(b"x")
-    with pytest.raises(StructureError, match=r"not '\.pt'"):
-        import_features(tmp_path / "a.pt", model="m", modality="vision", dataset="d", store=tmp_path)
+    (tmp_path / "a.h5").write_bytes(b"x")
+    with pytest.raises(StructureError, match=r"from .npz, .safetensors, .npy, .pt, .pth or .parquet, not '\.h5'"):
+        import_features(tmp_path / "a.h5", model="m", modality="vision", dataset="d", store=tmp_path)
 
 
 def test_what_imported_features_lack_is_told(tmp_path: Path, layers: dict[str, np.ndarray], pairs: Path) -> None:

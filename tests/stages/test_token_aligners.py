@@ -20,7 +20,7 @@ from structure.pipeline.progress import Note
 from structure.pipeline.run_context import RunContext
 from structure.store import Store, open_store
 from structure.store.column_files import ColumnFiles
-from structure.store.errors import DamageError, FingerprintError, StructureError
+from structure.store.errors import BadSampleError, DamageError, FingerprintError, StructureError
 from structure.store.shuffled import Shuffled
 
 MODELS = ["bundled:scenes-vit", "bundled:scenes-text"]
@@ -182,9 +182,10 @@ def test_what_does_not_fit_is_told(trained: Store) -> None:
     with pytest.raises(StructureError, match="takes a list of strings"):
         model.encode_texts("a red square")
     assert model.encode_images([]).shape == (0, 16)
-    assert (
-        model.encode_images([Image.new(mode, (9, 5)) for mode in ("L", "RGBA", "P", "CMYK", "1", "I;16")]).shape[0] == 6
-    )
+    modes = ("L", "RGBA", "P", "CMYK", "1")
+    assert model.encode_images([Image.new(mode, (9, 5)) for mode in modes]).shape[0] == len(modes)
+    with pytest.raises(BadSampleError, match="no agreed range. Scale them to 0 to 255"):
+        model.encode_images([Image.new("I;16", (9, 5))])
 
 
 def test_constant_tokens_are_told(trained: Store, monkeypatch: pytest.MonkeyPatch) -> None:

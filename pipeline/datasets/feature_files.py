@@ -1,0 +1,265 @@
+"""Arrays of precomputed features from the files that people have: layers by name, and the ids of their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from structure.store.errors import NotPresentError, StructureError
+
+IDS = ("ids", "id")
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+ONLY = "features"
+"""The layer's name in a file that gives it none."""
+
+
+@dataclass(frozen=True)
+class FeatureFile:
+    """`layers`: name -> `(rows, width)` of native float16, float32 or float64; `ids`: one a row, where the file has
+    some; `notes`: what was left out."""
+
+    layers: Mapping[str, np.ndarray]
+    ids: tuple[str, ...] | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Rows of every layer."""
+        return len(next(iter(self.layers.values())))
+
+
+@dataclass
+class _Read:
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    ids: Any = None
+    notes: list[str] = field(default_factory=list)
+
+    def leave_out(self, what: str) -> None:
+        self.notes.append(f"left out: {what}")
+
+
+def read_feature_file(path: Path) -> FeatureFile:
+    """The `(rows, width)` arrays of a `.npz`, `.safetensors`, `.npy`, `.pt`, `.pth` or `.parquet` file.
+
+    A key names a layer; a `(rows, layers, width)` array is several, `KEY.00`, `KEY.01`, ... in order. Rows are named by
+    `ids` (or `id`): text, bytes in UTF-8 or whole numbers. bfloat16 and 8-bit floats become float32, exactly. Nothing
+    is unpickled but tensors, numbers and text. Raises `NotPresentError` without the file, `StructureError` for one
+    that does not read, for arrays of other shapes or types, of different numbers of rows, for values that are no
+    numbers or beyond float32, and for ids that repeat.
+    """
+    if not path.is_file():
+        raise NotPresentError(f"There is no file {path.absolute()}.")
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        *most, last = _READERS
+        raise StructureError(
+            f"{path.name}: features are imported from {', '.join(most)} or {last}, not {path.suffix!r}."
+        )
+    try:
+        read = reader(path)
+    except StructureError:
+        raise
+    except Exception as error:  # damaged bytes may raise anything
+        raise StructureError(f"{path} does not read as {path.suffix}: {error or type(error).__name__}") from None
+    layers = dict(pair for name, values in read.arrays.items() for pair in _layers(path, name, values))
+    if not layers:
+        raise StructureError(f"{path.name} holds no array. It needs one (rows, width) array a layer.")
+    ids = None if read.ids is None else _ids(path, np.asarray(read.ids))
+    counts = {name: len(values) for name, values in layers.items()} | ({IDS[0]: len(ids)} if ids is not None else {})
+    if len(set(counts.values())) != 1:
+        told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        raise StructureError(f"{path.name}: the arrays have different numbers of rows ({told}).")
+    return FeatureFile(layers, ids, tuple(read.notes))
+
+
+def _layers(path: Path, name: str, values: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    if values.ndim not in (2, 3) or not np.issubdtype(values.dtype, np.floating) or 0 in values.shape:
+        raise StructureError(
+            f"{path.name}: {name!r} is {values.dtype} of shape {values.shape}; a layer is a (rows, width) array of "
+            "floating-point numbers, and several layers are (rows, layers, width)."
+        )
+    values = values.astype(values.dtype.newbyteorder("="), copy=False)
+    if values.dtype.itemsize > 8:
+        values = values.astype(np.float64)
+    if values.ndim == 3:
+        for layer in range(values.shape[1]):
+            yield from _layers(path, f"{name}.{layer:02d}", values[:, layer])
+        return
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite(low) or not np.isfinite(high):
+        broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        raise StructureError(
+            f"{path.name}: {name!r} holds a NaN or an infinity in {len(broken):,} of {len(values):,} rows, first in "
+            f"row {broken[0]}. Such a row spoils every head and every similarity. Leave it out of every array."
+        )
+    if max(-low, high) > FLOAT32_MAX:
+        row = int(np.flatnonzero((np.abs(values) > FLOAT32_MAX).any(axis=1))[0])
+        raise StructureError(
+            f"{path.name}: {name!r} holds {high if high >= -low else low:.6g}, first in row {row}, beyond float32's "
+            f"{FLOAT32_MAX:.4g}, the widest type that features are saved in. Divide the whole array by one number "
+            "before: cosine similarities stay as they are."
+        )
+    yield name, values
+
+
+def _ids(path: Path, values: np.ndarray) -> tuple[str, ...]:
+    if values.ndim != 1:
+        values = values.reshape(-1) if values.size == max(values.shape, default=0) else values
+    if values.ndim != 1 or values.dtype.kind not in "USOiuf":
+        raise StructureError(
+            f"{path.name}: the ids are {values.dtype} of shape {values.shape}; they are text, one a row."
+        )
+    try:
+        ids = tuple(map(_text, values.tolist()))
+    except (UnicodeDecodeError, ValueError) as error:
+        raise StructureError(f"{path.name}: an id is neither text in UTF-8 nor a whole number: {error}.") from None
+    if len(set(ids)) != len(ids):
+        seen: set[str] = set()
+        twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise StructureError(f"{path.name}: the id {twice!r} stands twice in {IDS[0]!r}.")
+    return ids
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise ValueError(value)
+        return str(int(value))
+    return str(value)
+
+
+def _npz(path: Path) -> _Read:
+    read = _Read()
+    with np.load(path, allow_pickle=False) as archive:
+        for name in archive.files:
+            try:
+                values = np.asarray(archive[name])
+            except ValueError as error:
+                if "allow_pickle" not in str(error):
+                    raise
+                raise StructureError(
+                    f"{path.name} does not read: {name!r} holds Python objects, which are never unpickled. Save ids as "
+                    "text, np.array(ids, dtype=str), and features as numbers."
+                ) from None
+            if name in IDS:
+                read.ids = values
+            else:
+                read.arrays[name] = values
+    return read
+
+
+def _npy(path: Path) -> _Read:
+    try:
+        return _Read({ONLY: np.load(path, mmap_mode="r", allow_pickle=False)})
+    except ValueError as error:
+        if "allow_pickle" not in str(error) and "Python objects" not in str(error):
+            raise
+        raise StructureError(
+            f"{path.name} does not read: it holds Python objects, which are never unpickled. Save the array of numbers "
+            "itself."
+        ) from None
+
+
+def _safetensors(path: Path) -> _Read:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:  # NumPy has no bfloat16
+        return _Read({name: _array(file.get_tensor(name)) for name in file.keys()})  # noqa: SIM118 (no mapping)
+
+
+def _torch(path: Path) -> _Read:
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what a foreign file raises differs by version
+        if "weights_only" not in str(error) and "Unsupported" not in str(error):
+            raise
+        raise StructureError(
+            f"{path.name} does not read: it is damaged, or holds more than tensors, numbers and text, which would need "
+            "unpickling, and that may run code. Save the tensors alone: torch.save({'block.00': tensor, 'ids': [...]}, "
+            "'features.pt')."
+        ) from None
+    if isinstance(content, torch.Tensor):
+        content = {ONLY: content}
+    if isinstance(content, list | tuple) and content and all(isinstance(part, torch.Tensor) for part in content):
+        content = {f"{ONLY}.{number:02d}": part for number, part in enumerate(content)}
+    if not isinstance(content, Mapping):
+        raise StructureError(
+            f"{path.name} holds a {type(content).__name__}; it needs a tensor, a list of tensors or a dict of tensors."
+        )
+    read = _Read()
+    for name, value in content.items():
+        if str(name) in IDS:
+            read.ids = value.tolist() if isinstance(value, torch.Tensor) else list(value)
+        elif isinstance(value, torch.Tensor) and value.ndim >= 2:
+            read.arrays[str(name)] = _array(value)
+        else:
+            kind = f"of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
+            read.leave_out(f"{name} ({kind}), which is no layer")
+    return read
+
+
+def _array(tensor: Any) -> np.ndarray:
+    """NumPy's form of a tensor; floats that NumPy lacks (bfloat16, 8 bits) as float32, which holds them exactly."""
+    import torch
+
+    plain = tensor.dtype in (torch.float16, torch.float32, torch.float64) or not tensor.is_floating_point()
+    array: np.ndarray = (tensor if plain else tensor.to(torch.float32)).detach().numpy()
+    return array
+
+
+def _parquet(path: Path) -> _Read:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table, read = pq.read_table(path), _Read()
+    numbers: dict[str, np.ndarray] = {}
+    for name in table.column_names:
+        column = table[name].combine_chunks()
+        kind = column.type
+        if name in IDS:
+            read.ids = column.to_pylist()
+        elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+            read.arrays[name] = _matrix(path, name, column)
+        elif pa.types.is_floating(kind):
+            numbers[name] = column.to_numpy(zero_copy_only=False)
+        else:
+            read.leave_out(f"the column {name} ({kind}), which is no layer")
+    if numbers and not read.arrays:
+        read.arrays[ONLY] = np.stack(list(numbers.values()), axis=1)
+    else:
+        for name in numbers:
+            read.leave_out(f"the column {name}, one number a row")
+    return read
+
+
+def _matrix(path: Path, name: str, column: Any) -> np.ndarray:
+    """`(rows, width)` of a column of lists of one length."""
+    lengths = column.value_lengths() if hasattr(column, "value_lengths") else None
+    sizes = {column.type.list_size} if lengths is None else set(lengths.to_pylist())
+    if len(sizes) != 1 or column.null_count:
+        shown = ", ".join(map(str, sorted(size for size in sizes if size is not None)[:3]))
+        raise StructureError(
+            f"{path.name}: the lists of {name!r} are not all of one length ({shown}, ...), or some are missing; a "
+            "layer has as many numbers in each row."
+        )
+    values: np.ndarray = column.flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(len(column), next(iter(sizes)))
+
+
+_READERS: Mapping[str, Callable[[Path], _Read]] = {
+    ".npz": _npz,
+    ".safetensors": _safetensors,
+    ".npy": _npy,
+    ".pt": _torch,
+    ".pth": _torch,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,196 @@
+"""Precomputed features in the files that people have: each value exactly, each row with its id, advice that works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from structure.cli.main import run
+from structure.pipeline import import_features
+from structure.pipeline.datasets.feature_files import read_feature_file
+from structure.pipeline.progress import Event, Note
+from structure.store import FeatureSet, open_store
+from structure.store.errors import StructureError
+
+VALUES = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
+STACK = np.random.default_rng(1).standard_normal((6, 3, 4)).astype(np.float32)
+IDS = [f"cell{number}" for number in range(6)]
+
+
+def imported(file: Path, **options: Any) -> FeatureSet:
+    settings = {"model": "vit", "modality": "vision", "dataset": "cells", "store": file.parent / "store", **options}
+    return import_features(file, **settings)
+
+
+def save_list(file: Path) -> None:
+    torch.save(list(torch.tensor(STACK).unbind(1)), file)
+
+
+@pytest.mark.parametrize(
+    ("name", "save", "layers"),
+    [
+        ("a.npy", lambda file: np.save(file, VALUES), {"features": VALUES}),
+        ("a.npy", lambda file: np.save(file, STACK), {f"features.{i:02d}": STACK[:, i] for i in range(3)}),
+        ("a.npz", lambda file: np.savez(file, feats=STACK), {f"feats.{i:02d}": STACK[:, i] for i in range(3)}),
+        ("a.pt", lambda file: torch.save(torch.tensor(VALUES), file), {"features": VALUES}),
+        ("a.pth", save_list, {f"features.{i:02d}": STACK[:, i] for i in range(3)}),
+        (
+            "a.pt",
+            lambda file: torch.save({"feats": torch.tensor(STACK), "num_params": 7, "loss": torch.ones(6)}, file),
+            {f"feats.{i:02d}": STACK[:, i] for i in range(3)},
+        ),
+        (
+            "a.parquet",
+            lambda file: pq.write_table(pa.table({"id": IDS, "emb": [row.tolist() for row in VALUES]}), file),
+            {"emb": VALUES},
+        ),
+        (
+            "a.parquet",
+            lambda file: pq.write_table(
+                pa.table({"emb": pa.FixedSizeListArray.from_arrays(pa.array(VALUES.ravel()), 4), "url": IDS}), file
+            ),
+            {"emb": VALUES},
+        ),
+        (
+            "a.parquet",
+            lambda file: pq.write_table(pa.table({f"d{i}": VALUES[:, i] for i in range(4)}), file),
+            {"features": VALUES},
+        ),
+        ("a.npz", lambda file: np.savez(file, x=np.asfortranarray(VALUES.astype(">f4"))), {"x": VALUES}),
+    ],
+)
+def test_every_form_gives_the_values_as_they_are(
+    name: str, save: Callable[[Path], object], layers: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    save(tmp_path / name)
+    features = imported(tmp_path / name)
+    assert set(features.layers) == set(layers)
+    for layer, values in layers.items():
+        np.testing.assert_array_equal(features.rows(layer), values)
+    assert features.verify() == []
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn])
+@pytest.mark.parametrize("ending", ["safetensors", "pt"])
+def test_floats_that_numpy_lacks_are_kept_exactly(dtype: torch.dtype, ending: str, tmp_path: Path) -> None:
+    tensor = torch.tensor(VALUES).to(dtype)
+    (save_file if ending == "safetensors" else torch.save)({"block.00": tensor}, tmp_path / f"a.{ending}")
+    np.testing.assert_array_equal(imported(tmp_path / f"a.{ending}").rows("block.00"), tensor.float().numpy())
+
+
+@pytest.mark.parametrize(
+    ("ids", "names"),
+    [
+        (np.array(IDS, dtype="S6"), IDS),
+        (np.array([name.encode() for name in ["é", "ü", "a", "b", "c", "d"]]), ["é", "ü", "a", "b", "c", "d"]),
+        (np.arange(6), list("012345")),
+        (np.arange(6.0), list("012345")),
+        (np.array(IDS)[:, None], IDS),
+    ],
+)
+def test_ids_are_text_whatever_they_are_kept_as(ids: np.ndarray, names: list[str], tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", ids=ids, x=VALUES)
+    assert list(imported(tmp_path / "a.npz").ids) == names
+
+
+def test_ids_put_the_rows_of_every_form_in_order(tmp_path: Path) -> None:
+    np.savez(tmp_path / "first.npz", ids=np.array(IDS), x=VALUES)
+    imported(tmp_path / "first.npz", model="first")
+    order = [3, 1, 5, 0, 2, 4]
+    torch.save({"ids": [IDS[i] for i in order], "x": torch.tensor(VALUES[order])}, tmp_path / "a.pt")
+    pq.write_table(
+        pa.table({"ids": [IDS[i] for i in order], "x": [VALUES[i].tolist() for i in order]}), tmp_path / "a.parquet"
+    )
+    for name in ("a.pt", "a.parquet"):
+        np.testing.assert_array_equal(imported(tmp_path / name, model=name).rows("x"), VALUES)
+    np.savez(tmp_path / "wide.npz", ids=np.array([f"{name} " for name in IDS]), x=VALUES)
+    with pytest.raises(StructureError, match="Without the white space around them they would fit"):
+        imported(tmp_path / "wide.npz", model="wide")
+
+
+def test_what_is_no_layer_is_told(tmp_path: Path) -> None:
+    torch.save({"feats": torch.tensor(VALUES), "num_params": 7, "loss": torch.ones(6)}, tmp_path / "a.pt")
+    told: list[Event] = []
+    imported(tmp_path / "a.pt", on_event=told.append)
+    assert [event.text for event in told if isinstance(event, Note)] == [
+        "a.pt: left out: num_params (int), which is no layer",
+        "a.pt: left out: loss (of shape (6,)), which is no layer",
+    ]
+
+
+class Trap:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path("owned"),))
+
+
+@pytest.mark.parametrize(
+    ("name", "save", "message"),
+    [
+        ("a.pt", lambda file: torch.save({"x": Trap()}, file), r"would need unpickling.*Save the tensors alone"),
+        ("a.pt", lambda file: file.write_bytes(b"x"), "does not read"),
+        ("a.npy", lambda file: np.save(file, np.array([Trap()])), "Python objects, which are never unpickled"),
+        (
+            "a.npz",
+            lambda file: np.savez(file, ids=np.array(IDS, dtype=object), x=VALUES),
+            r"'ids' holds Python objects.*np.array\(ids, dtype=str\)",
+        ),
+        (
+            "a.parquet",
+            lambda file: pq.write_table(pa.table({"x": [[1.0], [1.0, 2.0]]}), file),
+            r"not all of one length \(1, 2, ...\)",
+        ),
+        ("a.npy", lambda file: np.save(file, VALUES.astype(int)), "'features' is int64"),
+        (
+            "a.npz",
+            lambda file: np.savez(file, x=np.array([[1.0, 2], [3, -1e39]])),
+            r"'x' holds -1e\+39, first in row 1, beyond float32's 3.403e\+38.*Divide the whole array by one number",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_told(
+    name: str, save: Callable[[Path], object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / name)
+    with pytest.raises(StructureError, match=message):
+        imported(tmp_path / name)
+    assert not Path("owned").exists()
+    assert not (tmp_path / "store/features").exists()
+
+
+def test_a_value_beyond_float16_leaves_the_name_usable_and_either_advice_works(tmp_path: Path) -> None:
+    """The three commands in one store, as they are typed one after the other."""
+    values = VALUES.copy()
+    values[3, 2] = 70_000
+    np.savez(tmp_path / "a.npz", ids=np.array(IDS), layer=values)
+    command = ["import", str(tmp_path / "a.npz"), "--model", "v", "--modality", "vision", "--dataset", "own"]
+    command += ["--store", str(tmp_path / "store"), "--dtype"]
+    with pytest.raises(
+        StructureError,
+        match=r"70000 in layer layer, cell3, is beyond float16's 65504. Nothing was written. Pass",
+    ):
+        imported(tmp_path / "a.npz", dtype="fp16")
+    assert [run([*command, dtype]) for dtype in ("fp16", "auto", "fp32")] == [1, 0, 0]
+    np.testing.assert_array_equal(open_store(tmp_path / "store")["own/train/v"].rows("layer"), values)
+
+
+def test_another_file_under_a_name_that_failed_is_taken(tmp_path: Path) -> None:
+    np.savez(tmp_path / "huge.npz", layer=VALUES.astype(np.float64) * 1e39)
+    np.savez(tmp_path / "good.npz", layer=VALUES)
+    with pytest.raises(StructureError, match="beyond float32"):
+        imported(tmp_path / "huge.npz")
+    assert len(imported(tmp_path / "good.npz")) == 6
+
+
+def test_arrays_are_not_copied_to_be_looked_at(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", VALUES)
+    (values,) = read_feature_file(tmp_path / "a.npy").layers.values()
+    assert isinstance(values.base, np.memmap) or isinstance(values, np.memmap)
