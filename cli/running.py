@@ -25,7 +25,7 @@ from structure.cli.terminal import Terminal
 from structure.store.errors import NotPresentError
 
 if TYPE_CHECKING:
-    from structure.pipeline.recipe.running import StepStatus
+    from structure.pipeline.recipe.running import RecipeRun, StepStatus
     from structure.pipeline.run_context import RunContext
 
 RecipeArgument = Annotated[
@@ -55,7 +55,8 @@ class RunFlags(PlanFlags, TrustFlags, StoreFlags, DataFlags):
 def run(flags: RunFlags) -> None:
     """Run a recipe: extract, rank, align over a grid, evaluate, report. Run it again to go on where it stopped.
 
-    A step is done again only where something that it depends on has changed.
+    A step is done again only where something that it depends on has changed. Exit code 1 where a variant could not be
+    trained.
 
     Example: structure run figure2-scenes --store my-store
     """
@@ -84,7 +85,14 @@ def run(flags: RunFlags) -> None:
     document = {**done.to_json(), "seconds_total": time.perf_counter() - began}
     if flags.as_json:
         terminal.document(document)
-        return
+    else:
+        _show(terminal, done, document, report=flags.out or done.report)
+    if done.failed:
+        raise typer.Exit(1)
+
+
+def _show(terminal: Terminal, done: RecipeRun, document: dict[str, Any], *, report: Path | str) -> None:
+    """The tables of a recipe that was run."""
     means = shown_rows(document["means"], done.metrics)
     about = {(row["dataset"], row["metric"]) for row in means}
     differences = [row for row in document["differences"] if (row["dataset"], row["metric"]) in about]
@@ -109,7 +117,7 @@ def run(flags: RunFlags) -> None:
     cached = sum(was == "cached" for _, was, _ in done.steps)
     terminal.say(
         f"{len(done.steps) - cached} steps ran, {cached} were cached, {document['seconds_total']:.0f} s. "
-        f"Report: {flags.out or done.report}"
+        f"Report: {report}"
     )
 
 
@@ -144,7 +152,7 @@ def status(
         terminal.say(f"The store {opened.url} is empty. Fill it with: structure extract --model M --dataset D")
         return
     terminal.table(parts["features"], ["features", "state", "done", "rows", "running", "skipped"], title="Features")
-    for part in ("rankings", "aligners", "results", "recipes", "stale", "missing"):
+    for part in ("rankings", "aligners", "results", "recipes", "sweeps", "stale", "missing"):
         if parts[part]:
             terminal.table(parts[part], list(parts[part][0]), title=part.capitalize())
 

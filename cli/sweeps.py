@@ -117,7 +117,8 @@ def first_run(recipe: Recipe, *, name: str | None, device: str) -> AlignRequest:
 
 
 def run_sweep(recipe: Recipe, context: RunContext, terminal: Terminal, *, tensorboard: Path | None) -> None:
-    """Train them all and show means, paired differences and label efficiency."""
+    """Train them all and show means, paired differences and label efficiency. Raises Exit, with 1, where some of them
+    could not be trained."""
     from dataclasses import replace
 
     from structure.pipeline.recipe.running import run
@@ -126,8 +127,10 @@ def run_sweep(recipe: Recipe, context: RunContext, terminal: Terminal, *, tensor
         done = run(recipe, replace(context, on_event=on_event))
     if terminal.as_json:
         terminal.document(done.to_json())
-        return
-    show(terminal, done)
+    else:
+        show(terminal, done)
+    if done.failed:
+        raise typer.Exit(1)
 
 
 def which_seeds(text: str | None, first: int | None) -> list[int]:

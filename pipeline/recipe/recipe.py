@@ -80,6 +80,11 @@ class Recipe:
     excluded: frozenset[str] = frozenset()
     source: str = field(default="", compare=False)
 
+    @property
+    def noun(self) -> str:
+        """What messages call it: many runs that the command line asked for are a sweep."""
+        return "sweep" if self.stored else "recipe"
+
     def __post_init__(self) -> None:
         twice = next((seed for seed in self.seeds if self.seeds.count(seed) > 1), None)
         if twice is not None:

@@ -100,10 +100,13 @@ def run(recipe: str | Recipe, context: RunContext, *, changes: Sequence[str] = (
     runner, cache = StepRunner(recipe, context), RunCache(context.store, recipe.name)
     failed: list[VariantError] = []
     outcomes: Outcomes = {}
-    with Lease(context.store.files, cache.lock, what=f"The recipe {recipe.name}"):
+    with Lease(context.store.files, cache.lock, what=f"The {recipe.noun} {recipe.name}"):
         while True:
             try:
-                results = carry_out(steps_of(recipe), cache, runner, outcomes, on_event=context.on_event)
+                # Who asked for many runs wrote no recipe: the runs are counted, not the steps.
+                counted = "" if recipe.stored else "steps of the recipe"
+                listener = context.on_event
+                results = carry_out(steps_of(recipe), cache, runner, outcomes, on_event=listener, counted=counted)
                 break
             except VariantError as error:
                 failed.append(error)
@@ -136,10 +139,12 @@ def carry_out(
     outcomes: Outcomes,
     *,
     on_event: Listener = silent,
+    counted: str = "",
 ) -> dict[str, StepResult]:
     """Run what is pending, in order. Returns every step's result; `outcomes` takes, of each, whether it ran, and why.
 
-    A step that ran earlier under the same `outcomes` stays one that ran."""
+    `counted` is what progress calls the steps; "" does not count them. A step that ran earlier under the same
+    `outcomes` stays one that ran."""
     results: dict[str, StepResult] = {}
     for group in _groups(steps):
         pending: list[tuple[Step, dict[str, Any]]] = []
@@ -153,8 +158,8 @@ def carry_out(
             else:
                 pending.append((step, identity))
                 outcomes[step.key] = ("ran", why)
-                if entry is not None:
-                    on_event(Note(f"{step.key} is run again: {why}"))
+                if entry is not None and step.stage != "report":  # which is made anew whenever anything is
+                    on_event(Note(f"{step.work} again: {why}"))
         size = worker.batch(group[0])
         for part in (pending[start : start + size] for start in range(0, len(pending), size)):
             began = time.perf_counter()
@@ -163,7 +168,8 @@ def carry_out(
             for (step, identity), result in zip(part, made, strict=True):
                 results[step.key] = StepResult(result.result, result.digest, seconds)
                 cache.write(step, _completed(identity, worker.sources(step)), results[step.key])
-        on_event(Progress("steps of the recipe", len(results), len(steps), "steps"))
+        if counted:
+            on_event(Progress(counted, len(results), len(steps), "steps"))
     return results
 
 
@@ -239,6 +245,7 @@ def _why(entry: CachedStep | None, identity: Mapping[str, Any], step: Step, work
 
 def _named(path: str) -> str:
     part, _, name = path.partition(".")
+    name = name.removeprefix("stored.").removeprefix("training.")
     return {"inputs": f"the result of its {name}", "sources": f"its {name}", "options": name}.get(part, path)
 
 

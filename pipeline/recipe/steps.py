@@ -25,6 +25,12 @@ class Step:
     options: Mapping[str, Any]
     needs: Mapping[str, str]
 
+    @property
+    def work(self) -> str:
+        """What it does, in words: `training sweep-weight=1-seed2`."""
+        verb = {"extract": "extracting", "rank": "ranking", "align": "training", "evaluate": "evaluating"}
+        return f"{verb[self.stage]} {self.key.partition('/')[2]}" if self.stage in verb else "reporting"
+
 
 @dataclass(frozen=True)
 class TrainingRun:
@@ -58,7 +64,7 @@ def runs_of(recipe: Recipe) -> tuple[TrainingRun, ...]:
     names = [run.aligner for run in runs]
     if len(set(names)) != len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise StructureError(f"Two runs of the recipe {recipe.name} would be called {twice}.")
+        raise StructureError(f"Two runs of the {recipe.noun} {recipe.name} would be called {twice}.")
     return tuple(runs)
 
 

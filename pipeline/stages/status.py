@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from structure.pipeline.evaluation.stale import stale
@@ -14,14 +14,17 @@ from structure.store.lease import Lease
 
 Rows = list[dict[str, Any]]
 
+RECIPES = "recipes"
+"""Where recipes, and sweeps, which are recipes built in memory, cache their steps."""
+
 
 def status(store: Store) -> dict[str, Rows]:
     """Rows of `features` (rows done, and shards that somebody alive is writing), `rankings`, `aligners`, `results`,
-    `recipes` that have begun, `stale`: what was made from something that has changed since, and `missing`: what a next
-    step would be about, both with a command."""
+    `recipes` and `sweeps` that have begun, `stale`: what was made from something that has changed since, and `missing`:
+    what a next step would be about, both with a command."""
     sets = store.feature_sets()
     found: dict[str, Rows] = {"features": [_features(store, each) for each in sets]}
-    found |= {"rankings": [], "aligners": [], "results": [], "recipes": []}
+    found |= {"rankings": [], "aligners": [], "results": [], "recipes": [], "sweeps": []}
     rankings, results = store.folder("rankings"), store.folder("results")
     for name in rankings.holding("ranking.json"):
         chosen, score = _choice(rankings.read(f"{name}/ranking.json"))
@@ -30,13 +33,25 @@ def status(store: Store) -> dict[str, Rows]:
         found["aligners"].append({"aligner": name})
     for name in results.holding("results.parquet"):
         found["results"].append({"aligner": name, "tasks": len(results.keys(f"{name}/predictions"))})
-    for name in store.files.children("recipes"):
-        lock = f"recipes/{name}/running.json"
-        going = store.files.exists(lock) and not Lease(store.files, lock, what=name).is_stale()
-        kept = [key for key in store.files.keys(f"recipes/{name}") if key.endswith(".json") and key != lock]
-        if kept or going:
-            found["recipes"].append({"recipe": name, "steps cached": len(kept), "running": "yes" if going else "no"})
+    for name in store.files.children(RECIPES):
+        entries = [key for key in store.files.keys(f"{RECIPES}/{name}") if key.endswith(".json")]
+        lock = f"{RECIPES}/{name}/running.json"
+        going = lock in entries and not Lease(store.files, lock, what=name).is_stale()
+        runs = [key for key in entries if key.startswith(f"{RECIPES}/{name}/align/")]
+        steps, running = sum(key != lock for key in entries), "yes" if going else "no"
+        if _is_sweep(store, runs):
+            found["sweeps"].append({"sweep": name, "runs done": len(runs), "running": running})
+        elif steps or going:
+            found["recipes"].append({"recipe": name, "steps cached": steps, "running": running})
     return {**found, "stale": stale(store), "missing": _missing(found, {each.key: each for each in sets})}
+
+
+def _is_sweep(store: Store, runs: Sequence[str]) -> bool:
+    """Whether cached trainings are those of a sweep: on features that were there, which no recipe names."""
+    try:
+        return "stored" in json.loads(store.files.read(runs[0]))["identity"]["options"]
+    except (IndexError, FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def _choice(document: bytes) -> tuple[str, float | None]:

@@ -190,6 +190,28 @@ def test_the_next_variant_finds_the_rate_where_the_first_fails(copied: Store) ->
     assert None not in rates
 
 
+def test_a_sweep_on_the_command_line_tells_of_runs_not_of_a_recipe(
+    copied: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["align", "--store", copied.url, "--layers", LAYERS, "--method", "ridge", "--curve"]
+    assert run([*command, "100,9999"]) == 1  # there are not so many pairs
+    told = capsys.readouterr()
+    assert "Not trained: pairs=9999" in told.err
+    assert run([*command, "100,150", "--test", "0.3"]) == 0  # something changed: all is done again
+    again = capsys.readouterr()
+    assert run([*command, "100,150"]) == 0
+    done = capsys.readouterr()
+    assert "training sweep-pairs=100-seed42 again: test changed" in again.err
+    for text in (told.err, again.err, done.err):
+        assert "recipe" not in text
+        assert "report" not in text
+        assert "steps" not in text
+    assert run(["status", "--store", copied.url, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["recipes"] == []
+    assert found["sweeps"] == [{"sweep": "sweep", "runs done": 4, "running": "no"}]
+
+
 def test_curve_and_suite_on_the_command_line(copied: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     suite = tmp_path / "small.yaml"
     suite.write_text(
