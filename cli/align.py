@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from structure.cli import completion
 from structure.cli.align_flags import (
@@ -21,7 +22,7 @@ from structure.cli.consent import agreed, show_ahead
 from structure.cli.flags import DataFlags, PlanFlags, StoreFlags, TrustFlags, takes_flags
 from structure.cli.sweeps import SweepFlags, first_run, run_sweep
 from structure.pipeline.aligners.registry import ALIGNERS
-from structure.store.errors import UsageError
+from structure.store.errors import StructureError, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,22 @@ class AlignFlags(
     replace: Annotated[
         bool, typer.Option("--replace", help="Take the place of an aligner of that name; its results are removed.")
     ] = False
+
+
+class MethodsInHelp(TyperCommand):
+    """Help that ends with what each method does. The methods are loaded for that alone."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self.epilog = "\n\n".join(["Methods:", *(f"{name}: {_about(name)}" for name in ALIGNERS)])
+        super().format_help(ctx, formatter)
+
+
+def _about(method: str) -> str:
+    """What a method says of itself, or why it cannot."""
+    try:
+        return str(ALIGNERS[method].about)
+    except StructureError as error:  # of another package
+        return str(error)
 
 
 @takes_flags

@@ -70,9 +70,11 @@ def show_ahead(
     if terminal.as_json:
         terminal.document({"store": store, "dry_run": True, "parts": list(parts), "absent": list(absent)})
         return
-    terminal.table(parts, ["what", "rows", "due", "disk", "memory", "seconds"])
+    terminal.table(parts, ["what", "rows", "pending", "disk", "memory", "seconds"])
     if absent:
         terminal.table(absent, ["dataset", "how_to_get"], title="Not here")
     seconds = [part["seconds"] for part in parts]
     told = "" if None in seconds else f", about {duration(sum(seconds))}"
-    terminal.say(f"{sum(part['due'] > 0 for part in parts)} of {len(parts)} parts are pending{told}. Nothing was done.")
+    terminal.say(
+        f"{sum(part['pending'] > 0 for part in parts)} of {len(parts)} parts are pending{told}. Nothing was done."
+    )

@@ -50,7 +50,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("extract")(extract.extract)
 app.command("rank-layers")(rank_layers.rank_layers)
-app.command("align")(align.align)
+app.command("align", cls=align.MethodsInHelp)(align.align)
 app.command("eval")(evaluate.evaluate)
 app.command("report")(report.report)
 app.command("export")(export.export)

@@ -55,8 +55,7 @@ class RunFlags(PlanFlags, TrustFlags, StoreFlags, DataFlags):
 def run(flags: RunFlags) -> None:
     """Run a recipe: extract, rank, align over a grid, evaluate, report. Run it again to go on where it stopped.
 
-    A step is done again only where something that it depends on has changed. Exit code 1 where a variant could not be
-    trained.
+    A step is done again only where something that it depends on has changed. Exit code 1: a variant was not trained.
 
     Example: structure run figure2-scenes --store my-store
     """
@@ -72,8 +71,6 @@ def run(flags: RunFlags) -> None:
     if flags.dry_run or flags.explain:
         _plan(terminal, flags.recipe, flags.changes or [], context, extractions=flags.dry_run)
         return
-    from structure.pipeline.metrics.chance import shown_rows
-    from structure.pipeline.metrics.intervals import multiplicity
     from structure.pipeline.recipe.running import run as run_recipe
 
     began = time.perf_counter()
@@ -93,6 +90,9 @@ def run(flags: RunFlags) -> None:
 
 def _show(terminal: Terminal, done: RecipeRun, document: dict[str, Any], *, report: Path | str) -> None:
     """The tables of a recipe that was run."""
+    from structure.pipeline.metrics.chance import shown_rows
+    from structure.pipeline.metrics.intervals import multiplicity
+
     means = shown_rows(document["means"], done.metrics)
     about = {(row["dataset"], row["metric"]) for row in means}
     differences = [row for row in document["differences"] if (row["dataset"], row["metric"]) in about]

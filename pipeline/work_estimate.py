@@ -15,12 +15,12 @@ SPARE = 64 * 2**20
 
 @dataclass(frozen=True)
 class WorkEstimate:
-    """One part of the work. `due`: how much of it is pending, in the unit that `what` names; `disk`: bytes that it
-    writes; `memory`: bytes that it holds at once; `seconds`: on this machine, from a probe (None: not known)."""
+    """One part of the work. `pending`: how much of it is not there, in the unit that `what` names; `disk`: bytes that
+    it writes; `memory`: bytes that it holds at once; `seconds`: on this machine, from a probe (None: not known)."""
 
     what: str
     rows: int
-    due: int
+    pending: int
     disk: int
     memory: int
     seconds: float | None

@@ -18,6 +18,7 @@ from structure.cli import main
 from structure.cli.advice import complete, given
 from structure.cli.choices import byte_count
 from structure.cli.main import run
+from structure.pipeline.aligners.registry import ALIGNERS
 from structure.store.errors import UsageError
 from tests.warm import Warm
 
@@ -351,6 +352,12 @@ def test_a_name_that_cannot_be_is_told_first(name: str, imported: str, capsys: p
     assert "cannot be a name in the store" in told
     advised = told.split("Write --name ")[1].strip().removesuffix(".")
     assert run(["align", "--layers", "block.00,block.01", "--name", advised, "--dry-run", "--store", imported]) == 0
+
+
+def test_help_says_what_each_method_does(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["align", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert all(f"{name}: {ALIGNERS[name].about}" in told for name in ALIGNERS)
 
 
 def files_of(folder: Path) -> dict[str, int]:

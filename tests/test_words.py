@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from structure.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = [path for path in sorted((ROOT / "configs").rglob("*.yaml")) if path.parent.name != "prompts"]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 PRIVATE = {
     r"pictures?": "image",
@@ -55,6 +57,20 @@ def private_words(text: str) -> list[str]:
 def _around(text: str, match: re.Match[str]) -> str:
     plain = IN_CODE.sub("", text)
     return plain[max(0, match.start() - 40) : match.end() + 40].replace("\n", " ")
+
+
+@pytest.mark.parametrize("file", CONFIGS, ids=lambda path: path.stem)
+def test_what_files_of_the_package_say_of_themselves(file: Path) -> None:
+    assert private_words(_about(yaml.safe_load(file.read_text()))) == []
+
+
+def _about(value: Any) -> str:
+    """The sentences of a document: every text of several words but for templates of prompts."""
+    if isinstance(value, dict):
+        return "\n".join(_about(each) for key, each in value.items() if key not in ("templates", "prompts"))
+    if isinstance(value, list):
+        return "\n".join(map(_about, value))
+    return value if isinstance(value, str) and value.count(" ") > 3 else ""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)

@@ -50,6 +50,8 @@ class Metric(ABC, Generic[AnswersT]):
     """Whether every evaluation of such a task has it; any other one is computed where a suite names it."""
     columns: ClassVar[tuple[str, ...]] = ()
     """The columns of the predictions table that it reads."""
+    opposite: ClassVar[str] = ""
+    """Of retrieval: the registered name of the same metric in the other direction."""
     needs_multilabel: ClassVar[bool] = False
     """Whether it is of samples with several classes each, instead of one."""
 
@@ -84,6 +86,10 @@ class Metric(ABC, Generic[AnswersT]):
     @abstractmethod
     def chance(self, answers: AnswersT) -> float | None:
         """The expected value of a random guess; None where it has no closed form."""
+
+    def chance_of_pairs(self, count: int) -> float | None:
+        """The same of `count` pairs, one caption an image; None for a metric that is not of retrieval."""
+        return None
 
     def sampling(self, runs: Sequence[AnswersT], against: Sequence[AnswersT] = (), *, seed: int = 0) -> Sampling | None:
         """The sampling error of the test in the mean over `runs` (training seeds) on the same samples; with `against`,

@@ -1,19 +1,15 @@
-"""Glossary: the metrics that the page names, and columns of its tables."""
+"""Glossary: the metrics and methods that the page names, and columns of its tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from structure.pipeline.aligners.registry import ALIGNERS
 from structure.pipeline.metrics.registry import METRICS, pattern_of
 from structure.pipeline.page.blocks import METRIC, Section, Table
+from structure.pipeline.page.metric_names import MEASURES
 from structure.pipeline.page.source import Source
 from structure.pipeline.similarity.registry import SIMILARITIES
-
-MEANINGS = {
-    "contrastive": "InfoNCE loss of the validation pairs; lower is better",
-    "R_S": "divergence of the neighbourhoods after a head from those before it: 0 where it keeps them (STRUCTURE)",
-}
-"""What a training run measures, to its meaning; evaluation and similarity metrics say theirs themselves."""
 
 ALWAYS = {
     "low, high": "ends of the 95 % interval: by Student's t over seeds, with the sampling error of the test where "
@@ -24,14 +20,16 @@ ALWAYS = {
 
 
 def section(source: Source) -> Section:
-    """A row for each metric that the page names."""
+    """A row for each metric and each method that the page names."""
     used = set(_used(source))
     rows = [{METRIC: name, "meaning": METRICS[name].meaning} for name in METRICS if name in used]
-    rows += [{METRIC: name, "meaning": meaning} for name, meaning in MEANINGS.items() if name in used]
+    rows += [{METRIC: name, "meaning": each.meaning} for name, each in MEASURES.items() if name in used]
     metrics = {name: SIMILARITIES[name] for name in SIMILARITIES if name in used}
     rows += [{METRIC: name, "meaning": f"{kind.notation}: {kind.meaning}"} for name, kind in metrics.items()]
+    methods = {facts.get("options", {}).get("method") for facts in source.aligners.values()}
+    rows += [{METRIC: name, "meaning": ALIGNERS[name].about} for name in ALIGNERS if name in methods]
     rows += [{METRIC: name, "meaning": meaning} for name, meaning in ALWAYS.items()] if rows else []
-    table = Table("Metrics and columns", {METRIC: "name", "meaning": "meaning"}, rows)
+    table = Table("Metrics, methods and columns", {METRIC: "name", "meaning": "meaning"}, rows)
     return Section("words", "Glossary", [table] if rows else [])
 
 

@@ -12,7 +12,7 @@ from structure.pipeline.charts import Fields, LineStyle, Marks, Reference
 from structure.pipeline.metrics.chance import shown_rows
 from structure.pipeline.metrics.intervals import holds_zero, multiplicity
 from structure.pipeline.page.blocks import Block, Chart, Section, Table, Text, plural
-from structure.pipeline.page.metric_names import display_name
+from structure.pipeline.page.metric_names import display_name, is_fraction, other_direction
 from structure.pipeline.page.source import Source
 from structure.pipeline.similarity.charts import correlation_titles, similarity_against_value
 
@@ -23,9 +23,6 @@ Rows = Sequence[Mapping[str, Any]]
 _Row = TypeVar("_Row", bound=Mapping[str, Any])
 HIDDEN = ("loss", "R_S_vision", "R_S_text")
 _PAIRS = re.compile(r"(?:^| )pairs=(\d+)")
-_OTHER = {"image_": "text_", "text_": "image_"}
-_TWIN = re.compile("^(?:image_|text_)")
-_IN_UNITS = re.compile("median_rank|contrastive")
 _SEEDS = {"value": "mean", "low": "low", "high": "high"}
 
 
@@ -36,6 +33,7 @@ def section(source: Source) -> Section:
         means = [row for row in run["means"] if row["metric"] not in HIDDEN]
         blocks += _mean_charts(name, means, run.get("metrics", ()))
         blocks.append(_mean_table(name, means))
+        blocks += _not_trained(run)
     return Section("means", "Means over seeds", blocks)
 
 
@@ -96,7 +94,7 @@ def _groups(rows: Iterable[_Row]) -> dict[tuple[str, str], list[_Row]]:
 
 def _mean_charts(name: str, means: Rows, metrics: Sequence[str]) -> Iterator[Block]:
     """Charts of the metrics that the suite's tasks are about (both directions of a retrieval), else of all."""
-    shown = {*metrics, *(_TWIN.sub(lambda prefix: _OTHER[prefix[0]], metric) for metric in metrics)}
+    shown = {*metrics, *map(other_direction, metrics)}
     groups = {
         key: rows
         for key, rows in _groups(shown_rows(means, sorted(shown)) if shown else means).items()
@@ -132,6 +130,15 @@ def _mean_table(name: str, means: Rows) -> Table:
     return Table(caption, {**columns, "seeds": "seeds"}, rows)
 
 
+def _not_trained(run: Mapping[str, Any]) -> Iterator[Block]:
+    """Variants that are another one by another name, and those that could not be trained."""
+    for variant, trained in run.get("identical", {}).items():
+        yield Text(f"{variant} is identical to {trained}: it was trained once.", small=True)
+    if run.get("failed"):
+        columns = {"variant": "variant", "seed": "seed", "why": "why"}
+        yield Table(f"{run['recipe']}: variants that could not be trained", columns, run["failed"])
+
+
 def _between(row: Mapping[str, Any]) -> str:
     return f" [{row['low']:.3f}, {row['high']:.3f}]" if math.isfinite(row["low"]) else ""
 
@@ -140,7 +147,7 @@ def _difference_charts(name: str, rows: Rows) -> Iterator[Block]:
     """One chart for every (first, second), metrics below each other."""
     pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        if not _IN_UNITS.search(row["metric"]):  # they would dwarf the fractions
+        if is_fraction(row["metric"]):  # the others would dwarf them
             entry = {**row, "what": f"{row['dataset']} {display_name(row['metric'])}"}
             pairs.setdefault((row["first"], row["second"]), []).append(entry)
     titles = {"what": "metric", "value": "difference", "low": "low", "high": "high", "seeds": "seeds"}

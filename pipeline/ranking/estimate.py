@@ -47,10 +47,10 @@ def _of_tables(
         return WorkEstimate(f"layers of {features.key}", len(rows), len(features.layers), 0, memory, None)
     k = k_of(options.rule, len(rows))
     cache = NeighbourCache(store, features, rows, preprocessing=f"clamp={options.clamp}" if options.clamp else "")
-    due = [layer for layer in features.layers if cache.load(layer, k=k) is None]
-    seconds = _search_seconds(features, due, rows, k, device) if due else 0.0
+    pending = [layer for layer in features.layers if cache.load(layer, k=k) is None]
+    seconds = _search_seconds(features, pending, rows, k, device) if pending else 0.0
     what = f"neighbour tables of {features.key}"
-    return WorkEstimate(what, len(rows), len(due), len(due) * len(rows) * k * 4, memory, seconds)
+    return WorkEstimate(what, len(rows), len(pending), len(pending) * len(rows) * k * 4, memory, seconds)
 
 
 def _search_seconds(features: FeatureSet, layers: Sequence[str], rows: np.ndarray, k: int, device: str) -> float:

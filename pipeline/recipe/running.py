@@ -98,7 +98,6 @@ def run(recipe: str | Recipe, context: RunContext, *, changes: Sequence[str] = (
     """
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
     runner, cache = StepRunner(recipe, context), RunCache(context.store, recipe.name)
-    failed: list[VariantError] = []
     outcomes: Outcomes = {}
     with Lease(context.store.files, cache.lock, what=f"The {recipe.noun} {recipe.name}"):
         while True:
@@ -109,10 +108,10 @@ def run(recipe: str | Recipe, context: RunContext, *, changes: Sequence[str] = (
                 results = carry_out(steps_of(recipe), cache, runner, outcomes, on_event=listener, counted=counted)
                 break
             except VariantError as error:
-                failed.append(error)
+                runner.failed.append(error)
                 recipe = runner.recipe = replace(recipe, excluded=recipe.excluded | {error.variant})
                 if len(recipe.excluded) == len(recipe.cells) * len(recipe.encoders):
-                    raise StructureError(f"No variant could be trained. {failed[0]}") from error
+                    raise StructureError(f"No variant could be trained. {runner.failed[0]}") from error
                 context.note(str(error))
     absent = {
         entry["dataset"]: entry
@@ -128,7 +127,7 @@ def run(recipe: str | Recipe, context: RunContext, *, changes: Sequence[str] = (
         steps=tuple((key, *outcomes[key]) for key in results),
         absent=tuple(absent.values()),
         metrics=tuple(dict.fromkeys([*(recipe.correlate or {}).get("metrics", ()), *runner.metrics()])),
-        failed=tuple({"variant": one.variant, "seed": str(one.seed), "why": one.why} for one in failed),
+        failed=tuple(error.row() for error in runner.failed),
     )
 
 

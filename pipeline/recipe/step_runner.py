@@ -50,15 +50,22 @@ class VariantError(StructureError):
         super().__init__(f"{variant}: {why}")
         self.variant, self.seed, self.why = variant, seed, why
 
+    def row(self) -> dict[str, str]:
+        """Flat JSON values."""
+        return {"variant": self.variant, "seed": str(self.seed), "why": self.why}
+
 
 class StepRunner:
-    """Runs the steps of one recipe where the context says. Raises whatever the stages raise."""
+    """Runs the steps of one recipe where the context says. Raises whatever the stages raise.
+
+    `failed`: why each excluded variant of the recipe could not be trained."""
 
     def __init__(self, recipe: Recipe, context: RunContext) -> None:
         self.recipe, self.context, self.store = recipe, context, context.store
         self._listings: dict[tuple[str, str | None, int | None], str] = {}
         self._contents: dict[str, str] = {}
         self._layers = LayerCache()
+        self.failed: list[VariantError] = []
 
     def sources(self, step: Step) -> dict[str, str]:
         """What the step reads besides the results of others, each as a digest; "" for what is not here."""
@@ -310,6 +317,7 @@ class StepRunner:
             "about": self.recipe.about,
             "seeds": list(self.recipe.seeds),
             **summary.to_json(),
+            "failed": [error.row() for error in self.failed],
             "metrics": [] if self.recipe.stored else list(dict.fromkeys(self.metrics())),
             "seconds": summary.seconds,
         }

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from structure.pipeline.charts import panels, png
+from structure.pipeline.metrics.registry import METRICS, metric_named, pattern_of
 from structure.pipeline.metrics.seed_comparison import (
     SeedDifference,
     SeedMean,
@@ -170,7 +171,7 @@ def held_out_results(aligner: str, trained: Mapping[str, Any]) -> list[Result]:
             value,
             value,
             count,
-            int(metric.partition("@")[2] or 1) / count if "recall" in metric else None,
+            metric_named(metric).chance_of_pairs(count) if pattern_of(metric)[0] in METRICS else None,
             {},
         )
         for dataset, metrics, count in (

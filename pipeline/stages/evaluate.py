@@ -114,8 +114,10 @@ def _estimate(rows_of: TaskRows, candidate: Candidate, side: str, source: Featur
     cached = source.find(record, rows.samples, captions=captions)
     if cached is not None:
         return WorkEstimate(f"{cached.key} (rows)", len(cached), 0, 0, 0, 0.0)
-    due = source.estimate(record, rows, captions=captions, tokens=candidate.tokens(side))
-    return WorkEstimate(f"{due.features} (rows)", due.rows, due.rows, due.bytes, due.memory or 0, due.seconds)
+    ahead = source.estimate(record, rows, captions=captions, tokens=candidate.tokens(side))
+    return WorkEstimate(
+        f"{ahead.features} (rows)", ahead.rows, ahead.rows, ahead.bytes, ahead.memory or 0, ahead.seconds
+    )
 
 
 def _tasks(request: EvaluateRequest) -> Sequence[SuiteTask]:

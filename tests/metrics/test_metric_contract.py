@@ -26,6 +26,8 @@ from structure.pipeline.metrics.score import (
 from structure.pipeline.metrics.score_segmentation import score_segmentation
 from structure.pipeline.page.blocks import METRIC, Table
 from structure.pipeline.page.glossary import section
+from structure.pipeline.page.metric_names import other_direction
+from structure.pipeline.recipe.summary import held_out_results
 from structure.store.errors import StructureError
 
 GUESS = 0.0
@@ -112,6 +114,24 @@ class TestMetric:
         (table,) = section(source).blocks
         assert isinstance(table, Table)
         assert {METRIC: name, "meaning": METRICS[name].meaning} in table.rows
+
+
+@pytest.mark.parametrize("name", [name for name in METRICS if METRICS[name].task == "zeroshot_retrieval"])
+def test_chance_of_pairs_is_that_of_images_with_one_caption(name: str) -> None:
+    images, ids = np.random.default_rng(0).standard_normal((40, 6)), [str(i) for i in range(40)]
+    metric = metric_named(named(name))
+    done = score_retrieval(images, images, np.arange(40), image_ids=ids, text_ids=ids, metrics=[metric])
+    assert metric.chance_of_pairs(40) == pytest.approx(done.chance[metric.name], rel=1e-12)
+    opposite = METRICS[name].opposite
+    assert METRICS[opposite].opposite == name
+    assert other_direction(metric.name) == named(opposite) != metric.name
+
+
+def test_what_is_not_of_retrieval_has_no_chance_among_pairs() -> None:
+    assert metric_named("acc1").chance_of_pairs(40) is None
+    facts = {"validation_pairs": 40, "test_pairs": 80, "test_metrics": {"image_retrieval_recall@10": 0.5}}
+    rows = held_out_results("a", {**facts, "metrics": {"contrastive": 2.0, "text_retrieval_recall@1": 0.1}})
+    assert [row.chance for row in rows] == [None, 1 / 40, 10 / 80]
 
 
 def test_a_number_is_parsed_once_and_for_all() -> None:

@@ -152,3 +152,30 @@ def test_variants_whose_segmentation_is_not_drawn_are_counted(tmp_path: Path) ->
     assert isinstance(picture, ImageBlock)
     assert "2 other variants of the tables are not drawn" in told.words
     assert picture.caption == "scenes, auto-seed1 (suite s@1)"
+
+
+def test_variants_that_were_not_trained_by_themselves_are_told(tmp_path: Path) -> None:
+    mean = {"variant": "layers=last", "dataset": "test", "task": "t", "metric": "acc1", "value": 0.5}
+    run = {
+        "recipe": "mine",
+        "means": [{**mean, "low": 0.4, "high": 0.6, "chance": None, "seeds": 2}],
+        "identical": {"layers=block.03": "layers=last"},
+        "failed": [{"variant": "pairs=9999", "seed": "1", "why": "there are 60 pairs"}],
+    }
+    blocks = means.section(Source(open_store(tmp_path), [run])).blocks
+    assert [b.words for b in blocks if isinstance(b, Text)] == [
+        "layers=block.03 is identical to layers=last: it was trained once."
+    ]
+    assert [b.caption for b in blocks if isinstance(b, Table)][-1] == "mine: variants that could not be trained"
+    assert blocks[-1].rows == run["failed"]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("metric", "fraction"),
+    [("acc1", True), ("image_retrieval_recall@5", True), ("text_retrieval_median_rank", False), ("contrastive", False)],
+)
+def test_fractions_alone_share_an_axis(metric: str, fraction: bool, tmp_path: Path) -> None:
+    row = {"first": "a", "second": "b", "dataset": "d", "metric": metric, "value": 0.1, "low": 0.0, "high": 0.2}
+    run = {"recipe": "mine", "means": [{}], "differences": [{**row, "seeds": 2}]}
+    blocks = means.differences(Source(open_store(tmp_path), [run])).blocks
+    assert any(isinstance(block, Chart) for block in blocks) == fraction

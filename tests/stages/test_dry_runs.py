@@ -46,15 +46,15 @@ def test_what_is_ahead_is_told_and_gone_once_it_is_done(
     sides = parts(capsys, "rank-layers", "--k", "5", *where)
     assert files_of(copied) == before
     layers = [len(copied[key].layers) for key in copied]
-    assert sorted(side["due"] for side in sides) == sorted(layers)
-    assert all(side["disk"] == side["due"] * side["rows"] * 5 * 4 and side["seconds"] > 0 for side in sides)
+    assert sorted(side["pending"] for side in sides) == sorted(layers)
+    assert all(side["disk"] == side["pending"] * side["rows"] * 5 * 4 and side["seconds"] > 0 for side in sides)
     rank_layers(store=copied, k=5, repeats=0, calibrate=5)
-    assert [side["due"] for side in parts(capsys, "rank-layers", "--k", "5", *where)] == [0, 0]
+    assert [side["pending"] for side in parts(capsys, "rank-layers", "--k", "5", *where)] == [0, 0]
 
     before = files_of(copied)
     (training,) = parts(capsys, "align", "--method", "linear", "--dim", "8", "--epochs", "4", "--seeds", "3", *where)
     assert files_of(copied) == before
-    assert (training["rows"], training["due"]) == (240, 3)
+    assert (training["rows"], training["pending"]) == (240, 3)
     assert training["seconds"] > 0
     align("auto", store=copied, options=TrainingOptions(dim=8, epochs=1, learning_rate=1e-3), name="a")
 
@@ -62,9 +62,9 @@ def test_what_is_ahead_is_told_and_gone_once_it_is_done(
     suite.write_text(SUITE)
     reading = parts(capsys, "eval", "--suite", str(suite), *where)
     assert [part["rows"] for part in reading if part["what"].startswith("scenes/test/")] == [40]
-    assert all(part["due"] == part["rows"] and part["disk"] > 0 and part["seconds"] > 0 for part in reading)
+    assert all(part["pending"] == part["rows"] and part["disk"] > 0 and part["seconds"] > 0 for part in reading)
     evaluate(str(suite), store=copied)
-    assert {part["due"] for part in parts(capsys, "eval", "--suite", str(suite), *where)} == {0}
+    assert {part["pending"] for part in parts(capsys, "eval", "--suite", str(suite), *where)} == {0}
 
 
 def test_a_disk_that_is_too_small_is_told_by_the_plan(
@@ -99,7 +99,7 @@ def test_a_plan_of_many_models_tells_each_table_once(copied: Store, capsys: pyte
     extract(["bundled:scenes-vit?image_size=32"], "scenes:240", store=copied)
     told = parts(capsys, "rank-layers", "--all", "--k", "5", "--store", copied.url)
     assert len(told) == len({part["what"] for part in told}) == 3  # two vision models share the text's tables
-    assert all(part["due"] > 0 for part in told)
+    assert all(part["pending"] > 0 for part in told)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ class ImageRetrievalMap(SampleMean[RetrievalAnswers]):
 
     task = "zeroshot_retrieval"
     notation = "T→I mAP"
+    opposite = "text_retrieval_map"
     meaning = "average precision of the images retrieved for a caption, averaged over captions"
     is_default = True
     columns = ("of", "item", "average_precision")
@@ -25,13 +26,17 @@ class ImageRetrievalMap(SampleMean[RetrievalAnswers]):
         return answers.column("average_precision")
 
     def chance(self, answers: RetrievalAnswers) -> float:
-        return expected_precision(np.ones(1), answers.units)
+        return self.chance_of_pairs(answers.units)
+
+    def chance_of_pairs(self, count: int) -> float:
+        return expected_precision(np.ones(1), count)
 
 
 class TextRetrievalMap(ImageRetrievalMap):
     """Mean over images of the average precision of their captions. Chance: a random order of the captions."""
 
     notation = "I→T mAP"
+    opposite = "image_retrieval_map"
     meaning = "average precision of the captions retrieved for an image, averaged over images"
 
     def chosen(self, answers: RetrievalAnswers) -> RetrievalAnswers:

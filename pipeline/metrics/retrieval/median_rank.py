@@ -17,6 +17,7 @@ class ImageRetrievalMedianRank(SampleStatistic[RetrievalAnswers]):
 
     task = "zeroshot_retrieval"
     notation = "T→I median rank"
+    opposite = "text_retrieval_median_rank"
     meaning = "median rank of the correct image, from 1; lower is better"
     bounds = (1.0, float("inf"))
     higher_is_better = False
@@ -31,13 +32,17 @@ class ImageRetrievalMedianRank(SampleStatistic[RetrievalAnswers]):
         return weighted_median(answers.column("rank") + 1, answers.clusters)
 
     def chance(self, answers: RetrievalAnswers) -> float:
-        return (answers.units + 1) / 2
+        return self.chance_of_pairs(answers.units)
+
+    def chance_of_pairs(self, count: int) -> float:
+        return (count + 1) / 2
 
 
 class TextRetrievalMedianRank(ImageRetrievalMedianRank):
     """Median over images of the rank of their best caption."""
 
     notation = "I→T median rank"
+    opposite = "image_retrieval_median_rank"
     meaning = "median rank of the first correct caption, from 1; lower is better"
 
     def chosen(self, answers: RetrievalAnswers) -> RetrievalAnswers:
@@ -45,3 +50,6 @@ class TextRetrievalMedianRank(ImageRetrievalMedianRank):
 
     def chance(self, answers: RetrievalAnswers) -> float:
         return expected_median_rank(answers.captions)
+
+    def chance_of_pairs(self, count: int) -> float:
+        return expected_median_rank(np.ones(count))

@@ -14,6 +14,7 @@ class ImageRetrievalRecall(SampleMean[RetrievalAnswers]):
 
     task = "zeroshot_retrieval"
     notation = "T→I R@k"
+    opposite = "text_retrieval_recall@k"
     meaning = "text-to-image recall@k: share of the captions whose image is in the first k"
     is_default = True
     columns = ("of", "item", "rank")
@@ -25,13 +26,17 @@ class ImageRetrievalRecall(SampleMean[RetrievalAnswers]):
         return np.asarray(answers.column("rank") < (self.k or 0))
 
     def chance(self, answers: RetrievalAnswers) -> float:
-        return min(self.k or 0, answers.units) / answers.units
+        return self.chance_of_pairs(answers.units)
+
+    def chance_of_pairs(self, count: int) -> float:
+        return min(self.k or 0, count) / count
 
 
 class TextRetrievalRecall(ImageRetrievalRecall):
     """Images look for any of their captions among all captions. Chance: hypergeometric, mean over the images."""
 
     notation = "I→T R@k"
+    opposite = "image_retrieval_recall@k"
     meaning = "image-to-text recall@k: share of the images with one of their captions in the first k"
 
     def chosen(self, answers: RetrievalAnswers) -> RetrievalAnswers:
