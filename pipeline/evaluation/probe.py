@@ -29,8 +29,9 @@ def probe_linear(question: TaskRows, subject: Candidate, source: FeatureSource, 
     """
     task = question.task
     assert question.training is not None
-    classes = _classes(question.samples.tasks, question.training.samples.tasks, task.label, task.dataset)
+    classes, own = _classes(question.samples.tasks, question.training.samples.tasks, task.label, task.dataset)
     rows, labels, ids, unread = _side(question.rows, question, subject, source)
+    labels = own[labels]
     training, answers, _, _ = _side(question.training, question, subject, source)
     probe = fit_probe(training, answers, classes=len(classes), seed=seed)
     hits = {
@@ -76,16 +77,19 @@ def _side(
     return images.whole()[kept], labels[kept], [ids[images.rows[i]] for i in kept], images.unreadable
 
 
-def _classes(test: object, train: object, label: str, dataset: str) -> list[str]:
+def _classes(test: object, train: object, label: str, dataset: str) -> tuple[list[str], np.ndarray]:
+    """The class names that the probe is trained on, and (test classes,) their numbers there of those of the test split:
+    a label means its name, wherever a split's list has it. Raises StructureError for a test class without training."""
     names = []
     for tasks in (test, train):
         assert isinstance(tasks, dict)
         if label not in tasks:
             raise unknown("label", label, list(tasks), hint=f"It was looked for in {dataset}.")
         names.append(list(tasks[label]["classes"]))
-    if names[0] != names[1]:
+    lacking = [name for name in names[0] if name not in names[1]]
+    if lacking:
         raise StructureError(
-            f"{dataset}: the class names of the training split ({len(names[1])}) are not those of the test split "
-            f"({len(names[0])}), so a label would mean two things."
+            f"{dataset}: {len(lacking)} of {len(names[0])} classes of the test split are none of the {len(names[1])} "
+            f"of the training split, first {lacking[0]!r}: a probe cannot learn them. Name the same classes in both."
         )
-    return names[0]
+    return names[1], np.array([names[1].index(name) for name in names[0]])

@@ -9,6 +9,7 @@ from itertools import combinations, product
 import numpy as np
 
 from structure.pipeline.datasets.dataset import PROMPTS
+from structure.pipeline.pairing.two_sides import require_two_sides
 from structure.store import FeatureSet, Samples, Store
 from structure.store.errors import StructureError, unknown
 
@@ -77,15 +78,16 @@ def choose_sets(
     vision: str | None,
     text: str | None,
     several: bool = False,
+    one_modality: bool = False,
     instead: str = "",
 ) -> tuple[FeatureSet, FeatureSet]:
-    """The one vision (or audio) and the one text feature set that a command means.
+    """The one vision (or audio) and the one text feature set that a command means; under `one_modality` two of one too.
 
     Of a set with one row a sample (the plain image, the first caption) and one with several, `several` says which is
     meant where neither is named. `instead` adds to the error what else the command can do with several sets.
 
     Names that are not given are settled by what is there; if that leaves several, or a side is missing, the error
-    lists what is there and the option that settles it.
+    lists what is there and the option that settles it. Raises StructureError, too, as `require_two_sides` does.
     """
     sets = store.feature_sets(dataset=dataset, split=split, without_kind=PROMPTS)
     if not sets:
@@ -124,6 +126,7 @@ def choose_sets(
             )
             raise StructureError(f"There {what} to use in {store.url} ({listed}). {settle}.{_alike(sets)}")
         picked.append(here[0])
+    require_two_sides(picked[0], picked[1], one_modality=one_modality)
     return picked[0], picked[1]
 
 

@@ -11,6 +11,8 @@ import yaml
 
 from structure.pipeline.aligners.option_effects import OF_UNPAIRED, require_effects
 from structure.pipeline.aligners.options import RENAMED, all_option_names
+from structure.pipeline.encoders.catalogue import catalogue
+from structure.pipeline.pairing.two_sides import require_side
 from structure.pipeline.recipe.grid import NOT_TRAINING, Contrast, GridCell, cells_of, contrasts_between, matching
 from structure.pipeline.recipe.recipe import Encoders, Recipe
 from structure.pipeline.yaml_file import Place, YamlFile, load_yaml, parse_yaml, shipped, yaml_value
@@ -198,6 +200,17 @@ def _encoders(file: YamlFile) -> tuple[Encoders, ...]:
         pair = _section(file, ("encoders", index), {"vision": str, "text": str})
         if len(pair) != 2:
             raise file.error(("encoders", index), "a pair of encoders needs 'vision' and 'text'.")
+        for side, model in pair.items():
+            known = catalogue().get(model)
+            if known is not None:
+                try:
+                    require_side(side, model, known.modality)
+                except StructureError as error:
+                    raise file.error(("encoders", index, side), str(error)) from None
+        if pair["vision"] == pair["text"]:
+            raise file.error(
+                ("encoders", index), f"{pair['vision']} is named for both sides; a pair needs two encoders."
+            )
         encoders.append(Encoders(**pair))
     if not encoders or len(set(encoders)) != len(encoders):
         raise file.error(("encoders",), "'encoders' needs one pair or more, each once.")

@@ -16,6 +16,7 @@ from structure.pipeline.encoders.loading import weights_stamp
 from structure.pipeline.pairing.layer_cache import LayerCache
 from structure.pipeline.pairing.layer_choice import pick_layers
 from structure.pipeline.pairing.pairs import choose_sets
+from structure.pipeline.pairing.two_sides import require_side
 from structure.pipeline.progress import Progress
 from structure.pipeline.recipe.identical import candidates, copy_aligner, identical_step
 from structure.pipeline.recipe.recipe import Recipe
@@ -174,6 +175,10 @@ class StepRunner:
             **given,
         )[0]
         manifest = done.plan.manifest
+        for pair in self.recipe.encoders:
+            for side, model in (("vision", pair.vision), ("text", pair.text)):
+                if model == options["model"]:
+                    require_side(side, model, manifest.modality)
         result = {
             "features": manifest.key,
             "dataset": manifest.dataset,

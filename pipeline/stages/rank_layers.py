@@ -34,6 +34,7 @@ def _sets(request: RankRequest, context: RunContext) -> tuple[FeatureSet, Featur
         split=request.split,
         vision=request.vision,
         text=request.text,
+        one_modality=True,
         instead=", or rank every two of them with --all",
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from structure.pipeline.datasets.dataset import Task
+from structure.pipeline.suites.class_names import bound, renamed
 from structure.pipeline.suites.prompt_sources import benchmark_lists, cupl_descriptions, imagenet_lists
 from structure.pipeline.suites.prompts import Prompts, refuse_slotless
 from structure.pipeline.yaml_file import YamlFile, load_yaml, shipped
@@ -31,13 +32,16 @@ there (of two equal classes only the first is ever chosen); anywhere else a repe
 class Words:
     """Class names and their texts as one place has them; empty = that place has none. `source` says which place.
 
-    `descriptions` are texts by class name, whole sentences without a slot.
+    `descriptions` are texts by class name, whole sentences without a slot; `names` words by the dataset's class name.
+    `of_a_file`: from a prompt set's own file, whose classes are never bound by their order.
     """
 
     classes: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
     source: str = ""
     descriptions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    of_a_file: bool = False
 
     @property
     def has_texts(self) -> bool:
@@ -96,6 +100,7 @@ class _DatasetPrompts:
     """What a file holds for one dataset."""
 
     classes: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
     templates: tuple[str, ...] = ()
     descriptions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -120,25 +125,21 @@ def resolve_prompts(
 
     `dataset` is the name after the scheme: `wds/vtab/cifar10`, `scenes`. It is looked up whole, then without `wds/`,
     then without `vtab/`; a task other than `label` as `<dataset>/<task>`. `own` is what the dataset brings. Where it
-    brings names, their number is what the labels mean, and names from elsewhere must be as many. `language` picks the
-    list of the package clip-benchmark; for any other than English only that and the set itself are asked. Raises
+    brings names, they are what the labels mean, and names from elsewhere are bound to them. `language` picks the list
+    of the package clip-benchmark; for any other than English only that and the set itself are asked. Raises
     `StructureError` when no place has the names or the templates, saying which places were asked.
     """
     keys = lookup_keys(dataset, task)
     order = tuple(p for p in prompt_set.order if language == "en" or p in ("set", "clip-benchmark"))
     found = [_words(place, keys, prompt_set, own, language) for place in order]
-    names = next((words for words in found if words.classes), None)
+    names = next((words for words in found if words.classes or words.names), None)
     if names is None:
         raise StructureError(
             f"No class names for {'/'.join((dataset, task)) if task != 'label' else dataset}: asked "
             f"{', '.join(order)} of prompt set {prompt_set.label} in language {language}. Put them into the dataset "
             "(classnames.txt), install the package clip-benchmark, or pass --prompts FILE.yaml with a list of classes."
         )
-    if own is not None and own.classes and len(names.classes) != len(own.classes):
-        raise StructureError(
-            f"{dataset} has labels for {len(own.classes)} classes but {names.source} names {len(names.classes)}. "
-            "Labels would point to the wrong names. Use a prompt set made for this copy of the dataset."
-        )
+    classes = _bound(names, own, dataset=dataset)
     last = [_fallback(prompt_set, language)] if prompt_set.templates or prompt_set.templates_of else []
     texts = next((words for words in [*found, *last] if words.has_texts), None)
     if texts is None:
@@ -149,16 +150,30 @@ def resolve_prompts(
     repeated = next((REPEATED_NAMES[key] for key in keys if key in REPEATED_NAMES), frozenset())
     if language != "en" and names.source.startswith("clip-benchmark"):
         # Published translations give several classes one word; every published figure was made with them.
-        repeated = frozenset(name for name, count in Counter(names.classes).items() if count > 1)
+        repeated = frozenset(name for name, count in Counter(classes).items() if count > 1)
     return Prompts(
         prompt_set.label,
-        names.classes,
+        classes,
         texts.templates,
         names.source,
         texts.source,
         repeated,
-        tuple(texts.descriptions.get(name, ()) for name in names.classes) if texts.descriptions else (),
+        tuple(texts.descriptions.get(name, ()) for name in classes) if texts.descriptions else (),
     )
+
+
+def _bound(words: Words, own: Task | None, *, dataset: str) -> tuple[str, ...]:
+    """The class names in the order that the labels count."""
+    if own is None or not own.classes:
+        if words.names:
+            raise StructureError(
+                f"{words.source}: names says what to call each class of {dataset}, which brings no class names. List "
+                "the classes in the order of its labels: classes: [...]"
+            )
+        return words.classes
+    if words.names:
+        return renamed(own.classes, words.names, source=words.source, dataset=dataset)
+    return bound(own.classes, words.classes, source=words.source, dataset=dataset, by_order=not words.of_a_file)
 
 
 def lookup_keys(dataset: str, task: str = "label") -> list[str]:
@@ -214,6 +229,10 @@ def _words_of(file: YamlFile, dataset: str, entry: _DatasetPrompts) -> Words:
         raise file.error(
             (*place, "descriptions"), "templates and descriptions at once: a class is asked with one or the other."
         )
+    if entry.classes and entry.names:
+        raise file.error(
+            (*place, "names"), "classes and names at once: list the class names, or say what each is called."
+        )
     for name in entry.descriptions:
         if entry.classes and name not in entry.classes:
             raise file.error((*place, "descriptions", name), f"{name!r} is not one of the classes of {dataset}.")
@@ -223,6 +242,8 @@ def _words_of(file: YamlFile, dataset: str, entry: _DatasetPrompts) -> Words:
         descriptions={
             name: _checked(file, (*place, "descriptions", name), texts) for name, texts in entry.descriptions.items()
         },
+        names=entry.names,
+        of_a_file=True,
         source=f"{file.name}: {dataset}",
     )
 

@@ -109,7 +109,7 @@ def test_two_sets_of_one_modality_are_told_how_they_are_compared(store: Store, t
     features_of(store, tmp_path, "dino", "vision", 100)
     with pytest.raises(StructureError, match="To compare two of one modality .*--vision dino --text vit"):
         choose_sets(store, dataset=None, split=None, vision=None, text=None)
-    first, second = choose_sets(store, dataset=None, split=None, vision="dino", text="vit")
+    first, second = choose_sets(store, dataset=None, split=None, vision="dino", text="vit", one_modality=True)
     assert (first.key, second.key) == ("toy/train/dino", "toy/train/vit")
 
 
@@ -118,3 +118,27 @@ def test_features_of_different_splits_are_no_pairs(store: Store, tmp_path: Path)
     features_of(store, tmp_path, "bert", "text", 50, split="test")
     with pytest.raises(StructureError, match="features of different data"):
         pair_rows(store, store["toy/train/vit"], store["toy/test/bert"])
+
+
+def test_the_two_sides_are_told_by_their_manifests(store: Store, tmp_path: Path) -> None:
+    for name, modality, rows in (("vit", "vision", 100), ("dino", "vision", 100), ("bert", "text", 198)):
+        features_of(store, tmp_path, name, modality, rows)
+
+    def chosen(vision: str | None, text: str | None, *, one_modality: bool = False) -> None:
+        choose_sets(store, dataset=None, split=None, vision=vision, text=text, one_modality=one_modality)
+
+    for one_modality in (True, False):
+        with pytest.raises(
+            StructureError, match=r"Both sides are toy/train/vit \(vision\): features compared with them"
+        ):
+            chosen("vit", "vit", one_modality=one_modality)
+        with pytest.raises(StructureError, match=r"Both sides are toy/train/bert \(text\)"):
+            chosen("bert", None, one_modality=one_modality)
+        with pytest.raises(
+            StructureError, match=r"swapped: toy/train/bert is text .* Write --vision vit --text bert\."
+        ):
+            chosen("bert", "vit", one_modality=one_modality)
+        chosen("vit", "bert", one_modality=one_modality)
+    chosen("vit", "dino", one_modality=True)
+    with pytest.raises(StructureError, match=r"both vision.*structure rank-layers --vision vit --text dino"):
+        chosen("vit", "dino")

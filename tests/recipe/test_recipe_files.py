@@ -142,3 +142,28 @@ def test_spread_pairs_cover_the_range_evenly() -> None:
 def test_no_recipe_can_ask_for_code_that_comes_with_a_model() -> None:
     with pytest.raises(StructureError, match="unknown key 'trust_remote_code'"):
         load_recipe("demo", ["extract.trust_remote_code=true"])
+
+
+@pytest.mark.parametrize(
+    ("vision", "text", "said"),
+    [
+        ("minilm", "dinov2", "line 5.*minilm is text and stands on the vision side"),
+        ("dinov2", "siglip-base", "line 6.*siglip-base is vision and stands on the text side"),
+        ("dinov2", "dinov2", "dinov2 is named for both sides|dinov2 is vision and stands on the text side"),
+    ],
+)
+def test_swapped_encoders_are_told_before_anything_runs(
+    vision: str, text: str, said: str, tmp_path: Path, small: dict[str, Any]
+) -> None:
+    file = tmp_path / "small.yaml"
+    document = {**small, "encoders": [{"vision": vision, "text": text}]}
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
+    with pytest.raises(StructureError, match=said):
+        load_recipe(str(file))
+
+
+def test_a_swapped_recipe_stops_after_its_first_extraction(tmp_path: Path, small: dict[str, Any]) -> None:
+    extract = {"dataset": "scenes:12", "split": "train", "layers": ["block.00"]}
+    swapped = [{"vision": "bundled:scenes-text", "text": "bundled:scenes-vit"}]
+    with pytest.raises(StructureError, match="bundled:scenes-text is text and stands on the vision side"):
+        running.run(recipe(small, encoders=swapped, extract=extract), RunContext.of(tmp_path / "store", device="cpu"))

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -107,11 +108,74 @@ def test_plain_has_one_template_for_what_brings_none():
 
 
 def test_a_file_of_ones_own_wins_and_is_recorded(tmp_path):
-    text = "name: mine\nversion: 3\ndatasets:\n  pets:\n    classes: [tom, rex]\n    templates: ['{c}!']\n"
+    text = "name: mine\nversion: 3\ndatasets:\n  pets:\n    names: {dog: rex, cat: tom}\n    templates: ['{c}!']\n"
     found = resolve_prompts(load_prompt_set(written(tmp_path, text)), dataset="wds/vtab/pets", own=OWN)
     assert found.texts() == ["tom!", "rex!"]
     assert found.prompt_set == "mine@3"
     assert found.classes_source.endswith("mine.yaml: pets")
+
+
+OF_FOUR = Task(classes=("forest", "river bank", "Annual_Crop", "sea-lake"), templates=("{c}",), source="copy")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "classes: [Sea Lake, forest, annual crop, River_Bank]",  # another order, another spelling
+        "names: {river bank: River_Bank, forest: forest, sea-lake: Sea Lake, Annual_Crop: annual crop}",
+    ],
+)
+def test_classes_of_a_file_are_bound_by_name(tmp_path: Path, entry: str) -> None:
+    mine = load_prompt_set(written(tmp_path, f"name: mine\nversion: 1\ndatasets:\n  land:\n    {entry}\n"))
+    found = resolve_prompts(mine, dataset="land", own=OF_FOUR)
+    assert found.classes == ("forest", "River_Bank", "annual crop", "Sea Lake")
+    assert found.texts() == list(found.classes)
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (
+            "classes: [wood, shore, field, water]",
+            r"4 of 4 classes of land are not named .* 'forest'.*names: {",
+        ),
+        ("classes: [forest, river bank, annual crop, water]", r"1 of 4 classes .* first 'sea-lake'"),
+        ("classes: [forest, Forest, annual crop, sea lake]", r"2 of 4 classes"),
+        (
+            "names: {forest: wood, river bank: shore, sea-lake: water}",
+            r"no words for 1 of 4 classes, first 'Annual_Crop'",
+        ),
+        (
+            "names: {forest: w, river bank: s, sea-lake: l, Annual_Crop: f, wood: w2}",
+            r"words for 'wood', which land does not have. The classes are: forest, river bank",
+        ),
+        ("names: {forest: w}\n    classes: [a, b, c, d]", r"line 5: classes and names at once"),
+    ],
+)
+def test_classes_that_cannot_be_bound_are_refused(tmp_path: Path, entry: str, said: str) -> None:
+    text = f"name: mine\nversion: 1\ndatasets:\n  land:\n    {entry}\n"
+    with pytest.raises(StructureError, match=said):
+        resolve_prompts(load_prompt_set(written(tmp_path, text)), dataset="land", own=OF_FOUR)
+
+
+def test_the_remedy_of_the_refusal_works(tmp_path: Path) -> None:
+    text = "name: mine\nversion: 1\ndatasets:\n  pets:\n    classes: [tom, rex]\n"
+    with pytest.raises(StructureError) as refused:
+        resolve_prompts(load_prompt_set(written(tmp_path, text)), dataset="pets", own=OWN)
+    remedy = str(refused.value).partition("in place of classes: ")[2]
+    mine = load_prompt_set(written(tmp_path, text.replace("classes: [tom, rex]", remedy)))
+    assert resolve_prompts(mine, dataset="pets", own=OWN).classes == ("tom", "rex")
+
+
+def test_a_published_list_in_words_of_its_own_keeps_its_order(benchmark_package):
+    clip = load_prompt_set("clip-benchmark")
+    first = replace(clip, order=("clip-benchmark", "dataset"))
+    assert resolve_prompts(first, dataset="wds/vtab/pets", own=OWN).classes == ("a cat", "a dog")
+    swapped = Task(classes=("a dog", "A_Cat"), templates=OWN.templates, source="copy")
+    assert resolve_prompts(first, dataset="wds/vtab/pets", own=swapped).classes == ("a dog", "a cat")
+    part = Task(classes=("a dog", "fox"), templates=OWN.templates, source="copy")
+    with pytest.raises(StructureError, match="1 of 2 classes"):
+        resolve_prompts(first, dataset="wds/vtab/pets", own=part)
 
 
 def test_labels_of_one_dataset_have_their_own_entries(tmp_path):
