@@ -177,7 +177,7 @@ def test_every_two_models(store: Store, searched: list[Any]) -> None:
     ("options", "words"),
     [
         ({"vision": ["smal"]}, "Unknown vision features 'smal'.*small"),
-        ({"dataset": "others"}, "no dataset split has text and vision features"),
+        ({"dataset": "others"}, "has no features of the dataset others"),
         ({"between": "text-text", "text": ["long"]}, "long is the only text feature set"),
         ({"k": 500}, "need at least 501 rows"),
     ],
