@@ -23,7 +23,7 @@ class OverflowError16(StructureError):
 
 
 def storable(
-    values: np.ndarray, dtype: str, *, key: str, column: str, what: str, sample: Callable[[int], str]
+    values: np.ndarray, dtype: str, *, key: str, column: str, what: object, sample: Callable[[int], str]
 ) -> np.ndarray:
     """`values` (n, width) in the stored dtype, C-contiguous; no copy where they are so already.
 

@@ -11,32 +11,24 @@ from functools import cached_property
 import numpy as np
 
 from structure.store.chunk import page_aligned, read_chunk, view_chunk
-from structure.store.column import Column
-from structure.store.column_layout import ColumnLayout, Span
-from structure.store.completion_marker import CompletionMarker
+from structure.store.column import ColumnLayout, Span
+from structure.store.completion_markers import CompletionMarker
 from structure.store.errors import DamageError, StructureError
 from structure.store.files import Files
 from structure.store.manifest import Manifest
 
 
 class ColumnFiles:
-    """The chunks of one column of a feature set. `lengths` (rows,) are the vectors of each row where rows differ."""
+    """The chunks of one column of a feature set."""
 
-    def __init__(
-        self, files: Files, prefix: str, manifest: Manifest, column: Column, lengths: np.ndarray | None = None
-    ) -> None:
-        self.files, self.prefix, self.manifest, self.column = files, prefix, manifest, column
-        self.layout = ColumnLayout(manifest, column, lengths if column.tokens is None else None)
+    def __init__(self, files: Files, prefix: str, manifest: Manifest, layout: ColumnLayout) -> None:
+        self.files, self.prefix, self.manifest = files, prefix, manifest
+        self.layout, self.column = layout, layout.column
 
     @cached_property
     def in_place(self) -> bool:
         """Whether `view` shows rows where they lie: uncompressed, in a folder of this machine, its order of bytes."""
         return self.files.mapped and self.manifest.zstd_level is None and sys.byteorder == "little"
-
-    def chunk_key(self, number: int) -> str:
-        """The file of one chunk."""
-        rest = "/0" if self.column.is_pooled or self.column.tokens is None else "/0/0"
-        return f"{self.prefix}/{self.column.path}/c/{number}{rest}"
 
     def read(
         self,
@@ -102,7 +94,7 @@ class ColumnFiles:
         for chunk, (number, crc) in enumerate(zip(numbers, checksums, strict=True)):
             try:
                 packed = self.manifest.zstd_level is not None
-                read_chunk(self.files, self.chunk_key(number), whole, compressed=packed, expected=crc)
+                read_chunk(self.files, self._key(number), whole, compressed=packed, expected=crc)
             except (StructureError, OSError, RuntimeError) as error:
                 yield str(error)
                 continue
@@ -111,6 +103,9 @@ class ColumnFiles:
             for place in np.flatnonzero(empty != here)[:1]:
                 row = shard.start + int(np.searchsorted(offsets, chunk * size + place, side="right")) - 1
                 yield f"row {row} is {'not finite' if empty[place] else 'finite, but was skipped'}"
+
+    def _key(self, number: int) -> str:
+        return f"{self.prefix}/{self.layout.chunk_key(number)}"
 
     @contextmanager
     def _checking(
@@ -125,7 +120,7 @@ class ColumnFiles:
                 f"({len(markers)} of {len(self.manifest.shards)} shards are begun). Run the same extract command again "
                 "to finish."
             )
-        key = self.chunk_key(span.number)
+        key = self._key(span.number)
         try:
             yield key, None if checked is not None and key in checked else checksums[span.chunk]
         except DamageError as error:

@@ -9,27 +9,31 @@ from concurrent.futures import Future
 import numpy as np
 
 from structure.store.cast import storable
-from structure.store.chunk_pool import ChunkPool
-from structure.store.column_files import ColumnFiles
+from structure.store.column import ColumnLayout
 from structure.store.errors import StructureError
 from structure.store.shard import Shard
+
+Write = Callable[[int, np.ndarray], Future[str]]
 
 
 class ColumnWriter:
     """One column of one shard on its way to the disk: a chunk is written as soon as it has all of its vectors.
 
     Rows may come in any order, each once. Tokens of rows that come in order, as images do, keep one chunk in memory,
-    besides those that are being written. `sample(row)` names a row of the feature set.
+    besides those that are being written. `sample(row)` names a row of the feature set `key`; `write(chunk, values)`
+    begins to write the chunk of that number, and its future gives the CRC-32C as hex when it is durable.
     """
 
-    def __init__(self, files: ColumnFiles, shard: Shard, pool: ChunkPool, sample: Callable[[int], str]) -> None:
-        layout, index = files.layout, files.manifest.shards.index(shard)
-        self._files, self._shard, self._pool, self._sample = files, shard, pool, sample
+    def __init__(
+        self, key: str, layout: ColumnLayout, shard: Shard, *, write: Write, sample: Callable[[int], str]
+    ) -> None:
+        index = layout.shards.index(shard)
+        self._key, self._layout, self._shard, self._write, self._sample = key, layout, shard, write, sample
         self._first, count = layout.first[index], layout.first[index + 1] - layout.first[index]
         self._offsets = layout.offsets(shard.start, shard.stop)
         edges = np.minimum(np.arange(count + 1) * layout.chunk_vectors, self._offsets[-1])
         self._lacking = np.diff(edges)  # vectors that each chunk lacks
-        self._has = np.zeros(len(shard), dtype=bool)
+        self._has = np.zeros(len(self._offsets) - 1, dtype=bool)
         self._chunks: dict[int, np.ndarray] = {}
         self._written: dict[int, Future[str]] = {}
 
@@ -40,7 +44,7 @@ class ColumnWriter:
         Raises StructureError for a row with other than the planned tokens, a NaN or an infinity; OverflowError16 for a
         value beyond float16; ValueError for a row that is not lacking, or another shape.
         """
-        column, key = self._files.column, self._files.manifest.key
+        column, key = self._layout.column, self._key
         places = np.asarray(rows, dtype=np.int64) - self._shard.start
         planned = np.diff(self._offsets)[places]
         counts = np.ones(len(rows), dtype=np.int64) if lengths is None else np.asarray(lengths)
@@ -62,14 +66,14 @@ class ColumnWriter:
             named = self._sample(int(rows[which]))
             return named if column.is_pooled else f"{named}, token {vector - int(ends[which] - counts[which])}"
 
-        stored = storable(values, column.dtype, key=key, column=column.path, what=str(self._shard), sample=sample)
+        stored = storable(values, column.dtype, key=key, column=column.path, what=self._shard, sample=sample)
         self._has[places] = True
         self._spread(self._offsets[places], counts, stored)
 
     def commit(self, skipped: Collection[int] = ()) -> tuple[str, tuple[str, ...]]:
         """Wait until every chunk is durable; (dtype, CRC-32C of each chunk) for the completion marker. `skipped` rows
         become NaN. Raises ValueError where rows are missing."""
-        column, places = self._files.column, np.array(sorted(skipped), dtype=np.int64) - self._shard.start
+        column, places = self._layout.column, np.array(sorted(skipped), dtype=np.int64) - self._shard.start
         missing = np.flatnonzero(~self._has)
         if not np.array_equal(missing, places):
             raise ValueError(
@@ -83,7 +87,7 @@ class ColumnWriter:
 
     def _spread(self, begins: np.ndarray, lengths: np.ndarray, values: np.ndarray) -> None:
         """Put vectors into their chunks: those of each row begin at `begins` in the run of the shard."""
-        size, taken = self._files.layout.chunk_vectors, 0
+        size, taken = self._layout.chunk_vectors, 0
         ends = begins + lengths
         breaks = np.flatnonzero(begins[1:] != ends[:-1]) + 1
         if len(breaks) < len(begins) // 2:  # rows that follow one another go in one piece
@@ -100,12 +104,12 @@ class ColumnWriter:
 
     def _place(self, begin: int, values: np.ndarray) -> None:
         """Put consecutive vectors into their chunks."""
-        size = self._files.layout.chunk_vectors
+        size = self._layout.chunk_vectors
         while len(values):
             chunk, inside = divmod(begin, size)
             part = values[: size - inside]
             whole = chunk not in self._chunks and len(part) == self._lacking[chunk]
-            if whole and (len(part) == size or self._files.column.is_pooled):
+            if whole and (len(part) == size or self._layout.column.is_pooled):
                 self._chunks[chunk] = part  # not copied
             else:
                 self._chunk(chunk)[inside : inside + len(part)] = part
@@ -114,9 +118,9 @@ class ColumnWriter:
 
     def _chunk(self, chunk: int) -> np.ndarray:
         """The chunk in memory, without values yet: what stays beyond a run is zero in a pooled layer, NaN in tokens."""
-        column = self._files.column
+        column = self._layout.column
         if chunk not in self._chunks:
-            shape = (self._files.layout.chunk_vectors, column.width)
+            shape = (self._layout.chunk_vectors, column.width)
             self._chunks[chunk] = np.full(shape, 0 if column.is_pooled else np.nan, dtype=column.dtype)
         return self._chunks[chunk]
 
@@ -124,10 +128,4 @@ class ColumnWriter:
         """Note that the chunk got vectors; write it where it lacks none."""
         self._lacking[chunk] -= vectors
         if self._lacking[chunk] == 0:
-            files = self._files
-            self._written[chunk] = self._pool.write(
-                files.chunk_key(self._first + chunk),
-                self._chunks.pop(chunk),
-                rows=files.layout.chunk_vectors,
-                level=files.manifest.zstd_level,
-            )
+            self._written[chunk] = self._write(self._first + chunk, self._chunks.pop(chunk))

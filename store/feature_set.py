@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from structure.store.chunk import page_aligned
-from structure.store.column import Column, tokens_path
+from structure.store.column import Column, ColumnLayout, tokens_path
 from structure.store.column_files import ColumnFiles
-from structure.store.completion_marker import CompletionMarker
-from structure.store.completion_markers import CompletionMarkers
+from structure.store.completion_markers import CompletionMarker, CompletionMarkers
 from structure.store.errors import FingerprintError, unknown
 from structure.store.files import Files
 from structure.store.fingerprint import differences, fingerprint
@@ -38,7 +37,7 @@ class FeatureSet:
 
     def __init__(self, files: Files, prefix: str, manifest: Manifest) -> None:
         self.files, self.prefix, self.manifest = files, prefix, manifest
-        self._column_files: dict[str, ColumnFiles] = {}
+        self._layouts: dict[str, ColumnLayout] = {}
 
     @classmethod
     def open(cls, files: Files, prefix: str) -> FeatureSet:
@@ -232,7 +231,7 @@ class FeatureSet:
         column = self.column(path)
         values = self._vectors(path, start, stop)
         skipped = [row - start for row in self.known_skipped if start <= row < stop]
-        offsets = self.column_files(path).layout.offsets(start, stop)
+        offsets = self.layout(path).offsets(start, stop)
         return Tokens(values, offsets, column.prefix, column.grid).without(skipped)
 
     def _vectors(self, path: str, start: int, stop: int) -> np.ndarray:
@@ -255,12 +254,15 @@ class FeatureSet:
         return column
 
     def column_files(self, path: str) -> ColumnFiles:
-        """Where the chunks of a column lie. Raises as `column` does."""
-        if path not in self._column_files:
+        """The chunks of a column on disk. Raises as `column` does."""
+        return ColumnFiles(self.files, self.prefix, self.manifest, self.layout(path))
+
+    def layout(self, path: str) -> ColumnLayout:
+        """Where the vectors of each row of a column lie. Raises as `column` does."""
+        if path not in self._layouts:
             column = self.column(path)
-            lengths = self.token_lengths if column.tokens is None else None
-            self._column_files[path] = ColumnFiles(self.files, self.prefix, self.manifest, column, lengths)
-        return self._column_files[path]
+            self._layouts[path] = self.manifest.layout(column, self.token_lengths if column.tokens is None else None)
+        return self._layouts[path]
 
     def to_xarray(self) -> xr.Dataset:
         """Lazy float32 dask arrays chunked as on disk, dims `("sample", "feature")`, sample ids as the coordinate.

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from structure.store.chunk import crc32c
-from structure.store.column import MOST, TOKENS, Column
+from structure.store.column import MOST, TOKENS, Column, ColumnLayout
 from structure.store.errors import DamageError, StructureError
 from structure.store.files import check_key
 from structure.store.fingerprint import canonical, fingerprint
@@ -104,6 +104,10 @@ class Manifest:
     def column(self, path: str) -> Column:
         """The column of that path. Raises KeyError."""
         return self.by_path[path]
+
+    def layout(self, column: Column, lengths: np.ndarray | None = None) -> ColumnLayout:
+        """Where the vectors of one of its columns lie. `lengths` (rows,) are the token counts of texts."""
+        return ColumnLayout(column, self.shards, self.shard_rows, lengths if column.tokens is None else None)
 
     @property
     def size(self) -> int:

@@ -57,7 +57,7 @@ class Rows:
         tokens."""
         if self.column.is_pooled:
             return np.ones(len(numbers), dtype=np.int64)
-        layout = self.features.column_files(self.path).layout
+        layout = self.features.layout(self.path)
         lengths: np.ndarray = np.diff(layout.offsets(0, len(self.features)))[numbers]
         lengths[np.isin(numbers, self.features.known_skipped)] = 0
         return lengths
@@ -84,7 +84,7 @@ class Rows:
         if ascending[-1] - ascending[0] == len(ascending) - 1 and (np.diff(ascending) == 1).all():
             yield 0, len(ascending)
             return
-        layout = self.features.column_files(self.path).layout
+        layout = self.features.layout(self.path)
         starts = layout.offsets(0, len(self.features))[ascending] * self.column.vector_bytes
         shards, low = ascending // self.features.manifest.shard_rows, 0
         for high in range(1, len(ascending) + 1):

@@ -1,9 +1,9 @@
-"""The shards of a feature set that one extractor takes: leased one after another, as it comes to them."""
+"""The shards of a feature set that one extractor takes: leased one after another, and committed in the background."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
 from structure.store.feature_set import FeatureSet
@@ -17,7 +17,8 @@ class ShardQueue:
     through the same feature set at once share its shards, and none is encoded twice.
 
     `held` are those that were left to somebody else, `done` counts the rows that somebody else had finished. Leaving
-    the context gives back every lease that is still held, wherever an interruption fell.
+    the context commits what was handed over, also after an exception (a shard that has been encoded is not thrown
+    away), and releases every shard, wherever an interruption fell.
     """
 
     def __init__(self, features: FeatureSet, shards: Iterable[Shard]) -> None:
@@ -25,6 +26,8 @@ class ShardQueue:
         self.held: dict[Shard, HeldError] = {}
         self.done = 0
         self._writers: dict[Shard, ShardWriter] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"commits of {features.key}")
+        self._commits: list[Future[None]] = []
 
     def __iter__(self) -> Iterator[Shard]:
         for shard in self.shards:
@@ -41,8 +44,23 @@ class ShardQueue:
                 writer.release()
 
     def writer_of(self, shard: Shard) -> ShardWriter:
-        """The writer of a shard that came, which holds its lease; who has committed it releases it."""
+        """The writer of a shard that came, which holds its lease."""
         return self._writers[shard]
+
+    def commit(self, shard: Shard) -> None:
+        """Commit a shard that has all its rows while the encoder goes on; at most two wait, the next one blocks.
+
+        Raises what an earlier commit raised; so does leaving the context.
+        """
+        while len(self._commits) > 1 or (self._commits and self._commits[0].done()):
+            self._commits.pop(0).result()
+        self._commits.append(self._thread.submit(self._commit, self._writers[shard]))
+
+    def _commit(self, writer: ShardWriter) -> None:
+        try:
+            writer.commit()
+        finally:
+            writer.release()
 
     def __enter__(self) -> ShardQueue:
         return self
@@ -50,8 +68,11 @@ class ShardQueue:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._thread.shutdown(wait=True)
         for writer in self._writers.values():
             writer.release()
+        for commit in self._commits if error is None else ():
+            commit.result()
 
 
 def any_free(features: FeatureSet, held: Collection[Shard]) -> bool:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 from types import TracebackType
 
 import numpy as np
 
-from structure.store.chunk_pool import WRITERS, ChunkPool
+from structure.store.chunk import write_chunk
 from structure.store.column_writer import ColumnWriter
-from structure.store.completion_marker import CompletionMarker
+from structure.store.completion_markers import CompletionMarker
 from structure.store.errors import StructureError
 from structure.store.feature_set import FeatureSet
+from structure.store.files import Files
 from structure.store.lease import Lease
 from structure.store.shard import Shard
+
+WRITERS = 8
+"""Threads, waiting for the disk mostly."""
+
+WAITING_BYTES = 64 * 2**20
+"""Bytes of chunks that may wait to be written: who hands over more waits."""
 
 
 def lease_of(features: FeatureSet, shard: Shard) -> Lease:
@@ -36,7 +44,7 @@ class ShardWriter:
         self.lease = lease_of(features, shard)
         self.skipped: dict[int, str] = {}
         self._columns: dict[str, ColumnWriter] = {}
-        self._pool = ChunkPool(features.files)
+        self._pool = _ChunkPool(features.files, level=features.manifest.zstd_level)
 
     def acquire(self) -> ShardWriter:
         """Take the lease. Raises HeldError where somebody alive holds it."""
@@ -67,9 +75,20 @@ class ShardWriter:
     def put(self, path: str, rows: Sequence[int], values: np.ndarray, lengths: Sequence[int] | None = None) -> None:
         """Rows of one column, as `ColumnWriter.put` takes them; raises as it does."""
         if path not in self._columns:
-            files = self.features.column_files(path)
-            self._columns[path] = ColumnWriter(files, self.shard, self._pool, lambda row: str(self.features.ids[row]))
+            self._columns[path] = self._column_writer(path)
         self._columns[path].put(rows, values, lengths)
+
+    def _column_writer(self, path: str) -> ColumnWriter:
+        features, layout = self.features, self.features.layout(path)
+        return ColumnWriter(
+            features.key,
+            layout,
+            self.shard,
+            write=lambda number, values: self._pool.write(
+                f"{features.prefix}/{layout.chunk_key(number)}", values, rows=layout.chunk_vectors
+            ),
+            sample=lambda row: str(features.ids[row]),
+        )
 
     def commit(self) -> None:
         """Write the completion marker, when everything that was put is durable.
@@ -97,6 +116,33 @@ class ShardWriter:
                 f"written; now that is different ({reason}). Nothing of {shard} was saved. Put the data back as they "
                 "were."
             )
+
+
+class _ChunkPool:
+    """Writes chunks on threads, at most `WAITING_BYTES` of them at a time (one where a chunk has more)."""
+
+    def __init__(self, files: Files, *, level: int | None) -> None:
+        self._files, self._level = files, level
+        self._threads = ThreadPoolExecutor(WRITERS)
+        self._waiting: dict[Future[str], int] = {}
+        self._lock = Lock()
+
+    def write(self, key: str, values: np.ndarray, *, rows: int) -> Future[str]:
+        """Begin to write a chunk; the future gives its CRC-32C as hex when it is durable. See `write_chunk`."""
+        with self._lock:
+            while (pending := self._still_waiting()) and sum(pending.values()) + values.nbytes > WAITING_BYTES:
+                next(iter(pending)).exception()  # wait for it; whoever commits gets what it raised
+            writing = self._threads.submit(write_chunk, self._files, key, values, rows=rows, level=self._level)
+            self._waiting[writing] = values.nbytes
+        return writing
+
+    def close(self) -> None:
+        """Stop: what has not begun is not written."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _still_waiting(self) -> dict[Future[str], int]:
+        self._waiting = {future: size for future, size in self._waiting.items() if not future.done()}
+        return self._waiting
 
 
 def write_shard(

@@ -277,7 +277,7 @@ def _block_rows(sources: Sequence[Rows], pool: int) -> int:
 
 def _range_vectors(rows: Rows) -> int:
     """Vectors from the first to the last of the rows."""
-    layout = rows.features.column_files(rows.path).layout
+    layout = rows.features.layout(rows.path)
     return int(layout.offsets(int(rows.numbers[0]), int(rows.numbers[-1]) + 1)[-1])
 
 

@@ -54,7 +54,7 @@ def faults_of(files: Files, prefix: str, manifest: Manifest) -> list[Fault]:
             faults += [Fault(manifest.key, "metadata", what) for what in _metadata_faults(files, prefix, documents)]
         faults += [Fault(manifest.key, "rows", what) for what in _row_faults(files, manifest, ids)]
     columns = [
-        ColumnFiles(files, prefix, manifest, column, lengths)
+        ColumnFiles(files, prefix, manifest, manifest.layout(column, lengths))
         for column in manifest.by_path.values()
         if readable or column.tokens is not None  # without the token counts nothing is known of where tokens lie
     ]

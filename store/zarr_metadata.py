@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from structure.store.column import TOKENS, Column
-from structure.store.column_layout import ColumnLayout
 from structure.store.errors import DamageError
 from structure.store.files import Files
 from structure.store.manifest import ATTRIBUTE, Manifest, lengths_digest
@@ -87,7 +86,7 @@ def _tokens(group: Any, manifest: Manifest, ids: list[str], lengths: np.ndarray 
             raise ValueError(f"{manifest.key}: the token counts of its texts are needed")
         ragged = next(column for column in manifest.tokens if column.tokens is None)
         _coordinate(group, "length", np.asarray(lengths, dtype=np.int64))
-        _coordinate(group, "start", ColumnLayout(manifest, ragged, lengths).starts())
+        _coordinate(group, "start", manifest.layout(ragged, lengths).starts())
 
 
 def _features(

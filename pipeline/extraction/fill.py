@@ -20,7 +20,6 @@ from structure.store import FeatureSet, Samples, Store
 from structure.store.cast import OverflowError16
 from structure.store.column import tokens_path
 from structure.store.errors import BadSampleError
-from structure.store.shard_committer import ShardCommitter
 from structure.store.shard_queue import ShardQueue, any_free
 
 
@@ -138,27 +137,26 @@ def fill_shards(
     encoded, finished = len(features) - sum(len(shard) for shard in features.pending()), 0
     filled = cut = 0
     within = WithinMemory(encoder, on_event=on_event)
-    with ShardCommitter(features.key) as committer:
-        for shard, group in groupby(source, key=lambda batch: batch.shard):
-            writer = shards.writer_of(shard)
-            columns = [features.column(path) for path in writer.lacking]
-            pooled = [column.path for column in columns if column.is_pooled]
-            tokens = {column.name: column.dtype for column in columns if not column.is_pooled}
-            for part in group:
-                good = _readable(part, writer.skipped, keep_going=options.skip_bad)
-                for some, of_layers, of_tokens in within.encode(
-                    [part.examples[i] for i in good], pooling=pooling, layers=layers if pooled else (), tokens=tokens
-                ):
-                    numbers = [part.rows[i] for i in good[some]]
-                    for path, values in _on_host({path: of_layers[path] for path in pooled}).items():
-                        writer.put(path, numbers, values)
-                    for layer, found in of_tokens.items():
-                        writer.put(tokens_path(layer), numbers, found.values.cpu().numpy(), found.lengths)
-                cut += sum(getattr(example, "cut", 0) > 0 for example in part.examples)
-                finished += len(part.rows)
-                on_event(Progress(f"extracting {features.key}", encoded + shards.done + finished, len(features)))
-            committer.submit(writer)
-            filled += 1
+    for shard, group in groupby(source, key=lambda batch: batch.shard):
+        writer = shards.writer_of(shard)
+        columns = [features.column(path) for path in writer.lacking]
+        pooled = [column.path for column in columns if column.is_pooled]
+        tokens = {column.name: column.dtype for column in columns if not column.is_pooled}
+        for part in group:
+            good = _readable(part, writer.skipped, keep_going=options.skip_bad)
+            for some, of_layers, of_tokens in within.encode(
+                [part.examples[i] for i in good], pooling=pooling, layers=layers if pooled else (), tokens=tokens
+            ):
+                numbers = [part.rows[i] for i in good[some]]
+                for path, values in _on_host({path: of_layers[path] for path in pooled}).items():
+                    writer.put(path, numbers, values)
+                for layer, found in of_tokens.items():
+                    writer.put(tokens_path(layer), numbers, found.values.cpu().numpy(), found.lengths)
+            cut += sum(getattr(example, "cut", 0) > 0 for example in part.examples)
+            finished += len(part.rows)
+            on_event(Progress(f"extracting {features.key}", encoded + shards.done + finished, len(features)))
+        shards.commit(shard)
+        filled += 1
     return Filled(filled, cut)
 
 

@@ -27,7 +27,7 @@ from structure.pipeline.stages.import_features import import_features
 from structure.pipeline.suites.suite import load_suite
 from structure.store import Column, Manifest, SampleItem, Samples, Store, open_store
 from structure.store.chunk import crc32c
-from structure.store.completion_marker import CompletionMarker
+from structure.store.completion_markers import CompletionMarker
 from structure.store.errors import StructureError
 from structure.store.fingerprint import canonical
 from structure.store.local_files import LocalFiles

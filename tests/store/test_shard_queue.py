@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 
 from structure.store import FeatureSet, Manifest, Samples, Store
 from structure.store.local_files import LocalFiles
-from structure.store.shard_committer import ShardCommitter
 from structure.store.shard_queue import ShardQueue
 from structure.store.shard_writer import lease_of
 
@@ -49,25 +47,21 @@ def test_interrupted_as_its_renewal_begins(empty: FeatureSet, monkeypatch: pytes
     assert leases(empty) == []
 
 
-def test_interrupted_as_the_shard_is_handed_to_the_writer(
+def test_interrupted_as_the_shard_is_committed(
     empty: FeatureSet, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put = queue.Queue.put
-
-    def interrupted(jobs: queue.Queue[Any], job: Any, **options: Any) -> None:
-        if job is not None:
-            raise KeyboardInterrupt
-        put(jobs, job, **options)
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
 
     def extract() -> None:
-        with ShardQueue(empty, empty.pending()) as shards, ShardCommitter(empty.key) as committer:
-            for shard in shards:
-                writer = shards.writer_of(shard)
-                assert leases(empty) == [writer.lease.key]
-                monkeypatch.setattr(queue.Queue, "put", interrupted)
-                for name, each in values.items():
-                    writer.put(name, range(shard.start, shard.stop), each[shard.start : shard.stop])
-                committer.submit(writer)
+        with ShardQueue(empty, empty.pending()) as shards:
+            shard = next(iter(shards))
+            writer = shards.writer_of(shard)
+            assert leases(empty) == [writer.lease.key]
+            for name, each in values.items():
+                writer.put(name, range(shard.start, shard.stop), each[shard.start : shard.stop])
+            monkeypatch.setattr(empty.completion, "write", interrupted)
+            shards.commit(shard)
 
     with pytest.raises(KeyboardInterrupt):
         extract()
@@ -81,3 +75,21 @@ def test_a_claim_of_somebody_else_stays(empty: FeatureSet) -> None:
         with ShardQueue(empty, empty.pending()) as shards:
             assert list(shards) == others
         assert (list(shards.held), leases(empty)) == ([first], [lease.key])
+
+
+def test_the_fault_of_a_commit_is_raised_by_a_later_one(
+    empty: FeatureSet, values: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(empty.completion, "write", full)
+    begun = []
+    with pytest.raises(OSError, match="the disk is full"), ShardQueue(empty, empty.pending()) as shards:
+        for shard in shards:
+            begun.append(shard)
+            for name, each in values.items():
+                shards.writer_of(shard).put(name, range(shard.start, shard.stop), each[shard.start : shard.stop])
+            shards.commit(shard)
+    assert len(begun) < len(empty.manifest.shards)
+    assert leases(empty) == []

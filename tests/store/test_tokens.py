@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from structure.store import Column, FeatureSet, SampleItem, Samples, Store, StructureError, Tokens, open_store
 from structure.store.cast import OverflowError16
-from structure.store.column_layout import plan_tokens
+from structure.store.column import plan_tokens
 from structure.store.manifest import lengths_digest
 from structure.store.shard_writer import ShardWriter, write_shard
 

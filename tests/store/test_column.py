@@ -8,9 +8,14 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from structure.store.chunk_plan import WASTE, chunk_count, chunk_size, first_chunks
-from structure.store.column import Column
-from structure.store.column_layout import ColumnLayout, plan_tokens
+from structure.store.column import (
+    WASTE,
+    Column,
+    chunk_count,
+    chunk_size,
+    first_chunks,
+    plan_tokens,
+)
 from structure.store.manifest import Manifest, lengths_digest
 from structure.store.shard import plan_shards
 
@@ -51,7 +56,7 @@ def test_every_token_has_one_place_of_its_own(
     column = plan_tokens(Column("x", width), shards, lengths=counts)
     rows = {"rows": len(lengths), "shard_rows": shard_rows, "modality": "text"}
     made = manifest(tokens=(column,), lengths=lengths_digest(counts), **rows)
-    starts = ColumnLayout(made, column, counts).starts()
+    starts = made.layout(column, counts).starts()
     places = [start + i for start, length in zip(starts, lengths, strict=True) for i in range(length)]
     assert len(set(places)) == len(places)
     assert max(places) < column.chunks * column.chunk
