@@ -85,11 +85,16 @@ def test_the_fault_of_a_commit_is_raised_by_a_later_one(
 
     monkeypatch.setattr(empty.completion, "write", full)
     begun = []
-    with pytest.raises(OSError, match="the disk is full"), ShardQueue(empty, empty.pending()) as shards:
-        for shard in shards:
-            begun.append(shard)
-            for name, each in values.items():
-                shards.writer_of(shard).put(name, range(shard.start, shard.stop), each[shard.start : shard.stop])
-            shards.commit(shard)
+
+    def extract() -> None:
+        with ShardQueue(empty, empty.pending()) as shards:
+            for shard in shards:
+                begun.append(shard)
+                for name, each in values.items():
+                    shards.writer_of(shard).put(name, range(shard.start, shard.stop), each[shard.start : shard.stop])
+                shards.commit(shard)
+
+    with pytest.raises(OSError, match="the disk is full"):
+        extract()
     assert len(begun) < len(empty.manifest.shards)
     assert leases(empty) == []
