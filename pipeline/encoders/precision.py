@@ -27,9 +27,13 @@ class Precision:
     weights: torch.dtype = torch.float32
 
     def autocast(self, device: torch.device) -> AbstractContextManager[object]:
-        """The context a forward pass runs in; no context where float32 or the weights themselves are the type."""
-        if self.dtype is None or self.weights is self.dtype or device.type == "meta":
+        """The context a forward pass runs in; where float32 or the weights themselves are the type none, or one that
+        turns off what the program around has turned on."""
+        if device.type == "meta":
             return nullcontext()
+        if self.dtype is None or self.weights is self.dtype:
+            around = torch.is_autocast_enabled(device.type)
+            return torch.autocast(device.type, enabled=False) if around else nullcontext()
         context: AbstractContextManager[object] = torch.autocast(device.type, dtype=self.dtype)
         return context
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from structure.pipeline.encoders.arithmetic import default_arithmetic
 from structure.pipeline.encoders.encoder import Encoder, Hidden, Layer, Visitor
 from structure.pipeline.encoders.example_groups import Grouping, groups, merge
 from structure.pipeline.encoders.layer import Form
@@ -103,7 +104,7 @@ class TorchEncoder(Encoder):
     @contextmanager
     def _arithmetic(self) -> Iterator[None]:
         """Within: the network runs as it does when features are extracted."""
-        with torch.inference_mode(), self.precision.autocast(self.device):
+        with default_arithmetic(), torch.inference_mode(), self.precision.autocast(self.device):
             yield
 
     def _hidden(self, name: str, values: torch.Tensor, batch: EncodedBatch) -> Hidden:
