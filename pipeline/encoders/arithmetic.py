@@ -36,7 +36,7 @@ def default_arithmetic() -> Iterator[None]:
     only the precision that was asked for. What was set is restored.
     """
     changed: list[tuple[Any, str, Any]] = []
-    legacy = torch.get_float32_matmul_precision()
+    legacy = _matmul_precision()
     try:
         if legacy != "highest":  # first, as it sets two of the others
             for path in ("cuda.matmul", "mkldnn.matmul"):
@@ -53,6 +53,15 @@ def default_arithmetic() -> Iterator[None]:
             torch.set_float32_matmul_precision(legacy)
         for backend, name, value in reversed(changed):
             setattr(backend, name, value)
+
+
+def _matmul_precision() -> str:
+    """What `set_float32_matmul_precision` was given; "highest" where a backend was set by its own name since, of which
+    torch refuses to give a summary."""
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return "highest"
 
 
 def _set(backend: Any, name: str, default: Any, changed: list[tuple[Any, str, Any]]) -> None:

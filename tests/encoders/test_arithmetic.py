@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from structure.pipeline.encoders import load_encoder
-from structure.pipeline.encoders.arithmetic import default_arithmetic
+from structure.pipeline.encoders.arithmetic import _matmul_precision, default_arithmetic
 
 
 def _state() -> list[Any]:
     backends = torch.backends
     parts = (backends.cuda.matmul, backends.mkldnn.matmul, backends.mkldnn.conv, backends.cudnn.conv)
     flags = (backends.cuda.matmul.allow_bf16_reduced_precision_reduction, backends.cuda.matmul.allow_fp16_accumulation)
-    return [torch.get_float32_matmul_precision(), *(part.fp32_precision for part in parts), *flags]
+    return [_matmul_precision(), *(part.fp32_precision for part in parts), *flags]
 
 
 def _named(state: list[Any]) -> list[Any]:
@@ -27,6 +27,7 @@ def _named(state: list[Any]) -> list[Any]:
 @pytest.fixture
 def _restored() -> Iterator[None]:
     yield
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
     torch.set_float32_matmul_precision("highest")
     torch.backends.mkldnn.conv.fp32_precision = "none"
     torch.backends.cudnn.conv.fp32_precision = "tf32"
@@ -36,6 +37,7 @@ def _restored() -> Iterator[None]:
 CHOICES: dict[str, Callable[[], object]] = {
     "medium": lambda: torch.set_float32_matmul_precision("medium"),
     "high": lambda: torch.set_float32_matmul_precision("high"),
+    "one backend by its name": lambda: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
     "tf32 off": lambda: setattr(torch.backends.cudnn, "allow_tf32", False),
     "bf16 convolutions": lambda: setattr(torch.backends.mkldnn.conv, "fp32_precision", "bf16"),
     "16-bit sums": lambda: setattr(torch.backends.cuda.matmul, "allow_bf16_reduced_precision_reduction", False),
