@@ -148,6 +148,12 @@ class Encoder(ABC):
                 raise unknown("layer", name, known, hint=f"{self.name} has {len(known)} layers.")
         chosen = [layer for layer in self.layers if layer.name in set(layers)]
         for kind in pooling:
+            if kind not in POOLINGS and kind == self.default_pooling:
+                raise StructureError(
+                    f"{self.name} was trained to be pooled by {kind}, which is not done here: any other pooling would "
+                    f"give other features than its own. Pass --pool mean, or another of {', '.join(self.poolings)}, if "
+                    "that is meant."
+                )
             if kind not in POOLINGS:
                 raise unknown("pooling", kind, POOLINGS)
             if kind not in self.poolings and any(layer.form != "vector" for layer in chosen):

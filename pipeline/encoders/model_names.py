@@ -10,17 +10,19 @@ from structure.pipeline.encoders.device_placement import PLACEMENT_OPTIONS, read
 from structure.pipeline.encoders.image_preprocessing import IMAGE_OPTIONS, read_image_preprocessing
 from structure.pipeline.encoders.registry import ENCODER_LIBRARIES, library_of
 from structure.pipeline.encoders.spec import Spec, safe
+from structure.pipeline.encoders.text_prompt import PROMPT_OPTIONS, read_prompt
 from structure.store.errors import UsageError, nearest, unknown
 
 TOWERS = ("visual", "text")
-OPTIONS = (*IMAGE_OPTIONS, *PLACEMENT_OPTIONS)
+OPTIONS = (*IMAGE_OPTIONS, *PLACEMENT_OPTIONS, *PROMPT_OPTIONS)
 
 
 def parse_spec(text: str) -> Spec:
     """What a user typed as a `Spec`; an alias is looked up, and `alias#text` picks another tower of it.
 
     `?image_size=N&crop_pct=P` at the end prepares images in another way than the model's own, `?bits=4&device_map=auto`
-    says on which devices and in how many bits the weights of a large model are held. No library is imported.
+    says on which devices and in how many bits the weights of a large model are held, `?prompt=query` which of a text
+    model's own prompts is put before every text. No library is imported.
     Raises `UsageError` for a form or option that does not exist, `StructureError` with the nearest names for an unknown
     alias.
     """
@@ -42,6 +44,7 @@ def parse_spec(text: str) -> Spec:
         spec,
         image_preprocessing=read_image_preprocessing(options, spec=text),
         placement=read_placement(options, spec=text),
+        prompt=read_prompt(options, spec=text),
     )
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from structure.pipeline.encoders.sentence_conventions import transformer_folder
 from structure.pipeline.encoders.spec import Spec
 from structure.store.errors import DamageError, NotPresentError, StructureError
 
@@ -18,6 +19,9 @@ def refuse_other_libraries(folder: Path, spec: Spec) -> None:
     if not path.is_file():
         if open_clip:
             raise _written(spec, "open_clip", f"open_clip:local-dir:{folder}#{spec.tower or 'visual'}")
+        inner = transformer_folder(folder)
+        if inner is not None and (inner / "config.json").is_file():
+            raise StructureError(f"The transformer of {spec.source} lies in a folder of its own. Write hf:{inner}.")
         raise NotPresentError(f"{folder} has no config.json: it is no Hugging Face model folder. Point to one that is.")
     config = _read(path)
     if "model_type" in config and config["model_type"] != "timm_wrapper":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from structure.pipeline.encoders.device_placement import WHOLE, Placement
 from structure.pipeline.encoders.image_preprocessing import AS_STATED, ImagePreprocessing
+from structure.pipeline.encoders.text_prompt import CHECKPOINTS_OWN, TextPrompt
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Spec:
     divides it into `model` (repository, folder, architecture) and `weights` (folder, file or tag, else "").
     `tower`: "visual", "text" or "". `alias`: as typed, "" without one. `stem`: what tells the model apart in the name
     of its features, `identity`: the same independent of where a folder lies on this machine, each `model` where it is
-    "". `image_preprocessing` and `placement`: what the options ask for in place of the model's own way.
+    "". `image_preprocessing`, `placement` and `prompt`: what the options ask for in place of the model's own way.
     """
 
     library: str
@@ -30,13 +31,14 @@ class Spec:
     identity: str = ""
     image_preprocessing: ImagePreprocessing = AS_STATED
     placement: Placement = WHOLE
+    prompt: TextPrompt = CHECKPOINTS_OWN
 
     @property
     def name(self) -> str:
         """Safe as a folder name: the alias, or what tells the model apart, with the tower, the image preprocessing and
         the bits where one was picked."""
         stem = self.alias or safe(f"{self.stem or self.model}/{self.tower}")
-        return f"{stem}{self.image_preprocessing.suffix}{self.placement.suffix}"
+        return f"{stem}{self.image_preprocessing.suffix}{self.placement.suffix}{self.prompt.suffix}"
 
     @property
     def source(self) -> str:
@@ -49,7 +51,7 @@ class Spec:
         return f"{self.library}:{self.identity or self.model}"
 
     def __str__(self) -> str:
-        options = "&".join(str(part) for part in (self.image_preprocessing, self.placement) if part)
+        options = "&".join(str(part) for part in (self.image_preprocessing, self.placement, self.prompt) if part)
         tower = f"#{self.tower}" if self.tower else ""
         return f"{self.library}:{self.body}{tower}{f'?{options}' if options else ''}"
 

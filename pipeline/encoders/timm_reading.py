@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from structure.pipeline.encoders.layer import block_name
+from structure.pipeline.encoders.library_errors import library_errors
 from structure.pipeline.encoders.taps import Emit, Taps
 from structure.store.errors import StructureError
 
@@ -73,7 +74,7 @@ def find_reading(module: Any, pixels: torch.Tensor, *, name: str) -> Reading:
     if not hasattr(module, "forward_intermediates"):
         raise StructureError(f"timm cannot read the layers of {name} ({type(module).__name__}). Take another model.")
     blocks, nested = _blocks(module)
-    with torch.inference_mode():
+    with library_errors(name, {"pixels": pixels}), torch.inference_mode():
         read = module.forward_intermediates(pixels, output_fmt="NCHW", intermediates_only=True)
         outputs = _outputs(module, blocks, pixels)
     maps = [tuple(out.shape) for out in read]

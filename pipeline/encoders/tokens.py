@@ -30,14 +30,15 @@ class TextPreprocess:
     """A Hugging Face tokenizer as a picklable function: text -> `TokenIds` of at most `limit` ids (None: no limit).
 
     Truncation is the tokenizer's own, so that closing special tokens stay; how much was cut is counted in each result.
-    With `segments` a result has its tokens' segments, too. A text without any token (an empty caption under a tokenizer
-    that adds no special ones) becomes the begin- or end-of-sequence token alone.
+    With `segments` a result has its tokens' segments, too; `prompt` is put before every text. A text without any token
+    (an empty caption under a tokenizer that adds no special ones) becomes the begin- or end-of-sequence token alone.
     """
 
-    def __init__(self, tokenizer: Any, *, limit: int | None, segments: bool = False) -> None:
+    def __init__(self, tokenizer: Any, *, limit: int | None, segments: bool = False, prompt: str = "") -> None:
         self.tokenizer = tokenizer
         self.limit = limit
         self.segments = segments
+        self.prompt = prompt
 
     def __call__(self, text: str) -> TokenIds:
         return self.many([text])[0]
@@ -46,8 +47,8 @@ class TextPreprocess:
         """The same for many texts in one call, several times faster."""
         if not texts:
             return []
-        rows = self._ids(list(texts))
-        return [self._fitted(text, ids) for text, ids in zip(texts, rows, strict=True)]
+        texts = [f"{self.prompt}{text}" for text in texts]
+        return [self._fitted(text, ids) for text, ids in zip(texts, self._ids(texts), strict=True)]
 
     def _ids(self, texts: list[str], **options: Any) -> list[TokenIds]:
         out = self.tokenizer(

@@ -18,7 +18,9 @@ from structure.pipeline.encoders.library_errors import first_line
 from structure.pipeline.encoders.other_libraries import refuse_other_libraries
 from structure.pipeline.encoders.precision import Amp, Precision, multiplies_in_bfloat16, parameter_count, resolve
 from structure.pipeline.encoders.quiet import quiet
+from structure.pipeline.encoders.sentence_conventions import read_conventions
 from structure.pipeline.encoders.spec import Spec
+from structure.pipeline.encoders.text_prompt import refuse_prompt
 from structure.pipeline.encoders.tokens import TextPreprocess
 from structure.pipeline.encoders.torch_encoder import EncodedBatch
 from structure.pipeline.encoders.transformers_audio import AudioEncoder, prepare_audio
@@ -70,6 +72,8 @@ def load(
             "location": str(folder),
             "dropped": dropped,
         }
+        if encoder.modality != "text":
+            refuse_prompt(spec.prompt, name=spec.source)
         if encoder.modality == "vision":
             provenance["preprocessing"] = prepare_images(encoder, folder, spec.image_preprocessing)
         elif spec.image_preprocessing:
@@ -79,9 +83,8 @@ def load(
         elif isinstance(encoder, AudioEncoder):
             provenance["preprocessing"] = prepare_audio(encoder, folder)
         else:
-            provenance["preprocessing"], provenance["tokenizer"] = prepare_text(
-                encoder, folder, trust_remote_code=trust_remote_code
-            )
+            preprocessing, digest = prepare_text(encoder, folder, spec.prompt, trust_remote_code=trust_remote_code)
+            provenance |= {"preprocessing": preprocessing, "tokenizer": digest}
     encoder.provenance = provenance
     return encoder
 
@@ -112,6 +115,8 @@ def from_config(folder: Path, spec: Spec, *, trust_remote_code: bool) -> Transfo
         probe = EncodedBatch({"input_ids": torch.zeros(1, 3, dtype=torch.int64, device=meta)})
     with quiet():
         encoder.settle(probe)
+    if encoder.modality == "text":
+        encoder.default_pooling = read_conventions(folder).pooling or "mean"
     encoder.provenance = {"source": spec.source}
     return encoder
 
@@ -209,4 +214,4 @@ def load_tokenizer(folder: Path, spec: Spec, *, trust_remote_code: bool) -> Text
     encoder = from_config(folder, spec, trust_remote_code=trust_remote_code)
     if encoder.modality != "text":
         raise StructureError(f"{spec.source} reads no text, so it has no tokenizer. Name a text model.")
-    return text_preprocess(encoder, folder, trust_remote_code=trust_remote_code)
+    return text_preprocess(encoder, folder, spec.prompt, trust_remote_code=trust_remote_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from torch import nn
 
 from structure.pipeline.encoders.digest import tokenizer_digest
 from structure.pipeline.encoders.library_errors import first_line
+from structure.pipeline.encoders.sentence_conventions import read_conventions
+from structure.pipeline.encoders.text_prompt import TextPrompt
 from structure.pipeline.encoders.tokens import TextPreprocess, TokenIds, padding_id
 from structure.pipeline.encoders.transformers_encoder import TransformersEncoder
 from structure.store.errors import NotPresentError, StructureError
@@ -19,11 +22,13 @@ MOVED = 1e-4
 """What padding may move a text's features, relative to them: rounding of float32 (1e-6)."""
 
 
-def prepare_text(encoder: TransformersEncoder, folder: Path, *, trust_remote_code: bool) -> tuple[dict[str, Any], str]:
+def prepare_text(
+    encoder: TransformersEncoder, folder: Path, prompt: TextPrompt, *, trust_remote_code: bool
+) -> tuple[dict[str, Any], str]:
     """Give the encoder its preprocessing and its layers. Returns the provenance's part on preprocessing and the digest
     of the tokenizer. Raises `NotPresentError` without a tokenizer, `StructureError` for a model without token ids."""
     encoder.vocabulary = _vocabulary(encoder)
-    encoder.preprocess = preprocess = text_preprocess(encoder, folder, trust_remote_code=trust_remote_code)
+    encoder.preprocess = preprocess = text_preprocess(encoder, folder, prompt, trust_remote_code=trust_remote_code)
     tokenizer = preprocess.tokenizer
     encoder.limit = preprocess.limit
     encoder.pad_id = padding_id(tokenizer, vocabulary=encoder.vocabulary)
@@ -33,22 +38,55 @@ def prepare_text(encoder: TransformersEncoder, folder: Path, *, trust_remote_cod
     prime = max(number for number in (3, 5, 7, 11, 13, 17, 19, 23) if number <= max(3, len(long)))
     encoder.settle(encoder.collate([TokenIds([*long, *short, *short][:prime])]))
     other = TokenIds(short[::-1], types=short.types)
+    encoder.default_pooling = read_conventions(folder).pooling or "mean"
     encoder.choose_grouping([short, other], long, most=MOVED)
     padding = {"batch": "full" if encoder.fixed_length else "batch", "equal length": "none", "single": "none, single"}
     values = {"class": type(tokenizer).__name__, "limit": encoder.limit, "padding": padding[encoder.grouping]}
     if preprocess.segments:
         values["segments"] = True
+    if preprocess.prompt:
+        values["prompt"] = preprocess.prompt
     return values, tokenizer_digest(tokenizer)
 
 
-def text_preprocess(encoder: TransformersEncoder, folder: Path, *, trust_remote_code: bool) -> TextPreprocess:
-    """How the model in `folder` cuts texts into tokens. Raises `NotPresentError` without a tokenizer."""
+def text_preprocess(
+    encoder: TransformersEncoder, folder: Path, prompt: TextPrompt, *, trust_remote_code: bool
+) -> TextPreprocess:
+    """How the model in `folder` cuts texts into tokens: its tokenizer's way, and what sentence-transformers adds to it.
+
+    Raises `NotPresentError` without a tokenizer, `StructureError` for a prompt that the checkpoint does not have, or
+    whose tokens its pooling leaves out.
+    """
+    stated = read_conventions(folder)
     tokenizer = _tokenizer(folder, trust_remote_code)
+    if stated.lowercase:
+        lowercase(tokenizer)
+    before = prompt.among(stated.prompts, stated.default_prompt, name=encoder.name)
+    if before and not stated.prompt_pooled:
+        raise StructureError(
+            f"{encoder.name} puts {before!r} before texts and leaves it out of pooling, which is not done here. Pass "
+            "?prompt=none at the end of its name to read texts without it."
+        )
     return TextPreprocess(
         tokenizer,
-        limit=text_limit(encoder.tower, encoder.config, tokenizer),
+        limit=text_limit(encoder.tower, encoder.config, tokenizer, stated=stated.limit),
         segments=_has_segments(encoder, tokenizer),
+        prompt=before,
     )
+
+
+def lowercase(tokenizer: Any) -> None:
+    """Make a fast tokenizer lower-case texts before all else, as sentence-transformers does where a checkpoint asks for
+    it; one that does so by itself stays as it is."""
+    from tokenizers import normalizers
+
+    backend = tokenizer.backend_tokenizer
+    own = json.loads(backend.to_str())["normalizer"]
+    parts = own.get("normalizers", [own]) if own else []
+    if any(part["type"] == "Lowercase" or part.get("lowercase") for part in parts):
+        return
+    first = [normalizers.Lowercase()]
+    backend.normalizer = normalizers.Sequence([*first, backend.normalizer] if own else first)
 
 
 def _has_segments(encoder: TransformersEncoder, tokenizer: Any) -> bool:
@@ -88,13 +126,16 @@ def _tokenizer(folder: Path, trust_remote_code: bool) -> Any:
         ) from error
 
 
-def text_limit(tower: nn.Module, config: Any, tokenizer: Any) -> int | None:
-    """The most tokens a text may have: what the tokenizer states, or what the position table holds, if less.
+def text_limit(tower: nn.Module, config: Any, tokenizer: Any, *, stated: int | None = None) -> int | None:
+    """The most tokens a text may have: what is `stated`, else what the tokenizer says, or what the position table
+    holds, if less.
 
     A table with a padding row (RoBERTa, MPNet) starts counting after it. None where neither says.
     """
     limits = []
-    if tokenizer.model_max_length < 1_000_000:
+    if stated is not None:
+        limits.append(stated)
+    elif tokenizer.model_max_length < 1_000_000:
         limits.append(int(tokenizer.model_max_length))
     tables = [
         module

@@ -11,6 +11,7 @@ from structure.pipeline.encoders import hub
 from structure.pipeline.encoders.device_placement import PLACEMENT_OPTIONS
 from structure.pipeline.encoders.image_preprocessing import IMAGE_OPTIONS
 from structure.pipeline.encoders.library import EncoderLibrary, refuse_revision
+from structure.pipeline.encoders.text_prompt import PROMPT_OPTIONS
 from structure.store.errors import NotPresentError, StructureError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class TransformersLibrary(EncoderLibrary):
     """`spec.model` is a hub repository (`owner/name`) or the path of a folder."""
 
     form = "hf:NAME, hf:/folder"
-    options = (*IMAGE_OPTIONS, *PLACEMENT_OPTIONS)
+    options = (*IMAGE_OPTIONS, *PLACEMENT_OPTIONS, *PROMPT_OPTIONS)
 
     def parse(self, spec: Spec) -> Spec:
         folder = self.folder(spec)
