@@ -59,7 +59,7 @@ def _matmul_precision() -> str:
     """What `set_float32_matmul_precision` was given; "highest" where a backend was set by its own name since, of which
     torch refuses to give a summary."""
     try:
-        return torch.get_float32_matmul_precision()
+        return str(torch.get_float32_matmul_precision())
     except RuntimeError:
         return "highest"
 
