@@ -46,21 +46,22 @@ def show(
 
     Example: structure datasets coco
     """
-    from structure.pipeline.datasets.loading import list_datasets, suggestion
+    from structure.pipeline.datasets.loading import dataset_options, list_datasets, suggestion
     from structure.store.errors import unknown
 
     terminal = Terminal(as_json=as_json, quiet=False)
     rows = [{**listing.row(), "splits": ", ".join(listing.splits)} for listing in list_datasets(data_root)]
     if name is not None:
         kind = name.partition(":")[0]
-        chosen = [row for row in rows if row["name"] == name]
+        chosen: list[dict[str, Any]] = [row for row in rows if row["name"] == name]
         chosen += [row for row in rows if re.split(r"[:\[]", str(row["name"]))[0] == kind and ":" in str(row["name"])]
         if not chosen:
             raise unknown("dataset", name, [row["name"] for row in rows], hint=suggestion(name))
         if as_json:
-            terminal.document(chosen[0])
+            terminal.document({**chosen[0], "options": dataset_options(kind)})
         else:
             cells = {key: "" if value is None else str(value) for key, value in chosen[0].items()}
+            cells |= {f"?{option}=": said for option, said in dataset_options(kind).items()}
             terminal.table([{"": key, "value": value} for key, value in cells.items() if value], ["", "value"])
         return
     for row in rows:

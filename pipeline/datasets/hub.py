@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from structure.pipeline.datasets.class_labels import class_value, number_classes
 from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
+from structure.pipeline.datasets.folder_splits import files_below, is_leftover
 from structure.pipeline.datasets.hub_columns import COLUMN_OPTIONS, HubColumns, choose_columns
-from structure.pipeline.datasets.image_files import read_file
+from structure.pipeline.datasets.image_files import SUFFIXES, read_file
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe
-from structure.pipeline.datasets.split_names import default_split, pick_split
+from structure.pipeline.datasets.split_names import default_split, meaning, pick_split
 from structure.pipeline.datasets.splits import choose
 from structure.pipeline.hub_access import hub_obstacle
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
@@ -132,7 +133,9 @@ def _load(library: ModuleType, source: str, *config: str) -> Any:
         saved = any((folder / name).is_file() for name in ("dataset_dict.json", "state.json"))
         try:
             with _quiet(library):
-                return library.load_from_disk(source) if saved else library.load_dataset(source, *config)
+                return library.load_from_disk(source) if saved else _load_repository(library, folder, *config)
+        except StructureError:
+            raise
         except Exception as error:  # what a foreign or damaged folder raises differs by version
             raise StructureError(
                 f"{folder.absolute()} is not a folder that the library datasets saved, nor a repository's with a file "
@@ -149,6 +152,45 @@ def _load(library: ModuleType, source: str, *config: str) -> Any:
             f"library datasets, and the hub cannot give it: {why}. Where there is a network, load it once, write it "
             "with save_to_disk, and name that folder."
         ) from error
+
+
+def _load_repository(library: ModuleType, folder: Path, *config: str) -> Any:
+    """The data of a repository's folder. Which file belongs to which split the library guesses from words in names,
+    unless README.md says it; refused where that leaves files out, or puts those of one split into another."""
+    builder = library.load_dataset_builder(str(folder), *config)
+    readme = folder / "README.md"
+    if not (readme.is_file() and "data_files" in readme.read_text(encoding="utf-8", errors="replace")):
+        parts = {str(split): [Path(file) for file in files] for split, files in builder.config.data_files.items()}
+        _require_whole(folder, parts)
+    return library.load_dataset(str(folder), *config)
+
+
+def _require_whole(folder: Path, parts: Mapping[str, Sequence[Path]]) -> None:
+    taken = {file.absolute() for files in parts.values() for file in files}
+    endings = {file.suffix.lower() for file in taken}
+    every = [file for file in files_below(folder) if file.suffix.lower() in endings]
+    every = [file for file in every if not any(map(is_leftover, file.relative_to(folder).parts))]
+    left = [file for file in every if file.absolute() not in taken]
+    wrong = [
+        (split, file.relative_to(folder.absolute()))
+        for split, files in parts.items()
+        for file in files
+        if {meaning(part) for part in file.absolute().relative_to(folder.absolute()).parts} - {None, meaning(split)}
+    ]
+    images = "type folder:{0} for images in class folders, or " if endings & SUFFIXES else ""
+    remedy = (images + "say in its README.md which file belongs to which split (configs: data_files)").format(folder)
+    if left:
+        raise StructureError(
+            f"{folder}: the library datasets takes splits from words in names, and leaves out {len(left)} of "
+            f"{len(every)} files, the first is {left[0].relative_to(folder)}. To have all, {remedy}."
+        )
+    if wrong:
+        split, file = wrong[0]
+        raise StructureError(
+            f"{folder}: the library datasets takes splits from words in names, and puts {len(wrong)} files of another "
+            f"split into {split}, the first is {file}: images would be held out wrongly. For other splits, "
+            f"{remedy}."
+        )
 
 
 @contextmanager

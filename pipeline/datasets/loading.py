@@ -42,8 +42,9 @@ def find_kind(spec: str) -> tuple[DatasetKind, str]:
         raise unknown("dataset", spec, DATASET_KINDS, hint=suggestion(spec))
     kind = DATASET_KINDS[name](name)
     kind.given = parsed.options
+    known = dataset_options(name)
     for option in parsed.options:
-        if option not in (known := {**kind.options, **PIXEL_OPTIONS}):
+        if option not in known:
             raise unknown(f"option of {kind.form}", option, known, hint=f"It is in {spec!r}.")
     PixelMeaning.of(parsed.options)
     if kind.argument == "required" and not argument:
@@ -53,6 +54,11 @@ def find_kind(spec: str) -> tuple[DatasetKind, str]:
             f"Dataset {spec!r}: {name} takes nothing after a colon. Type {kind.form}; --data-root says where."
         )
     return kind, argument
+
+
+def dataset_options(name: str) -> dict[str, str]:
+    """What may stand behind a question mark in the names of a kind, each with its meaning."""
+    return {**DATASET_KINDS[name](name).options, **PIXEL_OPTIONS} if name in DATASET_KINDS else {}
 
 
 def list_datasets(data_root: str | Path) -> list[Listing]:

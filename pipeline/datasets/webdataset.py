@@ -14,6 +14,7 @@ from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
 from structure.pipeline.datasets.image_files import stamp
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe
+from structure.pipeline.datasets.split_names import choose_split, meaning
 from structure.pipeline.datasets.splits import choose
 from structure.pipeline.datasets.tar_index import Group, index_tar, read_member
 from structure.pipeline.datasets.webdataset_samples import Sample, kind_of, read_sample
@@ -103,12 +104,14 @@ class WebdatasetKind(DatasetKind):
     `.txt` (captions, one per line, as they are written), `.json` with `caption`, or `.cls` (label; `classnames.txt`
     beside the tars names them) say the task. A caption of the `.json` wins over a `.txt` that holds it cut into lines.
 
-    Splits: `all`, or a seeded `train`, `val`, `test` by a hash of the id. The dataset is called as the tars' folder.
+    Splits: those that the names of the tars say, where each says one (`train-000.tar`, `val-000.tar`); else `all`, or a
+    seeded `train`, `val`, `test` by a hash of the id. The dataset is called as the tars' folder.
     """
 
     form = "wds:PATTERN"
     summary = "webdataset tars, such as 'shards/{000..012}.tar'"
     how = "plain tars with an image and .txt (captions, one per line), .json (caption) or .cls (label) per key"
+    options: Mapping[str, str] = {"splits": "none: words in the names of the tars are no splits"}
 
     def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> Dataset:
         files = expand(argument) or expand(str(data_root / argument))
@@ -119,16 +122,44 @@ class WebdatasetKind(DatasetKind):
                 "shell expands it."
             )
         folder = files[0].absolute().parent
+        parts = {} if self.option("splits") == "none" else _parts(files, argument)
+        asked = choose_split(split, list(parts), hint="The names of the tars say it.") if parts else None
+        if asked is not None:
+            files = parts[asked]
         tars = {file: index_tar(file) for file in files}
         kind = kind_of(group for groups in tars.values() for group in groups)
         classes, notes = read_class_names(folder / "classnames.txt") if kind != "retrieval" else ((), ())
         task = Task(classes, (), f"{folder.name}/classnames.txt")
         shards = Shards(folder_safe(folder.name), "all", kind, tars, task, escaped=False)
         shards.notes += notes
+        if asked is not None:
+            shards.split, shards.splits = asked, tuple(parts)
+            return shards
         ids = [sample.id for sample in shards.samples]
         shards.split, chosen = choose(ids, split=split, seed=seed, source=argument)
         shards.samples = tuple(shards.samples[index] for index in chosen)
         return shards
+
+
+def _parts(files: Sequence[Path], argument: str) -> dict[str, list[Path]]:
+    """Split -> tars, where each name has a word for one and there are several; empty where none or all are alike.
+
+    Raises `StructureError` where some names have such a word and others have not: the split that is drawn would hold
+    out the wrong samples."""
+    words = {file: {part for word in re.split("[^A-Za-z]+", file.stem) if (part := meaning(word))} for file in files}
+    parts: dict[str, list[Path]] = {}
+    for file, said in words.items():
+        parts.setdefault(next(iter(said)) if len(said) == 1 else "", []).append(file)
+    if len(parts) == 1:
+        return {}
+    if "" in parts:
+        named = next(split for split in parts if split)
+        raise StructureError(
+            f"wds:{argument}: {parts[named][0].name} is named as {named} and {parts[''][0].name} as no split: samples "
+            f"could be held out wrongly. Name the tars of one split, such as wds:{parts[named][0]}, or type "
+            f"'wds:{argument}?splits=none' if the words are no splits."
+        )
+    return parts
 
 
 def expand(pattern: str) -> list[Path]:

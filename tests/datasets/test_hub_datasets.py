@@ -164,15 +164,44 @@ def test_columns_of_any_name_are_named_in_the_datasets_name(library: Any, draw: 
         open_dataset("hf:set?caption=wrds", data_root=tmp_path)
 
 
+@pytest.mark.parametrize("readme", [True, False])
 def test_a_repositorys_folder_is_read_as_it_was_copied(
-    library: Any, draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    library: Any, draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, readme: bool
 ) -> None:
     monkeypatch.setattr(library.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     (tmp_path / "repo/data").mkdir(parents=True)
+    (tmp_path / "blobs").mkdir()
     (tmp_path / "repo/README.md").write_text(
         "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n---\n"
     )
-    table(library, draw, caption=["a", "b"]).to_parquet(tmp_path / "repo/data/train-00000-of-00001.parquet")
+    table(library, draw, caption=["a", "b"]).to_parquet(tmp_path / "blobs/0f3a")
+    (tmp_path / "repo/data/train-00000-of-00001.parquet").symlink_to(tmp_path / "blobs/0f3a")  # as in a cache
+    if not readme:
+        (tmp_path / "repo/README.md").unlink()
     dataset = open_dataset("hf:repo", data_root=tmp_path)
     assert (dataset.name, dataset.split, dataset.item(1).captions) == ("repo", "train", ("b",))
     assert dataset.payload(1) == draw(1)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["car/0.png", "bus/1.png", "train/2.png"], r"leaves out 2 of 3 files, the first is bus/1.png"),
+        (
+            ["Training/ill/0.png", "Testing/ill/1.png"],
+            r"puts 1 files of another split into train.* Testing",
+        ),
+        (["a/0.png", "a/contest-test-1.png"], "leaves out 1 of 2 files, the first is a/0.png"),
+    ],
+)
+def test_what_the_library_guesses_from_names_is_not_taken_in_silence(
+    library: Any, draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], message: str
+) -> None:
+    """A class folder that is called train hides all other classes; Testing is read as training data."""
+    monkeypatch.setattr(library.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    for number, name in enumerate(names):
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_bytes(draw(number))
+    with pytest.raises(StructureError, match=rf"{message}.* type folder:.*/set for images") as refused:
+        open_dataset("hf:set", data_root=tmp_path)
+    assert not isinstance(refused.value, NotPresentError)
