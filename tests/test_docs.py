@@ -56,10 +56,32 @@ def test_the_page_on_your_own_data_works_as_it_stands(tmp_path: Path, monkeypatc
     """Its Python, then its commands one after the other; the recipe of it is run in tests/recipe."""
     monkeypatch.chdir(tmp_path)
     page = DOCS / "your-data.md"
-    (code,) = blocks(page, "python")
-    exec(compile(code, "your-data.md", "exec"), {})
+    exec(compile(blocks(page, "python")[0], "your-data.md", "exec"), {})
     lines = [line for block in blocks(page, "") for line in block.splitlines()]
     assert [run(shlex.split(line)[1:]) for line in lines if " run " not in line] == [0, 0, 0, 0]
+
+
+def test_the_walk_with_a_table_as_people_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Every command of it, and every line of its answer as far as the page shows it."""
+    monkeypatch.chdir(tmp_path)
+    page = DOCS / "your-data.md"
+    exec(compile(blocks(page, "python")[1], "your-data.md", "exec"), {})
+    (suite,) = blocks(page, "yaml")
+    Path("clinic.yaml").write_text(suite)
+    commands = 0
+    for session in blocks(page, "console"):
+        for part in re.split(r"^\$ structure ", session, flags=re.MULTILINE)[1:]:
+            command, *shown = part.splitlines()
+            code = run(shlex.split(command))
+            said = re.sub(r"\s+", "", "".join(capfd.readouterr()))  # tables wrap where they like
+            assert code == int(any(line.startswith(("structure: ", "error ")) for line in shown)), (command, said)
+            for line in shown:
+                pieces = [re.escape(re.sub(r"\s+", "", piece)) for piece in line.split("...")]
+                assert re.search(".*?".join(pieces), said), (command, line, said)
+            commands += 1
+    assert commands == 10
 
 
 def test_the_security_page_names_every_command_that_may_run_a_models_code() -> None:

@@ -308,6 +308,7 @@ def test_top_level_is_the_floor_plan() -> None:
         *ROOMS,
         "tests",
         "docs",
+        "findings",
         ".ci",
         "README.md",
         "pyproject.toml",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from structure.pipeline.datasets.deep_bands import read_bands
 from structure.pipeline.datasets.deep_pixels import RefusalError, depth, is_grey, raw_values, to_bytes, unclear
 from structure.pipeline.datasets.pixel_meaning import AS_THE_FILE_SAYS, PixelMeaning, UnclearPixelsError
 from structure.pipeline.datasets.tiff_facts import TiffFacts, tiff_facts
@@ -87,16 +88,26 @@ def _may_be_unclear(data: bytes) -> bool:
     return depth(data) > 8 or transparent_png
 
 
-def grey_values(data: bytes, *, page: int = 1) -> np.ndarray | None:
-    """The `(height, width)` values of an image of more than 8 bits as they are in the file; None for any other."""
+def deep_values(data: bytes, pixels: PixelMeaning) -> np.ndarray | None:
+    """The values of an image of more than 8 bits as they are in the file, `(height, width)` of grey, `(height, width,
+    bands)` of the bands that are shown; None for any other image, and where they cannot be read."""
+    page = pixels.page or 1
+    tiff = tiff_facts(data, page)
     try:
-        with without_warnings(module=r"PIL\."), Image.open(BytesIO(data), formats=_formats()) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return None
-            if page > 1:
+        with without_warnings(module=r"PIL\."):
+            if tiff is not None and tiff.bands > 4:
+                values = _many_bands(data, tiff, pixels)
+                return values if values.dtype != np.uint8 else None
+            with Image.open(BytesIO(data), formats=_formats()) as image:
+                bits = depth(data, tiff)
+                if image.width * image.height > MAX_PIXELS or (bits == 8 and not is_grey(image)):
+                    return None
                 image.seek(page - 1)
-            image.load()
-            return raw_values(image, depth(data, tiff_facts(data, page))) if is_grey(image) else None
+                image.load()
+                if is_grey(image):
+                    return raw_values(image, bits)
+                values_of = read_bands(data, page) if image.format in ("TIFF", "PNG") else None
+                return None if values_of is None else values_of[:, :, : 3 if values_of.shape[2] > 2 else 1]
     except Exception:  # `decode` says why
         return None
 
@@ -136,9 +147,7 @@ def _formats() -> tuple[str, ...]:
 def _decode(data: bytes, pixels: PixelMeaning) -> Image.Image:
     tiff = tiff_facts(data, pixels.page or 1)
     if tiff is not None and tiff.bands > 4 and tiff.colours < 4:
-        raise RefusalError(
-            f"it has {tiff.bands} bands, of which three are to be red, green and blue. Make it an RGB file"
-        )
+        return _of_bands(_many_bands(data, tiff, pixels), pixels)
     with Image.open(BytesIO(data), formats=_formats()) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
@@ -163,14 +172,61 @@ def _decode(data: bytes, pixels: PixelMeaning) -> Image.Image:
                 grey = (values >> 8).astype(np.uint8)
             shown = Image.fromarray(255 - grey if tiff is not None and tiff.white_is_zero else grey)
             return _turned(shown, _orientation(image)).convert("RGB")
-        if bits > 8 and pixels.bits != bits and image.format != "AVIF":
-            raise RefusalError(
-                f"it is {bits}-bit colour, of which the high byte of each value is read, and nothing says that the "
-                f"values use all {bits} bits",
-                f"Where they do, say so: ?bits={bits}; else scale it to 8 bits with the program that wrote it",
-            )
-        _require_transparency(image, tiff, pixels)
+        if bits > 8 and image.format != "AVIF":
+            return _turned(_deep_colour(data, image, bits, pixels), _orientation(image))
+        if image.mode in ("RGBA", "LA", "RGBa", "La"):
+            colours = len(image.getbands()) - 1
+            _require_transparency(np.asarray(image.getchannel(colours)), colours, tiff, pixels)
         return _rgb(_picked(_turned(image, _orientation(image)), pixels))
+
+
+def _many_bands(data: bytes, tiff: TiffFacts, pixels: PixelMeaning) -> np.ndarray:
+    """`(height, width, 1 or 3)` of the bands that `pixels` names."""
+    if tiff.size[0] * tiff.size[1] > MAX_PIXELS:
+        raise RefusalError(f"too large to be decoded safely: {tiff.size[0]} x {tiff.size[1]} pixels. Scale it down")
+    told = f"it has {tiff.bands} bands, of which three are to be red, green and blue"
+    if not isinstance(pixels.bands, tuple):
+        raise RefusalError(told, f"Say which, such as ?bands=3,2,1 (red, green, blue of the bands 1 to {tiff.bands})")
+    if max(pixels.bands) > tiff.bands:
+        raise RefusalError(f"it has {tiff.bands} bands, and bands={','.join(map(str, pixels.bands))} asks for more")
+    values = read_bands(data, pixels.page or 1)
+    if values is None:
+        raise RefusalError(f"{told}, and they are compressed in a way that is not read here. Make it an RGB file")
+    return values[:, :, [band - 1 for band in pixels.bands]]
+
+
+def _of_bands(values: np.ndarray, pixels: PixelMeaning) -> Image.Image:
+    """`(height, width, 1 or 3)` of any depth as RGB."""
+    if values.dtype != np.uint8:
+        if not pixels.has_range:
+            raise unclear(values)
+        values = to_bytes(values, pixels)
+    return Image.fromarray(values[:, :, 0] if values.shape[2] == 1 else values).convert("RGB")
+
+
+def _deep_colour(data: bytes, image: Image.Image, bits: int, pixels: PixelMeaning) -> Image.Image:
+    """Colour of more than 8 bits, of which Pillow holds the high byte of each value."""
+    if pixels.bits == bits:
+        return _rgb(_picked(image, pixels))
+    values = read_bands(data, pixels.page or 1) if image.format in ("TIFF", "PNG") else None
+    if values is None:
+        raise RefusalError(
+            f"it is {bits}-bit colour, of which the high byte of each value is read, and nothing says that the values "
+            f"use all {bits} bits",
+            f"Where they do, say so: ?bits={bits}; else scale it to 8 bits with the program that wrote it",
+        )
+    if isinstance(pixels.bands, tuple):
+        if max(pixels.bands) > values.shape[2]:
+            raise RefusalError(f"it has {values.shape[2]} bands, and {pixels.bands} asks for more")
+        return _of_bands(values[:, :, [band - 1 for band in pixels.bands]], pixels)
+    colours = 3 if values.shape[2] >= 3 else 1
+    shown = _of_bands(values[:, :, :colours], pixels)
+    if values.shape[2] == colours:
+        return shown
+    clear = to_bytes(values[:, :, -1], PixelMeaning(bits=16))  # transparency fills its bits by definition
+    _require_transparency(clear, colours, tiff_facts(data), pixels)
+    shown.putalpha(Image.fromarray(clear))
+    return _rgb(shown)
 
 
 def _choose_page(image: Image.Image, tiff: TiffFacts, pixels: PixelMeaning) -> None:
@@ -200,20 +256,19 @@ def _choose_bands(image: Image.Image, tiff: TiffFacts, pixels: PixelMeaning) -> 
         image.tile = [tile._replace(args=(mode, *tile.args[1:])) for tile in tiles]  # type: ignore[attr-defined]
 
 
-def _require_transparency(image: Image.Image, tiff: TiffFacts | None, pixels: PixelMeaning) -> None:
+def _require_transparency(alpha: np.ndarray, colours: int, tiff: TiffFacts | None, pixels: PixelMeaning) -> None:
     """A band that is tagged as transparency may hold something else, such as near-infrared: then nearly no pixel is
     quite clear or quite opaque, and what is seen through it is nonsense."""
-    if pixels.bands is not None or image.mode not in ("RGBA", "LA", "RGBa", "La"):
+    if pixels.bands is not None:
         return
-    alpha = np.asarray(image.getchannel(len(image.getbands()) - 1))
     partial = alpha[(alpha > 0) & (alpha < 255)]
     most = 0.1 if tiff is not None else 0.9
     if partial.size > most * alpha.size and (tiff is not None or partial.min() < partial.max()):
-        colours = "1,2,3" if len(image.getbands()) == 4 else "1"
+        first = "1,2,3" if colours == 3 else "1"
         raise RefusalError(
             f"its last band is tagged as transparency and {partial.size / alpha.size:.0%} of its values are neither "
             "clear nor opaque, as those of near-infrared are",
-            f"Say what it is: ?bands={colours} (it is left out), or ?bands=rgba (it is transparency)",
+            f"Say what it is: ?bands={first} (it is left out), or ?bands=rgba (it is transparency)",
         )
 
 

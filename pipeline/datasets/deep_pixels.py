@@ -56,8 +56,7 @@ def to_bytes(values: np.ndarray, meaning: PixelMeaning) -> np.ndarray:
     if meaning.bits is not None:
         if low < 0 or high >= 1 << meaning.bits or values.dtype.kind == "f":
             raise RefusalError(
-                f"its grey values run from {low:g} to {high:g}, and bits={meaning.bits} are 0 to "
-                f"{(1 << meaning.bits) - 1}",
+                f"its values run from {low:g} to {high:g}, and bits={meaning.bits} are 0 to {(1 << meaning.bits) - 1}",
                 advice(values),
             )
         return (values >> (meaning.bits - 8)).astype(np.uint8)
@@ -84,9 +83,9 @@ def unclear(values: np.ndarray) -> RefusalError:
     if values.dtype.kind == "f":
         reason = f"its pixels are floating-point numbers from {low:g} to {high:g}, which have no agreed range"
     elif low < 0 or high > 65535:
-        reason = f"its grey values run from {low:g} to {high:g}, beyond 16 bits (0 to 65535), and have no agreed range"
+        reason = f"its values run from {low:g} to {high:g}, beyond 16 bits (0 to 65535), and have no agreed range"
     else:
-        reason = f"its grey values run from {low:g} to {high:g} of 16 bits, which have no agreed range"
+        reason = f"its values run from {low:g} to {high:g} of 16 bits, which have no agreed range"
     return RefusalError(reason, advice(values))
 
 

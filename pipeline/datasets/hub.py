@@ -16,7 +16,7 @@ from structure.pipeline.datasets.hub_columns import COLUMN_OPTIONS, HubColumns, 
 from structure.pipeline.datasets.image_files import SUFFIXES, read_file
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe
-from structure.pipeline.datasets.split_names import default_split, meaning, pick_split
+from structure.pipeline.datasets.split_names import called, default_split, meaning, pick_split
 from structure.pipeline.datasets.splits import choose
 from structure.pipeline.hub_access import hub_obstacle
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
@@ -244,6 +244,7 @@ def _by_column(
             f"hf:{source}: row {named.index('')} has no {columns.split}, and {sum(map(bool, named))} of {len(named)} "
             "rows have one. A row that is in no split would be lost. Fill in the column, or remove it."
         )
+    named = called(named)
     counts = Counter(named)
     asked = split if split is not None else default_split(list(counts)) or "all"
     chosen_split = pick_split(asked, counts)

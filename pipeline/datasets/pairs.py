@@ -14,7 +14,7 @@ from structure.pipeline.datasets.decode_audio import decode_audio
 from structure.pipeline.datasets.image_files import ImageFiles
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe, locate
-from structure.pipeline.datasets.split_names import default_split, pick_split
+from structure.pipeline.datasets.split_names import called, default_split, pick_split
 from structure.pipeline.datasets.splits import choose
 from structure.pipeline.datasets.table_columns import COLUMN_OPTIONS, TableColumns
 from structure.pipeline.datasets.table_hints import caption_hint, ending_of, folder_with, image_hint, spelled
@@ -170,7 +170,8 @@ class PairsFile(ImageFiles):
             )
 
     def _choose(self, pairs: Sequence[Pair], *, split: str | None, seed: int) -> tuple[str, list[int]]:
-        counts = Counter(pair.split for pair in pairs if pair.split)
+        splits = dict(zip(said := [pair.split for pair in pairs if pair.split], called(said), strict=True))
+        counts = Counter(splits[name] for name in said)
         if not counts:
             return choose([pair.id for pair in pairs], split=split, seed=seed, source=str(self.file))
         bare = [pair for pair in pairs if not pair.split and not pair.problem]
@@ -187,7 +188,7 @@ class PairsFile(ImageFiles):
             sizes = ", ".join(f"{name} ({count} rows)" for name, count in counts.items())
             raise unknown("split", asked, [*counts, "all"], hint=f"{self.file} has {sizes}.")
         # A row that cannot be read does not say its split either: it is listed with the one that is opened by default.
-        of = [pair.split or usual or next(iter(counts)) for pair in pairs]
+        of = [splits.get(pair.split) or usual or next(iter(counts)) for pair in pairs]
         return folder_safe(chosen_split or "all"), [i for i, name in enumerate(of) if chosen_split in (None, name)]
 
     def _located(self, written: Sequence[str]) -> tuple[str, ...]:

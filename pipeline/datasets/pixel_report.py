@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from structure.pipeline.datasets.decode_image import grey_values
+from structure.pipeline.datasets.decode_image import deep_values
 from structure.pipeline.datasets.deep_pixels import advice
 from structure.pipeline.datasets.pixel_meaning import PixelMeaning, UnclearPixelsError
 
@@ -30,7 +30,7 @@ class ImagePixels:
 
 def sample_values(data: bytes, meaning: PixelMeaning) -> np.ndarray | None:
     """At most `SAMPLED` + 2 values of an image of more than 8 bits; None for any other."""
-    values = grey_values(data, page=meaning.page or 1)
+    values = deep_values(data, meaning)
     if values is None or not np.isfinite(values).all():
         return None
     flat = values.reshape(-1)
@@ -47,7 +47,7 @@ def unclear_pixels_in_words(spec: str, images: Sequence[ImagePixels]) -> Iterato
         low, high = np.percentile(values, (1, 99))
         yield (
             len(grey),
-            f"{len(grey)} images have grey values from {values.min():,g} to {values.max():,g} (1st to 99th percentile "
+            f"{len(grey)} images have values from {values.min():,g} to {values.max():,g} (1st to 99th percentile "
             f"{low:,.6g} to {high:,.6g}), which have no agreed range: extraction waits until it is said. "
             f"{_typed(advice(values), spec)}",
         )

@@ -33,6 +33,12 @@ def split_of(name: str) -> str | None:
     return name if name in _KEPT else meaning(name)
 
 
+def called(names: Sequence[str]) -> list[str]:
+    """`split_of` each name, where it is a word for a part (`Training` is train); as they are where two would be one."""
+    words = {name: split_of(name) or name for name in names}
+    return [words[name] for name in names] if len(set(words.values())) == len(words) else list(names)
+
+
 def pick_split(asked: str, available: Collection[str]) -> str | None:
     """The one of `available` that `asked` means: itself, or the only one with its meaning (`val` for `Valid`)."""
     if asked in available:

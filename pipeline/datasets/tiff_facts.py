@@ -15,7 +15,8 @@ _MAGIC = (b"II*\0", b"MM\0*")
 @dataclass(frozen=True)
 class TiffFacts:
     """Of one page: `bands`, the most `bits` of a band, `extra` (0: neither colour nor transparency, 1 and 2:
-    transparency, for each band beyond the colours that the file tells of), the `colours` among the bands.
+    transparency, for each band beyond the colours that the file tells of), the `colours` among the bands, `size`
+    (width, height).
 
     `pages` counts the pages of the same size that are no overviews or masks of the first.
     """
@@ -24,6 +25,7 @@ class TiffFacts:
     bits: int
     extra: tuple[int, ...]
     colours: int
+    size: tuple[int, int]
     white_is_zero: bool
     interleaved: bool
     pages: int
@@ -52,11 +54,22 @@ def tiff_facts(data: bytes, page: int = 1) -> TiffFacts | None:
             max(chosen.get(BITS, (1,))),
             extra,
             min(colours, bands),
+            (int(chosen[WIDTH]), int(chosen[HEIGHT])),
             white_is_zero=kind == 0,
             interleaved=chosen.get(PLANAR, 1) == 1,
             pages=max(1, len(same)),
         )
     except Exception:  # damaged bytes may raise anything; decoding says what is wrong
+        return None
+
+
+def tiff_directory(data: bytes, page: int = 1) -> ImageFileDirectory_v2 | None:
+    """The directory of page `page`; None for other files and for one that does not read."""
+    if not data.startswith(_MAGIC):
+        return None
+    try:
+        return _directories(data)[page - 1]
+    except Exception:  # damaged bytes may raise anything
         return None
 
 

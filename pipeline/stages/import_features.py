@@ -11,8 +11,9 @@ import numpy as np
 
 from structure.pipeline.datasets.dataset import Dataset
 from structure.pipeline.datasets.feature_files import FeatureFile, read_feature_file
-from structure.pipeline.datasets.loading import open_dataset
+from structure.pipeline.datasets.loading import find_kind, open_dataset
 from structure.pipeline.datasets.pairs import PairsKind
+from structure.pipeline.datasets.registry import DATASET_KINDS
 from structure.pipeline.extraction.dataset_samples import read_samples
 from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.run_context import RunContext
@@ -125,14 +126,13 @@ def _row_table(
     on_event: Listener,
 ) -> Samples:
     if pairs is not None:
+        spec = pairs if pairs.partition(":")[0] in DATASET_KINDS else f"pairs:{pairs}"
+        kind, argument = find_kind(spec)
         source: Dataset
-        kind, colon, file = pairs.partition(":")
-        if colon and kind != "pairs":
-            source = open_dataset(pairs, split=None, data_root=".")
+        if isinstance(kind, PairsKind):
+            source = kind.open(argument, split=None, data_root=Path("."), seed=0, with_images=False)
         else:
-            source = PairsKind("pairs").open(
-                file if colon else pairs, split=None, data_root=Path("."), seed=0, with_images=False
-            )
+            source = open_dataset(spec, split=None, data_root=".")
         source.name, source.split = dataset, split
         return read_samples(RunContext.of(store, on_event=on_event), source)
     if store.files.exists(Samples.file(dataset, split)):

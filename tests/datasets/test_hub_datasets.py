@@ -144,7 +144,7 @@ def test_a_split_column_wins_over_the_parts_of_the_table(library: Any, draw: Dra
     assert captions_of("hf:set", tmp_path, split="val") == [("b",)]
     assert len(captions_of("hf:set", tmp_path, split="all")) == 4
     dataset = open_dataset("hf:set", split="test", data_root=tmp_path)
-    assert (dataset.split, dataset.item(0).id, dataset.splits) == ("test", "test/3", ("train", "Val", "test"))
+    assert (dataset.split, dataset.item(0).id, dataset.splits) == ("test", "test/3", ("train", "val", "test"))
     table(library, draw, caption=["a", "b"], split=["train", None]).save_to_disk(tmp_path / "gap")
     with pytest.raises(StructureError, match="row 1 has no split, and 1 of 2 rows have one"):
         open_dataset("hf:gap", data_root=tmp_path)

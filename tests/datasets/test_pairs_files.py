@@ -117,8 +117,8 @@ def test_the_parts_of_a_split_column_are_known_in_any_case(pairs_file: Write) ->
     rows = [{"image": f"{i}.png", "caption": "x", "split": "Testing" if i % 3 else "Train"} for i in range(6)]
     file = pairs_file(rows)
     assert [(PairsFile(file, split=name).split, len(PairsFile(file, split=name))) for name in (None, "test")] == [
-        ("Train", 2),
-        ("Testing", 4),
+        ("train", 2),
+        ("test", 4),
     ]
 
 

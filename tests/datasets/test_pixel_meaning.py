@@ -6,6 +6,7 @@ import io
 import pickle
 import re
 import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 from structure.pipeline import extract
 from structure.pipeline.datasets import open_dataset
 from structure.pipeline.datasets.decode_image import as_rgb, decode, is_plain
+from structure.pipeline.datasets.deep_bands import read_bands
 from structure.pipeline.datasets.pixel_meaning import PixelMeaning, UnclearPixelsError
 from structure.pipeline.stages.check_data import check_data
 from structure.store import open_store
@@ -129,13 +131,86 @@ def test_near_infrared_in_the_alpha_of_a_png_is_told_and_real_transparency_is_no
     assert shown(png(glass)).shape == (4, 6, 3)
 
 
-def test_bands_beyond_four_and_deep_colour_are_told() -> None:
-    with pytest.raises(BadSampleError, match="it has 13 bands, of which three are to be red, green and blue"):
-        decode(tiff(np.zeros((2, 2, 13), np.uint16), extra=(0,) * 10), item="a")
-    deep = tiff(np.full((2, 2, 3), 3000, np.uint16))
-    with pytest.raises(UnclearPixelsError, match=r"it is 16-bit colour.*\?bits=16"):
-        decode(deep, item="a")
-    assert shown(deep, bits=16)[0, 0].tolist() == [11, 11, 11]
+SENTINEL = np.random.default_rng(0).integers(0, 3001, (4, 6, 13)).astype(np.uint16)
+
+
+def test_bands_beyond_four_are_told_and_chosen() -> None:
+    data = tiff(SENTINEL, extra=(0,) * 10)
+    with pytest.raises(UnclearPixelsError, match=r"it has 13 bands, of which three are to be red.*\?bands=3,2,1"):
+        decode(data, item="a")
+    with pytest.raises(UnclearPixelsError, match=r"of 16 bits, which have no agreed range.*\?window="):
+        shown(data, bands=(4, 3, 2))
+    expected = np.rint(SENTINEL[:, :, [3, 2, 1]] * (255 / 3000))
+    np.testing.assert_array_equal(shown(data, bands=(4, 3, 2), window=(0, 3000)), expected)
+    assert len(np.unique(shown(data, bands=(8,), bits=12), axis=2)[0, 0]) == 1
+    with pytest.raises(BadSampleError, match="it has 13 bands, and bands=14,1,1 asks for more"):
+        shown(data, bands=(14, 1, 1))
+    np.testing.assert_array_equal(
+        shown(tiff(SENTINEL.astype(np.uint8)), bands=(1, 2, 3))[:, :, 2], SENTINEL[:, :, 2] % 256
+    )
+
+
+def deep_png(values: np.ndarray) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    height, width, bands = values.shape
+    head = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[bands], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("write", [tiff, deep_png])
+def test_colour_beyond_eight_bits_is_read_by_a_window_too(write: Any) -> None:
+    """Sentinel's colours of 0 to 3,000 are black by their high bytes."""
+    data = write(SENTINEL[:, :, :3])
+    with pytest.raises(UnclearPixelsError, match=r"its values run from [0-9]+ to 29[0-9]+ of 16 bits.*\?bits=12"):
+        decode(data, item="a")
+    np.testing.assert_array_equal(shown(data, window=(0, 3000)), np.rint(SENTINEL[:, :, :3] * (255 / 3000)))
+    np.testing.assert_array_equal(shown(data, bits=12), SENTINEL[:, :, :3] >> 4)
+    np.testing.assert_array_equal(shown(data, bits=16), SENTINEL[:, :, :3] >> 8)
+    near_infrared = {"extra": (2,)} if write is tiff else {}
+    with pytest.raises(UnclearPixelsError, match=r"neither clear nor opaque.*\?bands=1,2,3"):
+        shown(write(SENTINEL[:, :, :4] + np.uint16(1000), **near_infrared), window=(0, 4095))
+    opaque = np.dstack([SENTINEL[:, :, :3], np.full((4, 6), 65535, np.uint16)])
+    np.testing.assert_array_equal(shown(write(opaque, **near_infrared), bits=12), SENTINEL[:, :, :3] >> 4)
+
+
+def deflated(values: np.ndarray, *, tile: bool, order: str) -> bytes:
+    """The bands one after the other, each in two deflated strips or tiles, as differences (TIFF's predictor 2)."""
+    height, width, bands = values.shape
+    parts = []
+    for band in range(bands):
+        halves = [values[:, :16, band], values[:, 16:, band]] if tile else [values[:16, :, band], values[16:, :, band]]
+        for half in halves:
+            steps = np.diff(half, axis=1, prepend=np.zeros((len(half), 1), half.dtype))
+            parts.append(zlib.compress(steps.astype(f"{order}u2").tobytes()))
+    fields = {256: [width], 257: [height], 258: [16] * bands, 259: [8], 262: [2], 277: [bands], 284: [2], 317: [2]}
+    where, sizes = (324, 325) if tile else (273, 279)
+    fields |= {322: [16], 323: [height]} if tile else {278: [16]}
+    start = 8 + 2 + 12 * (len(fields) + 2) + 4
+    lists = struct.pack(f"{order}{bands}H", *fields[258])
+    at = start + len(lists) + 8 * len(parts)
+    fields[where] = [at + sum(map(len, parts[:number])) for number in range(len(parts))]
+    fields[sizes] = [len(part) for part in parts]
+    entries = b""
+    for tag, numbers in sorted(fields.items()):
+        if tag in (where, sizes):
+            entries += struct.pack(f"{order}HHII", tag, 4, len(numbers), start + len(lists))
+            lists += struct.pack(f"{order}{len(numbers)}I", *numbers)
+        elif tag == 258:
+            entries += struct.pack(f"{order}HHII", tag, 3, len(numbers), start)
+        else:
+            entries += struct.pack(f"{order}HHI2H", tag, 3, 1, numbers[0], 0)
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, 8)
+    return head + struct.pack(f"{order}H", len(fields)) + entries + b"\0" * 4 + lists + b"".join(parts)
+
+
+@pytest.mark.parametrize("tile", [True, False])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_bands_are_read_from_strips_and_tiles_in_any_order(tile: bool, order: str) -> None:
+    values = np.random.default_rng(1).integers(0, 65536, (32, 32, 3)).astype(np.uint16)
+    np.testing.assert_array_equal(read_bands(deflated(values, tile=tile, order=order)), values)
 
 
 def test_further_pages_of_a_tiff_are_told_and_chosen() -> None:
@@ -228,7 +303,7 @@ def test_a_check_says_the_range_of_all_and_what_to_type(scans: Path) -> None:
     found = check_data("folder:ct", splits=["all"])
     (problem,) = [problem for problem in found.problems if problem.level == "error"]
     assert (problem.kind, problem.count, problem.left) == ("pixels without an agreed meaning", 11, 0)
-    assert problem.examples[0].startswith("11 images have grey values from 900 to 1,200 (1st to 99th percentile 90")
+    assert problem.examples[0].startswith("11 images have values from 900 to 1,200 (1st to 99th percentile 90")
     typed = re.findall(r"'(folder:[^']*)'", problem.examples[0])
     assert typed == ["folder:ct?window=900,1200", "folder:ct?window=percentile", "folder:ct?bits=12"]
     for spec in typed:

@@ -116,6 +116,15 @@ def test_ids_put_the_rows_of_every_form_in_order(tmp_path: Path) -> None:
         imported(tmp_path / "wide.npz", model="wide")
 
 
+def test_the_table_of_samples_may_have_columns_of_other_names(tmp_path: Path) -> None:
+    rows = "".join(f"{name};a cell {number}\n" for number, name in enumerate(IDS))
+    (tmp_path / "list.csv").write_text(f"cell;finding\n{rows}")
+    np.savez(tmp_path / "a.npz", ids=np.array(IDS[::-1]), x=VALUES)
+    for samples in (f"{tmp_path}/list.csv?sep=;&id=cell&caption=finding", None):
+        np.testing.assert_array_equal(imported(tmp_path / "a.npz", samples=samples).rows("x"), VALUES[::-1])
+    assert open_store(tmp_path / "store").samples("cells", "train").texts(1)[2] == "a cell 2"
+
+
 def test_what_is_no_layer_is_told(tmp_path: Path) -> None:
     torch.save({"feats": torch.tensor(VALUES), "num_params": 7, "loss": torch.ones(6)}, tmp_path / "a.pt")
     told: list[Event] = []
