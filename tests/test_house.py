@@ -314,6 +314,7 @@ def test_top_level_is_the_floor_plan() -> None:
         "pyproject.toml",
         "LICENSE",
         "CONTRIBUTING.md",
+        "CHANGELOG.md",
         ".gitignore",
     }
     assert top <= allowed | {"BENCHMARKS.md"}
