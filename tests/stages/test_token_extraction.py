@@ -228,7 +228,7 @@ def _captions(folder: Path, count: int) -> Path:
 def test_the_code_of_the_format_page_runs(with_tokens: Store) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "store-format.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     names: dict[str, object] = {"store": with_tokens.url}
     for block in blocks:
         exec(compile(block, "store-format.md", "exec"), names)
