@@ -102,10 +102,12 @@ def photos_of_karpathy(content: Any, file: Path) -> list[Photo]:
     """The photos of a file of that form, of any data set; `content` is the JSON of `file`."""
     images = _list(content, "images", file)
     try:
+        if not any("raw" in sentence for image in images for sentence in image["sentences"]):
+            raise KeyError("raw")
         return [
             Photo(
                 str(image["filename"]),
-                tuple(sentence["raw"] for sentence in image["sentences"]),
+                tuple(str(sentence.get("raw") or "") for sentence in image["sentences"]),
                 folder=image.get("filepath", ""),
                 split=image.get("split", ""),
             )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from structure.pipeline.datasets.class_labels import number_classes
 from structure.pipeline.datasets.dataset import AudioClip, Item, Task, within
 from structure.pipeline.datasets.decode_audio import decode_audio
-from structure.pipeline.datasets.image_files import ImageFiles
+from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe, locate
 from structure.pipeline.datasets.split_names import called, default_split, pick_split
@@ -134,6 +134,13 @@ class PairsFile(ImageFiles):
         return BadSampleError(self.ids[index], f"{self.file}, {at_place(self._pairs[index].place, reason)}")
 
     def _require_columns(self, table: Table, meanings: Mapping[str, Sequence[str]]) -> None:
+        if not {"image", "audio", "caption", "captions", "label"} & set(meanings):
+            headless = [name for name in table.names if Path(name).suffix.lower() in SUFFIXES]
+            if headless:
+                raise StructureError(
+                    f"{self.file} has no line with the names of its columns: its first line holds {headless[0]}. "
+                    "Write a first line such as image,caption."
+                )
         more: dict[str, str] = {}
         lacks_image = self.with_images and self.signal not in meanings
         lacks_text = not {"caption", "captions", "label"} & set(meanings)
@@ -215,6 +222,12 @@ class PairsFile(ImageFiles):
 
     def _none_there(self, folder: Path, probed: Sequence[tuple[str, str]], inside: str) -> NotPresentError:
         what = "audio clips" if self.signal == "audio" else "images"
+        if probed[0][1].startswith(("http://", "https://")):
+            return NotPresentError(
+                f"{self.file}: the column {self.signal} holds web addresses, for example {probed[0][1]}; nothing is "
+                f"fetched from there. Download the {what} and write their paths into the column, or open what img2dataset "
+                "writes with wds:FOLDER."
+            )
         ending = ending_of([name for _, name in probed], folder)
         more = {"images": inside} if inside else {"ending": ending} if ending else {}
         hint = (

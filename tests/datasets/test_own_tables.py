@@ -193,6 +193,31 @@ def test_karpathys_and_cocos_files_of_any_data(folder: Path) -> None:
         opened("pairs:other.json")
 
 
+def test_one_photo_without_text_costs_one_sample(folder: Path) -> None:
+    photos = [
+        {"filename": f"{number}.jpg", "split": "train", "sentences": [sentence]}
+        for number, sentence in enumerate(({"raw": "a"}, {"tokens": ["b"]}, {"raw": "c"}))
+    ]
+    Path("k.json").write_text(json.dumps({"images": photos}))
+    assert told(opened("pairs:k.json")) == [("a",), "k.json, image 2: its caption is empty", ("c",)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "0.jpg,a dog\n1.jpg,a cat\n",
+            r"no line with the names of its columns: its first line holds 0.jpg. Write",
+        ),
+        ("image,caption\nhttps://a.org/b.jpg,a\n", r"holds web addresses, for example https://a.org/b.jpg"),
+    ],
+)
+def test_what_is_no_table_of_files_is_told(text: str, message: str, folder: Path) -> None:
+    Path("my.csv").write_text(text)
+    with pytest.raises(StructureError, match=message):
+        opened("pairs:my.csv")
+
+
 def test_paths_from_windows_are_read(folder: Path) -> None:
     Path("my.csv").write_text("image,caption\nphotos\\4.jpg,a\n")
     dataset = opened("pairs:my.csv")
