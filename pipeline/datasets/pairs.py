@@ -225,8 +225,8 @@ class PairsFile(ImageFiles):
         if probed[0][1].startswith(("http://", "https://")):
             return NotPresentError(
                 f"{self.file}: the column {self.signal} holds web addresses, for example {probed[0][1]}; nothing is "
-                f"fetched from there. Download the {what} and write their paths into the column, or open what img2dataset "
-                "writes with wds:FOLDER."
+                f"fetched from there. Download the {what} and write their paths into the column, or open what "
+                "img2dataset writes with wds:FOLDER."
             )
         ending = ending_of([name for _, name in probed], folder)
         more = {"images": inside} if inside else {"ending": ending} if ending else {}

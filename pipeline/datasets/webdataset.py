@@ -100,12 +100,13 @@ class Shards(Dataset):
 
 
 class WebdatasetKind(DatasetKind):
-    """`wds:PATTERN`: tars by braces (`{000..012}`, `{a,b}`), by `*`, or all in a folder, in sorted order. Members
+    """`wds:PATTERN`: tars by braces (`{000..012}`, `{a,b}`), by `*`, or all in a folder (or in the folders in it), in
+    sorted order. Members
     `.txt` (captions, one per line, as they are written), `.json` with `caption`, or `.cls` (label; `classnames.txt`
     beside the tars names them) say the task. A caption of the `.json` wins over a `.txt` that holds it cut into lines.
 
-    Splits: those that the names of the tars say, where each says one (`train-000.tar`, `val-000.tar`); else `all`, or a
-    seeded `train`, `val`, `test` by a hash of the id. The dataset is called as the tars' folder.
+    Splits: those that the names of the tars or their folders say, where each says one (`train-000.tar`, `val/000.tar`);
+    else `all`, or a seeded `train`, `val`, `test` by a hash of the id. The dataset is called as the tars' folder.
     """
 
     form = "wds:PATTERN"
@@ -121,19 +122,20 @@ class WebdatasetKind(DatasetKind):
                 "pattern is a folder of tars, or such as 'shards/{000..012}.tar' or 'shards/*.tar'; quote it, or the "
                 "shell expands it."
             )
-        folder = files[0].absolute().parent
         parts = {} if self.option("splits") == "none" else _parts(files, argument)
         asked = choose_split(split, list(parts), hint="The names of the tars say it.") if parts else None
-        if asked is not None:
-            files = parts[asked]
+        files = files if asked is None else parts[asked]
+        _require_own_names(files, by_split=False)
+        folder = files[0].absolute().parent
+        folder = folder.parent if parts and meaning(folder.name) else folder
         tars = {file: index_tar(file) for file in files}
         kind = kind_of(group for groups in tars.values() for group in groups)
         classes, notes = read_class_names(folder / "classnames.txt") if kind != "retrieval" else ((), ())
         task = Task(classes, (), f"{folder.name}/classnames.txt")
-        shards = Shards(folder_safe(folder.name), "all", kind, tars, task, escaped=False)
+        shards = Shards(folder_safe(folder.name), asked or "all", kind, tars, task, escaped=False)
         shards.notes += notes
         if asked is not None:
-            shards.split, shards.splits = asked, tuple(parts)
+            shards.splits = tuple(parts)
             return shards
         ids = [sample.id for sample in shards.samples]
         shards.split, chosen = choose(ids, split=split, seed=seed, source=argument)
@@ -141,12 +143,27 @@ class WebdatasetKind(DatasetKind):
         return shards
 
 
+def _require_own_names(files: Sequence[Path], *, by_split: bool) -> None:
+    """Ids are made of the names of tars. `by_split`: tars in folders of two splits are never read together."""
+    first: dict[tuple[str | None, str], Path] = {}
+    for file in files:
+        key = meaning(file.parent.name) if by_split else None, file.stem
+        if first.setdefault(key, file) != file:
+            raise StructureError(
+                f"{first[key]} and {file} have the same name; ids are made of it and would repeat. Rename one."
+            )
+
+
 def _parts(files: Sequence[Path], argument: str) -> dict[str, list[Path]]:
-    """Split -> tars, where each name has a word for one and there are several; empty where none or all are alike.
+    """Split -> tars, where the name of each, or of its folder, has a word for one and there are several; empty where
+    none or all are alike.
 
     Raises `StructureError` where some names have such a word and others have not: the split that is drawn would hold
     out the wrong samples."""
-    words = {file: {part for word in re.split("[^A-Za-z]+", file.stem) if (part := meaning(word))} for file in files}
+    words = {
+        file: {part for word in (file.parent.name, *re.split("[^A-Za-z]+", file.stem)) if (part := meaning(word))}
+        for file in files
+    }
     parts: dict[str, list[Path]] = {}
     for file, said in words.items():
         parts.setdefault(next(iter(said)) if len(said) == 1 else "", []).append(file)
@@ -168,7 +185,7 @@ def expand(pattern: str) -> list[Path]:
     Raises `NotPresentError` where some exist and others do not, `StructureError` where two have the same file name.
     """
     if Path(pattern).is_dir():
-        named = sorted(Path(pattern).glob("*.tar"))
+        named = sorted(Path(pattern).glob("*.tar")) or sorted(Path(pattern).glob("*/*.tar"))
     else:
         named = [Path(match) for name in _braces(pattern) for match in (sorted(glob.glob(name)) or [name])]
     files = list(dict.fromkeys(named))
@@ -180,12 +197,7 @@ def expand(pattern: str) -> list[Path]:
             f"{len(lacking)} of the {len(files)} tars that wds:{pattern} names are not there, the first is "
             f"{lacking[0].absolute()}. Get them, or narrow the pattern."
         )
-    stems: dict[str, Path] = {}
-    for file in files:
-        if stems.setdefault(file.stem, file) != file:
-            raise StructureError(
-                f"{stems[file.stem]} and {file} have the same name; ids are made of it and would repeat. Rename one."
-            )
+    _require_own_names(files, by_split=True)
     return files
 
 

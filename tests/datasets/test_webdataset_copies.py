@@ -259,10 +259,15 @@ def test_splits_in_the_names_of_tars_are_not_drawn_anew(tmp_path: Path, write_ta
         write_tar(tmp_path / f"set/{name}.tar", {"0.png": draw(1), "0.txt": name.encode()})
     train = open_dataset(f"wds:{tmp_path}/set", data_root=".")
     assert [train.item(i).captions for i in range(len(train))] == [("photos-train-000",), ("photos-train-001",)]
-    assert (train.split, train.splits, train.item(0).id) == ("train", ("train", "val"), "all/photos-train-000/0")
+    assert (train.split, train.splits, train.item(0).id) == ("train", ("train", "val"), "train/photos-train-000/0")
     assert open_dataset(f"wds:{tmp_path}/set", split="val", data_root=".").item(0).captions == ("photos-val-000",)
     assert len(open_dataset(f"wds:{tmp_path}/set?splits=none", data_root=".")) == 3
     assert open_dataset(f"wds:{tmp_path}/set/photos-train-*.tar", data_root=".").split == "all"
+    for part in ("train", "test"):
+        write_tar(tmp_path / f"parts/{part}/0.tar", {"0.png": draw(1), "0.txt": part.encode()})
+    parts = open_dataset(f"wds:{tmp_path}/parts", split="test", data_root=".")
+    assert (parts.name, parts.item(0)) == ("parts", Item("test/0/0", ("test",)))
+    assert open_dataset(f"wds:{tmp_path}/parts/*/*.tar", data_root=".").item(0).captions == ("train",)
     write_tar(tmp_path / "set/more.tar", {"0.png": draw(1), "0.txt": b"x"})
     with pytest.raises(StructureError, match=r"photos-train-000.tar is named as train and more.tar as no split"):
         open_dataset(f"wds:{tmp_path}/set", data_root=".")
