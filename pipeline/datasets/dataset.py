@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from structure.pipeline.datasets.pixel_meaning import AS_THE_FILE_SAYS, MAY_BE_UNCLEAR, PixelMeaning
+from structure.pipeline.datasets.pixel_meaning import AS_THE_FILE_SAYS, MAY_BE_UNCLEAR, PixelMeaning, with_name
 from structure.store.errors import StructureError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Dataset(ABC):
     within small groups of samples), "segmentation".
     `mask_classes` names the values of `mask`; empty for a dataset without masks.
     `splits` are the parts that the data themselves are divided into, where their names are theirs to choose.
+    `spec` is the name by which it was opened, "" where it was not opened by one.
     `pixels` says what the image files leave open, as the dataset's name does; `checks_pixels` whether `digest` refuses
     files of which nothing says it.
     `notes` are sentences about what was left out or looks odd when the dataset was opened, to be shown to the user.
@@ -81,6 +82,7 @@ class Dataset(ABC):
     mask_classes: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    spec: str = ""
     pixels: PixelMeaning = AS_THE_FILE_SAYS
     checks_pixels: bool = True
 
@@ -135,8 +137,8 @@ class Dataset(ABC):
         error = unclear_pixels(data, item=str(index), source="", pixels=self.pixels)
         if error is not None:
             raise StructureError(
-                f"{self.name}: sample {self.item(index).id}: {error.fact}. {error.remedy} (behind the name of the "
-                "dataset, in quotation marks). `structure datasets check` says it of all samples."
+                f"{self.name}: sample {self.item(index).id}: {error.fact}. {with_name(error.remedy, self.spec)}. "
+                f"`structure datasets check '{self.spec}'` says it of all samples."
             )
 
 

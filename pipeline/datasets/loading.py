@@ -26,7 +26,7 @@ def open_dataset(spec: str, *, split: str | None = None, data_root: str | Path, 
     """
     kind, argument = find_kind(spec)
     dataset = kind.open(argument, split=split, data_root=Path(data_root), seed=seed)
-    dataset.pixels = PixelMeaning.of(kind.given)
+    dataset.spec, dataset.pixels = spec, PixelMeaning.of(kind.given)
     return dataset
 
 

@@ -86,6 +86,17 @@ MAY_BE_UNCLEAR = (b"\x89PNG", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP", b"\xff\x4f\xf
 """How files begin whose values may have more than 8 bits, or whose bands may be no colours."""
 
 
+def with_name(remedy: str, spec: str) -> str:
+    """The remedy with the dataset's name before each of its options, in quotation marks, as it is typed."""
+    joint = "&" if "?" in spec else "?"
+
+    def typed(word: str) -> str:
+        bare = word.rstrip(",.;")
+        return f"'{spec}{joint}{bare[1:]}'{word[len(bare) :]}" if word.startswith("?") else word
+
+    return " ".join(map(typed, remedy.split(" ")))
+
+
 def _interval(name: str, text: str, *, low: float | None = None, high: float | None = None) -> tuple[float, float]:
     try:
         first, second = (float(part) for part in text.split(","))

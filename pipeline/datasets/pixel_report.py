@@ -9,7 +9,7 @@ import numpy as np
 
 from structure.pipeline.datasets.decode_image import deep_values
 from structure.pipeline.datasets.deep_pixels import advice
-from structure.pipeline.datasets.pixel_meaning import PixelMeaning, UnclearPixelsError
+from structure.pipeline.datasets.pixel_meaning import PixelMeaning, UnclearPixelsError, with_name
 
 SAMPLED = 4096
 """Pixels of an image that take part in the percentiles over all images; the least and the greatest always do."""
@@ -49,7 +49,7 @@ def unclear_pixels_in_words(spec: str, images: Sequence[ImagePixels]) -> Iterato
             len(grey),
             f"{len(grey)} images have values from {values.min():,g} to {values.max():,g} (1st to 99th percentile "
             f"{low:,.6g} to {high:,.6g}), which have no agreed range: extraction waits until it is said. "
-            f"{_typed(advice(values), spec)}",
+            f"{with_name(advice(values), spec)}.",
         )
     others: dict[str, list[ImagePixels]] = {}
     for image in unclear:
@@ -57,7 +57,7 @@ def unclear_pixels_in_words(spec: str, images: Sequence[ImagePixels]) -> Iterato
             others.setdefault(image.unclear.remedy, []).append(image)
     for remedy, same in others.items():
         fact = same[0].unclear.fact if same[0].unclear is not None else ""
-        yield len(same), f"{len(same)} images, such as {same[0].id}: {fact}. {_typed(remedy, spec)}"
+        yield len(same), f"{len(same)} images, such as {same[0].id}: {fact}. {with_name(remedy, spec)}."
 
 
 def cut_pixels_in_words(images: Sequence[ImagePixels], meaning: PixelMeaning) -> str:
@@ -73,14 +73,3 @@ def cut_pixels_in_words(images: Sequence[ImagePixels], meaning: PixelMeaning) ->
         f"window={meaning.window[0]:g},{meaning.window[1]:g} makes {below:.0%} of the pixels black and {above:.0%} "
         f"white: values run from {values.min():,g} to {values.max():,g}"
     )
-
-
-def _typed(remedy: str, spec: str) -> str:
-    """The remedy with the dataset's name before its options, in quotation marks."""
-    joint = "&" if "?" in spec else "?"
-
-    def typed(option: str) -> str:
-        bare = option.rstrip(",.;")
-        return f"'{spec}{joint}{bare[1:]}'{option[len(bare) :]}" if option.startswith("?") else option
-
-    return f"{' '.join(map(typed, remedy.split(' ')))}."

@@ -313,7 +313,7 @@ def test_a_check_says_the_range_of_all_and_what_to_type(scans: Path) -> None:
 
 
 def test_extraction_waits_for_an_answer_and_keeps_it_in_the_fingerprint(scans: Path) -> None:
-    with pytest.raises(StructureError, match=r"ct: sample a/02.png: .*from 900 to 1200.*\?window=900,1200") as refused:
+    with pytest.raises(StructureError, match=r"ct: sample a/02.png: .*'folder:ct\?window=900,1200'") as refused:
         extract(["bundled:scenes-vit"], "folder:ct", store="store", layers=["block.00"])
     assert not isinstance(refused.value, BadSampleError)
     extract(["bundled:scenes-vit"], "folder:ct?window=900,1200", store="store", layers=["block.00"])
