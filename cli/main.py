@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 import sys
 import traceback
-from types import FrameType
 from typing import Any
 
 import typer
@@ -29,6 +27,8 @@ from structure.cli import (
     suites,
 )
 from structure.cli.advice import complete, given
+from structure.cli.extras import lacking
+from structure.cli.stopping import INTERRUPTED, WORDS, listen, was_interrupted
 from structure.pipeline.device import is_out_of_memory
 from structure.store.errors import DamageError, StructureError, UsageError
 
@@ -82,8 +82,6 @@ def _common(
     pass
 
 
-INTERRUPTED = 130
-
 SURROUNDINGS = {
     # Threads of a CPU that others use too wait asleep, not spinning: on two busy cores an epoch of 1,000 pairs took
     # 25 ms this way and 380 ms with the default.
@@ -129,8 +127,8 @@ def run(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     verbose = sum(word.count("v") for word in arguments if word in ("-v", "-vv", "-vvv"))
     arguments = [word for word in arguments if word not in ("-v", "-vv", "-vvv")]
+    listen()
     try:
-        signal.signal(signal.SIGTERM, _terminate)
         code = app(args=arguments, prog_name="structure", standalone_mode=False)
         return _told(code if isinstance(code, int) else 0)
     except typer.Exit as leaving:
@@ -141,6 +139,8 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _told(INTERRUPTED)
     except (MemoryError, RuntimeError) as error:
+        if was_interrupted():
+            return _told(INTERRUPTED)
         if not is_out_of_memory(error):
             raise
         if verbose >= 2:
@@ -155,6 +155,29 @@ def _run(arguments: list[str]) -> int:
             traceback.print_exc()
         print(f"structure: {complete(f'{error}{_how_to_repair(error)}')}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except (ImportError, OSError) as error:
+        return _surroundings(error, verbose)
+    except Exception:
+        if not was_interrupted():  # a library that was interrupted raises what it likes
+            raise
+        return _told(INTERRUPTED)
+
+
+def _surroundings(error: ImportError | OSError, verbose: int) -> int:
+    """A package that is not installed, or a file that cannot be read or written, in words; returns the exit code."""
+    if was_interrupted():
+        return _told(INTERRUPTED)
+    if isinstance(error, BrokenPipeError):  # the reader of stdout has left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    if verbose >= 2:
+        traceback.print_exc()
+    if isinstance(error, ImportError):
+        print(f"structure: {lacking(error)}", file=sys.stderr)
+    else:
+        where = f": {error.filename}" if error.filename else ""
+        print(f"structure: {error.strerror or error}{where}. Run it with -vv to see where.", file=sys.stderr)
+    return 1
 
 
 def _how_to_repair(error: StructureError) -> str:
@@ -166,9 +189,5 @@ def _how_to_repair(error: StructureError) -> str:
 def _told(code: int) -> int:
     """The exit code; what an interrupted run leaves behind is said first (typer itself turns Ctrl-C into a code)."""
     if code == INTERRUPTED:
-        print("\nStopped. What was finished is saved; run the same command again to go on.", file=sys.stderr)
+        print(WORDS, file=sys.stderr)
     return code
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -138,7 +138,8 @@ def _show_layers(terminal: Terminal, similarity: LayerSimilarity, store: str) ->
     if ranking["null"]:
         terminal.say(ADJUSTED)
     terminal.say(ranking["reason"])
-    terminal.say(f"Saved in {similarity.folder}. Next: structure align --layers auto --store {store}")
+    if similarity.folder.writable:
+        terminal.say(f"Saved in {similarity.folder}. Next: structure align --layers auto --store {store}")
 
 
 def _adjusted(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -157,4 +158,5 @@ def _show_models(terminal: Terminal, similarity: ModelSimilarity) -> None:
     if document["best"]["p_value"] is not None:
         terminal.say(ADJUSTED)
     terminal.say("p-values are corrected for the layer pairs of two models, not for the number of models.")
-    terminal.say(f"Saved in {similarity.folder}.")
+    if similarity.folder.writable:
+        terminal.say(f"Saved in {similarity.folder}.")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from structure.cli.advice import complete
+from structure.cli.stopping import stop_by_exception
 from structure.pipeline.progress import Event, Listener, Note, Progress
 from structure.pipeline.strict_json import strict
 
@@ -30,7 +31,10 @@ class Terminal:
 
     @contextmanager
     def working(self) -> Iterator[Listener]:
-        """A listener for a stage's events: a bar with rate and time left on a terminal, plain lines otherwise."""
+        """A listener for a stage's events: a bar with rate and time left on a terminal, plain lines otherwise.
+
+        From here on there may be something to release: Ctrl-C becomes an exception."""
+        stop_by_exception()
         if self.quiet:
             yield lambda event: None
         elif self.err.is_terminal and not self.err.is_dumb_terminal:  # a dumb one cannot move the cursor back

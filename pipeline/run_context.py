@@ -11,6 +11,7 @@ from typing import Any
 from structure.pipeline.device import resolve_device
 from structure.pipeline.progress import Event, Listener, Note, Progress, silent
 from structure.store import Store, open_store
+from structure.store.errors import ReadOnlyError
 
 Confirm = Callable[[Any], None]
 """Asked, with an estimate, before work that is long; raises where the answer is no."""
@@ -42,6 +43,20 @@ class RunContext:
     def resolved_device(self) -> str:
         """The device that computes, such as "cpu" or "cuda:0". Raises StructureError for one that is not there."""
         return resolve_device(self.device)
+
+    def may_save(self, what: str) -> bool:
+        """Whether the store can be written; where it cannot, it is said that `what` is not saved."""
+        if not self.store.files.writable:
+            self.note(f"{self.store.url} cannot be written: {what} is not saved.")
+        return self.store.files.writable
+
+    def require_writable(self, what: str) -> None:
+        """Raises ReadOnlyError where the store cannot be written, before `what` is made for nothing."""
+        if not self.store.files.writable:
+            raise ReadOnlyError(
+                f"{self.store.url} cannot be written, and {what} must be saved there. Copy the store to a "
+                "place that can be, or name another --store."
+            )
 
     def note(self, text: str) -> None:
         """Say something once."""

@@ -18,6 +18,10 @@ class NotPresentError(StructureError):
     """An encoder or dataset that is not on this machine; the message says what to place where."""
 
 
+class ReadOnlyError(StructureError):
+    """A place that this machine or its owner does not let us write to."""
+
+
 class FingerprintError(StructureError):
     """Two things that were made from different inputs and must not be mixed."""
 

@@ -43,6 +43,11 @@ class Files(ABC):
     mapped = False
     """Whether `view` shows files in place, not copied."""
 
+    @property
+    def writable(self) -> bool:
+        """Whether a write may be tried; False where this machine forbids it."""
+        return True
+
     def __str__(self) -> str:
         return self.url
 

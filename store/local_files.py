@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from structure.store.errors import StructureError
+from structure.store.errors import ReadOnlyError, StructureError
 from structure.store.files import PIECE, Buffer, Files, Seen, check_key
 
 
@@ -138,16 +138,25 @@ class LocalFiles(Files):
             return []
 
     def remove(self, key: str) -> None:
-        self.path(key).unlink(missing_ok=True)
+        with _space(self, key, ()):
+            self.path(key).unlink(missing_ok=True)
 
     def remove_tree(self, prefix: str) -> None:
         shutil.rmtree(self.path(prefix), ignore_errors=True)
 
+    @property
+    def writable(self) -> bool:
+        return os.access(self._present(), os.W_OK)
+
     def free(self) -> int | None:
+        return shutil.disk_usage(self._present()).free
+
+    def _present(self) -> Path:
+        """The root, or the nearest folder above it that exists."""
         folder = self.root
         while not folder.exists():
             folder = folder.parent
-        return shutil.disk_usage(folder).free
+        return folder
 
     def zarr_store(self, prefix: str) -> Any:
         return str(self.path(prefix))
@@ -155,10 +164,15 @@ class LocalFiles(Files):
 
 @contextmanager
 def _space(files: LocalFiles, key: str, parts: tuple[Buffer, ...]) -> Iterator[None]:
-    """Turn "no space left" into an answer: what is saved, what is needed, what to do."""
+    """Turn "no space left" and "not allowed" into an answer: what is saved, what is needed, what to do."""
     try:
         yield
     except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise ReadOnlyError(
+                f"{files.url} cannot be written ({error.strerror} at {key}). What is there can be read. To write, copy "
+                "it, name another --store, or ask who owns it for the right."
+            ) from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise StructureError(

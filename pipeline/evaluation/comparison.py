@@ -91,7 +91,8 @@ def compare_kept(
         "runs": [run_of(store, name) for name in (first, second)],
         "differences": [difference.row() for difference in found],
     }
-    store.folder(COMPARISONS).write(f"{first}..{second}.json", to_json(document))
+    if store.files.writable:
+        store.folder(COMPARISONS).write(f"{first}..{second}.json", to_json(document))
     return found
 
 

@@ -45,13 +45,13 @@ def keep(store: Store, suite: str, question: TaskRows, subject: Candidate, judge
     """Write them below `results/<aligner>/`, in place of those of the same question, and return the flat rows.
 
     What an earlier aligner of the name left there is removed. The same data asked with other prompts, or another split,
-    are another question: its rows and files stand beside.
+    are another question: its rows and files stand beside. A store that cannot be written is left as it is.
     """
     task, facts = question.task, subject.aligner.metadata
     folder = store.folder("results", subject.name)
     run = str(facts.get("run", ""))
     earlier = every_result(folder)
-    if any(result.provenance.get(RUN, "") != run for result in earlier):
+    if store.files.writable and any(result.provenance.get(RUN, "") != run for result in earlier):
         remove_results(store, subject.name)
         earlier = []
     provenance = {
@@ -78,6 +78,8 @@ def keep(store: Store, suite: str, question: TaskRows, subject: Candidate, judge
         )
         for metric, interval in judged.intervals.items()
     ]
+    if not store.files.writable:
+        return results
     file = predictions_file(suite, task.title, task.kind)
     other = _set_apart(results[0].question, file, earlier) if results else ""
     if other:

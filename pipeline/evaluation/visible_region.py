@@ -27,7 +27,8 @@ def frame_of(store: Store, source: FeatureSource, record: EncoderRecord) -> Fram
         return Frame(tuple(kept["side"]), tuple(kept["outer"]))
     frame = find_frame(source.encoder(record).preprocess, name=record.name)
     body = {"side": frame.side, "outer": frame.outer, "encoder": record.name}
-    store.files.write(key, json.dumps(body).encode())
+    if store.files.writable:
+        store.files.write(key, json.dumps(body).encode())
     return frame
 
 

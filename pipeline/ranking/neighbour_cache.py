@@ -42,7 +42,9 @@ class NeighbourCache:
         return Neighbours(np.ascontiguousarray(table[:, :k]), constant)
 
     def save(self, tables: Mapping[str, Neighbours]) -> None:
-        """Write the tables of some layers."""
+        """Write the tables of some layers, where the store can be written."""
+        if not self.files.writable:
+            return
         for layer, neighbours in tables.items():
             buffer = io.BytesIO()
             np.savez(buffer, table=neighbours.table, constant=np.array(neighbours.constant))
@@ -57,7 +59,9 @@ class NeighbourCache:
             return None
 
     def save_subsets(self, subsets: Sequence[Subset], tables: Sequence[SubsetTables]) -> None:
-        """Write the tables of every layer among some subsets, as one file."""
+        """Write the tables of every layer among some subsets, as one file, where the store can be written."""
+        if not self.files.writable:
+            return
         buffer = io.BytesIO()
         arrays: dict[str, Any] = {f"table{i}": own.tables for i, own in enumerate(tables)}
         np.savez(buffer, **arrays | {f"constant{i}": own.constant for i, own in enumerate(tables)})

@@ -178,6 +178,7 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
     if before is not None:
         on_event(Note(f"the aligner {called} is there, made by the same run"))
         return before
+    context.require_writable("an aligner")
     state = target.folder("checkpoints", called)
     checkpoint = Checkpoint(state, "checkpoint.safetensors", this.identity, every=request.checkpoint_every)
     if kind == "tokens":

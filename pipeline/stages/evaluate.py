@@ -146,7 +146,8 @@ def run(request: EvaluateRequest, context: RunContext) -> Evaluation:
     target, on_event, seed, compare = context.store, context.on_event, request.seed, request.compare
     chosen, tasks = load_suite(request.suite), _tasks(request)
     subjects, source = _candidates(request, context)
-    questions = TaskSource(context, prompts=request.prompts)
+    saves = context.may_save("what the evaluation finds")
+    questions = TaskSource(context, prompts=request.prompts, save=saves)
     absent: list[dict[str, str]] = []
     failed: list[dict[str, str]] = []
     results: list[Result] = []
@@ -172,7 +173,8 @@ def run(request: EvaluateRequest, context: RunContext) -> Evaluation:
         on_event(Progress("evaluating", number, len(tasks), "tasks"))
     if not results or (request.require_all and (absent or failed)):
         raise _refusal(chosen.name, len(tasks), absent, failed, context.data_root, anything=bool(results))
-    differences = compare_kept(target, *compare, only=results, seed=seed) if compare else []
+    # what is compared are saved predictions
+    differences = compare_kept(target, *compare, only=results if saves else (), seed=seed) if compare else []
     return Evaluation(
         chosen.label,
         tuple(subject.name for subject in subjects),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from structure.store.catalogue import Store
-from structure.store.errors import StructureError
+from structure.store.errors import ReadOnlyError, StructureError
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ def orphans(store: Store) -> Iterator[Orphan]:
 
 
 def remove(store: Store, leftover: Orphan) -> None:
-    """Remove it."""
+    """Remove it. Raises ReadOnlyError where the store cannot be written."""
+    if not store.files.writable:
+        raise ReadOnlyError(f"{store.url} cannot be written: nothing of it can be removed.")
     if leftover.key.endswith("/"):
         store.files.remove_tree(leftover.key.rstrip("/"))
     else:

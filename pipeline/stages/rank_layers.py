@@ -20,10 +20,12 @@ def plan(request: RankRequest, context: RunContext) -> list[WorkEstimate]:
 
 
 def run(request: RankRequest, context: RunContext) -> LayerSimilarity:
-    """Rank and save the ranking. Raises StructureError for too few rows, or layers that are all constant."""
+    """Rank, and save the ranking where the store can be written. Raises StructureError for too few rows, or layers that
+    are all constant."""
     limits = Running(context.device, request.memory, request.compute, context.on_event)
     ranked = rank_pair(context.store, *_sets(request, context), request.options, limits)
-    ranked.save()
+    if context.may_save("the ranking"):
+        ranked.save()
     return ranked.similarity
 
 

@@ -44,7 +44,8 @@ def run(request: RankModelsRequest, context: RunContext) -> ModelSimilarity:
             if len(failed) == len(pairs):
                 raise
         else:
-            ranked.save()
+            if context.store.files.writable:
+                ranked.save()
             cells.append(ModelPair.of(ranked.similarity.ranking, ranked.similarity.folder.name))
         context.on_event(Progress("pairs of models", done, len(pairs), "pairs"))
     best = max(cells, key=lambda cell: cell.score)
@@ -70,7 +71,8 @@ def run(request: RankModelsRequest, context: RunContext) -> ModelSimilarity:
         document,
         context.store.folder("rankings", f"{manifest.dataset}.{manifest.split}.{between}.{options.metric}"),
     )
-    similarity.save()
+    if context.may_save("the ranking of models"):
+        similarity.save()
     return similarity
 
 

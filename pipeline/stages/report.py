@@ -37,6 +37,18 @@ SECTIONS = (
 """In the order of the page."""
 
 
+def page_of(store: Store) -> str:
+    """The page itself, for a place of the caller's own; nothing is written. Raises as `report` does."""
+    return _rendered(store, None)[1]
+
+
+def _rendered(store: Store, summary: Mapping[str, Any] | None) -> tuple[list[Section], str]:
+    source = Source.of(store, summary)
+    sections = [section(source) for section in SECTIONS]
+    title = str(summary["recipe"]) if summary else store.url.rstrip("/").rpartition("/")[2]
+    return sections, render(title, store.url, sections)
+
+
 def report(
     *,
     store: Store | str | Path,
@@ -54,10 +66,7 @@ def report(
     DamageError for a record in the store that does not read.
     """
     target = store if isinstance(store, Store) else open_store(store)
-    source = Source.of(target, summary)
-    sections: list[Section] = [section(source) for section in SECTIONS]
-    title = str(summary["recipe"]) if summary else target.url.rstrip("/").rpartition("/")[2]
-    page = render(title, target.url, sections)
+    sections, page = _rendered(target, summary)
     if out is not None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         Path(out).write_text(page, encoding="utf-8")

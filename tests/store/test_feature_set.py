@@ -176,7 +176,26 @@ def test_a_reader_during_a_write_sees_only_done_shards(
     np.testing.assert_array_equal(features.rows("embed", 64, 128), values["embed"][64:128].astype(np.float16))
     with pytest.raises(StructureError, match="rows 0-63 are not written yet"):
         features.rows("embed", 60, 70)
-    assert np.isnan(zarr.open_group(store.folder("features", "toy", "train", "vit").url, mode="r")["embed"][0:5]).all()
+    group = zarr.open_group(store.folder("features", "toy", "train", "vit").url, mode="r")
+    with zarr.config.set({"array.read_missing_chunks": True}):  # zarr's default, which a user may have turned off
+        assert np.isnan(group["embed"][0:5]).all()
+
+
+def test_zarr_reads_every_shard_though_it_makes_up_no_chunk(
+    store: Store, samples: Samples, values: Values, manifest: Make
+) -> None:
+    """A shard of which every sample was skipped holds zarr's fill value, which zarr itself would not have written."""
+    features = store.allocate(manifest(), store.put_samples(samples))
+    for shard in features.manifest.shards:
+        skipped = dict.fromkeys(range(64, 128), "cut short") if shard.start == 64 else {}
+        part = {name: part[shard.start : shard.stop] for name, part in values.items()}
+        write_shard(features, shard, part, skipped=skipped)
+    with zarr.config.set({"array.read_missing_chunks": False}):
+        stored = zarr.open_group(features.files.url + "/" + features.prefix, mode="r")["embed"][:]
+        lazy = features.to_xarray()["embed"].values
+    np.testing.assert_array_equal(stored, features.rows("embed"))
+    np.testing.assert_array_equal(lazy, features.rows("embed").astype(np.float32))
+    assert np.isnan(stored[64:128]).all()
 
 
 def test_a_second_writer_is_refused_with_who_holds_it(features: FeatureSet) -> None:
