@@ -140,3 +140,5 @@ def _show_differences(terminal: Terminal, compare: tuple[str, str], rows: list[d
     title = f"{compare[0]} (first) minus {compare[1]} (second) on the same samples; * = the interval excludes zero"
     terminal.table(rows, columns, title=title)
     terminal.say(multiplicity((row["low"], row["high"]) for row in rows))
+    if all(row["low"] == row["value"] == row["high"] == 0 for row in rows):
+        terminal.say("Both gave the same answer to every query.")

@@ -112,6 +112,8 @@ def _show(terminal: Terminal, done: RecipeRun, document: dict[str, Any], *, repo
         terminal.table(list(done.absent), ["dataset", "how_to_get"], title="Not evaluated")
     for variant, trained in done.summary.identical.items():
         terminal.say(f"{variant} is identical to {trained}: it was trained once.")
+    for variant, other in done.summary.same_weights.items():
+        terminal.say(f"{variant} came out as {other}, number for number, with every seed: they are one model.")
     for row in done.failed:
         terminal.say(f"Not trained: {row['variant']}. {row['why']}")
     cached = sum(was == "cached" for _, was, _ in done.steps)

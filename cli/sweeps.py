@@ -197,6 +197,8 @@ def show(terminal: Terminal, done: RecipeRun) -> None:
         terminal.table(efficiencies, list(efficiencies[0]), title="Label efficiency U = N^ / N - 1")
     for variant, trained in done.summary.identical.items():
         terminal.say(f"{variant} is identical to {trained}: it was trained once.")
+    for variant, other in done.summary.same_weights.items():
+        terminal.say(f"{variant} came out as {other}, number for number, with every seed: they are one model.")
     for row in done.failed:
         terminal.say(f"Not trained: {row['variant']}. {row['why']}")
     if done.absent:
@@ -209,4 +211,7 @@ def show(terminal: Terminal, done: RecipeRun) -> None:
             terminal.say(f"{variant}: learning rate {', '.join(sorted(distinct))}")
     ran = sum(outcome == "ran" for key, outcome, _ in done.steps if key.startswith("align/"))
     count = sum(len(names) for names in summary.aligners.values())
-    terminal.say(f"{count} aligners, {ran} of them trained now and {count - ran} cached.")
+    copied = sum(len(summary.aligners[variant]) for variant in summary.identical)
+    trained = max(ran - copied, 0)
+    beside = f", {copied} identical to others" if copied else ""
+    terminal.say(f"{count} aligners, {trained} of them trained now{beside} and {count - trained - copied} cached.")

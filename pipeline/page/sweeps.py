@@ -134,6 +134,10 @@ def _not_trained(run: Mapping[str, Any]) -> Iterator[Block]:
     """Variants that are another one by another name, and those that could not be trained."""
     for variant, trained in run.get("identical", {}).items():
         yield Text(f"{variant} is identical to {trained}: it was trained once.", small=True)
+    for variant, other in run.get("same_weights", {}).items():
+        yield Text(
+            f"{variant} came out as {other}, number for number, with every seed: they are one model.", small=True
+        )
     if run.get("failed"):
         columns = {"variant": "variant", "seed": "seed", "why": "why"}
         yield Table(f"{run['recipe']}: variants that could not be trained", columns, run["failed"])

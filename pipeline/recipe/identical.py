@@ -8,6 +8,7 @@ from typing import Any
 from structure.pipeline.aligners.aligner import WEIGHTS, load_aligner
 from structure.pipeline.aligners.aligner_runs import RECORD, run_of
 from structure.pipeline.aligners.model_card import CARD, card
+from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.recipe.run_cache import StepResult
 from structure.pipeline.recipe.steps import Step
 from structure.pipeline.results import remove_results
@@ -60,4 +61,8 @@ def copy_aligner(store: Store, source: str, name: str, chosen_by: str) -> None:
 
 
 def _settings(step: Step) -> dict[str, Any]:
-    return {key: value for key, value in step.options.items() if key not in LAYER_KEYS}
+    """The options that say something of the weights: none that is idle, as that of R_S in a run without it."""
+    others = {key: value for key, value in step.options.items() if key not in (*LAYER_KEYS, "training", "preset")}
+    options = TrainingOptions.preset(step.options["preset"], **applicable(step.options["training"]))
+    stated = {name: value for name, value in options.to_dict().items() if name not in options.idle}
+    return {**others, "training": stated}

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from structure.pipeline.aligners.aligner import WEIGHTS
 from structure.pipeline.aligners.aligner_method import method
 from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.datasets.content_stamp import content_stamp
@@ -241,6 +242,7 @@ class StepRunner:
             "metrics": dict(done.trained.metrics),
             "test_metrics": dict(done.test),
             "files": self._aligner_digest(done.name),
+            "weights": hashlib.sha256(done.folder.read(WEIGHTS)).hexdigest(),
         }
         return StepResult(result, digest(result))
 

@@ -70,7 +70,8 @@ class Summary:
 
     Means in the order of the grid; `efficiency` of a curve; `aligners` and `learning_rates` (None: the method has none)
     by variant, one a seed; `identical`: a variant whose runs
-    are those of another -> that one, which was trained; `seconds` per stage, as each step took when it ran.
+    are those of another -> that one, which was trained; `same_weights`: one that was trained and came out as another
+    with every seed; `seconds` per stage, as each step took when it ran.
     """
 
     means: tuple[SeedMean, ...]
@@ -80,6 +81,7 @@ class Summary:
     aligners: Mapping[str, Sequence[str]]
     learning_rates: Mapping[str, Sequence[float | None]]
     identical: Mapping[str, str]
+    same_weights: Mapping[str, str]
     seconds: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
@@ -88,6 +90,7 @@ class Summary:
             "aligners": {variant: list(names) for variant, names in self.aligners.items()},
             "learning_rates": {variant: list(rates) for variant, rates in self.learning_rates.items()},
             "identical": dict(self.identical),
+            "same_weights": dict(self.same_weights),
             "efficiency": [dict(row) for row in self.efficiency],
             "means": [row.row() for row in self.means],
             "differences": [row.row() for row in self.differences],
@@ -144,6 +147,7 @@ def summarise(recipe: Recipe, results: Mapping[str, StepResult], tables: Tables 
         aligners,
         rates,
         _identical(runs, results),
+        _same_weights(runs, results),
         seconds,
     )
 
@@ -156,6 +160,19 @@ def _identical(runs: Sequence[TrainingRun], results: Mapping[str, StepResult]) -
         source = results[f"align/{run.aligner}"].result.get("identical_to", "")
         sources.setdefault(run.variant, set()).add(variant.get(source))
     return {name: source for name, (source, *more) in sources.items() if source is not None and not more}
+
+
+def _same_weights(runs: Sequence[TrainingRun], results: Mapping[str, StepResult]) -> dict[str, str]:
+    """Variants whose weights are, seed by seed, those of an earlier variant that was trained too."""
+    weights: dict[str, tuple[tuple[int, str], ...]] = {}
+    for run in runs:
+        trained = results[f"align/{run.aligner}"].result
+        if "weights" in trained and "identical_to" not in trained:
+            weights[run.variant] = (*weights.get(run.variant, ()), (run.seed, trained["weights"]))
+    first: dict[tuple[tuple[int, str], ...], str] = {}
+    for variant, own in weights.items():
+        first.setdefault(own, variant)
+    return {variant: first[own] for variant, own in weights.items() if first[own] != variant}
 
 
 def held_out_results(aligner: str, trained: Mapping[str, Any]) -> list[Result]:

@@ -171,6 +171,18 @@ def test_identical_arms_are_trained_once_and_said_to_be_identical(copied: Store)
         assert torch.equal(copy.vision.state_dict()[name], tensor)
 
 
+def test_arms_that_come_out_alike_are_said_to_be_one_model(copied: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["align", "--layers", LAYERS, "--compare", "regulariser=structure,none", "--weight", "0", "--lr", "0.001"]
+    command += ["--epochs", "1", "--seeds", "2", "--store", copied.url]
+    assert run([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["same_weights"] == {"regulariser=none": "regulariser=structure"}
+    assert run(command) == 0
+    assert "regulariser=none came out as regulariser=structure, number for number" in capsys.readouterr().err
+    last = ["align", "--compare", f"layers=last,{LAYERS.replace(',', '+')}", "--epochs", "1", "--seeds", "2"]
+    assert run([*last, "--store", copied.url, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["same_weights"] == {}
+
+
 def test_a_variant_that_cannot_be_trained_is_told_and_the_others_go_on(copied: Store) -> None:
     grid = {"pairs": [100, 9999], "method": ["ridge", "asif"]}
     done = sweep(Axes(LAYERS, grid=grid), copied, seeds=[1], training={})
