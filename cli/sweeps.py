@@ -212,6 +212,6 @@ def show(terminal: Terminal, done: RecipeRun) -> None:
     ran = sum(outcome == "ran" for key, outcome, _ in done.steps if key.startswith("align/"))
     count = sum(len(names) for names in summary.aligners.values())
     copied = sum(len(summary.aligners[variant]) for variant in summary.identical)
-    trained = max(ran - copied, 0)
+    fresh = max(ran - copied, 0)
     beside = f", {copied} identical to others" if copied else ""
-    terminal.say(f"{count} aligners, {trained} of them trained now{beside} and {count - trained - copied} cached.")
+    terminal.say(f"{count} aligners, {fresh} of them trained now{beside} and {count - fresh - copied} cached.")

@@ -176,10 +176,9 @@ class StepRunner:
             **given,
         )[0]
         manifest = done.plan.manifest
-        for pair in self.recipe.encoders:
-            for side, model in (("vision", pair.vision), ("text", pair.text)):
-                if model == options["model"]:
-                    require_side(side, model, manifest.modality)
+        for side in ("vision", "text"):
+            if any(getattr(pair, side) == options["model"] for pair in self.recipe.encoders):
+                require_side(side, options["model"], manifest.modality)
         result = {
             "features": manifest.key,
             "dataset": manifest.dataset,
