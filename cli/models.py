@@ -38,6 +38,7 @@ def models(
             "parameters": found.parameters,
             "input": found.input,
             "pooling": found.default_pooling,
+            "preprocessing": found.preprocessing or "as its checkpoint says (shown once its files are on this machine)",
             "present": found.present,
             "weights": found.weights,
             "note": found.note,

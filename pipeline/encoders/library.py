@@ -60,6 +60,10 @@ class EncoderLibrary(ABC):
         """The folder or file on this machine that holds the weights, None where they are not; no network is asked."""
         return None
 
+    def preprocessing(self, spec: Spec, *, revision: str | None) -> str:
+        """How inputs are prepared, in words; "" where that is not known without files that are not on this machine."""
+        return ""
+
     def origin(self, spec: Spec) -> str:
         """Where weights that are not on this machine come from, for people; "" where nobody says."""
         return ""

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Description:
     """What a model is, known without its weights. `parameters` and `input` are 0 where they are not known.
 
-    `input`: as of `Alias`. `present`: whether the weights are on this machine. `weights`: where they are or come from.
+    `input`: as of `Alias`. `preprocessing`: how inputs are prepared, in words, "" where only files that are not on this
+    machine would say. `present`: whether the weights are on this machine. `weights`: where they are or come from.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Description:
     weights: str
     note: str = ""
     poolings: tuple[Pooling, ...] = tuple(POOLINGS)
+    preprocessing: str = ""
 
 
 def load_encoder(
@@ -73,6 +75,8 @@ def describe(spec: str, *, revision: str | None = None, trust_remote_code: bool 
     parsed = parse_spec(spec)
     alias = catalogue().get(parsed.alias) if parsed.alias else None
     weights = library_of(parsed).find_weights(parsed, revision=revision)
+    with library_errors(str(parsed)):
+        preprocessing = library_of(parsed).preprocessing(parsed, revision=revision)
     if alias is not None:
         return Description(
             alias.name,
@@ -86,6 +90,7 @@ def describe(spec: str, *, revision: str | None = None, trust_remote_code: bool 
             alias.weights if weights is None else str(weights),
             alias.note,
             poolings_of(alias.form),
+            preprocessing,
         )
     with library_errors(str(parsed)):
         encoder = library_of(parsed).outline(parsed, revision=revision, trust_remote_code=trust_remote_code)
@@ -101,6 +106,7 @@ def describe(spec: str, *, revision: str | None = None, trust_remote_code: bool 
         library_of(parsed).origin(parsed) if weights is None else str(weights),
         "",
         encoder.poolings,
+        preprocessing,
     )
 
 

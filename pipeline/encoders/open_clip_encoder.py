@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from structure.pipeline.encoders.hub import OPEN_CLIP_WEIGHTS, cached, not_prese
 from structure.pipeline.encoders.open_clip_text import OpenClipText
 from structure.pipeline.encoders.pooling import poolings_of
 from structure.pipeline.encoders.precision import Amp, parameter_count, resolve
+from structure.pipeline.encoders.preprocessing_words import of_open_clip
 from structure.pipeline.encoders.quiet import quiet
 from structure.pipeline.encoders.spec import Spec
 from structure.pipeline.encoders.taps import Emit, Taps
@@ -192,6 +194,25 @@ def from_name(spec: Spec) -> TorchEncoder:
             encoder = OpenClipTextEncoder(module, name=spec.name, text=None, amp="off", device=meta)
     encoder.provenance = {"source": spec.source}
     return encoder
+
+
+def preprocessing_words(spec: Spec) -> str:
+    """How open_clip prepares images for the model, in words; "" for texts. No weights are asked."""
+    import open_clip
+    from open_clip.transform import PreprocessCfg
+
+    _check(spec)
+    if spec.tower == "text":
+        return ""
+    if spec.model == "local-dir":
+        config = json.loads((Path(spec.weights).expanduser() / "open_clip_config.json").read_text())
+        model, stated = config["model_cfg"], config.get("preprocess_cfg", {})
+    else:
+        model = open_clip.get_model_config(spec.model) or {}
+        stated = open_clip.get_pretrained_cfg(spec.model, spec.weights) or {}
+    known = {"size": model["vision_cfg"].get("image_size", 224)} | dict(stated)
+    fields = PreprocessCfg.__dataclass_fields__
+    return of_open_clip(asdict(PreprocessCfg(**{key: known[key] for key in fields if known.get(key)})))
 
 
 def present(model: str, tag: str, *, revision: str | None) -> Path | None:

@@ -16,6 +16,7 @@ from structure.pipeline.encoders.digest import weights_digest
 from structure.pipeline.encoders.hub import HF_WEIGHTS, snapshot, weights_in
 from structure.pipeline.encoders.pooling import poolings_of
 from structure.pipeline.encoders.precision import Amp, parameter_count, resolve
+from structure.pipeline.encoders.preprocessing_words import of_timm
 from structure.pipeline.encoders.quiet import quiet
 from structure.pipeline.encoders.spec import Spec
 from structure.pipeline.encoders.taps import Emit
@@ -103,6 +104,22 @@ def load(spec: Spec, *, device: torch.device, amp: Amp, revision: str | None) ->
         "dropped": [],
     }
     return encoder
+
+
+def preprocessing_words(spec: Spec) -> str:
+    """How timm prepares images for the model, in words; its weights are not asked."""
+    from timm.data import resolve_data_config
+    from timm.models import get_pretrained_cfg
+
+    require_known(spec.model)
+    folder = Path(spec.weights).expanduser() if spec.weights else None
+    stated = _folder_config(spec.model, folder)["data"] if folder and folder.is_dir() else {}
+    own = get_pretrained_cfg(spec.model)
+    data = resolve_data_config(stated, pretrained_cfg={} if own is None else own.to_dict())
+    asked = spec.image_preprocessing
+    data |= {"crop_pct": asked.crop} if asked.crop else {}
+    data |= {"input_size": (data["input_size"][0], asked.size, asked.size)} if asked.size else {}
+    return of_timm(data)
 
 
 def _set_channels(data: dict[str, Any], stated: Mapping[str, Any], *, name: str) -> str:

@@ -41,22 +41,29 @@ def image_channels(config: Any, *, name: str) -> int:
     return channels if isinstance(channels, int) else 3
 
 
+def image_processor(folder: Path, asked: ImagePreprocessing, *, name: str) -> Any:
+    """The checkpoint's image processor, with what the model's name asks for in its place."""
+    import transformers
+
+    processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+    if asked:
+        options = asked.of_processor(processor, name=name)
+        processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True, **options)
+    return processor
+
+
 def prepare_images(encoder: TransformersEncoder, folder: Path, asked: ImagePreprocessing) -> dict[str, Any]:
     """Give the encoder its preprocessing and its layers. Returns the provenance's part on preprocessing.
 
     Raises `NotPresentError` without preprocessor_config.json, `StructureError` where images of different shape come out
     in different sizes, or where the model takes other images than grey or coloured ones.
     """
-    import transformers
     from PIL import Image
 
     mode = image_mode(image_channels(encoder.config, name=encoder.name), name=encoder.name)
 
     try:
-        processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-        if asked:
-            options = asked.of_processor(processor, name=encoder.name)
-            processor = transformers.AutoImageProcessor.from_pretrained(folder, local_files_only=True, **options)
+        processor = image_processor(folder, asked, name=encoder.name)
     except (OSError, ValueError) as error:
         raise NotPresentError(
             f"{folder} does not say how its images are prepared (preprocessor_config.json: {first_line(error)}). "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from structure.pipeline.encoders.hub import weights_in
 from structure.pipeline.encoders.library_errors import first_line
 from structure.pipeline.encoders.other_libraries import refuse_other_libraries
 from structure.pipeline.encoders.precision import Amp, Precision, multiplies_in_bfloat16, parameter_count, resolve
+from structure.pipeline.encoders.preprocessing_words import of_image_processor
 from structure.pipeline.encoders.quiet import quiet
 from structure.pipeline.encoders.sentence_conventions import read_conventions
 from structure.pipeline.encoders.spec import Spec
@@ -25,8 +27,8 @@ from structure.pipeline.encoders.tokens import TextPreprocess
 from structure.pipeline.encoders.torch_encoder import EncodedBatch
 from structure.pipeline.encoders.transformers_audio import AudioEncoder, prepare_audio
 from structure.pipeline.encoders.transformers_encoder import WAVES, TransformersEncoder, has_two_towers
-from structure.pipeline.encoders.transformers_images import image_channels, prepare_images
-from structure.pipeline.encoders.transformers_text import prepare_text, text_preprocess
+from structure.pipeline.encoders.transformers_images import image_channels, image_processor, prepare_images
+from structure.pipeline.encoders.transformers_text import prepare_text, text_preprocess, text_words
 from structure.store.errors import NotPresentError, StructureError
 
 _OTHER_TOWER = {"visual": ("text_model", "text_projection"), "text": ("vision_model", "visual_projection")}
@@ -121,6 +123,24 @@ def from_config(folder: Path, spec: Spec, *, trust_remote_code: bool) -> Transfo
     return encoder
 
 
+def preprocessing_words(folder: Path, spec: Spec) -> str:
+    """How the model in `folder` prepares images or texts, in words; "" for audio clips and where files are missing."""
+    with quiet():
+        if spec.tower != "text" and (folder / "preprocessor_config.json").is_file():
+            try:
+                processor = image_processor(folder, spec.image_preprocessing, name=spec.name)
+            except (OSError, ValueError):  # a feature extractor of audio clips
+                return ""
+            return of_image_processor(processor.to_dict())
+        if spec.tower == "visual" or not (folder / "tokenizer_config.json").is_file():
+            return ""
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        try:
+            return text_words(folder, SimpleNamespace(**config.get("text_config", config)), spec.prompt)
+        except NotPresentError:  # a tokenizer that only code of the checkpoint's own could read
+            return ""
+
+
 def _config(folder: Path, spec: Spec, *, trust_remote_code: bool) -> Any:
     import transformers
 
@@ -136,6 +156,12 @@ def _config(folder: Path, spec: Spec, *, trust_remote_code: bool) -> Any:
                 "--trust-remote-code."
             ) from error
         raise StructureError(f"{folder / 'config.json'} cannot be read: {first_line(error)}") from error
+    if config.model_type in ("clap", "clap_audio_model"):
+        raise StructureError(
+            f"{spec.source} is a CLAP model, which is not read here: its feature extractor marks one short recording "
+            "of every batch as long, at random, and its features follow. Extract features elsewhere, one recording at "
+            "a time, and bring them in with `structure import`."
+        )
     if config.model_type == "vit_mae":
         raise StructureError(
             "transformers' ViTMAE hides a random three quarters of every image, so that its features differ from run "

@@ -10,6 +10,7 @@ from torch import nn
 
 from structure.pipeline.encoders.digest import tokenizer_digest
 from structure.pipeline.encoders.library_errors import first_line
+from structure.pipeline.encoders.preprocessing_words import of_texts
 from structure.pipeline.encoders.sentence_conventions import read_conventions
 from structure.pipeline.encoders.text_prompt import TextPrompt
 from structure.pipeline.encoders.tokens import TextPreprocess, TokenIds, padding_id
@@ -73,6 +74,15 @@ def text_preprocess(
         segments=_has_segments(encoder, tokenizer),
         prompt=before,
     )
+
+
+def text_words(folder: Path, config: Any, prompt: TextPrompt) -> str:
+    """How the model in `folder` prepares texts, in words; its weights are not asked, so that a position table that is
+    shorter than the config says is not known."""
+    stated = read_conventions(folder)
+    tokenizer = _tokenizer(folder, trust_remote_code=False)
+    limit = text_limit(nn.Module(), config, tokenizer, stated=stated.limit)
+    return of_texts(limit, stated, prompt)
 
 
 def lowercase(tokenizer: Any) -> None:

@@ -59,3 +59,8 @@ class OpenClipLibrary(EncoderLibrary):
         from structure.pipeline.encoders import open_clip_encoder
 
         return open_clip_encoder.present(spec.model, spec.weights, revision=revision)
+
+    def preprocessing(self, spec: Spec, *, revision: str | None) -> str:
+        from structure.pipeline.encoders import open_clip_encoder
+
+        return open_clip_encoder.preprocessing_words(spec)

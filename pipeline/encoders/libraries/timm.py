@@ -51,5 +51,10 @@ class TimmLibrary(EncoderLibrary):
             return path if path.exists() else None
         return hub.cached(f"timm/{spec.model}", revision=revision, anchors=hub.HF_WEIGHTS)
 
+    def preprocessing(self, spec: Spec, *, revision: str | None) -> str:
+        from structure.pipeline.encoders import timm_encoder
+
+        return timm_encoder.preprocessing_words(spec)
+
     def origin(self, spec: Spec) -> str:
         return "" if spec.weights else f"huggingface.co/timm/{spec.model}"

@@ -75,6 +75,12 @@ class TransformersLibrary(EncoderLibrary):
         folder = self._present_folder(spec) or hub.cached(spec.model, revision=revision)
         return folder if folder is not None and hub.weights_in(folder) else None
 
+    def preprocessing(self, spec: Spec, *, revision: str | None) -> str:
+        from structure.pipeline.encoders import transformers_loading
+
+        folder = self._present_folder(spec) or hub.cached(spec.model, revision=revision)
+        return "" if folder is None else transformers_loading.preprocessing_words(folder, spec)
+
     def origin(self, spec: Spec) -> str:
         return "" if self._present_folder(spec) else f"huggingface.co/{spec.model}"
 
