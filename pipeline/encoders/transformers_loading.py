@@ -158,9 +158,9 @@ def _config(folder: Path, spec: Spec, *, trust_remote_code: bool) -> Any:
         raise StructureError(f"{folder / 'config.json'} cannot be read: {first_line(error)}") from error
     if config.model_type in ("clap", "clap_audio_model"):
         raise StructureError(
-            f"{spec.source} is a CLAP model, which is not read here: its feature extractor marks one short recording "
-            "of every batch as long, at random, and its features follow. Extract features elsewhere, one recording at "
-            "a time, and bring them in with `structure import`."
+            f"{spec.source} is a CLAP model, which is not read here: its feature extractor marks one short audio clip "
+            "of every batch as long, at random, and its features follow. Extract features elsewhere, one audio clip "
+            "at a time, and import them with `structure import`."
         )
     if config.model_type == "vit_mae":
         raise StructureError(
