@@ -30,7 +30,7 @@ class ExtractFlags(TrustFlags, PlanFlags, StoreFlags, DataFlags):
         typer.Option(
             "--model",
             help="Encoder; repeat for several; ?image_size=N&crop_pct=P sets the image preprocessing, "
-            "?bits=4&device_map=auto quantization and device placement. See: structure models",
+            "?bits=4&device_map=auto quantization and device placement, ?prompt=NAME a prompt. See: structure models",
             autocompletion=completion.models,
         ),
     ]

@@ -126,14 +126,28 @@ def _tokenizer(folder: Path, trust_remote_code: bool) -> Any:
     import transformers
 
     try:
-        return transformers.AutoTokenizer.from_pretrained(
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
             folder, local_files_only=True, trust_remote_code=trust_remote_code
         )
+        return _as_saved(tokenizer, folder)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise NotPresentError(
             f"{folder} holds no tokenizer that can be read ({first_line(error)}). Put tokenizer.json and "
             "tokenizer_config.json of the same model there."
         ) from error
+
+
+def _as_saved(tokenizer: Any, folder: Path) -> Any:
+    """The tokenizer, or the one in tokenizer.json where the checkpoint names no class of its own and AutoTokenizer took
+    the model's usual one, which keeps the vocabulary and cuts texts otherwise."""
+    import transformers
+
+    path = folder / "tokenizer_config.json"
+    stated = json.loads(path.read_text(encoding="utf-8")).get("tokenizer_class") if path.is_file() else None
+    if stated not in ("PreTrainedTokenizerFast", "TokenizersBackend") or type(tokenizer).__name__ == stated:
+        return tokenizer
+    saved = transformers.PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    return tokenizer if tokenizer(PROBE)["input_ids"] == saved(PROBE)["input_ids"] else saved
 
 
 def text_limit(tower: nn.Module, config: Any, tokenizer: Any, *, stated: int | None = None) -> int | None:

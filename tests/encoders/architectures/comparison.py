@@ -54,9 +54,14 @@ def order_faults(ours: Mapping[str, torch.Tensor], theirs: Sequence[torch.Tensor
     """The library's values, by index, that are none of ours in order; those at `spare` may be none."""
     names, position, faults = list(ours), 0, []
     for index, values in enumerate(theirs):
-        same = next((at for at in range(position, len(names)) if near(ours[names[at]], values)), None)
+        same = next((at for at in range(position, len(names)) if _same(ours[names[at]], values)), None)
         if same is not None:
             position = same + 1
         elif index not in spare:
             faults.append(f"the library's value {index} of {len(theirs)} is none of the layers")
     return faults
+
+
+def _same(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    """Maps are (batch, channel, height, width) here; some libraries put the channels last."""
+    return near(ours, theirs) or (ours.ndim == 4 and near(ours.permute(0, 2, 3, 1), theirs))
