@@ -14,6 +14,7 @@ from structure.store.errors import StructureError
 from structure.store.shard import Shard
 
 Write = Callable[[int, np.ndarray], Future[str]]
+Numbers = Sequence[int] | np.ndarray
 
 
 class ColumnWriter:
@@ -27,48 +28,49 @@ class ColumnWriter:
     def __init__(
         self, key: str, layout: ColumnLayout, shard: Shard, *, write: Write, sample: Callable[[int], str]
     ) -> None:
-        index = layout.shards.index(shard)
+        index = shard.start // layout.shard_rows
         self._key, self._layout, self._shard, self._write, self._sample = key, layout, shard, write, sample
         self._first, count = layout.first[index], layout.first[index + 1] - layout.first[index]
         self._offsets = layout.offsets(shard.start, shard.stop)
+        self._lengths = np.diff(self._offsets)
         edges = np.minimum(np.arange(count + 1) * layout.chunk_vectors, self._offsets[-1])
         self._lacking = np.diff(edges)  # vectors that each chunk lacks
-        self._has = np.zeros(len(self._offsets) - 1, dtype=bool)
+        self._has = np.zeros(len(self._lengths), dtype=bool)
         self._chunks: dict[int, np.ndarray] = {}
         self._written: dict[int, Future[str]] = {}
 
-    def put(self, rows: Sequence[int], values: np.ndarray, lengths: Sequence[int] | None = None) -> None:
+    def put(self, rows: Numbers, values: np.ndarray, lengths: Numbers | None = None) -> None:
         """Take `values` (vectors, width) of any float dtype: the vectors of `rows` of the feature set one after
-        another, `lengths` each (one each in a pooled layer). They must not change before the commit.
+        another, `lengths` each (those that were planned, one each in a pooled layer, where not given). They must not
+        change before the commit.
 
         Raises StructureError for a row with other than the planned tokens, a NaN or an infinity; OverflowError16 for a
         value beyond float16; ValueError for a row that is not lacking, or another shape.
         """
         column, key = self._layout.column, self._key
         places = np.asarray(rows, dtype=np.int64) - self._shard.start
-        planned = np.diff(self._offsets)[places]
-        counts = np.ones(len(rows), dtype=np.int64) if lengths is None else np.asarray(lengths)
-        for row, have, wanted in zip(rows, counts, planned, strict=True) if (counts != planned).any() else ():
-            if have != wanted:
-                raise StructureError(
-                    f"{key}: row {row} has {have} tokens now and {wanted} were planned in layer {column.name}. Nothing "
-                    f"of {self._shard} was saved. Is it the same tokenizer?"
-                )
-        if values.shape != (counts.sum(), column.width) or self._has[places].any():
+        planned = self._lengths[places]
+        counts = planned if lengths is None else np.asarray(lengths)
+        for other in np.flatnonzero(planned != counts)[:1]:
+            raise StructureError(
+                f"{key}: row {rows[other]} has {counts[other]} tokens now and {planned[other]} were planned in layer "
+                f"{column.name}. Nothing of {self._shard} was saved. Is it the same tokenizer?"
+            )
+        if values.shape != (planned.sum(), column.width) or self._has[places].any():
             raise ValueError(
-                f"{key}, {column.path}: a shard is written whole, each row once, {(int(counts.sum()), column.width)} "
+                f"{key}, {column.path}: a shard is written whole, each row once, {(int(planned.sum()), column.width)} "
                 f"for {len(rows)} rows, not {values.shape}"
             )
-        ends = np.cumsum(counts)
 
         def sample(vector: int) -> str:
+            ends = np.cumsum(planned)
             which = int(np.searchsorted(ends, vector, side="right"))
             named = self._sample(int(rows[which]))
-            return named if column.is_pooled else f"{named}, token {vector - int(ends[which] - counts[which])}"
+            return named if column.is_pooled else f"{named}, token {vector - int(ends[which] - planned[which])}"
 
         stored = storable(values, column.dtype, key=key, column=column.path, what=self._shard, sample=sample)
         self._has[places] = True
-        self._spread(self._offsets[places], counts, stored)
+        self._spread(places, stored)
 
     def commit(self, skipped: Collection[int] = ()) -> tuple[str, tuple[str, ...]]:
         """Wait until every chunk is durable; (dtype, CRC-32C of each chunk) for the completion marker. `skipped` rows
@@ -80,26 +82,25 @@ class ColumnWriter:
                 f"a shard is written whole: {column.path} lacks {len(missing)} rows of {self._shard}, and "
                 f"{len(places)} are skipped"
             )
-        lengths = np.diff(self._offsets)[missing]
-        self._spread(self._offsets[missing], lengths, np.full((lengths.sum(), column.width), np.nan, column.dtype))
+        self._spread(missing, np.full((self._lengths[missing].sum(), column.width), np.nan, column.dtype))
         self._has[missing] = True
         return column.dtype, tuple(self._written[chunk].result() for chunk in range(len(self._lacking)))
 
-    def _spread(self, begins: np.ndarray, lengths: np.ndarray, values: np.ndarray) -> None:
-        """Put vectors into their chunks: those of each row begin at `begins` in the run of the shard."""
-        size, taken = self._layout.chunk_vectors, 0
-        ends = begins + lengths
-        breaks = np.flatnonzero(begins[1:] != ends[:-1]) + 1
-        if len(breaks) < len(begins) // 2:  # rows that follow one another go in one piece
-            for rows in np.split(np.arange(len(begins)), breaks):
-                count = int(lengths[rows].sum())
-                self._place(int(begins[rows[0]]), values[taken : taken + count])
-                taken += count
+    def _spread(self, places: np.ndarray, values: np.ndarray) -> None:
+        """Put the vectors of these rows of the shard into their chunks."""
+        if not len(places):
             return
-        vectors = np.repeat(begins - np.cumsum(lengths) + lengths, lengths) + np.arange(len(values))
+        begins, lengths, size = self._offsets[places], self._lengths[places], self._layout.chunk_vectors
+        breaks = np.flatnonzero(np.diff(places) != 1) + 1
+        if not len(breaks):  # rows that follow one another, as images do
+            self._place(int(begins[0]), values)
+            return
+        taken = np.cumsum(lengths) - lengths
+        vectors = np.repeat(begins - taken, lengths) + np.arange(len(values))
         for chunk in np.unique(vectors // size).tolist():
             here = vectors // size == chunk
-            self._chunk(chunk)[vectors[here] - chunk * size] = values[here]
+            whole = bool(here.all())
+            self._chunk(chunk)[(vectors if whole else vectors[here]) - chunk * size] = values if whole else values[here]
             self._count(chunk, int(here.sum()))
 
     def _place(self, begin: int, values: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from types import TracebackType
@@ -10,7 +10,7 @@ from types import TracebackType
 import numpy as np
 
 from structure.store.chunk import write_chunk
-from structure.store.column_writer import ColumnWriter
+from structure.store.column_writer import ColumnWriter, Numbers
 from structure.store.completion_markers import CompletionMarker
 from structure.store.errors import StructureError
 from structure.store.feature_set import FeatureSet
@@ -72,7 +72,7 @@ class ShardWriter:
         """Paths of the columns that the shard lacks; none where it is done."""
         return self.features.completion.lacking(self._earlier)
 
-    def put(self, path: str, rows: Sequence[int], values: np.ndarray, lengths: Sequence[int] | None = None) -> None:
+    def put(self, path: str, rows: Numbers, values: np.ndarray, lengths: Numbers | None = None) -> None:
         """Rows of one column, as `ColumnWriter.put` takes them; raises as it does."""
         if path not in self._columns:
             self._columns[path] = self._column_writer(path)
@@ -155,14 +155,10 @@ def write_shard(
     """
     with ShardWriter(features, shard) as writer:
         writer.skipped = dict(skipped or {})
-        rows = [row for row in range(shard.start, shard.stop) if row not in writer.skipped]
-        kept = slice(None) if len(rows) == len(shard) else np.array(rows, dtype=np.int64) - shard.start
-
-        def put(layer: str) -> None:
-            if len(values[layer]) != len(shard):
-                raise ValueError(f"{features.key}, {layer}: a shard is written whole, not {len(values[layer])} rows")
-            writer.put(layer, rows, values[layer][kept])
-
-        with ThreadPoolExecutor(WRITERS) as pool:
-            list(pool.map(put, values))
+        rows = np.setdiff1d(np.arange(shard.start, shard.stop), list(writer.skipped))
+        kept = slice(None) if len(rows) == len(shard) else rows - shard.start
+        for layer, of_layer in values.items():
+            if len(of_layer) != len(shard):
+                raise ValueError(f"{features.key}, {layer}: a shard is written whole, not {len(of_layer)} rows")
+            writer.put(layer, rows, of_layer[kept])
         writer.commit()
