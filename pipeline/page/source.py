@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import xarray as xr
 
-from structure.pipeline.aligners.aligner_runs import RECORD
+from structure.pipeline.aligners.aligner_runs import RECORD, run_of
 from structure.pipeline.datasets.dataset import PROMPTS
 from structure.pipeline.results import COMPARISONS, Result, read_results, read_table
 from structure.pipeline.similarity.layer_similarity import FILE as RANKING
@@ -49,17 +49,24 @@ class Source:
 
     store: Store
     summaries: Sequence[Mapping[str, Any]]
+    outdated: Sequence[str] = ()
 
     @classmethod
     def of(cls, store: Store, summary: Mapping[str, Any] | None) -> Source:
         """With the summaries that recipes left in the store; with one of a recipe that asks for its page, that first
-        and besides it those of sweeps, which have no page of their own."""
+        and besides it those of sweeps, which have no page of their own. One of whose aligners others have taken the
+        names since is `outdated`: its numbers are of other models than the page's."""
         folder = store.folder("reports")
         left = _documents(folder, "summary.json")
-        if summary is None:
-            return cls(store, [body for _, body in left])
-        sweeps = [body for name, body in left if name != summary["recipe"] and not folder.exists(f"{name}/report.html")]
-        return cls(store, [summary, *sweeps])
+        if summary is not None:
+            left = [(n, b) for n, b in left if n != summary["recipe"] and not folder.exists(f"{n}/report.html")]
+        current, outdated = [], []
+        for name, body in left:
+            if _is_current(store, body):
+                current.append(body)
+            else:
+                outdated.append(name)
+        return cls(store, current if summary is None else [summary, *current], outdated)
 
     @cached_property
     def features(self) -> list[FeatureSet]:
@@ -124,6 +131,12 @@ class Source:
     def _tables(self, file: str) -> dict[str, list[dict[str, Any]]]:
         folders = {name: self.store.folder("aligners", name) for name in self.aligners}
         return {name: read_table(folder, file).to_pylist() for name, folder in folders.items() if folder.exists(file)}
+
+
+def _is_current(store: Store, summary: Mapping[str, Any]) -> bool:
+    """Whether no aligner of a summary was trained anew since; one that does not say which it had is taken as it is."""
+    runs = summary.get("runs")
+    return not isinstance(runs, Mapping) or all(run_of(store, name) in (None, run) for name, run in runs.items())
 
 
 def _documents(folder: Files, file: str) -> list[tuple[str, dict[str, Any]]]:

@@ -34,6 +34,9 @@ def section(source: Source) -> Section:
         blocks += _mean_charts(name, means, run.get("metrics", ()))
         blocks.append(_mean_table(name, means))
         blocks += _not_trained(run)
+    for name in source.outdated:
+        told = f"{name} is left out: aligners of its names were trained anew since. Run it again to have its numbers."
+        blocks.append(Text(told, small=True))
     return Section("means", "Means over seeds", blocks)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from structure.pipeline.aligners.aligner import WEIGHTS
 from structure.pipeline.aligners.aligner_method import method
+from structure.pipeline.aligners.aligner_runs import run_of
 from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.datasets.content_stamp import content_stamp
 from structure.pipeline.datasets.loading import open_dataset
@@ -19,6 +18,7 @@ from structure.pipeline.pairing.layer_choice import pick_layers
 from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.pairing.two_sides import require_side
 from structure.pipeline.progress import Progress
+from structure.pipeline.recipe.aligner_files import aligner_digest, weights_digest
 from structure.pipeline.recipe.identical import candidates, copy_aligner, identical_step
 from structure.pipeline.recipe.recipe import Recipe
 from structure.pipeline.recipe.run_cache import FOLDER, StepResult, digest, stated
@@ -39,7 +39,6 @@ from structure.pipeline.yaml_file import parse_yaml
 from structure.store import FeatureSet, Samples
 from structure.store.errors import NotPresentError, StructureError
 
-ALIGNER_FILES = ("aligner.safetensors", "aligner.json")
 SUITE = "suite.yaml"
 TOGETHER = 16
 """Aligners of one evaluation: their tasks' data are opened once for all, and results cached when all are done."""
@@ -90,7 +89,7 @@ class StepRunner:
             features = self.store[written["features"]]
             return features.is_complete and features.fingerprint == written["fingerprint"]
         if step.stage == "align":
-            return bool(self._aligner_digest(written["aligner"]) == written["files"])
+            return bool(aligner_digest(self.store, written["aligner"]) == written["files"])
         if step.stage == "report":
             return all(self.store.files.exists(key) for key in written["files"])
         return True
@@ -240,8 +239,8 @@ class StepRunner:
             "rate": done.trained.rate,
             "metrics": dict(done.trained.metrics),
             "test_metrics": dict(done.test),
-            "files": self._aligner_digest(done.name),
-            "weights": hashlib.sha256(done.folder.read(WEIGHTS)).hexdigest(),
+            "files": aligner_digest(self.store, done.name),
+            "weights": weights_digest(self.store, done.name),
         }
         return StepResult(result, digest(result))
 
@@ -263,7 +262,7 @@ class StepRunner:
             **results[other.key].result,
             "aligner": name,
             "identical_to": source,
-            "files": self._aligner_digest(name),
+            "files": aligner_digest(self.store, name),
         }
         return StepResult(result, digest(result))
 
@@ -326,6 +325,7 @@ class StepRunner:
             "failed": [error.row() for error in self.failed],
             "metrics": [] if self.recipe.stored else list(dict.fromkeys(self.metrics())),
             "seconds": summary.seconds,
+            "runs": {name: run_of(self.store, name) for names in summary.aligners.values() for name in names},
         }
         folder.write("summary.json", to_json(document))
         summary.write(folder)
@@ -355,17 +355,6 @@ class StepRunner:
         if key not in self._listings:
             self._listings[key] = content_stamp(spec, split=split, data_root=self.context.data_root, limit=limit)
         return self._listings[key]
-
-    def _aligner_digest(self, name: str) -> str:
-        """Over the aligner's files; "" where one is missing."""
-        whole = hashlib.sha256()
-        for file in ALIGNER_FILES:
-            try:
-                data = self.store.folder("aligners", name).read(file)
-            except FileNotFoundError:
-                return ""
-            whole.update(hashlib.sha256(data).digest())
-        return whole.hexdigest()
 
     @cached_property
     def _steps(self) -> tuple[Step, ...]:

@@ -179,3 +179,17 @@ def test_fractions_alone_share_an_axis(metric: str, fraction: bool, tmp_path: Pa
     run = {"recipe": "mine", "means": [{}], "differences": [{**row, "seeds": 2}]}
     blocks = means.differences(Source(open_store(tmp_path), [run])).blocks
     assert any(isinstance(block, Chart) for block in blocks) == fraction
+
+
+def test_numbers_of_aligners_that_were_trained_anew_are_left_out(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    mean = {"variant": "v", "dataset": "d", "task": "t", "metric": "acc1", "value": 0.5, "low": 0.4, "high": 0.6}
+    for recipe, run in (("old", "a"), ("present", "b"), ("removed", "a")):
+        aligner = "x" if recipe != "removed" else "gone"
+        body = {"recipe": recipe, "means": [{**mean, "chance": 0.1, "seeds": 2}], "runs": {aligner: run}}
+        store.folder("reports", recipe).write("summary.json", json.dumps(body).encode())
+    store.folder("aligners", "x").write("aligner.json", json.dumps({"metadata": {"run": "b"}}).encode())
+    source = Source.of(store, None)
+    assert [summary["recipe"] for summary in source.summaries] == ["present", "removed"]
+    words = [block.words for block in means.section(source).blocks if isinstance(block, Text)]
+    assert any(told.startswith("old is left out: aligners of its names were trained anew") for told in words)
