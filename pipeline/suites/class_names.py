@@ -3,12 +3,11 @@ against it."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 
 from structure.store.errors import StructureError
-
-MOST_SHOWN = 3
 
 
 def bound(own: Sequence[str], names: Sequence[str], *, source: str, dataset: str, by_order: bool) -> tuple[str, ...]:
@@ -35,12 +34,11 @@ def bound(own: Sequence[str], names: Sequence[str], *, source: str, dataset: str
     if by_order and in_place:
         return tuple(names)
     strange = [name for name, where in zip(own, found, strict=True) if len(where) != 1]
-    pairs = ", ".join(f"{name!r}: {word!r}" for name, word in zip(own[:MOST_SHOWN], names[:MOST_SHOWN], strict=True))
-    more = ", ..." if len(own) > MOST_SHOWN else ""
+    pairs = ", ".join(f"{_quoted(name)}: {_quoted(word)}" for name, word in zip(own, names, strict=True))
     raise StructureError(
         f"{source}: {len(strange)} of {len(own)} classes of {dataset} are not named there, first {strange[0]!r}. "
         "Classes are bound by name: in another order a list would give each class the number of another. "
-        f"Say which is which with names in place of classes: names: {{{pairs}{more}}}"
+        f"Say which is which with names in place of classes: names: {{{pairs}}}"
     )
 
 
@@ -60,3 +58,8 @@ def renamed(own: Sequence[str], names: Mapping[str, str], *, source: str, datase
 
 def _plain(name: str) -> str:
     return re.sub(r"[\s_-]+", " ", name).strip().casefold()
+
+
+def _quoted(text: str) -> str:
+    """As YAML reads it."""
+    return json.dumps(text, ensure_ascii=False)

@@ -159,12 +159,14 @@ def test_classes_that_cannot_be_bound_are_refused(tmp_path: Path, entry: str, sa
 
 
 def test_the_remedy_of_the_refusal_works(tmp_path: Path) -> None:
-    text = "name: mine\nversion: 1\ndatasets:\n  pets:\n    classes: [tom, rex]\n"
+    words = [f"word {number}: 'x'" for number in range(12)]
+    own = Task(classes=tuple(f"n{number}, it's" for number in range(12)), templates=("{c}",), source="copy")
+    text = f"name: mine\nversion: 1\ndatasets:\n  pets:\n    classes: {json.dumps(words)}\n"
     with pytest.raises(StructureError) as refused:
-        resolve_prompts(load_prompt_set(written(tmp_path, text)), dataset="pets", own=OWN)
+        resolve_prompts(load_prompt_set(written(tmp_path, text)), dataset="pets", own=own)
     remedy = str(refused.value).partition("in place of classes: ")[2]
-    mine = load_prompt_set(written(tmp_path, text.replace("classes: [tom, rex]", remedy)))
-    assert resolve_prompts(mine, dataset="pets", own=OWN).classes == ("tom", "rex")
+    mine = load_prompt_set(written(tmp_path, text.replace(f"classes: {json.dumps(words)}", remedy)))
+    assert resolve_prompts(mine, dataset="pets", own=own).classes == tuple(words)
 
 
 def test_a_published_list_in_words_of_its_own_keeps_its_order(benchmark_package):
