@@ -22,13 +22,17 @@ class RegulariserFlags:
         str | None,
         typer.Option("--regulariser", "--regularizer", help="structure (R_S) or none.", rich_help_panel=REGULARISER),
     ] = None
-    weight: Annotated[float | None, typer.Option(help="Weight of R_S.", rich_help_panel=REGULARISER)] = None
+    weight: Annotated[
+        str | None,
+        typer.Option(help="Weight of R_S, or auto: 0, 1 or 10 by cross-validation.", rich_help_panel=REGULARISER),
+    ] = None
     levels: Annotated[
         int | None, typer.Option(min=1, help="Levels, as matrix powers.", rich_help_panel=REGULARISER)
     ] = None
-    temperature: Annotated[float | None, typer.Option(help="Of R_S and of InfoNCE.", rich_help_panel=REGULARISER)] = (
-        None
-    )
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="Of InfoNCE, and of R_S but for --set rs_temperature.", rich_help_panel=REGULARISER),
+    ] = None
     divergence: Annotated[
         str | None, typer.Option(help="js (the paper's) or released.", rich_help_panel=REGULARISER)
     ] = None
@@ -159,9 +163,14 @@ BESIDE = {"unpaired", "setting", "tensorboard", "device"}
 
 
 def training_options(flags: object) -> dict[str, Any]:
-    """Training options by name, as they were given; None where one was not."""
+    """Training options by name, as they were given; None where one was not. Raises StructureError for a weight that is
+    neither a number nor auto."""
+    from structure.pipeline.aligners.options import TrainingOptions
+
     names = [field.name for group in (RegulariserFlags, TrainingFlags) for field in fields(group)]
     given = {name: getattr(flags, name) for name in names if name not in BESIDE}
+    if given["weight"] not in (None, "auto"):
+        given["weight"] = TrainingOptions.parse("weight", given["weight"])
     return {**given, "refit": given["refit"] or None}
 
 

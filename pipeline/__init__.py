@@ -27,6 +27,7 @@ _HOMES = {
     "report": "stages.report",
     "retrieval_metrics": "metrics.values",
     "segmentation_metrics": "metrics.values",
+    "select_aligner": "model_selection.select_aligner",
     "structure_loss": "aligners.losses.structure_loss",
     "submodular_information": "aligners.losses.submodular",
 }

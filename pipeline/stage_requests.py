@@ -14,7 +14,7 @@ from structure.pipeline.datasets.loading import find_kind
 from structure.pipeline.encoders.catalogue import catalogue
 from structure.pipeline.encoders.model_names import parse_spec
 from structure.pipeline.encoders.pooling import POOLINGS
-from structure.pipeline.model_selection.options import SELECTION_OPTIONS, SelectionOptions
+from structure.pipeline.model_selection.options import SELECTION_OPTIONS, SelectionOptions, weight_selection
 from structure.pipeline.pairing.layer_choice import pick_layers
 from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.ranking.options import Count, Preset, RankingOptions
@@ -213,15 +213,19 @@ class AlignRequest:
 
         Without `options`, `unpaired` and a `method`, or with `method="auto"`, the method is selected: then the fields
         of `SelectionOptions` are taken too, and options of the training hold for every candidate that has them.
+        `weight="auto"` has the weight of R_S of a named method selected.
         """
         training = {name: others.pop(name) for name in list(others) if name not in cls.__dataclass_fields__}
         is_open = options is None and not others.get("unpaired")  # unpaired rows are for R_S, so for the default method
+        weighs = training.get("weight") == AUTO
+        if weighs:
+            del training["weight"]
         if training.get("method", AUTO if is_open else "") == AUTO:
             require_unpaired(training, others.get("unpaired", ()))
             return cls(layers, **others, **selected(training))
         made = (TrainingOptions() if options is None else options).changed(**training)
         require_effect(made, training)
-        request = cls(layers, options=made, **others)
+        request = cls(layers, options=made, **others, auto=weight_selection(made) if weighs else None)
         require_unpaired(training, request.unpaired)
         return request
 

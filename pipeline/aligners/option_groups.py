@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from structure.pipeline.aligners.losses.choices import Centring, Divergence, Similarity, Weighting
 from structure.pipeline.aligners.options import Idle, TrainingOptions, option
@@ -142,6 +142,15 @@ class StructureOptions(BatchOptions):
 class PairOptions(SpaceOptions, ContrastiveOptions, StructureOptions, MixOptions):
     """Of heads over one vector a sample, trained with a contrastive loss and R_S."""
 
+    weight_vision: float | None = option(None, "Weight of the vision side's R_S; none: `weight`.", least=0)
+    weight_text: float | None = option(None, "Weight of the text side's R_S; none: `weight`.", least=0)
+    rs_temperature: float | None = option(None, "Of the softmax in R_S; none: `temperature`.", above=0)
+    rs_affinity: Literal["softmax", "perplexity"] = option(
+        "softmax",
+        "Neighbourhoods of R_S: softmax at one temperature (the paper's), or without the sample itself and at the "
+        "temperature of one perplexity (a variant of this program).",
+    )
+    perplexity: float = option(10.0, "Effective neighbours of rs_affinity=perplexity.", above=1)
     combine: Literal["sum", "mean"] = option("sum", "Both sides' R_S are summed (paper) or averaged (released code).")
     # 0: a run of few pairs is at its best after a dozen steps, and would be chosen with a fraction of the weight.
     warm_up: float = option(
@@ -152,9 +161,26 @@ class PairOptions(SpaceOptions, ContrastiveOptions, StructureOptions, MixOptions
     @property
     def idle(self) -> Idle:
         if not self.uses_structure:
-            return super().idle | dict.fromkeys(("combine", "warm_up", "warm_up_steps"), R_S)
-        idle: Idle = {name: why for name, why in super().idle.items() if name != "temperature"}  # R_S has one too
+            own = (name for name in PairOptions.__annotations__)
+            return super().idle | dict.fromkeys(own, R_S)
+        idle: dict[str, tuple[str, Any]] = dict(super().idle)
+        if self.rs_temperature is None:
+            idle.pop("temperature", None)  # R_S has it too
+        if self.rs_affinity == "softmax":
+            idle["perplexity"] = ("rs_affinity", "perplexity")
+        else:
+            one_temperature = ("rs_temperature", "levels", "weighting", "divergence", "margin")
+            idle |= dict.fromkeys(one_temperature, ("rs_affinity", "softmax"))
+        if self.weight == 0:
+            idle |= dict.fromkeys(("weight_vision", "weight_text"), ("weight", 10.0))
         return idle if self.warm_up_steps is None else idle | {"warm_up": ("warm_up_steps", None)}
+
+    @property
+    def side_weights(self) -> tuple[float, float]:
+        """Full weight of R_S of the vision and of the text side."""
+        given = (self.weight_vision, self.weight_text)
+        vision, text = (self.weight if one is None or not self.weight else one for one in given)
+        return vision, text
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from structure.pipeline.aligners.heads.head import Head
+from structure.pipeline.aligners.losses.perplexity_affinity import perplexity_loss
 from structure.pipeline.aligners.losses.similarity_space import SimilaritySpace
 from structure.pipeline.aligners.losses.structure_loss import Frozen, freeze, structure_loss
 from structure.pipeline.aligners.objective import ContrastiveObjective, Losses, PairBatch
@@ -32,7 +33,7 @@ class PairObjective(ContrastiveObjective):
         """The frozen sides of a batch that `repeats` are computed once and saved."""
         images, texts = vision.float(), text.float()
         more = [None if rows is None else rows.float() for rows in extra]
-        if not repeats or len(images) > MOST_KEPT:
+        if not repeats or len(images) > MOST_KEPT or self.options.rs_affinity == "perplexity":
             return PairBatch(images, texts, images, texts, *more)
         space = self.space
         return PairBatch(
@@ -52,16 +53,18 @@ class PairObjective(ContrastiveObjective):
         return Losses(losses.contrastive, of_vision, of_text), images, texts
 
     def total(self, losses: Losses, *, weight: float | torch.Tensor) -> torch.Tensor:
-        both = losses.structure_vision + losses.structure_text
+        vision, text = self.options.side_weights
+        if vision == text == self.options.weight:
+            both = losses.structure_vision + losses.structure_text
+        else:  # `weight` is that of this step, on its way to the full one
+            full = self.options.weight
+            both = (vision / full) * losses.structure_vision + (text / full) * losses.structure_text
         return losses.contrastive + weight * (both / 2 if self.options.combine == "mean" else both)
 
     @property
     def space(self) -> SimilaritySpace:
         """Where R_S compares neighbourhoods."""
-        options = self.options
-        return SimilaritySpace(
-            options.temperature, options.similarity, options.gamma, options.centring, options.centre_first
-        )
+        return structure_space(self.options)
 
     def _structure_loss(
         self, head: Head, before: torch.Tensor | Frozen, after: torch.Tensor, extra: torch.Tensor | None
@@ -73,7 +76,16 @@ class PairObjective(ContrastiveObjective):
                 before, after = extra, more
             elif isinstance(before, torch.Tensor):
                 before, after = torch.cat([before, extra]), torch.cat([after, more])
-        return structure_loss(before, after, temperature=options.temperature, **structure_options(options))
+        if options.rs_affinity == "perplexity":
+            assert isinstance(before, torch.Tensor)
+            return perplexity_loss(before, after, perplexity=options.perplexity, space=self.space)
+        return structure_loss(before, after, temperature=self.space.temperature, **structure_options(options))
+
+
+def structure_space(options: PairOptions) -> SimilaritySpace:
+    """Where R_S compares neighbourhoods: at its own temperature, or that of the contrastive loss."""
+    temperature = options.temperature if options.rs_temperature is None else options.rs_temperature
+    return SimilaritySpace(temperature, options.similarity, options.gamma, options.centring, options.centre_first)
 
 
 def structure_options(options: StructureOptions) -> dict[str, Any]:

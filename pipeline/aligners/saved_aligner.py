@@ -51,8 +51,14 @@ class Aligned:
             "test_metrics": self.test,
             "seconds": trained.seconds,
             "pairs_per_second": trained.pairs_per_second,
+            **self._structure(),
             **self._selected(),
         }
+
+    def _structure(self) -> dict[str, Any]:
+        """What R_S was told to do on these pairs, where it took part."""
+        found = self.trained.aligner.metadata.get("structure_diagnosis")
+        return {} if found is None else {"structure_diagnosis": found}
 
     def _selected(self) -> dict[str, Any]:
         """How the method was selected, where it was."""

@@ -35,6 +35,11 @@ class Candidate:
         """Whether it trains under R_S."""
         return self.options.uses_structure
 
+    @property
+    def structure(self) -> dict[str, Any]:
+        """What it states of R_S: the regulariser and its weight."""
+        return {name: self.stated[name] for name in ("regulariser", "weight") if name in self.stated}
+
     def cost(self, widths: tuple[int, int], pairs: int) -> float:
         """Operations of a fit, roughly."""
         return method(self.options.method).cost(self.options, widths=widths, pairs=pairs)
@@ -53,16 +58,18 @@ def candidates_on(
     pairs: int,
     fixed: Mapping[str, Any],
     common: Mapping[str, Any],
+    weights: Sequence[float] = (),
     inputs: Inputs = "rows",
 ) -> list[Candidate]:
     """Every candidate that reads `inputs` of two layers of these widths: the methods `names` (all of them, where none
     is named), each with its grid for `pairs` training pairs under the options `fixed`; `common` are those that say
-    nothing about the method, such as the seed."""
+    nothing about the method, such as the seed. With `weights` of R_S their grid is these alone."""
+    under = [{"regulariser": "structure", "weight": one} if one else {"regulariser": "none"} for one in weights]
     found: dict[TrainingOptions, Candidate] = {}
     for name in names or ALIGNERS:
         one, known = method(name), option_names(name)
         own = {key: value for key, value in fixed.items() if key in known}
-        for cell in one.grid(widths=widths, pairs=pairs) or (({},) if name in names else ()):
+        for cell in under or one.grid(widths=widths, pairs=pairs) or (({},) if name in names else ()):
             stated = {**cell, **own}
             try:
                 idle = TrainingOptions(method=name, **stated, **common).idle

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from structure.pipeline.aligners.option_effects import require_effect
+from structure.pipeline.aligners.option_groups import GradientOptions
 from structure.pipeline.aligners.options import TrainingOptions, all_option_names, option_names, owners
 from structure.pipeline.aligners.registry import ALIGNERS
 from structure.pipeline.model_selection.budget import seconds_of
@@ -26,6 +27,7 @@ class SelectionOptions:
     criterion, "mrr" or "R@k" of both directions or one of `image_retrieval_recall@k` and `text_retrieval_recall@k`;
     `budget` seconds, also as "60s" or "5m"; `group` names a column of the sample index: samples with one value stay in
     one fold. `fixed` are training options that hold for every candidate that has them.
+    With `weights` the candidates are one method with its defaults under R_S of each of these weights, 0 being none.
 
     Raises StructureError for a name that does not exist, or a number that makes no sense.
     """
@@ -37,6 +39,7 @@ class SelectionOptions:
     budget: float = 60.0
     group: str | None = None
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         named = self.candidates
@@ -68,7 +71,38 @@ class SelectionOptions:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {**values, "candidates": list(self.candidates), "fixed": dict(self.fixed)}
+        listed = {"candidates": list(self.candidates), "weights": list(self.weights)}
+        return {**values, **listed, "fixed": dict(self.fixed)}
+
+
+WEIGHTS = (0.0, 1.0, 10.0)
+"""Weights of R_S that `weight="auto"` chooses from."""
+
+MOST_EPOCHS, MOST_PATIENCE, RATE = 60, 15, 1e-3
+"""Of the fits that choose a weight: at one learning rate, so that the weights differ in nothing else."""
+
+
+def weight_selection(options: TrainingOptions) -> SelectionOptions:
+    """The selection of the weight of R_S for a training with these options. Raises StructureError for a method without
+    R_S."""
+    if not options.uses_structure:
+        raise UsageError(
+            f"--weight auto chooses the weight of R_S, and this {options.method} trains without it. Leave it out, or "
+            f"name a method with R_S: {', '.join(owners('weight'))}."
+        )
+    plain = TrainingOptions(method=options.method).to_dict()
+    fixed = {name: value for name, value in options.to_dict().items() if value != plain[name]}
+    for name in ("weight", "seed", "device", "refit"):
+        fixed.pop(name, None)
+    if isinstance(options, GradientOptions):
+        fixed |= {
+            "learning_rate": options.learning_rate or RATE,
+            "epochs": min(options.epochs, MOST_EPOCHS),
+            "patience": min(options.patience, MOST_PATIENCE),
+        }
+        for name in ("least_rate", "range_test"):
+            fixed.pop(name, None)
+    return SelectionOptions(candidates=(options.method,), weights=WEIGHTS, fixed=fixed)
 
 
 def require_value(name: str, fixed: Mapping[str, Any]) -> None:
@@ -85,5 +119,5 @@ def require_value(name: str, fixed: Mapping[str, Any]) -> None:
             return
 
 
-SELECTION_OPTIONS = tuple(one.name for one in fields(SelectionOptions) if one.name != "fixed")
+SELECTION_OPTIONS = tuple(one.name for one in fields(SelectionOptions) if one.name not in ("fixed", "weights"))
 """What `align` takes by name for `method="auto"`, besides training options."""

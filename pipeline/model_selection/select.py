@@ -119,6 +119,7 @@ def _candidates(features: PairedFeatures, options: SelectionOptions, common: Map
             pairs=in_folds - in_folds // options.folds,
             fixed=options.fixed,
             common=common,
+            weights=options.weights,
             inputs=inputs,
         )
     ]

@@ -41,7 +41,7 @@ def select_stored(
 
     Raises StructureError for what is not there, and as `select` does.
     """
-    pairs = layer_candidates(store, sets, layers, options.layer_candidates)
+    pairs = layer_candidates(store, sets, layers, 0 if options.weights else options.layer_candidates)
     groups = sample_groups(store, sets, rows, column=options.group)
     sides: dict[tuple[Inputs, Layers], tuple[np.ndarray, np.ndarray]] = {}
     read: dict[tuple[int, str], np.ndarray] = {}
@@ -55,8 +55,9 @@ def select_stored(
 
 
 def layer_candidates(store: Store, sets: tuple[FeatureSet, FeatureSet], layers: str, count: int) -> list[Layers]:
-    """Layer pairs to choose from: for "auto" the ranking's first `count` and the last blocks, else what is named."""
-    if layers != "auto":
+    """Layer pairs to choose from: for "auto" the ranking's first `count` and the last blocks, else what is named;
+    a `count` of 0 is the layers that a named method would take."""
+    if layers != "auto" or not count:
         first, second, _ = pick_layers(store, *sets, layers)
         return [(first, second)]
     ranked, _ = first_layers(store, plain(store, sets[0]), plain(store, sets[1]), count)

@@ -15,10 +15,11 @@ from structure.pipeline.aligners.batches import held_out
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.estimate import probed_pairs, seconds_at_most
 from structure.pipeline.aligners.fit_result import versions
-from structure.pipeline.aligners.option_groups import StructureOptions
+from structure.pipeline.aligners.option_groups import PairOptions, StructureOptions
 from structure.pipeline.aligners.options import TrainingOptions, all_option_names, applicable
 from structure.pipeline.aligners.registry import ALIGNERS
 from structure.pipeline.aligners.saved_aligner import Aligned, find_aligned, save_aligned
+from structure.pipeline.aligners.structure_diagnosis import diagnose
 from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.device import resolve_device
@@ -33,6 +34,7 @@ from structure.pipeline.model_selection.stored import select_stored
 from structure.pipeline.pairing.aligned_layers import AlignedLayers
 from structure.pipeline.pairing.labelled import Labelled, labelled_pairs
 from structure.pipeline.pairing.pairs import PairedRows, pair_rows
+from structure.pipeline.pairing.text_variance import text_within
 from structure.pipeline.pairing.unpaired import named_sets, unpaired_rows
 from structure.pipeline.progress import Listener, Note
 from structure.pipeline.results import TEST_PREDICTIONS, packed
@@ -152,9 +154,8 @@ def _selected(request: AlignRequest, auto: SelectionOptions, context: RunContext
     )
     context.note(selection.why)
     best = selection.chosen
-    final = replace(
-        request, auto=None, layers=",".join(best.layers), options=best.options.changed(refit=True), replace=True
-    )
+    made = options.changed(**best.structure) if auto.weights else best.options.changed(refit=True)
+    final = replace(request, auto=None, layers=",".join(best.layers), options=made, replace=True)
     return _trained(final, context, replace(this, selection=selection.to_dict()))
 
 
@@ -194,6 +195,11 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
             on_event(Note(f"{len(more[0]):,} labelled pairs of {extra.dataset} are added"))
             both = _joined(both, more)
         data = TrainingData(*both, unpaired=extras, memory=memory)
+    diagnosis = None
+    if isinstance(options, PairOptions) and options.uses_structure:
+        within = text_within(target, sets[1], layers[1])
+        diagnosis = diagnose(data.vision, data.text, options, text_within=within)
+        on_event(Note(diagnosis.sentence()))
     trained = method(options.method).fit(data, options, checkpoint=checkpoint, on_event=on_event)
     ranks = test_ranks(trained.aligner, *sides.read(test_rows, plain=True)) if len(test_rows) else None
     metrics = {} if ranks is None else ranks.metrics(telling((1, 5, 10), len(test_rows)))
@@ -207,6 +213,7 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
             side: EncoderRecord.of(features).to_json() for side, features in zip(("vision", "text"), sets, strict=True)
         },
         device=device,
+        **({} if diagnosis is None else {"structure_diagnosis": diagnosis.to_dict()}),
         **({"test_pairs": len(test_rows), "test_metrics": metrics} if len(test_rows) else {}),
     )
     files = selection_files(this.selection) if this.selection else {}
@@ -215,6 +222,7 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
         files[TEST_PREDICTIONS] = packed(retrieval_answers(ranks, image_ids=ids, text_ids=ids).table)
     folder = save_aligned(target, called, aligner, trained, more=files, on_event=on_event)
     state.remove_tree("")
+    trained = replace(trained, aligner=aligner)
     return Aligned(called, folder, trained, sides.names, metrics, len(test_rows), this.selection)
 
 
@@ -269,7 +277,8 @@ def default_name(vision: FeatureSet, text: FeatureSet, request: AlignRequest) ->
         vision.manifest.encoder,
         text.manifest.encoder,
         request.layers.replace(",", "+"),
-        AUTO if request.auto is not None else options.method,
+        AUTO if request.auto is not None and not request.auto.weights else options.method,
+        *(["weight-auto"] if request.auto is not None and request.auto.weights else []),
         *(["plain"] if is_plain and request.auto is None else []),
         *([f"{request.pairs}pairs"] if request.pairs else []),
         f"seed{options.seed}",

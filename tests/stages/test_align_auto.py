@@ -106,3 +106,31 @@ def test_mistakes(
 ) -> None:
     assert run(["align", "--layers", LAYERS, "--store", scenes_store.url, *arguments]) == code
     assert said in capsys.readouterr().err
+
+
+def test_a_weight_of_r_s_is_chosen_by_cross_validation(copied: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--layers", LAYERS, "--store", copied.url, "--json", "--dim", "8", "--epochs", "2", "--lr", "0.01"]
+    assert run(["align", "--method", "linear", "--weight", "auto", *where]) == 0
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert [row["options"].get("weight", 0.0) for row in document["selection"]].count(0.0) == 1
+    assert {row["options"].get("weight", 0.0) for row in document["selection"]} == {0.0, 1.0, 10.0}
+    assert {row["method"] for row in document["selection"]} == {document["method"]} == {"linear"}
+    assert document["layers"] == {"vision": "block.03", "text": "block.02"}
+    assert document["epochs"] <= 2
+    assert run(["align", "--method", "ridge", "--weight", "auto", *where[:4]]) == 2
+    assert "name a method with R_S: linear" in capsys.readouterr().err
+    assert run(["align", "--method", "linear", "--weight", "much", *where[:4]]) == 1
+
+
+def test_what_r_s_will_do_is_said_before_training(copied: Store) -> None:
+    notes: list[Event] = []
+    done = align(LAYERS, store=copied, method="linear", dim=8, epochs=1, learning_rate=1e-2, on_event=notes.append)
+    said = [note.text for note in notes if isinstance(note, Note) and note.text.startswith("R_S on these pairs is")]
+    assert len(said) == 1
+    diagnosis = done.to_json()["structure_diagnosis"]
+    assert diagnosis["verdict"] in said[0]
+    assert diagnosis["rows"] == 240
+    assert load_aligner(done.folder).metadata["structure_diagnosis"] == diagnosis
+    plain = align(LAYERS, store=copied, method="linear", regulariser="none", epochs=1, learning_rate=1e-2)
+    assert "structure_diagnosis" not in plain.to_json()
