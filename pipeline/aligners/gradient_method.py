@@ -28,7 +28,7 @@ def short_training(pairs: int) -> Mapping[str, Any]:
     On 667 scenes `mlp` reaches mean recall .75 so in 2 s, .77 with the defaults in 15 s; on 664 emoji .31 in 1.2 s,
     .32 in 12 s (tests/benchmarks/auto.py --trainings).
     """
-    epochs = min(40, max(15, 40_000 // pairs))
+    epochs = min(50, max(20, 80_000 // pairs))
     return {"learning_rate": 1e-3, "batch": 128 if pairs <= 1000 else 256, "epochs": epochs, "patience": 10, "dim": 256}
 
 

@@ -47,7 +47,7 @@ class Candidate:
     def entry(self, widths: tuple[int, int], pairs: int, layers: int) -> Entry:
         """It as the planner sees it; `layers` is the number of its layer pair."""
         is_costly = method(self.options.method).passes(self.options) > 1
-        return Entry(layers, self.cost(widths, pairs), is_costly)
+        return Entry(layers, self.cost(widths, pairs), is_costly, self.options.method)
 
 
 def candidates_on(

@@ -28,11 +28,13 @@ LAYERS_OF_COSTLY = 1
 @dataclass(frozen=True)
 class Entry:
     """A candidate as the planner sees it: which layers it reads, and what a fit costs (any unit, the same for all).
-    `is_costly`: it is tried on the layers alone that serve the cheap candidates best."""
+    `is_costly`: it is tried on the layers alone that serve the cheap candidates best. `kind`: what it is a variant of,
+    a method."""
 
     layers: int
     cost: float
     is_costly: bool = False
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def race(entries: Sequence[Entry], score: Score, *, rounds: int) -> Race | None:
     found = [first]
     for at in range(1, rounds):
         most = left_after(len(found[-1]), is_last=at == rounds - 1)
-        scores = _scored(ranked(entries, found[-1])[:most], score, at)
+        scores = _scored(survivors(entries, found[-1], most), score, at)
         if not scores:
             break
         found.append(scores)
@@ -88,6 +90,29 @@ def left_after(count: int, *, is_last: bool) -> int:
     """How many of `count` candidates go on to the next round, which may be the last."""
     most = max(LEAST_LEFT, count // FACTOR)
     return min(most, FINALISTS) if is_last else most
+
+
+def survivors(entries: Sequence[Entry], scores: dict[int, float], most: int) -> list[int]:
+    """Who goes on, by falling score: half of `most` by score alone, the rest the best of each kind that is not among
+    them yet, then by score. Methods gain from pairs unequally, and variants of one method would crowd out the others.
+    """
+    order = ranked(entries, scores)
+    taken = order[: (most + 1) // 2]
+    kinds = {entries[number].kind for number in taken}
+    for number in order:
+        if len(taken) < most and entries[number].kind not in kinds:
+            taken.append(number)
+            kinds.add(entries[number].kind)
+    taken += [number for number in order if number not in taken][: max(most - len(taken), 0)]
+    return [number for number in order if number in taken]
+
+
+def best_of_kinds(entries: Sequence[Entry], scores: dict[int, float], most: int) -> list[int]:
+    """The best candidate of each of the `most` best kinds, by falling score."""
+    first: dict[str, int] = {}
+    for number in ranked(entries, scores):
+        first.setdefault(entries[number].kind, number)
+    return list(first.values())[:most]
 
 
 def ranked(entries: Sequence[Entry], scores: dict[int, float]) -> list[int]:

@@ -14,20 +14,24 @@ from structure.pipeline.model_selection.candidates import Candidate, candidates_
 from structure.pipeline.model_selection.criterion import pair_values, standard_error
 from structure.pipeline.model_selection.evaluator import Evaluator, PairedFeatures, fit_on, taken
 from structure.pipeline.model_selection.folds import assign_folds, draw_rows
-from structure.pipeline.model_selection.halving import Entry, Race, fits_at_most, race, ranked, round_sizes
+from structure.pipeline.model_selection.halving import Race, best_of_kinds, fits_at_most, race, round_sizes
 from structure.pipeline.model_selection.options import SelectionOptions
 from structure.pipeline.model_selection.outcome import Estimate, Selection, TableRow, called
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.store.errors import StructureError
 
-MOST_IN_FOLDS = 5000
-"""Pairs that the folds are made of at most; the choice is then confirmed on others."""
+MOST_IN_FOLDS, IN_FOLDS = 5000, 3000
+"""Of more pairs than the first the folds hold the second; the choice is then confirmed on others."""
+
+CONFIRMED_ON, CONFIRMED_FROM, RIVALS = 2000, 10_000, 3
+"""Held-out pairs of the confirmation, half of them for the estimate; training pairs of it at most; the best candidates
+of how many methods take part."""
 
 LEAST_PAIRS = 24
 """Pairs of a selection: of fewer, no fold says anything."""
 
 NESTED = "nested: for each fold the choice was made again on the other folds"
-HELD_OUT = "held-out: on pairs that were in no fold"
+HELD_OUT = "held-out: on pairs that neither trained nor chose it"
 NOT_AFFORDED = "the budget ended before it"
 
 
@@ -61,7 +65,7 @@ def select(
     candidates, seed = _candidates(features, options, common), int(common["seed"])
     budget = budget or Budget(options.budget)
     everything = np.arange(len(features))
-    inside = draw_rows(everything, features.groups, MOST_IN_FOLDS, seed=seed)
+    inside = draw_rows(everything, features.groups, pairs_in_folds(len(features)), seed=seed)
     outside = np.setdiff1d(everything, inside)
     chosen_from = _subset(features, inside)
     fold_of = assign_folds(chosen_from.groups, folds=options.folds, seed=seed)
@@ -93,10 +97,16 @@ def select(
         raise StructureError(f"No candidate could be fitted to {len(inside):,} pairs. {reasons}")
     chosen = candidates[decision.chosen]
     if len(outside):
-        outside = draw_rows(outside, features.groups, MOST_IN_FOLDS, seed=seed + 1)
-        chosen, estimate = _confirmed(features, candidates, decision, (inside, outside), options.select, entries)
+        rivals = best_of_kinds(entries, decision.race.rounds[-1], RIVALS)
+        numbers = list(dict.fromkeys([decision.chosen, *rivals]))[:RIVALS]
+        affordable = [
+            candidates[number]
+            for number in numbers
+            if number == decision.chosen or budget.affords(entries[number].kind, entries[number].cost)
+        ]
+        chosen, estimate = _confirmed(features, affordable, outside, options.select, seed)
         if chosen is not candidates[decision.chosen]:
-            on_event(Note(f"on {len(outside):,} pairs outside the folds {called(chosen)} is better: it is taken"))
+            on_event(Note(f"on pairs outside the folds {called(chosen)} is better: it is taken"))
     else:
         others = [(fold, decide([other for other in folds if other != fold])) for fold in folds]
         choices = [(fold, candidates[made.chosen], len(made.race.rounds) - 1) for fold, made in others if made]
@@ -108,7 +118,7 @@ def select(
 
 def _candidates(features: PairedFeatures, options: SelectionOptions, common: Mapping[str, Any]) -> list[Candidate]:
     """All of them. Raises StructureError where there is none, or a fixed option that none has."""
-    in_folds = min(len(features), MOST_IN_FOLDS)
+    in_folds = pairs_in_folds(len(features))
     found = [
         candidate
         for (inputs, layers), (vision, text) in features.sides.items()
@@ -125,6 +135,11 @@ def _candidates(features: PairedFeatures, options: SelectionOptions, common: Map
     ]
     require_candidates(found, options.fixed)
     return found
+
+
+def pairs_in_folds(pairs: int) -> int:
+    """Of how many of the pairs the folds are made."""
+    return pairs if pairs <= MOST_IN_FOLDS else IN_FOLDS
 
 
 def _subset(features: PairedFeatures, rows: np.ndarray) -> PairedFeatures:
@@ -175,26 +190,27 @@ def _nested(runs: Evaluator, choices: Sequence[tuple[int, Candidate, int]], size
 
 
 def _confirmed(
-    features: PairedFeatures,
-    candidates: Sequence[Candidate],
-    decision: Decision,
-    split: tuple[np.ndarray, np.ndarray],
-    select: str,
-    entries: Sequence[Entry],
+    features: PairedFeatures, rivals: Sequence[Candidate], outside: np.ndarray, select: str, seed: int
 ) -> tuple[Candidate, Estimate]:
-    """The choice and its runner-up fitted to the pairs of the folds and scored on others: the choice stays unless the
-    runner-up is better by more than one standard error."""
-    inside, outside = split
-    order = ranked(entries, decision.race.rounds[-1])
-    second = next((number for number in order if number != decision.chosen), None)
-    rivals = [candidates[number] for number in (decision.chosen, second) if number is not None]
-    values = [pair_values(fit_on(one, features, inside), *features.of(one, outside), select=select) for one in rivals]
-    groups, best = features.groups[outside], 0
-    if len(values) > 1:
-        gain = values[1] - values[0]
-        best = int(gain.mean() > standard_error(gain, groups))
-    score, error = float(values[best].mean()), standard_error(values[best], groups)
-    return rivals[best], Estimate(score, error, len(inside), HELD_OUT)
+    """The choice, which is first, and its rivals fitted to most pairs and scored on others, which were `outside` the
+    folds: the choice stays unless a rival is better by more than one standard error on one half of these. The estimate
+    is of the other half."""
+    groups = features.groups
+    test = draw_rows(outside, groups, min(CONFIRMED_ON, len(outside)), seed=seed + 1)
+    choosing = draw_rows(test, groups, len(test) // 2, seed=seed + 2)
+    estimating = np.setdiff1d(test, choosing)
+    training = draw_rows(np.setdiff1d(np.arange(len(features)), test), groups, CONFIRMED_FROM, seed=seed + 3)
+    fitted = [fit_on(one, features, training) for one in rivals]
+    values = [
+        pair_values(aligner, *features.of(one, choosing), select=select)
+        for one, aligner in zip(rivals, fitted, strict=True)
+    ]
+    gains = [value - values[0] for value in values]
+    better = [n for n, gain in enumerate(gains) if gain.mean() > standard_error(gain, groups[choosing])]
+    best = max(better, key=lambda number: float(values[number].mean()), default=0)
+    unseen = pair_values(fitted[best], *features.of(rivals[best], estimating), select=select)
+    error = standard_error(unseen, groups[estimating])
+    return rivals[best], Estimate(float(unseen.mean()), error, len(training), HELD_OUT)
 
 
 def _table(

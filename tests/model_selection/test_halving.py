@@ -14,9 +14,12 @@ from structure.pipeline.model_selection.halving import (
     FINALISTS,
     LEAST_PAIRS,
     Entry,
+    best_of_kinds,
     fits_at_most,
     race,
+    ranked,
     round_sizes,
+    survivors,
 )
 from structure.store.errors import StructureError
 
@@ -49,7 +52,7 @@ def test_the_last_round_decides_and_is_small(count: int, rounds: int, random: ob
     assert len(asked) == len(set(asked)) <= fits_at_most(entries(count), rounds=rounds, folds=1)
     for earlier, later in pairwise(found.rounds):
         assert set(later) <= set(earlier)
-        assert min(quality[n] for n in later) >= max((quality[n] for n in set(earlier) - set(later)), default=0)
+        assert max(earlier, key=lambda number: quality[number]) in later
     assert rounds == 1 or len(found.rounds[-1]) <= FINALISTS
     assert race(entries(count), score, rounds=rounds) == found
 
@@ -111,3 +114,18 @@ def test_a_budget_is_read(text: str | float, seconds: float) -> None:
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(StructureError, match=r"--budget .*such as 60s"):
         seconds_of(text)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.floats(0, 1)), min_size=1, max_size=30), st.integers(1, 9))
+@settings(max_examples=60, deadline=None)
+def test_survivors_are_the_best_and_the_best_of_other_kinds(field: list[tuple[str, float]], most: int) -> None:
+    made = [Entry(0, 1.0, kind=kind) for kind, _ in field]
+    scores = {number: score for number, (_, score) in enumerate(field)}
+    left, order = survivors(made, scores, most), ranked(made, scores)
+    assert len(left) == len(set(left)) == min(most, len(field))
+    assert order[: (len(left) + 1) // 2] == left[: (len(left) + 1) // 2] or most > len(field)
+    for kind in {kind for kind, _ in field}:
+        first = next(number for number in order if made[number].kind == kind)
+        assert first in left or len({made[number].kind for number in left}) >= most // 2
+    assert best_of_kinds(made, scores, 2)[0] == order[0]
+    assert len({made[number].kind for number in best_of_kinds(made, scores, 4)}) == len({kind for kind, _ in field})

@@ -121,10 +121,11 @@ def test_the_estimate_is_of_choices_made_on_other_folds(monkeypatch: pytest.Monk
 def test_above_the_limit_folds_are_of_a_part_and_the_choice_is_confirmed_on_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(selecting, "MOST_IN_FOLDS", 60)
-    found = select(features(100), CHEAP, common=COMMON)
+    for name, value in (("MOST_IN_FOLDS", 90), ("IN_FOLDS", 60), ("CONFIRMED_ON", 30)):
+        monkeypatch.setattr(selecting, name, value)
+    found = select(features(120), CHEAP, common=COMMON)
     assert found.estimate.how == HELD_OUT
-    assert found.estimate.pairs == 60
+    assert found.estimate.pairs == 90
     assert found.chosen.layers == ("good", "text")
 
 
