@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from structure.pipeline.page import costs, examples, glossary, layers, models, results, setup, sweeps, training
+from structure.pipeline.page import (
+    costs,
+    examples,
+    glossary,
+    layers,
+    models,
+    results,
+    selection,
+    setup,
+    sweeps,
+    training,
+)
 from structure.pipeline.page.blocks import Section
 from structure.pipeline.page.files import write_files
 from structure.pipeline.page.html import render
@@ -25,6 +36,7 @@ SECTIONS = (
     layers.section,
     models.section,
     sweeps.correlations,
+    selection.section,
     training.section,
     results.section,
     results.published,
