@@ -88,6 +88,7 @@ ALLOWED: dict[str, set[str]] = {
     # A recipe runs stages one after the other; only the command line runs recipes.
     "pipeline.recipe": {
         "store",
+        *SELECTION,
         "pipeline.stage_requests",
         *VALUES,
         *STAGES,

@@ -8,6 +8,7 @@ from typing import Any
 
 from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.recipe.grid import Contrast, GridCell
+from structure.pipeline.stage_requests import AUTO, selected
 from structure.store.errors import StructureError
 
 
@@ -95,4 +96,10 @@ class Recipe:
         if len(set(variants)) != len(variants):
             raise StructureError(f"A grid cell is given twice: {next(v for v in variants if variants.count(v) > 1)}.")
         for cell in self.cells:
-            TrainingOptions.preset(self.preset, **applicable({**self.training, **cell.training}))
+            training = {**self.training, **cell.training}
+            if training.get("method") == AUTO:
+                if self.preset != "default":
+                    raise StructureError(f"The preset {self.preset} is of named methods: leave it out of method=auto.")
+                selected(training)
+            else:
+                TrainingOptions.preset(self.preset, **applicable(training))

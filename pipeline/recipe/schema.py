@@ -12,9 +12,11 @@ import yaml
 from structure.pipeline.aligners.option_effects import OF_UNPAIRED, require_effects
 from structure.pipeline.aligners.options import RENAMED, all_option_names
 from structure.pipeline.encoders.catalogue import catalogue
+from structure.pipeline.model_selection.options import SELECTION_OPTIONS
 from structure.pipeline.pairing.two_sides import require_side
 from structure.pipeline.recipe.grid import NOT_TRAINING, Contrast, GridCell, cells_of, contrasts_between, matching
 from structure.pipeline.recipe.recipe import Encoders, Recipe
+from structure.pipeline.stage_requests import AUTO
 from structure.pipeline.yaml_file import Place, YamlFile, load_yaml, parse_yaml, shipped, yaml_value
 from structure.store.errors import StructureError, UsageError, nearest
 
@@ -62,8 +64,9 @@ RATE_KEYS = (*NOT_TRAINING, "method")
 
 
 def training_names() -> tuple[str, ...]:
-    """The training options of all methods that a recipe may say, old names too."""
-    return tuple(name for name in (*all_option_names(), *RENAMED) if name not in ELSEWHERE)
+    """The training options of all methods that a recipe may say, old names too, and those of `method: auto`."""
+    known = (*all_option_names(), *RENAMED, *SELECTION_OPTIONS)
+    return tuple(name for name in known if name not in ELSEWHERE)
 
 
 def grid_names() -> tuple[str, ...]:
@@ -167,13 +170,21 @@ def read(file: YamlFile) -> Recipe:
             source=file.name,
         )
         require_effects(
-            [training | dict(cell.training) for cell in cells],
+            _of_named_methods([training | dict(cell.training) for cell in cells]),
             preset=align.get("preset", "default"),
             varied=[axis for axis, given in grid.items() if axis not in NOT_TRAINING and len(given) > 1],
         )
         return recipe
     except (StructureError, TypeError) as error:
         raise file.error(("align",), str(error)) from None
+
+
+def _of_named_methods(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The options of runs that name their method. Beside runs whose method is selected, without what is of these."""
+    named = [dict(cell) for cell in cells if cell.get("method") != AUTO]
+    if len(named) == len(cells):
+        return named
+    return [{name: value for name, value in cell.items() if name not in SELECTION_OPTIONS} for cell in named]
 
 
 def _section(file: YamlFile, place: Place, known: Mapping[str, Types]) -> Mapping[str, Any]:

@@ -27,6 +27,7 @@ from structure.pipeline.recipe.spaced_pairs import layer_pair, spaced_pairs
 from structure.pipeline.recipe.steps import Step, runs_of, steps_of
 from structure.pipeline.recipe.summary import summarise
 from structure.pipeline.run_context import RunContext
+from structure.pipeline.stage_requests import AUTO, selected
 from structure.pipeline.stages.align import align
 from structure.pipeline.stages.evaluate import evaluate
 from structure.pipeline.stages.extract import extract
@@ -212,13 +213,17 @@ class StepRunner:
 
     def _train(self, step: Step, needed: Mapping[str, StepResult]) -> StepResult:
         stored, options = dict(step.options.get("stored", {})), self._options(step, needed)
+        how: dict[str, Any] = {"options": options}
+        if _selects(step):
+            how = {**step.options["training"], "device": self.context.device}
         if not options.uses_structure:
             stored.pop("unpaired", None)  # only R_S sees them
         context = self.context.without_notes()  # dozens of runs would say the same of their layers and pairs
+        ranked = "ranking" in needed and "place" not in step.options
         done = align(
-            _layers(step, needed),
+            "auto" if _selects(step) and ranked else _layers(step, needed),
             store=self.store,
-            options=options,
+            **how,
             pairs=step.options["pairs"],
             name=step.options["aligner"],
             replace=True,
@@ -249,7 +254,7 @@ class StepRunner:
     ) -> StepResult | None:
         """The result of a run that was made already under the name of another variant; None where there is none."""
         others = candidates(step, self._steps, results)
-        if not others:
+        if not others or _selects(step):
             return None
         _, vision, text, chosen_by = self._chosen(step, needed)
         other = identical_step(step, others, results, {"vision": vision, "text": text})
@@ -289,6 +294,9 @@ class StepRunner:
 
     def _options(self, step: Step, needed: Mapping[str, StepResult]) -> TrainingOptions:
         training = dict(step.options["training"])
+        if _selects(step):
+            made: TrainingOptions = selected(training)["options"]
+            return made
         if "rate" in needed:
             training["learning_rate"] = needed["rate"].result["rate"]
         return TrainingOptions.preset(step.options["preset"], device=self.context.device, **applicable(training))
@@ -363,6 +371,11 @@ class StepRunner:
     @cached_property
     def _runs(self) -> tuple[Any, ...]:
         return runs_of(self.recipe)
+
+
+def _selects(step: Step) -> bool:
+    """Whether a training step has its method selected."""
+    return bool(step.options["training"].get("method") == AUTO)
 
 
 def _layers(step: Step, needed: Mapping[str, StepResult]) -> str:

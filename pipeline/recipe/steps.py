@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from structure.pipeline.recipe.grid import GridCell
 from structure.pipeline.recipe.recipe import Encoders, Recipe
+from structure.pipeline.stage_requests import AUTO
 from structure.store.errors import StructureError
 
 Stage = Literal["extract", "rank", "align", "evaluate", "report"]
@@ -99,7 +100,8 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
         needs = {} if recipe.stored else _extractions(run.encoders)
         if run.cell.layers.ranking is not None:
             needs["ranking"] = rank_key(recipe, run.encoders, run.cell.layers.ranking)
-        if recipe.shared_rate is not None and not {"rate", "learning_rate"} & run.cell.values.keys():
+        method = {**recipe.training, **run.cell.values}.get("method")
+        if recipe.shared_rate is not None and method != AUTO and not {"rate", "learning_rate"} & run.cell.values.keys():
             group = (run.encoders, run.cell.values.get("method"), run.cell.without(recipe.shared_rate))
             if group in leaders:
                 needs["rate"] = leaders[group]
