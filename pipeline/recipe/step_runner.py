@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from structure.pipeline.aligners.aligner_method import method
 from structure.pipeline.aligners.aligner_runs import run_of
@@ -23,11 +23,11 @@ from structure.pipeline.recipe.identical import candidates, copy_aligner, identi
 from structure.pipeline.recipe.recipe import Recipe
 from structure.pipeline.recipe.run_cache import FOLDER, StepResult, digest, stated
 from structure.pipeline.recipe.saved_predictions import SavedPredictions
-from structure.pipeline.recipe.spaced_pairs import layer_pair, spaced_pairs
+from structure.pipeline.recipe.step_layers import layers_of
 from structure.pipeline.recipe.steps import Step, runs_of, steps_of
 from structure.pipeline.recipe.summary import summarise
 from structure.pipeline.run_context import RunContext
-from structure.pipeline.stage_requests import AUTO, selected
+from structure.pipeline.stage_requests import selected
 from structure.pipeline.stages.align import align
 from structure.pipeline.stages.evaluate import evaluate
 from structure.pipeline.stages.extract import extract
@@ -213,15 +213,12 @@ class StepRunner:
 
     def _train(self, step: Step, needed: Mapping[str, StepResult]) -> StepResult:
         stored, options = dict(step.options.get("stored", {})), self._options(step, needed)
-        how: dict[str, Any] = {"options": options}
-        if _selects(step):
-            how = {**step.options["training"], "device": self.context.device}
+        how = {**step.options["training"], "device": self.context.device} if step.selects else {"options": options}
         if not options.uses_structure:
             stored.pop("unpaired", None)  # only R_S sees them
         context = self.context.without_notes()  # dozens of runs would say the same of their layers and pairs
-        ranked = "ranking" in needed and "place" not in step.options
         done = align(
-            "auto" if _selects(step) and ranked else _layers(step, needed),
+            layers_of(step, needed),
             store=self.store,
             **how,
             pairs=step.options["pairs"],
@@ -254,7 +251,7 @@ class StepRunner:
     ) -> StepResult | None:
         """The result of a run that was made already under the name of another variant; None where there is none."""
         others = candidates(step, self._steps, results)
-        if not others or _selects(step):
+        if not others or step.selects:
             return None
         _, vision, text, chosen_by = self._chosen(step, needed)
         other = identical_step(step, others, results, {"vision": vision, "text": text})
@@ -279,7 +276,7 @@ class StepRunner:
         kind = method(options.method).reads(options)
         meant = self.recipe.stored.sets if self.recipe.stored else _sets(needed)
         sets = choose_sets(self.store, **meant, several=kind == "sets")
-        return sets, *pick_layers(self.store, *sets, _layers(step, needed), tokens=kind == "tokens")
+        return sets, *pick_layers(self.store, *sets, layers_of(step, needed), tokens=kind == "tokens")
 
     def _stored_sources(self, step: Step) -> dict[str, str]:
         """The features that a training step reads, and the layers that are chosen now; nothing where there are none."""
@@ -294,9 +291,8 @@ class StepRunner:
 
     def _options(self, step: Step, needed: Mapping[str, StepResult]) -> TrainingOptions:
         training = dict(step.options["training"])
-        if _selects(step):
-            made: TrainingOptions = selected(training)["options"]
-            return made
+        if step.selects:
+            return cast(TrainingOptions, selected(training)["options"])
         if "rate" in needed:
             training["learning_rate"] = needed["rate"].result["rate"]
         return TrainingOptions.preset(step.options["preset"], device=self.context.device, **applicable(training))
@@ -371,22 +367,6 @@ class StepRunner:
     @cached_property
     def _runs(self) -> tuple[Any, ...]:
         return runs_of(self.recipe)
-
-
-def _selects(step: Step) -> bool:
-    """Whether a training step has its method selected."""
-    return bool(step.options["training"].get("method") == AUTO)
-
-
-def _layers(step: Step, needed: Mapping[str, StepResult]) -> str:
-    """The layers of a training step as `align` takes them: `auto`, `last` or `VISION,TEXT`."""
-    layers: str = step.options["layers"]
-    if layers != "ranked":
-        return layers
-    ranking, options = needed["ranking"].result, step.options
-    return ",".join(
-        layer_pair(ranking) if "of" not in options else spaced_pairs(ranking, options["of"])[options["place"]]
-    )
 
 
 def _sets(needed: Mapping[str, StepResult]) -> dict[str, Any]:

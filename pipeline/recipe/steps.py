@@ -27,6 +27,11 @@ class Step:
     needs: Mapping[str, str]
 
     @property
+    def selects(self) -> bool:
+        """Whether it is a training whose method is selected."""
+        return bool(self.options.get("training", {}).get("method") == AUTO)
+
+    @property
     def work(self) -> str:
         """What it does, in words: `training sweep-weight=1-seed2`."""
         verb = {"extract": "extracting", "rank": "ranking", "align": "training", "evaluate": "evaluating"}
