@@ -1,6 +1,7 @@
 """`align --method auto` against named methods and the best of them, over seeds, on held-out pairs.
 
     python tests/benchmarks/auto.py --data ../shared/data --store /tmp/auto [--only emoji-300,icons-1000] [--seeds 5]
+    python tests/benchmarks/auto.py --data ../shared/data --store /tmp/auto --weights [--only ...]
     python tests/benchmarks/auto.py --data ../shared/data --store /tmp/auto --trainings
 
 Sets: emoji (300, 896 pairs; 249 held out), coco (74; 19), scenes (750, 2,000; 500), icons (300, 1,000, 5,750; 1,438);
@@ -8,6 +9,7 @@ a seed draws the pairs. Named methods take the ranking's layers; those of gradie
 .001 in 256 dimensions. `auto` is what the command does with its defaults, the last fit on all pairs included, its
 budget counted in CPU seconds. Mean recall is that of R@1, R@5, R@10 both ways. The oracle is the best arm of a seed,
 `auto` among them. Each seed is a line of STORE/auto.jsonl when it is done: a run that was stopped goes on.
+`--weights`: `linear` with the weight of R_S that cross-validation chooses, against none and 10, with the diagnosis.
 `--trainings` compares the short training of a selection with the defaults.
 """
 
@@ -30,10 +32,11 @@ from structure.pipeline.aligners import TrainingOptions
 from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.aligner_method import fit
 from structure.pipeline.aligners.gradient_method import short_training
+from structure.pipeline.aligners.structure_diagnosis import diagnose
 from structure.pipeline.metrics.retrieval_ranks import retrieval_ranks
 from structure.pipeline.model_selection.budget import Budget
 from structure.pipeline.model_selection.evaluator import PairedFeatures
-from structure.pipeline.model_selection.options import SelectionOptions
+from structure.pipeline.model_selection.options import SelectionOptions, weight_selection
 from structure.pipeline.model_selection.select import select
 from structure.pipeline.model_selection.stored import layer_candidates
 from structure.pipeline.pairing.pairs import choose_sets, pair_rows
@@ -129,6 +132,35 @@ def measure(store: str, size: int, held_out: int, seed: int) -> dict[str, Any]:
     return row
 
 
+def measure_weight(store: str, size: int, held_out: int, seed: int) -> dict[str, Any]:
+    """Mean recall of `linear` without R_S, at weight 10 and at the chosen weight, and the diagnosis."""
+    opened = open_store(store)
+    sets = choose_sets(opened, dataset=None, split=None, vision=None, text=None)
+    rows = pair_rows(opened, *sets)
+    order = np.random.default_rng(seed).permutation(len(rows))
+    test, training = order[:held_out], np.sort(order[held_out : held_out + size])
+    pair = layer_candidates(opened, sets, "auto", 1)[0]
+    vision, text = (
+        np.asarray(Rows(features, layer, numbers)[:])
+        for features, layer, numbers in zip(sets, pair, (rows.vision, rows.text), strict=True)
+    )
+    options = TrainingOptions(**TRAINED | {"regulariser": "structure"}, seed=seed, device="cpu")
+    features = PairedFeatures({("rows", pair): (vision[training], text[training])}, np.arange(size))
+    began = time.process_time()
+    chosen = select(features, weight_selection(options), common={"seed": seed, "device": "cpu"}).chosen
+    seconds = round(time.process_time() - began, 1)
+    recall: dict[float, float] = {}
+    for weight in (0.0, 10.0, float(chosen.structure.get("weight", 0.0))):
+        if weight not in recall:
+            changes = {"weight": weight} if weight else {"regulariser": "none"}
+            done = fit(vision[training], text[training], options=options.changed(**changes))
+            recall[weight] = round(mean_recall(done.aligner, vision[test], text[test]), 4)
+    weight = float(chosen.structure.get("weight", 0.0))
+    diagnosis = diagnose(vision[training], text[training], options).to_dict()
+    found = {"none": recall[0.0], "10": recall[10.0], "chosen": recall[weight], "weight": weight}
+    return {**found, "seconds": seconds, "diagnosis": diagnosis}
+
+
 def interval(values: np.ndarray) -> str:
     """Mean and half the 95 % t-interval."""
     t = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}.get(len(values), 2.0)
@@ -180,6 +212,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--only", default="", help="only these, such as emoji-300,icons-1000")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--weights", action="store_true")
     parser.add_argument("--trainings", action="store_true")
     asked = parser.parse_args()
     folder, data = asked.store.resolve(), asked.data.resolve()
@@ -187,7 +220,7 @@ def main() -> None:
     if asked.trainings:
         compare_trainings(folder, data)
         return
-    file = folder / "auto.jsonl"
+    file = folder / ("weights.jsonl" if asked.weights else "auto.jsonl")
     done = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     labels = [f"{name}-{size}" for name, sizes in SIZES.items() for size in sizes]
     wanted = [part for part in asked.only.split(",") if part] or labels
@@ -196,12 +229,15 @@ def main() -> None:
             if any((row["set"], row["seed"]) == (label, seed) for row in done):
                 continue
             name, _, size = label.partition("-")
-            row = measure(prepare(name, data, folder), int(size), HELD_OUT[name], seed)
+            measuring = measure_weight if asked.weights else measure
+            row = measuring(prepare(name, data, folder), int(size), HELD_OUT[name], seed)
             done.append({"set": label, "seed": seed, **row})
             with open(file, "a") as out:
                 out.write(json.dumps(done[-1]) + "\n")
             print(json.dumps(done[-1]), flush=True)
     found = {label: [row for row in done if row["set"] == label] for label in wanted}
+    if asked.weights:
+        return
     print(table({label: rows for label, rows in found.items() if rows}))
 
 

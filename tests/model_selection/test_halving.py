@@ -129,3 +129,10 @@ def test_survivors_are_the_best_and_the_best_of_other_kinds(field: list[tuple[st
         assert first in left or len({made[number].kind for number in left}) >= most // 2
     assert best_of_kinds(made, scores, 2)[0] == order[0]
     assert len({made[number].kind for number in best_of_kinds(made, scores, 4)}) == len({kind for kind, _ in field})
+
+
+def test_variants_of_one_method_do_not_crowd_out_the_others() -> None:
+    made = [Entry(0, 1.0, kind=kind) for kind in "aaaaabc"]
+    scores = {number: 1 - number / 10 for number in range(7)}
+    assert survivors(made, scores, 4) == [0, 1, 5, 6]
+    assert survivors(made[:5], {number: scores[number] for number in range(5)}, 4) == [0, 1, 2, 3]
