@@ -86,7 +86,7 @@ SHOWN_CANDIDATES = 12
 
 
 def show_selection(terminal: Terminal, selection: Mapping[str, Any]) -> None:
-    """The first candidates, the estimate, and why."""
+    """The first candidates and the estimate; why was told when it was chosen."""
     rows = [
         {
             "method": row["method"],
@@ -104,7 +104,6 @@ def show_selection(terminal: Terminal, selection: Mapping[str, Any]) -> None:
     terminal.table(rows[:SHOWN_CANDIDATES], list(rows[0]), title=title)
     if len(rows) > SHOWN_CANDIDATES:
         terminal.say(f"{len(rows) - SHOWN_CANDIDATES} more candidates are in the aligner's selection.parquet.")
-    terminal.say(selection["why"])
     estimate = selection["estimate"]
     if estimate["score"] is not None:
         terminal.say(
