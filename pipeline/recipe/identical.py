@@ -63,6 +63,8 @@ def copy_aligner(store: Store, source: str, name: str, chosen_by: str) -> None:
 def _settings(step: Step) -> dict[str, Any]:
     """The options that say something of the weights: none that is idle, as that of R_S in a run without it."""
     others = {key: value for key, value in step.options.items() if key not in (*LAYER_KEYS, "training", "preset")}
+    if step.selects:
+        return {**others, "training": dict(step.options["training"])}
     options = TrainingOptions.preset(step.options["preset"], **applicable(step.options["training"]))
     stated = {name: value for name, value in options.to_dict().items() if name not in options.idle}
     return {**others, "training": stated}
