@@ -34,7 +34,7 @@ class FeatureFile:
 
 
 @dataclass
-class _Read:
+class _Contents:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     ids: Any = None
     notes: list[str] = field(default_factory=list)
@@ -135,8 +135,8 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _npz(path: Path) -> _Read:
-    read = _Read()
+def _npz(path: Path) -> _Contents:
+    read = _Contents()
     with np.load(path, allow_pickle=False) as archive:
         for name in archive.files:
             try:
@@ -155,9 +155,9 @@ def _npz(path: Path) -> _Read:
     return read
 
 
-def _npy(path: Path) -> _Read:
+def _npy(path: Path) -> _Contents:
     try:
-        return _Read({ONLY: np.load(path, mmap_mode="r", allow_pickle=False)})
+        return _Contents({ONLY: np.load(path, mmap_mode="r", allow_pickle=False)})
     except ValueError as error:
         if "allow_pickle" not in str(error) and "Python objects" not in str(error):
             raise
@@ -167,14 +167,16 @@ def _npy(path: Path) -> _Read:
         ) from None
 
 
-def _safetensors(path: Path) -> _Read:
+def _safetensors(path: Path) -> _Contents:
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:  # NumPy has no bfloat16
-        return _Read({name: _array(file.get_tensor(name)) for name in file.keys()})  # noqa: SIM118 (no mapping)
+        arrays = {name: _array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    ids = [arrays.pop(name) for name in IDS if name in arrays]
+    return _Contents(arrays, ids[0] if ids else None)
 
 
-def _torch(path: Path) -> _Read:
+def _torch(path: Path) -> _Contents:
     import torch
 
     try:
@@ -195,7 +197,7 @@ def _torch(path: Path) -> _Read:
         raise StructureError(
             f"{path.name} holds a {type(content).__name__}; it needs a tensor, a list of tensors or a dict of tensors."
         )
-    read = _Read()
+    read = _Contents()
     for name, value in content.items():
         if str(name) in IDS:
             read.ids = value.tolist() if isinstance(value, torch.Tensor) else list(value)
@@ -216,11 +218,11 @@ def _array(tensor: Any) -> np.ndarray:
     return array
 
 
-def _parquet(path: Path) -> _Read:
+def _parquet(path: Path) -> _Contents:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table, read = pq.read_table(path), _Read()
+    table, read = pq.read_table(path), _Contents()
     numbers: dict[str, np.ndarray] = {}
     for name in table.column_names:
         column = table[name].combine_chunks()
@@ -242,7 +244,7 @@ def _parquet(path: Path) -> _Read:
 
 
 def _matrix(path: Path, name: str, column: Any) -> np.ndarray:
-    """`(rows, width)` of a column of lists of one length."""
+    """`(rows, width)` of a column of lists of one length, `(rows, layers, width)` of lists of lists."""
     lengths = column.value_lengths() if hasattr(column, "value_lengths") else None
     sizes = {column.type.list_size} if lengths is None else set(lengths.to_pylist())
     if len(sizes) != 1 or column.null_count:
@@ -251,11 +253,15 @@ def _matrix(path: Path, name: str, column: Any) -> np.ndarray:
             f"{path.name}: the lists of {name!r} are not all of one length ({shown}, ...), or some are missing; a "
             "layer has as many numbers in each row."
         )
-    values: np.ndarray = column.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(len(column), next(iter(sizes)))
+    inner = column.flatten()
+    shape = (len(column), next(iter(sizes)))
+    if hasattr(inner.type, "value_type"):  # lists of lists: (rows, layers, width)
+        return _matrix(path, name, inner).reshape(*shape, -1)
+    values: np.ndarray = inner.to_numpy(zero_copy_only=False)
+    return values.reshape(shape)
 
 
-_READERS: Mapping[str, Callable[[Path], _Read]] = {
+_READERS: Mapping[str, Callable[[Path], _Contents]] = {
     ".npz": _npz,
     ".safetensors": _safetensors,
     ".npy": _npy,

@@ -19,7 +19,7 @@ from structure.pipeline.datasets.splits import choose
 from structure.pipeline.datasets.table_columns import COLUMN_OPTIONS, TableColumns
 from structure.pipeline.datasets.table_hints import caption_hint, ending_of, folder_with, image_hint, spelled
 from structure.pipeline.datasets.table_pairs import Pair, read_pairs
-from structure.pipeline.datasets.table_rows import Row, Table, TableForm, at_place, read_table, require_readable
+from structure.pipeline.datasets.table_rows import PairsTable, Row, TableForm, at_place, read_table, require_readable
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class PairsFile(ImageFiles):
     def _bad(self, index: int, reason: str) -> BadSampleError:
         return BadSampleError(self.ids[index], f"{self.file}, {at_place(self._pairs[index].place, reason)}")
 
-    def _require_columns(self, table: Table, meanings: Mapping[str, Sequence[str]]) -> None:
+    def _require_columns(self, table: PairsTable, meanings: Mapping[str, Sequence[str]]) -> None:
         if not {"image", "audio", "caption", "captions", "label"} & set(meanings):
             headless = [name for name in table.names if Path(name).suffix.lower() in SUFFIXES]
             if headless:

@@ -58,7 +58,7 @@ class TableForm:
 
 
 @dataclass
-class Table:
+class PairsTable:
     """`names` are all columns of the file, `first` the first rows as they are."""
 
     rows: list[Row] = field(default_factory=list)
@@ -80,7 +80,7 @@ class _Source:
     names: dict[str, None] = field(default_factory=dict)
 
 
-def read_table(file: Path, columns: TableColumns, form: TableForm) -> Table:
+def read_table(file: Path, columns: TableColumns, form: TableForm) -> PairsTable:
     """All rows of `file` in order. In CSV and TSV an empty cell of any column but the captions' counts as absent, and a
     `captions` cell may be a JSON list. A row that cannot be read (bytes that are no text, a line that is no JSON
     object, more or fewer cells than the header) says so in its `problem`.
@@ -102,7 +102,7 @@ def read_table(file: Path, columns: TableColumns, form: TableForm) -> Table:
             f"{file} {what}; it was looked for at {file.absolute()}. pairs: takes a {', '.join(_READERS)} file with a "
             "column image (path relative to the file) and caption or captions."
         )
-    table, source = Table(), _Source(file, form, columns)
+    table, source = PairsTable(), _Source(file, form, columns)
     untyped = suffix in (".csv", ".tsv")
     for place, values, problem in reader(source):
         if not isinstance(values, Mapping):

@@ -64,6 +64,11 @@ def save_list(file: Path) -> None:
             lambda file: pq.write_table(pa.table({f"d{i}": VALUES[:, i] for i in range(4)}), file),
             {"features": VALUES},
         ),
+        (
+            "a.parquet",
+            lambda file: pq.write_table(pa.table({"feats": pa.array(STACK.tolist())}), file),
+            {f"feats.{i:02d}": STACK[:, i] for i in range(3)},
+        ),
         ("a.npz", lambda file: np.savez(file, x=np.asfortranarray(VALUES.astype(">f4"))), {"x": VALUES}),
     ],
 )
@@ -109,6 +114,8 @@ def test_ids_put_the_rows_of_every_form_in_order(tmp_path: Path) -> None:
     pq.write_table(
         pa.table({"ids": [IDS[i] for i in order], "x": [VALUES[i].tolist() for i in order]}), tmp_path / "a.parquet"
     )
+    save_file({"ids": torch.tensor(order), "x": torch.tensor(VALUES[order])}, tmp_path / "numbers.safetensors")
+    assert read_feature_file(tmp_path / "numbers.safetensors").ids == tuple(map(str, order))
     for name in ("a.pt", "a.parquet"):
         np.testing.assert_array_equal(imported(tmp_path / name, model=name).rows("x"), VALUES)
     np.savez(tmp_path / "wide.npz", ids=np.array([f"{name} " for name in IDS]), x=VALUES)
