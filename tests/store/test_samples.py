@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structure.store import SampleItem, Samples, Store, StructureError
 from structure.store.errors import FingerprintError
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.sampled_from([None, 1, 2]))
 def test_rows_of_captions_and_items_agree_with_a_plain_loop(counts: list[int], limit: int | None) -> None:
     items = [SampleItem(f"i{i}", tuple(f"c{i}.{j}" for j in range(n))) for i, n in enumerate(counts)]
