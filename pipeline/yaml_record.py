@@ -108,6 +108,8 @@ class _Position:
                 return self.value(value, kind)
             if kind in _WORDS and _is_scalar(value, kind):
                 return value
+            if isinstance(value, dict) and kind not in _WORDS:
+                return self.value(value, kind)
         raise self._wrong(value, Union[kinds])  # noqa: UP007 - made of a tuple
 
     def _list(self, value: Any, kind: Any, inner: Any) -> tuple[Any, ...]:

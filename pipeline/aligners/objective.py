@@ -74,8 +74,17 @@ class Objective(nn.Module):
         repeats: bool = False,
     ) -> PairBatch:
         """`repeats` says that the batch will be seen again and again; `extra` are unpaired rows for R_S."""
-        images, texts = vision.float(), text.float()
-        return PairBatch(images, texts, images, texts)
+        images, texts = self.rows(vision), self.rows(text)
+        more = [None if rows is None else self.rows(rows) for rows in extra]
+        return self.prepared(PairBatch(images, texts, images, texts, *more), repeats=repeats)
+
+    def rows(self, features: Any) -> Any:
+        """Features of one side as the losses take them: float32."""
+        return features.float()
+
+    def prepared(self, batch: PairBatch, *, repeats: bool) -> PairBatch:
+        """The batch with whatever need not be computed again where it `repeats`."""
+        return batch
 
     @abstractmethod
     def losses(self, batch: PairBatch, *, structure: bool) -> tuple[Losses, torch.Tensor, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -22,26 +23,14 @@ class PairObjective(ContrastiveObjective):
 
     options: PairOptions
 
-    def batch(
-        self,
-        vision: torch.Tensor,
-        text: torch.Tensor,
-        *,
-        extra: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
-        repeats: bool = False,
-    ) -> PairBatch:
+    def prepared(self, batch: PairBatch, *, repeats: bool) -> PairBatch:
         """The frozen sides of a batch that `repeats` are computed once and saved."""
-        images, texts = vision.float(), text.float()
-        more = [None if rows is None else rows.float() for rows in extra]
-        if not repeats or len(images) > MOST_KEPT or self.options.rs_affinity == "perplexity":
-            return PairBatch(images, texts, images, texts, *more)
-        space = self.space
-        return PairBatch(
-            images,
-            texts,
-            images if more[0] is not None else freeze(images, space),
-            texts if more[1] is not None else freeze(texts, space),
-            *more,
+        if not repeats or len(batch.vision) > MOST_KEPT or self.options.rs_affinity == "perplexity":
+            return batch
+        return replace(
+            batch,
+            vision_frozen=batch.vision if batch.vision_extra is not None else freeze(batch.vision, self.space),
+            text_frozen=batch.text if batch.text_extra is not None else freeze(batch.text, self.space),
         )
 
     def losses(self, batch: PairBatch, *, structure: bool) -> tuple[Losses, torch.Tensor, torch.Tensor]:

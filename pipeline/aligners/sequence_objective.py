@@ -14,24 +14,13 @@ from structure.pipeline.aligners.option_groups import GradientOptions
 from structure.pipeline.aligners.padded import Padded
 
 
-def sequence_batch(vision: Any, text: Any) -> PairBatch:
-    """The padded rows as they are: they are widened to float32 piece by piece, in the heads."""
-    return PairBatch(vision, text, vision, text)
-
-
 class TokenObjective(ContrastiveObjective):
     """Heads that read `Padded` tokens, and the contrastive loss of what they make. There is no R_S: it compares one
     frozen vector a sample, and here there is none."""
 
-    def batch(
-        self,
-        vision: Any,
-        text: Any,
-        *,
-        extra: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
-        repeats: bool = False,
-    ) -> PairBatch:
-        return sequence_batch(vision, text)
+    def rows(self, features: Any) -> Any:
+        """The padded rows as they are: they are widened to float32 piece by piece, in the heads."""
+        return features
 
 
 class SetObjective(Objective):
@@ -45,15 +34,9 @@ class SetObjective(Objective):
         super().__init__(vision, text, options, scale=1 / options.temperature)
         self.alignment = alignment
 
-    def batch(
-        self,
-        vision: Any,
-        text: Any,
-        *,
-        extra: tuple[torch.Tensor | None, torch.Tensor | None] = (None, None),
-        repeats: bool = False,
-    ) -> PairBatch:
-        return sequence_batch(vision, text)
+    def rows(self, features: Any) -> Any:
+        """The padded rows as they are: they are widened to float32 piece by piece, in the heads."""
+        return features
 
     def losses(self, batch: PairBatch, *, structure: bool) -> tuple[Losses, torch.Tensor, torch.Tensor]:
         views, captions = self._embed_sets(self.vision, batch.vision), self._embed_sets(self.text, batch.text)

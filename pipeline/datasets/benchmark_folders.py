@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from structure.pipeline.datasets.catalogue import Download, benchmark_names, config
+from structure.pipeline.datasets.catalogue import Download, benchmark_copies, benchmark_names
 from structure.pipeline.datasets.download import fetch
 from structure.pipeline.datasets.kind import Got, Listing
 from structure.pipeline.hub_access import hub_obstacle
@@ -87,8 +87,7 @@ def _name(folder: str) -> str:
 
 
 def _how(folder: str, data_root: Path) -> str:
-    text: str = config()["benchmark"]["get"]
-    return text.format(copy=folder, folder=data_root / folder, name=_name(folder))
+    return benchmark_copies().get.format(copy=folder, folder=data_root / folder, name=_name(folder))
 
 
 def _repository(repo: str) -> list[tuple[Download, str]]:

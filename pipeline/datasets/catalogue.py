@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from structure.pipeline.yaml_file import YamlFile, parse_yaml
+from structure.pipeline.yaml_record import read_record
 from structure.store.errors import NotPresentError, unknown
+
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,11 @@ class DatasetEntry:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Raw:
     """A classification set. `folders` are tried in order below the data root; downloads go into `into`.
 
-    `splits`: what must be there for a split, each a choice of paths inside the folder. `copy`: the name of
+    `splits`: what must be there for a split, each a path inside the folder, or a choice of several. `copy`: the name of
     CLIP_benchmark's copy that has the same test images, "" where there is none; `test`: the split they are in.
     """
 
@@ -82,12 +86,16 @@ class Raw:
     summary: str
     folders: tuple[str, ...]
     into: str
-    splits: Mapping[str, tuple[tuple[str, ...], ...]]
-    default: str
-    copy: str
-    test: str
+    splits: Mapping[str, tuple[str | tuple[str, ...], ...]]
     get: str
-    downloads: tuple[Download, ...]
+    default: str = "test"
+    copy: str = ""
+    test: str = "test"
+    downloads: tuple[Download, ...] = ()
+
+    def needs(self, split: str) -> list[tuple[str, ...]]:
+        """What the split needs, each a choice of paths inside the folder."""
+        return [(choice,) if isinstance(choice, str) else choice for choice in self.splits[split]]
 
     def find(self, data_root: Path, split: str) -> tuple[Path, tuple[Path, ...]] | None:
         """The folder and the paths that `split` needs, from the first folder that has them all; None without one.
@@ -98,7 +106,7 @@ class Raw:
             raise unknown(f"split of {self.name}", split, self.splits)
         for folder in self.folders:
             root = data_root / folder
-            chosen = [next((root / p for p in choice if (root / p).exists()), None) for choice in self.splits[split]]
+            chosen = [next((root / p for p in choice if (root / p).exists()), None) for choice in self.needs(split)]
             paths = tuple(path for path in chosen if path is not None)
             if len(paths) == len(chosen):
                 return root, paths
@@ -110,7 +118,7 @@ class Raw:
 
     def absent(self, data_root: Path, split: str) -> NotPresentError:
         """The error for a split that is not there: what it needs, where it was looked for, how to get it."""
-        needed = ", ".join(" or ".join(choice) for choice in self.splits[split])
+        needed = ", ".join(" or ".join(choice) for choice in self.needs(split))
         looked = ", ".join(str(data_root / name) for name in self.folders)
         return NotPresentError(
             f"Dataset {self.name} split {split} is not on this machine: it needs {needed} in {looked} (--data-root "
@@ -123,42 +131,65 @@ class Raw:
         return command + self.get.format(folder=data_root / self.into)
 
 
-@cache
-def config() -> dict[str, Any]:
-    """The file as it stands: `named`, `raw`, `segmentation` and `benchmark`."""
-    import yaml
+@dataclass(frozen=True, kw_only=True)
+class SegmentationSet:
+    """Images with masks. `folders` are tried in order below the data root; each must have all that the set `needs`.
+    Mask values that are `ignored` count nowhere."""
 
+    summary: str
+    folders: tuple[str, ...]
+    needs: tuple[str, ...]
+    ignored: tuple[int, ...]
+    get: str
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkCopies:
+    """CLIP_benchmark's webdataset copies: their `names` without the prefix `wds/`, and how to `get` one."""
+
+    get: str
+    names: tuple[str, ...]
+
+
+@cache
+def _file() -> YamlFile:
+    """The file, with the sections `named`, `raw`, `segmentation` and `benchmark`."""
     text = files("structure.configs").joinpath("datasets.yaml").read_text(encoding="utf-8")
-    content: dict[str, Any] = yaml.safe_load(text)
-    return content
+    return parse_yaml(text, name="configs/datasets.yaml")
 
 
 def published_names(section: str) -> tuple[str, ...]:
     """The names of the sets in a section of the file, in its order."""
-    return tuple(config()[section])
+    return tuple(_file().named((section,)))
 
 
 @cache
 def entries() -> Mapping[str, DatasetEntry]:
     """The captioned sets: clotho, coco, flickr30k, flickr8k."""
-    return {
-        name: DatasetEntry(
-            name,
-            values["summary"],
-            tuple(values["folders"]),
-            tuple(values["media"]),
-            {split: tuple(names) for split, names in values["splits"].items()},
-            values["get"],
-            _downloads(values.get("downloads", ())),
-        )
-        for name, values in config()["named"].items()
-    }
+    return {name: _record("named", name, DatasetEntry, given={"name": name}) for name in published_names("named")}
 
 
 @cache
 def raw_sets() -> Mapping[str, Raw]:
     """The classification sets whose published folders are read as they are."""
-    return {name: _raw(name, values) for name, values in config()["raw"].items()}
+    return {name: _record("raw", name, Raw, given={"name": name}) for name in published_names("raw")}
+
+
+@cache
+def segmentation_set(name: str) -> SegmentationSet:
+    """A set of images with masks."""
+    return _record("segmentation", name, SegmentationSet)
+
+
+@cache
+def benchmark_copies() -> BenchmarkCopies:
+    """CLIP_benchmark's webdataset copies."""
+    return read_record(_file(), ("benchmark",), BenchmarkCopies, noun="benchmark")
+
+
+def _record(section: str, name: str, kind: type[Entry], *, given: Mapping[str, Any] | None = None) -> Entry:
+    return read_record(_file(), (section, name), kind, noun="dataset", given=given)
 
 
 def raw_of_copy(copy: str) -> Raw | None:
@@ -168,27 +199,4 @@ def raw_of_copy(copy: str) -> Raw | None:
 
 def benchmark_names() -> tuple[str, ...]:
     """CLIP_benchmark's 41 webdataset copies, without the prefix `wds/`."""
-    return tuple(config()["benchmark"]["names"])
-
-
-def _downloads(values: Iterable[Mapping[str, Any]]) -> tuple[Download, ...]:
-    return tuple(Download(**entry) for entry in values)
-
-
-def _raw(name: str, values: Mapping[str, Any]) -> Raw:
-    splits = {
-        split: tuple((choice,) if isinstance(choice, str) else tuple(choice) for choice in needed)
-        for split, needed in values["splits"].items()
-    }
-    return Raw(
-        name,
-        values["summary"],
-        tuple(values["folders"]),
-        values["into"],
-        splits,
-        values.get("default", "test"),
-        values.get("copy", ""),
-        values.get("test", "test"),
-        values["get"],
-        _downloads(values.get("downloads", ())),
-    )
+    return benchmark_copies().names

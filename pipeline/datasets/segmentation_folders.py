@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from structure.pipeline.datasets.catalogue import config
+from structure.pipeline.datasets.catalogue import segmentation_set
 from structure.pipeline.datasets.dataset import Item, Task, within
 from structure.pipeline.datasets.image_files import ImageFiles, read_file
 from structure.pipeline.datasets.kind import DatasetKind, Listing
@@ -94,8 +94,8 @@ class SegmentationKind(DatasetKind):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self.facts = config()["segmentation"][name]
-        self.form, self.summary, self.how = name, self.facts["summary"], self.facts["get"]
+        self.facts = segmentation_set(name)
+        self.form, self.summary, self.how = name, self.facts.summary, self.facts.get
 
     def open(self, argument: str, *, split: str | None, data_root: Path, seed: int) -> SegmentationFolder:
         """Raises `NotPresentError`, with how to get it, where its folder or a part of it is missing."""
@@ -104,27 +104,27 @@ class SegmentationKind(DatasetKind):
         root = self._root(data_root)
         if root is not None:
             files, classes = READERS[self.name](root)
-            ignored = self.facts["ignored"]
+            ignored = self.facts.ignored
             return SegmentationFolder(self.name, "val", root, files, classes=classes, ignored=ignored)
-        looked = ", ".join(str(data_root / folder) for folder in self.facts["folders"])
+        looked = ", ".join(str(data_root / folder) for folder in self.facts.folders)
         raise NotPresentError(
-            f"Dataset {self.name} is not on this machine: it needs {', '.join(self.facts['needs'])} in {looked} "
+            f"Dataset {self.name} is not on this machine: it needs {', '.join(self.facts.needs)} in {looked} "
             f"(--data-root says where). To get it: {self._how(data_root)}"
         )
 
     def listings(self, data_root: Path) -> list[Listing]:
         root = self._root(data_root)
-        where = str(root or data_root / self.facts["folders"][0])
+        where = str(root or data_root / self.facts.folders[0])
         how = self._how(data_root)
         return [Listing(self.name, self.summary, self.splits, self.default_split, root is not None, where, how)]
 
     def _root(self, data_root: Path) -> Path | None:
         """The first folder with all that the set needs."""
-        folders = [data_root / folder for folder in self.facts["folders"]]
-        return next((root for root in folders if all((root / part).exists() for part in self.facts["needs"])), None)
+        folders = [data_root / folder for folder in self.facts.folders]
+        return next((root for root in folders if all((root / part).exists() for part in self.facts.needs)), None)
 
     def _how(self, data_root: Path) -> str:
-        return self.how.format(folder=data_root / self.facts["folders"][0])
+        return self.how.format(folder=data_root / self.facts.folders[0])
 
 
 def _voc(root: Path) -> tuple[list[SegmentationFiles], dict[int, str]]:
@@ -197,4 +197,4 @@ def _stems(file: Path) -> list[str]:
 
 def _named(name: str) -> dict[int, str]:
     """Value 0 is the background, the classes follow in the list's order."""
-    return dict(enumerate(["background", *config()["segmentation"][name]["classes"]]))
+    return dict(enumerate(["background", *segmentation_set(name).classes]))

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 from structure.pipeline.encoders.layer import Form, Layer, Modality, block_name
 from structure.pipeline.encoders.pooling import Pooling
-from structure.store.errors import StructureError, unknown
+from structure.pipeline.yaml_file import YamlFile, parse_yaml
+from structure.pipeline.yaml_record import read_record
+
+FILE = "models.yaml"
 
 
 @dataclass(frozen=True)
@@ -50,31 +52,43 @@ class Alias:
         return tuple(layers)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """An alias as the file says it: `blocks` of one `width`, or the `widths` of each."""
+
+    spec: str
+    modality: Modality
+    parameters: int
+    input: int
+    weights: str
+    pooling: Pooling = "mean"
+    blocks: int | None = None
+    width: int | None = None
+    widths: tuple[int, ...] = ()
+    embed: int | None = None
+    final_norm: bool = False
+    pooled: int = 0
+    form: Form = "tokens"
+    note: str = ""
+
+
 @cache
 def catalogue() -> Mapping[str, Alias]:
-    """All aliases, in the order of the file. Raises `StructureError` for an entry with an unknown or missing key."""
-    import yaml
-
-    text = (files("structure.configs") / "models.yaml").read_text(encoding="utf-8")
-    return {name: _alias(name, entry) for name, entry in yaml.safe_load(text).items()}
+    """All aliases, in the order of the file. Raises `StructureError` with the line of an entry that makes no sense."""
+    text = (files("structure.configs") / FILE).read_text(encoding="utf-8")
+    return aliases(parse_yaml(text, name=f"configs/{FILE}"))
 
 
-def _alias(name: str, entry: Mapping[str, Any]) -> Alias:
-    known = {field.name for field in fields(Alias)} - {"name", "widths"} | {"blocks", "widths", "width"}
-    for key in entry:
-        if key not in known:
-            raise unknown(f"key of the model {name}", key, sorted(known))
-    values = dict(entry)
-    width, blocks = values.pop("width", None), values.pop("blocks", None)
-    if width is not None and blocks is not None:
-        values["widths"] = [width] * blocks
-        values.setdefault("embed", width)
-    values.setdefault("embed", 0)
-    values.setdefault("form", "tokens")
-    values.setdefault("final_norm", False)
-    values.setdefault("pooled", 0)
-    values.setdefault("pooling", "mean")
-    try:
-        return Alias(name=name, **(values | {"widths": tuple(values["widths"])}))
-    except (KeyError, TypeError) as error:
-        raise StructureError(f"The model {name} in models.yaml lacks a key: {error}.") from error
+def aliases(file: YamlFile) -> dict[str, Alias]:
+    """The aliases of a file, in its order."""
+    return {name: _alias(file, name) for name in file.named(())}
+
+
+def _alias(file: YamlFile, name: str) -> Alias:
+    entry = read_record(file, (name,), _Entry, noun="model")
+    alike = (entry.width,) * entry.blocks if entry.width is not None and entry.blocks is not None else ()
+    if bool(alike) == bool(entry.widths):
+        raise file.error((name,), f"the model {name} needs 'blocks' and 'width', or 'widths'.")
+    embed = entry.embed if entry.embed is not None else alike[0] if alike else 0
+    same = {one.name: getattr(entry, one.name) for one in fields(Alias) if one.name not in ("name", "widths", "embed")}
+    return Alias(name=name, widths=entry.widths or alike, embed=embed, **same)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import yaml
@@ -18,43 +19,92 @@ from structure.pipeline.recipe.grid import NOT_TRAINING, Contrast, GridCell, cel
 from structure.pipeline.recipe.recipe import Encoders, Recipe
 from structure.pipeline.stage_requests import AUTO
 from structure.pipeline.yaml_file import Place, YamlFile, load_yaml, parse_yaml, shipped, yaml_value
+from structure.pipeline.yaml_record import key, read_record
 from structure.store.errors import StructureError, UsageError, nearest
 
-SECTIONS = ("name", "version", "about", "encoders", "extract", "rank", "align", "evaluate", "compare", "correlate")
-NEEDED = ("name", "encoders", "extract", "align", "evaluate")
 
-Types = type | tuple[type, ...]
-EXTRACT: Mapping[str, Types] = {
-    "dataset": str,
-    "split": str,
-    "layers": list,
-    "pool": list,
-    "tokens": list,
-    "views": int,
-    "captions": (int, str),
-    "limit": int,
-    "dtype": str,
-    "amp": str,
-}
-RANK: Mapping[str, Types] = {
-    "name": str,
-    "metric": str,
-    "k": (int, str),
-    "samples": (int, str),
-    "calibrate": int,
-    "preset": str,
-    "seed": int,
-}
-ALIGN: Mapping[str, Types] = {
-    "preset": str,
-    "options": dict,
-    "share_rate": bool,
-    "seeds": list,
-    "pairs": int,
-    "grid": dict,
-}
-EVALUATE: Mapping[str, Types] = {"suite": (str, dict), "datasets": list, "prompts": str}
-CORRELATE: Mapping[str, Types] = {"ranking": str, "metrics": list}
+@dataclass(frozen=True, kw_only=True)
+class Extract:
+    """What is extracted, as options of that stage; None is its default."""
+
+    dataset: str
+    split: str | None = None
+    layers: tuple[str, ...] | None = None
+    pool: tuple[str, ...] | None = None
+    tokens: tuple[str, ...] | None = None
+    views: int | None = None
+    captions: int | str | None = None
+    limit: int | None = None
+    dtype: str | None = None
+    amp: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rank:
+    """One ranking, as options of that stage, and what the grid calls it."""
+
+    name: str = "auto"
+    metric: str | None = None
+    k: int | str | None = None
+    samples: int | str | None = None
+    calibrate: int | None = None
+    preset: str | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Align:
+    """What is trained: options of every run, and the grid of what varies."""
+
+    preset: str = "default"
+    options: Mapping[str, Any] = field(default_factory=dict)
+    share_rate: bool = False
+    seeds: tuple[int, ...] = key(default=(42,), least=0, fewest=1)
+    pairs: int | None = None
+    grid: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """A suite by name, or written out."""
+
+    suite: str | Mapping[str, Any]
+    datasets: tuple[str, ...] | None = None
+    prompts: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Coordinates of the grid: every cell at `first` against the one at `second`."""
+
+    first: Mapping[str, Any]
+    second: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correlate:
+    """A ranking, the first by default, and the metrics that its similarities are correlated with."""
+
+    ranking: str | None = None
+    metrics: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """A recipe as its file says it."""
+
+    name: str
+    encoders: tuple[Encoders, ...]
+    extract: Extract
+    align: Align
+    evaluate: Evaluate
+    version: int = 1
+    about: str = ""
+    rank: tuple[Rank, ...] = ()
+    compare: tuple[Compare, ...] = ()
+    correlate: Correlate | None = None
+
+
 ELSEWHERE = ("seed", "device", *OF_UNPAIRED)
 """Training options that a recipe says otherwise ('seeds', and where it is run), and those of unpaired rows, which it
 does not have."""
@@ -125,54 +175,40 @@ def _entered(here: Any, step: str, change: str) -> Any:
 
 def read(file: YamlFile) -> Recipe:
     """The document as a recipe. Raises as `load_recipe`."""
-    top = file.mapping((), allowed=SECTIONS)
-    for section in NEEDED:
-        if section not in top:
-            raise file.error((), f"a recipe needs {section!r}.")
-    _typed(file, ("name",), top["name"], str)
-    if not re.fullmatch(r"\w[\w.-]*", top["name"], re.ASCII):
-        raise file.error(("name",), f"'name' is {top['name']!r}; it names folders: letters, digits and . _ - only.")
-    _typed(file, ("version",), top.get("version", 1), int)
-    extract = _section(file, ("extract",), EXTRACT)
-    if "dataset" not in extract:
-        raise file.error(("extract",), "'extract' needs 'dataset'.")
-    rank = _rankings(file)
-    align = _section(file, ("align",), ALIGN)
-    evaluate = _section(file, ("evaluate",), EVALUATE)
-    if "suite" not in evaluate:
-        raise file.error(("evaluate",), "'evaluate' needs 'suite'.")
-    training = dict(file.mapping(("align", "options"), allowed=training_names())) if "options" in align else {}
+    said = read_record(file, (), Document, noun="recipe")
+    if not re.fullmatch(r"\w[\w.-]*", said.name, re.ASCII):
+        raise file.error(("name",), f"'name' is {said.name!r}; it names folders: letters, digits and . _ - only.")
+    _require_encoders(file, said.encoders)
+    align, rank = said.align, _rankings(file, said.rank)
+    if len(set(align.seeds)) != len(align.seeds):
+        raise file.error(("align", "seeds"), f"'seeds' is {list(align.seeds)}; it must name seeds, each once.")
+    if align.options:
+        file.mapping(("align", "options"), allowed=training_names())
     cells = _grid(file, align, rank)
-    shared = tuple(axis for axis in grid_names() if axis not in RATE_KEYS) if align.get("share_rate", False) else None
-    seeds, encoders, contrasts, correlate = (
-        _seeds(file, align),
-        _encoders(file),
-        _contrasts(file, cells),
-        _correlation(file, rank),
-    )
-    grid = align.get("grid", {})
+    shared = tuple(axis for axis in grid_names() if axis not in RATE_KEYS) if align.share_rate else None
+    contrasts, correlate = _contrasts(file, said.compare, cells), _correlation(file, said.correlate, rank)
     try:  # a value that no training can have is an error before anything runs
         recipe = Recipe(
-            name=top["name"],
-            version=top.get("version", 1),
-            about=str(top.get("about", "")),
-            encoders=encoders,
-            extract=extract,
+            name=said.name,
+            version=said.version,
+            about=said.about,
+            encoders=said.encoders,
+            extract=_given(said.extract),
             rank=rank,
-            preset=align.get("preset", "default"),
-            training=training,
+            preset=align.preset,
+            training=align.options,
             shared_rate=shared,
-            seeds=seeds,
+            seeds=align.seeds,
             cells=cells,
-            evaluate=evaluate,
+            evaluate=_given(said.evaluate),
             contrasts=contrasts,
             correlate=correlate,
             source=file.name,
         )
         require_effects(
-            _of_named_methods([training | dict(cell.training) for cell in cells]),
-            preset=align.get("preset", "default"),
-            varied=[axis for axis, given in grid.items() if axis not in NOT_TRAINING and len(given) > 1],
+            _of_named_methods([{**align.options, **cell.training} for cell in cells]),
+            preset=align.preset,
+            varied=[axis for axis, given in align.grid.items() if axis not in NOT_TRAINING and len(given) > 1],
         )
         return recipe
     except (StructureError, TypeError) as error:
@@ -187,54 +223,35 @@ def _of_named_methods(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     return [{name: value for name, value in cell.items() if name not in SELECTION_OPTIONS} for cell in named]
 
 
-def _section(file: YamlFile, place: Place, known: Mapping[str, Types]) -> Mapping[str, Any]:
-    values = dict(file.mapping(place, allowed=known))
-    for key, value in values.items():
-        _typed(file, (*place, key), value, known[key])
-    return values
+def _given(record: Any) -> dict[str, Any]:
+    """What a section says, as JSON values: a list for a tuple, nothing for what is not said."""
+    values = {one.name: getattr(record, one.name) for one in fields(record)}
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in values.items() if value is not None
+    }
 
 
-def _typed(file: YamlFile, place: Place, value: Any, types: Types) -> None:
-    allowed = types if isinstance(types, tuple) else (types,)
-    if isinstance(value, allowed) and not (isinstance(value, bool) and bool not in allowed):
-        return
-    names = {int: "a whole number", str: "text", list: "a list", dict: "keys with values", bool: "true or false"}
-    expected = " or ".join(names[kind] for kind in allowed)
-    raise file.error(place, f"{place[-1]!r} is {value!r}; it must be {expected}.")
-
-
-def _encoders(file: YamlFile) -> tuple[Encoders, ...]:
-    entries = file.data["encoders"]
-    _typed(file, ("encoders",), entries, list)
-    encoders = []
-    for index in range(len(entries)):
-        pair = _section(file, ("encoders", index), {"vision": str, "text": str})
-        if len(pair) != 2:
-            raise file.error(("encoders", index), "a pair of encoders needs 'vision' and 'text'.")
-        for side, model in pair.items():
+def _require_encoders(file: YamlFile, pairs: Sequence[Encoders]) -> None:
+    """Raises StructureError for a pair whose sides are known not to be a vision and a text encoder, or are one."""
+    for index, pair in enumerate(pairs):
+        for side, model in (("vision", pair.vision), ("text", pair.text)):
             known = catalogue().get(model)
             if known is not None:
                 try:
                     require_side(side, model, known.modality)
                 except StructureError as error:
                     raise file.error(("encoders", index, side), str(error)) from None
-        if pair["vision"] == pair["text"]:
-            raise file.error(
-                ("encoders", index), f"{pair['vision']} is named for both sides; a pair needs two encoders."
-            )
-        encoders.append(Encoders(**pair))
-    if not encoders or len(set(encoders)) != len(encoders):
+        if pair.vision == pair.text:
+            raise file.error(("encoders", index), f"{pair.vision} is named for both sides; a pair needs two encoders.")
+    if not pairs or len(set(pairs)) != len(pairs):
         raise file.error(("encoders",), "'encoders' needs one pair or more, each once.")
-    return tuple(encoders)
 
 
-def _rankings(file: YamlFile) -> dict[str, Mapping[str, Any]]:
-    entries = file.data.get("rank", [])
-    _typed(file, ("rank",), entries, list)
+def _rankings(file: YamlFile, entries: Sequence[Rank]) -> dict[str, Mapping[str, Any]]:
     rankings: dict[str, Mapping[str, Any]] = {}
-    for index in range(len(entries)):
-        options = dict(_section(file, ("rank", index), RANK))
-        name = options.pop("name", "auto")
+    for index, entry in enumerate(entries):
+        options = _given(entry)
+        name = options.pop("name")
         if name in rankings or name == RESERVED or not name.replace("-", "").replace("_", "").isalnum():
             raise file.error(
                 ("rank", index), f"a ranking cannot be called {name!r}: a word of its own, not {RESERVED!r}."
@@ -243,21 +260,14 @@ def _rankings(file: YamlFile) -> dict[str, Mapping[str, Any]]:
     return rankings
 
 
-def _seeds(file: YamlFile, align: Mapping[str, Any]) -> tuple[int, ...]:
-    seeds = align.get("seeds", [42])
-    if not all(type(seed) is int and seed >= 0 for seed in seeds) or not seeds or len(set(seeds)) != len(seeds):
-        raise file.error(("align", "seeds"), f"'seeds' is {seeds!r}; it must be whole numbers from 0, each once.")
-    return tuple(seeds)
-
-
-def _grid(file: YamlFile, align: Mapping[str, Any], rank: Mapping[str, Any]) -> tuple[GridCell, ...]:
+def _grid(file: YamlFile, align: Align, rank: Mapping[str, Any]) -> tuple[GridCell, ...]:
     path: Place = ("align", "grid")
-    grid = dict(file.mapping(path, allowed=grid_names())) if "grid" in align else {}
+    grid = dict(file.mapping(path, allowed=grid_names())) if align.grid else {}
     grid.setdefault("layers", ["auto" if "auto" in rank else RESERVED])
-    if "pairs" in align:
+    if align.pairs is not None:
         if "pairs" in grid:
             raise file.error((*path, "pairs"), "'pairs' is in 'align' and in its grid. Keep one of them.")
-        grid["pairs"] = [align["pairs"]]
+        grid["pairs"] = [align.pairs]
     try:
         cells = cells_of(grid)
     except StructureError as error:
@@ -271,34 +281,24 @@ def _grid(file: YamlFile, align: Mapping[str, Any], rank: Mapping[str, Any]) -> 
     return cells
 
 
-def _contrasts(file: YamlFile, cells: Sequence[GridCell]) -> tuple[Contrast, ...]:
-    entries = file.data.get("compare", [])
-    _typed(file, ("compare",), entries, list)
+def _contrasts(file: YamlFile, entries: Sequence[Compare], cells: Sequence[GridCell]) -> tuple[Contrast, ...]:
     contrasts: list[Contrast] = []
-    for index in range(len(entries)):
-        pair = _section(file, ("compare", index), {"first": dict, "second": dict})
-        for side in ("first", "second"):
-            if side not in pair:
-                raise file.error(("compare", index), "a comparison needs 'first' and 'second'.")
+    for index, entry in enumerate(entries):
+        for side, values in (("first", entry.first), ("second", entry.second)):
             file.mapping(("compare", index, side), allowed=grid_names())
-            if not matching(cells, pair[side]):
+            if not matching(cells, values):
                 known = ", ".join(sorted({f"{key}={value}" for cell in cells for key, value in cell.values.items()}))
-                raise file.error(
-                    ("compare", index, side), f"{pair[side]} is not a cell of the grid, which has {known}."
-                )
-        if pair["first"].keys() != pair["second"].keys():
+                raise file.error(("compare", index, side), f"{values} is not a cell of the grid, which has {known}.")
+        if entry.first.keys() != entry.second.keys():
             raise file.error(("compare", index), "'first' and 'second' must name the same keys; others are equal.")
-        contrasts += contrasts_between(cells, pair["first"], pair["second"])
+        contrasts += contrasts_between(cells, entry.first, entry.second)
     return tuple(contrasts)
 
 
-def _correlation(file: YamlFile, rank: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    if "correlate" not in file.data:
+def _correlation(file: YamlFile, section: Correlate | None, rank: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if section is None:
         return None
-    section = dict(_section(file, ("correlate",), CORRELATE))
-    section.setdefault("ranking", next(iter(rank), ""))
-    if section["ranking"] not in rank:
-        raise file.error(("correlate",), f"there is no ranking {section['ranking']!r}; rankings: {', '.join(rank)}.")
-    if "metrics" in section:
-        section["metrics"] = list(file.strings(("correlate", "metrics")))
-    return section
+    correlate = {"ranking": next(iter(rank), ""), **_given(section)}
+    if correlate["ranking"] not in rank:
+        raise file.error(("correlate",), f"there is no ranking {correlate['ranking']!r}; rankings: {', '.join(rank)}.")
+    return correlate

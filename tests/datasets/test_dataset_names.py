@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from structure.pipeline.datasets import open_dataset
 from structure.pipeline.datasets.benchmark_folders import benchmark_folder
-from structure.pipeline.datasets.catalogue import benchmark_names, config, entries
+from structure.pipeline.datasets.catalogue import benchmark_names, entries, published_names
 from structure.pipeline.datasets.loading import list_datasets
 from structure.pipeline.datasets.paths import folder_safe
 from structure.pipeline.datasets.registry import DATASET_KINDS
@@ -91,7 +91,7 @@ def test_the_list_says_what_is_here(copy_folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_catalogue_names_what_can_be_opened() -> None:
-    assert set(entries()) | set(config()["raw"]) | set(config()["segmentation"]) <= set(DATASET_KINDS)
+    assert set(entries()) | set(published_names("raw")) | set(published_names("segmentation")) <= set(DATASET_KINDS)
     assert len(set(benchmark_names())) == 41
     assert benchmark_folder("wds/vtab/cifar10") == benchmark_folder("vtab/cifar10") == "wds_vtab-cifar10"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from structure.pipeline.datasets.catalogue import config
+from structure.pipeline.datasets.catalogue import published_names
 from structure.pipeline.datasets.loading import open_dataset
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
 
@@ -83,7 +83,7 @@ def test_coco_stuff_has_171_of_its_182_names(tmp_path: Path) -> None:
 
 
 def test_absent_sets_say_how_to_get_them(tmp_path: Path) -> None:
-    for name in config()["segmentation"]:
+    for name in published_names("segmentation"):
         with pytest.raises(NotPresentError, match=rf"Dataset {name} is not on this machine: it needs .* To get it: "):
             open_dataset(name, data_root=tmp_path)
     with pytest.raises(StructureError, match="split of voc20"):

@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from structure.pipeline.encoders import catalogue, describe, parse_spec
+from structure.pipeline.encoders.catalogue import aliases
 from structure.pipeline.encoders.spec import safe
+from structure.pipeline.yaml_file import parse_yaml
 from structure.store.errors import StructureError, UsageError
 
 CONTRACT = "dinov2 dinov2-small dinov2-base dinov2-large dinov2-giant dinov3-base clip-vit-base-patch32 siglip convnext"
@@ -137,3 +139,17 @@ def test_an_alias_is_described_without_importing_any_library():
         "assert not {'torch', 'timm', 'transformers', 'open_clip'} & set(sys.modules), 'heavy import'\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("entry", "told"), [
+    ("spec: hf:a/b\n  modality: sound", r"m.yaml, line 3: .*modality of model.*'sound'"),
+    ("spec: hf:a/b\n  modalty: text", "m.yaml, line 3: unknown key 'modalty'. Did you mean modality"),
+    ("modality: text", "m.yaml, line 1: the model needs 'spec', text"),
+    (
+        "{spec: x, modality: text, parameters: 1, input: 2, weights: w, blocks: 3}",
+        "the model mine needs 'blocks' and 'width', or 'widths'",
+    ),
+])  # fmt: skip
+def test_a_mistake_in_the_table_of_aliases_names_its_line(entry: str, told: str) -> None:
+    with pytest.raises(StructureError, match=told):
+        aliases(parse_yaml(f"mine:\n  {entry}\n", name="m.yaml"))

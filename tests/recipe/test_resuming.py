@@ -25,6 +25,7 @@ from structure.pipeline.recipe.steps import Step, steps_of
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.suites.suite import load_suite, suite_names
 from structure.pipeline.yaml_file import parse_yaml
+from structure.pipeline.yaml_record import keys_of
 from structure.store import Store, StructureError, open_store
 from tests.warm import Warm
 
@@ -125,13 +126,13 @@ def other(option: str, training: dict[str, Any]) -> Any:
 
 def test_the_tables_below_name_every_field_of_the_schema() -> None:
     named = {place.split(".")[0] for place in CHANGES}
-    assert named | {"rank", "align"} == set(schema.SECTIONS)
+    assert named | {"rank", "align"} == set(keys_of(schema.Document))
     for section, known in (
-        ("extract", schema.EXTRACT),
-        ("rank.0", schema.RANK),
-        ("align", schema.ALIGN),
-        ("evaluate", schema.EVALUATE),
-        ("correlate", schema.CORRELATE),
+        ("extract", keys_of(schema.Extract)),
+        ("rank.0", keys_of(schema.Rank)),
+        ("align", keys_of(schema.Align)),
+        ("evaluate", keys_of(schema.Evaluate)),
+        ("correlate", keys_of(schema.Correlate)),
     ):
         fields = {p.removeprefix(f"{section}.").split(".")[0] for p in CHANGES if p.startswith(f"{section}.")}
         assert fields | {"name", "options"} >= set(known), section

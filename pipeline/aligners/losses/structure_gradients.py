@@ -9,7 +9,8 @@ of the frozen S (96 MB at most): symmetry then halves the products, half of each
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,6 +28,17 @@ _TILE = {"cpu": 1 << 19}
 _HELD = 1 << 24
 """Elements of a square matrix that may be held at level 1."""
 _STRIP = 256
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How two row softmaxes are compared: in which space, by which divergence, with the weight of each level, of whose
+    values the `margin` is subtracted first."""
+
+    space: SimilaritySpace
+    divergence: Divergence
+    weights: Sequence[float]
+    margin: float
 
 
 def tiles(z: torch.Tensor) -> Iterator[tuple[int, int]]:
@@ -111,22 +123,15 @@ class _MadeForward(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (grad,) = ctx.saved_tensors
-        return grad * upstream, None, None, None, None, None
+        return grad * upstream, None, None
 
 
 class Tiled(_MadeForward):
     """Level 1: the gradient is made while each tile is at hand."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        z: torch.Tensor,
-        of_p: LogRows,
-        space: SimilaritySpace,
-        divergence: Divergence,
-        weights: list[float],
-        margin: float,
-    ) -> torch.Tensor:
+    def forward(ctx: Any, z: torch.Tensor, of_p: LogRows, how: Comparison) -> torch.Tensor:
+        space, weights, margin = how.space, how.weights, how.margin
         slope = ctx.needs_input_grad[0]
         rows = len(z)
         total = z.new_zeros(())
@@ -137,7 +142,7 @@ class Tiled(_MadeForward):
         for start, stop in tiles(z):
             mine = slice(start, stop)
             logits = of_q[mine] if held else space.logits(z[mine], z)
-            part, q, change = _compare(of_p(mine), torch.log_softmax(logits, dim=1), divergence, slope=slope)
+            part, q, change = _compare(of_p(mine), torch.log_softmax(logits, dim=1), how.divergence, slope=slope)
             total += part
             if product is None or change is None:
                 continue
@@ -167,15 +172,8 @@ class Powers(_MadeForward):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        z: torch.Tensor,
-        of_p: LogRows,
-        space: SimilaritySpace,
-        divergence: Divergence,
-        weights: list[float],
-        margin: float,
-    ) -> torch.Tensor:
+    def forward(ctx: Any, z: torch.Tensor, of_p: LogRows, how: Comparison) -> torch.Tensor:
+        space, weights, margin = how.space, how.weights, how.margin
         slope = ctx.needs_input_grad[0]
         rows = len(z)
         tiny = torch.finfo(z.dtype).tiny
@@ -193,7 +191,7 @@ class Powers(_MadeForward):
             for start, stop in tiles(z):
                 log_p = power[start:stop].clamp_min(tiny).log_()
                 log_q = powers[level][start:stop].clamp_min(tiny).log_()
-                part, _, tile = _compare(log_p, log_q, divergence, slope=slope)
+                part, _, tile = _compare(log_p, log_q, how.divergence, slope=slope)
                 value += part / rows
                 if change is not None and tile is not None:
                     change[start:stop] = tile

@@ -17,6 +17,7 @@ from structure.pipeline.aligners.arrays import Array, as_tensor, computing_dtype
 from structure.pipeline.aligners.losses.choices import Centring, Divergence, Similarity, Weighting
 from structure.pipeline.aligners.losses.similarity_space import SimilaritySpace
 from structure.pipeline.aligners.losses.structure_gradients import (
+    Comparison,
     LogRows,
     Powers,
     Tiled,
@@ -82,7 +83,8 @@ def structure_loss(
                 features = as_tensor(before).detach().to(aligned.device, dtype)
                 of_p = log_rows(space.place(features), space)
         weights = [1 / (levels * (level if weighting == "inverse" else 1)) for level in range(1, levels + 1)]
-        loss: torch.Tensor = (Tiled if levels == 1 else Powers).apply(z, of_p, space, divergence, weights, margin)
+        how = Comparison(space, divergence, weights, margin)
+        loss: torch.Tensor = (Tiled if levels == 1 else Powers).apply(z, of_p, how)
     return loss
 
 
