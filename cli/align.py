@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -23,6 +23,10 @@ from structure.cli.flags import DataFlags, PlanFlags, StoreFlags, TrustFlags, ta
 from structure.cli.sweeps import SweepFlags, first_run, run_sweep
 from structure.pipeline.aligners.registry import ALIGNERS
 from structure.store.errors import StructureError, UsageError
+
+if TYPE_CHECKING:
+    from structure.pipeline.recipe.recipe import Recipe
+    from structure.pipeline.stage_requests import AlignRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +65,15 @@ class MethodsInHelp(TyperCommand):
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self.epilog = "\n\n".join(["Methods:", *(f"{name}: {_about(name)}" for name in ALIGNERS)])
         super().format_help(ctx, formatter)
+
+
+def _has_epochs(request: AlignRequest, recipe: Recipe | None) -> bool:
+    """Whether some run trains in epochs; a selection may choose such a method."""
+    from structure.pipeline.aligners.options import option_names
+
+    methods = [request.options.method] if recipe is None else [cell.values.get("method") for cell in recipe.cells]
+    known = [method or request.options.method for method in methods]
+    return request.auto is not None or any("epochs" in option_names(method) for method in known)
 
 
 def _about(method: str) -> str:
@@ -125,6 +138,10 @@ def align(flags: AlignFlags) -> None:
     context = RunContext.of(
         flags.store, data_root=flags.data_root, device=flags.device, trust_remote_code=flags.trust_remote_code
     )
+    if flags.tensorboard is not None and not _has_epochs(request, recipe):
+        raise UsageError(
+            "--tensorboard writes the numbers of epochs, and no method here trains in epochs. Leave it out."
+        )
     requested_layers(context.store, request)  # a wrong layer is told before torch is imported
     from structure.pipeline.stages.align import SHORT_TRAINING, plan, run
 

@@ -57,4 +57,7 @@ def byte_count(option: str, value: str) -> int:
         raise UsageError(f"{option} {value!r} is not a size. Write 512MB, 2GB or 1.5GiB.")
     number, letter, binary = match.groups()
     power = " kmgt".index(letter.lower() or " ")
-    return int(float(number) * (1024 if binary else 1000) ** power)
+    size = int(float(number) * (1024 if binary else 1000) ** power)
+    if size < 1:
+        raise UsageError(f"{option} {value} is {size} bytes; it must be 1 byte or more, such as 2GB.")
+    return size

@@ -134,6 +134,7 @@ def _run(arguments: list[str]) -> int:
     except typer.Exit as leaving:
         return _told(leaving.exit_code)
     except CommandLineError as error:
+        _say_the_value(error)
         error.show()
         return 2
     except (KeyboardInterrupt, typer.Abort):
@@ -161,6 +162,14 @@ def _run(arguments: list[str]) -> int:
         if not was_interrupted():  # a library that was interrupted raises what it likes
             raise
         return _told(INTERRUPTED)
+
+
+def _say_the_value(error: Any) -> None:
+    """Add to "Input should be greater than or equal to 1" what the input was."""
+    wrong: Any = getattr(error.__cause__, "errors", list)()
+    if wrong:
+        said = wrong[0]["msg"].removeprefix("Input should be ")
+        error.message = f"it is {wrong[0]['input']}; it must be {said}."
 
 
 def _surroundings(error: ImportError | OSError, verbose: int) -> int:

@@ -9,9 +9,23 @@ import typer
 
 COMMON = "Common options"
 
+
+def _stated(store: str) -> str:
+    """Refuse an empty address, which an unset variable of the shell leaves: it would be this folder."""
+    if not store.strip():
+        raise typer.BadParameter("it is empty; it must be a path or an fsspec URL.")
+    return store
+
+
 StoreOption = Annotated[
     str,
-    typer.Option("--store", envvar="STRUCTURE_STORE", help="Store: a path or an fsspec URL.", rich_help_panel=COMMON),
+    typer.Option(
+        "--store",
+        envvar="STRUCTURE_STORE",
+        help="Store: a path or an fsspec URL.",
+        rich_help_panel=COMMON,
+        callback=_stated,
+    ),
 ]
 DataRootOption = Annotated[
     Path,

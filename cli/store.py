@@ -128,7 +128,7 @@ def verify(key: KeyArgument = None, store: StoreOption = DEFAULT_STORE, as_json:
             for fault in found:
                 typer.echo(fault)
         wrong = sum(1 for found in faults.values() if found)
-        terminal.say(f"{len(faults)} feature sets checked, {wrong} with faults.")
+        terminal.say(f"{len(faults)} feature sets of {opened.url} checked, {wrong} with faults.")
     if any(faults.values()):
         raise typer.Exit(1)
 

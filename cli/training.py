@@ -28,9 +28,11 @@ def given_options(flags: Mapping[str, Any], settings: Sequence[str], *, method: 
     values = {name: value for name, value in flags.items() if value is not None}
     for text in settings:
         written, equals, value = text.partition("=")
-        if not equals:
+        if not equals or not written:
             raise UsageError(f"--set {text!r}: write OPTION=VALUE, such as centre_first=true.")
         (name,) = renamed({written: value})
+        if name in ("method", "device"):
+            raise UsageError(f"--set {text}: write --{name} {value or 'VALUE'}.")
         if name in values:
             raise UsageError(f"--set {written} is given twice, or beside its own flag.")
         if name not in all_option_names():
@@ -62,7 +64,11 @@ def counts(option: str, text: str, *, such: str) -> list[int]:
     values = words(option, text)
     if not all(value.isdigit() and int(value) > 0 for value in values):
         raise UsageError(f"{option} {text!r}: write whole numbers from 1, with commas, such as {such}.")
-    return [int(value) for value in values]
+    numbers = [int(value) for value in values]
+    twice = next((number for number in numbers if numbers.count(number) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{option} {text!r} names {twice} twice. Leave one out.")
+    return numbers
 
 
 def show_aligned(terminal: Terminal, done: Aligned, store: str) -> None:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 
 from structure.store.errors import StructureError
+
+
+def require_device_name(device: str) -> None:
+    """Raises StructureError for what names no device; whether it is there is seen when it is used. Imports no torch."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise StructureError(f"{device!r} is not a device. Use auto, cpu, cuda or cuda:0.")
 
 
 def resolve_device(device: str) -> str:
     """`auto` -> `cuda:0` or `cpu`; a CUDA device that is not there is an error, not a fall back to the CPU."""
     import torch
 
+    require_device_name(device)
     if device == "auto":
         return "cuda:0" if torch.cuda.is_available() else "cpu"
-    try:
-        wanted = torch.device(device)
-    except RuntimeError:
-        raise StructureError(f"{device!r} is not a device. Use auto, cpu, cuda or cuda:0.") from None
+    wanted = torch.device(device)
     if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         raise StructureError(
             f"--device {device} was asked for and {torch.cuda.device_count()} CUDA devices are visible. "

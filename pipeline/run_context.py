@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from structure.pipeline.device import resolve_device
+from structure.pipeline.device import require_device_name, resolve_device
 from structure.pipeline.progress import Event, Listener, Note, Progress, silent
 from structure.store import Store, open_store
 from structure.store.errors import ReadOnlyError
@@ -31,6 +31,9 @@ class RunContext:
     trust_remote_code: bool = False
     confirm: Confirm | None = None
     on_event: Listener = silent
+
+    def __post_init__(self) -> None:
+        require_device_name(self.device)
 
     @classmethod
     def of(cls, store: Store | str | Path, **fields: Any) -> RunContext:

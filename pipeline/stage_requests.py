@@ -18,6 +18,7 @@ from structure.pipeline.model_selection.options import SELECTION_OPTIONS, Select
 from structure.pipeline.pairing.layer_choice import pick_layers
 from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.ranking.options import Count, Preset, RankingOptions
+from structure.pipeline.suites.prompt_set import load_prompt_set
 from structure.pipeline.suites.suite import load_suite
 from structure.store import FeatureSet, Store
 from structure.store.errors import StructureError, UsageError, unknown
@@ -82,6 +83,10 @@ class ExtractRequest:
             if alias is not None:
                 require_globs([*self.layers, *self.tokens], [layer.name for layer in alias.layers], of=alias.name)
         find_kind(self.dataset)
+        if not self.layers:
+            raise StructureError(
+                "--layers names no layer. Leave it out for all of them, or name some: --layers 'block.*'"
+            )
         for name in self.pool:
             require_choice("--pool", name, tuple(POOLINGS))
         require_choice("--dtype", self.dtype, DTYPES)
@@ -196,6 +201,7 @@ class AlignRequest:
         require_name("--name", self.name)
         if self.test and not 0 < self.test < 1:
             raise StructureError(f"--test {self.test:g} is no fraction of the pairs; it must be between 0 and 1.")
+        object.__setattr__(self, "layers", ",".join(part.strip() for part in self.layers.split(",")))
         if self.layers not in ("auto", "last") and len(self.layers.split(",")) != 2:
             raise StructureError(
                 f"--layers {self.layers!r}: write auto, last, or the two layers with a comma, such as "
@@ -281,6 +287,8 @@ class EvaluateRequest:
 
     def __post_init__(self) -> None:
         load_suite(self.suite).select(self.datasets)
+        if self.prompts:
+            load_prompt_set(self.prompts)
         if self.compare:
             require_two(*self.compare)
 
@@ -311,11 +319,11 @@ def require_choice(option: str, value: str, known: Sequence[str]) -> None:
 
 def require_name(option: str, name: str | None) -> None:
     """Raises StructureError for what cannot be the name of something in the store."""
-    if name is not None and (not name.strip(".") or name != plain_name(name) or len(name) > LONGEST_NAME):
-        near = plain_name(name).strip("._")[:LONGEST_NAME] or "mine"
+    if name is not None and (name[:1] in ("", ".", "-") or name != plain_name(name) or len(name) > LONGEST_NAME):
+        near = plain_name(name).strip("._-")[:LONGEST_NAME] or "mine"
         raise StructureError(
             f"{option} {shown_name(name)} cannot be a name in the store: at most {LONGEST_NAME} letters, digits and "
-            f". _ - + without slashes. Write {option} {near}."
+            f". _ - + without slashes, not with . or - at the start. Write {option} {near}."
         )
 
 

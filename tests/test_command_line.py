@@ -345,7 +345,40 @@ def test_advice_names_the_store_that_was_given(
         assert message.format(store=imported) in told.out + told.err
 
 
-@pytest.mark.parametrize("name", ["../evil", "a/b", "..", "", "x" * 300, "größe", "a b"])
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["align", "--pairs", "0"], 2, "it is 0; it must be greater than or equal to 1"),
+        (["align", "--pairs", "x"], 2, "it is x; it must be a valid integer"),
+        (["align", "--layers", "a,b", "--memory", "0"], 2, "--memory 0 is 0 bytes; it must be 1 byte or more"),
+        (["align", "--layers", "a,b", "--set", "=5"], 2, "write OPTION=VALUE"),
+        (["align", "--layers", "a,b", "--set", "method=ridge"], 2, "write --method ridge"),
+        (["align", "--layers", "a,b", "--device", "gpu"], 1, "'gpu' is not a device"),
+        (["align", "--layers", "a,b", "--curve", "9,9"], 2, "names 9 twice"),
+        (["align", "--layers", "a,b", "--method", "ridge", "--suite", "nosuch"], 1, "Unknown suite 'nosuch'"),
+        (["align", "--layers", "a,b", "--method", "ridge", "--tensorboard", "x"], 2, "no method here trains in epochs"),
+        (["align", "--layers", "block.00, block.01", "--dry-run"], 0, "cells/train/bert"),
+        (["extract", "--model", "dinov2", "--dataset", "scenes", "--layers", ""], 1, "--layers names no layer"),
+        (["rank-layers", "--seed", "-1"], 1, "--seed is -1; it must be at least 0"),
+        (["rank-layers", "--all", "--seed", "-1"], 1, "--seed is -1; it must be at least 0"),
+        (["eval", "--suite", "scenes", "--prompts", "nosuch"], 1, "Unknown prompt set 'nosuch'"),
+    ],
+)
+def test_what_cannot_be_is_told_before_any_work(
+    arguments: list[str], code: int, message: str, imported: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*arguments, "--store", imported]) == code
+    told = capsys.readouterr()
+    assert message in " ".join((told.out + told.err).split())
+    assert "Traceback" not in told.err
+
+
+def test_an_empty_store_is_not_this_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["status", "--store", ""]) == 2
+    assert "it is empty; it must be a path" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [".hidden", "-x", "../evil", "a/b", "..", "", "x" * 300, "größe", "a b"])
 def test_a_name_that_cannot_be_is_told_first(name: str, imported: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["align", "--layers", "a,b", "--name", name, "--store", imported]) == 1
     told = capsys.readouterr().err

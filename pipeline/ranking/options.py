@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from structure.pipeline.similarity.k_rules import require_rule
 from structure.pipeline.similarity.registry import SIMILARITIES, metric_named
-from structure.store.errors import unknown
+from structure.store.errors import StructureError, unknown
 
 if TYPE_CHECKING:
     from structure.pipeline.pairing.pairs import PairedRows
@@ -42,6 +43,15 @@ class RankingOptions:
         if self.preset not in PRESETS:
             raise unknown("preset", self.preset, PRESETS)
         object.__setattr__(self, "metric", metric_named(self.metric))
+        if isinstance(self.k, str) and not self.k.lstrip("-").isdigit():
+            require_rule(self.k)
+        least = {"k": 1, "samples": 1, "seed": 0, "calibrate": 0, "repeats": 0}
+        for option, bound in least.items():
+            value = getattr(self, option)
+            if isinstance(value, int) and value < bound:
+                raise StructureError(f"--{option} is {value}; it must be at least {bound}.")
+        if self.samples not in (None, "all") and not isinstance(self.samples, int):
+            raise StructureError(f"--samples is {self.samples!r}; it must be a number of samples, or all.")
 
     @property
     def rule(self) -> int | str:

@@ -99,6 +99,7 @@ def run(recipe: str | Recipe, context: RunContext, *, changes: Sequence[str] = (
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, changes)
     runner, cache = StepRunner(recipe, context), RunCache(context.store, recipe.name)
     outcomes: Outcomes = {}
+    runner.require_names()
     with Lease(context.store.files, cache.lock, what=f"The {recipe.noun} {recipe.name}"):
         while True:
             try:

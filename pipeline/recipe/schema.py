@@ -17,7 +17,7 @@ from structure.pipeline.model_selection.options import SELECTION_OPTIONS
 from structure.pipeline.pairing.two_sides import require_side
 from structure.pipeline.recipe.grid import NOT_TRAINING, Contrast, GridCell, cells_of, contrasts_between, matching
 from structure.pipeline.recipe.recipe import Encoders, Recipe
-from structure.pipeline.stage_requests import AUTO
+from structure.pipeline.stage_requests import AUTO, RankRequest
 from structure.pipeline.yaml_file import Place, YamlFile, load_yaml, parse_yaml, shipped, yaml_value
 from structure.pipeline.yaml_record import key, read_record
 from structure.store.errors import StructureError, UsageError, nearest
@@ -256,6 +256,10 @@ def _rankings(file: YamlFile, entries: Sequence[Rank]) -> dict[str, Mapping[str,
             raise file.error(
                 ("rank", index), f"a ranking cannot be called {name!r}: a word of its own, not {RESERVED!r}."
             )
+        try:
+            RankRequest(**options)
+        except StructureError as error:
+            raise file.error(("rank", index), str(error)) from None
         rankings[name] = options
     return rankings
 

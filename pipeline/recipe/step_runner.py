@@ -144,6 +144,13 @@ class StepRunner:
     def _prompts(self) -> str | None:
         return (self.recipe.evaluate or {}).get("prompts")
 
+    def require_names(self) -> None:
+        """Raises StructureError for a suite, a dataset of it or prompts that are not there: before the first step, not
+        when their step comes."""
+        _ = self._tasks
+        if self._prompts:
+            load_prompt_set(self._prompts)
+
     def metrics(self) -> list[str]:
         """The metric that each of the recipe's tasks names."""
         return [task.metric for task in self._tasks]

@@ -23,6 +23,7 @@ from structure.pipeline.aligners.options import (
 )
 from structure.pipeline.recipe.grid import NOT_TRAINING, GridCell, LayerChoice, contrasts_along
 from structure.pipeline.recipe.recipe import Encoders, Recipe, StoredPairs
+from structure.pipeline.suites.suite import load_suite
 from structure.store.errors import StructureError, UsageError
 
 BASELINE = {"layers": "last", "regulariser": "none"}
@@ -110,6 +111,8 @@ def sweep_recipe(
     that is an axis too, and for a curve that would be compared with itself.
     """
     axes, stored, training = axes or Axes(), stored or StoredPairs(), dict(training or {})
+    if suite is not None:
+        load_suite(suite)  # told before anything is trained
     both = [name for name in training if name in axes.varied]
     if both:
         raise UsageError(f"{flagged(both[0])} is given for every run and varied as well. Leave one of them out.")

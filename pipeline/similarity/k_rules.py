@@ -30,6 +30,12 @@ def k_of(rule: str | int, rows: int) -> int:
     return k
 
 
+def require_rule(rule: str) -> None:
+    """Raises StructureError for a rule that is none."""
+    if rule not in RULES:
+        raise unknown("rule for k", rule, RULES, hint="A number is accepted too.")
+
+
 def _by_rule(rule: str, rows: int) -> int:
     if rule == "rice":
         k = int((8 * rows) ** (1 / 3))
@@ -40,6 +46,5 @@ def _by_rule(rule: str, rows: int) -> int:
         return k
     if rule == "sqrt":
         return math.isqrt(max(rows - 1, 0)) + 1
-    if rule == "sturges":
-        return max(rows - 1, 0).bit_length() + 1
-    raise unknown("rule for k", rule, RULES, hint="A number is accepted too.")
+    require_rule(rule)
+    return max(rows - 1, 0).bit_length() + 1

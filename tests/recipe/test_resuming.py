@@ -287,3 +287,14 @@ def test_what_a_suite_says_is_told_by_its_fields_and_new_empty_ones_change_nothi
     assert stated(New("coco", more="x"), without=("more",)) == {"dataset": "coco"}
     told = {name: digest(stated(load_suite(name).select(()))) for name in suite_names()}
     assert len(set(told.values())) == len(told)
+
+
+@pytest.mark.parametrize("changes", [
+    ["evaluate.suite=nosuch"],
+    ["evaluate.datasets=[nosuch]"],
+    ["evaluate.prompts=nosuch"],
+])  # fmt: skip
+def test_names_of_the_evaluation_are_told_before_the_first_step(changes: list[str], store: Store) -> None:
+    with pytest.raises(StructureError, match="Unknown .*'nosuch'"):
+        running.run("demo", RunContext(store), changes=changes)
+    assert store.files.keys("") == []
