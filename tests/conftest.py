@@ -80,3 +80,21 @@ def bucket() -> Iterator[str]:
         opened.close_session(opened.loop, opened._s3)
     s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
+
+
+@pytest.fixture
+def imported(tmp_path: Path) -> str:
+    """A store with imported features of 60 samples on both sides."""
+    import numpy as np
+
+    from structure.cli.main import run
+
+    random = np.random.default_rng(0)
+    shared = random.standard_normal((60, 6)).astype(np.float32)
+    store = str(tmp_path / "store")
+    for name, modality in (("vit", "vision"), ("bert", "text")):
+        layers = {f"block.{i:02d}": (shared + i * random.standard_normal((60, 6))).astype(np.float32) for i in range(3)}
+        np.savez(tmp_path / f"{name}.npz", **layers)
+        command = ["import", str(tmp_path / f"{name}.npz"), "--model", name, "--modality", modality]
+        assert run([*command, "--dataset", "cells", "--store", store, "--quiet"]) == 0
+    return store

@@ -12,9 +12,10 @@ from structure.pipeline.recipe.recipe import Recipe
 from structure.pipeline.recipe.run_cache import CachedStep, RunCache, StepResult, identity_of
 from structure.pipeline.recipe.saved_predictions import SavedPredictions
 from structure.pipeline.recipe.schema import load_recipe
-from structure.pipeline.recipe.step_runner import StepRunner, VariantError
+from structure.pipeline.recipe.step_runner import StepRunner
 from structure.pipeline.recipe.steps import Step, steps_of
 from structure.pipeline.recipe.summary import Summary, summarise
+from structure.pipeline.recipe.variant_error import VariantError
 from structure.pipeline.run_context import RunContext
 from structure.store.errors import StructureError
 from structure.store.fingerprint import differences, fingerprint

@@ -26,6 +26,7 @@ from structure.pipeline.recipe.saved_predictions import SavedPredictions
 from structure.pipeline.recipe.step_layers import layers_of
 from structure.pipeline.recipe.steps import Step, runs_of, steps_of
 from structure.pipeline.recipe.summary import summarise
+from structure.pipeline.recipe.variant_error import VariantError
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stage_requests import selected
 from structure.pipeline.stages.align import align
@@ -43,18 +44,6 @@ from structure.store.errors import NotPresentError, StructureError
 SUITE = "suite.yaml"
 TOGETHER = 16
 """Aligners of one evaluation: their tasks' data are opened once for all, and results cached when all are done."""
-
-
-class VariantError(StructureError):
-    """A variant that cannot be trained: the other variants of the recipe can go on without it."""
-
-    def __init__(self, variant: str, seed: int, why: str) -> None:
-        super().__init__(f"{variant}: {why}")
-        self.variant, self.seed, self.why = variant, seed, why
-
-    def row(self) -> dict[str, str]:
-        """Flat JSON values."""
-        return {"variant": self.variant, "seed": str(self.seed), "why": self.why}
 
 
 class StepRunner:
