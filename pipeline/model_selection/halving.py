@@ -66,8 +66,8 @@ def race(entries: Sequence[Entry], score: Score, *, rounds: int) -> Race | None:
     """Run the rounds; None where no candidate has a score.
 
     The first round tries cheap candidates first, later ones the best first, so that what a budget leaves out is what
-    costs most or promises least. A tie goes to the cheaper candidate. Where a round scores none of its candidates, the
-    round before decides.
+    costs most or promises least. A tie goes to the cheaper candidate. Where the best candidate so far has no score in a
+    round, the round before decides.
     """
     order = sorted(range(len(entries)), key=lambda number: entries[number].cost)
     cheap = [number for number in order if not entries[number].is_costly]
@@ -79,9 +79,11 @@ def race(entries: Sequence[Entry], score: Score, *, rounds: int) -> Race | None:
     found = [first]
     for at in range(1, rounds):
         most = left_after(len(found[-1]), is_last=at == rounds - 1)
-        scores = _scored(survivors(entries, found[-1], most), score, at)
-        if not scores:
+        first_of_all, *others = survivors(entries, found[-1], most)
+        scores = _scored([first_of_all], score, at)
+        if not scores:  # too costly for what is left: the cheap ones alone would win for being cheap
             break
+        scores |= _scored(others, score, at)
         found.append(scores)
     return Race(tuple(found), ranked(entries, found[-1])[0])
 

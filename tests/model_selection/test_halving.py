@@ -136,3 +136,10 @@ def test_variants_of_one_method_do_not_crowd_out_the_others() -> None:
     scores = {number: 1 - number / 10 for number in range(7)}
     assert survivors(made, scores, 4) == [0, 1, 5, 6]
     assert survivors(made[:5], {number: scores[number] for number in range(5)}, 4) == [0, 1, 2, 3]
+
+
+def test_cheap_candidates_do_not_win_a_round_that_the_best_one_could_not_afford() -> None:
+    field = [Entry(0, 1.0, kind="cheap"), Entry(0, 9.0, kind="good")]
+    found = race(field, lambda number, at: None if at and number == 1 else float(number), rounds=2)
+    assert found is not None
+    assert (found.winner, len(found.rounds)) == (1, 1)
