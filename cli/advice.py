@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import pairwise
 from typing import Any
 
 OPTIONS = {"store": "--store", "data_root": "--data-root"}
@@ -53,7 +54,7 @@ def _typed(arguments: Sequence[str]) -> dict[str, str]:
     words = list(arguments)[: list(arguments).index("--")] if "--" in arguments else list(arguments)
     found = {}
     for option in OPTIONS.values():
-        for word, following in zip(words, [*words[1:], ""], strict=True):
+        for word, following in pairwise([*words, ""]):
             if word == option and following:
                 found[option] = following
             elif word.startswith(f"{option}="):

@@ -104,7 +104,7 @@ def _compare(terminal: Terminal, compare: tuple[str, str], store: str) -> None:
 def _show(terminal: Terminal, done: Evaluation, compare: tuple[str, str] | None) -> None:
     """The tables of an evaluation. Raises Exit, with 1 where a dataset could not be used."""
     from structure.pipeline.results import notes_of
-    from structure.pipeline.suites.published import beside
+    from structure.pipeline.suites.published import published_comparison
 
     document = done.to_json()
     if terminal.as_json:
@@ -113,7 +113,7 @@ def _show(terminal: Terminal, done: Evaluation, compare: tuple[str, str] | None)
     terminal.table(document["results"], ["aligner", "dataset", "metric", "value", "low", "high", "chance", "n"])
     if compare is not None:
         _show_differences(terminal, compare, document["differences"])
-    published = beside(done.results)
+    published = published_comparison(done.results)
     shown = [entry.row() for entry in published if entry.same_encoders]
     if shown:
         columns = ["aligner", "dataset", "metric", "value", "published", "method", "protocol"]

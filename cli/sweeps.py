@@ -213,5 +213,5 @@ def show(terminal: Terminal, done: RecipeRun) -> None:
     count = sum(len(names) for names in summary.aligners.values())
     copied = sum(len(summary.aligners[variant]) for variant in summary.identical)
     fresh = max(ran - copied, 0)
-    beside = f", {copied} identical to others" if copied else ""
-    terminal.say(f"{count} aligners, {fresh} of them trained now{beside} and {count - fresh - copied} cached.")
+    copies = f", {copied} identical to others" if copied else ""
+    terminal.say(f"{count} aligners, {fresh} of them trained now{copies} and {count - fresh - copied} cached.")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from structure.pipeline.extraction.plan import Dtype
     from structure.pipeline.extraction.shard_tasks import Spread
     from structure.pipeline.pairing.layer_cache import LayerCache
-    from structure.pipeline.similarity.knn.schedule_layers import Compute
+    from structure.pipeline.similarity.knn.neighbour_tables import Compute
 
 DTYPES = ("auto", "fp16", "fp32")
 AMPS = ("auto", "bf16", "fp16", "off")

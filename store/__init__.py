@@ -1,14 +1,14 @@
 """Arrays, shards and manifests: named layers under a fingerprint. Knows no encoder, no torch, no command line."""
 
-from structure.store.catalogue import Store, open_store
-from structure.store.column import Column
+from structure.store.column_layout import Column
 from structure.store.errors import StructureError
 from structure.store.feature_set import FeatureSet
 from structure.store.manifest import Manifest
 from structure.store.rows import Rows
 from structure.store.samples import SampleItem, Samples
 from structure.store.shard import Shard
-from structure.store.tokens import Tokens
+from structure.store.store import Store, open_store
+from structure.store.token_rows import Tokens
 
 __all__ = [
     "Column",

@@ -14,7 +14,7 @@ EXPONENT = np.uint16(0x7C00)
 _BLOCK = 1 << 17
 
 
-class OverflowError16(StructureError):
+class Float16OverflowError(StructureError):
     """A value that float16 cannot hold; `column` says where, so that `--dtype auto` can widen it."""
 
     def __init__(self, message: str, column: str) -> None:
@@ -22,13 +22,13 @@ class OverflowError16(StructureError):
         self.column = column
 
 
-def storable(
+def cast_to_stored(
     values: np.ndarray, dtype: str, *, key: str, column: str, what: object, sample: Callable[[int], str]
 ) -> np.ndarray:
     """`values` (n, width) in the stored dtype, C-contiguous; no copy where they are so already.
 
-    Raises StructureError for a NaN or an infinity and OverflowError16 for a value beyond float16. The message names
-    the feature set `key`, the layer, `sample(row)`, and `what` was not saved.
+    Raises StructureError for a NaN or an infinity and Float16OverflowError for a value beyond float16. The message
+    names the feature set `key`, the layer, `sample(row)`, and `what` was not saved.
     """
     with np.errstate(over="ignore"):
         stored = np.ascontiguousarray(values, dtype=dtype)
@@ -41,7 +41,7 @@ def storable(
             f"{key}: the encoder gave {values[row, place]} in {where}. Nothing of {what} was saved. "
             "Try --amp off, or leave this layer out."
         )
-    raise OverflowError16(
+    raise Float16OverflowError(
         f"{key}: {values[row, place]:.6g} in {where} is beyond float16's {FLOAT16_MAX:.0f}. "
         "Nothing was clipped. Pass --dtype auto to keep this layer in float32, or --dtype fp32.",
         column,

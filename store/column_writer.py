@@ -8,8 +8,8 @@ from concurrent.futures import Future
 
 import numpy as np
 
-from structure.store.cast import storable
-from structure.store.column import ColumnLayout
+from structure.store.cast import cast_to_stored
+from structure.store.column_layout import ColumnLayout
 from structure.store.errors import StructureError
 from structure.store.shard import Shard
 
@@ -44,8 +44,8 @@ class ColumnWriter:
         another, `lengths` each (those that were planned, one each in a pooled layer, where not given). They must not
         change before the commit.
 
-        Raises StructureError for a row with other than the planned tokens, a NaN or an infinity; OverflowError16 for a
-        value beyond float16; ValueError for a row that is not lacking, or another shape.
+        Raises StructureError for a row with other than the planned tokens, a NaN or an infinity; Float16OverflowError
+        for a value beyond float16; ValueError for a row that is not lacking, or another shape.
         """
         column, key = self._layout.column, self._key
         places = np.asarray(rows, dtype=np.int64) - self._shard.start
@@ -68,7 +68,7 @@ class ColumnWriter:
             named = self._sample(int(rows[which]))
             return named if column.is_pooled else f"{named}, token {vector - int(ends[which] - planned[which])}"
 
-        stored = storable(values, column.dtype, key=key, column=column.path, what=self._shard, sample=sample)
+        stored = cast_to_stored(values, column.dtype, key=key, column=column.path, what=self._shard, sample=sample)
         self._has[places] = True
         self._spread(places, stored)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from structure.store.catalogue import Store
-from structure.store.column import TOKENS
+from structure.store.column_layout import TOKENS
+from structure.store.store import Store
 
 
 def disk_usage(store: Store) -> dict[str, int]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from structure.store.chunk import page_aligned
-from structure.store.column import Column, ColumnLayout, tokens_path
-from structure.store.column_files import ColumnFiles
+from structure.store.column_layout import Column, ColumnLayout, tokens_path
+from structure.store.column_reader import ColumnReader
 from structure.store.completion_markers import CompletionMarker, CompletionMarkers
 from structure.store.errors import FingerprintError, unknown
 from structure.store.files import Files
@@ -19,7 +19,7 @@ from structure.store.fingerprint import differences, fingerprint
 from structure.store.lease import remove_stale
 from structure.store.manifest import Manifest
 from structure.store.shard import Shard
-from structure.store.tokens import Tokens
+from structure.store.token_rows import Tokens
 from structure.store.verify import Fault, faults_of
 from structure.store.xarray_view import as_xarray
 from structure.store.zarr_metadata import read_ids, read_lengths, zarr_documents
@@ -235,7 +235,7 @@ class FeatureSet:
         return Tokens(values, offsets, column.prefix, column.grid).without(skipped)
 
     def _vectors(self, path: str, start: int, stop: int) -> np.ndarray:
-        files = self.column_files(path)
+        files = self.column_reader(path)
         count = int(files.layout.offsets(start, stop)[-1])
         out = page_aligned((count, files.column.width), dtype=files.column.dtype)
         files.read(start, stop, out, self.completion.known())
@@ -253,9 +253,9 @@ class FeatureSet:
             raise unknown("layer", path, self.layers, hint=f"It was looked for in {self.key}.")
         return column
 
-    def column_files(self, path: str) -> ColumnFiles:
+    def column_reader(self, path: str) -> ColumnReader:
         """The chunks of a column on disk. Raises as `column` does."""
-        return ColumnFiles(self.files, self.prefix, self.manifest, self.layout(path))
+        return ColumnReader(self.files, self.prefix, self.manifest, self.layout(path))
 
     def layout(self, path: str) -> ColumnLayout:
         """Where the vectors of each row of a column lie. Raises as `column` does."""

@@ -11,7 +11,7 @@ from structure.store.cast import all_finite
 from structure.store.chunk import page_aligned
 from structure.store.errors import DamageError
 from structure.store.feature_set import FeatureSet
-from structure.store.tokens import Tokens
+from structure.store.token_rows import Tokens
 
 Values = np.ndarray | Tokens
 """Vectors of rows: (n, width) of a pooled layer, or the tokens of n rows."""
@@ -94,7 +94,7 @@ class Rows:
 
     def _read_run(self, rows: np.ndarray, lengths: np.ndarray, begins: np.ndarray, out: np.ndarray) -> None:
         """Put the vectors of ascending rows, `lengths` of each, to where those of each begin in `out`."""
-        files, first, stop = self.features.column_files(self.path), int(rows[0]), int(rows[-1]) + 1
+        files, first, stop = self.features.column_reader(self.path), int(rows[0]), int(rows[-1]) + 1
         offsets = files.layout.offsets(first, stop)
         total, markers = int(offsets[-1]), self.features.completion.known()
         if total == lengths.sum() and (begins == begins[0] + np.cumsum(lengths) - lengths).all():

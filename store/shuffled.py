@@ -154,7 +154,7 @@ class _Blocks:
     checked when it is read for the first time."""
 
     def __init__(self, rows: Rows, edges: Sequence[int]) -> None:
-        self.rows, self.files = rows, rows.features.column_files(rows.path)
+        self.rows, self.files = rows, rows.features.column_reader(rows.path)
         self.lengths = rows.lengths(rows.numbers)
         self.pooled = rows.column.is_pooled
         self.blocks, begins = [], []

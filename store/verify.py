@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from structure.store.column_files import ColumnFiles
+from structure.store.column_reader import ColumnReader
 from structure.store.completion_markers import CompletionMarkers
 from structure.store.errors import DamageError
 from structure.store.files import Files
@@ -54,7 +54,7 @@ def faults_of(files: Files, prefix: str, manifest: Manifest) -> list[Fault]:
             faults += [Fault(manifest.key, "metadata", what) for what in _metadata_faults(files, prefix, documents)]
         faults += [Fault(manifest.key, "rows", what) for what in _row_faults(files, manifest, ids)]
     columns = [
-        ColumnFiles(files, prefix, manifest, manifest.layout(column, lengths))
+        ColumnReader(files, prefix, manifest, manifest.layout(column, lengths))
         for column in manifest.by_path.values()
         if readable or column.tokens is not None  # without the token counts nothing is known of where tokens lie
     ]
@@ -101,7 +101,7 @@ def _row_faults(files: Files, manifest: Manifest, ids: np.ndarray) -> Iterator[s
 
 
 def _shard_faults(
-    markers: CompletionMarkers, columns: Sequence[ColumnFiles], index: int, shard: Shard
+    markers: CompletionMarkers, columns: Sequence[ColumnReader], index: int, shard: Shard
 ) -> Iterator[str]:
     try:
         marker = markers.read(index)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from structure.store.column import TOKENS, Column
+from structure.store.column_layout import TOKENS, Column
 from structure.store.errors import DamageError
 from structure.store.files import Files
 from structure.store.manifest import ATTRIBUTE, Manifest, lengths_digest

@@ -18,9 +18,9 @@ from structure.pipeline.aligners.arrays import Array, as_tensor, check_rows
 from structure.pipeline.aligners.heads.head import Head
 from structure.pipeline.aligners.heads.kinds import make_head
 from structure.pipeline.aligners.padded import Padded, Ragged, as_sequences, check_sequences
-from structure.store.address import open_files
 from structure.store.errors import DamageError, StructureError
 from structure.store.files import Files
+from structure.store.open_files import open_files
 
 FORMAT = "structure-aligner"
 VERSION = 1

@@ -6,7 +6,7 @@ import torch
 
 from structure.pipeline.aligners.arrays import as_tensor
 from structure.pipeline.aligners.batches import PairsInMemory
-from structure.pipeline.aligners.csa import CanonicalMap, Moments
+from structure.pipeline.aligners.csa_solver import CanonicalMap, Moments
 from structure.pipeline.aligners.losses.structure_loss import structure_loss
 from structure.pipeline.aligners.option_groups import MixOptions, StructureOptions
 from structure.pipeline.aligners.pair_objective import structure_options

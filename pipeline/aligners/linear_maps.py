@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from structure.pipeline.aligners.csa import Moments
+from structure.pipeline.aligners.csa_solver import Moments
 from structure.pipeline.aligners.heads.closed_heads import IdentityHead
 from structure.pipeline.aligners.heads.vector_heads import LinearHead
 from structure.store.errors import StructureError

@@ -12,15 +12,15 @@ from structure.pipeline.datasets.benchmark_folders import (
     get_copy,
     list_copies,
 )
+from structure.pipeline.datasets.caption_choice_sets import is_native, open_native
 from structure.pipeline.datasets.catalogue import benchmark_names, raw_of_copy
 from structure.pipeline.datasets.class_files import read_class_names, read_lines, read_templates
 from structure.pipeline.datasets.dataset import Dataset, Task
 from structure.pipeline.datasets.kind import DatasetKind, Got, Listing
-from structure.pipeline.datasets.native import is_native, open_native
 from structure.pipeline.datasets.paths import folder_safe
-from structure.pipeline.datasets.raw import RawKind
+from structure.pipeline.datasets.published_classification import RawKind
 from structure.pipeline.datasets.tar_index import index_tar
-from structure.pipeline.datasets.webdataset import TASKS, Shards
+from structure.pipeline.datasets.webdataset import TASKS, WebdatasetTars
 from structure.pipeline.progress import Listener
 from structure.store.errors import NotPresentError, StructureError, unknown
 
@@ -66,7 +66,7 @@ class BenchmarkCopyKind(DatasetKind):
         return get_copy(argument, data_root, on_event=on_event)
 
 
-def read_copy(folder: Path, *, name: str, split: str | None = None) -> Shards:
+def read_copy(folder: Path, *, name: str, split: str | None = None) -> WebdatasetTars:
     """A copy in CLIP_benchmark's layout: classnames.txt, zeroshot_classification_templates.txt, dataset_type.txt and
     `<split>/nshards.txt`, `<split>/0.tar`, ... .
 
@@ -87,7 +87,7 @@ def read_copy(folder: Path, *, name: str, split: str | None = None) -> Shards:
     read = " and ".join(file for file, lines in ((NAMES, classes), (TEMPLATES, templates)) if lines)
     task = Task(classes, templates, f"{folder.name}/{read}")
     tars = {file: index_tar(file) for file in _counted_tars(folder / chosen_split)}
-    shards = Shards(name, chosen_split, kind, tars, task, escaped=True)
+    shards = WebdatasetTars(name, chosen_split, kind, tars, task, escaped=True)
     shards.notes, shards.splits = notes, tuple(splits)
     return shards
 

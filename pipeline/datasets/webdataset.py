@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TASKS = ("classification", "multilabel", "retrieval")
 
 
-class Shards(Dataset):
+class WebdatasetTars(Dataset):
     """Samples of plain tars in the order of shards and members. Opening reads every header and every label or caption
     once; an image is then one seek and one read, in any order. Ids are `<split>/<shard>/<key>`.
 
@@ -132,7 +132,7 @@ class WebdatasetKind(DatasetKind):
         kind = kind_of(group for groups in tars.values() for group in groups)
         classes, notes = read_class_names(folder / "classnames.txt") if kind != "retrieval" else ((), ())
         task = Task(classes, (), f"{folder.name}/classnames.txt")
-        shards = Shards(folder_safe(folder.name), asked or "all", kind, tars, task, escaped=False)
+        shards = WebdatasetTars(folder_safe(folder.name), asked or "all", kind, tars, task, escaped=False)
         shards.notes += notes
         if asked is not None:
             shards.splits = tuple(parts)

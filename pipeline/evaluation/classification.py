@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from structure.pipeline.evaluation.candidate import Candidate
+from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.evaluation.task import TaskRows
-from structure.pipeline.extraction.find_or_extract import FeatureSource
+from structure.pipeline.extraction.feature_source import FeatureSource
 from structure.pipeline.metrics.score import TaskScores, score_classification, score_multilabel
 from structure.pipeline.metrics.zero_shot_classifier import class_vectors_of
 
 
-def classify_zeroshot(question: TaskRows, subject: Candidate, source: FeatureSource, *, seed: int) -> TaskScores:
+def classify_zeroshot(question: TaskRows, subject: EvaluatedAligner, source: FeatureSource, *, seed: int) -> TaskScores:
     """One aligner on one classification task. Prompts and images pass a shard at a time."""
     prompts, samples, label = question.prompts, question.samples, question.task.label
     assert prompts is not None

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from structure.pipeline.evaluation.candidate import Candidate
 from structure.pipeline.evaluation.embeddings import Embeddings
+from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.evaluation.task import TaskRows
-from structure.pipeline.extraction.dataset_samples import SampleIndex
-from structure.pipeline.extraction.find_or_extract import FeatureSource
+from structure.pipeline.extraction.feature_source import FeatureSource
+from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.metrics.linear_probe import draw_shots, fit_probe
 from structure.pipeline.metrics.matrices import Array
 from structure.pipeline.metrics.predictions import Predictions, predict
@@ -21,7 +21,7 @@ DRAWS = 5
 """How often the samples of a k-shot probe are drawn; their mean is reported."""
 
 
-def probe_linear(question: TaskRows, subject: Candidate, source: FeatureSource, *, seed: int) -> TaskScores:
+def probe_linear(question: TaskRows, subject: EvaluatedAligner, source: FeatureSource, *, seed: int) -> TaskScores:
     """One aligner on one linear-probe task: trained on all of the training split, then on each number of shots.
 
     `lp_acc1@k` is the mean over `DRAWS` draws of k samples a class; its interval is the bootstrap over test samples of
@@ -63,7 +63,7 @@ def _shots(
 
 
 def _side(
-    rows: SampleIndex, question: TaskRows, subject: Candidate, source: FeatureSource
+    rows: SampleIndex, question: TaskRows, subject: EvaluatedAligner, source: FeatureSource
 ) -> tuple[Array, np.ndarray, list[str], int]:
     """Rows with a label: (n, dim) in the task's space, (n,) labels, ids; and how many images could not be read."""
     images = subject.images(source, rows)

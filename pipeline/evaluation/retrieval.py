@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from structure.pipeline.evaluation.candidate import Candidate
+from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.evaluation.examples import jpeg, retrieval_examples
 from structure.pipeline.evaluation.task import TaskRows
-from structure.pipeline.extraction.find_or_extract import FeatureSource
+from structure.pipeline.extraction.feature_source import FeatureSource
 from structure.pipeline.metrics.score import TaskScores, score_retrieval
 
 
-def retrieve_zeroshot(question: TaskRows, subject: Candidate, source: FeatureSource, *, seed: int) -> TaskScores:
+def retrieve_zeroshot(question: TaskRows, subject: EvaluatedAligner, source: FeatureSource, *, seed: int) -> TaskScores:
     """One aligner on one retrieval task; images that could not be read take their captions with them."""
     samples = question.samples
     images = subject.images(source, question.rows)

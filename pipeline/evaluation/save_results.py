@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from structure.pipeline.evaluation.candidate import Candidate
 from structure.pipeline.evaluation.clip_benchmark_json import Record
+from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.evaluation.task import TaskRows
 from structure.pipeline.metrics.score import TaskScores
 from structure.pipeline.results import (
@@ -23,7 +23,7 @@ from structure.store.files import plain_name
 from structure.store.fingerprint import fingerprint
 
 
-def trained_on(store: Store, question: TaskRows, subject: Candidate) -> int | None:
+def trained_on(store: Store, question: TaskRows, subject: EvaluatedAligner) -> int | None:
     """How many samples of the question, by the digest of what was read, are in the data that the aligner was trained
     on; None where nobody knows: no data are on record, or their table is not in this store."""
     samples, data = question.samples, subject.aligner.metadata.get("data")
@@ -41,7 +41,7 @@ def trained_on(store: Store, question: TaskRows, subject: Candidate) -> int | No
     return int(question.memo[key])
 
 
-def keep(store: Store, suite: str, question: TaskRows, subject: Candidate, judged: TaskScores) -> list[Result]:
+def keep(store: Store, suite: str, question: TaskRows, subject: EvaluatedAligner, judged: TaskScores) -> list[Result]:
     """Write them below `results/<aligner>/`, in place of those of the same question, and return the flat rows.
 
     What an earlier aligner of the name left there is removed. The same data asked with other prompts, or another split,

@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from structure.pipeline.datasets.windows import WindowedImages
-from structure.pipeline.evaluation.candidate import Candidate
+from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.evaluation.mask_protocol import protocol_of
 from structure.pipeline.evaluation.masked_images import DRAWN, MaskedImages
 from structure.pipeline.evaluation.overlay import Overlay, draw_overlays
 from structure.pipeline.evaluation.score_maps import label_map, whole_label_maps
 from structure.pipeline.evaluation.task import TaskRows
 from structure.pipeline.evaluation.visible_region import frame_of
-from structure.pipeline.extraction.find_or_extract import FeatureSource
+from structure.pipeline.extraction.feature_source import FeatureSource
 from structure.pipeline.metrics.confusion_areas import Areas, segmentation_areas
 from structure.pipeline.metrics.score import TaskScores
 from structure.pipeline.metrics.score_segmentation import score_segmentation
@@ -28,7 +28,7 @@ WINDOWS_AT_ONCE = 64
 OVERLAYS = 3
 
 
-def segment_zeroshot(question: TaskRows, subject: Candidate, source: FeatureSource, *, seed: int) -> TaskScores:
+def segment_zeroshot(question: TaskRows, subject: EvaluatedAligner, source: FeatureSource, *, seed: int) -> TaskScores:
     """One aligner on one set of masks. Features of windows are saved in the store as a dataset of their own."""
     task, prompts, pictures = question.task, question.prompts, question.rows.dataset
     if pictures is None:
@@ -84,7 +84,7 @@ def _shown(count: int) -> frozenset[int]:
 
 
 def scored(
-    features: FeatureSet, layer: str, subject: Candidate, vectors: np.ndarray, windows: WindowedImages
+    features: FeatureSet, layer: str, subject: EvaluatedAligner, vectors: np.ndarray, windows: WindowedImages
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Image by image the scores of its windows `(window, patch, class)` float32; none where one cannot be read."""
     held: dict[int, np.ndarray] = {}
@@ -134,7 +134,7 @@ def _size(labels: np.ndarray) -> tuple[int, int]:
     return labels.shape[0], labels.shape[1]
 
 
-def token_layer(subject: Candidate) -> str:
+def token_layer(subject: EvaluatedAligner) -> str:
     """The layer whose tokens the vision head takes. Raises `StructureError` for a vector, which has no patches."""
     layer = str(subject.layers["vision"]).partition("@")[0]
     if layer == "pooled":

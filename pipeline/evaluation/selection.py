@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from structure.pipeline.evaluation.candidate import Candidate
+from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.evaluation.task import TaskRows
-from structure.pipeline.extraction.find_or_extract import FeatureSource
+from structure.pipeline.extraction.feature_source import FeatureSource
 from structure.pipeline.metrics.score import TaskScores, score_selection
 
 
-def select_captions(question: TaskRows, subject: Candidate, source: FeatureSource, *, seed: int) -> TaskScores:
+def select_captions(question: TaskRows, subject: EvaluatedAligner, source: FeatureSource, *, seed: int) -> TaskScores:
     """One aligner on one selection task. Samples `<group>/<number>` belong together; any other sample is its own group.
 
     A group with an image that could not be read is left out as a whole: the rest of it is another question.

@@ -8,8 +8,8 @@ from typing import Any
 
 from structure.pipeline.datasets.dataset import PROMPTS, Task
 from structure.pipeline.evaluation.mask_protocol import protocol_of
-from structure.pipeline.evaluation.stale import samples_digest
-from structure.pipeline.extraction.dataset_samples import SampleIndex, open_rows
+from structure.pipeline.evaluation.outdated import samples_digest
+from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.metrics.metric import AnyMetric
 from structure.pipeline.metrics.registry import evaluated_metrics
 from structure.pipeline.run_context import RunContext

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from structure.pipeline.evaluation.candidate import Candidate
 from structure.pipeline.evaluation.classification import classify_zeroshot
+from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.evaluation.probe import probe_linear
 from structure.pipeline.evaluation.retrieval import retrieve_zeroshot
 from structure.pipeline.evaluation.segmentation import segment_zeroshot
 from structure.pipeline.evaluation.selection import select_captions
 from structure.pipeline.evaluation.task import TaskRows
-from structure.pipeline.extraction.find_or_extract import FeatureSource
+from structure.pipeline.extraction.feature_source import FeatureSource
 from structure.pipeline.metrics.score import TaskScores
 from structure.pipeline.suites.suite import Kind
 
@@ -20,7 +20,9 @@ from structure.pipeline.suites.suite import Kind
 class TaskKind(Protocol):
     """One aligner on one task. Raises NotPresentError where features are neither here nor to be made."""
 
-    def __call__(self, question: TaskRows, subject: Candidate, source: FeatureSource, *, seed: int) -> TaskScores: ...
+    def __call__(
+        self, question: TaskRows, subject: EvaluatedAligner, source: FeatureSource, *, seed: int
+    ) -> TaskScores: ...
 
 
 JUDGES: Mapping[Kind, TaskKind] = {

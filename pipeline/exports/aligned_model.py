@@ -16,9 +16,9 @@ from structure.pipeline.exports.side import WHICH, ExportedSide, load_side
 from structure.pipeline.extraction.batches import tokenize
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store import Store, open_store
-from structure.store.address import open_files
 from structure.store.errors import StructureError, unknown
 from structure.store.files import Files
+from structure.store.open_files import open_files
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -15,7 +15,7 @@ import torch.utils.data
 
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.extraction.augment_images import augmented
-from structure.pipeline.extraction.dataset_samples import SampleIndex
+from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.store import Shard
 from structure.store.errors import BadSampleError
 

@@ -11,8 +11,8 @@ import torch
 
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.extraction.batches import ExampleBatch, batches
-from structure.pipeline.extraction.dataset_samples import SampleIndex
-from structure.pipeline.extraction.plan import Extraction, Plan, choose_layers
+from structure.pipeline.extraction.plan import ExtractionOptions, Plan, choose_layers
+from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.within_memory import WithinMemory
 from structure.pipeline.run_context import Confirm
 from structure.store.errors import BadSampleError
@@ -42,7 +42,7 @@ class ExtractionEstimate:
 
 
 def ask(
-    confirm: Confirm | None, encoder: Encoder, rows: SampleIndex, chosen: Plan, options: Extraction, device: str
+    confirm: Confirm | None, encoder: Encoder, rows: SampleIndex, chosen: Plan, options: ExtractionOptions, device: str
 ) -> None:
     """Ask for a yes to what is pending, where it could be long: probed, unless the bytes alone say so."""
     if confirm is None:
@@ -54,7 +54,7 @@ def ask(
 
 
 def estimate(
-    encoder: Encoder, rows: SampleIndex, chosen: Plan, options: Extraction, *, device: str
+    encoder: Encoder, rows: SampleIndex, chosen: Plan, options: ExtractionOptions, *, device: str
 ) -> ExtractionEstimate:
     """Probe the first batch, which warms up and needs the most memory, and a usual one; scale by what is pending."""
     manifest = chosen.manifest
@@ -88,7 +88,9 @@ def _usual(source: Iterator[ExampleBatch]) -> Iterator[ExampleBatch]:
     return chain(found[:1], found[len(found) // 2 :])
 
 
-def _rows_per_second(encoder: Encoder, source: Iterator[ExampleBatch], chosen: Plan, options: Extraction) -> float:
+def _rows_per_second(
+    encoder: Encoder, source: Iterator[ExampleBatch], chosen: Plan, options: ExtractionOptions
+) -> float:
     """Of the second batch, or the first where there is one; decoding and tokens included."""
     within = WithinMemory(encoder)
     pooling = options.pooling or (encoder.default_pooling,)

@@ -9,21 +9,23 @@ import numpy as np
 import torch
 
 from structure.pipeline.encoders.encoder import Encoder
+from structure.pipeline.extraction.batch_size import batch_of
 from structure.pipeline.extraction.batches import ExampleBatch, batches, default_workers
-from structure.pipeline.extraction.choose_batch_size import batch_of
-from structure.pipeline.extraction.dataset_samples import SampleIndex
-from structure.pipeline.extraction.plan import Extraction, Plan, choose_layers
+from structure.pipeline.extraction.plan import ExtractionOptions, Plan, choose_layers
+from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.within_memory import WithinMemory
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet, Samples, Store
-from structure.store.cast import OverflowError16
-from structure.store.column import tokens_path
+from structure.store.cast import Float16OverflowError
+from structure.store.column_layout import tokens_path
 from structure.store.errors import BadSampleError
-from structure.store.shard_queue import ShardQueue, any_free
+from structure.store.leased_shards import LeasedShards, any_free
 
 
-def fill(context: RunContext, encoder: Encoder, rows: SampleIndex, chosen: Plan, options: Extraction) -> FeatureSet:
+def fill(
+    context: RunContext, encoder: Encoder, rows: SampleIndex, chosen: Plan, options: ExtractionOptions
+) -> FeatureSet:
     """Encode every row that is pending and complete the feature set.
 
     Shards that somebody else is writing are left to them; if nothing else is left, HeldError says who holds them.
@@ -34,7 +36,7 @@ def fill(context: RunContext, encoder: Encoder, rows: SampleIndex, chosen: Plan,
     features, cut = allocate(store, rows.samples, chosen, options, on_event=on_event), 0
     while pending := features.pending():
         try:
-            with ShardQueue(features, pending) as shards:
+            with LeasedShards(features, pending) as shards:
                 filled = fill_shards(
                     shards,
                     encoder,
@@ -44,7 +46,7 @@ def fill(context: RunContext, encoder: Encoder, rows: SampleIndex, chosen: Plan,
                     device=context.resolved_device,
                     on_event=on_event,
                 )
-        except OverflowError16 as error:
+        except Float16OverflowError as error:
             features = widen(features, error, options, on_event=on_event)
             continue
         cut += filled.cut
@@ -63,7 +65,7 @@ class Filled:
 
 
 def allocate(
-    store: Store, samples: Samples, chosen: Plan, options: Extraction, *, on_event: Listener = silent
+    store: Store, samples: Samples, chosen: Plan, options: ExtractionOptions, *, on_event: Listener = silent
 ) -> FeatureSet:
     """The planned feature set, allocated or grown. Raises StructureError where the disk cannot hold it."""
     chosen.require_space(store)
@@ -85,7 +87,7 @@ def allocate(
 
 
 def widen(
-    features: FeatureSet, error: OverflowError16, options: Extraction, *, on_event: Listener = silent
+    features: FeatureSet, error: Float16OverflowError, options: ExtractionOptions, *, on_event: Listener = silent
 ) -> FeatureSet:
     """The feature set with the layer in float32 that float16 does not hold. Raises the error unless `dtype="auto"`."""
     if options.dtype != "auto":
@@ -112,16 +114,16 @@ def finish(store: Store, features: FeatureSet, samples: Samples, *, on_event: Li
 
 
 def fill_shards(
-    shards: ShardQueue,
+    shards: LeasedShards,
     encoder: Encoder,
     rows: SampleIndex,
-    options: Extraction,
+    options: ExtractionOptions,
     *,
     batch: int,
     device: str,
     on_event: Listener = silent,
 ) -> Filled:
-    """One pass over the shards that are free. Raises OverflowError16, BadSampleError."""
+    """One pass over the shards that are free. Raises Float16OverflowError, BadSampleError."""
     features = shards.features
     source = batches(
         encoder,

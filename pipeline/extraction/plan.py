@@ -13,9 +13,9 @@ import numpy as np
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.pooling import Pooling
 from structure.pipeline.extraction.augment_images import AUGMENTATION
-from structure.pipeline.extraction.choose_batch_size import batch_of, choose_batch, first_batch
-from structure.pipeline.extraction.dataset_samples import SampleIndex
-from structure.pipeline.extraction.token_plan import choose_token_layers, text_lengths, with_tokens
+from structure.pipeline.extraction.batch_size import batch_of, choose_batch, first_batch
+from structure.pipeline.extraction.sample_index import SampleIndex
+from structure.pipeline.extraction.saved_tokens import choose_token_layers, text_lengths, with_tokens
 from structure.pipeline.work_estimate import SPARE
 from structure.store import Column, Manifest, Samples, Store
 from structure.store.errors import StructureError, unknown
@@ -29,7 +29,7 @@ NOT_IDENTITY = ("libraries", "location")
 
 
 @dataclass(frozen=True)
-class Extraction:
+class ExtractionOptions:
     """How to extract. `layers` are globs over layer names, `tokens` globs over those whose tokens are saved besides; no
     `pooling` means the encoder's own; `captions` is how many captions of a sample are encoded (None = all), `views` how
     many views of an image; `batch` None: the size that suits the device; `append` lets a set grow."""
@@ -76,7 +76,7 @@ def plan(
     store: Store,
     encoder: Encoder,
     rows: SampleIndex,
-    options: Extraction,
+    options: ExtractionOptions,
     *,
     spec: str,
     device: str,

@@ -19,25 +19,25 @@ from structure.pipeline.device import resolve_device
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.loading import load_encoder
 from structure.pipeline.encoders.precision import Amp
-from structure.pipeline.extraction.choose_batch_size import batch_of
-from structure.pipeline.extraction.dataset_samples import SampleIndex, open_rows
+from structure.pipeline.extraction.batch_size import batch_of
 from structure.pipeline.extraction.fill import allocate, fill_shards, finish, tell_cut, widen
-from structure.pipeline.extraction.plan import Extraction, Plan, identity_of, plan
+from structure.pipeline.extraction.plan import ExtractionOptions, Plan, identity_of, plan
+from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet, Shard, Store, open_store
-from structure.store.cast import OverflowError16
+from structure.store.cast import Float16OverflowError
 from structure.store.errors import FingerprintError, StructureError
 from structure.store.fingerprint import differences
 from structure.store.lease import HeldError
-from structure.store.shard_queue import ShardQueue, any_free
+from structure.store.leased_shards import LeasedShards, any_free
 
 Spread = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
 """Runs a function on each of several values, anywhere, and gives the outcomes as they come: `map`, or a cluster's."""
 
 
 @dataclass(frozen=True)
-class Request:
+class EncoderJob:
     """What to extract with one encoder: all that another process needs to load it and to read the rows.
 
     Paths are those of `folder`, the working directory of whoever asks; `run` is another one for each extraction, so
@@ -52,7 +52,7 @@ class Request:
     split: str | None
     data_root: str
     limit: int | None
-    options: Extraction
+    options: ExtractionOptions
     device: str
     amp: Amp
     revision: str | None
@@ -60,7 +60,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Planned:
+class AllocatedPlan:
     """A feature set that is allocated, what its encoder calls examples that were cut, and notes for the user."""
 
     plan: Plan
@@ -72,7 +72,7 @@ class Planned:
 class ShardTask:
     """One shard of the feature set `key` to encode, `batch` rows at a time."""
 
-    request: Request
+    request: EncoderJob
     key: str
     shard: Shard
     batch: int
@@ -85,7 +85,7 @@ class ShardResult:
 
     shard: Shard
     held: HeldError | None = None
-    overflow: OverflowError16 | None = None
+    overflow: Float16OverflowError | None = None
     cut: int = 0
     notes: tuple[str, ...] = ()
 
@@ -94,7 +94,7 @@ class ShardResult:
 class _Bench:
     """What a process keeps in memory between the tasks of a request."""
 
-    request: Request
+    request: EncoderJob
     store: Store
     encoder: Encoder
     rows: SampleIndex | None = None
@@ -104,12 +104,12 @@ _kept: list[_Bench] = []
 _alone = threading.Lock()
 
 
-def fill_by_tasks(request: Request, spread: Spread, *, on_event: Listener = silent) -> tuple[Plan, FeatureSet]:
+def fill_by_tasks(request: EncoderJob, spread: Spread, *, on_event: Listener = silent) -> tuple[Plan, FeatureSet]:
     """Plan and fill one feature set by tasks; the bytes are those of `fill`, and so is what is raised.
 
     A shard whose worker was lost is done again by another one, as soon as the lease of the lost one is stale.
     """
-    planned: Planned = next(iter(spread(plan_set, [request])))
+    planned: AllocatedPlan = next(iter(spread(plan_set, [request])))
     chosen, told = planned.plan, _Told(on_event)
     told(planned.notes)
     store = open_store(request.store)
@@ -136,7 +136,7 @@ def fill_by_tasks(request: Request, spread: Spread, *, on_event: Listener = sile
     return chosen, finish(store, features, samples, on_event=on_event)
 
 
-def plan_set(request: Request) -> Planned:
+def plan_set(request: EncoderJob) -> AllocatedPlan:
     """The task that reads the sample index, plans, and allocates the feature set."""
     notes: list[str] = []
     with _at_work(request) as bench:
@@ -151,7 +151,7 @@ def plan_set(request: Request) -> Planned:
         device = resolve_device(request.device)
         chosen = plan(bench.store, bench.encoder, rows, request.options, spec=request.model, device=device)
         allocate(bench.store, rows.samples, chosen, request.options, on_event=_noting(notes))
-    return Planned(chosen, bench.encoder.too_long, tuple(notes))
+    return AllocatedPlan(chosen, bench.encoder.too_long, tuple(notes))
 
 
 def encode_shard(task: ShardTask) -> ShardResult:
@@ -166,7 +166,7 @@ def encode_shard(task: ShardTask) -> ShardResult:
                 f"The encoder {task.request.model} is another one on this worker ({told}). Its rows would not fit the "
                 f"others of {features.key}. Give all workers the same weights, packages and kind of device."
             )
-        with ShardQueue(features, [task.shard]) as shards:
+        with LeasedShards(features, [task.shard]) as shards:
             try:
                 filled = fill_shards(
                     shards,
@@ -177,7 +177,7 @@ def encode_shard(task: ShardTask) -> ShardResult:
                     device=resolve_device(task.request.device),
                     on_event=_noting(notes),
                 )
-            except OverflowError16 as error:
+            except Float16OverflowError as error:
                 if task.request.options.dtype != "auto":
                     raise
                 return ShardResult(task.shard, overflow=error)
@@ -185,7 +185,7 @@ def encode_shard(task: ShardTask) -> ShardResult:
 
 
 @contextmanager
-def _at_work(request: Request) -> Iterator[_Bench]:
+def _at_work(request: EncoderJob) -> Iterator[_Bench]:
     """Alone in this process, in the folder that paths start from, with the encoder in memory."""
     with _alone:
         if not os.path.isdir(request.folder):

@@ -13,7 +13,7 @@ SATURATED = 1 / 3
 """Chance from which on a recall@k tells little: of 17 images a random order has the right one among ten in .588."""
 
 
-def telling(ks: Sequence[int], gallery: int) -> tuple[int, ...]:
+def unsaturated_ks(ks: Sequence[int], gallery: int) -> tuple[int, ...]:
     """The k of recall@k whose chance in a gallery of that size is below `SATURATED`; the least one at any rate."""
     return tuple(k for k in ks if k <= SATURATED * gallery) or (min(ks),)
 

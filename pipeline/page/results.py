@@ -5,7 +5,7 @@ from __future__ import annotations
 from structure.pipeline.page.blocks import Block, Section, Table, Text
 from structure.pipeline.page.source import Source
 from structure.pipeline.results import notes_of
-from structure.pipeline.suites.published import beside
+from structure.pipeline.suites.published import published_comparison
 
 
 def section(source: Source) -> Section:
@@ -49,7 +49,7 @@ def published(source: Source) -> Section:
             "encoders": f"{pair.number.vision} + {pair.number.text}" + (" (ours)" if pair.same_encoders else ""),
             "other": bool(pair.differences) or not pair.same_encoders,
         }
-        for pair in beside(source.results)
+        for pair in published_comparison(source.results)
     ]
     columns = {
         "aligner": "aligner",

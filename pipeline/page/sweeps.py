@@ -109,11 +109,11 @@ def _mean_charts(name: str, means: Rows, metrics: Sequence[str]) -> Iterator[Blo
         fields = Fields("value", "variant", titles, ["variant:N", "value", "low", "high", "seeds:d"])
         spec = charts.intervals(rows, fields, low_high=("low", "high"), references=_chance(rows[0]))
         values = "; ".join(f"{r['variant']} {r['value']:.3f}{_between(r)}" for r in rows)
-        beside = "" if chance is None else f" Chance is {chance:.3f}."
+        of_chance = "" if chance is None else f" Chance is {chance:.3f}."
         title = f"{dataset}: {display_name(metric)}"
         table = Table(title, {"variant": "variant", **_SEEDS, "seeds": "seeds"}, rows)
         yield Chart(
-            title, f"A dot with its 95 % interval for each variant: {values}.{beside}", spec, table, metric=metric
+            title, f"A dot with its 95 % interval for each variant: {values}.{of_chance}", spec, table, metric=metric
         )
     if len(groups) > MOST:
         yield Text(f"Charts of the first {MOST} of {len(groups)} metrics of {name}; the table has all.", small=True)

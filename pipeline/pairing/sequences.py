@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from structure.pipeline.extraction.extract_command import extract_command
+from structure.pipeline.extraction.command_to_repeat import command_to_repeat
 from structure.store import FeatureSet, Rows, Samples, Tokens
-from structure.store.column import tokens_path
+from structure.store.column_layout import tokens_path
 from structure.store.errors import StructureError
 
 
@@ -19,7 +19,7 @@ def require_tokens(features: FeatureSet, layer: str) -> None:
     kept = ", ".join(features.token_layers) or "none"
     raise StructureError(
         f"{features.key} has no tokens of layer {layer} (it has: {kept}). This method reads every token of a layer. "
-        f"Run: {extract_command(features, tokens=[layer])}"
+        f"Run: {command_to_repeat(features, tokens=[layer])}"
     )
 
 

@@ -16,8 +16,8 @@ import xarray as xr
 
 from structure.pipeline.pairing.pairs import PairedRows
 from structure.pipeline.progress import Note, Progress
+from structure.pipeline.ranking.compute_settings import ComputeSettings
 from structure.pipeline.ranking.distinct_pairs import distinct_pairs
-from structure.pipeline.ranking.flags import Running
 from structure.pipeline.ranking.options import RankingOptions
 from structure.pipeline.ranking.ranked_side import RankedSide
 from structure.pipeline.similarity.best_pair import best_pair
@@ -46,7 +46,7 @@ class RankedPair:
 
 
 def rank_pair(
-    store: Store, vision: FeatureSet, text: FeatureSet, options: RankingOptions, running: Running
+    store: Store, vision: FeatureSet, text: FeatureSet, options: RankingOptions, running: ComputeSettings
 ) -> RankedPair:
     """Score all layer pairs of two feature sets and choose one; caches neighbour tables, writes no ranking yet.
 

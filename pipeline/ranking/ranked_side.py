@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from structure.pipeline.progress import Progress
-from structure.pipeline.ranking.flags import Running
+from structure.pipeline.ranking.compute_settings import ComputeSettings
 from structure.pipeline.ranking.neighbour_cache import NeighbourCache
 from structure.pipeline.similarity.clamp import Clamp, clamped
-from structure.pipeline.similarity.knn.centred_unit_rows import UnitRows
+from structure.pipeline.similarity.knn.neighbour_tables import TASK_ROWS, neighbour_tables
 from structure.pipeline.similarity.knn.neighbours import Neighbours
-from structure.pipeline.similarity.knn.schedule_layers import TASK_ROWS, neighbour_tables
+from structure.pipeline.similarity.knn.unit_rows import UnitRows
 from structure.pipeline.similarity.stability import Subset, SubsetTables, subset_tables
 from structure.store import FeatureSet, Rows, Store
 
@@ -24,7 +24,7 @@ class RankedSide:
     and saved there."""
 
     def __init__(
-        self, store: Store, features: FeatureSet, rows: np.ndarray, clamp: Clamp | None, running: Running
+        self, store: Store, features: FeatureSet, rows: np.ndarray, clamp: Clamp | None, running: ComputeSettings
     ) -> None:
         self.features, self.clamp, self.running = features, clamp, running
         self.layers = {layer: Rows(features, layer, rows) for layer in features.layers}

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from structure.pipeline.similarity.hsic import Pair, gram_sums, linear_sums, quotient, unit_rows
-from structure.pipeline.similarity.knn.centred_unit_rows import RowSlices
+from structure.pipeline.similarity.knn.unit_rows import RowSlices
 from structure.pipeline.similarity.metric import SimilarityMetric
 from structure.store.errors import StructureError
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from structure.pipeline.similarity.hsic import quotient, unit_rows
-from structure.pipeline.similarity.knn.centred_unit_rows import RowSlices
+from structure.pipeline.similarity.knn.unit_rows import RowSlices
 from structure.pipeline.similarity.metric import NeighbourMetric
 from structure.pipeline.similarity.neighbour_overlap import matches
 from structure.store.errors import StructureError

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from structure.pipeline.similarity.knn.centred_unit_rows import RowSlices
+from structure.pipeline.similarity.knn.unit_rows import RowSlices
 from structure.store.errors import unknown
 
 Clamp = Literal["exact", "approx", "per_layer"]

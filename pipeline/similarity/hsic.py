@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from structure.pipeline.similarity.knn.centred_unit_rows import RowSlices, read
+from structure.pipeline.similarity.knn.unit_rows import RowSlices, read
 
 _ROWS = 2048
 

@@ -17,7 +17,7 @@ import numpy as np
 from structure.store.errors import StructureError
 
 if TYPE_CHECKING:
-    from structure.pipeline.similarity.knn.centred_unit_rows import RowSlices
+    from structure.pipeline.similarity.knn.unit_rows import RowSlices
 
 Tables = tuple[np.ndarray, np.ndarray]
 """Both sides' neighbour tables: (Lv, rows, k) and (Lt, rows, k) int32."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from structure.pipeline.similarity.clamp import Clamp, clamped
 from structure.pipeline.similarity.k_rules import k_of
-from structure.pipeline.similarity.knn.centred_unit_rows import RowSlices, check_finite, shape_of
 from structure.pipeline.similarity.knn.neighbours import MEMORY, neighbours
+from structure.pipeline.similarity.knn.unit_rows import RowSlices, check_finite, shape_of
 from structure.pipeline.similarity.metric import ComparedLayers
 from structure.pipeline.similarity.neighbour_overlap import shared_counts
 from structure.pipeline.similarity.registry import SIMILARITIES, metric_named

@@ -14,8 +14,8 @@ from itertools import groupby
 import numpy as np
 
 from structure.pipeline.similarity.k_rules import k_of
-from structure.pipeline.similarity.knn.centred_unit_rows import RowSlices, read
 from structure.pipeline.similarity.knn.neighbours import MEMORY, search
+from structure.pipeline.similarity.knn.unit_rows import RowSlices, read
 from structure.pipeline.similarity.metric import ComparedLayers, SimilarityMetric
 
 Pair = tuple[int, int]

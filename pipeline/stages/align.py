@@ -23,9 +23,9 @@ from structure.pipeline.aligners.structure_diagnosis import diagnose
 from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.device import resolve_device
-from structure.pipeline.extraction.find_or_extract import EncoderRecord, FeatureSource
+from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
 from structure.pipeline.keyword_form import keyword_form
-from structure.pipeline.metrics.chance import telling
+from structure.pipeline.metrics.chance import unsaturated_ks
 from structure.pipeline.metrics.retrieval_ranks import Ranks, retrieval_ranks
 from structure.pipeline.metrics.score import retrieval_answers
 from structure.pipeline.model_selection.options import SELECTION_OPTIONS, SelectionOptions
@@ -202,7 +202,7 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
         on_event(Note(diagnosis.sentence()))
     trained = method(options.method).fit(data, options, checkpoint=checkpoint, on_event=on_event)
     ranks = test_ranks(trained.aligner, *sides.read(test_rows, plain=True)) if len(test_rows) else None
-    metrics = {} if ranks is None else ranks.metrics(telling((1, 5, 10), len(test_rows)))
+    metrics = {} if ranks is None else ranks.metrics(unsaturated_ks((1, 5, 10), len(test_rows)))
     aligner = trained.aligner.describe(
         **facts,
         run=this.id,

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from structure.pipeline.evaluation.candidate import Candidate, aligner_names
 from structure.pipeline.evaluation.comparison import Difference, compare_kept
+from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner, aligner_names
 from structure.pipeline.evaluation.save_results import keep, trained_on
 from structure.pipeline.evaluation.task import TaskRows, TaskSource
 from structure.pipeline.evaluation.task_kinds import JUDGES
-from structure.pipeline.extraction.find_or_extract import KEPT_BYTES, FeatureSource
+from structure.pipeline.extraction.feature_source import KEPT_BYTES, FeatureSource
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.progress import Listener, Note, Progress
 from structure.pipeline.results import COUNTED, Result
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stage_requests import EvaluateRequest, require_two
-from structure.pipeline.suites.published import beside
+from structure.pipeline.suites.published import published_comparison
 from structure.pipeline.suites.suite import SuiteTask, load_suite
 from structure.pipeline.work_estimate import WorkEstimate, require_space
 from structure.store import Store, open_store
@@ -72,7 +72,7 @@ class Evaluation:
             ],
             "absent": [dict(entry) for entry in self.absent],
             "failed": [dict(entry) for entry in self.failed],
-            "published": [entry.row() for entry in beside(self.results)],
+            "published": [entry.row() for entry in published_comparison(self.results)],
             "differences": [difference.row() for difference in self.differences],
             "evaluated": self.evaluated,
             "asked": self.asked,
@@ -106,7 +106,7 @@ def _sides(task: SuiteTask) -> tuple[str, ...]:
     return ("vision",) if task.kind == "linear_probe" else ("vision", "text")
 
 
-def _estimate(rows_of: TaskRows, candidate: Candidate, side: str, source: FeatureSource) -> WorkEstimate:
+def _estimate(rows_of: TaskRows, candidate: EvaluatedAligner, side: str, source: FeatureSource) -> WorkEstimate:
     """What one encoder has to read for one task."""
     record = candidate.vision if side == "vision" else candidate.text
     prompted = rows_of.prompts is not None and side == "text"
@@ -129,10 +129,10 @@ def _tasks(request: EvaluateRequest) -> Sequence[SuiteTask]:
     return tasks
 
 
-def _candidates(request: EvaluateRequest, context: RunContext) -> tuple[list[Candidate], FeatureSource]:
+def _candidates(request: EvaluateRequest, context: RunContext) -> tuple[list[EvaluatedAligner], FeatureSource]:
     """The aligners, their heads on the device, and what finds or makes their features."""
     names = aligner_names(context.store, request.names)
-    candidates = [Candidate.load(context.store, name, device=context.resolved_device) for name in names]
+    candidates = [EvaluatedAligner.load(context.store, name, device=context.resolved_device) for name in names]
     return candidates, FeatureSource(context, keep=KEPT_BYTES if len(candidates) > 1 else 0)
 
 
@@ -199,7 +199,9 @@ def compare_aligners(first: str, second: str, *, store: Store | str | Path, seed
     return compare_kept(target, first, second, seed=seed)
 
 
-def _warn(met: int | None, question: TaskRows, subject: Candidate, told: set[str], on_event: Listener) -> set[str]:
+def _warn(
+    met: int | None, question: TaskRows, subject: EvaluatedAligner, told: set[str], on_event: Listener
+) -> set[str]:
     """Say, once for a task and the data of a training, that samples were seen in it; returns what was said."""
     if not met:
         return set()

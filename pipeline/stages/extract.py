@@ -11,13 +11,13 @@ from typing import Any
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.loading import load_encoder
-from structure.pipeline.extraction.dataset_samples import SampleIndex, open_rows
 from structure.pipeline.extraction.estimate import ExtractionEstimate, ask, estimate
 from structure.pipeline.extraction.fill import fill
-from structure.pipeline.extraction.plan import Extraction, Plan, choose_layers
+from structure.pipeline.extraction.plan import ExtractionOptions, Plan, choose_layers
 from structure.pipeline.extraction.plan import plan as plan_features
-from structure.pipeline.extraction.shard_tasks import Request, fill_by_tasks
-from structure.pipeline.extraction.token_plan import choose_token_layers
+from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
+from structure.pipeline.extraction.saved_tokens import choose_token_layers
+from structure.pipeline.extraction.shard_tasks import EncoderJob, fill_by_tasks
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stage_requests import ExtractRequest
@@ -116,7 +116,7 @@ def _planned(
 def _by_tasks(request: ExtractRequest, context: RunContext) -> list[Extracted]:
     """The same by tasks that run anywhere: one that plans, then one for each shard."""
     assert request.spread is not None
-    task = Request(
+    task = EncoderJob(
         run=secrets.token_hex(8),
         folder=os.getcwd(),
         store=context.store.url,
@@ -137,9 +137,9 @@ def _by_tasks(request: ExtractRequest, context: RunContext) -> list[Extracted]:
     return [Extracted(chosen, features) for chosen, features in each]
 
 
-def _options(request: ExtractRequest) -> Extraction:
+def _options(request: ExtractRequest) -> ExtractionOptions:
     captions, batch = request.captions, request.batch_size
-    return Extraction(
+    return ExtractionOptions(
         layers=tuple(request.layers),
         tokens=tuple(request.tokens),
         pooling=tuple(request.pool),

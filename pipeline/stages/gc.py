@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from structure.store.catalogue import Store
 from structure.store.errors import ReadOnlyError, StructureError
+from structure.store.store import Store
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from structure.pipeline.datasets.feature_files import FeatureFile, read_feature_
 from structure.pipeline.datasets.loading import find_kind, open_dataset
 from structure.pipeline.datasets.pairs import PairsKind
 from structure.pipeline.datasets.registry import DATASET_KINDS
-from structure.pipeline.extraction.dataset_samples import read_samples
+from structure.pipeline.extraction.sample_index import read_samples
 from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.run_context import RunContext
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store

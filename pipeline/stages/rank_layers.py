@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.pairing.pairs import choose_sets
+from structure.pipeline.ranking.compute_settings import ComputeSettings
 from structure.pipeline.ranking.estimate import estimate_tables
-from structure.pipeline.ranking.flags import Running
 from structure.pipeline.ranking.rank_pair import rank_pair
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.similarity.layer_similarity import LayerSimilarity
@@ -22,7 +22,7 @@ def plan(request: RankRequest, context: RunContext) -> list[WorkEstimate]:
 def run(request: RankRequest, context: RunContext) -> LayerSimilarity:
     """Rank, and save the ranking where the store can be written. Raises StructureError for too few rows, or layers that
     are all constant."""
-    limits = Running(context.device, request.memory, request.compute, context.on_event)
+    limits = ComputeSettings(context.device, request.memory, request.compute, context.on_event)
     ranked = rank_pair(context.store, *_sets(request, context), request.options, limits)
     if context.may_save("the ranking"):
         ranked.save()

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.pairing.pairs import choose_models
 from structure.pipeline.progress import Progress
+from structure.pipeline.ranking.compute_settings import ComputeSettings
 from structure.pipeline.ranking.estimate import estimate_tables
-from structure.pipeline.ranking.flags import Running
 from structure.pipeline.ranking.rank_pair import rank_pair
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.similarity.model_matrix import ModelPair, ModelSimilarity, both_ways
@@ -32,7 +32,7 @@ def run(request: RankModelsRequest, context: RunContext) -> ModelSimilarity:
     """
     began = time.perf_counter()
     options, between = request.options, request.between
-    limits = Running(context.device, request.memory, request.compute, context.on_event)
+    limits = ComputeSettings(context.device, request.memory, request.compute, context.on_event)
     sides, pairs = _pairs(request, context)
     cells, failed = [], []
     for done, (first, second) in enumerate(pairs, start=1):

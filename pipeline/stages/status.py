@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from structure.pipeline.evaluation.stale import stale
-from structure.pipeline.extraction.extract_command import extract_command
-from structure.store.catalogue import Store
+from structure.pipeline.evaluation.outdated import stale
+from structure.pipeline.extraction.command_to_repeat import command_to_repeat
 from structure.store.feature_set import FeatureSet
 from structure.store.lease import Lease
+from structure.store.store import Store
 
 Rows = list[dict[str, Any]]
 
@@ -69,7 +69,7 @@ def _missing(found: Mapping[str, Rows], sets: Mapping[str, FeatureSet]) -> Rows:
     rows = [
         {
             "what": f"{row['rows'] - row['done']:,} rows of {row['features']}",
-            "command": extract_command(sets[row["features"]]),
+            "command": command_to_repeat(sets[row["features"]]),
         }
         for row in found["features"]
         if row["state"] != "complete" and not row["running"]

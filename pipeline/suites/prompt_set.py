@@ -29,7 +29,7 @@ there (of two equal classes only the first is ever chosen); anywhere else a repe
 
 
 @dataclass(frozen=True)
-class Words:
+class ClassWording:
     """Class names and their texts as one place has them; empty = that place has none. `source` says which place.
 
     `descriptions` are texts by class name, whole sentences without a slot; `names` words by the dataset's class name.
@@ -61,7 +61,7 @@ class PromptSet:
     name: str
     version: int
     order: tuple[Source, ...]
-    entries: Mapping[str, Words]
+    entries: Mapping[str, ClassWording]
     templates: tuple[str, ...] = ()
     templates_of: str = ""
     about: str = ""
@@ -162,7 +162,7 @@ def resolve_prompts(
     )
 
 
-def _bound(words: Words, own: Task | None, *, dataset: str) -> tuple[str, ...]:
+def _bound(words: ClassWording, own: Task | None, *, dataset: str) -> tuple[str, ...]:
     """The class names in the order that the labels count."""
     if own is None or not own.classes:
         if words.names:
@@ -185,44 +185,46 @@ def lookup_keys(dataset: str, task: str = "label") -> list[str]:
     return keys if task == "label" else [f"{key}/{task}" for key in keys]
 
 
-def _words(place: Source, keys: Sequence[str], prompt_set: PromptSet, own: Task | None, language: str) -> Words:
+def _words(place: Source, keys: Sequence[str], prompt_set: PromptSet, own: Task | None, language: str) -> ClassWording:
     if place == "dataset":
-        return Words(own.classes, own.templates, own.source or "the dataset") if own is not None else Words()
+        return (
+            ClassWording(own.classes, own.templates, own.source or "the dataset") if own is not None else ClassWording()
+        )
     if place == "set":
-        return next((prompt_set.entries[key] for key in keys if key in prompt_set.entries), Words())
+        return next((prompt_set.entries[key] for key in keys if key in prompt_set.entries), ClassWording())
     if place == "open_clip":
-        return _imagenet() if any(key in IMAGENET_NAMED for key in keys) else Words()
+        return _imagenet() if any(key in IMAGENET_NAMED for key in keys) else ClassWording()
     if place == "cupl":
-        return _cupl() if any(key in IMAGENET_FAMILY for key in keys) else Words()
+        return _cupl() if any(key in IMAGENET_FAMILY for key in keys) else ClassWording()
     found = (_benchmark(key, language) for key in keys)
-    return next((words for words in found if words.classes or words.templates), Words())
+    return next((words for words in found if words.classes or words.templates), ClassWording())
 
 
-def _fallback(prompt_set: PromptSet, language: str) -> Words:
+def _fallback(prompt_set: PromptSet, language: str) -> ClassWording:
     if prompt_set.templates:
-        return Words(templates=prompt_set.templates, source=f"prompt set {prompt_set.label}, default")
+        return ClassWording(templates=prompt_set.templates, source=f"prompt set {prompt_set.label}, default")
     other = prompt_set.templates_of
     words = (_words(place, [other], prompt_set, None, language) for place in prompt_set.order)
-    found = next((words for words in words if words.templates), Words())
-    return Words(templates=found.templates, source=f"{found.source} ({other}'s, as default)")
+    found = next((words for words in words if words.templates), ClassWording())
+    return ClassWording(templates=found.templates, source=f"{found.source} ({other}'s, as default)")
 
 
-def _imagenet() -> Words:
+def _imagenet() -> ClassWording:
     classes, templates, source = imagenet_lists()
-    return Words(classes, templates, source)
+    return ClassWording(classes, templates, source)
 
 
-def _cupl() -> Words:
+def _cupl() -> ClassWording:
     descriptions, source = cupl_descriptions()
-    return Words(descriptions=descriptions, source=source)
+    return ClassWording(descriptions=descriptions, source=source)
 
 
-def _benchmark(key: str, language: str) -> Words:
+def _benchmark(key: str, language: str) -> ClassWording:
     classes, templates, source = benchmark_lists(key, language)
-    return Words(classes, templates, source)
+    return ClassWording(classes, templates, source)
 
 
-def _words_of(file: YamlFile, dataset: str, entry: _DatasetPrompts) -> Words:
+def _words_of(file: YamlFile, dataset: str, entry: _DatasetPrompts) -> ClassWording:
     """The words of one dataset. Raises `StructureError` for templates and descriptions at once."""
     place = ("datasets", dataset)
     if entry.templates and entry.descriptions:
@@ -236,7 +238,7 @@ def _words_of(file: YamlFile, dataset: str, entry: _DatasetPrompts) -> Words:
     for name in entry.descriptions:
         if entry.classes and name not in entry.classes:
             raise file.error((*place, "descriptions", name), f"{name!r} is not one of the classes of {dataset}.")
-    return Words(
+    return ClassWording(
         classes=_checked(file, (*place, "classes"), entry.classes),
         templates=_checked(file, (*place, "templates"), entry.templates),
         descriptions={

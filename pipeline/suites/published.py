@@ -77,7 +77,7 @@ def published_numbers(
 
 
 @dataclass(frozen=True)
-class Beside:
+class PublishedComparison:
     """A published number next to one of ours; `differences` says in what the protocols differ, empty = the same."""
 
     result: Result
@@ -111,7 +111,7 @@ class Beside:
         }
 
 
-def beside(results: Sequence[Result]) -> list[Beside]:
+def published_comparison(results: Sequence[Result]) -> list[PublishedComparison]:
     """Every published number for the datasets and metrics of these results, marked where the protocol is another."""
     found = []
     for result in results:
@@ -120,7 +120,7 @@ def beside(results: Sequence[Result]) -> list[Beside]:
             differences = number.protocol.differences(
                 samples=facts.get("images", result.n), classes=facts.get("classes"), prompt_set=facts.get("prompt_set")
             )
-            found.append(Beside(result, number, tuple(differences)))
+            found.append(PublishedComparison(result, number, tuple(differences)))
     return found
 
 

@@ -117,7 +117,7 @@ def test_procrustes_finds_the_rotation():
 def test_ridge_is_ridge(world):
     from sklearn.linear_model import Ridge
 
-    from structure.pipeline.aligners.csa import moments
+    from structure.pipeline.aligners.csa_solver import moments
     from structure.pipeline.aligners.linear_maps import ridge
 
     vision, text = (side.astype(np.float64) for side in world(150))
@@ -129,8 +129,8 @@ def test_ridge_is_ridge(world):
 
 
 def test_csa_refinement_whitens_and_lowers_r_s(world):
-    from structure.pipeline.aligners.csa import fit_csa_moments, moments
     from structure.pipeline.aligners.csa_refinement import raised, refine
+    from structure.pipeline.aligners.csa_solver import fit_csa_moments, moments
     from structure.pipeline.aligners.losses.structure_loss import structure_loss
     from structure.pipeline.aligners.training_data import TrainingData
     from structure.pipeline.progress import silent

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from structure.pipeline.aligners.csa import fit_csa, fit_csa_moments, moments
+from structure.pipeline.aligners.csa_solver import fit_csa, fit_csa_moments, moments
 from structure.pipeline.aligners.heads.anchors import anchor_profile
 from structure.pipeline.aligners.losses.contrastive import info_nce
 from structure.pipeline.aligners.losses.set_alignment import set_alignment_loss

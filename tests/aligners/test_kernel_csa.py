@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from scipy.linalg import inv, sqrtm
 
-from structure.pipeline.aligners import TrainingOptions, fit, kernel_csa
-from structure.pipeline.aligners.csa import fit_csa_moments, moments
+from structure.pipeline.aligners import TrainingOptions, fit
+from structure.pipeline.aligners import kernel_csa_solver as kernel_csa
+from structure.pipeline.aligners.csa_solver import fit_csa_moments, moments
 from structure.pipeline.aligners.options import applicable
 
 OPTIONS = TrainingOptions(method="kernel-csa", dim=5, validation=0.1, device="cpu")

@@ -14,8 +14,8 @@ from structure.pipeline.aligners.losses.structure_loss import structure_loss
 from structure.pipeline.aligners.objectives import make_objective
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.progress import Note, Progress
-from structure.store.address import open_files
 from structure.store.errors import StructureError
+from structure.store.open_files import open_files
 
 QUICK = TrainingOptions(dim=6, epochs=9, learning_rate=1e-3, batch=40, device="cpu")
 

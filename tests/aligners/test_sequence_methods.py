@@ -14,8 +14,8 @@ from structure.pipeline.aligners.recall import pair_recall
 from structure.pipeline.aligners.sequence_batches import SequencesInMemory, as_ragged, joined, limited
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.progress import Note
-from structure.store.address import open_files
 from structure.store.errors import StructureError
+from structure.store.open_files import open_files
 
 GIVEN = {
     "dim": 8,

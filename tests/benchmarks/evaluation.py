@@ -33,8 +33,8 @@ from structure.pipeline.aligners.heads.vector_heads import LinearHead
 from structure.pipeline.datasets import export_webdataset, open_dataset
 from structure.pipeline.datasets.dataset import Task
 from structure.pipeline.evaluation.task import TaskRows
-from structure.pipeline.extraction.dataset_samples import SampleIndex
-from structure.pipeline.extraction.find_or_extract import EncoderRecord
+from structure.pipeline.extraction.feature_source import EncoderRecord
+from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.stages.evaluate import evaluate
 from structure.pipeline.stages.extract import extract
 from structure.pipeline.suites.prompt_set import load_prompt_set, resolve_prompts

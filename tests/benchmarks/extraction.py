@@ -31,8 +31,8 @@ import torch
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.extraction import fill as extraction
 from structure.pipeline.extraction.batches import ExampleBatch, batches
-from structure.pipeline.extraction.dataset_samples import open_rows
-from structure.pipeline.extraction.plan import Extraction, plan
+from structure.pipeline.extraction.plan import ExtractionOptions, plan
+from structure.pipeline.extraction.sample_index import open_rows
 from structure.pipeline.run_context import RunContext
 from structure.store import open_store
 
@@ -75,12 +75,12 @@ def measure(model: str, dataset: str, rows_at_most: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(Path(folder))
         rows = open_rows(RunContext.of(store, data_root="."), dataset, split=None, limit=rows_at_most)
-        chosen = plan(store, encoder, rows, Extraction(workers=0), spec=model, device="cpu")
+        chosen = plan(store, encoder, rows, ExtractionOptions(workers=0), spec=model, device="cpu")
         warm = [encoder.preprocess(rows.dataset.image(0))] if encoder.modality == "vision" else [[101, 102]]  # type: ignore
         encode(warm, {})
         with mock.patch.object(encoder, "encode_tokens", both), mock.patch.object(extraction, "batches", timed):
             began, wall = time.process_time(), time.perf_counter()
-            extraction.fill(RunContext.of(store, device="cpu"), encoder, rows, chosen, Extraction(workers=0))
+            extraction.fill(RunContext.of(store, device="cpu"), encoder, rows, chosen, ExtractionOptions(workers=0))
             total, elapsed = time.process_time() - began, time.perf_counter() - wall
     decoding = sum(waiting)
     rest = total - decoding - sum(bare) - sum(inside)

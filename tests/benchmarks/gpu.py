@@ -37,10 +37,10 @@ from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.extraction import fill as extraction
 from structure.pipeline.extraction.batches import ExampleBatch
-from structure.pipeline.extraction.dataset_samples import SampleIndex
-from structure.pipeline.extraction.plan import Extraction, plan
+from structure.pipeline.extraction.plan import ExtractionOptions, plan
+from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.pairing.pairs import choose_sets
-from structure.pipeline.ranking.flags import Running
+from structure.pipeline.ranking.compute_settings import ComputeSettings
 from structure.pipeline.ranking.options import RankingOptions
 from structure.pipeline.ranking.rank_pair import rank_pair
 from structure.pipeline.run_context import RunContext
@@ -130,7 +130,7 @@ def measure_extraction(given: argparse.Namespace, folder: Path) -> dict[str, Any
                 yield ExampleBatch(shard, chosen, examples[: len(chosen)])
 
     def ours(number: int) -> None:
-        store, options = open_store(folder / str(number)), Extraction(batch=given.batch, workers=0)
+        store, options = open_store(folder / str(number)), ExtractionOptions(batch=given.batch, workers=0)
         sizes.clear()
         with mock.patch.object(extraction, "batches", decoded):
             chosen = plan(store, encoder, rows, options, spec=spec, device=given.device)
@@ -191,7 +191,7 @@ def measure_ranking(given: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     def scores(store: Store, device: str) -> np.ndarray:
         sets = choose_sets(store, dataset=None, split=None, vision=None, text=None)
-        ranked = rank_pair(store, *sets, RankingOptions(samples="all"), Running(device=device))
+        ranked = rank_pair(store, *sets, RankingOptions(samples="all"), ComputeSettings(device=device))
         return np.asarray(ranked.similarity.scores)
 
     few = min(given.rows, 1000)  # and first, as a warm-up

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
-from structure.store.column import plan_tokens
+from structure.store.column_layout import plan_tokens
 from structure.store.manifest import lengths_digest
 from structure.store.remote_files import RemoteFiles
 from structure.store.rows import Rows

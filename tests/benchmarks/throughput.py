@@ -35,9 +35,9 @@ from structure.cli.main import keep_memory
 from structure.pipeline.datasets.scenes import Scenes
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.encoder import Encoder
-from structure.pipeline.extraction.dataset_samples import open_rows
 from structure.pipeline.extraction.fill import fill
-from structure.pipeline.extraction.plan import Extraction, plan
+from structure.pipeline.extraction.plan import ExtractionOptions, plan
+from structure.pipeline.extraction.sample_index import open_rows
 from structure.pipeline.run_context import RunContext
 from structure.store import open_store
 
@@ -111,7 +111,7 @@ def rate(count: int, seconds: list[Seconds]) -> float:
 def extract(encoder: Encoder, dataset: str, folder: Path, limit: int | None = None) -> None:
     """The stage without loading the encoder, into a store of its own."""
     store = open_store(folder)
-    options = Extraction(pooling=("mean",))
+    options = ExtractionOptions(pooling=("mean",))
     rows = open_rows(RunContext.of(store, data_root="."), dataset, split="all", limit=limit)
     chosen = plan(store, encoder, rows, options, spec="", device="cpu")
     fill(RunContext.of(store, device="cpu"), encoder, rows, chosen, options)

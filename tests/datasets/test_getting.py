@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from structure.pipeline.datasets import benchmark_folders, get_dataset
-from structure.pipeline.datasets import raw as raw_kind
+from structure.pipeline.datasets import published_classification as raw_kind
 from structure.pipeline.datasets.catalogue import Download, Raw
 from structure.pipeline.datasets.download import fetch
 from structure.pipeline.datasets.unpacking import unpack

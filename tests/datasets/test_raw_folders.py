@@ -17,7 +17,7 @@ from scipy.io import savemat
 from structure.pipeline.datasets.catalogue import raw_sets
 from structure.pipeline.datasets.labelled import LabelledArrays
 from structure.pipeline.datasets.loading import list_datasets, open_dataset
-from structure.pipeline.datasets.raw import ARRAYS
+from structure.pipeline.datasets.published_classification import ARRAYS
 from structure.pipeline.datasets.restricted_pickle import read_pickle
 from structure.pipeline.datasets.split_lists import LISTS
 from structure.pipeline.datasets.webdataset_export import export_webdataset

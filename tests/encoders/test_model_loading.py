@@ -15,7 +15,7 @@ import torch
 from structure.pipeline import hub_access as network
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.digest import weights_digest
-from structure.pipeline.extraction.find_or_extract import EncoderRecord, require_encoder
+from structure.pipeline.extraction.feature_source import EncoderRecord, require_encoder
 from structure.pipeline.extraction.plan import identity_of
 from structure.store.errors import DamageError, NotPresentError, StructureError, UsageError
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.encoder import Encoder, Visitor
-from structure.pipeline.extraction import choose_batch_size as batch_size
-from structure.pipeline.extraction.choose_batch_size import GAIN, batch_of, climb
-from structure.pipeline.extraction.dataset_samples import SampleIndex, open_rows
+from structure.pipeline.extraction import batch_size as batch_size
+from structure.pipeline.extraction.batch_size import GAIN, batch_of, climb
 from structure.pipeline.extraction.fill import fill
-from structure.pipeline.extraction.plan import Extraction, Plan, plan
+from structure.pipeline.extraction.plan import ExtractionOptions, Plan, plan
+from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.progress import Event, Note, Progress
 from structure.pipeline.run_context import RunContext
 from structure.store import Store, open_store
@@ -70,7 +70,7 @@ def device(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace
 
 
 def planned(store: Store, encoder: Encoder, rows: SampleIndex, device: str, **options: Any) -> Plan:
-    return plan(store, encoder, rows, Extraction(**options), spec=TEXT, device=device)
+    return plan(store, encoder, rows, ExtractionOptions(**options), spec=TEXT, device=device)
 
 
 def test_a_gpu_is_tried_and_a_cpu_is_not(tmp_path: Path, encoder: Encoder, device: SimpleNamespace) -> None:
@@ -99,14 +99,14 @@ def test_the_size_is_decided_once(tmp_path: Path, encoder: Encoder, device: Simp
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fill(RunContext.of(store, device="cpu", on_event=stopped), encoder, rows, second, Extraction())
+        fill(RunContext.of(store, device="cpu", on_event=stopped), encoder, rows, second, ExtractionOptions())
     device.room = 1000
     again = planned(store, encoder, rows, "cuda:0", batch=7)
     assert (again.batch, again.pending_rows > 0) == (16, True)
     device.sizes.clear()
     # The plan of whoever came later gives way to the record, and so does an option.
     features = fill(
-        RunContext.of(store, device="cpu", on_event=notes.append), encoder, rows, first, Extraction(batch=7)
+        RunContext.of(store, device="cpu", on_event=notes.append), encoder, rows, first, ExtractionOptions(batch=7)
     )
     assert features.is_complete
     assert batch_of(features.manifest) == max(device.sizes) == 16

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.encoder import Encoder, Hidden, Visitor
 from structure.pipeline.encoders.layer import Layer
-from structure.pipeline.extraction.dataset_samples import open_rows
 from structure.pipeline.extraction.fill import fill
-from structure.pipeline.extraction.plan import Extraction, plan
+from structure.pipeline.extraction.plan import ExtractionOptions, plan
+from structure.pipeline.extraction.sample_index import open_rows
 from structure.pipeline.extraction.within_memory import WithinMemory
 from structure.pipeline.progress import Event, Note
 from structure.pipeline.run_context import RunContext
@@ -86,10 +86,10 @@ def test_an_extraction_goes_on_in_smaller_batches_and_loses_nothing(
         store = open_store(tmp_path / name)
         context = RunContext.of(store, device="cpu", on_event=notes.append)
         rows = open_rows(context, "scenes:70", split="train")
-        chosen = plan(store, encoder, rows, Extraction(), spec="bundled:scenes-text", device="cpu")
+        chosen = plan(store, encoder, rows, ExtractionOptions(), spec="bundled:scenes-text", device="cpu")
         if name == "tight":
             monkeypatch.setattr(type(encoder), "forward", tight)
-        features = fill(context, encoder, rows, chosen, Extraction())
+        features = fill(context, encoder, rows, chosen, ExtractionOptions())
         assert features.is_complete
         found.append(features.rows("pooled" if "pooled" in features.layers else features.layers[-1]))
     torch.testing.assert_close(*map(torch.from_numpy, found), rtol=1e-2, atol=1e-3)

@@ -13,6 +13,7 @@ from scipy.stats import binom, hypergeom, ttest_rel
 
 from structure.pipeline.metrics.answers import Answers, ClassAnswers, MultilabelAnswers, RetrievalAnswers
 from structure.pipeline.metrics.average_precision import average_precisions
+from structure.pipeline.metrics.clip_benchmark_metrics import multilabel_metrics, segmentation_metrics
 from structure.pipeline.metrics.confusion_areas import segmentation_areas
 from structure.pipeline.metrics.intervals import (
     holds_zero,
@@ -23,7 +24,6 @@ from structure.pipeline.metrics.intervals import (
     statistic_interval,
 )
 from structure.pipeline.metrics.registry import metric_named
-from structure.pipeline.metrics.values import multilabel_metrics, segmentation_metrics
 from structure.store.errors import StructureError
 
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from structure.pipeline.metrics.average_precision import average_precisions
-from structure.pipeline.metrics.confusion_areas import confusion_matrix, segmentation_areas
-from structure.pipeline.metrics.predictions import classify
-from structure.pipeline.metrics.values import (
+from structure.pipeline.metrics.clip_benchmark_metrics import (
     classification_metrics,
     multilabel_metrics,
     retrieval_metrics,
     segmentation_metrics,
 )
+from structure.pipeline.metrics.confusion_areas import confusion_matrix, segmentation_areas
+from structure.pipeline.metrics.predictions import classify
 from structure.pipeline.metrics.zero_shot_classifier import class_logits, class_vectors, class_vectors_of
 
 

@@ -12,15 +12,15 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
 from structure.pipeline.metrics.average_precision import average_precisions
-from structure.pipeline.metrics.confusion_areas import segmentation_areas
-from structure.pipeline.metrics.predictions import classify, predict
-from structure.pipeline.metrics.retrieval_ranks import retrieval_ranks
-from structure.pipeline.metrics.values import (
+from structure.pipeline.metrics.clip_benchmark_metrics import (
     classification_metrics,
     multilabel_metrics,
     retrieval_metrics,
     segmentation_metrics,
 )
+from structure.pipeline.metrics.confusion_areas import segmentation_areas
+from structure.pipeline.metrics.predictions import classify, predict
+from structure.pipeline.metrics.retrieval_ranks import retrieval_ranks
 from structure.pipeline.metrics.zero_shot_classifier import class_vectors
 from structure.store.errors import StructureError
 

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import binomtest
 
 from structure.pipeline.metrics.answers import Answers, ClassAnswers
-from structure.pipeline.metrics.chance import shown_rows, telling
+from structure.pipeline.metrics.chance import shown_rows, unsaturated_ks
 from structure.pipeline.metrics.intervals import multiplicity, seeds_interval
 from structure.pipeline.metrics.registry import metric_named
 from structure.pipeline.metrics.seed_comparison import seed_differences, seed_means
@@ -109,9 +109,9 @@ def test_all_right_of_a_few_is_not_certainly_all_right(n: int) -> None:
 
 
 def test_a_recall_that_chance_reaches_gives_way_to_a_smaller_k() -> None:
-    assert telling((1, 5, 10), 17) == (1, 5)
-    assert telling((1, 5, 10), 1000) == (1, 5, 10)
-    assert telling((5, 10), 4) == (5,)
+    assert unsaturated_ks((1, 5, 10), 17) == (1, 5)
+    assert unsaturated_ks((1, 5, 10), 1000) == (1, 5, 10)
+    assert unsaturated_ks((5, 10), 4) == (5,)
     rows = [
         {"dataset": dataset, "metric": f"image_retrieval_recall@{k}", "chance": min(k / n, 1)}
         for dataset, n in (("few", 17), ("many", 900))

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, confusion_matrix
 
+from structure.pipeline.metrics.clip_benchmark_metrics import (
+    classification_metrics,
+    multilabel_metrics,
+    retrieval_metrics,
+)
 from structure.pipeline.metrics.score import score_classification, score_multilabel, score_retrieval, score_selection
-from structure.pipeline.metrics.values import classification_metrics, multilabel_metrics, retrieval_metrics
 from structure.store import StructureError
 
 RANDOM = np.random.default_rng(0)

@@ -16,7 +16,7 @@ from structure.pipeline.pairing.labelled import Labelled, draw_per_class
 from structure.pipeline.pairing.layer_cache import LayerCache
 from structure.pipeline.progress import Event, Note
 from structure.store import Store, StructureError
-from structure.store.column_files import ColumnFiles
+from structure.store.column_reader import ColumnReader
 from tests.warm import Warm
 
 QUICK = TrainingOptions(dim=16, epochs=4, learning_rate=3e-3, device="cpu")
@@ -66,8 +66,8 @@ def test_a_method_that_needs_all_rows_says_which_do_not(copied: Store) -> None:
 
 def test_layers_are_read_once_for_many_runs(copied: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     cache, reads = LayerCache(), []
-    plain = ColumnFiles.read
-    monkeypatch.setattr(ColumnFiles, "read", lambda self, *args: reads.append(args) or plain(self, *args))
+    plain = ColumnReader.read
+    monkeypatch.setattr(ColumnReader, "read", lambda self, *args: reads.append(args) or plain(self, *args))
     one = align(LAYERS, store=copied, options=QUICK, cache=cache, pairs=100, test=0.1)
     first = len(reads)
     align(LAYERS, store=copied, options=QUICK.changed(seed=7), cache=cache, pairs=90, test=0.1)
@@ -110,14 +110,14 @@ def test_unpaired_features_enter_r_s(copied: Store) -> None:
 
 
 def test_a_nan_in_a_shard_is_named_by_layer_and_sample(copied: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = ColumnFiles.read
+    plain = ColumnReader.read
 
-    def spoiled(self: ColumnFiles, start: int, stop: int, into: np.ndarray, *given: Any) -> None:
+    def spoiled(self: ColumnReader, start: int, stop: int, into: np.ndarray, *given: Any) -> None:
         plain(self, start, stop, into, *given)
         if self.column.path == "block.03" and self.manifest.modality == "vision" and start <= 17 < stop:
             into[17 - start, 3] = np.nan
 
-    monkeypatch.setattr(ColumnFiles, "read", spoiled)
+    monkeypatch.setattr(ColumnReader, "read", spoiled)
     for method in ("linear", "ridge"):
         with pytest.raises(StructureError, match=r"layer block\.03: sample \S+ \(row 17\) holds a NaN"):
             align(LAYERS, store=copied, options=QUICK.changed(method=method))

@@ -16,7 +16,7 @@ from structure.pipeline import import_features, layer_similarity, rank_layers, r
 from structure.pipeline.pairing.pairs import pair_rows
 from structure.pipeline.ranking import ranked_side as module
 from structure.pipeline.similarity import stability as subsets_module
-from structure.pipeline.similarity.knn import schedule_layers as tables_module
+from structure.pipeline.similarity.knn import neighbour_tables as tables_module
 from structure.store import Rows, SampleItem, Samples, Store, StructureError, open_store
 
 ROWS = 160

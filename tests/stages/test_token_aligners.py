@@ -13,13 +13,13 @@ from PIL import Image
 from structure.pipeline import AlignedModel, align, evaluate, extract, rank_layers
 from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.datasets.loading import open_dataset
-from structure.pipeline.evaluation.candidate import Candidate
-from structure.pipeline.extraction.dataset_samples import open_rows
-from structure.pipeline.extraction.find_or_extract import FeatureSource
+from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
+from structure.pipeline.extraction.feature_source import FeatureSource
+from structure.pipeline.extraction.sample_index import open_rows
 from structure.pipeline.progress import Note
 from structure.pipeline.run_context import RunContext
 from structure.store import Store, open_store
-from structure.store.column_files import ColumnFiles
+from structure.store.column_reader import ColumnReader
 from structure.store.errors import BadSampleError, DamageError, FingerprintError, StructureError
 from structure.store.shuffled import Shuffled
 
@@ -86,7 +86,7 @@ class TestEveryAligner:
         texts = [dataset.item(index).captions[0] for index in range(5)]
         images, words = model.encode_images(pictures, batch_size=3), model.encode_texts(texts)
         assert images.shape == words.shape == (5, model.dim)
-        subject = Candidate.load(trained, name, device="cpu")
+        subject = EvaluatedAligner.load(trained, name, device="cpu")
         rows = open_rows(RunContext.of(trained), "scenes:64", split=None)
         source = FeatureSource(RunContext.of(trained, device="cpu"))
         cached = subject.images(source, rows).whole()[:5]
@@ -101,11 +101,11 @@ class TestEveryAligner:
 
 
 def test_what_each_aligner_records(trained: Store) -> None:
-    subject = Candidate.load(trained, "pal", device="cpu")
+    subject = EvaluatedAligner.load(trained, "pal", device="cpu")
     assert subject.aligner.takes_tokens
     assert subject.aligner.metadata["test_pairs"] == 16
     assert subject.layers == {"vision": "block.03", "text": "block.03"}
-    record = Candidate.load(trained, "sma", device="cpu").aligner.metadata
+    record = EvaluatedAligner.load(trained, "sma", device="cpu").aligner.metadata
     assert "views-2" not in record["encoders"]["vision"]["name"]
     assert record["options"]["information"] == "flqmi"
 
@@ -134,7 +134,7 @@ def test_first_captions_beside_all(tmp_path: Path) -> None:
         options = options_of(method, epochs=1)
         facts = align(LAYERS, store=store, options=options, name=method).trained.aligner.metadata
         assert facts["pairs"] + facts["validation_pairs"] == 64
-        found = Candidate.load(store, method, device="cpu").aligner.metadata["fingerprints"]["text"]
+        found = EvaluatedAligner.load(store, method, device="cpu").aligner.metadata["fingerprints"]["text"]
         assert found == names[f"scenes-text{several}"].fingerprint
 
 
@@ -189,13 +189,13 @@ def test_what_does_not_fit_is_told(trained: Store) -> None:
 
 
 def test_constant_tokens_are_told(trained: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = ColumnFiles.read
+    read = ColumnReader.read
 
-    def dead(self: ColumnFiles, start: int, stop: int, into: np.ndarray, *given: Any) -> None:
+    def dead(self: ColumnReader, start: int, stop: int, into: np.ndarray, *given: Any) -> None:
         read(self, start, stop, into, *given)
         into[:] = 0
 
-    monkeypatch.setattr(ColumnFiles, "read", dead)
+    monkeypatch.setattr(ColumnReader, "read", dead)
     for method in ("pal", "freezealign"):
         with pytest.raises(StructureError, match="vision features are constant: all vectors of 16 rows"):
             align(LAYERS, store=trained, options=options_of(method), name="dead")

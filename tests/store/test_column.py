@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from structure.store.column import (
+from structure.store.column_layout import (
     WASTE,
     Column,
     chunk_count,

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from structure.store import FeatureSet, Manifest, Rows, Samples, Shard, Store, StructureError, open_store
-from structure.store.cast import OverflowError16
+from structure.store.cast import Float16OverflowError
 from structure.store.errors import DamageError, FingerprintError
 from structure.store.lease import HeldError, Lease
 from structure.store.shard_writer import ShardWriter, lease_of, write_shard
@@ -141,7 +141,7 @@ def test_float16_overflow_is_an_error_and_can_be_widened(
     values["block.01"][130, 0] = 70000.0
     features = store.allocate(manifest(), store.put_samples(samples))
     with pytest.raises(
-        OverflowError16, match=r"70000 in layer block.01, sample item130 .* beyond float16's 65504"
+        Float16OverflowError, match=r"70000 in layer block.01, sample item130 .* beyond float16's 65504"
     ) as caught:
         fill(features, values)
     widened = features.widen(caught.value.column)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from structure.store import FeatureSet, Manifest, Samples, StructureError, open_store, remote_files
-from structure.store.address import open_files
 from structure.store.files import Files
 from structure.store.lease import HeldError
+from structure.store.open_files import open_files
 from structure.store.shard_writer import ShardWriter
 
 

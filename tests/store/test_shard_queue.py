@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from structure.store import FeatureSet, Manifest, Samples, Store
+from structure.store.leased_shards import LeasedShards
 from structure.store.local_files import LocalFiles
-from structure.store.shard_queue import ShardQueue
 from structure.store.shard_writer import lease_of
 
 
@@ -32,7 +32,7 @@ def test_interrupted_as_the_claim_appears(empty: FeatureSet, monkeypatch: pytest
         raise KeyboardInterrupt
 
     monkeypatch.setattr(LocalFiles, "create", interrupted)
-    with pytest.raises(KeyboardInterrupt), ShardQueue(empty, empty.pending()) as shards:
+    with pytest.raises(KeyboardInterrupt), LeasedShards(empty, empty.pending()) as shards:
         next(iter(shards))
     assert leases(empty) == []
 
@@ -42,7 +42,7 @@ def test_interrupted_as_its_renewal_begins(empty: FeatureSet, monkeypatch: pytes
         raise KeyboardInterrupt
 
     monkeypatch.setattr(threading.Thread, "start", interrupted)
-    with pytest.raises(KeyboardInterrupt), ShardQueue(empty, empty.pending()) as shards:
+    with pytest.raises(KeyboardInterrupt), LeasedShards(empty, empty.pending()) as shards:
         next(iter(shards))
     assert leases(empty) == []
 
@@ -54,7 +54,7 @@ def test_interrupted_as_the_shard_is_committed(
         raise KeyboardInterrupt
 
     def extract() -> None:
-        with ShardQueue(empty, empty.pending()) as shards:
+        with LeasedShards(empty, empty.pending()) as shards:
             shard = next(iter(shards))
             writer = shards.writer_of(shard)
             assert leases(empty) == [writer.lease.key]
@@ -72,7 +72,7 @@ def test_interrupted_as_the_shard_is_committed(
 def test_a_claim_of_somebody_else_stays(empty: FeatureSet) -> None:
     first, *others = empty.manifest.shards
     with lease_of(empty, first) as lease:
-        with ShardQueue(empty, empty.pending()) as shards:
+        with LeasedShards(empty, empty.pending()) as shards:
             assert list(shards) == others
         assert (list(shards.held), leases(empty)) == ([first], [lease.key])
 
@@ -87,7 +87,7 @@ def test_the_fault_of_a_commit_is_raised_by_a_later_one(
     begun = []
 
     def extract() -> None:
-        with ShardQueue(empty, empty.pending()) as shards:
+        with LeasedShards(empty, empty.pending()) as shards:
             for shard in shards:
                 begun.append(shard)
                 for name, each in values.items():

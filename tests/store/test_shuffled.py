@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, StructureError, Tokens, open_store
-from structure.store.column import plan_tokens
+from structure.store.column_layout import plan_tokens
 from structure.store.manifest import lengths_digest
 from structure.store.rows import Rows
 from structure.store.shard_writer import ShardWriter, write_shard

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structure.store import Column, FeatureSet, SampleItem, Samples, Store, StructureError, Tokens, open_store
-from structure.store.cast import OverflowError16
-from structure.store.column import plan_tokens
+from structure.store.cast import Float16OverflowError
+from structure.store.column_layout import plan_tokens
 from structure.store.manifest import lengths_digest
 from structure.store.shard_writer import ShardWriter, write_shard
 
@@ -98,7 +98,7 @@ def test_other_tokens_than_planned_are_refused(store: Store, manifest) -> None:
     assert len(features.pending()) == 5
 
 
-@pytest.mark.parametrize(("bad", "error"), [(np.nan, StructureError), (70000.0, OverflowError16)])
+@pytest.mark.parametrize(("bad", "error"), [(np.nan, StructureError), (70000.0, Float16OverflowError)])
 def test_a_bad_value_names_layer_sample_and_token(store: Store, manifest, bad: float, error: type[Exception]) -> None:
     features = texts(store, manifest)
     values = [part.astype(np.float32) for part in VALUES]
@@ -106,7 +106,7 @@ def test_a_bad_value_names_layer_sample_and_token(store: Store, manifest, bad: f
     values[row][4, 2] = bad
     with pytest.raises(error, match=rf"tokens/block.00, sample item{row}, token 4 \(feature 2\)"):
         fill(features, values, np.random.default_rng(0))
-    if error is OverflowError16:
+    if error is Float16OverflowError:
         wide = features.widen("tokens/block.00")
         fill(wide, values, np.random.default_rng(0))
         assert wide.verify() == []

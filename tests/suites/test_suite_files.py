@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from structure.pipeline.evaluation.clip_benchmark_json import Record, read_records
 from structure.pipeline.results import Result
 from structure.pipeline.suites.prompt_set import prompt_set_names
-from structure.pipeline.suites.published import beside, published_numbers
+from structure.pipeline.suites.published import published_comparison, published_numbers
 from structure.pipeline.suites.suite import load_suite, suite_names
-from structure.store.address import open_files
 from structure.store.errors import DamageError, StructureError
+from structure.store.open_files import open_files
 
 HEAD = "name: mine\nversion: 1\ndefaults: {kind: zeroshot_classification, metric: acc1, prompts: plain}\n"
 
@@ -216,16 +216,16 @@ def test_published_numbers_stand_beside_ours_and_say_what_differs():
         "text": "hf:sentence-transformers/all-roberta-large-v1",
     }
     ours = result("wds/stl10", "acc1", 8000, classes=10, prompt_set="structure-paper@1", encoders=encoders)
-    rows = [entry.row() for entry in beside([ours])]
+    rows = [entry.row() for entry in published_comparison([ours])]
     best = next(row for row in rows if row["method"] == "Linear+Similar+R_S" and row["same_encoders"])
     assert (best["value"], best["published"], best["protocol"]) == (0.5, 0.926, "same")
     clip = next(row for row in rows if row["method"] == "CLIP")
     assert not clip["same_encoders"]
     fewer = result("wds/stl10", "acc1", 800, classes=10, prompt_set="clip-benchmark@1", encoders=encoders)
-    told = beside([fewer])[0].row()["protocol"]
+    told = published_comparison([fewer])[0].row()["protocol"]
     assert told == (
         "different protocol: 800 test images, published 8,000; prompts clip-benchmark@1, published structure-paper"
     )
     karpathy = result("coco", "image_retrieval_recall@1", 5000, images=5000)
-    assert "5,000 test images, published 40,504" in beside([karpathy])[0].row()["protocol"]
-    assert beside([result("mine", "acc1", 10)]) == []
+    assert "5,000 test images, published 40,504" in published_comparison([karpathy])[0].row()["protocol"]
+    assert published_comparison([result("mine", "acc1", 10)]) == []

@@ -8,7 +8,7 @@ from torch import nn
 
 from structure.pipeline.aligners.arrays import Array, as_tensor
 from structure.pipeline.aligners.heads.head import Head
-from structure.pipeline.aligners.kernel_csa import kernel
+from structure.pipeline.aligners.kernel_csa_solver import kernel
 from structure.store.errors import StructureError
 
 

@@ -14,7 +14,7 @@ from structure.pipeline.progress import Listener, Note, silent
 from structure.store.errors import StructureError
 
 if TYPE_CHECKING:
-    from structure.pipeline.aligners.csa import Moments
+    from structure.pipeline.aligners.csa_solver import Moments
 
 REFINING_EPOCHS = 10
 """Of the refinement under R_S, as published."""
@@ -60,8 +60,8 @@ class Csa(ClosedForm[CsaOptions]):
     def solve(self, data: TrainingData, options: CsaOptions, on_event: Listener = silent) -> Solution:
         import torch
 
-        from structure.pipeline.aligners.csa import fit_csa_moments, pair_moments
         from structure.pipeline.aligners.csa_refinement import refine
+        from structure.pipeline.aligners.csa_solver import fit_csa_moments, pair_moments
         from structure.pipeline.aligners.heads.closed_heads import WeightedHead
         from structure.pipeline.aligners.heads.vector_heads import LinearHead
 

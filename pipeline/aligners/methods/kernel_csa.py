@@ -34,7 +34,7 @@ class KernelCsa(ClosedForm[KernelCsaOptions]):
         return tuple({"ridge": ridge} for ridge in (0.3, 1.0, 3.0))
 
     def cost(self, options: KernelCsaOptions, *, widths: tuple[int, int], pairs: int) -> float:
-        from structure.pipeline.aligners.kernel_csa import LANDMARKS
+        from structure.pipeline.aligners.kernel_csa_solver import LANDMARKS
 
         most = min(pairs, LANDMARKS)
         return 60.0 * most**3 + 4.0 * pairs * most * (most + sum(widths))
@@ -46,9 +46,9 @@ class KernelCsa(ClosedForm[KernelCsaOptions]):
         import torch
 
         from structure.pipeline.aligners.arrays import as_tensor
-        from structure.pipeline.aligners.csa import CHUNK, fit_csa_moments, moments
+        from structure.pipeline.aligners.csa_solver import CHUNK, fit_csa_moments, moments
         from structure.pipeline.aligners.heads.closed_heads import KernelHead
-        from structure.pipeline.aligners.kernel_csa import bandwidth, choose_landmarks, kernel, whitening
+        from structure.pipeline.aligners.kernel_csa_solver import bandwidth, choose_landmarks, kernel, whitening
 
         sides, pairs = (data.vision, data.text), len(data.vision)
         chosen = choose_landmarks(pairs, seed=options.seed)

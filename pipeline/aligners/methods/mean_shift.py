@@ -27,7 +27,7 @@ class MeanShift(ClosedForm[PlainOptions]):
         return widths[0]
 
     def solve(self, data: TrainingData, options: PlainOptions, on_event: Listener = silent) -> Solution:
-        from structure.pipeline.aligners.csa import pair_moments
+        from structure.pipeline.aligners.csa_solver import pair_moments
         from structure.pipeline.aligners.linear_maps import centred
 
         require_equal_widths(data, options.method)

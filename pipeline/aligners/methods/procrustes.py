@@ -27,7 +27,7 @@ class Procrustes(ClosedForm[SpaceOptions]):
         return min(options.dim, *widths)
 
     def solve(self, data: TrainingData, options: SpaceOptions, on_event: Listener = silent) -> Solution:
-        from structure.pipeline.aligners.csa import pair_moments
+        from structure.pipeline.aligners.csa_solver import pair_moments
         from structure.pipeline.aligners.linear_maps import procrustes
 
         gathered = pair_moments(data.vision, data.text)

@@ -35,7 +35,7 @@ class Ridge(ClosedForm[RidgeOptions]):
         return widths[1]
 
     def solve(self, data: TrainingData, options: RidgeOptions, on_event: Listener = silent) -> Solution:
-        from structure.pipeline.aligners.csa import pair_moments
+        from structure.pipeline.aligners.csa_solver import pair_moments
         from structure.pipeline.aligners.linear_maps import ridge
 
         heads = ridge(pair_moments(data.vision, data.text), share=options.ridge)

@@ -1,6 +1,6 @@
 """Products of a layer's rows in float32 or bfloat16, each with a proved bound of its error.
 
-For rows i and j of a layer (see `centred_unit_rows`: c centred, h tilt) the product is
+For rows i and j of a layer (see `unit_rows`: c centred, h tilt) the product is
 
     s_ij = c_i . c_j + h_i + h_j
 
@@ -24,7 +24,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from structure.pipeline.similarity.knn.centred_unit_rows import Block, UnitRows
+from structure.pipeline.similarity.knn.unit_rows import Block, UnitRows
 from structure.store.errors import StructureError
 
 TILE_BYTES = 8 << 20
@@ -241,9 +241,9 @@ class Products:
             allowed = allowed + true.abs() * 2.0**-8
         if not bool(((products.double() - true).abs() <= allowed + 1e-30).all()):
             if self.precision is BFloat16:
-                raise Coarse
+                raise PrecisionTooLowError
             raise StructureError(_TOO_COARSE.format(precision=torch.get_float32_matmul_precision()))
 
 
-class Coarse(Exception):
+class PrecisionTooLowError(Exception):
     """bfloat16 products that are less precise than bfloat16: take float32."""

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from structure.pipeline.similarity.knn.bounded_products import Products
-from structure.pipeline.similarity.knn.centred_unit_rows import Block
 from structure.pipeline.similarity.knn.floors import CandidatePairs, Floors, Harvest, groups_for
+from structure.pipeline.similarity.knn.unit_rows import Block
 
 STRIP = 512
 """Rows of a strip on a processor: fewer multiply more slowly, more waste more on the diagonal."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from structure.pipeline.aligners.closed_form import ClosedForm
-from structure.pipeline.aligners.csa import pair_moments
+from structure.pipeline.aligners.csa_solver import pair_moments
 from structure.pipeline.aligners.linear_maps import ridge
 from structure.pipeline.aligners.options import TrainingOptions, option
 from structure.pipeline.aligners.training_data import Solution, TrainingData

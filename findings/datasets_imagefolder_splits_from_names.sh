@@ -1,17 +1,19 @@
-# /// script
-# requires-python = ">=3.11"
-# dependencies = ["datasets==5.2.0", "pillow==13.0.0", "numpy==2.4.2"]
-# ///
-"""datasets: `load_dataset("imagefolder")` takes class folders for splits, and split folders for none, by their names.
-
-A class that is called `train` (beside car, bus and plane, as in CIFAR-like vehicle sets) is taken for the training
-split: every image of the other classes is left out, without an error or a warning. Folders that are called `Training`
-and `Testing` are no splits, because the words are compared with their case: all images, those for testing too, come as
-one split `train`.
-
-Run: `uv run --no-project --script THIS_FILE`. Exit code 0: it still behaves so; 1: it does not.
-"""
-
+#!/usr/bin/env bash
+# datasets: `load_dataset("imagefolder")` takes class folders for splits, and split folders for none, by their names.
+#
+# A class that is called `train` (beside car, bus and plane, as in CIFAR-like vehicle sets) is taken for the training
+# split: every image of the other classes is left out, without an error or a warning. Folders that are called `Training`
+# and `Testing` are no splits, because the words are compared with their case: all images, those for testing too, come as
+# one split `train`.
+#
+# Exit code 0: it still behaves so; 1: it does not.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+uv venv --quiet "$folder/env"
+uv pip install --quiet --python "$folder/env/bin/python" "datasets==5.2.0" "pillow==13.0.0" "numpy==2.4.2"
+cd "$folder"
+"$folder/env/bin/python" - <<'EOF'
 import os
 import sys
 import tempfile
@@ -48,3 +50,4 @@ print(f"4 images in Training and 4 in Testing:                 {merged}")
 as_described = hidden == {"train": 5} and merged == {"train": 8}
 print("as described" if as_described else "it behaves otherwise now")
 sys.exit(not as_described)
+EOF

@@ -1,17 +1,19 @@
-# /// script
-# requires-python = ">=3.11"
-# dependencies = ["transformers==5.24.0", "torch==2.15.0"]
-# ///
-"""transformers: the hidden states of Mamba are as many as those of other models, and shifted by one.
-
-With three blocks every model returns four hidden states. For Llama the first is the embedding of the tokens and the
-third the output of the second block. Mamba, Mamba-2 and Falcon-Mamba leave the embedding out and append the normed last
-state to the unnormed one: the first is the output of the first block, and `hidden_states[i]` is a block deeper than
-the same index anywhere else. No length or shape tells it.
-
-Run: `uv run --no-project --script THIS_FILE`. Exit code 0: it still behaves so; 1: it does not.
-"""
-
+#!/usr/bin/env bash
+# transformers: the hidden states of Mamba are as many as those of other models, and shifted by one.
+#
+# With three blocks every model returns four hidden states. For Llama the first is the embedding of the tokens and the
+# third the output of the second block. Mamba, Mamba-2 and Falcon-Mamba leave the embedding out and append the normed last
+# state to the unnormed one: the first is the output of the first block, and `hidden_states[i]` is a block deeper than
+# the same index anywhere else. No length or shape tells it.
+#
+# Exit code 0: it still behaves so; 1: it does not.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+uv venv --quiet "$folder/env"
+uv pip install --quiet --python "$folder/env/bin/python" "transformers==5.24.0" "torch==2.15.0"
+cd "$folder"
+"$folder/env/bin/python" - <<'EOF'
 import sys
 import warnings
 
@@ -55,3 +57,4 @@ as_described = places["Llama"] == ["embedding", "block 1", "block 2", "norm"] an
 )
 print("as described" if as_described else "it behaves otherwise now")
 sys.exit(not as_described)
+EOF

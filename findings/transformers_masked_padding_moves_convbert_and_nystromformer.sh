@@ -1,16 +1,18 @@
-# /// script
-# requires-python = ">=3.11"
-# dependencies = ["transformers==5.24.0", "torch==2.15.0"]
-# ///
-"""transformers: padding that the attention mask leaves out still moves ConvBERT's and Nystromformer's real tokens.
-
-Both take an attention mask, and both have a convolution over tokens that does not see it: ConvBERT's span-based
-convolution and Nystromformer's convolution of the values run into the padded positions. A text's features depend on how
-long its neighbours in the batch are; BERT's do not.
-
-Run: `uv run --no-project --script THIS_FILE`. Exit code 0: it still behaves so; 1: it does not.
-"""
-
+#!/usr/bin/env bash
+# transformers: padding that the attention mask leaves out still moves ConvBERT's and Nystromformer's real tokens.
+#
+# Both take an attention mask, and both have a convolution over tokens that does not see it: ConvBERT's span-based
+# convolution and Nystromformer's convolution of the values run into the padded positions. A text's features depend on how
+# long its neighbours in the batch are; BERT's do not.
+#
+# Exit code 0: it still behaves so; 1: it does not.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+uv venv --quiet "$folder/env"
+uv pip install --quiet --python "$folder/env/bin/python" "transformers==5.24.0" "torch==2.15.0"
+cd "$folder"
+"$folder/env/bin/python" - <<'EOF'
 import sys
 import warnings
 
@@ -45,3 +47,4 @@ for name, extra in EXTRA.items():
 as_described = moved["Bert"] < 1e-5 and moved["ConvBert"] > 1e-4 and moved["Nystromformer"] > 1e-4
 print("as described" if as_described else "it behaves otherwise now")
 sys.exit(not as_described)
+EOF

@@ -11,14 +11,14 @@ import numpy as np
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.loading import load_encoder
 from structure.pipeline.encoders.precision import Amp
-from structure.pipeline.extraction.dataset_samples import SampleIndex
 from structure.pipeline.extraction.estimate import ExtractionEstimate, ask, estimate
 from structure.pipeline.extraction.fill import fill
-from structure.pipeline.extraction.plan import Extraction, Plan, identity_of, plan
-from structure.pipeline.extraction.token_plan import text_lengths
+from structure.pipeline.extraction.plan import ExtractionOptions, Plan, identity_of, plan
+from structure.pipeline.extraction.sample_index import SampleIndex
+from structure.pipeline.extraction.saved_tokens import text_lengths
 from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet, Samples
-from structure.store.column import tokens_path
+from structure.store.column_layout import tokens_path
 from structure.store.errors import FingerprintError, NotPresentError
 from structure.store.fingerprint import differences, fingerprint
 from structure.store.shard import Shard
@@ -54,9 +54,9 @@ class EncoderRecord:
             extraction=manifest.identity["extraction"],
         )
 
-    def options(self, captions: int | None, tokens: Sequence[str] = ()) -> Extraction:
+    def options(self, captions: int | None, tokens: Sequence[str] = ()) -> ExtractionOptions:
         """How to extract more of the same, with the tokens of some layers."""
-        return Extraction(
+        return ExtractionOptions(
             tokens=tuple(tokens),
             layers=tuple(self.extraction["layers"]),
             pooling=tuple(self.extraction["pooling"]),
@@ -213,7 +213,7 @@ class FeatureSource:
         captions: int | None,
         tokens: Sequence[str],
         found: FeatureSet | None,
-    ) -> tuple[Encoder, Extraction, Plan]:
+    ) -> tuple[Encoder, ExtractionOptions, Plan]:
         samples = rows.samples
         if not record.spec:
             raise NotPresentError(
@@ -227,7 +227,9 @@ class FeatureSource:
         folder = found.manifest.encoder if found else None
         return encoder, options, self._plan(encoder, rows, options, record.spec, folder)
 
-    def _plan(self, encoder: Encoder, rows: SampleIndex, options: Extraction, spec: str, folder: str | None) -> Plan:
+    def _plan(
+        self, encoder: Encoder, rows: SampleIndex, options: ExtractionOptions, spec: str, folder: str | None
+    ) -> Plan:
         """The plan under `folder` (by default the usual name), or a longer one where that holds other layers or another
         pooling."""
         try:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from structure.pipeline.aligners.csa import FLOOR
+from structure.pipeline.aligners.csa_solver import FLOOR
 
 LANDMARKS = 2048
 """Training pairs that span the space at most; fewer pairs are all used."""

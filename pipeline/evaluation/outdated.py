@@ -8,7 +8,7 @@ from typing import Any
 
 from structure.pipeline.aligners.aligner_runs import RECORD, run_of
 from structure.pipeline.datasets.dataset import PROMPTS
-from structure.pipeline.extraction.extract_command import extract_command
+from structure.pipeline.extraction.command_to_repeat import command_to_repeat
 from structure.pipeline.results import RUN, Result, every_result
 from structure.store import FeatureSet, Samples, Store
 from structure.store.errors import StructureError
@@ -51,7 +51,7 @@ def _short(sets: Any, samples: Mapping[tuple[str, str], Samples]) -> Iterator[Ro
             yield {
                 "what": f"features {features.key}",
                 "why": f"{len(features):,} rows; the split has grown to {expected:,}",
-                "command": extract_command(features, append=True),
+                "command": command_to_repeat(features, append=True),
             }
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from structure.pipeline.similarity.knn.bounded_products import TILE_BYTES
-from structure.pipeline.similarity.knn.centred_unit_rows import RowSlices
 from structure.pipeline.similarity.knn.neighbours import MEMORY, Neighbours, joined, search, search_part
+from structure.pipeline.similarity.knn.unit_rows import RowSlices
 
 Compute = Callable[..., Sequence[Any]]
 """Runs delayed tasks and returns their values in order, as `dask.compute` does."""

@@ -13,7 +13,7 @@ from PIL import Image
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.extraction.batches import tokenize
 from structure.store import Column, Manifest, Samples
-from structure.store.column import plan_tokens
+from structure.store.column_layout import plan_tokens
 from structure.store.errors import unknown
 from structure.store.manifest import lengths_digest
 

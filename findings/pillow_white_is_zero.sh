@@ -1,16 +1,18 @@
-# /// script
-# requires-python = ">=3.11"
-# dependencies = ["pillow==13.0.0", "numpy==2.4.2"]
-# ///
-"""Pillow: a grey TIFF in which white is zero is turned round at 8 bits and not at 16.
-
-PhotometricInterpretation 0 (WhiteIsZero) says that 0 is white; X-rays are often saved so. Pillow inverts such a file at
-1, 2, 4 and 8 bits, so that every image it hands out has black at 0. At 16 bits it hands out the values as they
-stand: the same scan is a negative, while mode and `info` are those of any other.
-
-Run: `uv run --no-project --script THIS_FILE`. Exit code 0: it still behaves so; 1: it does not.
-"""
-
+#!/usr/bin/env bash
+# Pillow: a grey TIFF in which white is zero is turned round at 8 bits and not at 16.
+#
+# PhotometricInterpretation 0 (WhiteIsZero) says that 0 is white; X-rays are often saved so. Pillow inverts such a file at
+# 1, 2, 4 and 8 bits, so that every image it hands out has black at 0. At 16 bits it hands out the values as they
+# stand: the same scan is a negative, while mode and `info` are those of any other.
+#
+# Exit code 0: it still behaves so; 1: it does not.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+uv venv --quiet "$folder/env"
+uv pip install --quiet --python "$folder/env/bin/python" "pillow==13.0.0" "numpy==2.4.2"
+cd "$folder"
+"$folder/env/bin/python" - <<'EOF'
 import io
 import struct
 import sys
@@ -48,3 +50,4 @@ as_described = read == {
 }
 print("as described" if as_described else "it behaves otherwise now")
 sys.exit(not as_described)
+EOF

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from structure.store import FeatureSet
 
 
-def extract_command(features: FeatureSet, *, tokens: Sequence[str] = (), append: bool = False) -> str:
+def command_to_repeat(features: FeatureSet, *, tokens: Sequence[str] = (), append: bool = False) -> str:
     """`structure extract ...` with the options that made the set; with `tokens` of more layers, or to `append`.
 
     Imported features have no encoder here: for those it is `structure import`, with their file to be filled in.

@@ -1,4 +1,4 @@
-"""Cosines of chosen pairs, more precisely than a tile of products gives them: the refinements of `order.rank`."""
+"""Cosines of chosen pairs, more precisely than a tile of products gives them: the refinements of `refine_order.rank`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from structure.pipeline.similarity.knn import extended_precision as exact
-from structure.pipeline.similarity.knn.centred_unit_rows import Block, UnitRows
 from structure.pipeline.similarity.knn.refine_order import dots
+from structure.pipeline.similarity.knn.unit_rows import Block, UnitRows
 
 _STRETCH = 96
 _DOUBLES = 32 << 20  # bytes of float64 columns at once

@@ -11,14 +11,14 @@ from functools import cached_property
 import numpy as np
 
 from structure.store.chunk import page_aligned, read_chunk, view_chunk
-from structure.store.column import ColumnLayout, Span
+from structure.store.column_layout import ColumnLayout, Span
 from structure.store.completion_markers import CompletionMarker
 from structure.store.errors import DamageError, StructureError
 from structure.store.files import Files
 from structure.store.manifest import Manifest
 
 
-class ColumnFiles:
+class ColumnReader:
     """The chunks of one column of a feature set."""
 
     def __init__(self, files: Files, prefix: str, manifest: Manifest, layout: ColumnLayout) -> None:

@@ -1,17 +1,19 @@
-# /// script
-# requires-python = ">=3.11"
-# dependencies = ["scikit-learn==1.9.1", "numpy==2.4.2"]
-# ///
-"""scikit-learn: `preprocessing.normalize` turns float16 rows of norm 256 and more into zeros, without a warning.
-
-float16 is among the dtypes that it takes and returns. It adds the squares of a row in that dtype, where the sum of a
-row of norm 256 is infinite; the row is divided by it, and every number becomes 0. Features of vision transformers have
-such norms. Cosine similarities of these rows, and all neighbours by them, are those of zero vectors.
-`metrics.pairwise.cosine_similarity` of the same rows computes in float64 and is right.
-
-Run: `uv run --no-project --script THIS_FILE`. Exit code 0: it still behaves so; 1: it does not.
-"""
-
+#!/usr/bin/env bash
+# scikit-learn: `preprocessing.normalize` turns float16 rows of norm 256 and more into zeros, without a warning.
+#
+# float16 is among the dtypes that it takes and returns. It adds the squares of a row in that dtype, where the sum of a
+# row of norm 256 is infinite; the row is divided by it, and every number becomes 0. Features of vision transformers have
+# such norms. Cosine similarities of these rows, and all neighbours by them, are those of zero vectors.
+# `metrics.pairwise.cosine_similarity` of the same rows computes in float64 and is right.
+#
+# Exit code 0: it still behaves so; 1: it does not.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+uv venv --quiet "$folder/env"
+uv pip install --quiet --python "$folder/env/bin/python" "scikit-learn==1.9.1" "numpy==2.4.2"
+cd "$folder"
+"$folder/env/bin/python" - <<'EOF'
 import sys
 import warnings
 
@@ -42,3 +44,4 @@ as_described = (
 )
 print("as described" if as_described else "it behaves otherwise now")
 sys.exit(not as_described)
+EOF

@@ -1,7 +1,7 @@
 """The four measures of zero-shot transfer, with CLIP_benchmark's names. Values are fractions, not percent.
 
-Each is a reduction of a per-sample form that lives beside it: `predictions.Predictions`, `retrieval.Ranks`,
-`multilabel.average_precisions`, `segmentation.Areas`.
+Each is a reduction of a per-sample form that lives beside it: `predictions.Predictions`, `retrieval_ranks.Ranks`,
+`average_precision.average_precisions`, `confusion_areas`.
 """
 
 from __future__ import annotations

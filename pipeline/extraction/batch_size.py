@@ -15,7 +15,7 @@ from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.layer import Modality
 from structure.pipeline.encoders.pooling import Pooling
 from structure.pipeline.extraction.batches import batches
-from structure.pipeline.extraction.dataset_samples import SampleIndex
+from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.store.errors import BadSampleError
 from structure.store.manifest import Manifest
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from structure.pipeline.device import resolve_device
 from structure.pipeline.progress import Listener, silent
+from structure.pipeline.similarity.knn.neighbour_tables import Compute
 from structure.pipeline.similarity.knn.neighbours import MEMORY
-from structure.pipeline.similarity.knn.schedule_layers import Compute
 
 
 @dataclass(frozen=True)
-class Running:
+class ComputeSettings:
     """Where and within what a ranking computes; nothing of it changes a score. `device` "auto" takes a GPU if there is
     one."""
 

@@ -1,16 +1,18 @@
-# /// script
-# requires-python = ">=3.11"
-# dependencies = ["transformers==5.24.0", "torch==2.15.0"]
-# ///
-"""transformers: AIMv2's text tower is causal in a batch with padding, and attends to later tokens without.
-
-The same text gives other hidden states alone than beside a longer one, although the attention mask marks the padding:
-with a mask that is all ones the tower is handed no causal mask at all, and each token sees those after it; as soon as
-one position is padded, the mask that is built is causal. Other text towers (CLIP's) give the same in both.
-
-Run: `uv run --no-project --script THIS_FILE`. Exit code 0: it still behaves so; 1: it does not.
-"""
-
+#!/usr/bin/env bash
+# transformers: AIMv2's text tower is causal in a batch with padding, and attends to later tokens without.
+#
+# The same text gives other hidden states alone than beside a longer one, although the attention mask marks the padding:
+# with a mask that is all ones the tower is handed no causal mask at all, and each token sees those after it; as soon as
+# one position is padded, the mask that is built is causal. Other text towers (CLIP's) give the same in both.
+#
+# Exit code 0: it still behaves so; 1: it does not.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+uv venv --quiet "$folder/env"
+uv pip install --quiet --python "$folder/env/bin/python" "transformers==5.24.0" "torch==2.15.0"
+cd "$folder"
+"$folder/env/bin/python" - <<'EOF'
 import sys
 import warnings
 
@@ -70,3 +72,4 @@ as_described = (
 )
 print("as described" if as_described else "it behaves otherwise now")
 sys.exit(not as_described)
+EOF

@@ -1,17 +1,19 @@
-# /// script
-# requires-python = ">=3.11"
-# dependencies = ["transformers==5.24.0", "tokenizers"]
-# ///
-"""transformers: AutoTokenizer cuts texts otherwise than the tokenizer that was saved, by the model's type beside it.
-
-A tokenizer that was built with `tokenizers` and saved by `save_pretrained` comes back with its ids where config.json
-names BERT. Where config.json names Qwen2 or SigLIP 2, AutoTokenizer takes that model's own tokenizer class, which keeps
-the vocabulary of the saved file and replaces its splitting by its own: the same text has other ids, mostly unknown
-ones, without a warning. `PreTrainedTokenizerFast.from_pretrained` gives the saved ones in each case.
-
-Run: `uv run --no-project --script THIS_FILE`. Exit code 0: it still behaves so; 1: it does not.
-"""
-
+#!/usr/bin/env bash
+# transformers: AutoTokenizer cuts texts otherwise than the tokenizer that was saved, by the model's type beside it.
+#
+# A tokenizer that was built with `tokenizers` and saved by `save_pretrained` comes back with its ids where config.json
+# names BERT. Where config.json names Qwen2 or SigLIP 2, AutoTokenizer takes that model's own tokenizer class, which keeps
+# the vocabulary of the saved file and replaces its splitting by its own: the same text has other ids, mostly unknown
+# ones, without a warning. `PreTrainedTokenizerFast.from_pretrained` gives the saved ones in each case.
+#
+# Exit code 0: it still behaves so; 1: it does not.
+set -euo pipefail
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+uv venv --quiet "$folder/env"
+uv pip install --quiet --python "$folder/env/bin/python" "transformers==5.24.0" "tokenizers==0.23.3"
+cd "$folder"
+"$folder/env/bin/python" - <<'EOF'
 import json
 import sys
 import tempfile
@@ -47,3 +49,4 @@ as_described = (
 )
 print("as described" if as_described else "it behaves otherwise now")
 sys.exit(not as_described)
+EOF

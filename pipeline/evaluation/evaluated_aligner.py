@@ -9,14 +9,14 @@ from typing import Any
 from structure.pipeline.aligners.aligner import Aligner, load_aligner
 from structure.pipeline.aligners.aligner_runs import RECORD
 from structure.pipeline.evaluation.embeddings import Embeddings
-from structure.pipeline.extraction.dataset_samples import SampleIndex
-from structure.pipeline.extraction.find_or_extract import EncoderRecord, FeatureSource
+from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
+from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.store import Store
 from structure.store.errors import StructureError, unknown
 
 
 @dataclass(frozen=True)
-class Candidate:
+class EvaluatedAligner:
     """`name` is the aligner's folder in the store; `layers` are the columns of each side's features."""
 
     name: str
@@ -26,7 +26,7 @@ class Candidate:
     layers: Mapping[str, str]
 
     @classmethod
-    def load(cls, store: Store, name: str, *, device: str) -> Candidate:
+    def load(cls, store: Store, name: str, *, device: str) -> EvaluatedAligner:
         """The aligner of that name with its heads on `device`. Raises as `load_aligner` does."""
         aligner = load_aligner(store.folder("aligners", name)).to(device)
         facts: Mapping[str, Any] = aligner.metadata

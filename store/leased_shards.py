@@ -12,7 +12,7 @@ from structure.store.shard import Shard
 from structure.store.shard_writer import ShardWriter, lease_of
 
 
-class ShardQueue:
+class LeasedShards:
     """Of `shards`, those that nobody else writes and that are not done when their turn comes: extractors that go
     through the same feature set at once share its shards, and none is encoded twice.
 
@@ -62,7 +62,7 @@ class ShardQueue:
         finally:
             writer.release()
 
-    def __enter__(self) -> ShardQueue:
+    def __enter__(self) -> LeasedShards:
         return self
 
     def __exit__(
