@@ -31,7 +31,7 @@ _HOMES = {
     "freeze": "losses.structure_loss",
     "info_nce": "losses.contrastive",
     "sigmoid_loss": "losses.contrastive",
-    "fit_csa": "csa",
+    "fit_csa": "csa_solver",
     "anchor_profile": "heads.anchors",
     "submodular_information": "losses.submodular",
     "set_alignment_loss": "losses.set_alignment",

@@ -25,7 +25,7 @@ def _homes() -> Mapping[str, str]:
         "flickr30k": f"{_HERE}.flickr:FlickrKind",
         "flickr8k": f"{_HERE}.flickr:FlickrKind",
         # Sets that share a reader: one entry of configs/datasets.yaml each.
-        **dict.fromkeys(published_names("raw"), f"{_HERE}.raw:RawKind"),
+        **dict.fromkeys(published_names("raw"), f"{_HERE}.published_classification:RawKind"),
         **dict.fromkeys(published_names("segmentation"), f"{_HERE}.segmentation_folders:SegmentationKind"),
         "clip-benchmark": f"{_HERE}.benchmark_copy:BenchmarkCopyKind",
     }

@@ -119,7 +119,9 @@ def test_pairs_are_of_plain_pictures_and_sets_hold_all(stores: tuple[Store, Stor
     assert rank_layers(store=whole, k=3, calibrate=0).ranking["rows"] <= 24
 
     def chosen(views: bool) -> int:
-        found, _ = choose_sets(resumed, dataset=None, split=None, vision=None, text="scenes-vit", several=views)
+        found, _ = choose_sets(
+            resumed, dataset=None, split=None, vision=None, text="scenes-vit", several=views, one_modality=True
+        )
         return found.manifest.views
 
     assert (chosen(True), chosen(False)) == (3, 1)

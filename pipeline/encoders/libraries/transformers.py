@@ -76,10 +76,12 @@ class TransformersLibrary(EncoderLibrary):
         return folder if folder is not None and hub.weights_in(folder) else None
 
     def preprocessing(self, spec: Spec, *, revision: str | None) -> str:
+        folder = self._present_folder(spec) or hub.cached(spec.model, revision=revision)
+        if folder is None:
+            return ""
         from structure.pipeline.encoders import transformers_loading
 
-        folder = self._present_folder(spec) or hub.cached(spec.model, revision=revision)
-        return "" if folder is None else transformers_loading.preprocessing_words(folder, spec)
+        return transformers_loading.preprocessing_words(folder, spec)
 
     def origin(self, spec: Spec) -> str:
         return "" if self._present_folder(spec) else f"huggingface.co/{spec.model}"

@@ -1,4 +1,4 @@
-"""Cosines of chosen pairs, more precisely than a tile of products gives them: the refinements of `refine_order.rank`."""
+"""Cosines of chosen pairs, more precisely than a tile of products: the refinements that `refine_order.rank` takes."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """The nearest rows of every row of a layer, exactly, without a rows x rows array.
 
 What exact means: neighbours are ordered by the cosine of the stored values, as a real number rounded to a multiple of
-2**-50 (`extended_precision.GRID_BITS`), descending; equal cosines by index, ascending. The definition names no machine, so the
-table does not depend on tile size, memory budget, thread count, processor or accelerator. It is reached in steps that
-each prove what they leave out: low-precision products with an error bound (`bounded_products`), the pairs that can be
-among the nearest (`candidates`, `floors`), then just those whose order is still open (`refine_order`,
+2**-50 (`extended_precision.GRID_BITS`), descending; equal cosines by index, ascending. The definition names no
+machine, so the table does not depend on tile size, memory budget, thread count, processor or accelerator. It is reached
+in steps that each prove what they leave out: low-precision products with an error bound (`bounded_products`), the pairs
+that can be among the nearest (`candidates`, `floors`), then just those whose order is still open (`refine_order`,
 `cosine_refinements`, `extended_precision`).
 """
 
