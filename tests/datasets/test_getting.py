@@ -183,7 +183,15 @@ def _set(server: Server, monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     server.files["/set.tgz"] = (data, '"a"')
     downloads = (link(server, "set.tgz", md5=hashlib.md5(data, usedforsecurity=False).hexdigest()),)
     places = {"test": (("test.txt",),)}
-    raw = Raw("tiny", "", ("tiny/set",), "tiny", places, "test", "", "test", "place it in {folder}.", downloads)
+    raw = Raw(
+        name="tiny",
+        summary="",
+        folders=("tiny/set",),
+        into="tiny",
+        splits=places,
+        get="place it in {folder}.",
+        downloads=downloads,
+    )
     monkeypatch.setattr(raw_kind, "raw_sets", lambda: {"cifar10": raw})
 
 
