@@ -64,6 +64,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Store]:
         extract(VISION, "scenes:24", store=resumed, views=3, layers=("block.0*",), on_event=stop)
     extract(VISION, "scenes:24", store=resumed, views=3, layers=("block.0*",))
     extract(VISION, "scenes:24", store=resumed, layers=("block.0*",))
+    extract("bundled:scenes-text", "scenes:24", store=resumed, layers=("block.00",))
     return whole, resumed
 
 
@@ -119,9 +120,7 @@ def test_pairs_are_of_plain_pictures_and_sets_hold_all(stores: tuple[Store, Stor
     assert rank_layers(store=whole, k=3, calibrate=0).ranking["rows"] <= 24
 
     def chosen(views: bool) -> int:
-        found, _ = choose_sets(
-            resumed, dataset=None, split=None, vision=None, text="scenes-vit", several=views, one_modality=True
-        )
+        found, _ = choose_sets(resumed, dataset=None, split=None, vision=None, text=None, several=views)
         return found.manifest.views
 
     assert (chosen(True), chosen(False)) == (3, 1)
