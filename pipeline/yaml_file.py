@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from structure.store.errors import StructureError, nearest, unknown
-from structure.store.open_files import open_files
+from structure.store.files_at_url import open_files
 
 MOST, DEEPEST = 200_000, 60
 """Values that a document may have, aliases counted as often as they stand, and how deep."""

@@ -3,10 +3,10 @@
 from structure.store.column_layout import Column
 from structure.store.errors import StructureError
 from structure.store.feature_set import FeatureSet
+from structure.store.layer_rows import Rows
 from structure.store.manifest import Manifest
-from structure.store.rows import Rows
 from structure.store.samples import SampleItem, Samples
-from structure.store.shard import Shard
+from structure.store.shard_ranges import Shard
 from structure.store.store import Store, open_store
 from structure.store.token_rows import Tokens
 

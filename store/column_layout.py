@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from structure.store.shard import Shard, overlapping
+from structure.store.shard_ranges import Shard, overlapping
 
 TOKENS = "tokens"
 """The subgroup of the token arrays; `tokens/<layer>` names a token column where pooled columns are named too."""

@@ -11,7 +11,7 @@ import numpy as np
 from structure.store.cast import cast_to_stored
 from structure.store.column_layout import ColumnLayout
 from structure.store.errors import StructureError
-from structure.store.shard import Shard
+from structure.store.shard_ranges import Shard
 
 Write = Callable[[int, np.ndarray], Future[str]]
 Numbers = Sequence[int] | np.ndarray

@@ -14,7 +14,7 @@ from structure.store.errors import DamageError
 from structure.store.files import Files
 from structure.store.fingerprint import canonical
 from structure.store.manifest import Manifest
-from structure.store.shard import Shard
+from structure.store.shard_ranges import Shard
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from types import TracebackType
 
 from structure.store.feature_set import FeatureSet
 from structure.store.lease import HeldError
-from structure.store.shard import Shard
+from structure.store.shard_ranges import Shard
 from structure.store.shard_writer import ShardWriter, lease_of
 
 

@@ -16,7 +16,7 @@ from structure.store.column_layout import MOST, TOKENS, Column, ColumnLayout
 from structure.store.errors import DamageError, StructureError
 from structure.store.files import check_key
 from structure.store.fingerprint import canonical, fingerprint
-from structure.store.shard import Shard, plan_shards
+from structure.store.shard_ranges import Shard, plan_shards
 
 FORMAT = 2
 ATTRIBUTE = "structure"

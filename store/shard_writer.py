@@ -16,7 +16,7 @@ from structure.store.errors import StructureError
 from structure.store.feature_set import FeatureSet
 from structure.store.files import Files
 from structure.store.lease import Lease
-from structure.store.shard import Shard
+from structure.store.shard_ranges import Shard
 
 WRITERS = 8
 """Threads, waiting for the disk mostly."""

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from structure.store.errors import DamageError, unknown
 from structure.store.feature_set import FeatureSet
 from structure.store.files import Files
+from structure.store.files_at_url import open_files
 from structure.store.manifest import Manifest
-from structure.store.open_files import open_files
 from structure.store.repair import recover_manifest
 from structure.store.samples import Samples
 from structure.store.xarray_view import tree

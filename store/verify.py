@@ -14,7 +14,7 @@ from structure.store.errors import DamageError
 from structure.store.files import Files
 from structure.store.manifest import Manifest
 from structure.store.samples import Samples
-from structure.store.shard import Shard
+from structure.store.shard_ranges import Shard
 from structure.store.zarr_metadata import read_ids, read_lengths, zarr_documents
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from structure.store.column_layout import TOKENS, tokens_path
 from structure.store.errors import StructureError
 from structure.store.files import Files
-from structure.store.shard import Shard
+from structure.store.shard_ranges import Shard
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -48,7 +48,7 @@ def warm() -> Iterator[Warm]:
 @pytest.fixture
 def trusted(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Grows by each encoder on record that is loaded: whether its own code might run."""
-    from structure.pipeline.extraction import feature_source as cached
+    from structure.pipeline.extraction import stored_or_extracted as cached
 
     load, asked = cached.load_encoder, list[bool]()
 

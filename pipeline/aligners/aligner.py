@@ -20,7 +20,7 @@ from structure.pipeline.aligners.heads.kinds import make_head
 from structure.pipeline.aligners.padded import Padded, Ragged, as_sequences, check_sequences
 from structure.store.errors import DamageError, StructureError
 from structure.store.files import Files
-from structure.store.open_files import open_files
+from structure.store.files_at_url import open_files
 
 FORMAT = "structure-aligner"
 VERSION = 1

@@ -6,7 +6,7 @@ import numpy as np
 
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.evaluation.task import TaskRows
-from structure.pipeline.extraction.feature_source import FeatureSource
+from structure.pipeline.extraction.stored_or_extracted import FeatureSource
 from structure.pipeline.metrics.score import TaskScores, score_classification, score_multilabel
 from structure.pipeline.metrics.zero_shot_classifier import class_vectors_of
 

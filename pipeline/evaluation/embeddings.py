@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from structure.pipeline.extraction.feature_source import FeatureSource
+from structure.pipeline.extraction.stored_or_extracted import FeatureSource
 from structure.pipeline.metrics.matrices import Array
 from structure.store import FeatureSet
 

@@ -9,8 +9,8 @@ from typing import Any
 from structure.pipeline.aligners.aligner import Aligner, load_aligner
 from structure.pipeline.aligners.aligner_runs import RECORD
 from structure.pipeline.evaluation.embeddings import Embeddings
-from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
 from structure.pipeline.extraction.sample_index import SampleIndex
+from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, FeatureSource
 from structure.store import Store
 from structure.store.errors import StructureError, unknown
 

@@ -7,8 +7,8 @@ import numpy as np
 from structure.pipeline.datasets.dataset import Dataset
 from structure.pipeline.datasets.windows import Frame, Mode, WindowedImages
 from structure.pipeline.evaluation.mask_protocol import MaskProtocol
-from structure.pipeline.extraction.feature_source import FeatureSource
 from structure.pipeline.extraction.sample_index import SampleIndex, read_samples
+from structure.pipeline.extraction.stored_or_extracted import FeatureSource
 from structure.store.errors import BadSampleError
 
 KEPT_BYTES = 256 * 2**20

@@ -9,8 +9,8 @@ import numpy as np
 from structure.pipeline.evaluation.embeddings import Embeddings
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.evaluation.task import TaskRows
-from structure.pipeline.extraction.feature_source import FeatureSource
 from structure.pipeline.extraction.sample_index import SampleIndex
+from structure.pipeline.extraction.stored_or_extracted import FeatureSource
 from structure.pipeline.metrics.linear_probe import draw_shots, fit_probe
 from structure.pipeline.metrics.matrices import Array
 from structure.pipeline.metrics.predictions import Predictions, predict

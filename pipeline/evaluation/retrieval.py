@@ -9,7 +9,7 @@ import numpy as np
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.evaluation.examples import jpeg, retrieval_examples
 from structure.pipeline.evaluation.task import TaskRows
-from structure.pipeline.extraction.feature_source import FeatureSource
+from structure.pipeline.extraction.stored_or_extracted import FeatureSource
 from structure.pipeline.metrics.score import TaskScores, score_retrieval
 
 

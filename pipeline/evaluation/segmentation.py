@@ -15,7 +15,7 @@ from structure.pipeline.evaluation.overlay import Overlay, draw_overlays
 from structure.pipeline.evaluation.score_maps import label_map, whole_label_maps
 from structure.pipeline.evaluation.task import TaskRows
 from structure.pipeline.evaluation.visible_region import frame_of
-from structure.pipeline.extraction.feature_source import FeatureSource
+from structure.pipeline.extraction.stored_or_extracted import FeatureSource
 from structure.pipeline.metrics.confusion_areas import Areas, segmentation_areas
 from structure.pipeline.metrics.score import TaskScores
 from structure.pipeline.metrics.score_segmentation import score_segmentation

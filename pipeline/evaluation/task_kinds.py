@@ -12,7 +12,7 @@ from structure.pipeline.evaluation.retrieval import retrieve_zeroshot
 from structure.pipeline.evaluation.segmentation import segment_zeroshot
 from structure.pipeline.evaluation.selection import select_captions
 from structure.pipeline.evaluation.task import TaskRows
-from structure.pipeline.extraction.feature_source import FeatureSource
+from structure.pipeline.extraction.stored_or_extracted import FeatureSource
 from structure.pipeline.metrics.score import TaskScores
 from structure.pipeline.suites.suite import Kind
 

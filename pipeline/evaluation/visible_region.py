@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from structure.pipeline.datasets.windows import Frame
-from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
+from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, FeatureSource
 from structure.store import Store
 from structure.store.errors import StructureError
 from structure.store.fingerprint import fingerprint

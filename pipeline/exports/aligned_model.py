@@ -18,7 +18,7 @@ from structure.pipeline.progress import Listener, Note, silent
 from structure.store import Store, open_store
 from structure.store.errors import StructureError, unknown
 from structure.store.files import Files
-from structure.store.open_files import open_files
+from structure.store.files_at_url import open_files
 
 if TYPE_CHECKING:
     from PIL import Image

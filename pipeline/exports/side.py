@@ -12,7 +12,7 @@ from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.padded import Ragged
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.pooling import Pooling
-from structure.pipeline.extraction.feature_source import EncoderRecord, require_encoder
+from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, require_encoder
 from structure.store.errors import NotPresentError, StructureError
 
 Which = Literal["vision", "text"]

@@ -21,7 +21,7 @@ from structure.store import Column, Manifest, Samples, Store
 from structure.store.errors import StructureError, unknown
 from structure.store.fingerprint import differences
 from structure.store.manifest import RowKind
-from structure.store.shard import MIN_SHARDS, TEXT_SHARDS, shard_size
+from structure.store.shard_ranges import MIN_SHARDS, TEXT_SHARDS, shard_size
 
 Dtype = Literal["auto", "fp16", "fp32"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from structure.pipeline.datasets.dataset import PROMPTS
-from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
 from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
+from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, FeatureSource
 from structure.store import FeatureSet, Rows, SampleItem, Samples
 from structure.store.errors import StructureError
 from structure.store.fingerprint import fingerprint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from structure.pipeline.pairing.pairs import has_several
-from structure.pipeline.pairing.sequences import require_tokens
+from structure.pipeline.pairing.vector_sets import require_tokens
 from structure.pipeline.similarity.layer_similarity import best_layers
 from structure.store import FeatureSet, Store
 from structure.store.errors import StructureError, unknown

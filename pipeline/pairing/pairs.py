@@ -9,7 +9,7 @@ from itertools import combinations, product
 import numpy as np
 
 from structure.pipeline.datasets.dataset import PROMPTS
-from structure.pipeline.pairing.two_sides import require_two_sides
+from structure.pipeline.pairing.require_two_sides import require_two_sides
 from structure.store import FeatureSet, Samples, Store
 from structure.store.errors import StructureError, unknown
 

@@ -14,7 +14,7 @@ from structure.pipeline.aligners.option_effects import OF_UNPAIRED, require_effe
 from structure.pipeline.aligners.options import RENAMED, all_option_names
 from structure.pipeline.encoders.catalogue import catalogue
 from structure.pipeline.model_selection.options import SELECTION_OPTIONS
-from structure.pipeline.pairing.two_sides import require_side
+from structure.pipeline.pairing.require_two_sides import require_side
 from structure.pipeline.recipe.grid import NOT_TRAINING, Contrast, GridCell, cells_of, contrasts_between, matching
 from structure.pipeline.recipe.recipe import Encoders, Recipe
 from structure.pipeline.stage_requests import AUTO, RankRequest

@@ -16,7 +16,7 @@ from structure.pipeline.encoders.loading import weights_stamp
 from structure.pipeline.pairing.layer_cache import LayerCache
 from structure.pipeline.pairing.layer_choice import pick_layers
 from structure.pipeline.pairing.pairs import choose_sets
-from structure.pipeline.pairing.two_sides import require_side
+from structure.pipeline.pairing.require_two_sides import require_side
 from structure.pipeline.progress import Progress
 from structure.pipeline.recipe.aligner_files import aligner_digest, weights_digest
 from structure.pipeline.recipe.identical import candidates, copy_aligner, identical_step

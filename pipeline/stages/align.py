@@ -23,7 +23,7 @@ from structure.pipeline.aligners.structure_diagnosis import diagnose
 from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.device import resolve_device
-from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
+from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, FeatureSource
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.metrics.chance import unsaturated_ks
 from structure.pipeline.metrics.retrieval_ranks import Ranks, retrieval_ranks
@@ -31,11 +31,11 @@ from structure.pipeline.metrics.score import retrieval_answers
 from structure.pipeline.model_selection.options import SELECTION_OPTIONS, SelectionOptions
 from structure.pipeline.model_selection.outcome import selection_files
 from structure.pipeline.model_selection.stored import select_stored
-from structure.pipeline.pairing.aligned_layers import AlignedLayers
 from structure.pipeline.pairing.labelled import Labelled, labelled_pairs
+from structure.pipeline.pairing.layer_pair import AlignedLayers
 from structure.pipeline.pairing.pairs import PairedRows, pair_rows
 from structure.pipeline.pairing.text_variance import text_within
-from structure.pipeline.pairing.unpaired import named_sets, unpaired_rows
+from structure.pipeline.pairing.unpaired_rows import named_sets, unpaired_rows
 from structure.pipeline.progress import Listener, Note
 from structure.pipeline.results import TEST_PREDICTIONS, packed
 from structure.pipeline.run_context import RunContext

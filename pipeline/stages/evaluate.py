@@ -14,7 +14,7 @@ from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner, al
 from structure.pipeline.evaluation.save_results import keep, trained_on
 from structure.pipeline.evaluation.task import TaskRows, TaskSource
 from structure.pipeline.evaluation.task_kinds import JUDGES
-from structure.pipeline.extraction.feature_source import KEPT_BYTES, FeatureSource
+from structure.pipeline.extraction.stored_or_extracted import KEPT_BYTES, FeatureSource
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.progress import Listener, Note, Progress
 from structure.pipeline.results import COUNTED, Result

@@ -22,7 +22,7 @@ from structure.store.cast import FLOAT16_MAX
 from structure.store.errors import StructureError
 from structure.store.fingerprint import differences
 from structure.store.manifest import RowKind
-from structure.store.shard import shard_size
+from structure.store.shard_ranges import shard_size
 from structure.store.shard_writer import write_shard
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
 from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
+from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, FeatureSource
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet

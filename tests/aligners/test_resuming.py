@@ -15,7 +15,7 @@ from structure.pipeline.aligners.objectives import make_objective
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.progress import Note, Progress
 from structure.store.errors import StructureError
-from structure.store.open_files import open_files
+from structure.store.files_at_url import open_files
 
 QUICK = TrainingOptions(dim=6, epochs=9, learning_rate=1e-3, batch=40, device="cpu")
 

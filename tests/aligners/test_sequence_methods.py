@@ -15,7 +15,7 @@ from structure.pipeline.aligners.sequence_batches import SequencesInMemory, as_r
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.progress import Note
 from structure.store.errors import StructureError
-from structure.store.open_files import open_files
+from structure.store.files_at_url import open_files
 
 GIVEN = {
     "dim": 8,

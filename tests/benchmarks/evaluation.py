@@ -33,14 +33,14 @@ from structure.pipeline.aligners.heads.vector_heads import LinearHead
 from structure.pipeline.datasets import export_webdataset, open_dataset
 from structure.pipeline.datasets.dataset import Task
 from structure.pipeline.evaluation.task import TaskRows
-from structure.pipeline.extraction.feature_source import EncoderRecord
 from structure.pipeline.extraction.sample_index import SampleIndex
+from structure.pipeline.extraction.stored_or_extracted import EncoderRecord
 from structure.pipeline.stages.evaluate import evaluate
 from structure.pipeline.stages.extract import extract
 from structure.pipeline.suites.prompt_set import load_prompt_set, resolve_prompts
 from structure.pipeline.suites.suite import load_suite
 from structure.store import Column, Manifest, SampleItem, Samples, Store, open_store
-from structure.store.shard import shard_size
+from structure.store.shard_ranges import shard_size
 from structure.store.shard_writer import write_shard
 
 SUITE = """name: bench

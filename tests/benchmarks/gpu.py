@@ -45,7 +45,7 @@ from structure.pipeline.ranking.options import RankingOptions
 from structure.pipeline.ranking.rank_pair import rank_pair
 from structure.pipeline.run_context import RunContext
 from structure.store import Column, Manifest, SampleItem, Samples, Shard, Store, open_store
-from structure.store.shard import shard_size
+from structure.store.shard_ranges import shard_size
 from structure.store.shard_writer import write_shard
 
 TINY: dict[str, Any] = {

@@ -19,9 +19,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from structure.pipeline.similarity.knn.bounded_products import has_bfloat16_units
 from structure.pipeline.similarity.knn.neighbour_tables import neighbour_tables
 from structure.pipeline.similarity.knn.neighbours import neighbours
+from structure.pipeline.similarity.knn.products_with_error_bounds import has_bfloat16_units
 from structure.pipeline.similarity.neighbour_overlap import mutual_curve, shared_totals
 
 

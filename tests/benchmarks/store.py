@@ -33,10 +33,10 @@ import numpy as np
 
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
 from structure.store.column_layout import plan_tokens
+from structure.store.layer_rows import Rows
 from structure.store.manifest import lengths_digest
 from structure.store.remote_files import RemoteFiles
-from structure.store.rows import Rows
-from structure.store.shard import shard_size
+from structure.store.shard_ranges import shard_size
 from structure.store.shard_writer import ShardWriter, write_shard
 from structure.store.shuffled import Shuffled
 

@@ -27,7 +27,7 @@ from structure.pipeline import align
 from structure.pipeline.aligners import TrainingOptions, fit
 from structure.pipeline.pairing.pairs import choose_sets, pair_rows
 from structure.store import Column, Manifest, Rows, SampleItem, Samples, open_store
-from structure.store.shard import shard_size
+from structure.store.shard_ranges import shard_size
 from structure.store.shard_writer import write_shard
 
 AT_MOST = 1.15

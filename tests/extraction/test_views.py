@@ -13,7 +13,7 @@ from PIL import Image
 from structure.pipeline import extract, rank_layers
 from structure.pipeline.extraction.augment_images import AUGMENTATION, augmented, crop_box
 from structure.pipeline.pairing.pairs import choose_sets, pair_rows
-from structure.pipeline.pairing.sequences import read_sets
+from structure.pipeline.pairing.vector_sets import read_sets
 from structure.store import Store, open_store
 from structure.store.errors import FingerprintError
 

@@ -17,15 +17,15 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from structure.pipeline.similarity.knn import bounded_products as products
 from structure.pipeline.similarity.knn import candidates as sweep
 from structure.pipeline.similarity.knn import floors
 from structure.pipeline.similarity.knn import neighbour_tables as tables
 from structure.pipeline.similarity.knn import neighbours as module
+from structure.pipeline.similarity.knn import products_with_error_bounds as products
 from structure.pipeline.similarity.knn import refine_order as order
-from structure.pipeline.similarity.knn.bounded_products import BFloat16, Float32, Precision, bound, factor
 from structure.pipeline.similarity.knn.neighbour_tables import neighbour_tables
 from structure.pipeline.similarity.knn.neighbours import Neighbours, neighbours, search
+from structure.pipeline.similarity.knn.products_with_error_bounds import BFloat16, Float32, Precision, bound, factor
 from structure.pipeline.similarity.knn.unit_rows import UnitRows
 from structure.store.errors import StructureError
 

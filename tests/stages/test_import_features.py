@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from structure.pipeline import import_features
 from structure.pipeline.datasets.loading import open_dataset
-from structure.pipeline.extraction.feature_source import EncoderRecord, FeatureSource
+from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, FeatureSource
 from structure.pipeline.pairing.pairs import pair_rows
 from structure.pipeline.progress import Event, Note
 from structure.pipeline.run_context import RunContext

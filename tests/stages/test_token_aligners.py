@@ -14,8 +14,8 @@ from structure.pipeline import AlignedModel, align, evaluate, extract, rank_laye
 from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
-from structure.pipeline.extraction.feature_source import FeatureSource
 from structure.pipeline.extraction.sample_index import open_rows
+from structure.pipeline.extraction.stored_or_extracted import FeatureSource
 from structure.pipeline.progress import Note
 from structure.pipeline.run_context import RunContext
 from structure.store import Store, open_store

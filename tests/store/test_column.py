@@ -17,7 +17,7 @@ from structure.store.column_layout import (
     plan_tokens,
 )
 from structure.store.manifest import Manifest, lengths_digest
-from structure.store.shard import plan_shards
+from structure.store.shard_ranges import plan_shards
 
 RUNS = st.lists(st.integers(1, 5000), min_size=1, max_size=30)
 

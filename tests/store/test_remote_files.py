@@ -13,8 +13,8 @@ import pytest
 
 from structure.store import FeatureSet, Manifest, Samples, StructureError, open_store, remote_files
 from structure.store.files import Files
+from structure.store.files_at_url import open_files
 from structure.store.lease import HeldError
-from structure.store.open_files import open_files
 from structure.store.shard_writer import ShardWriter
 
 

@@ -17,7 +17,7 @@ from structure.pipeline.suites.prompt_set import prompt_set_names
 from structure.pipeline.suites.published import published_comparison, published_numbers
 from structure.pipeline.suites.suite import load_suite, suite_names
 from structure.store.errors import DamageError, StructureError
-from structure.store.open_files import open_files
+from structure.store.files_at_url import open_files
 
 HEAD = "name: mine\nversion: 1\ndefaults: {kind: zeroshot_classification, metric: acc1, prompts: plain}\n"
 

@@ -15,8 +15,8 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from structure.pipeline.similarity.knn.bounded_products import Products
 from structure.pipeline.similarity.knn.floors import CandidatePairs, Floors, Harvest, groups_for
+from structure.pipeline.similarity.knn.products_with_error_bounds import Products
 from structure.pipeline.similarity.knn.unit_rows import Block
 
 STRIP = 512

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from structure.pipeline.similarity.knn.bounded_products import Precision
+from structure.pipeline.similarity.knn.products_with_error_bounds import Precision
 
 
 class Floors:

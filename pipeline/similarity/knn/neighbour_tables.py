@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from structure.pipeline.similarity.knn.bounded_products import TILE_BYTES
 from structure.pipeline.similarity.knn.neighbours import MEMORY, Neighbours, joined, search, search_part
+from structure.pipeline.similarity.knn.products_with_error_bounds import TILE_BYTES
 from structure.pipeline.similarity.knn.unit_rows import RowSlices
 
 Compute = Callable[..., Sequence[Any]]

@@ -2,10 +2,10 @@
 
 What exact means: neighbours are ordered by the cosine of the stored values, as a real number rounded to a multiple of
 2**-50 (`extended_precision.GRID_BITS`), descending; equal cosines by index, ascending. The definition names no
-machine, so the table does not depend on tile size, memory budget, thread count, processor or accelerator. It is reached
-in steps that each prove what they leave out: low-precision products with an error bound (`bounded_products`), the pairs
-that can be among the nearest (`candidates`, `floors`), then just those whose order is still open (`refine_order`,
-`cosine_refinements`, `extended_precision`).
+machine, so the table does not depend on tile size, memory budget, thread count, processor or accelerator. It is
+reached in steps that each prove what they leave out: low-precision products with an error bound
+(`products_with_error_bounds`), the pairs that can be among the nearest (`candidates`, `floors`), then just those whose
+order is still open (`refine_order`, `cosine_refinements`, `extended_precision`).
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import numpy as np
 import torch
 
 from structure.pipeline.similarity.knn import refine_order as order
-from structure.pipeline.similarity.knn.bounded_products import (
+from structure.pipeline.similarity.knn.candidates import STRIP, TooManyCandidates, sweep, sweep_few
+from structure.pipeline.similarity.knn.cosine_refinements import PairCosines
+from structure.pipeline.similarity.knn.floors import CandidatePairs
+from structure.pipeline.similarity.knn.products_with_error_bounds import (
     BFloat16,
     Float32,
     PrecisionTooLowError,
     Products,
     has_bfloat16_units,
 )
-from structure.pipeline.similarity.knn.candidates import STRIP, TooManyCandidates, sweep, sweep_few
-from structure.pipeline.similarity.knn.cosine_refinements import PairCosines
-from structure.pipeline.similarity.knn.floors import CandidatePairs
 from structure.pipeline.similarity.knn.unit_rows import Block, RowSlices, UnitRows, shape_of
 from structure.store.errors import StructureError
 

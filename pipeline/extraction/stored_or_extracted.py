@@ -21,7 +21,7 @@ from structure.store import FeatureSet, Samples
 from structure.store.column_layout import tokens_path
 from structure.store.errors import FingerprintError, NotPresentError
 from structure.store.fingerprint import differences, fingerprint
-from structure.store.shard import Shard
+from structure.store.shard_ranges import Shard
 
 KEPT_BYTES = 256 * 2**20
 """Bytes of layers that an evaluation of several aligners keeps in memory between them."""
