@@ -3,12 +3,12 @@
 from structure.store.column_layout import Column
 from structure.store.errors import StructureError
 from structure.store.feature_set import FeatureSet
-from structure.store.layer_rows import Rows
+from structure.store.lazy_rows import Rows
 from structure.store.manifest import Manifest
-from structure.store.samples import SampleItem, Samples
+from structure.store.ragged_tokens import Tokens
+from structure.store.sample_table import SampleItem, Samples
 from structure.store.shard_ranges import Shard
 from structure.store.store import Store, open_store
-from structure.store.token_rows import Tokens
 
 __all__ = [
     "Column",

@@ -18,8 +18,8 @@ from structure.store.files import Files
 from structure.store.fingerprint import differences, fingerprint
 from structure.store.lease import remove_stale
 from structure.store.manifest import Manifest
+from structure.store.ragged_tokens import Tokens
 from structure.store.shard_ranges import Shard
-from structure.store.token_rows import Tokens
 from structure.store.verify import Fault, faults_of
 from structure.store.xarray_view import as_xarray
 from structure.store.zarr_metadata import read_ids, read_lengths, zarr_documents

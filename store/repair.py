@@ -11,7 +11,7 @@ from structure.store.errors import DamageError
 from structure.store.feature_set import FeatureSet
 from structure.store.files import Files
 from structure.store.manifest import ATTRIBUTE, Manifest, lengths_digest
-from structure.store.samples import Samples
+from structure.store.sample_table import Samples
 from structure.store.verify import Fault
 from structure.store.zarr_metadata import zarr_documents
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from structure.store.chunk import PAGE, page_aligned
 from structure.store.errors import StructureError
-from structure.store.layer_rows import Rows, Values
+from structure.store.lazy_rows import Rows, Values
 from structure.store.shuffle_plan import ShufflePlan, Window, begins_of, block_edges
 
 POOL_BYTES = 128 * 2**20

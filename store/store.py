@@ -16,7 +16,7 @@ from structure.store.files import Files
 from structure.store.files_at_url import open_files
 from structure.store.manifest import Manifest
 from structure.store.repair import recover_manifest
-from structure.store.samples import Samples
+from structure.store.sample_table import Samples
 from structure.store.xarray_view import tree
 
 if TYPE_CHECKING:

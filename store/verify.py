@@ -13,7 +13,7 @@ from structure.store.completion_markers import CompletionMarkers
 from structure.store.errors import DamageError
 from structure.store.files import Files
 from structure.store.manifest import Manifest
-from structure.store.samples import Samples
+from structure.store.sample_table import Samples
 from structure.store.shard_ranges import Shard
 from structure.store.zarr_metadata import read_ids, read_lengths, zarr_documents
 

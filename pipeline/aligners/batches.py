@@ -11,7 +11,7 @@ import torch
 
 from structure.pipeline.aligners.arrays import Array, as_tensor
 from structure.store.errors import StructureError
-from structure.store.layer_rows import Rows
+from structure.store.lazy_rows import Rows
 from structure.store.shuffle_plan import ShufflePlan
 from structure.store.shuffled import POOL_BYTES, Shuffled
 

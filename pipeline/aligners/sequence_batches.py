@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from structure.pipeline.aligners.padded import Padded, Ragged, Sequences, as_sequences
-from structure.store.layer_rows import Rows
+from structure.store.lazy_rows import Rows
 from structure.store.shuffled import Shuffled
 
 

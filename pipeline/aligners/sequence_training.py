@@ -24,7 +24,7 @@ from structure.pipeline.aligners.training import choose_and_refit
 from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store.errors import StructureError
-from structure.store.layer_rows import Rows
+from structure.store.lazy_rows import Rows
 
 Most = tuple[int | None, int | None]
 """Vectors of a sample that take part, (vision, text); None for all."""

@@ -170,7 +170,7 @@ class TransformersEncoder(TorchEncoder):
                 f"{self.vocabulary} rows: they do not belong together. Put the model's own tokenizer in its folder."
             )
         inputs = {"input_ids": ids.to(self.device)}
-        if any(types := [example.types for example in examples]):
+        if any(types := [getattr(example, "types", ()) for example in examples]):
             inputs["token_type_ids"] = pad(types, value=0, length=ids.shape[1])[0].to(self.device)
         mask = mask.to(self.device)
         if not self.fixed_length:

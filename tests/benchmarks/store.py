@@ -33,7 +33,7 @@ import numpy as np
 
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
 from structure.store.column_layout import plan_tokens
-from structure.store.layer_rows import Rows
+from structure.store.lazy_rows import Rows
 from structure.store.manifest import lengths_digest
 from structure.store.remote_files import RemoteFiles
 from structure.store.shard_ranges import shard_size

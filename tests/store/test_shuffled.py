@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, StructureError, Tokens, open_store
 from structure.store.column_layout import plan_tokens
-from structure.store.layer_rows import Rows
+from structure.store.lazy_rows import Rows
 from structure.store.manifest import lengths_digest
 from structure.store.shard_writer import ShardWriter, write_shard
 from structure.store.shuffle_plan import ShufflePlan, begins_of, block_edges
