@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from structure.store import Column, FeatureSet, SampleItem, Samples, Store, StructureError, Tokens, open_store
+from structure.store import Column, FeatureSet, Rows, SampleItem, Samples, Store, StructureError, Tokens, open_store
 from structure.store.cast import Float16OverflowError
 from structure.store.column_layout import plan_tokens
 from structure.store.manifest import lengths_digest
@@ -62,6 +62,17 @@ def test_every_range_of_rows_is_read_back(filled: FeatureSet) -> None:
         assert tokens.lengths.tolist() == LENGTHS[start:stop].tolist()
         for row in range(start, stop):
             np.testing.assert_array_equal(tokens.row(row - start), VALUES[row])
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example([0, 0, 2])
+@given(st.lists(st.integers(0, ROWS - 1), min_size=1, max_size=40))
+def test_any_rows_are_read_in_any_order_and_twice(filled: FeatureSet, numbers: list[int]) -> None:
+    tokens = Rows(filled, "tokens/block.00", np.array(numbers))[:]
+    assert isinstance(tokens, Tokens)
+    assert len(tokens) == len(numbers)
+    for place, row in enumerate(numbers):
+        np.testing.assert_array_equal(tokens.row(place), VALUES[row])
 
 
 def test_plain_zarr_reads_them_by_start_and_length(filled: FeatureSet, tmp_path: Path) -> None:
