@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from structure.store.chunk import page_aligned
-from structure.store.column_layout import Column, ColumnLayout, tokens_path
+from structure.store.column import Column, tokens_path
+from structure.store.column_layout import ColumnLayout
 from structure.store.column_reader import ColumnReader
 from structure.store.completion_markers import CompletionMarker, CompletionMarkers
 from structure.store.errors import FingerprintError, unknown
@@ -18,11 +19,12 @@ from structure.store.files import Files
 from structure.store.fingerprint import differences, fingerprint
 from structure.store.lease import remove_stale
 from structure.store.manifest import Manifest
-from structure.store.ragged_tokens import Tokens
 from structure.store.shard_ranges import Shard
+from structure.store.tokens_in_memory import Tokens
 from structure.store.verify import Fault, faults_of
 from structure.store.xarray_view import as_xarray
-from structure.store.zarr_metadata import read_ids, read_lengths, zarr_documents
+from structure.store.zarr_coordinates import read_ids, read_lengths
+from structure.store.zarr_metadata import zarr_documents
 
 if TYPE_CHECKING:
     import xarray as xr

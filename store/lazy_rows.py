@@ -11,7 +11,7 @@ from structure.store.cast import all_finite
 from structure.store.chunk import page_aligned
 from structure.store.errors import DamageError
 from structure.store.feature_set import FeatureSet
-from structure.store.ragged_tokens import Tokens
+from structure.store.tokens_in_memory import Tokens
 
 Values = np.ndarray | Tokens
 """Vectors of rows: (n, width) of a pooled layer, or the tokens of n rows."""

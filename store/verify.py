@@ -15,7 +15,8 @@ from structure.store.files import Files
 from structure.store.manifest import Manifest
 from structure.store.sample_table import Samples
 from structure.store.shard_ranges import Shard
-from structure.store.zarr_metadata import read_ids, read_lengths, zarr_documents
+from structure.store.zarr_coordinates import read_ids, read_lengths
+from structure.store.zarr_metadata import zarr_documents
 
 
 @dataclass(frozen=True)

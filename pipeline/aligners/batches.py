@@ -13,7 +13,7 @@ from structure.pipeline.aligners.arrays import Array, as_tensor
 from structure.store.errors import StructureError
 from structure.store.lazy_rows import Rows
 from structure.store.shuffle_plan import ShufflePlan
-from structure.store.shuffled import POOL_BYTES, Shuffled
+from structure.store.shuffled_batches import POOL_BYTES, Shuffled
 
 LEAST_PAIRS = 8
 MOST_HELD_OUT = 4096

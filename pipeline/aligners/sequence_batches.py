@@ -10,7 +10,7 @@ import torch
 
 from structure.pipeline.aligners.padded import Padded, Ragged, Sequences, as_sequences
 from structure.store.lazy_rows import Rows
-from structure.store.shuffled import Shuffled
+from structure.store.shuffled_batches import Shuffled
 
 
 class SequencesInMemory:

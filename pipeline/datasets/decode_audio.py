@@ -8,7 +8,7 @@ import numpy as np
 
 from structure.pipeline.datasets.dataset import AudioClip
 from structure.store.errors import BadSampleError
-from structure.store.quiet import without_warnings
+from structure.store.without_warnings import without_warnings
 
 MOST_SAMPLES = 2**28
 """Audio clips with more samples over all channels are refused (1 GB as float32)."""

@@ -14,7 +14,7 @@ from structure.pipeline.datasets.deep_pixels import RefusalError, depth, is_grey
 from structure.pipeline.datasets.pixel_meaning import AS_THE_FILE_SAYS, PixelMeaning, UnclearPixelsError
 from structure.pipeline.datasets.tiff_facts import TiffFacts, tiff_facts
 from structure.store.errors import BadSampleError
-from structure.store.quiet import without_warnings
+from structure.store.without_warnings import without_warnings
 
 MAX_PIXELS = 178_956_970
 """Images with more pixels are refused (Pillow's own limit against decompression bombs: 0.5 GB as RGB)."""

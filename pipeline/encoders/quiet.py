@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from structure.store.quiet import without_warnings
+from structure.store.without_warnings import without_warnings
 
 
 @contextmanager

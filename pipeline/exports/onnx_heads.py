@@ -13,7 +13,7 @@ from torch import nn
 from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.heads.head import Head
 from structure.store.errors import NotPresentError
-from structure.store.quiet import without_warnings
+from structure.store.without_warnings import without_warnings
 
 OPSET = 18
 

@@ -11,14 +11,14 @@ import torch
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.extraction.batch_size import batch_of
 from structure.pipeline.extraction.batches import ExampleBatch, batches, default_workers
-from structure.pipeline.extraction.plan import ExtractionOptions, Plan, choose_layers
+from structure.pipeline.extraction.plan_feature_set import ExtractionOptions, Plan, choose_layers
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.within_memory import WithinMemory
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet, Samples, Store
 from structure.store.cast import Float16OverflowError
-from structure.store.column_layout import tokens_path
+from structure.store.column import tokens_path
 from structure.store.errors import BadSampleError
 from structure.store.leased_shards import LeasedShards, any_free
 

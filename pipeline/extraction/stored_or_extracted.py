@@ -13,12 +13,12 @@ from structure.pipeline.encoders.loading import load_encoder
 from structure.pipeline.encoders.precision import Amp
 from structure.pipeline.extraction.estimate import ExtractionEstimate, ask, estimate
 from structure.pipeline.extraction.fill import fill
-from structure.pipeline.extraction.plan import ExtractionOptions, Plan, identity_of, plan
+from structure.pipeline.extraction.plan_feature_set import ExtractionOptions, Plan, identity_of, plan
 from structure.pipeline.extraction.sample_index import SampleIndex
-from structure.pipeline.extraction.saved_tokens import text_lengths
+from structure.pipeline.extraction.token_plan import text_lengths
 from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet, Samples
-from structure.store.column_layout import tokens_path
+from structure.store.column import tokens_path
 from structure.store.errors import FingerprintError, NotPresentError
 from structure.store.fingerprint import differences, fingerprint
 from structure.store.shard_ranges import Shard

@@ -38,7 +38,7 @@ from structure.store.manifest import lengths_digest
 from structure.store.remote_files import RemoteFiles
 from structure.store.shard_ranges import shard_size
 from structure.store.shard_writer import ShardWriter, write_shard
-from structure.store.shuffled import Shuffled
+from structure.store.shuffled_batches import Shuffled
 
 
 def turns(

@@ -15,7 +15,7 @@ import torch
 from structure.pipeline import hub_access as network
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.digest import weights_digest
-from structure.pipeline.extraction.plan import identity_of
+from structure.pipeline.extraction.plan_feature_set import identity_of
 from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, require_encoder
 from structure.store.errors import DamageError, NotPresentError, StructureError, UsageError
 

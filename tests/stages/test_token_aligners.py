@@ -21,7 +21,7 @@ from structure.pipeline.run_context import RunContext
 from structure.store import Store, open_store
 from structure.store.column_reader import ColumnReader
 from structure.store.errors import BadSampleError, DamageError, FingerprintError, StructureError
-from structure.store.shuffled import Shuffled
+from structure.store.shuffled_batches import Shuffled
 
 MODELS = ["bundled:scenes-vit", "bundled:scenes-text"]
 LAYERS = "block.03,block.03"

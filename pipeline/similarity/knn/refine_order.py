@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from structure.store.quiet import without_warnings
+from structure.store.without_warnings import without_warnings
 
 Refine = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """`(row, column)` -> float64 values of these pairs and the bounds of their errors, which are alike within a row."""

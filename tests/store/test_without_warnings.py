@@ -8,7 +8,7 @@ import warnings
 
 import pytest
 
-from structure.store.quiet import without_warnings
+from structure.store.without_warnings import without_warnings
 
 
 def test_two_threads_bring_back_the_filters_that_were_there() -> None:

@@ -19,7 +19,7 @@ from structure.store.lazy_rows import Rows
 from structure.store.manifest import lengths_digest
 from structure.store.shard_writer import ShardWriter, write_shard
 from structure.store.shuffle_plan import ShufflePlan, begins_of, block_edges
-from structure.store.shuffled import Shuffled
+from structure.store.shuffled_batches import Shuffled
 
 ROWS = 1500
 GRID = {"tokens": 5, "prefix": 1, "grid": (2, 2)}

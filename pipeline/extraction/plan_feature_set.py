@@ -15,7 +15,7 @@ from structure.pipeline.encoders.pooling import Pooling
 from structure.pipeline.extraction.augment_images import AUGMENTATION
 from structure.pipeline.extraction.batch_size import batch_of, choose_batch, first_batch
 from structure.pipeline.extraction.sample_index import SampleIndex
-from structure.pipeline.extraction.saved_tokens import choose_token_layers, text_lengths, with_tokens
+from structure.pipeline.extraction.token_plan import choose_token_layers, text_lengths, with_tokens
 from structure.pipeline.work_estimate import SPARE
 from structure.store import Column, Manifest, Samples, Store
 from structure.store.errors import StructureError, unknown
