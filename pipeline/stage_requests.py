@@ -26,7 +26,7 @@ from structure.store.files import plain_name
 
 if TYPE_CHECKING:
     from structure.pipeline.encoders.precision import Amp
-    from structure.pipeline.extraction.plan_feature_set import Dtype
+    from structure.pipeline.extraction.options import Dtype
     from structure.pipeline.extraction.shard_tasks import Spread
     from structure.pipeline.pairing.layer_cache import LayerCache
     from structure.pipeline.similarity.knn.neighbour_tables import Compute

@@ -11,7 +11,8 @@ import torch
 
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.extraction.batches import ExampleBatch, batches
-from structure.pipeline.extraction.plan_feature_set import ExtractionOptions, Plan, choose_layers
+from structure.pipeline.extraction.options import ExtractionOptions
+from structure.pipeline.extraction.plan_feature_set import Plan, choose_layers
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.within_memory import WithinMemory
 from structure.pipeline.run_context import Confirm

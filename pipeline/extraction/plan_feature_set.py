@@ -6,14 +6,14 @@ import fnmatch
 import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from structure.pipeline.encoders.encoder import Encoder
-from structure.pipeline.encoders.pooling import Pooling
 from structure.pipeline.extraction.augment_images import AUGMENTATION
 from structure.pipeline.extraction.batch_size import batch_of, choose_batch, first_batch
+from structure.pipeline.extraction.options import ExtractionOptions
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.token_plan import choose_token_layers, text_lengths, with_tokens
 from structure.pipeline.work_estimate import SPARE
@@ -23,27 +23,7 @@ from structure.store.fingerprint import differences
 from structure.store.manifest import RowKind
 from structure.store.shard_ranges import MIN_SHARDS, TEXT_SHARDS, shard_size
 
-Dtype = Literal["auto", "fp16", "fp32"]
-
 NOT_IDENTITY = ("libraries", "location")
-
-
-@dataclass(frozen=True)
-class ExtractionOptions:
-    """How to extract. `layers` are globs over layer names, `tokens` globs over those whose tokens are saved besides; no
-    `pooling` means the encoder's own; `captions` is how many captions of a sample are encoded (None = all), `views` how
-    many views of an image; `batch` None: the size that suits the device; `append` lets a set grow."""
-
-    layers: tuple[str, ...] = ("*",)
-    tokens: tuple[str, ...] = ()
-    pooling: tuple[Pooling, ...] = ()
-    dtype: Dtype = "auto"
-    captions: int | None = 1
-    views: int = 1
-    batch: int | None = None
-    workers: int | None = None
-    skip_bad: bool = True
-    append: bool = False
 
 
 @dataclass(frozen=True)

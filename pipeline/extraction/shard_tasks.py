@@ -21,7 +21,8 @@ from structure.pipeline.encoders.loading import load_encoder
 from structure.pipeline.encoders.precision import Amp
 from structure.pipeline.extraction.batch_size import batch_of
 from structure.pipeline.extraction.fill import allocate, fill_shards, finish, tell_cut, widen
-from structure.pipeline.extraction.plan_feature_set import ExtractionOptions, Plan, identity_of, plan
+from structure.pipeline.extraction.options import ExtractionOptions
+from structure.pipeline.extraction.plan_feature_set import Plan, identity_of, plan
 from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.pipeline.run_context import RunContext

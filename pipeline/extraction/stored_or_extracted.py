@@ -13,7 +13,8 @@ from structure.pipeline.encoders.loading import load_encoder
 from structure.pipeline.encoders.precision import Amp
 from structure.pipeline.extraction.estimate import ExtractionEstimate, ask, estimate
 from structure.pipeline.extraction.fill import fill
-from structure.pipeline.extraction.plan_feature_set import ExtractionOptions, Plan, identity_of, plan
+from structure.pipeline.extraction.options import ExtractionOptions
+from structure.pipeline.extraction.plan_feature_set import Plan, identity_of, plan
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.token_plan import text_lengths
 from structure.pipeline.run_context import RunContext

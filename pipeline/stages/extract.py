@@ -13,7 +13,8 @@ from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.loading import load_encoder
 from structure.pipeline.extraction.estimate import ExtractionEstimate, ask, estimate
 from structure.pipeline.extraction.fill import fill
-from structure.pipeline.extraction.plan_feature_set import ExtractionOptions, Plan, choose_layers
+from structure.pipeline.extraction.options import ExtractionOptions
+from structure.pipeline.extraction.plan_feature_set import Plan, choose_layers
 from structure.pipeline.extraction.plan_feature_set import plan as plan_features
 from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.extraction.shard_tasks import EncoderJob, fill_by_tasks

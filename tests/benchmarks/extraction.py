@@ -31,7 +31,8 @@ import torch
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.extraction import fill as extraction
 from structure.pipeline.extraction.batches import ExampleBatch, batches
-from structure.pipeline.extraction.plan_feature_set import ExtractionOptions, plan
+from structure.pipeline.extraction.options import ExtractionOptions
+from structure.pipeline.extraction.plan_feature_set import plan
 from structure.pipeline.extraction.sample_index import open_rows
 from structure.pipeline.run_context import RunContext
 from structure.store import open_store

@@ -37,7 +37,8 @@ from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.extraction import fill as extraction
 from structure.pipeline.extraction.batches import ExampleBatch
-from structure.pipeline.extraction.plan_feature_set import ExtractionOptions, plan
+from structure.pipeline.extraction.options import ExtractionOptions
+from structure.pipeline.extraction.plan_feature_set import plan
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.ranking.compute_settings import ComputeSettings

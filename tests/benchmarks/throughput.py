@@ -36,7 +36,8 @@ from structure.pipeline.datasets.scenes import Scenes
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.extraction.fill import fill
-from structure.pipeline.extraction.plan_feature_set import ExtractionOptions, plan
+from structure.pipeline.extraction.options import ExtractionOptions
+from structure.pipeline.extraction.plan_feature_set import plan
 from structure.pipeline.extraction.sample_index import open_rows
 from structure.pipeline.run_context import RunContext
 from structure.store import open_store

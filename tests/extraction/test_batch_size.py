@@ -17,7 +17,8 @@ from structure.pipeline.encoders.encoder import Encoder, Visitor
 from structure.pipeline.extraction import batch_size as batch_size
 from structure.pipeline.extraction.batch_size import GAIN, batch_of, climb
 from structure.pipeline.extraction.fill import fill
-from structure.pipeline.extraction.plan_feature_set import ExtractionOptions, Plan, plan
+from structure.pipeline.extraction.options import ExtractionOptions
+from structure.pipeline.extraction.plan_feature_set import Plan, plan
 from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.progress import Event, Note, Progress
 from structure.pipeline.run_context import RunContext

@@ -15,7 +15,8 @@ from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.encoder import Encoder, Hidden, Visitor
 from structure.pipeline.encoders.layer import Layer
 from structure.pipeline.extraction.fill import fill
-from structure.pipeline.extraction.plan_feature_set import ExtractionOptions, plan
+from structure.pipeline.extraction.options import ExtractionOptions
+from structure.pipeline.extraction.plan_feature_set import plan
 from structure.pipeline.extraction.sample_index import open_rows
 from structure.pipeline.extraction.within_memory import WithinMemory
 from structure.pipeline.progress import Event, Note
