@@ -26,7 +26,7 @@ def compute_on(address: str | None) -> Iterator[Callable[..., Sequence[Any]] | N
 
 
 @contextmanager
-def spread_on(
+def map_on(
     address: str | None, *, device: str, say: Callable[[str], None]
 ) -> Iterator[tuple[Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]] | None, str]]:
     """A function that runs another on each of several values on the cluster at `address` and gives the outcomes as
@@ -48,10 +48,10 @@ def spread_on(
         say(f"Encoding on {gpus} GPU workers of {address}." if on_gpu else f"Encoding on the CPUs of {address}.")
         resources = {GPU: 1} if on_gpu else None
 
-        def spread(function: Callable[[Any], Any], values: Sequence[Any]) -> Iterator[Any]:
+        def map_fn(function: Callable[[Any], Any], values: Sequence[Any]) -> Iterator[Any]:
             return _outcomes(client, address, function, values, resources)
 
-        yield spread, ("cuda" if device == "auto" else device) if on_gpu else "cpu"
+        yield map_fn, ("cuda" if device == "auto" else device) if on_gpu else "cpu"
 
 
 @contextmanager

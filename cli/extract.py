@@ -10,7 +10,7 @@ import typer
 
 from structure.cli import completion
 from structure.cli.choices import choice, count_or, words
-from structure.cli.cluster import spread_on
+from structure.cli.cluster import map_on
 from structure.cli.consent import asking
 from structure.cli.flags import DataFlags, PlanFlags, StoreFlags, TrustFlags, takes_flags
 from structure.cli.terminal import Terminal
@@ -105,10 +105,10 @@ def extract(flags: ExtractFlags) -> None:
 
     with (
         terminal.working() as listener,
-        spread_on(flags.scheduler, device=flags.device, say=terminal.say) as (spread, device),
+        map_on(flags.scheduler, device=flags.device, say=terminal.say) as (map_fn, device),
     ):
         context = replace(context, device=device, on_event=listener)
-        done = plan(request, context) if flags.dry_run else run(replace(request, spread=spread), context)
+        done = plan(request, context) if flags.dry_run else run(replace(request, map_fn=map_fn), context)
     _show(terminal, flags, done)
 
 

@@ -27,7 +27,7 @@ from structure.store.files import plain_name
 if TYPE_CHECKING:
     from structure.pipeline.encoders.precision import Amp
     from structure.pipeline.extraction.options import Dtype
-    from structure.pipeline.extraction.shard_tasks import Spread
+    from structure.pipeline.extraction.shard_tasks import MapFunction
     from structure.pipeline.pairing.layer_cache import LayerCache
     from structure.pipeline.similarity.knn.neighbour_tables import Compute
 
@@ -52,7 +52,7 @@ class ExtractRequest:
     whose tokens are stored besides; `pool` lists cls, mean, last, max (the encoder's own by default). `limit` takes the
     first samples alone. `batch_size`, `dtype`, `amp` are numbers or names, "auto" by default; `captions` is "first",
     "all" or a number for each sample, `views` the views of each image. `on_bad_sample`: "skip" or "fail". `append`: the
-    dataset has grown. `spread` runs the tasks of a run (one for each shard) elsewhere, to the same bytes.
+    dataset has grown. `map_fn` runs the tasks of a run (one for each shard) elsewhere, to the same bytes.
     Raises StructureError for a name that does not exist (the nearest are offered) or a number that makes no sense.
     """
 
@@ -73,7 +73,7 @@ class ExtractRequest:
     on_bad_sample: Literal["skip", "fail"] = "skip"
     revision: str | None = None
     append: bool = False
-    spread: Spread | None = field(default=None, compare=False)
+    map_fn: MapFunction | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "models", (self.models,) if isinstance(self.models, str) else tuple(self.models))

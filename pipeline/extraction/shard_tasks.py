@@ -33,7 +33,7 @@ from structure.store.fingerprint import differences
 from structure.store.lease import HeldError
 from structure.store.leased_shards import LeasedShards, any_free
 
-Spread = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
+MapFunction = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
 """Runs a function on each of several values, anywhere, and gives the outcomes as they come: `map`, or a cluster's."""
 
 
@@ -105,12 +105,12 @@ _kept: list[_Bench] = []
 _alone = threading.Lock()
 
 
-def fill_by_tasks(request: EncoderJob, spread: Spread, *, on_event: Listener = silent) -> tuple[Plan, FeatureSet]:
+def fill_by_tasks(request: EncoderJob, map_fn: MapFunction, *, on_event: Listener = silent) -> tuple[Plan, FeatureSet]:
     """Plan and fill one feature set by tasks; the bytes are those of `fill`, and so is what is raised.
 
     A shard whose worker was lost is done again by another one, as soon as the lease of the lost one is stale.
     """
-    planned: AllocatedPlan = next(iter(spread(plan_set, [request])))
+    planned: AllocatedPlan = next(iter(map_fn(plan_set, [request])))
     chosen, told = planned.plan, _Told(on_event)
     told(planned.notes)
     store = open_store(request.store)
@@ -119,7 +119,7 @@ def fill_by_tasks(request: EncoderJob, spread: Spread, *, on_event: Listener = s
     while pending := features.pending():
         outcomes: list[ShardResult] = []
         done = len(features) - sum(len(shard) for shard in pending)
-        for outcome in spread(encode_shard, [ShardTask(request, features.key, shard, size) for shard in pending]):
+        for outcome in map_fn(encode_shard, [ShardTask(request, features.key, shard, size) for shard in pending]):
             outcomes.append(outcome)
             told(outcome.notes)
             cut += outcome.cut

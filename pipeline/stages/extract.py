@@ -23,6 +23,7 @@ from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stage_requests import ExtractRequest
 from structure.store import FeatureSet
+from structure.store.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def run(request: ExtractRequest, context: RunContext) -> list[Extracted]:
     Raises NotPresentError for data or weights that are not here, FingerprintError for a feature set that was written
     with other options, and StructureError for a layer that an encoder lacks.
     """
-    if request.spread is not None:
+    if request.map_fn is not None:
         return _by_tasks(request, context)
     options, device = _options(request), context.resolved_device
     done: list[Extracted] = []
@@ -89,6 +90,7 @@ def _planned(
     """Each encoder with the rows and its plan. One at a time: two large encoders need not fit the device together."""
     options, device, rows = _options(request), context.resolved_device, None
     open_dataset(request.dataset, split=request.split, data_root=context.data_root)  # before weights are read
+    modalities: set[str] = set()
     for name in request.models:
         encoder = load_encoder(
             name,
@@ -97,6 +99,9 @@ def _planned(
             revision=request.revision,
             trust_remote_code=context.trust_remote_code,
         )
+        modalities.add(encoder.modality)
+        if name == request.models[-1]:
+            _require_side(options, modalities)
         choose_layers(encoder, options.layers)  # before images are read
         choose_token_layers(encoder, options.tokens)
         if rows is None:
@@ -114,9 +119,23 @@ def _planned(
         yield encoder, rows, chosen
 
 
+def _require_side(options: ExtractionOptions, modalities: set[str]) -> None:
+    """Raises UsageError for --captions or --views where none of the encoders reads what they count."""
+    if options.captions != 1 and "text" not in modalities:
+        raise UsageError(
+            f"--captions {options.captions or 'all'} counts captions, and no --model here is a text encoder: it would "
+            "change nothing. Leave it out, or name a text encoder too."
+        )
+    if options.views != 1 and not modalities - {"text"}:
+        raise UsageError(
+            f"--views {options.views} counts views of an image, and no --model here is a vision encoder: it would "
+            "change nothing. Leave it out, or name a vision encoder too."
+        )
+
+
 def _by_tasks(request: ExtractRequest, context: RunContext) -> list[Extracted]:
     """The same by tasks that run anywhere: one that plans, then one for each shard."""
-    assert request.spread is not None
+    assert request.map_fn is not None
     task = EncoderJob(
         run=secrets.token_hex(8),
         folder=os.getcwd(),
@@ -133,7 +152,7 @@ def _by_tasks(request: ExtractRequest, context: RunContext) -> list[Extracted]:
         trust_remote_code=context.trust_remote_code,
     )
     each = (
-        fill_by_tasks(replace(task, model=name), request.spread, on_event=context.on_event) for name in request.models
+        fill_by_tasks(replace(task, model=name), request.map_fn, on_event=context.on_event) for name in request.models
     )
     return [Extracted(chosen, features) for chosen, features in each]
 

@@ -292,7 +292,7 @@ def _clusters(count: int, ground: Ground, outcome: Path) -> None:
             store = ground.folder / f"cluster{number}"
             killer = threading.Thread(target=_kill_a_writer, args=(store, killed, number), daemon=True)
             killer.start()
-            ground.job(SMALL, store, spread=spread)()
+            ground.job(SMALL, store, map_fn=spread)()
             if tree(store) != ground.small or faults_of(store):
                 wrong += 1
             killer.join()

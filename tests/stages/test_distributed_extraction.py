@@ -38,11 +38,11 @@ def tree(root: str | Path) -> dict[str, bytes]:
 
 def test_tasks_give_the_bytes_of_one_process(scenes_store: Store, tmp_path: Path) -> None:
     events: list[Event] = []
-    done = extract([VIT, TEXT], "scenes:240", store=tmp_path, spread=map, on_event=events.append)
+    done = extract([VIT, TEXT], "scenes:240", store=tmp_path, map_fn=map, on_event=events.append)
     assert [extracted.row()["state"] for extracted in done] == ["complete", "complete"]
     assert tree(tmp_path) == tree(scenes_store.url)
     assert [e.done for e in events if isinstance(e, Progress) and e.what.startswith("extr")] == [64, 128, 192, 240] * 2
-    extract([VIT], "scenes:240", store=tmp_path, spread=map, on_event=events.append)
+    extract([VIT], "scenes:240", store=tmp_path, map_fn=map, on_event=events.append)
     assert sum("in the store already" in event.text for event in events if isinstance(event, Note)) == 1
     assert tree(tmp_path) == tree(scenes_store.url)
 
@@ -59,22 +59,22 @@ def test_layers_that_tasks_find_too_large_are_kept_in_float32(tmp_path: Path, mo
 
     monkeypatch.setattr(TorchEncoder, "encode_tokens", huge)
     extract([VIT], "scenes:130", store=tmp_path / "one")
-    extract([VIT], "scenes:130", store=tmp_path / "tasks", spread=map)
+    extract([VIT], "scenes:130", store=tmp_path / "tasks", map_fn=map)
     (features,) = open_store(tmp_path / "tasks").feature_sets()
     assert features.manifest.column("block.01").dtype == "float32"
     assert tree(tmp_path / "tasks") == tree(tmp_path / "one")
     with pytest.raises(StructureError, match="is beyond float16's 65504"):
-        extract([VIT], "scenes:130", store=tmp_path / "fp16", dtype="fp16", spread=map)
+        extract([VIT], "scenes:130", store=tmp_path / "fp16", dtype="fp16", map_fn=map)
 
 
 def test_a_worker_with_other_weights_is_refused(tmp_path: Path) -> None:
-    def spread(function: Callable[[Any], Any], values: Sequence[Any]) -> Iterator[Any]:
+    def map_fn(function: Callable[[Any], Any], values: Sequence[Any]) -> Iterator[Any]:
         if function is shard_tasks.encode_shard:
             shard_tasks._kept[0].encoder.provenance = {**shard_tasks._kept[0].encoder.provenance, "weights": "other"}
         return map(function, values)
 
     with pytest.raises(StructureError, match="is another one on this worker .weights: planned '.*here 'other'"):
-        extract([VIT], "scenes:70", store=tmp_path, spread=spread)
+        extract([VIT], "scenes:70", store=tmp_path, map_fn=map_fn)
 
 
 def test_two_extractors_of_one_feature_set_share_its_shards(tmp_path: Path) -> None:
@@ -124,27 +124,27 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "EXPIRES", 1.0)
 
 
-@pytest.mark.parametrize("spread", [None, map])
+@pytest.mark.parametrize("map_fn", [None, map])
 @pytest.mark.usefixtures("short")
 def test_a_shard_of_a_machine_that_died_is_taken_when_its_claim_expires(
-    copied: Store, scenes_store: Store, spread: Any
+    copied: Store, scenes_store: Store, map_fn: Any
 ) -> None:
     features = copied[next(key for key in copied if key.endswith("scenes-vit"))]
     features.files.remove(f"{features.prefix}/done/000002.json")
     dead = Elsewhere(features, 2)
     assert features.files.create(dead.key, dead._body)
-    extract([VIT], "scenes:240", store=copied, spread=spread)
+    extract([VIT], "scenes:240", store=copied, map_fn=map_fn)
     assert tree(copied.url) == tree(scenes_store.url)
 
 
-@pytest.mark.parametrize("spread", [None, map])
+@pytest.mark.parametrize("map_fn", [None, map])
 @pytest.mark.usefixtures("short")
-def test_a_shard_of_a_machine_that_lives_is_left_to_it(copied: Store, spread: Any) -> None:
+def test_a_shard_of_a_machine_that_lives_is_left_to_it(copied: Store, map_fn: Any) -> None:
     features = copied[next(key for key in copied if key.endswith("scenes-vit"))]
     features.files.remove(f"{features.prefix}/done/000002.json")
     began = time.monotonic()
     with Elsewhere(features, 2), pytest.raises(HeldError, match="is being written by process .* on elsewhere"):
-        extract([VIT], "scenes:240", store=copied, spread=spread)
+        extract([VIT], "scenes:240", store=copied, map_fn=map_fn)
     assert time.monotonic() - began < 60
     assert not features.files.exists(f"{features.prefix}/done/000002.json")
 

@@ -19,7 +19,7 @@ from structure.pipeline.encoders import load_encoder
 from structure.pipeline.progress import Event, Note, Progress
 from structure.pipeline.stages.repair import repair
 from structure.store import Store, StructureError, open_store
-from structure.store.errors import BadSampleError, FingerprintError, NotPresentError
+from structure.store.errors import BadSampleError, FingerprintError, NotPresentError, UsageError
 from structure.store.lease import HeldError
 from structure.store.shard_writer import lease_of
 from tests.warm import Warm
@@ -234,3 +234,17 @@ def test_what_is_unknown_or_absent_is_told(
 def test_layers_that_are_not_there_offer_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(StructureError, match=r"Unknown layer 'blok\.01'.*block\.01"):
         extract([VIT], "scenes:70", store=tmp_path, layers=["blok.01"])
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "told"),
+    [
+        (VIT, {"captions": 3}, "--captions 3 counts captions"),
+        (VIT, {"captions": "all"}, "--captions all counts captions"),
+        (TEXT, {"views": 3}, "--views 3 counts views"),
+    ],
+)
+def test_an_option_of_the_other_side_is_refused(model: str, options: dict[str, Any], told: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=told):
+        extract(model, "scenes:4", store=tmp_path, **options)
+    assert not (tmp_path / "features").exists()
