@@ -273,7 +273,7 @@ def _clusters(count: int, ground: Ground, outcome: Path) -> None:
     import dask
     import distributed
 
-    from structure.cli.cluster import spread_on
+    from structure.cli.cluster import map_on
 
     os.environ["OMP_NUM_THREADS"] = "1"  # as here: another number of threads moves last bits
     context = multiprocessing.get_context("forkserver")
@@ -286,7 +286,7 @@ def _clusters(count: int, ground: Ground, outcome: Path) -> None:
         distributed.LocalCluster(
             n_workers=3, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1", silence_logs=50
         ) as cluster,
-        spread_on(cluster.scheduler_address, device="cpu", say=lambda text: None) as (spread, _),
+        map_on(cluster.scheduler_address, device="cpu", say=lambda text: None) as (spread, _),
     ):
         for number in range(count):
             store = ground.folder / f"cluster{number}"

@@ -78,12 +78,12 @@ def compare(place: str, layers: str, asked: argparse.Namespace) -> None:
     runs = itertools.count()  # a run of its own each time: one that is on record is not trained again
     ways: dict[str, Callable[[], object]] = {
         "memory": lambda: fit(*tensors, options=options),
-        "store": lambda: align(layers, store=place, options=options, name=f"benchmark-{next(runs)}", replace=True),
+        "store": lambda: align(layers, store=place, options=options, name=f"benchmark-{os.getpid()}-{next(runs)}"),
     }
     if asked.memory:
         budget = byte_count("--memory", asked.memory)
         ways["windows"] = lambda: align(
-            layers, store=place, options=options, name=f"windows-{next(runs)}", memory=budget, replace=True
+            layers, store=place, options=options, name=f"windows-{os.getpid()}-{next(runs)}", memory=budget
         )
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     cpu: dict[str, list[float]] = {way: [] for way in ways}
