@@ -1,6 +1,6 @@
 """Arrays, shards and manifests: named layers under a fingerprint. Knows no encoder, no torch, no command line."""
 
-from structure.store.column import Column
+from structure.store.column_layout import Column
 from structure.store.errors import StructureError
 from structure.store.feature_set import FeatureSet
 from structure.store.lazy_rows import Rows

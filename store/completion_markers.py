@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from structure.store.chunk import crc32c
-from structure.store.column import tokens_path
+from structure.store.column_layout import tokens_path
 from structure.store.errors import DamageError
 from structure.store.files import Files
 from structure.store.fingerprint import canonical

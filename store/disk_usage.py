@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from structure.store.column import TOKENS
+from structure.store.column_layout import TOKENS
 from structure.store.store import Store
 
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from structure.store.chunk import page_aligned
-from structure.store.column import Column, tokens_path
-from structure.store.column_layout import ColumnLayout
+from structure.store.column_layout import Column, ColumnLayout, tokens_path
 from structure.store.column_reader import ColumnReader
 from structure.store.completion_markers import CompletionMarker, CompletionMarkers
 from structure.store.errors import FingerprintError, unknown

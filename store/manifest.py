@@ -12,8 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from structure.store.chunk import crc32c
-from structure.store.column import MOST, TOKENS, Column
-from structure.store.column_layout import ColumnLayout
+from structure.store.column_layout import MOST, TOKENS, Column, ColumnLayout
 from structure.store.errors import DamageError, StructureError
 from structure.store.files import check_key
 from structure.store.fingerprint import canonical, fingerprint

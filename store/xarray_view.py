@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from structure.store.column import TOKENS, tokens_path
+from structure.store.column_layout import TOKENS, tokens_path
 from structure.store.errors import StructureError
 from structure.store.files import Files
 from structure.store.shard_ranges import Shard

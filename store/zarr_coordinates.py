@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from structure.store.column import TOKENS
+from structure.store.column_layout import TOKENS
 from structure.store.errors import DamageError
 from structure.store.files import Files
 from structure.store.manifest import Manifest, lengths_digest

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from structure.store.column import TOKENS, Column
+from structure.store.column_layout import TOKENS, Column
 from structure.store.manifest import ATTRIBUTE, Manifest
 from structure.store.without_warnings import without_warnings
 

@@ -19,7 +19,7 @@ from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet, Samples, Store
 from structure.store.cast import Float16OverflowError
-from structure.store.column import tokens_path
+from structure.store.column_layout import tokens_path
 from structure.store.errors import BadSampleError
 from structure.store.leased_shards import LeasedShards, any_free
 

@@ -19,7 +19,7 @@ from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.token_plan import text_lengths
 from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet, Samples
-from structure.store.column import tokens_path
+from structure.store.column_layout import tokens_path
 from structure.store.errors import FingerprintError, NotPresentError
 from structure.store.fingerprint import differences, fingerprint
 from structure.store.shard_ranges import Shard

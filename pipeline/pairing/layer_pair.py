@@ -9,7 +9,7 @@ from structure.pipeline.pairing.layer_cache import LayerCache
 from structure.pipeline.pairing.pairs import PairedRows
 from structure.pipeline.pairing.vector_sets import read_sets, require_tokens, rows_of_sets
 from structure.store import FeatureSet, Rows, Store
-from structure.store.column import tokens_path
+from structure.store.column_layout import tokens_path
 from structure.store.errors import StructureError
 
 ItemKind = Literal["rows", "tokens", "sets"]

@@ -7,7 +7,7 @@ import numpy as np
 
 from structure.pipeline.extraction.command_to_repeat import command_to_repeat
 from structure.store import FeatureSet, Rows, Samples, Tokens
-from structure.store.column import tokens_path
+from structure.store.column_layout import tokens_path
 from structure.store.errors import StructureError
 
 

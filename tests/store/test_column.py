@@ -8,8 +8,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from structure.store.column import Column
-from structure.store.column_layout import WASTE, chunk_count, chunk_size, first_chunks, plan_tokens
+from structure.store.column_layout import WASTE, Column, chunk_count, chunk_size, first_chunks, plan_tokens
 from structure.store.manifest import Manifest, lengths_digest
 from structure.store.shard_ranges import plan_shards
 
