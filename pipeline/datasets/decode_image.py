@@ -7,7 +7,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from structure.pipeline.datasets.deep_bands import read_bands
 from structure.pipeline.datasets.deep_pixels import RefusalError, depth, is_grey, raw_values, to_bytes, unclear
@@ -83,7 +83,7 @@ def unclear_pixels(data: bytes, *, item: str, source: str, pixels: PixelMeaning)
 def _may_be_unclear(data: bytes) -> bool:
     tiff = tiff_facts(data)
     if tiff is not None:
-        return tiff.bits > 8 or tiff.more_bands > 0 or tiff.pages > 1
+        return tiff.bits > 8 or tiff.more_bands > 0 or tiff.pages > 1 or tiff.is_signed
     transparent_png = data[:4] == b"\x89PNG" and len(data) > 25 and data[25] in (4, 6)
     return depth(data) > 8 or transparent_png
 
@@ -98,6 +98,8 @@ def deep_values(data: bytes, pixels: PixelMeaning) -> np.ndarray | None:
             if tiff is not None and tiff.bands > 4:
                 values = _many_bands(data, tiff, pixels)
                 return values if values.dtype != np.uint8 else None
+            if tiff is not None and tiff.has_plain_colours and (tiff.is_signed or not _opens(data)):
+                return _bands_of(data, tiff, tuple(range(1, tiff.colours + 1)), pixels)
             with Image.open(BytesIO(data), formats=_formats()) as image:
                 bits = depth(data, tiff)
                 if image.width * image.height > MAX_PIXELS or (bits == 8 and not is_grey(image)):
@@ -144,10 +146,21 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
+def _opens(data: bytes) -> bool:
+    """Whether Pillow knows such an image, whatever its pixels are."""
+    try:
+        Image.open(BytesIO(data), formats=_formats()).close()
+    except UnidentifiedImageError:
+        return False
+    return True
+
+
 def _decode(data: bytes, pixels: PixelMeaning) -> Image.Image:
     tiff = tiff_facts(data, pixels.page or 1)
     if tiff is not None and tiff.bands > 4 and tiff.colours < 4:
-        return _of_bands(_many_bands(data, tiff, pixels), pixels)
+        return _of_tiff(data, tiff, pixels)
+    if tiff is not None and tiff.has_plain_colours and (tiff.is_signed or not _opens(data)):
+        return _of_tiff(data, tiff, pixels)  # fractions of 16 or 64 bits, or in colour: Pillow knows no such images
     with Image.open(BytesIO(data), formats=_formats()) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
@@ -164,7 +177,7 @@ def _decode(data: bytes, pixels: PixelMeaning) -> Image.Image:
         bits = depth(data, tiff)
         if is_grey(image):
             values = raw_values(image, bits)
-            if not (image.format == "PPM" and bits == 8):  # a PGM of another maximum says what is white
+            if not (image.format == "PPM" and bits == 8 and values.dtype.kind != "f"):  # a PGM says what is white
                 if not pixels.has_range:
                     raise unclear(values)
                 grey = to_bytes(values, pixels)
@@ -173,26 +186,49 @@ def _decode(data: bytes, pixels: PixelMeaning) -> Image.Image:
             shown = Image.fromarray(255 - grey if tiff is not None and tiff.white_is_zero else grey)
             return _turned(shown, _orientation(image)).convert("RGB")
         if bits > 8 and image.format != "AVIF":
-            return _turned(_deep_colour(data, image, bits, pixels), _orientation(image))
+            return _deep_colour(data, image, bits, pixels)
         if image.mode in ("RGBA", "LA", "RGBa", "La"):
             colours = len(image.getbands()) - 1
             _require_transparency(np.asarray(image.getchannel(colours)), colours, tiff, pixels)
         return _rgb(_picked(_turned(image, _orientation(image)), pixels))
 
 
+def _of_tiff(data: bytes, tiff: TiffFacts, pixels: PixelMeaning) -> Image.Image:
+    """A TIFF of bands that Pillow does not read as they are: its colours, or the bands that `pixels` names."""
+    if tiff.bands > 4:
+        values = _many_bands(data, tiff, pixels)
+    else:
+        _require_page(tiff, pixels)
+        _require_known_bands(tiff, pixels)
+        chosen = pixels.bands if isinstance(pixels.bands, tuple) else tuple(range(1, tiff.colours + 1))
+        values = _bands_of(data, tiff, chosen, pixels)
+    if values.dtype == np.int8 and values.min() >= 0:
+        values = values.view(np.uint8)
+    shown = _of_bands(values, pixels)
+    return _turned(ImageOps.invert(shown) if tiff.white_is_zero else shown, tiff.orientation)
+
+
 def _many_bands(data: bytes, tiff: TiffFacts, pixels: PixelMeaning) -> np.ndarray:
     """`(height, width, 1 or 3)` of the bands that `pixels` names."""
-    if tiff.size[0] * tiff.size[1] > MAX_PIXELS:
-        raise RefusalError(f"too large to be decoded safely: {tiff.size[0]} x {tiff.size[1]} pixels. Scale it down")
     told = f"it has {tiff.bands} bands, of which three are to be red, green and blue"
     if not isinstance(pixels.bands, tuple):
         raise RefusalError(told, f"Say which, such as ?bands=3,2,1 (red, green, blue of the bands 1 to {tiff.bands})")
-    if max(pixels.bands) > tiff.bands:
-        raise RefusalError(f"it has {tiff.bands} bands, and bands={','.join(map(str, pixels.bands))} asks for more")
+    return _bands_of(data, tiff, pixels.bands, pixels)
+
+
+def _bands_of(data: bytes, tiff: TiffFacts, chosen: tuple[int, ...], pixels: PixelMeaning) -> np.ndarray:
+    """`(height, width, 1 or 3)` of these bands, the first of which is 1."""
+    if tiff.size[0] * tiff.size[1] > MAX_PIXELS:
+        raise RefusalError(f"too large to be decoded safely: {tiff.size[0]} x {tiff.size[1]} pixels. Scale it down")
+    if max(chosen) > tiff.bands:
+        raise RefusalError(f"it has {tiff.bands} bands, and bands={','.join(map(str, chosen))} asks for more")
     values = read_bands(data, pixels.page or 1)
     if values is None:
-        raise RefusalError(f"{told}, and they are compressed in a way that is not read here. Make it an RGB file")
-    return values[:, :, [band - 1 for band in pixels.bands]]
+        raise RefusalError(
+            f"its values ({tiff.bands} of {tiff.bits} bits a pixel) are kept in a way that is not read here. Make it "
+            "an RGB file"
+        )
+    return values[:, :, [band - 1 for band in chosen]]
 
 
 def _of_bands(values: np.ndarray, pixels: PixelMeaning) -> Image.Image:
@@ -205,9 +241,15 @@ def _of_bands(values: np.ndarray, pixels: PixelMeaning) -> Image.Image:
 
 
 def _deep_colour(data: bytes, image: Image.Image, bits: int, pixels: PixelMeaning) -> Image.Image:
-    """Colour of more than 8 bits, of which Pillow holds the high byte of each value."""
-    if pixels.bits == bits:
-        return _rgb(_picked(image, pixels))
+    """Colour of more than 8 bits, of which Pillow holds the high byte of each value, upright."""
+    if pixels.bits == bits:  # a TIFF that is loaded is upright already, and says so
+        return _turned(_rgb(_picked(image, pixels)), _orientation(image))
+    tiff = tiff_facts(data, pixels.page or 1)
+    orientation = _orientation(image) if tiff is None else tiff.orientation
+    return _turned(_deep_bands(data, image, bits, pixels), orientation)
+
+
+def _deep_bands(data: bytes, image: Image.Image, bits: int, pixels: PixelMeaning) -> Image.Image:
     values = read_bands(data, pixels.page or 1) if image.format in ("TIFF", "PNG") else None
     if values is None:
         raise RefusalError(
@@ -229,9 +271,13 @@ def _deep_colour(data: bytes, image: Image.Image, bits: int, pixels: PixelMeanin
     return _rgb(shown)
 
 
-def _choose_page(image: Image.Image, tiff: TiffFacts, pixels: PixelMeaning) -> None:
+def _require_page(tiff: TiffFacts, pixels: PixelMeaning) -> None:
     if pixels.page is None and tiff.pages > 1:
-        raise RefusalError(f"it has {tiff.pages} pages of one size, and one image is read", "Say which: ?page=1")
+        raise RefusalError(f"it has {tiff.pages} pages, and one image is read", "Say which: ?page=1")
+
+
+def _choose_page(image: Image.Image, tiff: TiffFacts, pixels: PixelMeaning) -> None:
+    _require_page(tiff, pixels)
     if pixels.page is not None:
         try:
             image.seek(pixels.page - 1)
@@ -239,16 +285,20 @@ def _choose_page(image: Image.Image, tiff: TiffFacts, pixels: PixelMeaning) -> N
             raise RefusalError(f"it has no page {pixels.page}") from None
 
 
-def _choose_bands(image: Image.Image, tiff: TiffFacts, pixels: PixelMeaning) -> None:
-    """Take all bands as they are in the file, where `pixels` says which are meant."""
-    if tiff.more_bands < 1:
-        return
+def _require_known_bands(tiff: TiffFacts, pixels: PixelMeaning) -> None:
     if pixels.bands is None and sum(map(bool, tiff.extra)) < tiff.more_bands:
         raise RefusalError(
             f"it has {tiff.bands} bands, and the file does not say what the last one is (near-infrared? transparency?)",
             f"Say which are the colours: ?bands={','.join(map(str, range(1, tiff.colours + 1)))}; or ?bands=rgba where "
             "the last is transparency",
         )
+
+
+def _choose_bands(image: Image.Image, tiff: TiffFacts, pixels: PixelMeaning) -> None:
+    """Take all bands as they are in the file, where `pixels` says which are meant."""
+    if tiff.more_bands < 1:
+        return
+    _require_known_bands(tiff, pixels)
     mode = {4: "RGBA", 2: "LA"}.get(tiff.bands, "")
     if pixels.bands is not None and mode and tiff.bits == 8 and tiff.interleaved:
         image._mode = mode
@@ -261,10 +311,15 @@ def _require_transparency(alpha: np.ndarray, colours: int, tiff: TiffFacts | Non
     quite clear or quite opaque, and what is seen through it is nonsense."""
     if pixels.bands is not None:
         return
+    first = "1,2,3" if colours == 3 else "1"
+    if not alpha.any():
+        raise RefusalError(
+            "every pixel is fully transparent, so that nothing of it shows. Where its last band is no transparency, "
+            f"?bands={first} leaves it out"
+        )
     partial = alpha[(alpha > 0) & (alpha < 255)]
     most = 0.1 if tiff is not None else 0.9
     if partial.size > most * alpha.size and (tiff is not None or partial.min() < partial.max()):
-        first = "1,2,3" if colours == 3 else "1"
         raise RefusalError(
             f"its last band is tagged as transparency and {partial.size / alpha.size:.0%} of its values are neither "
             "clear nor opaque, as those of near-infrared are",

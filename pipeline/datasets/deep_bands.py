@@ -18,6 +18,8 @@ from structure.pipeline.datasets.tiff_facts import BITS, HEIGHT, PLANAR, SAMPLES
 _COMPRESSION, _PREDICTOR, _FORMAT = 259, 317, 339
 _STRIPS, _TILES = (273, 279, 278), (324, 325, 323)
 _TILE_WIDTH = 322
+_GREY_ALPHA = 4
+"""PNG's number for grey with transparency."""
 _UNPACKED = {1: "raw", 5: "LZW", 8: "deflate", 32773: "PackBits", 32946: "deflate", 34925: "LZMA", 50000: "Zstandard"}
 """Compressions that keep every byte."""
 
@@ -82,7 +84,7 @@ def _with_directory(data: bytes, order: str, fields: dict[int, list[int]]) -> by
         if len(numbers) > 1:
             packed, lists = struct.pack(f"{order}I", after + len(lists)), lists + packed
         entries += struct.pack(f"{order}HHI", tag, 4, len(numbers)) + packed
-    head = data[:4] + struct.pack(f"{order}I", start)
+    head = data[:2] + struct.pack(f"{order}HI", 42, start)  # of a BigTIFF too: the pixels lie behind its longer header
     body = struct.pack(f"{order}H", len(fields)) + entries + b"\0" * 4 + lists
     return head + data[8:] + b"\0" * (start - len(data)) + body
 
@@ -99,14 +101,22 @@ def _summed(values: np.ndarray, every: int) -> np.ndarray:
 
 def _png_bands(data: bytes) -> np.ndarray | None:
     """The two bytes of each value, unpacked one after the other: in the order of a PNG the first is the high one, and
-    Pillow takes the second where it is told that the file is the other way round."""
-    read = []
-    for order in ("B", "L"):
-        with Image.open(BytesIO(data), formats=("PNG",)) as image:
-            if image.mode not in ("RGB", "RGBA"):
-                return None
-            tiles: list[Any] = image.tile  # type: ignore[attr-defined]  # of an image file, not of any image
-            image.tile = [tile._replace(args=f"{image.mode};16{order}") for tile in tiles]  # type: ignore[attr-defined]
-            read.append(np.asarray(image).astype(np.uint16))
-    values: np.ndarray = read[0] << 8 | read[1]
-    return values
+    Pillow takes the second where it is told that the file is the other way round. Grey with transparency, which it
+    unpacks in one order only, is shown to it as four bytes a pixel."""
+    if data[25] == _GREY_ALPHA:
+        grey = _png_as(data, "RGBA").astype(np.uint16)
+        return grey[:, :, ::2] << 8 | grey[:, :, 1::2]
+    with Image.open(BytesIO(data), formats=("PNG",)) as image:
+        mode = image.mode
+    if mode not in ("RGB", "RGBA"):
+        return None
+    high, low = (_png_as(data, f"{mode};16{order}").astype(np.uint16) for order in ("B", "L"))
+    return np.asarray(high << 8 | low)
+
+
+def _png_as(data: bytes, unpacked: str) -> np.ndarray:
+    """`(height, width, bands)` uint8 of a PNG whose rows Pillow unpacks as it is told."""
+    with Image.open(BytesIO(data), formats=("PNG",)) as image:
+        tiles: list[Any] = image.tile  # type: ignore[attr-defined]  # of an image file, not of any image
+        image.tile = [tile._replace(args=unpacked) for tile in tiles]  # type: ignore[attr-defined]
+        return np.asarray(image)

@@ -82,7 +82,10 @@ class PixelMeaning:
 
 AS_THE_FILE_SAYS = PixelMeaning()
 
-MAY_BE_UNCLEAR = (b"\x89PNG", b"II*\0", b"MM\0*", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51", b"P2", b"P3", b"P5", b"P6")
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How TIFF and BigTIFF begin, in either byte order."""
+
+MAY_BE_UNCLEAR = (b"\x89PNG", *TIFF_MAGIC, b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51", b"P2", b"P3", b"P5", b"P6")
 """How files begin whose values may have more than 8 bits, or whose bands may be no colours."""
 
 

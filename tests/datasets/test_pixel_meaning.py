@@ -33,6 +33,7 @@ def tiff(array: np.ndarray, **tags: Any) -> bytes:
     fields = {256: [width], 257: [height], 258: [size] * bands, 259: [1], 262: [photometric], 273: [0], 277: [bands]}
     fields |= {278: [height], 279: [values.nbytes], 284: [1], 339: [kind] * bands}
     fields |= {338: list(extra)} if extra is not None else {}
+    fields |= {274: [tags["orientation"]]} if "orientation" in tags else {}
     beyond, entries = 8 + 2 + 12 * len(fields) + 4, b""
     lists = b""
     start = beyond + sum(2 * len(numbers) for numbers in fields.values() if len(numbers) > 2)
@@ -217,7 +218,7 @@ def test_further_pages_of_a_tiff_are_told_and_chosen() -> None:
     buffer = io.BytesIO()
     pages = [Image.new("L", (5, 4), value) for value in (10, 20, 30)]
     pages[0].save(buffer, format="TIFF", save_all=True, append_images=pages[1:])
-    with pytest.raises(UnclearPixelsError, match=r"it has 3 pages of one size.*\?page=1"):
+    with pytest.raises(UnclearPixelsError, match=r"it has 3 pages, and one image is read.*\?page=1"):
         decode(buffer.getvalue(), item="a")
     assert [shown(buffer.getvalue(), page=page)[0, 0, 0] for page in (1, 2, 3)] == [10, 20, 30]
     with pytest.raises(BadSampleError, match="it has no page 4"):
