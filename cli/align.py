@@ -130,8 +130,8 @@ def align(flags: AlignFlags) -> None:
         request, runs = first_run(recipe, name=flags.name, device=flags.device), len(runs_of(recipe))
     else:
         named: dict[str, Any] = {"test": flags.test or 0.0, "name": flags.name, "replace": flags.replace}
-        if is_auto:
-            named |= {"method": AUTO, "device": flags.device, **selection}
+        if is_open:
+            named |= {"method": AUTO if is_auto else method, "device": flags.device, **selection}
         else:
             named["options"] = TrainingOptions.preset(flags.preset, method=method, device=flags.device)
         recipe, request, runs = None, AlignRequest.of(flags.layers, **data, **named, **training), 1

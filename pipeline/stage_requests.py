@@ -219,7 +219,8 @@ class AlignRequest:
 
         Without `options`, `unpaired` and a `method`, or with `method="auto"`, the method is selected: then the fields
         of `SelectionOptions` are taken too, and options of the training hold for every candidate that has them.
-        `weight="auto"` has the weight of R_S of a named method selected.
+        `weight="auto"` has the weight of R_S of a named method selected; it is the default where neither `options` nor
+        a weight nor `unpaired` rows are given.
         """
         training = {name: others.pop(name) for name in list(others) if name not in cls.__dataclass_fields__}
         is_open = options is None and not others.get("unpaired")  # unpaired rows are for R_S, so for the default method
@@ -231,6 +232,8 @@ class AlignRequest:
             return cls(layers, **others, **selected(training))
         made = (TrainingOptions() if options is None else options).changed(**training)
         require_effect(made, training)
+        is_weighed = {"weight", "weight_vision", "weight_text"} & training.keys()
+        weighs = weighs or (is_open and made.uses_structure and not is_weighed)
         request = cls(layers, options=made, **others, auto=weight_selection(made) if weighs else None)
         require_unpaired(training, request.unpaired)
         return request

@@ -37,6 +37,7 @@ def fit_closed(solve: Solve, data: TrainingData, options: TrainingOptions, *, on
         pairs = replace(pairs, vision=vision[training], text=text[training])
     else:
         check_pairs(*validation, least=2, why="validation")
+        pairs = replace(pairs, shared=data.shared)
     solution = solve(pairs, options, on_event)
     aligner = _aligner(solution, options)
     images, texts = (

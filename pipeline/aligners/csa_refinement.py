@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from structure.pipeline.aligners.adamw import AdamW
 from structure.pipeline.aligners.arrays import as_tensor
 from structure.pipeline.aligners.batches import PairsInMemory
 from structure.pipeline.aligners.csa_solver import CanonicalMap, Moments
@@ -45,7 +46,7 @@ def refine(
         projection.to(device, torch.float32).requires_grad_()
         for projection in (fitted.projection_x, fitted.projection_y)
     ]
-    optimiser = torch.optim.Adam(moving, lr=RATE)
+    optimiser = AdamW(moving, rate=RATE)
     kept = structure_options(options) | {"temperature": TEMPERATURE}
     for epoch in range(1, epochs + 1):
         seed = options.seed * 1_000_003 + epoch
@@ -63,7 +64,7 @@ def refine(
                     after = (before - mean) @ by
                 structure = structure + structure_loss(before, after, **kept) / 2
             loss = options.weight * structure - AGREEMENT * (aligned[0] * aligned[1]).sum() / aligned[0].shape[1]
-            optimiser.zero_grad(set_to_none=True)
+            optimiser.zero_grad()
             loss.backward()
             optimiser.step()
         on_event(Progress("refining csa", epoch, epochs, "epochs"))

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from structure.pipeline.aligners.arrays import Array, as_tensor, check_pairs
+from structure.pipeline.aligners.training_data import TrainingData
 from structure.store.errors import StructureError
 
 FLOOR = 1e-10
@@ -21,6 +23,8 @@ FLOOR = 1e-10
 
 CHUNK = 8192
 """Rows that are taken at a time."""
+
+Spectrum = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass
@@ -40,6 +44,7 @@ class Moments:
         count = len(left)
         if not count:
             return
+        vars(self).pop("spectra", None)
         mean_x, mean_y = left.mean(dim=0), right.mean(dim=0)
         left, right = left - mean_x, right - mean_y
         xx, yy, xy = left.T @ left / count, right.T @ right / count, left.T @ right / count
@@ -58,6 +63,11 @@ class Moments:
         self.mean_y += share * gap_y
         self.rows += count
 
+    @cached_property
+    def spectra(self) -> tuple[Spectrum, Spectrum]:
+        """Eigenvalues, ascending, and eigenvectors of both sides' covariances."""
+        return _spectrum(self.xx), _spectrum(self.yy)
+
 
 def moments(chunks: Iterable[tuple[Array, Array]]) -> Moments:
     """The moments of paired row chunks (n_i, dx), (n_i, dy): one pass, any number of rows."""
@@ -70,6 +80,11 @@ def moments(chunks: Iterable[tuple[Array, Array]]) -> Moments:
 def pair_moments(vision: Array, text: Array) -> Moments:
     """The moments of paired rows (n, dx), (n, dy), read once, chunk by chunk."""
     return moments((vision[at : at + CHUNK], text[at : at + CHUNK]) for at in range(0, len(vision), CHUNK))
+
+
+def moments_of(data: TrainingData) -> Moments:
+    """The moments of training pairs, which fits of the same pairs share."""
+    return data.once("moments", lambda: pair_moments(data.vision, data.text))
 
 
 @dataclass(frozen=True)
@@ -119,8 +134,7 @@ def fit_csa_moments(
 ) -> CanonicalMap:
     """`fit_csa` from moments that were gathered elsewhere, over shards for instance. With `clamp` the directions that
     there are will do where they are fewer than `dim`."""
-    root_x, cut_x = _inverse_root(gathered.xx, ridge, floor)
-    root_y, cut_y = _inverse_root(gathered.yy, ridge, floor)
+    (root_x, cut_x), (root_y, cut_y) = (_inverse_root(*spectrum, ridge, floor) for spectrum in gathered.spectra)
     kept = min(len(root_x) - cut_x, len(root_y) - cut_y)
     cut = tuple(
         f"{what}: {count} of {len(root)} directions cut, variance below {floor:g} of the largest"
@@ -147,9 +161,13 @@ def fit_csa_moments(
     )
 
 
-def _inverse_root(covariance: torch.Tensor, ridge: float, floor: float) -> tuple[torch.Tensor, int]:
-    """The inverse square root on the directions above the floor, and how many were cut."""
+def _spectrum(covariance: torch.Tensor) -> Spectrum:
     values, vectors = torch.linalg.eigh(covariance)
+    return values, vectors
+
+
+def _inverse_root(values: torch.Tensor, vectors: torch.Tensor, ridge: float, floor: float) -> tuple[torch.Tensor, int]:
+    """The inverse square root on the directions above the floor, and how many were cut."""
     kept = values > floor * values[-1]
     raised = (values + ridge * values.mean())[kept]
     basis = vectors[:, kept]

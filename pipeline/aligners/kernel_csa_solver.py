@@ -7,11 +7,14 @@ NIPS 2000): with all pairs as landmarks it is exact. k(x, y) = exp(-g |x^ - y^|^
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from structure.pipeline.aligners.csa_solver import FLOOR
+from structure.pipeline.aligners.arrays import Array, as_tensor
+from structure.pipeline.aligners.csa_solver import CHUNK, FLOOR, Moments, moments
 
 LANDMARKS = 2048
 """Training pairs that span the space at most; fewer pairs are all used."""
@@ -42,3 +45,30 @@ def whitening(landmarks: torch.Tensor, gamma: float) -> torch.Tensor:
 def choose_landmarks(pairs: int, *, seed: int) -> np.ndarray:
     """Sorted row numbers of at most `LANDMARKS` pairs."""
     return np.sort(np.random.default_rng(seed).permutation(pairs)[:LANDMARKS])
+
+
+@dataclass(frozen=True)
+class KernelPairs:
+    """Pairs in the kernel's space, whatever the ridge: of each side its landmarks (m, width) float32, bandwidth and
+    whitening (m, r) float64, and the moments of the Nyström features."""
+
+    landmarks: tuple[torch.Tensor, torch.Tensor]
+    gammas: tuple[float, float]
+    bases: tuple[torch.Tensor, torch.Tensor]
+    moments: Moments
+
+
+def kernel_pairs(vision: Array, text: Array, *, seed: int) -> KernelPairs:
+    """Of paired rows (n, dv), (n, dt), read chunk by chunk; the landmarks are drawn by the `seed`."""
+    sides, pairs = (vision, text), len(vision)
+    chosen = choose_landmarks(pairs, seed=seed)
+    first, second = (as_tensor(side[chosen]).detach().float().cpu() for side in sides)
+    gammas = (bandwidth(first), bandwidth(second))
+    bases = (whitening(first, gammas[0]), whitening(second, gammas[1]))
+
+    def features(side: int, start: int) -> torch.Tensor:
+        rows = as_tensor(sides[side][start : start + CHUNK]).detach().double().cpu()
+        return kernel(rows, (first, second)[side].double(), gammas[side]) @ bases[side]
+
+    gathered = moments((features(0, at), features(1, at)) for at in range(0, pairs, CHUNK))
+    return KernelPairs((first, second), gammas, bases, gathered)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
-from structure.pipeline.aligners.gradient_method import GradientMethod, Trained
+from structure.pipeline.aligners.gradient_method import GradientMethod, Trained, short_training
 from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.progress import Listener, silent
 
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
 
 class SequenceMethod(GradientMethod[Trained]):
     """Trained without R_S, which compares one frozen vector a sample."""
+
+    def grid(self, *, widths: tuple[int, int], pairs: int) -> Sequence[Mapping[str, Any]]:
+        known = {one.name for one in fields(self.options_class)}
+        return ({name: value for name, value in short_training(pairs).items() if name in known},)
 
     def fit(
         self,

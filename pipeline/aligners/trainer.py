@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from structure.pipeline.aligners.adamw import AdamW
 from structure.pipeline.aligners.arrays import Array, as_tensor
 from structure.pipeline.aligners.batches import BatchSource
 from structure.pipeline.aligners.lr_range_test import SAMPLES, RateCurve, find_rate
@@ -64,7 +65,7 @@ class Trainer:
             if self.structure is not None:
                 weight = self.structure.weight * warm_up(self.step, steps=self.warming)
             rate = self.rate * cosine(self.step, period=self.period)
-            self.optimiser.param_groups[0]["lr"] = rate
+            self.optimiser.rate = rate
             losses, _, _ = self.objective.losses(batch, structure=self.structure is not None)
             loss = self.objective.total(losses, weight=weight)
             update(self.objective, self.optimiser, loss, options)
@@ -87,7 +88,7 @@ class Trainer:
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Everything that the next epochs depend on besides options and data."""
         tensors = {f"objective.{name}": value for name, value in self.objective.state_dict().items()}
-        for index, values in self.optimiser.state_dict()["state"].items():
+        for index, values in self.optimiser.state.items():
             tensors |= {f"optimiser.{index}.{name}": value for name, value in values.items()}
         for side, head in (("vision", self.objective.vision), ("text", self.objective.text)):
             noise = head.noise()
@@ -98,12 +99,10 @@ class Trainer:
     def resume(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
         """Go on from a state."""
         self.objective.load_state_dict(within("objective", tensors))
-        state: dict[int, dict[str, torch.Tensor]] = {}
         for name, value in within("optimiser", tensors).items():
             index, _, field = name.partition(".")
-            state.setdefault(int(index), {})[field] = value
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": state, "param_groups": groups})
+            place = "cpu" if field == "step" else self.device
+            self.optimiser.state.setdefault(int(index), {})[field] = value.to(place)
         for side, noise in within("noise", tensors).items():
             getattr(self.objective, side).resume_noise(noise, self.device)
         self.step = facts["step"]
@@ -172,15 +171,15 @@ def warming_steps(options: PairOptions, total: int) -> int:
     return math.ceil(options.warm_up * total) if options.warm_up_steps is None else options.warm_up_steps
 
 
-def make_optimiser(objective: Objective, rate: float, options: GradientOptions) -> torch.optim.AdamW:
+def make_optimiser(objective: Objective, rate: float, options: GradientOptions) -> AdamW:
     """AdamW with the published betas over what moves."""
     moving = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(moving, lr=rate, betas=BETAS, weight_decay=options.weight_decay)
+    return AdamW(moving, rate=rate, betas=BETAS, weight_decay=options.weight_decay)
 
 
-def update(objective: Objective, optimiser: torch.optim.AdamW, loss: torch.Tensor, options: GradientOptions) -> None:
+def update(objective: Objective, optimiser: AdamW, loss: torch.Tensor, options: GradientOptions) -> None:
     """One step, gradients clipped."""
-    optimiser.zero_grad(set_to_none=True)
+    optimiser.zero_grad()
     loss.backward()
     clip_gradients(list(objective.parameters()), most=options.clip, scope=options.clip_scope)
     optimiser.step()
@@ -200,7 +199,7 @@ def rate_test(source: BatchSource, extras: Unpaired, options: GradientOptions, d
     batches = _test_batches(objective, source, extras if structure else Unpaired(), options, fresh=is_released)
 
     def step(rate: float) -> float:
-        optimiser.param_groups[0]["lr"] = rate
+        optimiser.rate = rate
         losses, _, _ = objective.losses(next(batches), structure=structure is not None)
         loss = objective.total(losses, weight=weight)
         update(objective, optimiser, loss, options)

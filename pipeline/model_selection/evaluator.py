@@ -2,63 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from structure.pipeline.aligners.aligner import Aligner
-from structure.pipeline.aligners.aligner_method import Inputs, method
+from structure.pipeline.aligners.aligner_method import method
 from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.model_selection.budget import Budget
-from structure.pipeline.model_selection.candidates import Candidate, Layers
-from structure.pipeline.model_selection.criterion import pair_values
+from structure.pipeline.model_selection.candidates import Candidate
+from structure.pipeline.model_selection.criterion import pair_values, standard_error
 from structure.pipeline.model_selection.folds import draw_rows
+from structure.pipeline.model_selection.paired_features import PairedFeatures
 from structure.store.errors import StructureError
 
 METRICS_ALONE = 8
 """Validation pairs of a method that chooses nothing by them: training pairs, so that none need be held out."""
 
-
-@dataclass(frozen=True)
-class PairedFeatures:
-    """Both sides of some layers by what a sample is ("rows", "tokens", "sets"), row i of each being one pair.
-
-    `groups` (n,) int64: what stays in one fold.
-    """
-
-    sides: Mapping[tuple[Inputs, Layers], tuple[Any, Any]]
-    groups: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.groups)
-
-    def of(self, candidate: Candidate, rows: np.ndarray) -> tuple[Any, Any]:
-        """The features that a candidate reads, of these rows."""
-        vision, text = self.sides[candidate.inputs, candidate.layers]
-        return taken(vision, rows), taken(text, rows)
-
-    def widths(self, candidate: Candidate) -> tuple[int, int]:
-        """Widths of both layers of a candidate."""
-        vision, text = self.sides[candidate.inputs, candidate.layers]
-        return int(vision.shape[1]), int(text.shape[1])
+BEHIND = 3.0
+"""Standard errors that a candidate is behind the best one on the first folds of the last round when the other folds are
+left out."""
 
 
-def taken(side: Any, rows: np.ndarray) -> Any:
-    """These rows of an array, or of sequences."""
-    return side[rows] if isinstance(side, np.ndarray) else side.take(rows)
-
-
-def fit_on(candidate: Candidate, features: PairedFeatures, rows: np.ndarray) -> Aligner:
-    """The aligner of a candidate from these pairs; groups stay on one side of its own validation split."""
+def fit_on(
+    candidate: Candidate, features: PairedFeatures, rows: np.ndarray, shared: dict[str, Any] | None = None
+) -> Aligner:
+    """The aligner of a candidate from these pairs; groups stay on one side of its own validation split. `shared` keeps
+    what fits to the same rows of the same layers have in common."""
     vision, text = features.of(candidate, rows)
     aligning = method(candidate.options.method)
     validation = None
     if not aligning.chooses_epoch:
-        few = np.arange(min(METRICS_ALONE, len(rows)))
-        validation = (taken(vision, few), taken(text, few))
-    data = TrainingData(vision, text, validation=validation, groups=features.groups[rows])
+        few = rows[:METRICS_ALONE]
+        validation = features.of(candidate, few)
+    data = TrainingData(vision, text, validation=validation, groups=features.groups[rows], shared=shared)
     return aligning.fit(data, candidate.options).aligner
 
 
@@ -82,23 +61,52 @@ class Evaluator:
     not_afforded: set[Candidate] = field(default_factory=set)
     seconds: dict[Candidate, float] = field(default_factory=dict)
     _values: dict[tuple[Candidate, int, int], np.ndarray] = field(default_factory=dict)
+    _best: dict[tuple[int, tuple[int, ...]], tuple[float, Candidate]] = field(default_factory=dict)
+    _shared: tuple[Any, dict[int, dict[str, Any]]] = (None, {})
+
+    @property
+    def folds(self) -> range:
+        """All folds."""
+        return range(int(self.fold_of.max()) + 1)
+
+    def score(self, candidate: Candidate, at: int, folds: Sequence[int]) -> float | None:
+        """The mean over all pairs of these folds in a round; None where the candidate has none.
+
+        In the last round a candidate that is far behind the best so far is not fitted on the folds that follow: its
+        score is that of the best one and the difference on the folds that it has.
+        """
+        key, is_last = (at, tuple(folds)), at == len(self.sizes) - 1
+        parts: list[np.ndarray] = []
+        for number, fold in enumerate(folds, start=1):
+            part = self.values(candidate, at, fold)
+            if part is None:
+                return None
+            parts.append(part)
+            if is_last and number < len(folds) and key in self._best:
+                best, other = self._best[key]
+                gain, error = self.difference(candidate, other, at, folds[:number])
+                if gain < -BEHIND * error:
+                    return best + gain
+        mean = float(np.concatenate(parts).mean())
+        self.has_result = True
+        if key not in self._best or mean > self._best[key][0]:
+            self._best[key] = (mean, candidate)
+        return mean
 
     def values(self, candidate: Candidate, at: int, fold: int) -> np.ndarray | None:
         """(pairs of the fold,) values of its held-out pairs in a round; None where the candidate has none."""
         key = (candidate, at, fold)
         if key in self._values:
             return self._values[key]
-        cost = candidate.cost(self.features.widths(candidate), self.sizes[at])
+        cost = self.features.cost(candidate, self.sizes[at])
         if candidate in self.refused:
             return None
         if self.has_result and not self.budget.affords(candidate.options.method, cost):
             self.not_afforded.add(candidate)
             return None
         began = self.budget.clock()
-        training, test = self.rows(at, fold)
         try:
-            aligner = fit_on(candidate, self.features, training)
-            self._values[key] = pair_values(aligner, *self.features.of(candidate, test), select=self.select)
+            self._values[key] = self.fitted(candidate, at, fold)
         except StructureError as error:
             self.refused[candidate] = str(error)
         took = self.budget.clock() - began
@@ -107,23 +115,41 @@ class Evaluator:
         self.on_fit(self.budget.fits)
         return self._values.get(key)
 
+    def fitted(self, candidate: Candidate, at: int, fold: int) -> np.ndarray:
+        """The values from a fit. Raises StructureError as `Method.fit` does."""
+        training, test = self.rows(at, fold)
+        aligner = fit_on(candidate, self.features, training, self._in_common(candidate, at, fold))
+        return pair_values(aligner, *self.features.scored(candidate, test), select=self.select)
+
+    def folds_of(self, candidate: Candidate, at: int) -> list[int]:
+        """The folds on which it was fitted in a round."""
+        return [fold for fold in self.folds if (candidate, at, fold) in self._values]
+
+    def difference(self, one: Candidate, other: Candidate, at: int, folds: Sequence[int]) -> tuple[float, float]:
+        """Mean and standard error of what `one` is better by, pair by pair, on the folds that both have."""
+        both = [fold for fold in folds if {(one, at, fold), (other, at, fold)} <= self._values.keys()]
+        gain = np.concatenate([self._values[one, at, fold] - self._values[other, at, fold] for fold in both])
+        return float(gain.mean()), standard_error(gain, self.groups(both))
+
+    def error(self, candidate: Candidate, at: int) -> float:
+        """Standard error of its mean over the folds that it has."""
+        folds = self.folds_of(candidate, at)
+        values = np.concatenate([self._values[candidate, at, fold] for fold in folds])
+        return standard_error(values, self.groups(folds))
+
     def rows(self, at: int, fold: int) -> tuple[np.ndarray, np.ndarray]:
         """Row numbers (training, held-out) of a fold in a round."""
         training = np.flatnonzero(self.fold_of != fold)
         chosen = draw_rows(training, self.features.groups, self.sizes[at], seed=self.seed + fold)
         return chosen, np.flatnonzero(self.fold_of == fold)
 
-    def pooled(self, candidate: Candidate, at: int, folds: Sequence[int]) -> np.ndarray | None:
-        """(pairs of these folds,) values, fold by fold; None where a fold has none."""
-        parts = []
-        for fold in folds:
-            part = self.values(candidate, at, fold)
-            if part is None:
-                return None
-            parts.append(part)
-        self.has_result = True
-        return np.concatenate(parts)
-
     def groups(self, folds: Sequence[int]) -> np.ndarray:
-        """Groups of the values that `pooled` gives."""
+        """Groups of the held-out pairs of these folds, fold by fold."""
         return np.concatenate([self.features.groups[self.fold_of == fold] for fold in folds])
+
+    def _in_common(self, candidate: Candidate, at: int, fold: int) -> dict[str, Any]:
+        """What fits of a fold share; it is kept for one layer pair and round at a time."""
+        of = (at, candidate.inputs, candidate.layers)
+        if self._shared[0] != of:
+            self._shared = (of, {})
+        return self._shared[1].setdefault(fold, {})

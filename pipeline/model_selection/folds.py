@@ -9,6 +9,10 @@ import numpy as np
 from structure.store.errors import StructureError
 
 
+class TooFewPairsError(StructureError):
+    """There are too few pairs, or groups of them, for a cross-validation."""
+
+
 def joint_groups(rows: int, *keys: Sequence[Hashable | None]) -> np.ndarray:
     """(rows,) int64, counted from 0 in the order of the rows: rows that share a value in any of `keys` are one group,
     directly or through others. Each of `keys` has one value a row; None is shared with nobody."""
@@ -41,13 +45,13 @@ def assign_folds(groups: np.ndarray, *, folds: int, seed: int) -> np.ndarray:
     """(rows,) int64: the fold of every row, 0 to `folds` - 1. A group is in one fold; groups are drawn in a seeded
     order, large ones first, each into the fold that is smallest so far.
 
-    Raises StructureError for fewer groups than folds.
+    Raises TooFewPairsError for fewer groups than folds.
     """
     sizes = np.bincount(groups)
     if folds < 2:
         raise StructureError(f"--folds {folds}: cross-validation needs at least 2.")
     if len(sizes) < folds:
-        raise StructureError(
+        raise TooFewPairsError(
             f"The {len(groups):,} training pairs are {len(sizes)} groups of duplicates or of one --group value, fewer "
             f"than {folds} folds: no fold could be held out whole. Pass --folds {max(len(sizes), 2)}, another --group, "
             "or name the --method."

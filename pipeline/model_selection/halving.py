@@ -12,24 +12,21 @@ from dataclasses import dataclass
 FACTOR = 3
 """A round has that many times the pairs of the one before, for one in so many candidates."""
 
-LEAST_PAIRS = 200
+LEAST_PAIRS = 150
 """Training pairs of a fold in the first round, where there are more."""
 
 FINALISTS = 4
-"""Candidates of the last round at most."""
+"""Cheap candidates of the last round at most."""
 
 LEAST_LEFT = 4
 """Candidates that a round leaves at least, where there are so many."""
-
-LAYERS_OF_COSTLY = 1
-"""Layer candidates on which costly methods are tried: the best of the cheap ones."""
 
 
 @dataclass(frozen=True)
 class Entry:
     """A candidate as the planner sees it: which layers it reads, and what a fit costs (any unit, the same for all).
-    `is_costly`: it is tried on the layers alone that serve the cheap candidates best. `kind`: what it is a variant of,
-    a method."""
+    `is_costly`: it joins in the last round, on the layers alone that serve the cheap candidates best. `kind`: what it
+    is a variant of, a method."""
 
     layers: int
     cost: float
@@ -45,9 +42,14 @@ class Race:
     winner: int
 
     @property
-    def scores(self) -> dict[int, float]:
-        """Candidate -> score in the last round that it was in."""
-        return {number: score for scores in self.rounds for number, score in scores.items()}
+    def last(self) -> int:
+        """The round that decided: the last in which a candidate has a score."""
+        return max(at for at, scores in enumerate(self.rounds) if scores)
+
+    @property
+    def decisive(self) -> dict[int, float]:
+        """The scores of that round."""
+        return self.rounds[self.last]
 
 
 Score = Callable[[int, int], float | None]
@@ -65,27 +67,56 @@ def round_sizes(pairs: int) -> tuple[int, ...]:
 def race(entries: Sequence[Entry], score: Score, *, rounds: int) -> Race | None:
     """Run the rounds; None where no candidate has a score.
 
-    The first round tries cheap candidates first, later ones the best first, so that what a budget leaves out is what
-    costs most or promises least. A tie goes to the cheaper candidate. Where the best candidate so far has no score in a
-    round, the round before decides.
+    Cheap candidates are halved from round to round; costly ones meet those that are left in the last round, and are
+    halved themselves where no cheap one has a score. Of what a round begins with, the layers of low number and the
+    cheap go first, so that what a budget leaves out is what costs most or promises least. A tie goes to the cheaper
+    candidate. Where the best candidate so far has no score in a round, the rounds before decide, and nothing joins.
     """
-    order = sorted(range(len(entries)), key=lambda number: entries[number].cost)
-    cheap = [number for number in order if not entries[number].is_costly]
-    first = _scored(cheap, score, 0)
-    layers = best_layers(entries, first) if first else {entry.layers for entry in entries}
-    first |= _scored([n for n in order if entries[n].is_costly and entries[n].layers in layers], score, 0)
-    if not first:
+    order = sorted(range(len(entries)), key=lambda number: (entries[number].layers, entries[number].cost))
+    costly = [number for number in order if entries[number].is_costly]
+    found = _halved(entries, [number for number in order if not entries[number].is_costly], score, rounds)
+    if not any(found):
+        found = _halved(entries, costly, score, rounds)
+    elif len(found) == rounds:
+        found[-1] |= _scored(joining(entries, costly, found), score, rounds - 1)
+    if not any(found):
         return None
-    found = [first]
-    for at in range(1, rounds):
-        most = left_after(len(found[-1]), is_last=at == rounds - 1)
-        first_of_all, *others = survivors(entries, found[-1], most)
-        scores = _scored([first_of_all], score, at)
-        if not scores:  # too costly for what is left: the cheap ones alone would win for being cheap
+    decisive = [scores for scores in found if scores][-1]
+    return Race(tuple(found), ranked(entries, decisive)[0])
+
+
+def _halved(entries: Sequence[Entry], numbers: Sequence[int], score: Score, rounds: int) -> list[dict[int, float]]:
+    """The scores of each round, as far as it came; none of a round that would eliminate nobody, which is not run."""
+    found: list[dict[int, float]] = []
+    left = list(numbers)
+    for at in range(rounds):
+        is_next_last = at + 1 == rounds - 1
+        if at < rounds - 1 and left_after(len(left), is_last=is_next_last) >= len(left):
+            found.append({})
+            continue
+        scores = _scored(left[:1], score, at)
+        if not scores and any(found):  # too costly for what is left: the cheap ones alone would win for being cheap
             break
-        scores |= _scored(others, score, at)
-        found.append(scores)
-    return Race(tuple(found), ranked(entries, found[-1])[0])
+        found.append(scores | _scored(left[1:], score, at))
+        left = survivors(entries, found[-1], left_after(len(found[-1]), is_last=is_next_last))
+    return found
+
+
+def joining(entries: Sequence[Entry], costly: Sequence[int], found: Sequence[dict[int, float]]) -> list[int]:
+    """Which of the `costly` candidates join, the cheapest first: those of each kind that read the layers, of all that
+    the kind reads, which serve the cheap candidates best by the rounds that are `found`."""
+    order = dict.fromkeys(entries[number].layers for scores in reversed(found) for number in ranked(entries, scores))
+    places = {layers: place for place, layers in enumerate(order)}
+
+    def place(number: int) -> int:
+        return places.get(entries[number].layers, len(places) + entries[number].layers)
+
+    best: dict[str, int] = {}
+    for number in costly:
+        kind = entries[number].kind
+        best[kind] = min(best.get(kind, place(number)), place(number))
+    joined = [number for number in costly if place(number) == best[entries[number].kind]]
+    return sorted(joined, key=lambda number: entries[number].cost)
 
 
 def left_after(count: int, *, is_last: bool) -> int:
@@ -122,12 +153,6 @@ def ranked(entries: Sequence[Entry], scores: dict[int, float]) -> list[int]:
     return sorted(scores, key=lambda number: (-scores[number], entries[number].cost, number))
 
 
-def best_layers(entries: Sequence[Entry], scores: dict[int, float]) -> set[int]:
-    """The layers whose best candidate scores highest."""
-    order = dict.fromkeys(entries[number].layers for number in ranked(entries, scores))
-    return set(list(order)[:LAYERS_OF_COSTLY])
-
-
 def _scored(numbers: Sequence[int], score: Score, at: int) -> dict[int, float]:
     found = {number: score(number, at) for number in numbers}
     return {number: value for number, value in found.items() if value is not None}
@@ -135,12 +160,17 @@ def _scored(numbers: Sequence[int], score: Score, at: int) -> dict[int, float]:
 
 def fits_at_most(entries: Sequence[Entry], *, rounds: int, folds: int) -> int:
     """How many fits a race takes at most, without what the estimate of the winner's score adds."""
-    costly = Counter(entry.layers for entry in entries if entry.is_costly)
-    cheap = len(entries) - costly.total()
-    tried = costly.most_common(LAYERS_OF_COSTLY) if cheap else costly.most_common()
-    count = cheap + sum(number for _, number in tried)
-    total = count
-    for at in range(1, rounds):
-        count = min(count, left_after(count, is_last=at == rounds - 1))
-        total += count
+    costly: dict[str, Counter[int]] = {}
+    for entry in entries:
+        if entry.is_costly:
+            costly.setdefault(entry.kind, Counter())[entry.layers] += 1
+    joined = sum(max(counts.values()) for counts in costly.values())
+    cheap = sum(not entry.is_costly for entry in entries)
+    total, left = joined if cheap else 0, cheap or len(entries)
+    for at in range(rounds):
+        after = left_after(left, is_last=at + 1 == rounds - 1)
+        if at < rounds - 1 and after >= left:
+            continue
+        total += left
+        left = min(left, after)
     return total * folds

@@ -10,18 +10,22 @@ import numpy as np
 
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.model_selection.budget import Budget
-from structure.pipeline.model_selection.candidates import Candidate, candidates_on, require_candidates
+from structure.pipeline.model_selection.candidates import Candidate, FinalFit, candidates_on, require_candidates
 from structure.pipeline.model_selection.criterion import pair_values, standard_error
-from structure.pipeline.model_selection.evaluator import Evaluator, PairedFeatures, fit_on, taken
-from structure.pipeline.model_selection.folds import assign_folds, draw_rows
+from structure.pipeline.model_selection.evaluator import Evaluator, fit_on
+from structure.pipeline.model_selection.folds import TooFewPairsError, assign_folds, draw_rows
 from structure.pipeline.model_selection.halving import Race, best_of_kinds, fits_at_most, race, round_sizes
 from structure.pipeline.model_selection.options import SelectionOptions
 from structure.pipeline.model_selection.outcome import Estimate, Selection, TableRow, called
+from structure.pipeline.model_selection.paired_features import PairedFeatures, width_of
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.store.errors import StructureError
 
 MOST_IN_FOLDS, IN_FOLDS = 5000, 3000
 """Of more pairs than the first the folds hold the second; the choice is then confirmed on others."""
+
+WEIGHED = 1500
+"""Pairs in the folds at most where only the weight of R_S is chosen, which nothing confirms."""
 
 CONFIRMED_ON, CONFIRMED_FROM, RIVALS = 2000, 10_000, 3
 """Held-out pairs of the confirmation, half of them for the estimate; training pairs of it at most; the best candidates
@@ -33,6 +37,7 @@ LEAST_PAIRS = 24
 NESTED = "nested: for each fold the choice was made again on the other folds"
 HELD_OUT = "held-out: on pairs that neither trained nor chose it"
 NOT_AFFORDED = "the budget ended before it"
+ELSEWHERE = "its method was tried on the layers that serve others best"
 
 
 @dataclass(frozen=True)
@@ -48,31 +53,32 @@ def select(
     options: SelectionOptions,
     *,
     common: Mapping[str, Any],
+    final: FinalFit | None = None,
     budget: Budget | None = None,
     on_event: Listener = silent,
 ) -> Selection:
-    """Choose by cross-validation on these pairs, which are all training pairs.
+    """Choose by cross-validation on these pairs, which are all training pairs or, where `final` says so, some of them.
 
     Candidates are all methods with their grids on all layers (see `candidates_on`); `common` are options of every fit,
     `seed` and `device`. The same pairs, options and seed give the same choice wherever the budget leaves nothing out;
     what it leaves out is in the table. Raises StructureError where no candidate can be fitted.
     """
     if len(features) < LEAST_PAIRS:
-        raise StructureError(
+        raise TooFewPairsError(
             f"{len(features)} pairs are too few: a selection by cross-validation needs at least {LEAST_PAIRS}. Add "
             "pairs, or name a --method."
         )
-    candidates, seed = _candidates(features, options, common), int(common["seed"])
+    candidates, seed = _candidates(features, options, common, final or FinalFit()), int(common["seed"])
     budget = budget or Budget(options.budget)
     everything = np.arange(len(features))
-    inside = draw_rows(everything, features.groups, pairs_in_folds(len(features)), seed=seed)
+    inside = draw_rows(everything, features.groups, pairs_in_folds(len(features), options), seed=seed)
     outside = np.setdiff1d(everything, inside)
-    chosen_from = _subset(features, inside)
+    chosen_from = features.subset(inside)
     fold_of = assign_folds(chosen_from.groups, folds=options.folds, seed=seed)
     sizes = round_sizes(len(inside) - int(np.bincount(fold_of).max()))
     layers = list(dict.fromkeys(candidate.layers for candidate in candidates))
     entries = [
-        candidate.entry(chosen_from.widths(candidate), sizes[-1], layers.index(candidate.layers))
+        candidate.entry(chosen_from.cost(candidate, sizes[-1]), layers.index(candidate.layers))
         for candidate in candidates
     ]
     expected = fits_at_most(entries, rounds=len(sizes), folds=options.folds)
@@ -81,23 +87,25 @@ def select(
         on_event(Progress("cross-validation", min(count, expected), expected, "fits"))
 
     runs = Evaluator(chosen_from, fold_of, sizes, budget, options.select, seed, told)
+    folds = runs.folds
 
-    def decide(folds: Sequence[int]) -> Decision | None:
+    def decide(some: Sequence[int], *, fits_costly: bool = True) -> Decision | None:
         def score(number: int, at: int) -> float | None:
-            values = runs.pooled(candidates[number], at, folds)
-            return None if values is None else float(values.mean())
+            candidate, entry = candidates[number], entries[number]
+            if entry.is_costly and not fits_costly and not set(some) <= set(runs.folds_of(candidate, at)):
+                return None
+            return runs.score(candidate, at, some)
 
         found = race(entries, score, rounds=len(sizes))
-        return None if found is None else Decision(found, _plain_twin(runs, candidates, found, folds))
+        return None if found is None else Decision(found, _plain_twin(runs, candidates, found, some))
 
-    folds = range(options.folds)
     decision = decide(folds)
     if decision is None:
         reasons = "; ".join(f"{one.options.method}: {why}" for one, why in runs.refused.items())
         raise StructureError(f"No candidate could be fitted to {len(inside):,} pairs. {reasons}")
     chosen = candidates[decision.chosen]
-    if len(outside):
-        rivals = best_of_kinds(entries, decision.race.rounds[-1], RIVALS)
+    if len(outside) and not options.weights:
+        rivals = best_of_kinds(entries, decision.race.decisive, RIVALS)
         numbers = list(dict.fromkeys([decision.chosen, *rivals]))[:RIVALS]
         affordable = [
             candidates[number]
@@ -108,62 +116,53 @@ def select(
         if chosen is not candidates[decision.chosen]:
             on_event(Note(f"on pairs outside the folds {called(chosen)} is better: it is taken"))
     else:
-        others = [(fold, decide([other for other in folds if other != fold])) for fold in folds]
-        choices = [(fold, candidates[made.chosen], len(made.race.rounds) - 1) for fold, made in others if made]
+        others = [(fold, decide([other for other in folds if other != fold], fits_costly=False)) for fold in folds]
+        choices = [(fold, candidates[made.chosen], made.race.last) for fold, made in others if made]
         estimate = _nested(runs, choices, sizes)
-    rows = _table(runs, candidates, decision.race, chosen, sizes)
-    why = _why(runs, rows, chosen, options, len(features))
+    rows = _table(runs, candidates, decision.race, chosen)
+    why = _why(runs, rows, chosen, options, len(inside))
     return Selection(chosen, rows, estimate, options.select, options.folds, why, budget.spent)
 
 
-def _candidates(features: PairedFeatures, options: SelectionOptions, common: Mapping[str, Any]) -> list[Candidate]:
+def _candidates(
+    features: PairedFeatures, options: SelectionOptions, common: Mapping[str, Any], final: FinalFit
+) -> list[Candidate]:
     """All of them. Raises StructureError where there is none, or a fixed option that none has."""
-    in_folds = pairs_in_folds(len(features))
-    found = [
-        candidate
-        for (inputs, layers), (vision, text) in features.sides.items()
-        for candidate in candidates_on(
-            layers,
-            names=options.candidates,
-            widths=(int(vision.shape[1]), int(text.shape[1])),
-            pairs=in_folds - in_folds // options.folds,
-            fixed=options.fixed,
-            common=common,
-            weights=options.weights,
-            inputs=inputs,
-        )
-    ]
-    require_candidates(found, options.fixed)
+    in_folds = pairs_in_folds(len(features), options)
+    pairs = in_folds - in_folds // options.folds
+    found = []
+    for (inputs, layers), (vision, text) in features.sides.items():
+        widths = (width_of(vision), width_of(text))
+        made = candidates_on(layers, options, widths=widths, pairs=pairs, common=common, inputs=inputs)
+        found += [candidate for candidate in made if final.allows(candidate, widths)]
+    require_candidates(found, options.fixed, final)
     return found
 
 
-def pairs_in_folds(pairs: int) -> int:
+def pairs_in_folds(pairs: int, options: SelectionOptions) -> int:
     """Of how many of the pairs the folds are made."""
+    if options.weights:
+        return min(pairs, WEIGHED)
     return pairs if pairs <= MOST_IN_FOLDS else IN_FOLDS
 
 
-def _subset(features: PairedFeatures, rows: np.ndarray) -> PairedFeatures:
-    """These rows of all features."""
-    if len(rows) == len(features):
-        return features
-    sides = {key: (taken(vision, rows), taken(text, rows)) for key, (vision, text) in features.sides.items()}
-    return PairedFeatures(sides, features.groups[rows])
+def pairs_used(pairs: int, options: SelectionOptions) -> int:
+    """How many of the pairs the folds and the confirmation use together."""
+    inside = pairs_in_folds(pairs, options)
+    return inside if options.weights or inside == pairs else min(pairs, inside + CONFIRMED_ON + CONFIRMED_FROM)
 
 
 def _plain_twin(runs: Evaluator, candidates: Sequence[Candidate], found: Race, folds: Sequence[int]) -> int:
     """The winner; if it trains under R_S, the same without, unless R_S gains more than one standard error."""
-    winner, at = candidates[found.winner], len(found.rounds) - 1
+    winner, at = candidates[found.winner], found.last
     if not winner.uses_structure:
         return found.winner
     alone = winner.options.changed(regulariser="none")
     twin = next((n for n, one in enumerate(candidates) if _is_twin(one, winner, alone)), None)
-    if twin is None:
+    if twin is None or any(runs.score(one, at, folds) is None for one in (winner, candidates[twin])):
         return found.winner
-    values = [runs.pooled(one, at, folds) for one in (winner, candidates[twin])]
-    if values[0] is None or values[1] is None:
-        return found.winner
-    gain = values[0] - values[1]
-    return found.winner if gain.mean() > standard_error(gain, runs.groups(folds)) else twin
+    gain, error = runs.difference(winner, candidates[twin], at, folds)
+    return found.winner if gain > error else twin
 
 
 def _is_twin(one: Candidate, winner: Candidate, alone: TrainingOptions) -> bool:
@@ -202,39 +201,37 @@ def _confirmed(
     training = draw_rows(np.setdiff1d(np.arange(len(features)), test), groups, CONFIRMED_FROM, seed=seed + 3)
     fitted = [fit_on(one, features, training) for one in rivals]
     values = [
-        pair_values(aligner, *features.of(one, choosing), select=select)
+        pair_values(aligner, *features.scored(one, choosing), select=select)
         for one, aligner in zip(rivals, fitted, strict=True)
     ]
     gains = [value - values[0] for value in values]
     better = [n for n, gain in enumerate(gains) if gain.mean() > standard_error(gain, groups[choosing])]
     best = max(better, key=lambda number: float(values[number].mean()), default=0)
-    unseen = pair_values(fitted[best], *features.of(rivals[best], estimating), select=select)
+    unseen = pair_values(fitted[best], *features.scored(rivals[best], estimating), select=select)
     error = standard_error(unseen, groups[estimating])
     return rivals[best], Estimate(float(unseen.mean()), error, len(training), HELD_OUT)
 
 
-def _table(
-    runs: Evaluator, candidates: Sequence[Candidate], found: Race, chosen: Candidate, sizes: Sequence[int]
-) -> list[TableRow]:
+def _table(runs: Evaluator, candidates: Sequence[Candidate], found: Race, chosen: Candidate) -> list[TableRow]:
     """A row for each candidate: those of the last round first, each round by falling score."""
-    folds = range(int(runs.fold_of.max()) + 1)
     rows: list[tuple[int, TableRow]] = []
     for number, candidate in enumerate(candidates):
-        at = max((n for n, scores in enumerate(found.rounds) if number in scores), default=-1)
-        if candidate is chosen:
-            at = len(found.rounds) - 1
-        values = runs.pooled(candidate, at, folds) if at >= 0 else None
-        score = None if values is None else float(values.mean())
-        error = None if values is None else standard_error(values, runs.groups(folds))
-        note = ""
-        if score is None:
-            late = NOT_AFFORDED if candidate in runs.not_afforded else "others scored higher on other layers"
-            note = runs.refused.get(candidate, late)
-        elif at < len(sizes) - 1:
-            note = f"eliminated on {sizes[at]:,} pairs a fold"
-        seconds = runs.seconds.get(candidate, 0.0)
-        pairs = sizes[at] if score is not None else 0
-        rows.append((at, TableRow(candidate, score, error, pairs, seconds, note, candidate is chosen)))
+        is_chosen, seconds = candidate is chosen, runs.seconds.get(candidate, 0.0)
+        rounds = [at for at, scores in enumerate(found.rounds) if number in scores] + [found.last] * is_chosen
+        if not rounds:
+            late = NOT_AFFORDED if candidate in runs.not_afforded else ELSEWHERE
+            rows.append((-1, TableRow(candidate, None, None, 0, seconds, runs.refused.get(candidate, late), is_chosen)))
+            continue
+        at, note = max(rounds), ""
+        score, fitted = found.rounds[at].get(number), runs.folds_of(candidate, at)
+        if score is None:  # the same without R_S is taken, which was not in the round
+            score = runs.score(candidate, at, runs.folds)
+        if at < found.last:
+            note = f"eliminated on {runs.sizes[at]:,} pairs a fold"
+        elif len(fitted) < len(runs.folds):
+            note = f"far behind after {len(fitted)} of {len(runs.folds)} folds"
+        error, pairs = runs.error(candidate, at), runs.sizes[at]
+        rows.append((at, TableRow(candidate, score, error, pairs, seconds, note, is_chosen)))
     rows.sort(key=lambda entry: (-entry[0], -(entry[1].score if entry[1].score is not None else -1.0)))
     return [row for _, row in rows]
 
@@ -247,14 +244,9 @@ def _why(runs: Evaluator, rows: Sequence[TableRow], chosen: Candidate, options: 
     if mine.score is None or mine.se is None:
         return f"{begin} for {pairs:,} pairs."
     begin += f": {options.select} {mine.score:.3f} ± {mine.se:.3f} over {options.folds} folds of {pairs:,} pairs"
-    if next_best is None or next_best.pairs != mine.pairs or next_best.score is None:
+    if next_best is None or next_best.pairs != mine.pairs:
         return f"{begin}, alone in the last round."
-    folds = range(options.folds)
     at = list(runs.sizes).index(mine.pairs)
-    one, other = (runs.pooled(row.candidate, at, folds) for row in (mine, next_best))
-    assert one is not None
-    assert other is not None
-    gain = one - other
-    error = standard_error(gain, runs.groups(folds))
-    clear = "" if abs(gain.mean()) > 2 * error else ", which is not statistically significant"
-    return f"{begin}, {gain.mean():+.3f} ± {error:.3f} against {called(next_best.candidate)}{clear}."
+    gain, error = runs.difference(chosen, next_best.candidate, at, range(options.folds))
+    clear = "" if abs(gain) > 2 * error else ", which is not statistically significant"
+    return f"{begin}, {gain:+.3f} ± {error:.3f} against {called(next_best.candidate)}{clear}."

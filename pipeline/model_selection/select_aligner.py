@@ -12,10 +12,10 @@ from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.aligner_method import Inputs, method
 from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.model_selection.candidates import Layers
-from structure.pipeline.model_selection.evaluator import PairedFeatures
 from structure.pipeline.model_selection.folds import joint_groups, row_keys
 from structure.pipeline.model_selection.options import SelectionOptions
 from structure.pipeline.model_selection.outcome import Selection
+from structure.pipeline.model_selection.paired_features import PairedFeatures
 from structure.pipeline.model_selection.select import select
 from structure.pipeline.progress import Listener, silent
 from structure.store.errors import StructureError

@@ -2,34 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from structure.pipeline.aligners.aligner_method import Inputs
-from structure.pipeline.model_selection.candidates import Layers
-from structure.pipeline.model_selection.evaluator import PairedFeatures
+from structure.pipeline.model_selection.candidates import FinalFit, Layers
 from structure.pipeline.model_selection.folds import joint_groups
 from structure.pipeline.model_selection.options import SelectionOptions
 from structure.pipeline.model_selection.outcome import Selection
-from structure.pipeline.model_selection.select import select
+from structure.pipeline.model_selection.paired_features import PairedFeatures
+from structure.pipeline.model_selection.select import pairs_used, select
 from structure.pipeline.pairing.layer_choice import last_block, pick_layers, plain
-from structure.pipeline.pairing.pairs import PairedRows
-from structure.pipeline.progress import Listener, silent
+from structure.pipeline.pairing.layer_pair import AlignedLayers, ItemKind
+from structure.pipeline.pairing.pairs import PairedRows, choose_sets, has_several
+from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.similarity.layer_similarity import first_layers
 from structure.store import FeatureSet, Rows, Samples, Store
-from structure.store.errors import unknown
+from structure.store.errors import StructureError, unknown
 
 LARGEST_GROUP = 3
 """Duplicates of texts join groups unless one group then had more than a third of the pairs: captions such as class
 names repeat everywhere."""
 
+MOST_SEQUENCES = 2 << 30
+"""Bytes that the tokens or sets of a layer pair may take in a selection without `memory`."""
+
+
+@dataclass(frozen=True)
+class StoredSelection:
+    """What a selection chooses from: the training pairs `rows` of two feature `sets`, and the `several` in which a
+    sample has several views or captions, where there are such. `memory` bounds the bytes of two layers of all pairs,
+    for the last fit too; None: no bound."""
+
+    store: Store
+    sets: tuple[FeatureSet, FeatureSet]
+    rows: PairedRows
+    several: tuple[FeatureSet, FeatureSet] | None = None
+    memory: int | None = None
+
+    def size(self, layers: Layers, rows: PairedRows) -> int:
+        """Bytes of these rows of two pooled layers."""
+        return self.aligned(layers, "rows").size(rows)
+
+    def aligned(self, layers: Layers, kind: ItemKind) -> AlignedLayers:
+        """Two layers, whose samples are of that kind."""
+        first, second = self.several if kind == "sets" and self.several else self.sets
+        return AlignedLayers(self.store, (first, layers[0]), (second, layers[1]), kind)
+
 
 def select_stored(
-    store: Store,
-    sets: tuple[FeatureSet, FeatureSet],
-    rows: PairedRows,
+    source: StoredSelection,
     layers: str,
     options: SelectionOptions,
     *,
@@ -37,21 +62,20 @@ def select_stored(
     on_event: Listener = silent,
 ) -> Selection:
     """Choose method, options and layers for these training pairs; `layers` as `align` takes them, `common` are options
-    of every fit (`seed`, `device`).
+    of every fit (`seed`, `device`). Only the pairs that are used are read.
 
-    Raises StructureError for what is not there, and as `select` does.
+    Raises StructureError for what is not there, for rows that the memory does not hold, and as `select` does.
     """
-    pairs = layer_candidates(store, sets, layers, 0 if options.weights else options.layer_candidates)
-    groups = sample_groups(store, sets, rows, column=options.group)
-    sides: dict[tuple[Inputs, Layers], tuple[np.ndarray, np.ndarray]] = {}
-    read: dict[tuple[int, str], np.ndarray] = {}
-    for pair in pairs:
-        for side, numbers in enumerate((rows.vision, rows.text)):
-            if (side, pair[side]) not in read:
-                read[side, pair[side]] = np.asarray(Rows(sets[side], pair[side], numbers)[:])
-        sides["rows", pair] = (read[0, pair[0]], read[1, pair[1]])
-    features = PairedFeatures(sides, groups)
-    return select(features, options, common=common, on_event=on_event)
+    pairs = layer_candidates(source.store, source.sets, layers, 0 if options.weights else options.layer_candidates)
+    count = pairs_used(len(source.rows), options)
+    if options.weights and source.memory is not None:
+        count = min(count, source.memory * len(source.rows) // max(source.size(pairs[0], source.rows), 1))
+    used = source.rows.subset(count, seed=common["seed"])
+    groups = sample_groups(source.store, source.sets, used, column=options.group)
+    features = PairedFeatures(_sides(source, pairs, used, on_event), groups)
+    needed = [source.size(pair, source.rows) for pair in pairs]
+    in_passes = source.memory is not None and max(needed) > source.memory and not options.weights
+    return select(features, options, common=common, final=FinalFit(len(source.rows), in_passes), on_event=on_event)
 
 
 def layer_candidates(store: Store, sets: tuple[FeatureSet, FeatureSet], layers: str, count: int) -> list[Layers]:
@@ -62,6 +86,74 @@ def layer_candidates(store: Store, sets: tuple[FeatureSet, FeatureSet], layers: 
         return [(first, second)]
     ranked, _ = first_layers(store, plain(store, sets[0]), plain(store, sets[1]), count)
     return list(dict.fromkeys([*ranked, (last_block(sets[0]), last_block(sets[1]))]))
+
+
+def _sides(
+    source: StoredSelection, pairs: Sequence[Layers], rows: PairedRows, on_event: Listener
+) -> dict[tuple[Inputs, Layers], tuple[Any, Any]]:
+    """Both sides of every layer pair, read when they are used; tokens and sets where they are stored and few enough."""
+    sides: dict[tuple[Inputs, Layers], tuple[Any, Any]] = {}
+    read: dict[tuple[int, str], Rows] = {}
+    for pair in pairs:
+        both = source.aligned(pair, "rows").rows(rows)
+        sides["rows", pair] = tuple(  # type: ignore[assignment]
+            read.setdefault((side, layer), one) for side, (layer, one) in enumerate(zip(pair, both, strict=True))
+        )
+    needed = sum(side.numbers.size * side.column.vector_bytes for side in read.values())
+    if source.memory is not None and needed > source.memory:
+        raise StructureError(
+            f"Cross-validation holds {len(pairs)} layer pairs of {len(rows):,} pairs in memory: {needed:,} bytes, and "
+            f"--memory allows {source.memory:,}. Raise --memory, pass --layer-candidates 1, take fewer --pairs, or "
+            "name a --method that reads in passes: linear."
+        )
+    left = MOST_SEQUENCES if source.memory is None else source.memory - needed
+    for kind in ("tokens", "sets"):
+        for pair in pairs:
+            made = _sequences(source, pair, kind, rows)
+            if made is None:
+                continue
+            size, read_now = made
+            if size > left:
+                on_event(
+                    Note(
+                        f"the {kind} of {pair[0]} and {pair[1]} take {size:,} bytes, more than the {left:,} that are "
+                        "left: no method that reads them is a candidate"
+                    )
+                )
+                continue
+            left -= size
+            sides[kind, pair] = read_now()
+    return sides
+
+
+def _sequences(
+    source: StoredSelection, pair: Layers, kind: Literal["tokens", "sets"], rows: PairedRows
+) -> tuple[int, Callable[[], tuple[Any, Any]]] | None:
+    """The bytes of the tokens or sets of these layers, and what reads them; None where they are not stored."""
+    layers = pair if kind == "sets" else (pair[0].partition("@")[0], pair[1].partition("@")[0])
+    sides = source.aligned(layers, kind)
+    try:
+        if kind == "tokens":
+            both = sides.rows(rows)
+            size = sum(int(side.lengths(side.numbers).sum()) * side.column.vector_bytes for side in both)
+            return size, lambda: both
+        if source.several is None or any(
+            layer not in one.layers for one, layer in zip(source.several, pair, strict=True)
+        ):
+            return None
+        sides.require_complete()
+        return sides.size(rows), lambda: sides.read(rows)
+    except StructureError:
+        return None
+
+
+def several_of(store: Store, **named: str | None) -> tuple[FeatureSet, FeatureSet] | None:
+    """The feature sets that a method over sets would take; None where no sample has several views or captions."""
+    try:
+        several = choose_sets(store, **named, several=True)
+    except StructureError:
+        return None
+    return several if any(map(has_several, several)) else None
 
 
 def sample_groups(

@@ -28,9 +28,10 @@ from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.metrics.chance import unsaturated_ks
 from structure.pipeline.metrics.retrieval_ranks import Ranks, retrieval_ranks
 from structure.pipeline.metrics.score import retrieval_answers
+from structure.pipeline.model_selection.folds import TooFewPairsError
 from structure.pipeline.model_selection.options import SELECTION_OPTIONS, SelectionOptions
 from structure.pipeline.model_selection.outcome import selection_files
-from structure.pipeline.model_selection.stored import select_stored
+from structure.pipeline.model_selection.stored import StoredSelection, select_stored, several_of
 from structure.pipeline.pairing.labelled import Labelled, labelled_pairs
 from structure.pipeline.pairing.layer_pair import AlignedLayers
 from structure.pipeline.pairing.pairs import PairedRows, pair_rows
@@ -137,23 +138,30 @@ def _selected(request: AlignRequest, auto: SelectionOptions, context: RunContext
         Labelled.parse(text)  # what is wrong is told before anything is fitted
     chosen, options = _chosen_layers(request, context), request.options
     rows, _ = _rows(request, chosen, context.without_notes())
-    needed = 0 if request.memory is None else chosen.sides.size(rows)
-    if request.memory is not None and needed > request.memory:
-        raise StructureError(
-            f"Cross-validation holds the layers in memory: {len(rows):,} pairs take {needed:,} bytes, --memory allows "
-            f"{request.memory:,}. Raise --memory, take fewer --pairs, or name a --method that reads in passes: linear."
-        )
     this = _identified(request, chosen, context, rows)
     before = find_aligned(context.store, this.name, this.id) if not request.add else None
     if before is not None:
         context.note(f"the aligner {this.name} is there, made by the same run")
         return before
     common = {"seed": options.seed, "device": options.device}
-    selection = select_stored(
-        context.store, chosen.sets, rows, request.layers, auto, common=common, on_event=context.on_event
+    several = several_of(
+        context.store, dataset=request.dataset, split=request.split, vision=request.vision, text=request.text
     )
-    context.note(selection.why)
+    source = StoredSelection(context.store, chosen.sets, rows, several, request.memory)
+    try:
+        selection = select_stored(source, request.layers, auto, common=common, on_event=context.on_event)
+    except TooFewPairsError as error:
+        if not auto.weights:
+            raise
+        context.note(f"R_S has its published weight: none can be chosen. {error}")
+        return _trained(replace(request, auto=None), context, this)
     best = selection.chosen
+    told = (
+        f"R_S has the weight {best.options.to_dict()['weight'] if best.uses_structure else 0:g}: "
+        if auto.weights
+        else ""
+    )
+    context.note(f"{told}{selection.why}")
     made = options.changed(**best.structure) if auto.weights else best.options.changed(refit=True)
     final = replace(request, auto=None, layers=",".join(best.layers), options=made, replace=True)
     return _trained(final, context, replace(this, selection=selection.to_dict()))

@@ -35,8 +35,8 @@ from structure.pipeline.aligners.gradient_method import short_training
 from structure.pipeline.aligners.structure_diagnosis import diagnose
 from structure.pipeline.metrics.retrieval_ranks import retrieval_ranks
 from structure.pipeline.model_selection.budget import Budget
-from structure.pipeline.model_selection.evaluator import PairedFeatures
 from structure.pipeline.model_selection.options import SelectionOptions, weight_selection
+from structure.pipeline.model_selection.paired_features import PairedFeatures
 from structure.pipeline.model_selection.select import select
 from structure.pipeline.model_selection.stored import layer_candidates
 from structure.pipeline.pairing.pairs import choose_sets, pair_rows

@@ -40,30 +40,45 @@ def entries(count: int, layers: int = 2) -> list[Entry]:
 @settings(max_examples=80, deadline=None)
 def test_the_last_round_decides_and_is_small(count: int, rounds: int, random: object) -> None:
     quality = [float(number) for number in random.sample(range(count), count)]  # type: ignore[attr-defined]
-    asked: list[tuple[int, int]] = []
+    field, asked = entries(count), []
 
     def score(number: int, at: int) -> float:
         asked.append((number, at))
         return quality[number]
 
-    found = race(entries(count), score, rounds=rounds)
+    found = race(field, score, rounds=rounds)
     assert found is not None
-    assert found.winner == max(found.rounds[0], key=lambda number: quality[number])
-    assert len(asked) == len(set(asked)) <= fits_at_most(entries(count), rounds=rounds, folds=1)
-    for earlier, later in pairwise(found.rounds):
-        assert set(later) <= set(earlier)
+    assert found.winner == max({number for number, _ in asked}, key=lambda number: quality[number])
+    assert len(asked) == len(set(asked)) <= fits_at_most(field, rounds=rounds, folds=1)
+    cheap = [{number for number in scores if not field[number].is_costly} for scores in found.rounds]
+    run = [round for round in cheap if round]
+    for earlier, later in pairwise(run):
+        assert later < earlier
         assert max(earlier, key=lambda number: quality[number]) in later
-    assert rounds == 1 or len(found.rounds[-1]) <= FINALISTS
-    assert race(entries(count), score, rounds=rounds) == found
+    assert rounds == 1 or len(run[-1]) <= FINALISTS
+    assert found.last == rounds - 1
+    assert race(field, score, rounds=rounds) == found
 
 
-def test_costly_candidates_are_tried_on_the_layers_that_serve_the_cheap_best() -> None:
-    field = [Entry(0, 1.0), Entry(1, 1.0), Entry(0, 9.0, is_costly=True), Entry(1, 9.0, is_costly=True)]
-    scores = {0: 0.2, 1: 0.5, 2: 0.9, 3: 0.6}
-    found = race(field, lambda number, at: scores[number], rounds=1)
+def test_costly_candidates_join_in_the_last_round_on_the_layers_that_serve_the_cheap_best() -> None:
+    field = [Entry(n % 2, 1.0) for n in range(12)] + [Entry(0, 9.0, is_costly=True), Entry(1, 9.0, is_costly=True)]
+    field.append(Entry(0, 5.0, is_costly=True, kind="reads layers 0 alone"))
+    scores = dict.fromkeys(range(12), 0.2) | {5: 0.5, 12: 0.9, 13: 0.6, 14: 0.1}
+    found = race(field, lambda number, at: scores[number], rounds=2)
     assert found is not None
-    assert set(found.rounds[0]) == {0, 1, 3}
-    assert found.winner == 3
+    assert set(found.rounds[0]) == set(range(12))
+    assert {number for number in found.rounds[1] if number >= 12} == {13, 14}
+    assert found.winner == 13
+
+
+def test_a_round_that_would_eliminate_nobody_is_not_run() -> None:
+    asked: list[tuple[int, int]] = []
+    field = [Entry(0, 1.0, is_costly=True, kind="linear") for _ in range(3)]
+    found = race(field, lambda number, at: asked.append((number, at)) or float(number), rounds=3)
+    assert found is not None
+    assert asked == [(0, 2), (1, 2), (2, 2)]
+    assert (found.last, found.winner) == (2, 2)
+    assert fits_at_most(field, rounds=3, folds=3) == 9
 
 
 def test_a_tie_goes_to_the_cheaper_candidate() -> None:
@@ -73,10 +88,10 @@ def test_a_tie_goes_to_the_cheaper_candidate() -> None:
 
 
 def test_what_has_no_score_takes_no_part_and_an_earlier_round_decides_where_the_last_has_none() -> None:
-    field = [Entry(0, 1.0), Entry(0, 2.0)]
-    found = race(field, lambda number, at: None if at or number == 0 else 0.1, rounds=2)
+    field = [Entry(0, float(number)) for number in range(9)]
+    found = race(field, lambda number, at: None if at or number == 0 else 0.1 * number, rounds=2)
     assert found is not None
-    assert (found.winner, len(found.rounds)) == (1, 1)
+    assert (found.winner, len(found.rounds)) == (8, 1)
     assert race(field, lambda number, at: None, rounds=2) is None
 
 
@@ -139,7 +154,8 @@ def test_variants_of_one_method_do_not_crowd_out_the_others() -> None:
 
 
 def test_cheap_candidates_do_not_win_a_round_that_the_best_one_could_not_afford() -> None:
-    field = [Entry(0, 1.0, kind="cheap"), Entry(0, 9.0, kind="good")]
-    found = race(field, lambda number, at: None if at and number == 1 else float(number), rounds=2)
+    field = [Entry(0, 1.0, kind=f"cheap {number}") for number in range(8)] + [Entry(0, 9.0, kind="good")]
+    field.append(Entry(0, 20.0, is_costly=True))
+    found = race(field, lambda number, at: None if at and number == 8 else float(number), rounds=2)
     assert found is not None
-    assert (found.winner, len(found.rounds)) == (1, 1)
+    assert (found.winner, len(found.rounds)) == (8, 1)

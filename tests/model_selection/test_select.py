@@ -13,9 +13,10 @@ from structure.pipeline.model_selection import select as selecting
 from structure.pipeline.model_selection.budget import Budget
 from structure.pipeline.model_selection.candidates import Candidate, candidates_on
 from structure.pipeline.model_selection.criterion import standard_error
-from structure.pipeline.model_selection.evaluator import Evaluator, PairedFeatures
+from structure.pipeline.model_selection.evaluator import Evaluator
 from structure.pipeline.model_selection.folds import assign_folds
 from structure.pipeline.model_selection.options import SelectionOptions
+from structure.pipeline.model_selection.paired_features import PairedFeatures
 from structure.pipeline.model_selection.select import HELD_OUT, NESTED, select
 from structure.pipeline.model_selection.select_aligner import select_aligner
 from structure.store.errors import StructureError, UsageError
@@ -75,7 +76,7 @@ def test_no_held_out_pair_is_fitted_and_groups_stay_together(monkeypatch: pytest
     groups = np.arange(60) // 3
     seen = Recorder()
 
-    def fit_on(candidate: Candidate, data: PairedFeatures, rows: np.ndarray) -> Recorder:
+    def fit_on(candidate: Candidate, data: PairedFeatures, rows: np.ndarray, shared: object) -> Recorder:
         seen.fitted.append(set(rows.tolist()))
         return seen
 
@@ -100,11 +101,11 @@ def test_the_estimate_is_of_choices_made_on_other_folds(monkeypatch: pytest.Monk
     random = np.random.default_rng(3)
     lucky: dict[tuple[Any, int], np.ndarray] = {}
 
-    def values(self: Evaluator, candidate: Candidate, at: int, fold: int) -> np.ndarray:
+    def fitted(self: Evaluator, candidate: Candidate, at: int, fold: int) -> np.ndarray:
         size = int((self.fold_of == fold).sum())
         return lucky.setdefault((candidate, fold), random.random(size))
 
-    monkeypatch.setattr(Evaluator, "values", values)
+    monkeypatch.setattr(Evaluator, "fitted", fitted)
     gaps = []
     for _ in range(40):
         lucky.clear()
@@ -132,11 +133,11 @@ def test_above_the_limit_folds_are_of_a_part_and_the_choice_is_confirmed_on_the_
 def test_r_s_stays_only_where_it_gains_more_than_a_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
     gain = 0.0
 
-    def values(self: Evaluator, candidate: Candidate, at: int, fold: int) -> np.ndarray:
+    def fitted(self: Evaluator, candidate: Candidate, at: int, fold: int) -> np.ndarray:
         noise = np.random.default_rng(fold + 10 * candidate.uses_structure).random(int((self.fold_of == fold).sum()))
         return 0.5 + 0.1 * (noise - noise.mean()) + gain * candidate.uses_structure
 
-    monkeypatch.setattr(Evaluator, "values", values)
+    monkeypatch.setattr(Evaluator, "fitted", fitted)
     asked = SelectionOptions(candidates=("linear",))
     gain = 0.001
     assert not select(features(90), asked, common=COMMON).chosen.uses_structure
@@ -156,16 +157,17 @@ def test_every_method_takes_part_with_options_that_it_has() -> None:
     for name in ALIGNERS:
         for inputs in ("rows", "tokens", "sets"):
             made = candidates_on(
-                ("a", "b"), names=(), widths=(10, 10), pairs=100, fixed={}, common=COMMON, inputs=inputs
+                ("a", "b"), SelectionOptions(), widths=(10, 10), pairs=100, common=COMMON, inputs=inputs
             )
             assert all(candidate.inputs == inputs for candidate in made)
             assert all(candidate.cost((10, 10), 100) > 0 for candidate in made)
-        named = candidates_on(("a", "b"), names=(name,), widths=(10, 12), pairs=100, fixed={}, common=COMMON)
+        asked = SelectionOptions(candidates=(name,))
+        named = candidates_on(("a", "b"), asked, widths=(10, 12), pairs=100, common=COMMON)
         assert named or TrainingOptions(method=name).method in ("pal", "freezealign", "sma")
 
 
 def test_options_that_are_stated_hold_for_every_candidate_that_has_them() -> None:
-    made = candidates_on(("a", "b"), names=(), widths=(10, 9), pairs=99, fixed={"dim": 4}, common=COMMON)
+    made = candidates_on(("a", "b"), SelectionOptions(fixed={"dim": 4}), widths=(10, 9), pairs=99, common=COMMON)
     assert {candidate.options.dim for candidate in made if hasattr(candidate.options, "dim")} == {4}
     with pytest.raises(UsageError, match=r"None of the candidates ridge has the option 'dim'.*Methods with it"):
         SelectionOptions(candidates=("ridge",), fixed={"dim": 4})

@@ -61,7 +61,7 @@ class Csa(ClosedForm[CsaOptions]):
         import torch
 
         from structure.pipeline.aligners.csa_refinement import refine
-        from structure.pipeline.aligners.csa_solver import fit_csa_moments, pair_moments
+        from structure.pipeline.aligners.csa_solver import fit_csa_moments, moments_of
         from structure.pipeline.aligners.heads.closed_heads import WeightedHead
         from structure.pipeline.aligners.heads.vector_heads import LinearHead
 
@@ -71,11 +71,11 @@ class Csa(ClosedForm[CsaOptions]):
                 f"{pairs} training pairs are fewer than the {dim} dimensions of CSA: every direction would fit by "
                 f"chance. Pass --dim {pairs // 2} or less, or more pairs."
             )
-        gathered = pair_moments(data.vision, data.text)
+        gathered = moments_of(data)
         ridge = usual_ridge(gathered) if options.ridge is None else options.ridge
         if options.ridge is None:
             on_event(Note(f"csa with ridge {ridge:.3g}, both widths over {pairs:,} pairs; --ridge 0 is plain CCA"))
-        fitted = fit_csa_moments(gathered, dim=dim, ridge=ridge)
+        fitted = data.once(f"csa {dim} {ridge}", lambda: fit_csa_moments(gathered, dim=dim, ridge=ridge))
         for note in fitted.cut:
             on_event(Note(note))
         if pairs <= sum(data.widths) and not ridge:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from structure.pipeline.aligners.closed_form import ClosedForm
 from structure.pipeline.aligners.option_groups import SpaceOptions
 from structure.pipeline.aligners.options import option
 from structure.pipeline.aligners.training_data import Solution, TrainingData
 from structure.pipeline.progress import Listener, Note, silent
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,34 +42,24 @@ class KernelCsa(ClosedForm[KernelCsaOptions]):
     def solve(self, data: TrainingData, options: KernelCsaOptions, on_event: Listener = silent) -> Solution:
         import torch
 
-        from structure.pipeline.aligners.arrays import as_tensor
-        from structure.pipeline.aligners.csa_solver import CHUNK, fit_csa_moments, moments
+        from structure.pipeline.aligners.csa_solver import fit_csa_moments
         from structure.pipeline.aligners.heads.closed_heads import KernelHead
-        from structure.pipeline.aligners.kernel_csa_solver import bandwidth, choose_landmarks, kernel, whitening
+        from structure.pipeline.aligners.kernel_csa_solver import kernel_pairs
 
-        sides, pairs = (data.vision, data.text), len(data.vision)
-        chosen = choose_landmarks(pairs, seed=options.seed)
-        if len(chosen) < pairs:
-            on_event(Note(f"kernel-csa: {len(chosen):,} of {pairs:,} training pairs are landmarks"))
-        landmarks = [as_tensor(side[chosen]).detach().float().cpu() for side in sides]
-        gammas = [bandwidth(side) for side in landmarks]
-        bases = [whitening(side, gamma) for side, gamma in zip(landmarks, gammas, strict=True)]
-
-        def features(side: int, start: int) -> torch.Tensor:
-            rows = as_tensor(sides[side][start : start + CHUNK]).detach().double().cpu()
-            return kernel(rows, landmarks[side].double(), gammas[side]) @ bases[side]
-
-        gathered = moments((features(0, at), features(1, at)) for at in range(0, pairs, CHUNK))
-        fitted = fit_csa_moments(gathered, dim=options.dim, ridge=options.ridge, clamp=True)
+        pairs = len(data.vision)
+        spanned = data.once(f"kernel {options.seed}", lambda: kernel_pairs(data.vision, data.text, seed=options.seed))
+        if len(spanned.landmarks[0]) < pairs:
+            on_event(Note(f"kernel-csa: {len(spanned.landmarks[0]):,} of {pairs:,} training pairs are landmarks"))
+        fitted = fit_csa_moments(spanned.moments, dim=options.dim, ridge=options.ridge, clamp=True)
         scale = torch.as_tensor(fitted.correlations)
         dim = len(scale)
         if dim < options.dim:
             on_event(Note(f"the shared space has {dim} dimensions, not {options.dim}: {pairs} pairs span no more"))
         heads = []
         for rows, gamma, basis, mean, projection in zip(
-            landmarks,
-            gammas,
-            bases,
+            spanned.landmarks,
+            spanned.gammas,
+            spanned.bases,
             (fitted.mean_x, fitted.mean_y),
             (fitted.projection_x, fitted.projection_y),
             strict=True,
@@ -83,4 +70,4 @@ class KernelCsa(ClosedForm[KernelCsaOptions]):
             head.coefficients.copy_((basis @ scaled).T)
             head.bias.copy_(-(mean @ scaled))
             heads.append(head)
-        return Solution((heads[0], heads[1]), {"ridge": options.ridge, "landmarks": len(chosen)})
+        return Solution((heads[0], heads[1]), {"ridge": options.ridge, "landmarks": len(spanned.landmarks[0])})

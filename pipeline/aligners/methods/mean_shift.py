@@ -27,9 +27,9 @@ class MeanShift(ClosedForm[PlainOptions]):
         return widths[0]
 
     def solve(self, data: TrainingData, options: PlainOptions, on_event: Listener = silent) -> Solution:
-        from structure.pipeline.aligners.csa_solver import pair_moments
+        from structure.pipeline.aligners.csa_solver import moments_of
         from structure.pipeline.aligners.linear_maps import centred
 
         require_equal_widths(data, options.method)
-        gathered = pair_moments(data.vision, data.text)
+        gathered = moments_of(data)
         return Solution((centred(gathered.mean_x), centred(gathered.mean_y)))

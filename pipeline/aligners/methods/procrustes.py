@@ -27,8 +27,8 @@ class Procrustes(ClosedForm[SpaceOptions]):
         return min(options.dim, *widths)
 
     def solve(self, data: TrainingData, options: SpaceOptions, on_event: Listener = silent) -> Solution:
-        from structure.pipeline.aligners.csa_solver import pair_moments
+        from structure.pipeline.aligners.csa_solver import moments_of
         from structure.pipeline.aligners.linear_maps import procrustes
 
-        gathered = pair_moments(data.vision, data.text)
+        gathered = moments_of(data)
         return Solution(procrustes(gathered, dim=common_dim(options.dim, data, on_event)))

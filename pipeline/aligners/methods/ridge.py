@@ -35,8 +35,8 @@ class Ridge(ClosedForm[RidgeOptions]):
         return widths[1]
 
     def solve(self, data: TrainingData, options: RidgeOptions, on_event: Listener = silent) -> Solution:
-        from structure.pipeline.aligners.csa_solver import pair_moments
+        from structure.pipeline.aligners.csa_solver import moments_of
         from structure.pipeline.aligners.linear_maps import ridge
 
-        heads = ridge(pair_moments(data.vision, data.text), share=options.ridge)
+        heads = ridge(moments_of(data), share=options.ridge)
         return Solution(heads, {"ridge": options.ridge})
