@@ -130,7 +130,7 @@ def align(flags: AlignFlags) -> None:
         request, runs = first_run(recipe, name=flags.name, device=flags.device), len(runs_of(recipe))
     else:
         named: dict[str, Any] = {"test": flags.test or 0.0, "name": flags.name, "replace": flags.replace}
-        if is_open:
+        if is_open or is_auto:
             named |= {"method": AUTO if is_auto else method, "device": flags.device, **selection}
         else:
             named["options"] = TrainingOptions.preset(flags.preset, method=method, device=flags.device)

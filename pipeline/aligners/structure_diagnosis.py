@@ -52,7 +52,7 @@ class StructureDiagnosis:
             f"R_S on these pairs is {self.verdict}: {MEANINGS[self.verdict]}. weight/2 * JS(P_V, P_T) is "
             f"{self.bound:.2f} nats (below {INERT} inert, above {CONFLICT:g} in conflict); JS {self.js:.4f}, mean "
             f"diagonal {self.vision_diagonal:.3f} of P_V, {self.text_diagonal:.3f} of P_T in a batch of "
-            f"{self.rows:,}{within}. --weight auto lets cross-validation decide."
+            f"{self.rows:,}{within}."
         )
 
     def to_dict(self) -> dict[str, Any]:

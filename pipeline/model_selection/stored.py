@@ -147,10 +147,12 @@ def _sequences(
         return None
 
 
-def several_of(store: Store, **named: str | None) -> tuple[FeatureSet, FeatureSet] | None:
+def several_of(
+    store: Store, *, dataset: str | None, split: str | None, vision: str | None, text: str | None
+) -> tuple[FeatureSet, FeatureSet] | None:
     """The feature sets that a method over sets would take; None where no sample has several views or captions."""
     try:
-        several = choose_sets(store, **named, several=True)
+        several = choose_sets(store, dataset=dataset, split=split, vision=vision, text=text, several=True)
     except StructureError:
         return None
     return several if any(map(has_several, several)) else None

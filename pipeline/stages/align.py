@@ -156,15 +156,12 @@ def _selected(request: AlignRequest, auto: SelectionOptions, context: RunContext
         context.note(f"R_S has its published weight: none can be chosen. {error}")
         return _trained(replace(request, auto=None), context, this)
     best = selection.chosen
-    told = (
-        f"R_S has the weight {best.options.to_dict()['weight'] if best.uses_structure else 0:g}: "
-        if auto.weights
-        else ""
-    )
-    context.note(f"{told}{selection.why}")
+    weight = best.structure.get("weight", 0.0)
+    context.note((f"R_S has the weight {weight:g}: " if auto.weights else "") + selection.why)
     made = options.changed(**best.structure) if auto.weights else best.options.changed(refit=True)
     final = replace(request, auto=None, layers=",".join(best.layers), options=made, replace=True)
-    return _trained(final, context, replace(this, selection=selection.to_dict()))
+    weighed = options if auto.weights else None
+    return _trained(final, context, replace(this, selection=selection.to_dict(), weighed=weighed))
 
 
 def _trained(request: AlignRequest, context: RunContext, selected: _Run | None = None) -> Aligned:
@@ -181,7 +178,7 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
     extras = Unpaired(*unpaired_rows(target, request.unpaired, sets, layers))
     this = _identified(request, chosen, context, rows)
     if selected is not None:
-        this = replace(this, id=selected.id, name=selected.name, selection=selected.selection)
+        this = replace(selected, facts=this.facts, identity=this.identity)
     called, facts = this.name, this.facts
     before = find_aligned(target, called, this.id) if not labelled else None  # whose data may have changed
     if before is not None:
@@ -203,11 +200,12 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
             on_event(Note(f"{len(more[0]):,} labelled pairs of {extra.dataset} are added"))
             both = _joined(both, more)
         data = TrainingData(*both, unpaired=extras, memory=memory)
-    diagnosis = None
-    if isinstance(options, PairOptions) and options.uses_structure:
+    diagnosis, weighed = None, None if selected is None else selected.weighed
+    if isinstance(asked := weighed or options, PairOptions) and asked.uses_structure:
         within = text_within(target, sets[1], layers[1])
-        diagnosis = diagnose(data.vision, data.text, options, text_within=within)
-        on_event(Note(diagnosis.sentence()))
+        diagnosis = diagnose(data.vision, data.text, asked, text_within=within)
+        advice = "" if weighed else " --weight auto lets cross-validation decide."
+        on_event(Note(diagnosis.sentence() + advice))
     trained = method(options.method).fit(data, options, checkpoint=checkpoint, on_event=on_event)
     ranks = test_ranks(trained.aligner, *sides.read(test_rows, plain=True)) if len(test_rows) else None
     metrics = {} if ranks is None else ranks.metrics(unsaturated_ks((1, 5, 10), len(test_rows)))
@@ -237,13 +235,15 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
 @dataclass(frozen=True)
 class _Run:
     """A run as it is on record: `facts` for the aligner, everything that determines its weights, the digest of that and
-    of the test fraction, the aligner's name, and how its method was selected, where it was."""
+    of the test fraction, the aligner's name, and how its method was selected, where it was; `weighed` are the options
+    with the published weight of R_S, where only that was."""
 
     facts: dict[str, Any]
     identity: dict[str, Any]
     id: str
     name: str
     selection: Mapping[str, Any] | None = None
+    weighed: TrainingOptions | None = None
 
 
 def _identified(request: AlignRequest, chosen: ChosenLayers, context: RunContext, rows: PairedRows) -> _Run:

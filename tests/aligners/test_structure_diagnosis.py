@@ -53,7 +53,6 @@ def test_the_three_verdicts(world) -> None:
     found = diagnose(vision, other, options.changed(weight=100.0))
     assert found.verdict == "in conflict"
     assert "in conflict" in found.sentence()
-    assert "--weight auto" in found.sentence()
     fitting = options.changed(weight=2 * 0.3 / found.js)
     assert diagnose(vision, other, fitting).verdict == "fits"
 
