@@ -65,6 +65,9 @@ class RankFlags(PlanFlags, StoreFlags):
     repeats: Annotated[
         int, typer.Option(min=0, help="Random subsets of 100, 500, 1,000 and 5,000 rows on which to choose again.")
     ] = 5
+    forecast: Annotated[
+        bool, typer.Option(help="End with the recall to expect from 100 to 10,000 pairs; not with --all.")
+    ] = True
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto"
     memory: Annotated[str, typer.Option(help="Budget of the search, such as 1GB; of each task on a cluster.")] = "1GB"
     scheduler: Annotated[str | None, typer.Option(help="Address of a dask scheduler to run on.")] = None
@@ -116,6 +119,7 @@ def _request(flags: RankFlags) -> RankRequest | RankModelsRequest:
     if flags.every or flags.between is not None or max(len(vision), len(text)) > 1:
         between = choice("--between", flags.between or BETWEEN[0], BETWEEN)
         return RankModelsRequest(vision=vision, text=text, between=between, **shared)
+    shared["forecast"] = flags.forecast
     return RankRequest(vision=next(iter(vision), None), text=next(iter(text), None), **shared)
 
 
@@ -138,6 +142,8 @@ def _show_layers(terminal: Terminal, similarity: LayerSimilarity, store: str) ->
     if ranking["null"]:
         terminal.say(ADJUSTED)
     terminal.say(ranking["reason"])
+    for sentence in ranking["forecast"]["sentences"] if "forecast" in ranking else ():
+        terminal.say(sentence)
     if similarity.folder.writable:
         terminal.say(f"Saved in {similarity.folder}. Next: structure align --layers auto --store {store}")
 

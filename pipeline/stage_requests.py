@@ -134,11 +134,13 @@ class RankRequest(RankingRequest):
     ("structure" or "platonic"), `k` (a number or a rule) and `samples` (a number for a seeded subset, or "all"), both
     the preset's by default, `seed` (42), `calibrate` (permutations of the test; the metric's own number), `repeats` (5:
     how often the choice is repeated on random subsets of each size), `memory` (bytes), `compute` (runs the search
-    elsewhere: a dask cluster). Raises StructureError for an unknown metric or preset.
+    elsewhere: a dask cluster). With `forecast` the ranking ends with the recall to expect from more pairs, from fits to
+    subsets of them. Raises StructureError for an unknown metric or preset.
     """
 
     vision: str | None = None
     text: str | None = None
+    forecast: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,6 +109,9 @@ ALLOWED["pipeline.keyword_form"] |= {"pipeline.run_context"}
 # The suites take class names and templates as datasets bring them, and name the metrics.
 ALLOWED["pipeline.suites"] |= {"pipeline.datasets", "pipeline.metrics"}
 ALLOWED["pipeline.stages.align"] |= SELECTION
+# What more pairs would bring: fits of a method on the folds of the selection; a ranking ends with it.
+ALLOWED["pipeline.forecast"] = {"store", *VALUES, *PARTS, *SHARED, *SELECTION}
+ALLOWED["pipeline.stages.rank_layers"] |= {"pipeline.forecast"}
 ALLOWED["pipeline.stages.export"] |= {"pipeline.exports"}
 # The report's sections, charts and HTML.
 ALLOWED["pipeline.page"] = {"store", *VALUES, *PARTS}

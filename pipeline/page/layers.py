@@ -26,6 +26,8 @@ def _ranking(ranking: Ranking) -> Iterator[Block]:
     pair = f"{document['vision']['model']} with {document['text']['model']}"
     where = f"{document['dataset']}/{document['split']}"
     yield Text(f"{pair} on {where}: {document['reason']}")
+    for sentence in document.get("forecast", {}).get("sentences", ()):
+        yield Text(sentence)
     if document.get("folded"):
         note = f"{document['folded']:,} samples repeat the image or the text of another and were ranked once."
         yield Text(note, small=True)

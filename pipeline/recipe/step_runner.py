@@ -195,7 +195,7 @@ class StepRunner:
             **step.options,
             **_sets(needed),
         )
-        ranking = {name: value for name, value in ranked.ranking.items() if name != "seconds"}
+        ranking = {name: value for name, value in ranked.ranking.items() if name not in ("seconds", "forecast")}
         return StepResult(ranking, digest(ranking))
 
     def _align(self, step: Step, needed: Mapping[str, StepResult], results: Mapping[str, StepResult]) -> StepResult:

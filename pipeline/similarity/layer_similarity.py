@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +38,10 @@ class LayerSimilarity:
     def best(self) -> tuple[str, str]:
         """The chosen (vision layer, text layer)."""
         return self.ranking["best"]["vision_layer"], self.ranking["best"]["text_layer"]
+
+    def describe(self, **facts: Any) -> LayerSimilarity:
+        """The same with more in its document."""
+        return replace(self, ranking={**self.ranking, **facts})
 
     def save(self, ranked: RankedScores, curve: np.ndarray | None) -> None:
         """Write `scores.nc` (where there are, with null-adjusted scores as `calibrated`, p-values, null and the curve

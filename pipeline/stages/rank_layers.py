@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from structure.pipeline.forecast.estimate import estimate_forecast
+from structure.pipeline.forecast.forecast import forecast
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.ranking.compute_settings import ComputeSettings
@@ -15,15 +19,23 @@ from structure.store import FeatureSet
 
 
 def plan(request: RankRequest, context: RunContext) -> list[WorkEstimate]:
-    """The neighbour tables of each side that are to be searched; cached ones are not. Raises as `run` does."""
-    return estimate_tables(context, [_sets(request, context)], request.options, memory=request.memory)
+    """The neighbour tables of each side that are to be searched (cached ones are not), and the fits of the forecast.
+    Raises as `run` does."""
+    sets = _sets(request, context)
+    tables = estimate_tables(context, [sets], request.options, memory=request.memory)
+    return tables + (estimate_forecast(context.store, sets) if request.forecast else [])
 
 
 def run(request: RankRequest, context: RunContext) -> LayerSimilarity:
-    """Rank, and save the ranking where the store can be written. Raises StructureError for too few rows, or layers that
-    are all constant."""
+    """Rank, forecast, and save both where the store can be written. Raises StructureError for too few rows, or layers
+    that are all constant."""
+    sets = _sets(request, context)
     limits = ComputeSettings(context.device, request.memory, request.compute, context.on_event)
-    ranked = rank_pair(context.store, *_sets(request, context), request.options, limits)
+    ranked = rank_pair(context.store, *sets, request.options, limits)
+    if request.forecast:
+        best = ranked.similarity.best()
+        made = forecast(context.store, sets, best, seed=request.seed, on_event=context.on_event)
+        ranked = replace(ranked, similarity=ranked.similarity.describe(forecast=made.to_dict()))
     if context.may_save("the ranking"):
         ranked.save()
     return ranked.similarity
