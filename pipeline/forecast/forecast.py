@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,6 @@ class Forecast:
     points: tuple[ForecastPoint, ...] = ()
     prediction: Prediction | None = None
     why_none: str = ""
-    seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -63,7 +61,6 @@ class Forecast:
             ],
             "similarity": None if self.prediction is None else self.prediction.to_dict(),
             "sentences": self.sentences(),
-            "seconds": self.seconds,
         }
 
     def sentences(self) -> list[str]:
@@ -93,7 +90,6 @@ def forecast(
 ) -> Forecast:
     """The forecast for two layers of feature sets whose rows pair, one row a sample. Samples with one image or one text
     are held out together. Raises as reading the layers does."""
-    began = time.perf_counter()
     rows = pair_rows(store, *sets)
     if len(rows) < LEAST_PAIRS:
         few = f"{len(rows):,} pairs are too few: {K} of a third of them are no answer; it takes {LEAST_PAIRS}"
@@ -102,7 +98,7 @@ def forecast(
     chosen = draw_rows(np.arange(len(rows)), groups, MOST_PAIRS, seed=seed)
     vision, text = _read(sets, layers, rows.take(chosen))
     made = forecast_of(vision, text, groups[chosen], layers=layers, seed=seed, on_event=on_event)
-    return Forecast(**{**vars(made), "pairs": len(rows), "seconds": time.perf_counter() - began})
+    return replace(made, pairs=len(rows))
 
 
 def forecast_of(

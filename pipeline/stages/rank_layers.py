@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from structure.pipeline.forecast.estimate import estimate_forecast
@@ -33,9 +34,10 @@ def run(request: RankRequest, context: RunContext) -> LayerSimilarity:
     limits = ComputeSettings(context.device, request.memory, request.compute, context.on_event)
     ranked = rank_pair(context.store, *sets, request.options, limits)
     if request.forecast:
-        best = ranked.similarity.best()
-        made = forecast(context.store, sets, best, seed=request.seed, on_event=context.on_event)
-        ranked = replace(ranked, similarity=ranked.similarity.describe(forecast=made.to_dict()))
+        began, similarity = time.perf_counter(), ranked.similarity
+        made = forecast(context.store, sets, similarity.best(), seed=request.seed, on_event=context.on_event)
+        seconds = similarity.ranking["seconds"] + time.perf_counter() - began
+        ranked = replace(ranked, similarity=similarity.describe(forecast=made.to_dict(), seconds=seconds))
     if context.may_save("the ranking"):
         ranked.save()
     return ranked.similarity
