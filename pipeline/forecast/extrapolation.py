@@ -50,13 +50,13 @@ def extrapolate(curve: LearningCurve, pairs: Sequence[int]) -> list[ForecastPoin
     logits = [_logit(point.recalls, curve.gallery) for point in curve.points]
     means, fits = np.array([each.mean() for each in logits]), np.array([len(each) for each in logits])
     spread = float(np.sqrt(np.mean([each.var(ddof=1) for each in logits if len(each) > 1])))
-    draw = spread / np.sqrt(FOLDS)
+    draw = spread / np.sqrt(FOLDS - 1)  # the folds' training pairs overlap, so that they say less than three
     found = []
     for count in pairs:
         same = np.flatnonzero(sizes == count)
         if len(same):
             (at,) = same
-            centres, errors = means[[at]], np.array([spread / np.sqrt(min(fits[at], FOLDS))])
+            centres, errors = means[[at]], np.array([draw if fits[at] > 1 else spread])
         else:
             lines = [_line(_bent(sizes, c), means, fits, float(_bent(np.float64(count), c))) for c in BENDS]
             centres, errors = np.array([centre for centre, _ in lines]), np.array([error for _, error in lines])
