@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from structure.pipeline.datasets.image_files import SUFFIXES
-from structure.pipeline.datasets.split_names import meaning, split_folders, split_of
+from structure.pipeline.datasets.split_names import hinted, meaning, split_folders, split_of
 from structure.store.errors import StructureError, unknown
 
 LEFTOVERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
@@ -30,7 +30,8 @@ def read_splits(root: Path, *, kind: str, given: str | None) -> FolderSplits:
     images are called.
 
     Folders without images, hidden ones and `LEFTOVERS` never decide. Raises `StructureError` where some folders with
-    images have names of splits and others have not, and where such names stand one level deeper.
+    images have names of splits and others have not, where words in longer names may mean splits (`seg_train`,
+    `val2017`), and where such names stand deeper.
     """
     tops = [name for name in subfolders(root) if has_images(root / name)]
     if given is not None:
@@ -47,38 +48,76 @@ def read_splits(root: Path, *, kind: str, given: str | None) -> FolderSplits:
             f"that are in no split: they could be held out wrongly. {how}"
         )
     if not splits:
+        _refuse_hinted(root, tops, kind)
         _refuse_deeper(root, tops, kind)
     return FolderSplits(splits)
 
 
 def _given(tops: Sequence[str], given: str, root: Path) -> FolderSplits:
-    chosen = [name.strip() for name in given.split(",") if name.strip()]
+    chosen = [name.strip().strip("/") for name in given.split(",") if name.strip()]
     for name in chosen:
-        if name not in tops:
+        if name not in tops and not ("/" in name and (root / name).is_dir() and has_images(root / name)):
             raise unknown("folder", name, tops, hint=f"These folders of {root} have images.")
     if not chosen:
         raise StructureError("splits= names no folder. Type splits=train,test, or splits=none.")
-    folders = {split_of(name) or name: name for name in chosen}
+    ends = {name: name.rpartition("/")[2] for name in chosen}
+    folders = {split_of(end) or hinted(end) or end: name for name, end in ends.items()}
     if len(folders) != len(chosen):
         raise StructureError(f"splits={given}: two of these folders mean the same split. Name one of them.")
-    return FolderSplits(folders, tuple(name for name in tops if name not in chosen))
+    taken = {name.partition("/")[0] for name in chosen}
+    return FolderSplits(folders, tuple(name for name in tops if name not in taken))
+
+
+def _refuse_hinted(root: Path, tops: Sequence[str], kind: str) -> None:
+    """Folders whose names are longer than a word for a split, and hold one: of two splits or more, with folders in
+    them, or without any other folder beside them, they are probably splits and not classes."""
+    hints = {name: part for name in tops if (part := hinted(name))}
+    if len(set(hints.values())) < 2:
+        return
+    if len(hints) < len(tops) and not any(_inner(root / name) for name in hints):
+        return
+    folders = ",".join(_innermost(root, name) for name in {part: name for name, part in hints.items()}.values())
+    raise StructureError(
+        f"{root} has {', '.join(hints)}, whose names speak of splits: the images could be held out wrongly, or counted "
+        f"as classes. Say which: '{kind}:{root}?splits={folders}' (these are splits, all else is left out), or "
+        f"'{kind}:{root}?splits=none' (no folder is a split)."
+    )
+
+
+def _inner(folder: Path) -> list[str]:
+    return [name for name in subfolders(folder) if has_images(folder / name)]
+
+
+def _innermost(root: Path, name: str) -> str:
+    """`name`, or the folder of the same name in it that holds all of it, as archives often have."""
+    inner = _inner(root / name)
+    alone = inner == [name] and not any(_is_image(path) for path in (root / name).iterdir() if path.is_file())
+    return f"{name}/{name}" if alone else name
 
 
 def _refuse_deeper(root: Path, tops: Sequence[str], kind: str) -> None:
-    """Splits inside the class folders, or inside one folder around all: each would be drawn anew, and wrongly."""
+    """Splits inside the class folders, or inside folders around all: each would be drawn anew, and wrongly."""
     for top in tops:
-        deeper = [name for name in subfolders(root / top) if meaning(name) and has_images(root / top / name)]
-        if deeper:
-            remedy = (
-                f"Type {kind}:{root / top} if its folders are the splits"
-                if len(tops) == 1
-                else "Put the folders of the splits outermost (train/CLASS, test/CLASS)"
-            )
-            raise StructureError(
-                f"{root / top} holds images in {', '.join(deeper)}. Such names are those of splits, which {kind}: "
-                f"takes from the folders directly in {root}: these images could be held out wrongly. {remedy}, or "
-                f"'{kind}:{root}?splits=none' if they are no splits."
-            )
+        for folder, folders, _ in os.walk(root / top):
+            folders[:] = sorted(name for name in folders if not is_leftover(name))
+            deeper = [name for name in folders if meaning(name) and has_images(Path(folder, name))]
+            if deeper:
+                remedy = (
+                    f"Type {kind}:{folder} if its folders are the splits"
+                    if _holds_all(root, Path(folder))
+                    else "Put the folders of the splits outermost (train/CLASS, test/CLASS)"
+                )
+                raise StructureError(
+                    f"{folder} holds images in {', '.join(deeper)}. Such names are those of splits, which {kind}: "
+                    f"takes from the folders directly in {root}: these images could be held out wrongly. {remedy}, or "
+                    f"'{kind}:{root}?splits=none' if they are no splits."
+                )
+
+
+def _holds_all(root: Path, folder: Path) -> bool:
+    """Whether no folder with images lies beside `folder`, nor beside one around it."""
+    around = [root, *(parent for parent in folder.parents if parent.is_relative_to(root) and parent != root)]
+    return all(len(_inner(parent)) == 1 for parent in around)
 
 
 def subfolders(folder: Path) -> list[str]:

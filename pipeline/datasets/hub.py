@@ -16,8 +16,11 @@ from structure.pipeline.datasets.hub_columns import COLUMN_OPTIONS, HubColumns, 
 from structure.pipeline.datasets.image_files import SUFFIXES, read_file
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe
-from structure.pipeline.datasets.split_names import called, default_split, meaning, pick_split
+from structure.pipeline.datasets.split_names import are_parts, called, default_split, meaning, pick_split
 from structure.pipeline.datasets.splits import choose
+from structure.pipeline.datasets.table_columns import NO_SPLITS
+from structure.pipeline.datasets.text_cells import are_listed, listed_texts
+from structure.pipeline.datasets.unread_parts import is_part
 from structure.pipeline.hub_access import hub_obstacle
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
 
@@ -51,6 +54,7 @@ class Hub(Dataset):
         loaded = _load(library, source, *given.get("config", ()))
         parts: dict[str, Any] = dict(loaded) if isinstance(loaded, Mapping) else {"all": loaded}
         columns = choose_columns(library, next(iter(parts.values())).features, source, given)
+        _require_known_parts(parts, columns, given, source)
         self.name = folder_safe(Path(source).name if Path(source).is_dir() else source)
         if columns.split and all(columns.split in part.features for part in parts.values()):
             table, ids, self.split, self.splits = _by_column(library, parts, columns, split, source)
@@ -69,6 +73,9 @@ class Hub(Dataset):
         self._images = table.select_columns([columns.image]).cast_column(columns.image, library.Image(decode=False))
         self._texts = table.select_columns(list(columns.texts))
         self._columns, self._numbers = columns, numbers
+        self._are_lists = _are_lists(table, columns)
+        if self._are_lists:
+            self.notes += (f"captions of the column {columns.captions[0][0]} are lists written as text, read as lists",)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -78,6 +85,8 @@ class Hub(Dataset):
         captions: tuple[str, ...] = ()
         if self._columns.captions:
             texts = self._columns.captions_of(row)
+            if self._are_lists:
+                texts = [text for cell in texts for text in listed_texts(cell) or ()]
             captions = tuple(text.strip() if isinstance(text, str) else "" for text in texts)
             if not captions or not all(captions):
                 reason = "an empty caption, or one that is not text" if captions else "no caption"
@@ -220,11 +229,55 @@ def _offline(library: ModuleType) -> Iterator[None]:
 
 def _own_split(parts: Mapping[str, Any], split: str | None, source: str) -> str:
     if split is None:
-        return default_split(list(parts)) or ("train" if len(parts) != 1 else next(iter(parts)))
+        usual = default_split(list(parts)) or (next(iter(parts)) if len(parts) == 1 else None)
+        if usual is None:
+            raise StructureError(
+                f"hf:{source} has the splits {', '.join(parts)}, of which none is for training. Say which: --split "
+                f"{next(iter(parts))}."
+            )
+        return usual
     found = pick_split(split, parts)
     if found is None:
         raise unknown("split", split, list(parts), hint=f"These are the splits of hf:{source}.")
     return found
+
+
+def _require_known_parts(
+    parts: Mapping[str, Any], columns: HubColumns, given: Mapping[str, tuple[str, ...]], source: str
+) -> None:
+    """Raises `StructureError` for a column that says which rows are held out under another name than split."""
+    if columns.split is not None or "split" in given:
+        return
+    used = {columns.image, columns.id, *columns.texts}
+    for name, feature in next(iter(parts.values())).features.items():
+        names = getattr(feature, "names", None)
+        spec = f"hf:{source}?{''.join(f'{key}={one}&' for key, values in given.items() for one in values)}"
+        if name.strip().casefold() == "split":
+            raise StructureError(
+                f"hf:{source}: the cells of {name} are no text ({feature}), so that it is not known whether they say "
+                f"what is held out. Type '{spec}split={name}' if they do, else '{spec}split={NO_SPLITS}'."
+            )
+        if name in used or not (names or getattr(feature, "dtype", "") in ("string", "large_string")):
+            continue
+        tables = [part.select_columns([name]) for part in parts.values() if name in part.features and len(part)]
+        first = [table[0][name] for table in tables]
+        if not names and not all(is_part(cell) for cell in first):
+            continue
+        words = set(names or ()) or {cell for table in tables for cell in table.unique(name) if cell}
+        if are_parts(words):
+            raise StructureError(
+                f"hf:{source}: the column {name} holds {', '.join(sorted(words))}, which are names of splits, and is "
+                f"not called split: rows could be held out wrongly. Type '{spec}split={name}', or "
+                f"'{spec}split={NO_SPLITS}' if it says something else."
+            )
+
+
+def _are_lists(table: Any, columns: HubColumns) -> bool:
+    """Whether every caption is a list written as text."""
+    name = columns.captions[0][0] if len(columns.captions) == 1 else None
+    if name is None or not len(table) or listed_texts(table[0][name]) is None:
+        return False
+    return are_listed(table.select_columns([name])[:][name])
 
 
 def _by_column(
@@ -238,13 +291,15 @@ def _by_column(
     table = library.concatenate_datasets(list(parts.values())) if len(parts) > 1 else next(iter(parts.values()))
     feature = table.features[columns.split]
     cells = table.select_columns([columns.split])[:][columns.split]
-    named = [feature.int2str(cell) if isinstance(cell, int) and cell >= 0 else str(cell or "") for cell in cells]
+    names = getattr(feature, "names", None)
+    said = ["" if cell is None or (names and cell == -1) else str(names[cell] if names else cell) for cell in cells]
+    named = [name.strip() for name in said]
     if not all(named):
         raise StructureError(
             f"hf:{source}: row {named.index('')} has no {columns.split}, and {sum(map(bool, named))} of {len(named)} "
             "rows have one. A row that is in no split would be lost. Fill in the column, or remove it."
         )
-    named = called(named)
+    named = called(named, where=f"The column {columns.split} of hf:{source}")
     counts = Counter(named)
     asked = split if split is not None else default_split(list(counts)) or "all"
     chosen_split = pick_split(asked, counts)
@@ -278,6 +333,11 @@ def _ids(table: Any, column: str | None, split: str, source: str) -> list[str]:
     if column is None:
         return [f"{split}/{row}" for row in range(len(table))]
     ids: Sequence[Any] = table.select_columns([column])[:][column]
+    if None in ids:
+        raise StructureError(
+            f"hf:{source}: row {ids.index(None)} of {split} has no {column}, which names the samples. Fill in the "
+            f"column, or name another: 'hf:{source}?id=COLUMN'."
+        )
     texts = [str(item) for item in ids]
     if len(set(texts)) != len(texts):
         raise StructureError(

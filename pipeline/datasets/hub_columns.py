@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from structure.pipeline.datasets.table_columns import NO_SPLITS
 from structure.pipeline.datasets.text_cells import TEXT_FIELDS, texts_in
 from structure.store.errors import StructureError, unknown
 
@@ -18,7 +19,7 @@ COLUMN_OPTIONS = {
     "caption": "the column with the texts; repeat it for several; column.field for the field of an object",
     "label": "the column with the classes: of type ClassLabel, text or whole numbers",
     "id": "the column that names the samples",
-    "split": "the column that says which part a row belongs to",
+    "split": "the column that says which part a row belongs to; none: no column does",
 }
 
 
@@ -54,7 +55,7 @@ def choose_columns(
     for option, names in given.items():
         for name in names:
             column = name if name in features else name.partition(".")[0]
-            if option in COLUMN_OPTIONS and column not in features:
+            if (option, name) != ("split", NO_SPLITS) and option in COLUMN_OPTIONS and column not in features:
                 raise unknown("column", name, features, hint=f"It is given as {option}= of hf:{source}.")
     once = {option: names[-1] for option, names in given.items()}
     image = once.get("image") or _image(library, features, source)
@@ -70,7 +71,11 @@ def choose_columns(
         if len(usual) > 1:
             notes.append(f"captions are those of the column {usual[0]}; {', '.join(usual[1:])} not read (?caption=)")
     captions = tuple((name, inner or _field(features[name], name, source)) for name, inner in captions)
-    labels = [name for name, feature in features.items() if isinstance(feature, library.ClassLabel) and name != "split"]
+    labels = [
+        name
+        for name, feature in features.items()
+        if isinstance(feature, library.ClassLabel) and name.strip().casefold() != "split"
+    ]
     label = once.get("label") or next(iter(labels), None)
     if len(labels) > 1 and "label" not in once:
         notes.append(f"classes are those of the column {label}; {', '.join(labels[1:])} not read (?label=)")
@@ -80,7 +85,8 @@ def choose_columns(
             f"hf:{source} has no captions ({', '.join(CAPTION_COLUMNS)}) and no column of type ClassLabel; its "
             f"columns are {columns}. Name the column: 'hf:{source}?caption=COLUMN', or '?label=COLUMN' for classes."
         )
-    split = once.get("split") or ("split" if _is_text(library, features.get("split")) else None)
+    split = once.get("split") or next((name for name in features if _says_split(library, name, features[name])), None)
+    split = split if split in features else None  # "none": no column does
     return HubColumns(
         image, captions, label, once.get("id") or ("id" if "id" in features else None), split, tuple(notes)
     )
@@ -124,6 +130,10 @@ def _field(feature: Any, name: str, source: str) -> str:
             f"'hf:{source}?caption={name}.{next(iter(inner), 'FIELD')}'."
         )
     return fields[0]
+
+
+def _says_split(library: ModuleType, name: str, feature: Any) -> bool:
+    return name.strip().casefold() == "split" and _is_text(library, feature)
 
 
 def _is_text(library: ModuleType, feature: Any) -> bool:

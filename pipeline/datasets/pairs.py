@@ -16,7 +16,7 @@ from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe, locate
 from structure.pipeline.datasets.split_names import called, default_split, pick_split
 from structure.pipeline.datasets.splits import choose
-from structure.pipeline.datasets.table_columns import COLUMN_OPTIONS, TableColumns
+from structure.pipeline.datasets.table_columns import COLUMN_OPTIONS, NO_SPLITS, TableColumns
 from structure.pipeline.datasets.table_hints import caption_hint, ending_of, folder_with, image_hint, spelled
 from structure.pipeline.datasets.table_pairs import Pair, read_pairs
 from structure.pipeline.datasets.table_rows import PairsTable, Row, TableForm, at_place, read_table, require_readable
@@ -36,7 +36,8 @@ class PairsFile(ImageFiles):
     Columns: `image`, or `audio` for audio clips (a path relative to the file's folder, or absolute: the file is the
     user's own and may name any file that the user can read), `caption` (text) or `captions` (a list of texts), optional
     `id`, `label` and `split`; other columns are left unread. `given` names other columns, and how the file is written.
-    Captions lose white space at their ends. Rows of the same image are one sample with all their captions.
+    Captions lose white space at their ends. Rows of the same image are one sample with all their captions, under the
+    first of their ids, unless `given` names a column of ids.
 
     - Ids: `id`, or else `image` as written. An id that appears with two images is an error.
     - Labels: names, numbered in sorted order, or whole numbers, numbered in numeric order, over the whole file, so
@@ -72,8 +73,10 @@ class PairsFile(ImageFiles):
         self.name = folder_safe(self.file.absolute().parent.name if self.file.stem == "pairs" else self.file.stem)
         self.signal = "audio" if "audio" in meanings and "image" not in meanings else "image"
         self._require_columns(table, meanings)
+        self._require_known_parts(table, meanings)
         self.kind = "retrieval" if {"caption", "captions"} & set(meanings) else "classification"
-        read = read_pairs(self.file, table.rows, signal=self.signal)
+        ids = "" if "id" in self.given or not with_images else next(iter(meanings.get("id", ())), "")
+        read = read_pairs(self.file, table.rows, signal=self.signal, ids=ids)
         require_readable(self.file, [Row(pair.place, {}, pair.problem) for pair in read.pairs])
         untyped = self.file.suffix.lower() in (".csv", ".tsv")
         labels = [pair.label for pair in read.pairs]
@@ -176,11 +179,26 @@ class PairsFile(ImageFiles):
                 "without texts use folder:DIR."
             )
 
+    def _require_known_parts(self, table: PairsTable, meanings: Mapping[str, Sequence[str]]) -> None:
+        """Raises `StructureError` for a column that says which rows are held out under another name than split."""
+        if "split" in meanings or "split" in self.given or not table.unread_parts:
+            return
+        name, words = next(iter(table.unread_parts.items()))
+        raise StructureError(
+            f"{self.file}: the column {name} holds {', '.join(sorted(words))}, which are names of splits, and is not "
+            f"called split: rows could be held out wrongly. Type {spelled(self.file, self.given, {'split': name})}, or "
+            f"{spelled(self.file, self.given, {'split': NO_SPLITS})} if it says something else."
+        )
+
     def _choose(self, pairs: Sequence[Pair], *, split: str | None, seed: int) -> tuple[str, list[int]]:
-        splits = dict(zip(said := [pair.split for pair in pairs if pair.split], called(said), strict=True))
+        said = [pair.split for pair in pairs if pair.split]
+        splits = dict(zip(said, called(said, where=f"{self.file}, the column of splits,"), strict=True))
         counts = Counter(splits[name] for name in said)
         if not counts:
-            return choose([pair.id for pair in pairs], split=split, seed=seed, source=str(self.file))
+            images = Counter(os.path.normpath(pair.path) for pair in pairs if pair.path)
+            # One image under two ids is drawn into one split.
+            drawn = [pair.path if images[os.path.normpath(pair.path or "?")] > 1 else pair.id for pair in pairs]
+            return choose(drawn, split=split, seed=seed, source=str(self.file))
         bare = [pair for pair in pairs if not pair.split and not pair.problem]
         if bare:
             raise StructureError(
@@ -204,14 +222,20 @@ class PairsFile(ImageFiles):
         ending = self.given["ending"][-1] if "ending" in self.given else ""
         written = [f"{path}{ending}" if path else "" for path in written]
         paths = [os.path.join(folder, path) if path else "" for path in written]
-        turned = 0
-        for index, path in enumerate(paths):
-            if "\\" in path and not os.path.exists(path):
-                straight = path.replace("\\", "/")
-                turned += (paths[index] != straight) and os.path.exists(straight)
-                paths[index] = straight if os.path.exists(straight) else path
+        turned = stripped = 0
+        for index, (path, name) in enumerate(zip(paths, written, strict=True)):
+            bare = os.path.join(folder, name.strip()) if name else ""
+            straight = bare.replace("\\", "/")
+            if straight == path or os.path.exists(path):
+                continue
+            found = next((other for other in (bare, straight) if os.path.exists(other)), path)
+            turned += found not in (path, bare)
+            stripped += found != path and name != name.strip()
+            paths[index] = found
         if turned:
             self.notes += (f"{turned} paths are written with backslashes, as on Windows, and read with /",)
+        if stripped:
+            self.notes += (f"{stripped} paths have white space around them and are read without",)
         probed = [(path, name) for path, name in zip(paths, written, strict=True) if path][:PROBED]
         if not self.with_images or not probed or any(os.path.exists(path) for path, _ in probed):
             return tuple(paths)

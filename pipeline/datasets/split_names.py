@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 
 from structure.store.errors import StructureError, unknown
@@ -18,6 +19,9 @@ SPLIT_WORDS = {
 }
 """What people call the parts, in lower case, and which of the three is meant."""
 
+_WITH_NOUN = re.compile(r"(?P<word>[a-z]+?)(sets?|data|images?|imgs|photos|pics|splits?)")
+"""A word for a part that is written together with what it is of: `trainset`, `testimages`."""
+
 _KEPT = frozenset({"train", "val", "valid", "validation", "dev", "test"})
 """Names that stand as they are; every other spelling is called by its meaning."""
 
@@ -27,16 +31,50 @@ def meaning(name: str) -> str | None:
     return SPLIT_WORDS.get(name.casefold())
 
 
+def hinted(name: str) -> str | None:
+    """train, val or test, where exactly one of them is meant by the words of a longer name (`seg_train`, `val2017`,
+    `TestImages`, `trainset-00`); else None."""
+    words = re.findall("[a-z]+", re.sub("(?<=[a-z])(?=[A-Z])", " ", name).casefold())
+    parts = {meaning(word) or _without_noun(word) for word in words} - {None}
+    return next(iter(parts)) if len(parts) == 1 else None
+
+
+def _without_noun(word: str) -> str | None:
+    matched = _WITH_NOUN.fullmatch(word)
+    return meaning(matched["word"]) if matched else None
+
+
 def split_of(name: str) -> str | None:
     """What the part that is called `name` (a folder, say) is called here: `Training` is train, `valid` stays; None for
     a name that is no word for a part."""
     return name if name in _KEPT else meaning(name)
 
 
-def called(names: Sequence[str]) -> list[str]:
-    """`split_of` each name, where it is a word for a part (`Training` is train); as they are where two would be one."""
-    words = {name: split_of(name) or name for name in names}
-    return [words[name] for name in names] if len(set(words.values())) == len(words) else list(names)
+def called(names: Sequence[str], *, where: str) -> list[str]:
+    """What the parts that rows name are called: `split_of` each word for a part (`Training` is train), other names as
+    they are; names that differ by case alone are one part.
+
+    Raises `StructureError` where two words mean one part (`train` beside `Training`): rows of one would be lost.
+    """
+    words: dict[str, str] = {}
+    first: dict[str, str] = {}
+    for name in names:
+        if name not in words:
+            words[name] = first.setdefault(name.casefold(), split_of(name) or name)
+    for name, word in words.items():
+        other = next((one for one in words if words[one] == word and one.casefold() != name.casefold()), None)
+        if other is not None:
+            raise StructureError(
+                f"{where} has {name!r} and {other!r}, and both mean the split {word}: rows of one of them would be "
+                "lost. Write them alike."
+            )
+    return [words[name] for name in names]
+
+
+def are_parts(values: Collection[str]) -> bool:
+    """Whether these are all words for parts, of two parts or more: a column of them says what is held out."""
+    parts = {meaning(value.strip()) for value in values if value.strip()}
+    return None not in parts and len(parts) > 1
 
 
 def pick_split(asked: str, available: Collection[str]) -> str | None:

@@ -12,6 +12,9 @@ from structure.store.errors import StructureError, unknown
 COLUMNS = ("image", "audio", "caption", "captions", "id", "label", "split")
 """What a column can mean, by its usual name; all other columns are left unread."""
 
+NO_SPLITS = "none"
+"""`split=none`: no column says which rows are held out."""
+
 COLUMN_OPTIONS: Mapping[str, str] = {
     "image": "the column with the paths of the images",
     "audio": "the column with the paths of the audio clips",
@@ -19,7 +22,7 @@ COLUMN_OPTIONS: Mapping[str, str] = {
     "captions": "the column with a list of texts",
     "id": "the column that names the samples",
     "label": "the column with the classes",
-    "split": "the column that says which part a row belongs to",
+    "split": "the column that says which part a row belongs to; none: no column does",
 }
 
 
@@ -72,7 +75,7 @@ class TableColumns:
         """Raises `StructureError` for a column that was named and is not there, and for two columns of one meaning."""
         for meaning, columns in self.given.items():
             for column in columns:
-                if column not in names:
+                if column not in names and (meaning, column) != ("split", NO_SPLITS):
                     raise unknown("column", column, names, hint=f"It is given as {meaning}= of {file}.")
             if len(columns) > 1 and meaning != "caption":
                 raise StructureError(

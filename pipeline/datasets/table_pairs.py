@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from structure.pipeline.datasets.class_labels import class_value
 from structure.pipeline.datasets.image_files import require_text
 from structure.pipeline.datasets.table_rows import Row
-from structure.pipeline.datasets.text_cells import texts_in
+from structure.pipeline.datasets.text_cells import are_listed, listed_texts, texts_in
 from structure.store.errors import StructureError
 
 MISSING_WORDS = frozenset({"nan", "NaN", "None", "null", "NULL", "<NA>", "N/A", "#N/A"})
@@ -39,17 +40,21 @@ class Pairs:
     notes: tuple[str, ...] = ()
 
 
-def read_pairs(file: Path, rows: Sequence[Row], *, signal: str) -> Pairs:
+def read_pairs(file: Path, rows: Sequence[Row], *, signal: str, ids: str = "") -> Pairs:
     """Rows of the same image are one pair with several captions.
 
-    A row that cannot be used has a `problem`. Raises `StructureError`, with the lines, for ids that are not text, rows
-    of one id with different images, and rows of one image in two splits or of two classes.
+    `ids`: the column whose values name the rows, where nobody asked for it by name: rows of one image then are one pair
+    under the first of them, unless they are of two classes. A row that cannot be used has a `problem`. Raises
+    `StructureError`, with the lines, for ids that are not text, rows of one id with different images, and rows of one
+    image in two splits or, under one id, of two classes.
     """
     pairs: dict[str, Pair] = {}
     repeats: dict[str, int] = {}
+    images = _Images(file, signal, joins=bool(ids))
     same = 0
+    rows, lists = _with_lists_read(rows)
     for row in rows:
-        pair = _pair(file, row, signal)
+        pair = images.owner(_pair(file, row, signal))
         if pair.problem and pair.id in pairs:
             pair = replace(pair, id=f"{pair.id}#{_slug(row.place)}")
         first = pairs.setdefault(pair.id, pair)
@@ -65,7 +70,54 @@ def read_pairs(file: Path, rows: Sequence[Row], *, signal: str) -> Pairs:
         repeats[pair.id] = repeats.get(pair.id, 1) + 1
         label = first.label if first.label is not None else pair.label
         pairs[pair.id] = replace(first, captions=(*first.captions, *new), label=label)
-    return Pairs(tuple(pairs.values()), tuple(_notes(pairs.values(), repeats, same, signal)))
+    notes = [*_notes(pairs.values(), repeats, same, signal)]
+    if images.joined:
+        notes.append(
+            f"{images.joined} values of the column {ids} are not kept, as they name further rows of one {signal}: type "
+            f"?id={ids} to have each row as a sample of its own"
+        )
+    if lists:
+        notes.append(f"{lists} captions are lists written as text, and are read as lists")
+    return Pairs(tuple(pairs.values()), tuple(notes))
+
+
+@dataclass
+class _Images:
+    """Which pair an image belongs to, whatever its rows are called."""
+
+    file: Path
+    signal: str
+    joins: bool
+    first: dict[str, Pair] = field(default_factory=dict)
+    joined: int = 0
+
+    def owner(self, pair: Pair) -> Pair:
+        """The pair, under the id and the path of the first row of its image where they are one. Raises `StructureError`
+        for an image in two splits."""
+        if not pair.path or pair.problem:
+            return pair
+        first = self.first.setdefault(os.path.normpath(pair.path), pair)
+        if first is pair or (first.id, first.path) == (pair.id, pair.path):
+            return pair
+        named = first.id == first.path and pair.id == pair.path  # by the image itself, written otherwise
+        if (named or self.joins) and (None in (first.label, pair.label) or first.label == pair.label):
+            self.joined += not named
+            pair = replace(pair, id=first.id, path=first.path)
+        if first.split != pair.split:
+            _require_one(self.file, first, replace(pair, id=first.id, path=first.path), self.signal)
+        return pair
+
+
+def _with_lists_read(rows: Sequence[Row]) -> tuple[Sequence[Row], int]:
+    """The rows with their captions as lists where all are lists written as text, and how many."""
+    cells = [row.values.get("caption") for row in rows]
+    if not are_listed(cells):
+        return rows, 0
+    read = [
+        replace(row, values={**row.values, "caption": list(listed_texts(cell) or ())}) if cell else row
+        for row, cell in zip(rows, cells, strict=True)
+    ]
+    return read, sum(map(bool, cells))
 
 
 def _pair(file: Path, row: Row, signal: str) -> Pair:

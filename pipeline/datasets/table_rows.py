@@ -6,6 +6,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 
 from structure.pipeline.datasets.table_columns import TableColumns
 from structure.pipeline.datasets.table_json import read_json_rows
+from structure.pipeline.datasets.text_cells import listed_texts
 from structure.pipeline.datasets.text_lines import undecodable
+from structure.pipeline.datasets.unread_parts import UnreadWords, is_part
 from structure.store.errors import NotPresentError, StructureError
 
 LIST = "is one JSON list, rename it to .json"
@@ -59,11 +62,13 @@ class TableForm:
 
 @dataclass
 class PairsTable:
-    """`names` are all columns of the file, `first` the first rows as they are."""
+    """`names` are all columns of the file, `first` the first rows as they are; `unread_parts`: columns that have no
+    meaning here, and the words for parts (train, test, ...) that are all they hold."""
 
     rows: list[Row] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     first: list[Mapping[str, Any]] = field(default_factory=list)
+    unread_parts: dict[str, set[str]] = field(default_factory=dict)
 
 
 Raw = tuple[str, Any, str]
@@ -104,9 +109,12 @@ def read_table(file: Path, columns: TableColumns, form: TableForm) -> PairsTable
         )
     table, source = PairsTable(), _Source(file, form, columns)
     untyped = suffix in (".csv", ".tsv")
+    words = UnreadWords(columns)
     for place, values, problem in reader(source):
         if not isinstance(values, Mapping):
             values, problem = {}, problem or "is not an object {...}"
+        if values:
+            words.add(values)
         source.names.update(dict.fromkeys(values))
         if len(table.first) < FIRST and values:
             table.first.append(values)
@@ -115,6 +123,7 @@ def read_table(file: Path, columns: TableColumns, form: TableForm) -> PairsTable
             picked, problem = _cells(picked, problem)
         table.rows.append(Row(place, picked, problem))
     table.names.extend(source.names)
+    table.unread_parts = words.parts()
     if not table.rows:
         raise StructureError(f"{file} has 0 rows; a dataset has 1 or more.")
     require_readable(file, table.rows)
@@ -179,9 +188,11 @@ def _jsonl(source: _Source) -> Iterator[Raw]:
 def _csv(source: _Source) -> Iterator[Raw]:
     file, form = source.file, source.form
     mark = form.separator(file.suffix.lower())
-    called = {",": "comma", "\t": "tab", ";": "semicolon"}.get(mark, repr(mark))
     text = _text(file, form)
     lines = (text if "\n" in text else text.replace("\r", "\n")).split("\n")  # old Macs end lines with \r
+    if said := re.fullmatch(r'"?sep=(.)"?\r?', lines[0]):  # a first line for spreadsheets, which is no row
+        mark, lines[0] = _MARKS.get(form.sep, form.sep) or said[1], ""
+    called = {",": "comma", "\t": "tab", ";": "semicolon"}.get(mark, repr(mark))
     ended = [f"{line}\n" for line in lines[:-1]] + lines[-1:]
     table = csv.reader(ended, strict=True, delimiter=mark)
     header = _header(file, table, mark, called)
@@ -219,7 +230,7 @@ def _csv(source: _Source) -> Iterator[Raw]:
 
 def _header(file: Path, table: Any, mark: str, called: str) -> list[str]:
     try:
-        header: list[str] = next(table, [])
+        header: list[str] = next(filter(None, table), [])
     except csv.Error as error:
         raise StructureError(f"{file}, line 1 is not CSV: {error}.") from None
     if len(set(header)) != len(header):
@@ -237,17 +248,16 @@ def _header(file: Path, table: Any, mark: str, called: str) -> list[str]:
 def _cells(picked: dict[str, Any], problem: str) -> tuple[dict[str, Any], str]:
     """Cells of a file without types: empty ones are absent, lists of captions are read."""
     values: dict[str, Any] = {}
-    for meaning, cell in picked.items():
-        if meaning == "captions" and isinstance(cell, str) and cell.lstrip().startswith("["):
-            try:
-                values[meaning] = json.loads(cell)
-            except (ValueError, RecursionError) as error:
+    for of, cell in picked.items():
+        if of == "captions" and isinstance(cell, str) and cell.lstrip().startswith("["):
+            values[of] = list(listed_texts(cell) or ())
+            if not values[of] and cell.strip(" []"):
                 problem = problem or (
-                    f'captions begins with [ and is not a JSON list: {error}. Write ["first", "second"], or use the '
-                    "column caption for a single one"
+                    f'captions begins with [ and is no list of texts: {_start(cell)}. Write ["first", "second"], or '
+                    "use the column caption for a single one"
                 )
-        elif not isinstance(cell, str) or cell.strip() or (meaning == "caption" and "captions" not in picked):
-            values[meaning] = cell
+        elif not isinstance(cell, str) or cell.strip() or (of == "caption" and "captions" not in picked):
+            values[of] = cell
     return values, problem
 
 
@@ -256,9 +266,15 @@ def _parquet(source: _Source) -> Iterator[Raw]:
     import pyarrow.parquet as pq
 
     try:
-        names = pq.read_schema(source.file).names
+        schema = pq.read_schema(source.file)
+        names = schema.names
         meant = [name for columns in source.columns.meanings(names).values() for name in columns]
+        words = [name for name in names if name not in meant and _is_text(schema.field(name).type)]
+        first = next(pq.ParquetFile(source.file).iter_batches(1, columns=words), None)
+        rows = first.to_pylist() if first is not None and words else []
+        meant += [name for name in words if rows and is_part(rows[0][name])]
         table = pq.read_table(source.file, columns=meant or names)
+        maps = [name for name in table.column_names if pa.types.is_map(table.schema.field(name).type)]
     except (pa.ArrowException, OSError) as error:
         raise StructureError(f"{source.file} is not a Parquet file that can be read: {error}") from None
     source.names.update(dict.fromkeys(names))
@@ -266,7 +282,15 @@ def _parquet(source: _Source) -> Iterator[Raw]:
     for batch in table.to_batches(max_chunksize=1024):
         for values in batch.to_pylist():
             number += 1
+            values |= {name: dict(values[name]) for name in maps if values[name] is not None}
             yield f"row {number}", values, ""
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(inner) or pa.types.is_large_string(inner))
 
 
 def _json(source: _Source) -> Iterator[Raw]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,3 +25,26 @@ def texts_in(cell: Any, field: str = "") -> Iterator[Any]:
             yield from texts_in(part, field)
     elif cell is not None:
         yield cell
+
+
+def listed_texts(cell: Any) -> tuple[str, ...] | None:
+    """The texts of a cell that holds a list or an object of them written as text: as JSON, or as Python prints it.
+    None for any other."""
+    text = cell.strip() if isinstance(cell, str) else ""
+    if not (text.startswith(("[", "{")) and text.endswith(("]", "}"))):
+        return None
+    try:
+        loaded = json.loads(text)
+    except (ValueError, RecursionError):
+        try:
+            loaded = ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+    texts = list(texts_in(loaded))
+    return tuple(texts) if texts and all(isinstance(one, str) for one in texts) else None
+
+
+def are_listed(cells: Sequence[Any]) -> bool:
+    """Whether all of these cells but the empty ones hold lists written as text: nobody writes each caption so."""
+    filled = [cell for cell in cells if cell is not None and cell != ""]
+    return bool(filled) and all(listed_texts(cell) is not None for cell in filled)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +14,10 @@ from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
 from structure.pipeline.datasets.image_files import stamp
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe
-from structure.pipeline.datasets.split_names import choose_split, meaning
+from structure.pipeline.datasets.split_names import choose_split, hinted, meaning
 from structure.pipeline.datasets.splits import choose
 from structure.pipeline.datasets.tar_index import Group, index_tar, read_member
-from structure.pipeline.datasets.webdataset_samples import Sample, kind_of, read_sample
+from structure.pipeline.datasets.webdataset_samples import IMAGE_ENDINGS, Sample, kind_of, read_sample
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
 
 if TYPE_CHECKING:
@@ -45,9 +45,7 @@ class WebdatasetTars(Dataset):
             for number, (file, groups) in enumerate(tars.items())
             for group in groups
         )
-        differing = sum(sample.other_caption for sample in self.samples)
-        if differing:
-            self.notes = (f"{differing} samples have another caption in .json than in .txt; .txt is read",)
+        self.notes = tuple(self._told(group for groups in tars.values() for group in groups))
         self.tasks = {} if kind == "retrieval" else {"label": task}
         if not self.samples:
             raise StructureError(f"{', '.join(map(str, self.files[:3]))}: {len(self.files)} tar(s) with 0 samples.")
@@ -80,6 +78,19 @@ class WebdatasetTars(Dataset):
     def stamp(self, index: int) -> str:
         return stamp(str(self.files[self.samples[within(index, len(self))].shard]))
 
+    def _told(self, groups: Iterable[Group]) -> Iterator[str]:
+        differing = sum(sample.other_caption for sample in self.samples)
+        if differing:
+            yield f"{differing} samples have another caption in .json than in .txt; .txt is read"
+        endings = [frozenset(group.members) for group in groups]
+        several = [found for each in endings if len(found := [end for end in IMAGE_ENDINGS if end in each]) > 1]
+        if several:
+            rest = " and ".join(f".{ending}" for ending in several[0][1:])
+            yield f"{len(several)} samples have several images: .{several[0][0]} is read, {rest} is not"
+        labels = sum(not each.isdisjoint(("cls", "npy")) for each in endings) if self.kind == "retrieval" else 0
+        if labels:
+            yield f"{labels} samples have a label (.cls, .npy) beside their captions, which is not read"
+
     def _whole(self, index: int) -> Sample:
         sample = self.samples[within(index, len(self))]
         if sample.problem:
@@ -105,7 +116,8 @@ class WebdatasetKind(DatasetKind):
     `.txt` (captions, one per line, as they are written), `.json` with `caption`, or `.cls` (label; `classnames.txt`
     beside the tars names them) say the task. A caption of the `.json` wins over a `.txt` that holds it cut into lines.
 
-    Splits: those that the names of the tars or their folders say, where each says one (`train-000.tar`, `val/000.tar`);
+    Splits: those that the names of the tars or their folders say, where each says one (`train-000.tar`, `val/000.tar`),
+    or the folders inside them;
     else `all`, or a seeded `train`, `val`, `test` by a hash of the id. The dataset is called as the tars' folder.
     """
 
@@ -122,20 +134,24 @@ class WebdatasetKind(DatasetKind):
                 "pattern is a folder of tars, or such as 'shards/{000..012}.tar' or 'shards/*.tar'; quote it, or the "
                 "shell expands it."
             )
-        parts = {} if self.option("splits") == "none" else _parts(files, argument)
+        named = self.option("splits") != "none"
+        parts = _parts(files, argument) if named else {}
         asked = choose_split(split, list(parts), hint="The names of the tars say it.") if parts else None
         files = files if asked is None else parts[asked]
         _require_own_names(files, by_split=False)
         folder = files[0].absolute().parent
         folder = folder.parent if parts and meaning(folder.name) else folder
-        tars = {file: index_tar(file) for file in files}
+        tars, splits = {file: index_tar(file) for file in files}, tuple(parts)
+        if named and not parts and (splits := _inner_parts(tars, argument)):
+            asked = choose_split(split, splits, hint="The folders inside the tars say it.")
+            tars = {file: [group for group in groups if _inner_part(group) == asked] for file, groups in tars.items()}
         kind = kind_of(group for groups in tars.values() for group in groups)
         classes, notes = read_class_names(folder / "classnames.txt") if kind != "retrieval" else ((), ())
         task = Task(classes, (), f"{folder.name}/classnames.txt")
         shards = WebdatasetTars(folder_safe(folder.name), asked or "all", kind, tars, task, escaped=False)
         shards.notes += notes
         if asked is not None:
-            shards.splits = tuple(parts)
+            shards.splits = splits
             return shards
         ids = [sample.id for sample in shards.samples]
         shards.split, chosen = choose(ids, split=split, seed=seed, source=argument)
@@ -160,13 +176,10 @@ def _parts(files: Sequence[Path], argument: str) -> dict[str, list[Path]]:
 
     Raises `StructureError` where some names have such a word and others have not: the split that is drawn would hold
     out the wrong samples."""
-    words = {
-        file: {part for word in (file.parent.name, *re.split("[^A-Za-z]+", file.stem)) if (part := meaning(word))}
-        for file in files
-    }
+    words = {file: {meaning(file.parent.name), hinted(file.stem)} - {None} for file in files}
     parts: dict[str, list[Path]] = {}
     for file, said in words.items():
-        parts.setdefault(next(iter(said)) if len(said) == 1 else "", []).append(file)
+        parts.setdefault((next(iter(said)) or "") if len(said) == 1 else "", []).append(file)
     if len(parts) == 1:
         return {}
     if "" in parts:
@@ -177,6 +190,30 @@ def _parts(files: Sequence[Path], argument: str) -> dict[str, list[Path]]:
             f"'wds:{argument}?splits=none' if the words are no splits."
         )
     return parts
+
+
+def _inner_parts(tars: Mapping[Path, Sequence[Group]], argument: str) -> tuple[str, ...]:
+    """The splits that the folders inside the tars say (`train/0001.jpg`); none where they say none, or one alone.
+
+    Raises `StructureError` where some samples lie in such folders and others do not."""
+    first: dict[str, str] = {}
+    for groups in tars.values():
+        for group in groups:
+            first.setdefault(_inner_part(group), group.key)
+    parts = [part for part in first if part]
+    if len(parts) > 1 and "" in first:
+        raise StructureError(
+            f"wds:{argument}: {first[parts[0]]} lies in a folder of the split {parts[0]} and {first['']} in none: "
+            "samples could be held out wrongly. Write a tar for each split, such as train-000.tar, or type "
+            f"'wds:{argument}?splits=none' if the folders are no splits."
+        )
+    return tuple(parts) if len(parts) > 1 else ()
+
+
+def _inner_part(group: Group) -> str:
+    """The part that a folder of a sample's key means, "" for none or several."""
+    said = {part for name in group.key.split("/")[:-1] if (part := meaning(name))}
+    return next(iter(said)) if len(said) == 1 else ""
 
 
 def expand(pattern: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Callable
@@ -120,6 +121,76 @@ def test_rows_of_one_image_that_disagree_are_refused(rows: str, message: str, fo
     Path("my.csv").write_text(f"image,caption,split,label\n{rows}")
     with pytest.raises(StructureError, match=message):
         opened("pairs:my.csv")
+
+
+def test_rows_of_one_image_are_one_sample_whatever_their_own_ids(folder: Path) -> None:
+    """Annotations have ids of their own; a sample each would put one image into train and test."""
+    Path("my.csv").write_text("id,image,caption\n71,0.jpg,one\n72,./0.jpg,two\n73,1.jpg,a\n")
+    dataset = opened("pairs:my.csv")
+    assert (dataset.ids, told(dataset)) == (("71", "73"), [("one", "two"), ("a",)])  # type: ignore[attr-defined]
+    assert dataset.notes[-1].startswith("1 values of the column id are not kept")
+    apart = opened("pairs:my.csv?id=id")
+    assert told(apart) == [("one",), ("two",), ("a",)]
+    Path("my.csv").write_text("id,image,caption\n" + "".join(f"{row},{row % 2}.jpg,a {row}\n" for row in range(40)))
+    held_out = [opened("pairs:my.csv?id=id", split=name) for name in ("train", "all")]
+    assert {len(part) for part in held_out} <= {0, 20, 40}  # both images, or one, with all their rows
+
+
+def test_one_image_in_two_splits_is_told_however_it_is_written(folder: Path) -> None:
+    for rows in ("1,0.jpg,a,train\n2,0.jpg,b,test\n", "1,0.jpg,a,train\n2,photos/../0.jpg,b,test\n"):
+        for name in ("id", "no"):
+            Path("my.csv").write_text(f"{name},image,caption,split\n{rows}")
+            with pytest.raises(StructureError, match="line 2 and line 3 have the same image 0.jpg in the splits"):
+                opened("pairs:my.csv")
+
+
+def test_rows_of_one_image_and_two_classes_stay_apart_under_ids_of_their_own(folder: Path) -> None:
+    Path("my.csv").write_text("id,image,label\n1,0.jpg,ant\n2,0.jpg,bee\n")
+    assert opened("pairs:my.csv").ids == ("1", "2")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("cell", ['["a b", "c"]', "['a b', \"c\"]", '{"raw": ["a b", "c"]}'])
+@pytest.mark.parametrize("column", ["caption", "captions"])
+def test_captions_that_are_lists_written_as_text(cell: str, column: str, folder: Path) -> None:
+    if column == "captions" and cell.startswith("{"):
+        return
+    with open("my.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["image", column], ["0.jpg", cell], ["1.jpg", '["d"]']])
+    assert told(opened("pairs:my.csv")) == [("a b", "c"), ("d",)]
+
+
+def test_a_caption_in_brackets_beside_others_stays_as_it_is(folder: Path) -> None:
+    with open("my.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["image", "caption"], ["0.jpg", '["a"]'], ["1.jpg", "[1985] a street"]])
+    assert told(opened("pairs:my.csv")) == [('["a"]',), ("[1985] a street",)]
+
+
+def test_a_first_line_for_spreadsheets_names_the_separator(folder: Path) -> None:
+    Path("my.csv").write_text("sep=;\nimage;caption\n0.jpg;a, b\n1.jpg\n2.jpg;c\n")
+    assert told(opened("pairs:my.csv"))[::2] == [("a, b",), ("c",)]
+    assert "line 4 has 1 cells" in told(opened("pairs:my.csv"))[1]
+
+
+def test_paths_with_white_space_around_them_are_found(folder: Path) -> None:
+    Path("my.csv").write_text("image, caption\n 0.jpg , a\n1.jpg, b\n")
+    dataset = opened("pairs:my.csv")
+    assert (dataset.image(0).size, dataset.image(1).size) == ((6, 4), (6, 4))
+    assert dataset.notes == ("1 paths have white space around them and are read without",)
+
+
+def test_a_map_in_a_cell_is_no_list_of_captions(folder: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kind = pa.map_(pa.string(), pa.string())
+    for key, refused in (("en", True), ("text", False)):
+        cells = pa.array([[(key, "a")], [(key, "b")]], kind)
+        pq.write_table(pa.table({"image": ["0.jpg", "1.jpg"], "caption": cells}), "my.parquet")
+        if refused:
+            with pytest.raises(StructureError, match="a caption is an object"):
+                opened("pairs:my.parquet")
+        else:
+            assert told(opened("pairs:my.parquet")) == [("a",), ("b",)]
 
 
 def test_a_broken_row_costs_one_sample(folder: Path) -> None:

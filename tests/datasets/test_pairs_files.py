@@ -211,7 +211,7 @@ def test_a_bad_table_is_refused_with_its_line(pairs_file: Write, rows: list[obje
         (["image;caption", "a.png;red"], r"line 1 is one column.*separated by ';', and a .csv file's by a comma"),
         (["image,caption,image", "a.png,x,y"], r"line 1: a column name appears twice"),
         (["image,caption", '"a.png,never closed'], r"is not CSV"),
-        (["image,captions", 'a.png,"[""one"""'], r"line 2: captions begins with \[ and is not a JSON list"),
+        (["image,captions", 'a.png,"[""one"""'], r"line 2: captions begins with \[ and is no list of texts"),
         (
             ["image,caption", '"a\nb.png","two\nlines"', "c.png"],
             r"line 5 has 1 cells and the header 2; every row needs as many",
@@ -292,8 +292,8 @@ tables = st.lists(
 def test_any_text_survives_any_of_the_files(rows: list[tuple[str, list[str]]], kind: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, f"any.{kind}")
-        Path(folder, "a.png").write_bytes(b"x")
-        records = [{"id": item, "image": "a.png", "captions": texts} for item, texts in rows]
+        Path(folder, "0.png").write_bytes(b"x")
+        records = [{"id": item, "image": f"{row}.png", "captions": texts} for row, (item, texts) in enumerate(rows)]
         if kind == "jsonl":
             file.write_text(
                 "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8"
