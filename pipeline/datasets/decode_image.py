@@ -225,7 +225,7 @@ def _bands_of(data: bytes, tiff: TiffFacts, chosen: tuple[int, ...], pixels: Pix
     values = read_bands(data, pixels.page or 1)
     if values is None:
         raise RefusalError(
-            f"its values ({tiff.bands} of {tiff.bits} bits a pixel) are kept in a way that is not read here. Make it "
+            f"its values ({tiff.bands} of {tiff.bits} bits a pixel) are stored in a way that is not read here. Make it "
             "an RGB file"
         )
     return values[:, :, [band - 1 for band in chosen]]

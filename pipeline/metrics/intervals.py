@@ -12,6 +12,9 @@ from structure.pipeline.metrics.sampling import Bounds, Sampling, clipped, t_qua
 from structure.store.errors import StructureError
 
 REPLICATES = 2000
+ROUNDING = 1e-12
+"""Sums of the same numbers in another order differ by less."""
+
 COUNTS_AT_ONCE = 1 << 22
 """Resampling counts (replicate x sample) held at one time: 32 MiB."""
 
@@ -27,6 +30,11 @@ class Interval:
     low: float
     high: float
     n: int
+
+    @property
+    def has_no_width(self) -> bool:
+        """Whether no resample gave another value."""
+        return self.high - self.low <= ROUNDING
 
 
 def holds_zero(low: float, high: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ import numpy as np
 
 from structure.pipeline.metrics.answers import Answers
 from structure.pipeline.metrics.intervals import (
+    ROUNDING,
     Interval,
     mean_interval,
     paired_interval,
@@ -18,15 +20,14 @@ from structure.pipeline.metrics.intervals import (
     statistic_interval,
 )
 from structure.pipeline.metrics.sampling import (
+    FEW,
     Bounds,
     Sampling,
+    few_hold_zero,
     of_difference,
     sampling_of_differences,
     sampling_of_values,
 )
-
-FEW = 6
-"""Units that differ between two aligners below which no test can be significant, whatever a bootstrap says."""
 
 AnswersT = TypeVar("AnswersT", bound=Answers)
 
@@ -111,15 +112,16 @@ class SampleMean(Metric[AnswersT]):
     def interval(self, answers: AnswersT, *, seed: int = 0) -> Interval:
         rows = self.chosen(answers)
         found = mean_interval(self.values(rows), clusters=rows.clusters, seed=seed)
-        return self._widened(found, self.sampling([answers]), self.bounds) if found.low == found.high else found
+        return widened(found, self.sampling([answers]), self.bounds) if found.has_no_width else found
 
     def difference(self, first: AnswersT, second: AnswersT, *, seed: int = 0) -> Interval:
         ours, theirs = self.chosen(first), self.chosen(second)
         one, other = self.values(ours), self.values(theirs)
         found = paired_interval(one, other, clusters=ours.clusters, seed=seed)
         units = np.arange(len(one)) if ours.clusters is None else ours.clusters
-        if found.n > 1 and 0 < len(np.unique(units[one != other])) < FEW:
-            return self._widened(found, self.sampling([first], [second]), self.range_of(difference=True))
+        differing = len(np.unique(units[one != other]))
+        if found.n > 1 and differing and (differing < FEW or found.has_no_width):
+            return widened(found, self.sampling([first], [second]), self.range_of(difference=True))
         return found
 
     def sampling(self, runs: Sequence[AnswersT], against: Sequence[AnswersT] = (), *, seed: int = 0) -> Sampling | None:
@@ -133,13 +135,13 @@ class SampleMean(Metric[AnswersT]):
             return sampling_of_differences(mean - np.mean(values[1], axis=0), clusters=clusters)
         return sampling_of_values(mean, bounds=self.bounds, clusters=clusters)
 
-    @staticmethod
-    def _widened(found: Interval, sampling: Sampling | None, bounds: Bounds) -> Interval:
-        """The interval joined with what pseudo-units say: a bootstrap of units that hardly differ is too short."""
-        if sampling is None:
-            return found
-        low, high = sampling.interval(found.value, bounds)
-        return replace(found, low=min(low, found.low), high=max(high, found.high))
+
+def widened(found: Interval, sampling: Sampling | None, bounds: Bounds) -> Interval:
+    """The interval joined with what pseudo-units say: a bootstrap of units that hardly differ is too short."""
+    if sampling is None:
+        return found
+    low, high = sampling.interval(found.value, bounds)
+    return replace(found, low=min(low, found.low), high=max(high, found.high))
 
 
 class SampleStatistic(Metric[AnswersT]):
@@ -151,12 +153,21 @@ class SampleStatistic(Metric[AnswersT]):
 
     def interval(self, answers: AnswersT, *, seed: int = 0) -> Interval:
         rows = self.chosen(answers)
-        return statistic_interval(self.statistic(rows), n=rows.units, seed=seed)
+        found = statistic_interval(self.statistic(rows), n=rows.units, seed=seed)
+        if found.n >= FEW and not found.has_no_width:
+            return found
+        if all(map(math.isfinite, self.bounds)):
+            return widened(found, self.sampling([answers], seed=seed), self.bounds)
+        # A value without an end says nothing of what the sample does not contain; a few units contain little.
+        return found if found.n >= FEW else replace(found, low=math.nan, high=math.nan)
 
     def difference(self, first: AnswersT, second: AnswersT, *, seed: int = 0) -> Interval:
         ours, theirs = self.chosen(first), self.chosen(second)
         one, other = self.statistic(ours), self.statistic(theirs)
-        return statistic_interval(lambda counts: one(counts) - other(counts), n=ours.units, seed=seed)
+        found = statistic_interval(lambda counts: one(counts) - other(counts), n=ours.units, seed=seed)
+        if found.n == 1 or (found.n >= FEW and (not found.has_no_width or found.value == 0)):
+            return found
+        return widened(found, self.sampling([first], [second], seed=seed), self.range_of(difference=True))
 
     def sampling(self, runs: Sequence[AnswersT], against: Sequence[AnswersT] = (), *, seed: int = 0) -> Sampling | None:
         """By the bootstrap, all runs on the same resamples; where these do not differ, as of units that are alike."""
@@ -172,10 +183,13 @@ class SampleStatistic(Metric[AnswersT]):
             return np.asarray(values - np.mean([each(counts) for each in theirs], axis=0) if theirs else values)
 
         variance, value = resampled_variance(mean, n=n, seed=seed), float(mean(np.ones((1, n), dtype=np.int64))[0])
-        if variance == 0:
+        if variance < ROUNDING**2:
             alike = np.full(n, value)
             return sampling_of_differences(alike) if against else sampling_of_values(alike, bounds=self.bounds)
-        return None if np.isnan(variance) else Sampling(value, variance, n - 1)
+        if np.isnan(variance):
+            return None
+        found = Sampling(value, variance, n - 1)
+        return few_hold_zero(found, n) if against else found
 
 
 AnyMetric = Metric[Any]

@@ -3,18 +3,26 @@
 A resample cannot hold what the sample does not: where two aligners differ on one of 30 pairs, with every seed on the
 same one, neither a bootstrap nor the spread over seeds sees a doubt. Pseudo-units do: of a value two at its least and
 two at its greatest (Agresti and Coull 1998), of a paired difference one at the largest with either sign (after Agresti
-and Min 2005), with which fewer than six units that differ never exclude zero (2^-5 > .05 in the sign test).
+and Min 2005). Fewer than six units that differ never exclude zero, whatever their values (2 x 2^-5 > .05 in the sign
+test).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 Bounds = tuple[float, float]
 """Least and greatest value of a unit."""
+
+
+FEW = 6
+"""Units that differ between two aligners below which no test can be significant, whatever a bootstrap says."""
+
+NORMAL = 1.96
+"""What Student's t quantile of 97.5 % is at least."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,15 @@ def sampling_of_values(values: np.ndarray, *, bounds: Bounds, clusters: np.ndarr
 def sampling_of_differences(values: np.ndarray, *, clusters: np.ndarray | None = None) -> Sampling:
     """Of the mean of (n,) paired differences; without any there is no error to see."""
     largest = float(np.abs(values).max())
-    return _sampling(values, clusters, (-largest, largest))
+    found = _sampling(values, clusters, (-largest, largest))
+    units = np.arange(len(values)) if clusters is None else clusters
+    return few_hold_zero(found, len(np.unique(units[np.asarray(values) != 0])))
+
+
+def few_hold_zero(found: Sampling, differing: int) -> Sampling:
+    """With a variance that makes the interval hold zero where fewer than `FEW` units differ."""
+    least = (found.centre / NORMAL) ** 2 if differing < FEW else 0.0
+    return replace(found, variance=max(found.variance, least))
 
 
 def _sampling(values: np.ndarray, clusters: np.ndarray | None, pseudo: tuple[float, ...]) -> Sampling:

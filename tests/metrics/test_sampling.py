@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from scipy.stats import binomtest
 
-from structure.pipeline.metrics.answers import Answers, ClassAnswers
+from structure.pipeline.metrics.answers import Answers, ClassAnswers, MultilabelAnswers, RetrievalAnswers
 from structure.pipeline.metrics.chance import shown_rows, unsaturated_ks
 from structure.pipeline.metrics.intervals import multiplicity, seeds_interval
 from structure.pipeline.metrics.registry import metric_named
@@ -125,3 +125,70 @@ def test_several_intervals_are_told_together() -> None:
     told = multiplicity([(0.1, 0.2), (-0.1, 0.1), (float("nan"), float("nan"))] + [(0.0, 0.1)] * 8)
     assert told.startswith("1 of 10 intervals exclude zero.")
     assert "were there no difference anywhere, about 0.5 would exclude it too" in told
+
+
+def retrieval(ranks: list[int]) -> Answers:
+    """Of (n,) pairs in both directions; the rank of each right answer, from 0."""
+    names = [str(i) for i in range(len(ranks))]
+    table = pa.table(
+        {
+            "query": names * 2,
+            "of": ["image"] * len(names) + ["text"] * len(names),
+            "item": names * 2,
+            "rank": ranks * 2,
+            "average_precision": [1 / (rank + 1) for rank in ranks] * 2,
+        }
+    )
+    return RetrievalAnswers(table, np.tile(np.arange(len(names)), 2))
+
+
+def multilabel(right: bool, n: int) -> Answers:
+    """Of n samples of one class each, in turn."""
+    labels = np.arange(n) % 3
+    said = labels if right else (labels + 1) % 3
+    scores = (np.arange(3) == said[:, None]) + np.zeros((n, 3))
+    return MultilabelAnswers(pa.table({"labels": [[int(i)] for i in labels], "scores": scores.tolist()}))
+
+
+DIFFERING = ["image_retrieval_recall@1", "text_retrieval_map", "image_retrieval_median_rank", "mean_average_precision"]
+
+
+@pytest.mark.parametrize("name", DIFFERING)
+@pytest.mark.parametrize("n", [2, 3, 4, 5])
+def test_fewer_than_six_pairs_that_differ_never_exclude_zero(name: str, n: int) -> None:
+    """However they differ: all of five right against all of five wrong is 1 in 16 of chance."""
+    if name == "mean_average_precision":
+        first, second = multilabel(True, n), multilabel(False, n)
+    else:
+        first, second = retrieval([0] * n), retrieval([1 + i for i in range(n)])
+    metric = metric_named(name)
+    found = metric.difference(first, second)
+    assert found.low <= 0 <= found.high
+    sampling = metric.sampling([first], [second])
+    assert sampling is not None
+    low, high = sampling.interval(found.value, metric.range_of(difference=True))
+    assert low <= 0 <= high
+
+
+@pytest.mark.parametrize("name", DIFFERING)
+def test_no_difference_is_certain_to_the_last_digit(name: str) -> None:
+    """Thirty pairs that all differ alike are not all pairs that there are."""
+    n = 30
+    first, second = retrieval([0] * n), retrieval([1] * n)
+    if name == "mean_average_precision":
+        first, second = multilabel(True, n), multilabel(False, n)
+    found = metric_named(name).difference(first, second)
+    assert found.high - found.low > 0.01
+    assert not found.low <= 0 <= found.high
+    same = metric_named(name).difference(first, first)
+    assert (same.low, same.value, same.high) == (0, 0, 0)
+
+
+def test_a_value_of_all_samples_alike_may_be_another_of_others() -> None:
+    for n in (3, 30):
+        found = metric_named("mean_average_precision").interval(multilabel(True, n))
+        assert (found.value, found.high) == (1, 1)
+        assert found.low < 1 - 0.1 * 30 / n / 10
+    few = metric_named("image_retrieval_median_rank").interval(retrieval([0] * 5))
+    assert np.isnan([few.low, few.high]).all()  # nothing bounds a rank: the sixth may be the last of a million
+    assert metric_named("image_retrieval_median_rank").interval(retrieval([0] * 6)).high == 1
