@@ -23,6 +23,7 @@ from structure.cli import (
     rank_layers,
     report,
     running,
+    search,
     store,
     suites,
 )
@@ -52,6 +53,7 @@ app.command("extract")(extract.extract)
 app.command("rank-layers")(rank_layers.rank_layers)
 app.command("align", cls=align.MethodsInHelp)(align.align)
 app.command("eval")(evaluate.evaluate)
+app.command("search")(search.search)
 app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("run")(running.run)

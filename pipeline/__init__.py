@@ -26,6 +26,7 @@ _HOMES = {
     "rank_models": "stages.rank_models",
     "report": "stages.report",
     "retrieval_metrics": "metrics.clip_benchmark_metrics",
+    "search": "stages.search",
     "segmentation_metrics": "metrics.clip_benchmark_metrics",
     "select_aligner": "model_selection.select_aligner",
     "structure_loss": "aligners.losses.structure_loss",

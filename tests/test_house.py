@@ -60,6 +60,7 @@ STAGES = {
         "gc",
         "check_data",
         "export",
+        "search",
     )
 }
 # Room -> rooms it may import. A room always may import itself; `store` and the values are open to all of pipeline.
@@ -85,6 +86,8 @@ ALLOWED: dict[str, set[str]] = {
         "pipeline.aligners",
         *SHARED,
     },
+    # An aligned model in use: stored embeddings, search, labels.
+    "pipeline.inference": {"store", *VALUES, *PARTS, *SHARED, "pipeline.evaluation", "pipeline.exports"},
     # A recipe runs stages one after the other; only the command line runs recipes.
     "pipeline.recipe": {
         "store",
@@ -116,6 +119,8 @@ ALLOWED["pipeline.stages.export"] |= {"pipeline.exports"}
 # The report's sections, charts and HTML.
 ALLOWED["pipeline.page"] = {"store", *VALUES, *PARTS}
 ALLOWED["pipeline.stages.report"] |= {"pipeline.page"}
+ALLOWED["pipeline.stages.search"] |= {"pipeline.page", "pipeline.inference"}
+ALLOWED["cli"] |= {"pipeline.inference"}
 # A suite names metrics, which the registry knows.
 ALLOWED["pipeline.suites"] |= {"pipeline.metrics"}
 # The bundled encoders' pre-training reads generated scenes.

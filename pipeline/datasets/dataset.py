@@ -62,7 +62,7 @@ class Dataset(ABC):
     was asked for as `train` of COCO is called `train2014` here.
     `tasks` maps a task's name to its classes; it is empty for a dataset without labels.
     `kind` says what evaluation fits by default: "classification", "multilabel", "retrieval", "selection" (of captions
-    within small groups of samples), "segmentation".
+    within small groups of samples), "segmentation"; "images" for images without captions and labels.
     `mask_classes` names the values of `mask`; empty for a dataset without masks.
     `splits` are the parts that the data themselves are divided into, where their names are theirs to choose.
     `spec` is the name by which it was opened, "" where it was not opened by one.

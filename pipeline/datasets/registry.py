@@ -16,6 +16,7 @@ def _homes() -> Mapping[str, str]:
         "scenes": f"{_HERE}.scenes:ScenesKind",
         "pairs": f"{_HERE}.pairs:PairsKind",
         "folder": f"{_HERE}.folder:FolderKind",
+        "images": f"{_HERE}.images:ImagesKind",
         "sidecar": f"{_HERE}.sidecar:SidecarKind",
         "masks": f"{_HERE}.masks:MasksKind",
         "wds": f"{_HERE}.webdataset:WebdatasetKind",

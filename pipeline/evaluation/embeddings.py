@@ -12,7 +12,7 @@ import torch
 
 from structure.pipeline.extraction.stored_or_extracted import FeatureSource
 from structure.pipeline.metrics.matrices import Array
-from structure.store import FeatureSet
+from structure.store import FeatureSet, Shard
 
 Head = Callable[[Any], Any]
 """(rows, width) float32 features, or `Tokens` of rows -> (rows, dim) float32 embeddings, of the kind given."""
@@ -40,7 +40,11 @@ class Embeddings:
     @cached_property
     def rows(self) -> np.ndarray:
         """(n,) numbers of the rows that could be read."""
-        return np.flatnonzero(self.features.valid)
+        return np.flatnonzero(self._valid)
+
+    @cached_property
+    def _valid(self) -> np.ndarray:
+        return self.features.valid
 
     @property
     def unreadable(self) -> int:
@@ -52,30 +56,32 @@ class Embeddings:
 
     def blocks(self) -> Iterator[Array]:
         """(rows, dim) float32 embeddings of at most `ROWS` rows, on the source's device (NumPy arrays on a CPU)."""
-        valid = self.features.valid
-        if self.tokens:
-            yield from self._token_blocks(valid)
-            return
-        for shard, values in self.source.blocks(self.features, self.layer):
-            kept = valid[shard.start : shard.stop]
-            chosen = values if kept.all() else values[kept]
-            for start in range(0, len(chosen), ROWS):
-                some = chosen[start : start + ROWS]
-                on_cpu = self.source.device == "cpu"
-                yield self.head(
-                    some.astype(np.float32) if on_cpu else torch.from_numpy(some).to(self.source.device).float()
-                )
-
-    def _token_blocks(self, valid: np.ndarray) -> Iterator[Array]:
-        """The same from tokens, some rows of a shard at a time; a row that could not be read has no token."""
         for shard in self.features.manifest.shards:
-            for start in range(shard.start, shard.stop, TOKEN_ROWS):
-                stop = min(start + TOKEN_ROWS, shard.stop)
-                kept = valid[start:stop]
-                if kept.any():
-                    read = self.features.tokens(self.layer, start, stop)
-                    offsets = np.concatenate([read.offsets[:-1][kept], read.offsets[-1:]])
-                    yield self.head(replace(read, offsets=offsets))
+            yield from self.of_shard(shard)
+
+    def of_shard(self, shard: Shard) -> Iterator[Array]:
+        """Those of one shard."""
+        if self.tokens:
+            yield from self._token_blocks(shard)
+            return
+        values, kept = self.source.values(self.features, self.layer, shard), self._valid[shard.start : shard.stop]
+        chosen = values if kept.all() else values[kept]
+        for start in range(0, len(chosen), ROWS):
+            some = chosen[start : start + ROWS]
+            on_cpu = self.source.device == "cpu"
+            yield self.head(
+                some.astype(np.float32) if on_cpu else torch.from_numpy(some).to(self.source.device).float()
+            )
+
+    def _token_blocks(self, shard: Shard) -> Iterator[Array]:
+        """The same from tokens, some rows of a shard at a time; a row that could not be read has no token."""
+        for start in range(shard.start, shard.stop, TOKEN_ROWS):
+            stop = min(start + TOKEN_ROWS, shard.stop)
+            kept = self._valid[start:stop]
+            if kept.any():
+                read = self.features.tokens(self.layer, start, stop)
+                offsets = np.concatenate([read.offsets[:-1][kept], read.offsets[-1:]])
+                yield self.head(replace(read, offsets=offsets))
 
     def whole(self) -> Array:
         """(n, dim) float32, all at once."""

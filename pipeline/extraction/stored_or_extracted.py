@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -98,7 +98,8 @@ class FeatureSource:
     """Finds or makes features for the encoders that aligners were trained on; each encoder is loaded at most once.
 
     The context's `confirm` is asked before an encoder runs. `passes` counts the feature sets for which one had to. Up
-    to `keep` bytes of layers stay in memory, so that many aligners of one layer read and check its bytes once.
+    to `keep` bytes of layers stay in memory, so that many aligners of one layer read and check its bytes once. With
+    `append` a feature set whose dataset has more samples now is grown.
     """
 
     def __init__(
@@ -106,8 +107,9 @@ class FeatureSource:
         context: RunContext,
         *,
         keep: int = 0,
+        append: bool = False,
     ) -> None:
-        self.context, self.keep = context, keep
+        self.context, self.keep, self.append = context, keep, append
         self.store, self.device = context.store, context.resolved_device
         self.passes = 0
         self._loaded: dict[tuple[str, Any, Amp], Encoder] = {}
@@ -133,17 +135,16 @@ class FeatureSource:
             self.store.put_samples(samples)
         return fill(self.context, encoder, rows, chosen, options)
 
-    def blocks(self, features: FeatureSet, layer: str) -> Iterator[tuple[Shard, np.ndarray]]:
-        """A layer shard by shard, in the stored dtype; what was read last is saved."""
-        for shard in features.manifest.shards:
-            key = (features.key, features.fingerprint, layer, shard.start)
-            values = self._kept.pop(key, None)
-            if values is None:
-                values = features.rows(layer, shard.start, shard.stop)
-            self._kept[key] = values
-            while self._kept and sum(array.nbytes for array in self._kept.values()) > self.keep:
-                self._kept.pop(next(iter(self._kept)))
-            yield shard, values
+    def values(self, features: FeatureSet, layer: str, shard: Shard) -> np.ndarray:
+        """A shard of a layer, (rows, width) in the stored dtype; what was read last is saved."""
+        key = (features.key, features.fingerprint, layer, shard.start)
+        values = self._kept.pop(key, None)
+        if values is None:
+            values = features.rows(layer, shard.start, shard.stop)
+        self._kept[key] = values
+        while self._kept and sum(array.nbytes for array in self._kept.values()) > self.keep:
+            self._kept.pop(next(iter(self._kept)))
+        return values
 
     def refill(self, record: EncoderRecord, rows: SampleIndex, features: FeatureSet) -> FeatureSet:
         """Encode what is pending in a feature set that is already there. Raises as `features` does."""
@@ -224,7 +225,7 @@ class FeatureSource:
             )
         if record.modality != "text" and rows.dataset is None:
             raise NotPresentError(f"The images of {samples.dataset}/{samples.split} are not on this machine.")
-        encoder, options = self.encoder(record), record.options(captions, tokens)
+        encoder, options = self.encoder(record), replace(record.options(captions, tokens), append=self.append)
         folder = found.manifest.encoder if found else None
         return encoder, options, self._plan(encoder, rows, options, record.spec, folder)
 

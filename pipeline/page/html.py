@@ -39,16 +39,16 @@ def render(title: str, store: str, sections: Sequence[Section]) -> str:
     kept = [section for section in sections if section.blocks]
     drawn = any(isinstance(block, Chart) for section in kept for block in section.blocks)
     script = _text("page.js")
-    return _template().render(
+    return template("page.html.j2").render(
         title=title,
         store=store,
         sections=kept,
         drawn=drawn,
-        css=_text("page.css"),
+        css=style(),
         library=library() if drawn else "",
         script=script,
-        policy=_policy([library(), script] if drawn else [script]),
-        version=importlib.metadata.version("structure-align"),
+        policy=policy([library(), script] if drawn else [script]),
+        version=version(),
     )
 
 
@@ -63,10 +63,20 @@ def library() -> str:
     return bundle
 
 
-def _policy(scripts: Sequence[str]) -> str:
+def style() -> str:
+    """The style sheet of every page."""
+    return _text("page.css")
+
+
+def version() -> str:
+    """Of this package."""
+    return importlib.metadata.version("structure-align")
+
+
+def policy(scripts: Sequence[str]) -> str:
     """A Content-Security-Policy: nothing is fetched, and only these scripts run."""
     digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
         "form-action 'none'"
@@ -74,12 +84,13 @@ def _policy(scripts: Sequence[str]) -> str:
 
 
 @cache
-def _template() -> jinja2.Template:
+def template(name: str) -> jinja2.Template:
+    """A template of this folder; what it is given is escaped."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"image": _image, "chart": _chart, "runs": _runs}
-    return environment.from_string(_text("page.html.j2"))
+    return environment.from_string(_text(name))
 
 
 def _runs(blocks: Sequence[Block]) -> list[_Rendering]:

@@ -27,7 +27,7 @@ class Contract:
         assert ids == [dataset.item(index).id for index in range(len(dataset))]
 
     def test_items_hold_what_their_kind_says(self, dataset: Dataset) -> None:
-        assert dataset.kind in ("classification", "multilabel", "retrieval", "segmentation")
+        assert dataset.kind in ("classification", "multilabel", "retrieval", "segmentation", "images")
         assert all(isinstance(task, Task) and isinstance(name, str) for name, task in dataset.tasks.items())
         for index in range(len(dataset)):
             item = dataset.item(index)
@@ -106,6 +106,24 @@ class TestFolder(Contract):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(draw(number))
         return open_dataset(f"folder:{tmp_path / 'set'}", data_root=".")
+
+
+class TestImages(Contract):
+    @pytest.fixture
+    def dataset(self, tmp_path: Path, draw: Callable[..., bytes]) -> Dataset:
+        for number in range(4):
+            file = tmp_path / "album" / ("inner" if number % 2 else ".") / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(draw(number))
+        (tmp_path / "album" / ".hidden.png").write_bytes(draw(5))
+        (tmp_path / "album" / "readme.md").write_text("album")
+        return open_dataset(f"images:{tmp_path / 'album'}", data_root=".")
+
+    def test_every_image_below_the_folder_is_a_sample(self, dataset: Dataset) -> None:
+        ids = [dataset.item(index).id for index in range(len(dataset))]
+        assert ids == ["0.png", "2.png", "inner/1.png", "inner/3.png"]
+        assert len(dataset.notes) == 1
+        assert dataset.name.startswith("album-")
 
 
 class TestMasks(Contract):

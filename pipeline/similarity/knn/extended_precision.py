@@ -64,11 +64,20 @@ def cosines(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     first = product[0] / norm[0]
     back = _times((first, 0.0 * first), norm)
     second = ((product[0] - back[0]) + (product[1] - back[1])) / norm[0]
-    high, low = two_sum(first, second)
+    return np.where(zero, 0.0, _on_grid(two_sum(first, second)))
+
+
+def products(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """`(pairs,)` float64 inner products of the rows of two `(pairs, width)` arrays, rounded to a multiple of 2**-50."""
+    return _on_grid(dot(x.astype(np.float64), y.astype(np.float64)))
+
+
+def _on_grid(value: Pair) -> np.ndarray:
+    high, low = value
     grid = 2.0**GRID_BITS
     whole = np.rint(high * grid)
     whole += np.rint((high * grid - whole) + low * grid)
-    return np.where(zero, 0.0, whole / grid)
+    return np.asarray(whole / grid)
 
 
 def _times(a: Pair, b: Pair) -> Pair:

@@ -31,7 +31,7 @@ TILE_BYTES = 8 << 20
 """Bytes of one tile of products on a processor: small enough to stay in a shared cache while it is searched."""
 
 _DEVICE_TILE = 1 << 30
-_TOO_COARSE = (
+TOO_COARSE = (
     "Matrix products of float32 are less precise here than float32 (matmul precision is {precision!r}), so exact "
     "neighbours cannot be proved. Call torch.set_float32_matmul_precision('highest') first, and set no fast-math "
     "mode for oneDNN or TF32."
@@ -242,7 +242,7 @@ class Products:
         if not bool(((products.double() - true).abs() <= allowed + 1e-30).all()):
             if self.precision is BFloat16:
                 raise PrecisionTooLowError
-            raise StructureError(_TOO_COARSE.format(precision=torch.get_float32_matmul_precision()))
+            raise StructureError(TOO_COARSE.format(precision=torch.get_float32_matmul_precision()))
 
 
 class PrecisionTooLowError(Exception):

@@ -1,0 +1,181 @@
+"""Which images or texts are searched: feature sets of the aligner's encoder in the store, or data encoded now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from structure.pipeline.datasets.dataset import PROMPTS
+from structure.pipeline.datasets.loading import open_dataset
+from structure.pipeline.datasets.registry import DATASET_KINDS
+from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
+from structure.pipeline.extraction.command_to_repeat import command_to_repeat
+from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
+from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, FeatureSource
+from structure.pipeline.inference.aligned_embeddings import AlignedEmbeddings, Side
+from structure.pipeline.inference.gallery import GallerySplit, SplitGallery
+from structure.pipeline.inference.image_folder import read_folder
+from structure.pipeline.run_context import RunContext
+from structure.store import FeatureSet, Samples, Store
+from structure.store.column_layout import tokens_path
+from structure.store.errors import StructureError, UsageError, unknown
+from structure.store.fingerprint import differences
+
+
+@dataclass(frozen=True)
+class GalleryChoice:
+    """What to search: a `dataset` of the store or of any kind, one `split` of it (all by default), or a `folder` of
+    images. None of them: the dataset of the store that the aligner's encoder has read."""
+
+    dataset: str | None = None
+    split: str | None = None
+    folder: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.folder is not None and (self.dataset is not None or self.split is not None):
+            raise UsageError("--images names a folder, --dataset and --split what is searched instead. Name one.")
+
+
+class GallerySource:
+    """Opens galleries for one aligner. `features.passes` counts how often an encoder had to run over data."""
+
+    def __init__(self, context: RunContext, subject: EvaluatedAligner) -> None:
+        self.context, self.subject = context, subject
+        self.features = FeatureSource(context, append=True)
+
+    def open(self, choice: GalleryChoice, side: Side) -> SplitGallery:
+        """The aligned embeddings of the images ("vision") or texts ("text") that are chosen.
+
+        Nothing is encoded that is in the store. Raises StructureError, offering what is there, for a dataset that is
+        neither in the store nor of any kind, and NotPresentError for data or an encoder that are not here.
+        """
+        if choice.folder is not None:
+            index, current = read_folder(self.context, choice.folder)
+            splits = [self._split(side, index, self._extracted(side, index), current)]
+        else:
+            splits = [self._split(side, index, features) for index, features in self._chosen(choice, side)]
+        return SplitGallery(splits, dim=self.subject.aligner.dim)
+
+    def _split(
+        self, side: Side, index: SampleIndex, features: FeatureSet, current: np.ndarray | None = None
+    ) -> GallerySplit:
+        aligned = AlignedEmbeddings(self.context, self.subject, side, features)
+        usable = features.valid if current is None else features.valid & current[: len(features)]
+        return GallerySplit(index, aligned, usable)
+
+    def _chosen(self, choice: GalleryChoice, side: Side) -> Iterator[tuple[SampleIndex, FeatureSet]]:
+        store = self.context.store
+        dataset = choice.dataset if choice.dataset is not None else self._default(side)
+        splits = _splits(store, dataset)
+        if not splits:
+            yield self._opened(choice, side)
+            return
+        if choice.split is not None and choice.split not in splits:
+            raise unknown("split", choice.split, splits, hint=f"These splits of {dataset} are in {store.url}.")
+        stored = self._stored(side, dataset)
+        chosen = [choice.split] if choice.split is not None else [split for split in splits if split in stored]
+        for split in chosen or splits:
+            index = SampleIndex(store.samples(dataset, split), None, "")
+            features = stored.get(split)
+            if features is None or self._lacks_tokens(side, features):
+                index = self._with_data(index, side)
+                features = self._extracted(side, index)
+            yield index, features
+
+    def _default(self, side: Side) -> str:
+        """The dataset that is meant where none is named: the only one, or the one that the aligner was trained on."""
+        store, record = self.context.store, self._record(side)
+        there = sorted({features.manifest.dataset for features in stored_sets(store, record)})
+        if not there:
+            what = "images" if side == "vision" else "texts"
+            raise StructureError(
+                f"{store.url} has no features of {what} by {record.name}, the encoder of the aligner "
+                f"{self.subject.name}. Name what to search: --dataset D, or --images DIR with images."
+            )
+        own = self.subject.aligner.metadata.get("data", {}).get("dataset")
+        if len(there) > 1 and own not in there:
+            raise UsageError(f"{store.url} has several datasets. Name one: --dataset {' or --dataset '.join(there)}")
+        chosen = own if own in there else there[0]
+        if len(there) > 1:
+            others = ", ".join(name for name in there if name != chosen)
+            self.context.note(f"searching {chosen}, on which the aligner was trained; also in the store: {others}")
+        return str(chosen)
+
+    def _stored(self, side: Side, dataset: str) -> dict[str, FeatureSet]:
+        """Split -> the complete features of this aligner's encoder; of several the one with most captions."""
+        found: dict[str, FeatureSet] = {}
+        for features in stored_sets(self.context.store, self._record(side), dataset):
+            split = features.manifest.split
+            if split not in found or len(features) > len(found[split]):
+                found[split] = features
+        return found
+
+    def _opened(self, choice: GalleryChoice, side: Side) -> tuple[SampleIndex, FeatureSet]:
+        """A dataset that is not in the store under this name."""
+        spec, store = choice.dataset or "", self.context.store
+        if ":" not in spec and spec not in DATASET_KINDS:
+            known = [*store.files.children("features"), *DATASET_KINDS]
+            raise unknown("dataset", spec, known, hint=f"The store is {store.url}; --images DIR searches a folder.")
+        dataset = open_dataset(spec, split=choice.split, data_root=self.context.data_root)
+        stored = self._stored(side, dataset.name).get(dataset.split)
+        if stored is not None and not self._lacks_tokens(side, stored):
+            samples = store.samples(dataset.name, dataset.split)
+            if len(dataset) > len(samples):
+                self.context.note(
+                    f"{spec} has {len(dataset):,} samples and {len(samples):,} are in the store: the new ones are not "
+                    f"searched. Take them in: {command_to_repeat(stored, append=True)}"
+                )
+            return SampleIndex(samples, dataset, spec), stored
+        index = open_rows(self.context, spec, split=choice.split, save=store.files.writable)
+        return index, self._extracted(side, index)
+
+    def _with_data(self, index: SampleIndex, side: Side) -> SampleIndex:
+        """The same rows with their images, where the dataset is on this machine; texts need none."""
+        if side == "text":
+            return index
+        samples = index.samples
+        for features in self.context.store.feature_sets(dataset=samples.dataset, split=samples.split):
+            spec = (features.manifest.provenance or {}).get("dataset_spec")
+            if spec:
+                return open_rows(self.context, spec, split=samples.split)
+        return index
+
+    def _extracted(self, side: Side, index: SampleIndex) -> FeatureSet:
+        """The features of these rows, from the store or extracted now."""
+        captions = None if side == "text" else 1
+        record, tokens = self._record(side), self.subject.tokens(side)
+        return self.features.features(record, index, captions=captions, tokens=tokens)
+
+    def _lacks_tokens(self, side: Side, features: FeatureSet) -> bool:
+        paths = {tokens_path(layer) for layer in self.subject.tokens(side)}
+        lacking = {path for paths_ in features.pending().values() for path in paths_}
+        return not paths <= set(features.manifest.paths) - lacking
+
+    def _record(self, side: Side) -> EncoderRecord:
+        return self.subject.vision if side == "vision" else self.subject.text
+
+
+def stored_sets(store: Store, record: EncoderRecord, dataset: str | None = None) -> list[FeatureSet]:
+    """The complete feature sets of the store that this encoder made with these options; those of prompts are not."""
+    return [
+        features
+        for features in store.feature_sets(dataset=dataset, without_kind=PROMPTS)
+        if features.manifest.views == 1
+        and not differences(features.manifest.identity["encoder"], record.identity)
+        and not differences(features.manifest.identity["extraction"], record.extraction)
+        and features.is_complete
+    ]
+
+
+def _splits(store: Store, dataset: str) -> list[str]:
+    """The splits of a dataset that have features, those of prompts left out."""
+    if dataset not in store.files.children("features"):
+        return []
+    return [
+        split
+        for split in store.files.children(f"features/{dataset}")
+        if Samples.kind_of(store.files, dataset, split) not in ("", PROMPTS)
+    ]

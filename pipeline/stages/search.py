@@ -1,0 +1,171 @@
+"""Search: images or texts nearest to words or to an image, among aligned embeddings of cached features."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from structure.pipeline.datasets.decode_image import decode
+from structure.pipeline.datasets.image_files import read_file
+from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner, aligner_names
+from structure.pipeline.evaluation.examples import jpeg
+from structure.pipeline.inference.gallery import SplitGallery
+from structure.pipeline.inference.gallery_sources import GalleryChoice, GallerySource
+from structure.pipeline.inference.image_files import SplitFiles
+from structure.pipeline.inference.queries import encode_images, encode_texts, require_texts
+from structure.pipeline.inference.search_result import Hit, QueryHits, Scores, SearchResult, Target
+from structure.pipeline.keyword_form import keyword_form
+from structure.pipeline.page.search_page import PageHit, PageQuery, search_page
+from structure.pipeline.run_context import RunContext
+from structure.pipeline.similarity.knn.csls import csls_top_k, mean_nearest
+from structure.pipeline.similarity.knn.top_k import MEMORY, TopK, top_k
+from structure.store.errors import UsageError, unknown
+
+TARGETS: tuple[Target, ...] = ("images", "text")
+SCORES: tuple[Scores, ...] = ("cosine", "csls")
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """Find the images, or the texts, that are nearest to queries in the space of an aligner.
+
+    `queries` are words, `image` image files that are queries too. `aligner` is a name in the store, the newest by
+    default. What is searched: a `dataset` of the store or of any kind, one `split` of it, or the folder `images`, which
+    is encoded once; without these the dataset that the aligner was trained on. `to`: "images" or "text" (captions).
+    `k` answers a query. `scores`: the aligner's own ("cosine"), or "csls", corrected for rows that are near to every
+    query (arXiv 1710.04087). `memory` bounds the bytes of the search. `out` is a file for a page with thumbnails.
+    Raises StructureError for a name that does not exist (the nearest are offered), an empty query, a number that makes
+    no sense.
+    """
+
+    queries: Sequence[str] | str = ()
+    _: KW_ONLY
+    image: Sequence[str | Path] = ()
+    aligner: str | None = None
+    dataset: str | None = None
+    split: str | None = None
+    images: str | Path | None = None
+    to: Target = "images"
+    k: int = 10
+    scores: Scores = "cosine"
+    memory: int = MEMORY
+    out: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "queries", (self.queries,) if isinstance(self.queries, str) else tuple(self.queries))
+        object.__setattr__(self, "image", (self.image,) if isinstance(self.image, str | Path) else tuple(self.image))
+        if not self.queries and not self.image:
+            raise UsageError('Say what to look for: structure search "a bear", or --image FILE.')
+        require_texts(self.queries)
+        for option, value, known in (("--to", self.to, TARGETS), ("--scores", self.scores, SCORES)):
+            if value not in known:
+                raise unknown(f"value of {option}", value, known)
+        if self.k < 1:
+            raise UsageError(f"-k {self.k} must be 1 or more.")
+        _ = self.gallery  # raises for places that exclude each other
+
+    @property
+    def gallery(self) -> GalleryChoice:
+        """What is searched."""
+        return GalleryChoice(self.dataset, self.split, self.images)
+
+
+def run(request: SearchRequest, context: RunContext) -> SearchResult:
+    """Search. Only the queries are encoded, and data that are not in the store, once.
+
+    Raises NotPresentError for an encoder or data that are not here, StructureError for what is not in the store.
+    """
+    began = time.perf_counter()
+    (name,) = aligner_names(context.store, [request.aligner] if request.aligner else [])
+    subject = EvaluatedAligner.load(context.store, name, device=context.resolved_device)
+    source = GallerySource(context, subject)
+    gallery = source.open(request.gallery, "vision" if request.to == "images" else "text")
+    queries = _encoded(request, context, subject)
+    found = _search(request, context, source, gallery, queries)
+    words = [*request.queries, *map(str, request.image)]
+    files = {split.name: SplitFiles(context, split) for split in gallery.splits}
+    answers = tuple(
+        QueryHits(word, tuple(_hits(gallery, files, rows, scores)))
+        for word, rows, scores in zip(words, found.rows, found.scores, strict=True)
+    )
+    done = SearchResult(
+        name,
+        gallery.splits[0].samples.dataset,
+        request.to,
+        request.scores,
+        request.k,
+        int(gallery.usable.sum()),
+        answers,
+        source.features.passes,
+        time.perf_counter() - began,
+    )
+    if request.out is not None:
+        Path(request.out).write_text(_page(request, done, files), encoding="utf-8")
+        context.note(f"page: {request.out}")
+    return done
+
+
+def _encoded(request: SearchRequest, context: RunContext, subject: EvaluatedAligner) -> np.ndarray:
+    """(queries, dim) float32: words first, then image files."""
+    parts = []
+    if request.queries:
+        parts.append(encode_texts(context, subject, request.queries))
+    if request.image:
+        parts.append(encode_images(context, subject, request.image))
+    return np.concatenate(parts)
+
+
+def _search(
+    request: SearchRequest, context: RunContext, source: GallerySource, gallery: SplitGallery, queries: np.ndarray
+) -> TopK:
+    memory, device, usable = request.memory, context.resolved_device, gallery.usable
+    if request.scores == "cosine":
+        return top_k(queries, gallery, k=request.k, usable=usable, memory=memory, device=device)
+    if request.images is not None:
+        raise UsageError(
+            "--scores csls compares each image with the texts of its dataset, and a folder has none. Leave it out."
+        )
+    others = source.open(request.gallery, "text" if request.to == "images" else "vision")
+    hubness = mean_nearest(gallery, others, usable=others.usable, memory=memory, device=device)
+    return csls_top_k(queries, gallery, hubness, k=request.k, usable=usable, memory=memory, device=device)
+
+
+def _hits(
+    gallery: SplitGallery, files: Mapping[str, SplitFiles], rows: np.ndarray, scores: np.ndarray
+) -> Iterator[Hit]:
+    for rank, (row, score) in enumerate(zip(rows.tolist(), scores.tolist(), strict=True), start=1):
+        split, number = gallery.locate(row)
+        found = split.row(number)
+        file = files[split.name].file(found.sample)
+        yield Hit(rank, score, found.id, file.path, file.state, found.text, split.name, found.sample)
+
+
+def _page(request: SearchRequest, done: SearchResult, files: Mapping[str, SplitFiles]) -> str:
+    """The page, with a thumbnail of every image that is on this machine."""
+    shown = []
+    for number, answer in enumerate(done.queries):
+        is_image = number >= len(request.queries)
+        own = _query_thumbnail(answer.query) if is_image else None
+        hits = tuple(_page_hit(hit, files) for hit in answer.hits)
+        shown.append(PageQuery(answer.query, own, hits))
+    about = f"{done.rows:,} {done.to} of {done.dataset}, aligner {done.aligner}, scores: {done.scores}."
+    return search_page(f"Search in {done.dataset}", about, shown)
+
+
+def _page_hit(hit: Hit, files: Mapping[str, SplitFiles]) -> PageHit:
+    thumbnail = jpeg(lambda: files[hit.split].image(hit.sample))
+    notes = tuple(line for line in (hit.caption, hit.path, hit.note) if line)
+    return PageHit(hit.rank, hit.score, hit.id, thumbnail, notes)
+
+
+def _query_thumbnail(path: str) -> bytes | None:
+    return jpeg(lambda: decode(read_file(path, item=path), item=path))
+
+
+search = keyword_form(
+    "search", SearchRequest, run, about="Find the images or texts nearest to words or images, from cached features."
+)
