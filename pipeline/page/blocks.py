@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias
@@ -140,7 +141,108 @@ class Examples:
     queries: tuple[Example, ...]
 
 
-Block: TypeAlias = Text | Table | Chart | ImageBlock | Examples
+@dataclass(frozen=True)
+class Figure:
+    """A number of the verdict, what it is, and how sure."""
+
+    label: str
+    value: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence of the verdict under its topic, with the commands to type. `caution`: it limits the verdict."""
+
+    topic: str
+    words: str
+    commands: tuple[str, ...] = ()
+    caution: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the page says first: one sentence, its numbers, and what else a reader must know."""
+
+    kind: ClassVar[str] = "verdict"
+    headline: str
+    figures: Sequence[Figure]
+    findings: Sequence[Finding]
+
+
+@dataclass(frozen=True)
+class PivotColumn:
+    """A metric on a test; `test` is empty where all columns are of one. `chance` is None where it is not known."""
+
+    metric: str
+    test: str
+    chance: float | None
+
+    @property
+    def heading(self) -> str:
+        """The metric as the page shows it."""
+        return display_name(self.metric)
+
+
+@dataclass(frozen=True)
+class PivotCell:
+    """A value with its 95 % interval. `is_level`: the best is not statistically significantly better; `is_compared`:
+    whether that is known."""
+
+    value: float
+    low: float
+    high: float
+    is_best: bool
+    is_level: bool
+    is_compared: bool
+
+    @property
+    def interval(self) -> str:
+        """`[0.712, 0.801]`; "" without one."""
+        return "" if math.isnan(self.low) else f"[{self.low:.3f}, {self.high:.3f}]"
+
+    @property
+    def hint(self) -> str:
+        """All that is known of it, in words."""
+        words = f"{self.value:.4f}" + (f", 95 % interval {self.interval}" if self.interval else "")
+        if self.is_best:
+            return f"{words}; the best"
+        if not self.is_compared:
+            return f"{words}; not compared with the best"
+        told = "not statistically significant" if self.is_level else "statistically significant"
+        return f"{words}; difference to the best {told}"
+
+
+@dataclass(frozen=True)
+class PivotRow:
+    """A variant, what it is, and its cells; None where it was not evaluated."""
+
+    name: str
+    about: str
+    cells: tuple[PivotCell | None, ...]
+
+
+@dataclass(frozen=True)
+class Pivot:
+    """Variants down, metrics across: the best of a column in bold, those level with it greyed, chance at the end."""
+
+    kind: ClassVar[str] = "pivot"
+    caption: str
+    columns: tuple[PivotColumn, ...]
+    rows: tuple[PivotRow, ...]
+
+    def table(self) -> Table:
+        """The values alone."""
+        columns = {str(n): f"{column.metric} {column.test}".strip() for n, column in enumerate(self.columns)}
+        rows = [
+            {"aligner": row.name, **{str(n): None if cell is None else cell.value for n, cell in enumerate(row.cells)}}
+            for row in self.rows
+        ]
+        rows.append({"aligner": "chance", **{str(n): column.chance for n, column in enumerate(self.columns)}})
+        return Table(self.caption, {"aligner": "aligner", **columns}, rows)
+
+
+Block: TypeAlias = Text | Table | Chart | ImageBlock | Examples | Verdict | Pivot
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from structure.pipeline.page.blocks import (
     Text,
     plural,
 )
-from structure.pipeline.page.source import Source, variant
+from structure.pipeline.page.source import Source
+from structure.pipeline.page.variants import variant
 from structure.pipeline.results import Result
 
 MOST_TESTS = 2

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from structure.pipeline.charts import png
-from structure.pipeline.page.blocks import Chart, ImageBlock, Section, Table
+from structure.pipeline.page.blocks import Chart, ImageBlock, Pivot, Section, Table
 
 
 def write_files(sections: Sequence[Section], folder: Path) -> int:
@@ -20,8 +20,9 @@ def write_files(sections: Sequence[Section], folder: Path) -> int:
             if isinstance(block, Chart):
                 (folder / f"{_name(section, number, block.title)}.png").write_bytes(png(block.spec, title=block.title))
                 _csv(folder / f"{_name(section, number, block.title)}.csv", block.values)
-            elif isinstance(block, Table):
-                _csv(folder / f"{_name(section, number, block.caption)}.csv", block)
+            elif isinstance(block, Table | Pivot):
+                table = block.table() if isinstance(block, Pivot) else block
+                _csv(folder / f"{_name(section, number, block.caption)}.csv", table)
             elif isinstance(block, ImageBlock):
                 (folder / f"{_name(section, number, block.caption)}.png").write_bytes(block.data)
             else:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +13,10 @@ import xarray as xr
 
 from structure.pipeline.aligners.aligner_runs import RECORD, run_of
 from structure.pipeline.datasets.dataset import PROMPTS
-from structure.pipeline.results import COMPARISONS, Result, read_results, read_table
+from structure.pipeline.metrics.answers import answers_of
+from structure.pipeline.metrics.registry import METRICS, metric_named, pattern_of
+from structure.pipeline.page.leaderboard import Leaderboard, leaderboards
+from structure.pipeline.results import COMPARISONS, HELD_OUT, TEST_PREDICTIONS, Result, read_results, read_table
 from structure.pipeline.similarity.layer_similarity import FILE as RANKING
 from structure.pipeline.similarity.layer_similarity import SCORES
 from structure.pipeline.similarity.model_matrix import FILE as MODELS
@@ -23,12 +25,8 @@ from structure.store import FeatureSet, Store
 from structure.store.errors import DamageError
 from structure.store.files import Files
 
-_SEED = re.compile(r"-seed\d+$")
-
-
-def variant(aligner: str) -> str:
-    """The aligner's name without its seed: what several runs have in common."""
-    return _SEED.sub("", aligner)
+TABLES_AT_ONCE = 64
+"""Predictions that are in memory at one time."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +42,14 @@ class Ranking:
 class Source:
     """The store, and the summaries of recipes to show: means, differences, correlations, seconds.
 
-    Every property is empty where a stage has not run.
+    `stale` rows (`what`, `why`, `command`) are of what was made from something that has changed since. Every property
+    is empty where a stage has not run.
     """
 
     store: Store
     summaries: Sequence[Mapping[str, Any]]
     outdated: Sequence[str] = ()
+    stale: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
     def of(cls, store: Store, summary: Mapping[str, Any] | None) -> Source:
@@ -109,6 +109,23 @@ class Source:
         return [one for name, folder in folders.items() for one in read_results(folder, run=self._run(name) or "")]
 
     @cached_property
+    def held_out(self) -> list[Result]:
+        """What trainings measured on the pairs that they held out as a test, where the ranks were saved: with intervals
+        over these pairs. A question is of aligners that have as many test pairs of the same data."""
+        return [result for name in self.aligners for result in self._held_out(name)]
+
+    @cached_property
+    def leaderboards(self) -> list[Leaderboard]:
+        """Of every test and metric, held-out pairs among them."""
+        return leaderboards([*self.held_out, *self.results], self.predictions)
+
+    def predictions(self, result: Result) -> pa.Table | None:
+        """What a result was computed from; None where it was not saved."""
+        is_held_out = result.task == HELD_OUT
+        kind, file = ("aligners", TEST_PREDICTIONS) if is_held_out else ("results", f"predictions/{result.file}")
+        return self._table(kind, result.aligner, file)
+
+    @cached_property
     def comparisons(self) -> list[Mapping[str, Any]]:
         """Results of `eval --compare`: two aligners as they are now, sample by sample."""
         folder = self.store.folder(COMPARISONS)
@@ -123,6 +140,29 @@ class Source:
             if folder.exists(file):
                 tables.append((result, read_table(folder, file)))
         return tables
+
+    @cached_property
+    def _table(self) -> Callable[[str, str, str], pa.Table | None]:
+        @lru_cache(maxsize=TABLES_AT_ONCE)
+        def read(kind: str, aligner: str, file: str) -> pa.Table | None:
+            folder = self.store.folder(kind, aligner)
+            return read_table(folder, file) if folder.exists(file) else None
+
+        return read
+
+    def _held_out(self, aligner: str) -> Iterator[Result]:
+        facts = self.aligners[aligner]
+        table, pairs = self._table("aligners", aligner, TEST_PREDICTIONS), facts.get("test_pairs", 0)
+        if table is None:
+            return
+        data, answers = facts.get("data", {}), answers_of(table)
+        provenance = {"split": data.get("split", ""), "prompts_digest": f"{pairs} pairs"}
+        for metric, value in facts.get("test_metrics", {}).items():
+            if pattern_of(metric)[0] in METRICS:
+                one = metric_named(metric)
+                found, chance = one.interval(answers), one.chance_of_pairs(pairs)
+                numbers = (value, found.low, found.high, found.n, chance)
+                yield Result(aligner, "", data.get("dataset", ""), HELD_OUT, metric, *numbers, provenance)
 
     def _run(self, aligner: str) -> str | None:
         """The training run that made the aligner; None where there is no such aligner."""

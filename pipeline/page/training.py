@@ -8,7 +8,8 @@ from typing import Any
 from structure.pipeline import charts
 from structure.pipeline.charts import Fields, LineStyle, Marks
 from structure.pipeline.page.blocks import Block, Chart, Section, Table, Text, plural
-from structure.pipeline.page.source import Source, variant
+from structure.pipeline.page.source import Source
+from structure.pipeline.page.variants import variant
 
 MOST = 24
 """Aligners whose curves are drawn; the table has all."""

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from structure.pipeline.evaluation.outdated import stale
 from structure.pipeline.page import (
     costs,
     examples,
     glossary,
     layers,
     models,
+    pivot,
     results,
     selection,
     setup,
     sweeps,
     training,
+    verdict,
 )
 from structure.pipeline.page.blocks import Section
 from structure.pipeline.page.files import write_files
 from structure.pipeline.page.html import render
 from structure.pipeline.page.source import Source
+from structure.pipeline.page.title import title
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store import Store, open_store
 from structure.store.files import Files
@@ -29,6 +34,8 @@ from structure.store.files import Files
 PAGE = "report.html"
 
 SECTIONS = (
+    verdict.section,
+    pivot.section,
     setup.section,
     sweeps.section,
     sweeps.differences,
@@ -55,10 +62,9 @@ def page_of(store: Store) -> str:
 
 
 def _rendered(store: Store, summary: Mapping[str, Any] | None) -> tuple[list[Section], str]:
-    source = Source.of(store, summary)
+    source = replace(Source.of(store, summary), stale=stale(store))
     sections = [section(source) for section in SECTIONS]
-    title = str(summary["recipe"]) if summary else store.url.rstrip("/").rpartition("/")[2]
-    return sections, render(title, store.url, sections)
+    return sections, render(title(source), store.url, sections)
 
 
 def report(

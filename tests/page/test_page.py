@@ -30,8 +30,8 @@ from structure.store import Store, open_store
 
 from .conftest import ATTACK, CLASSES
 
-SECTIONS = ["setup", "means", "differences", "efficiency", "layers", "models", "correlations", "training", "results"]
-SECTIONS += ["examples", "confusion", "costs", "words"]
+SECTIONS = ["verdict", "pivot", "setup", "means", "differences", "efficiency", "layers", "models", "correlations"]
+SECTIONS += ["selection", "training", "results", "examples", "confusion", "costs", "words"]
 
 
 class Elements(HTMLParser):

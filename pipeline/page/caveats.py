@@ -1,0 +1,121 @@
+"""What a reader must know before believing a verdict: leaks, excluded samples, few samples, one seed, stale parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from structure.pipeline.page.blocks import Finding, plural
+from structure.pipeline.page.leaderboard import Leaderboard
+from structure.pipeline.page.source import Source
+from structure.pipeline.results import HELD_OUT, Result, notes_of
+from structure.store.errors import StructureError
+
+FEW = 100
+"""Test samples below which an interval is wider than most differences between methods: at a recall of .5 it is .2."""
+
+
+@dataclass(frozen=True)
+class Caveats:
+    """Of the verdict on one test."""
+
+    source: Source
+    board: Leaderboard
+
+    def cautions(self) -> list[Finding]:
+        """What makes the verdict less sure, a leak first."""
+        words = [self._leaks] if self.trained_on or self.repeated else []
+        return [Finding("Caution", each, caution=True) for each in (*words, *self._doubts())]
+
+    def data(self) -> list[Finding]:
+        """What is known of the data: leaks, and samples without a part in the numbers."""
+        leaks = [] if self.trained_on or self.repeated else [Finding("Leaks", self._leaks)]
+        return [*leaks, Finding("Excluded", self._excluded)]
+
+    @property
+    def results(self) -> list[Result]:
+        return [result for runs in self.board.runs.values() for result in runs.values()]
+
+    @cached_property
+    def stale(self) -> list[Mapping[str, Any]]:
+        """What was made from something that has changed since, of results and aligners."""
+        return [row for row in self.source.stale if not row["what"].startswith("features ")]
+
+    @cached_property
+    def trained_on(self) -> dict[str, int]:
+        """Aligner -> how many of the test samples it was trained on; those of which it is known and not 0."""
+        known = {result.aligner: result.provenance.get("items_trained_on") for result in self.results}
+        return {aligner: count for aligner, count in known.items() if count}
+
+    @cached_property
+    def repeated(self) -> int | None:
+        """Of held-out pairs, how many repeat the image or the text of a pair outside the test; None elsewhere."""
+        if self.board.task != HELD_OUT:
+            return None
+        result = self.board.best.result
+        table = self.source.predictions(result)
+        try:
+            samples = self.source.store.samples(result.dataset, str(result.provenance["split"]))
+        except StructureError:
+            return None
+        if table is None:
+            return None
+        tested = {int(item) for item in table["item"].to_pylist()}
+        rows = samples.table.take(samples.first_rows)
+        contents = list(zip(rows["digest"].to_pylist(), rows["text"].to_pylist(), strict=True))
+        outside = [content for number, content in enumerate(contents) if number not in tested]
+        images, texts = ({content[side] for content in outside} - {"", None} for side in (0, 1))
+        return sum(contents[number][0] in images or contents[number][1] in texts for number in tested)
+
+    @property
+    def _leaks(self) -> str:
+        n = self.board.n
+        if self.board.task == HELD_OUT:
+            if self.repeated is None:
+                return "The test pairs took no part in training; whether they repeat training pairs is not known."
+            if not self.repeated:
+                return "None: no test pair repeats the image or the text of a pair outside the test."
+            return f"{self.repeated:,} of {n:,} test pairs repeat the image or the text of a pair outside the test."
+        if self.trained_on:
+            worst = max(self.trained_on.values())
+            return (
+                f"{plural(len(self.trained_on), 'aligner')} of this test were trained on up to {worst:,} of its "
+                "samples: their values are too high. Extract and train on another split: --split train."
+            )
+        if all(result.provenance.get("items_trained_on") == 0 for result in self.results):
+            return "None: no test image is among the training images (by the digest of its file)."
+        return "Not known: the store does not have the training data of every aligner of this test."
+
+    @property
+    def _excluded(self) -> str:
+        told = notes_of([self.board.best.result])
+        skipped: dict[str, int] = {}
+        for features in self.source.features:
+            data = f"{features.manifest.dataset}/{features.manifest.split}"
+            skipped[data] = max(skipped.get(data, 0), len(features.skipped))
+        told += [f"{data}: {plural(count, 'sample')} could not be read" for data, count in skipped.items() if count]
+        return "; ".join(told) + "." if told else "No sample."
+
+    def _doubts(self) -> Iterator[str]:
+        if len(self.board.best.runs) == 1:
+            yield (
+                "One training seed: the intervals are over the test samples, not over other trainings or other "
+                "training pairs."
+            )
+        if self.board.n < FEW:
+            yield f"Only {plural(self.board.n, 'test sample')}: smaller differences than the interval may be there."
+        if self.stale:
+            yield stale_words(self.stale)
+        incomplete = [features.key for features in self.source.features if features.state != "complete"]
+        if incomplete:
+            yield f"Features that are not complete: {', '.join(incomplete[:3])}."
+        if self.source.outdated:
+            yield f"Recipes whose aligners were trained anew since: {', '.join(self.source.outdated[:3])}."
+
+
+def stale_words(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What is stale and why, the first two of them."""
+    told = "; ".join(f"{row['what']} ({row['why']})" for row in rows[:2])
+    return f"Stale: {told}" + (f" and {len(rows) - 2} more." if len(rows) > 2 else ".")
