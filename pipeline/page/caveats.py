@@ -74,7 +74,7 @@ class Caveats:
         n = self.board.n
         if self.board.task == HELD_OUT:
             if self.repeated is None:
-                return "The test pairs took no part in training; whether they repeat training pairs is not known."
+                return "No aligner trained on the test pairs; whether they repeat training pairs is not known."
             if not self.repeated:
                 return "None: no test pair repeats the image or the text of a pair outside the test."
             return f"{self.repeated:,} of {n:,} test pairs repeat the image or the text of a pair outside the test."
