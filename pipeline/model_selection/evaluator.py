@@ -131,6 +131,12 @@ class Evaluator:
         gain = np.concatenate([self._values[one, at, fold] - self._values[other, at, fold] for fold in both])
         return float(gain.mean()), standard_error(gain, self.groups(both))
 
+    def spread(self, one: Candidate, other: Candidate, at: int, folds: Sequence[int]) -> float:
+        """Standard error of what `one` is better by, from how much the folds differ: it holds the luck of a training,
+        which the pairs of a fold have in common."""
+        gains = [self.difference(one, other, at, [fold])[0] for fold in folds]
+        return float(np.std(gains, ddof=1) / np.sqrt(len(gains)))
+
     def error(self, candidate: Candidate, at: int) -> float:
         """Standard error of its mean over the folds that it has."""
         folds = self.folds_of(candidate, at)

@@ -161,7 +161,10 @@ def _plain_twin(runs: Evaluator, candidates: Sequence[Candidate], found: Race, f
     twin = next((n for n, one in enumerate(candidates) if _is_twin(one, winner, alone)), None)
     if twin is None or any(runs.score(one, at, folds) is None for one in (winner, candidates[twin])):
         return found.winner
-    gain, error = runs.difference(winner, candidates[twin], at, folds)
+    both = [fold for fold in folds if fold in runs.folds_of(winner, at) and fold in runs.folds_of(candidates[twin], at)]
+    gain, error = runs.difference(winner, candidates[twin], at, both)
+    if len(both) > 1:
+        error = max(error, runs.spread(winner, candidates[twin], at, both))
     return found.winner if gain > error else twin
 
 
