@@ -58,6 +58,18 @@ class AlignFlags(
         bool, typer.Option("--replace", help="Take the place of an aligner of that name; its results are removed.")
     ] = False
 
+    def with_pairs_as_axis(self) -> AlignFlags:
+        """The same flags with several numbers of --pairs as an axis of the grid."""
+        if self.pairs is None or "," not in self.pairs:
+            return self
+        return replace(self, pairs=None, grid=[*(self.grid or ()), f"pairs={self.pairs}"])
+
+    @property
+    def varies_method_auto(self) -> bool:
+        """Whether some of many runs have their method selected."""
+        varied = [*(self.grid or ()), *([self.compare] if self.compare else [])]
+        return any(text.startswith("method=") and "auto" in text[7:].split(",") for text in varied)
+
 
 class MethodsInHelp(TyperCommand):
     """Help that ends with what each method does. The methods are loaded for that alone."""
@@ -70,10 +82,11 @@ class MethodsInHelp(TyperCommand):
 def _has_epochs(request: AlignRequest, recipe: Recipe | None) -> bool:
     """Whether some run trains in epochs; a selection may choose such a method."""
     from structure.pipeline.aligners.options import option_names
+    from structure.pipeline.stage_requests import AUTO
 
     methods = [request.options.method] if recipe is None else [cell.values.get("method") for cell in recipe.cells]
     known = [method or request.options.method for method in methods]
-    return request.auto is not None or any("epochs" in option_names(method) for method in known)
+    return request.auto is not None or any(method == AUTO or "epochs" in option_names(method) for method in known)
 
 
 def _about(method: str) -> str:
@@ -90,23 +103,20 @@ def align(flags: AlignFlags) -> None:
 
     Example: structure align --layers auto --compare regulariser=structure,none --seeds 5
     """
-    from structure.cli.training import given_options, logged, show_aligned
+    from structure.cli.training import counts, given_options, logged, show_aligned
     from structure.pipeline.aligners.options import DEFAULT_METHOD, TrainingOptions
     from structure.pipeline.recipe.steps import runs_of
     from structure.pipeline.run_context import RunContext
     from structure.pipeline.stage_requests import AUTO, AlignRequest, requested_layers
 
-    terminal = flags.terminal()
+    terminal, flags = flags.terminal(), flags.with_pairs_as_axis()
     is_open = not flags.are_given and not flags.unpaired and flags.preset == "default"
     is_auto = flags.method == AUTO or (flags.method is None and is_open)
     method = DEFAULT_METHOD if flags.method in (None, AUTO) else flags.method
     selection = selection_options(flags)
-    if is_auto and (flags.are_given or flags.preset != "default"):
-        raise UsageError(
-            "--method auto is one run with options of its own: leave out --preset, --grid, --compare, --curve, --seeds "
-            "and --suite, or name a method."
-        )
-    if selection and not is_auto:
+    if is_auto and flags.preset != "default":
+        raise UsageError("A preset is of named methods: leave --preset out, or name a --method.")
+    if selection and not is_auto and not flags.varies_method_auto:
         raise UsageError(f"--{next(iter(selection)).replace('_', '-')} is of --method auto. Leave it out.")
     training = given_options(training_options(flags), flags.setting or [], method=method)
     data: dict[str, Any] = {
@@ -114,7 +124,7 @@ def align(flags: AlignFlags) -> None:
         "split": flags.split,
         "vision": flags.vision,
         "text": flags.text,
-        "pairs": flags.pairs,
+        "pairs": None if flags.pairs is None else counts("--pairs", flags.pairs, such="500, or 100,300")[0],
         "add": tuple(flags.add or ()),
         "unpaired": tuple(flags.unpaired or ()),
         "memory": None if flags.memory is None else byte_count("--memory", flags.memory),
@@ -125,7 +135,7 @@ def align(flags: AlignFlags) -> None:
                 "--replace is of one run: many runs replace what an earlier command made under their names."
             )
         stored = {**data, "test": flags.test}
-        options = {"method": method, **training}
+        options = {"method": AUTO if is_auto else method, **training, **selection}
         recipe = flags.recipe(flags.layers, preset=flags.preset, training=options, name=flags.name, stored=stored)
         request, runs = first_run(recipe, name=flags.name, device=flags.device), len(runs_of(recipe))
     else:

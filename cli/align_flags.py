@@ -148,7 +148,10 @@ class PairFlags:
     text: Annotated[
         str | None, typer.Option(help="Text features; needed only if there are several.", rich_help_panel=DATA)
     ] = None
-    pairs: Annotated[int | None, typer.Option(min=1, help="A seeded subset of N pairs.", rich_help_panel=DATA)] = None
+    pairs: Annotated[
+        str | None,
+        typer.Option(help="A seeded subset of N pairs; of many runs several: 100,300.", rich_help_panel=DATA),
+    ] = None
     test: Annotated[
         float | None,
         typer.Option(help="Test fraction: share of the pairs that no run trains on.", rich_help_panel=DATA),

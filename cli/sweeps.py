@@ -96,18 +96,23 @@ class SweepFlags:
 def first_run(recipe: Recipe, *, name: str | None, device: str) -> AlignRequest:
     """The first run of a sweep as a request: what can be told of all of them before any is trained."""
     from structure.pipeline.aligners.options import TrainingOptions, applicable
-    from structure.pipeline.stage_requests import AlignRequest
+    from structure.pipeline.stage_requests import AUTO, AlignRequest, published, selected
 
     (cell, *_), stored = recipe.cells, recipe.stored
     assert stored is not None
-    options = applicable({**recipe.training, **cell.training, "seed": recipe.seeds[0], "device": device})
+    training = {**recipe.training, **cell.training, "seed": recipe.seeds[0], "device": device}
+    how: dict[str, Any] = (
+        selected(training)
+        if training.get("method") == AUTO
+        else {"options": TrainingOptions.preset(recipe.preset, **applicable(published(training)))}
+    )
     return AlignRequest(
         cell.layers.given,
         dataset=stored.dataset,
         split=stored.split,
         vision=stored.vision,
         text=stored.text,
-        options=TrainingOptions.preset(recipe.preset, **options),
+        **how,
         pairs=cell.pairs or stored.pairs,
         test=stored.test,
         memory=stored.memory,

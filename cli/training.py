@@ -45,6 +45,7 @@ def axis(option: str, text: str) -> tuple[str, list[Any]]:
     """`OPTION=A,B` -> (option, its values). Layers are given as `A+B` for the pair A,B."""
     from structure.cli.choices import words
     from structure.pipeline.aligners.options import TrainingOptions
+    from structure.pipeline.stage_requests import AUTO
 
     name, equals, listed = text.partition("=")
     if not equals or not listed:
@@ -54,6 +55,8 @@ def axis(option: str, text: str) -> tuple[str, list[Any]]:
         return name, [value.replace("+", ",") for value in values]
     if name == "pairs":
         return name, counts(option, listed, such="pairs=1000,2500")
+    if name == "weight":
+        return name, [value if value == AUTO else TrainingOptions.parse(name, value) for value in values]
     return name, [TrainingOptions.parse(name, value) for value in values]
 
 

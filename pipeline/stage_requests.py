@@ -245,6 +245,16 @@ AUTO = "auto"
 """The name, in place of a method's, that has the method selected."""
 
 
+def selects(training: Mapping[str, Any]) -> bool:
+    """Whether a run with these options has its method or its weight of R_S selected."""
+    return AUTO in (training.get("method"), training.get("weight"))
+
+
+def published(training: Mapping[str, Any]) -> dict[str, Any]:
+    """These options of a named method with the published weight of R_S where that is selected."""
+    return {name: value for name, value in training.items() if (name, value) != ("weight", AUTO)}
+
+
 def selected(training: Mapping[str, Any]) -> dict[str, Any]:
     """The fields `options` and `auto` of an AlignRequest whose method is selected, from options by name."""
     fixed = {name: value for name, value in renamed(training).items() if name != "method"}

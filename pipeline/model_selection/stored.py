@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from structure.pipeline.aligners.aligner_method import Inputs
+from structure.pipeline.aligners.padded import as_sequences
 from structure.pipeline.model_selection.candidates import FinalFit, Layers
 from structure.pipeline.model_selection.folds import joint_groups
 from structure.pipeline.model_selection.options import SelectionOptions
@@ -18,6 +19,7 @@ from structure.pipeline.model_selection.select import pairs_used, select
 from structure.pipeline.pairing.layer_choice import last_block, pick_layers, plain
 from structure.pipeline.pairing.layer_pair import AlignedLayers, ItemKind
 from structure.pipeline.pairing.pairs import PairedRows, choose_sets, has_several
+from structure.pipeline.pairing.vector_sets import require_tokens
 from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.similarity.layer_similarity import first_layers
 from structure.store import FeatureSet, Rows, Samples, Store
@@ -109,10 +111,10 @@ def _sides(
     left = MOST_SEQUENCES if source.memory is None else source.memory - needed
     for kind in ("tokens", "sets"):
         for pair in pairs:
-            made = _sequences(source, pair, kind, rows)
-            if made is None:
+            stored = _sequences(source, pair, kind)
+            if stored is None:
                 continue
-            size, read_now = made
+            size = _size(stored, rows)
             if size > left:
                 on_event(
                     Note(
@@ -122,29 +124,34 @@ def _sides(
                 )
                 continue
             left -= size
-            sides[kind, pair] = read_now()
+            both = stored.rows(rows) if kind == "tokens" else stored.read(rows)
+            sides[kind, pair] = both if kind == "tokens" else (as_sequences(both[0]), as_sequences(both[1]))
     return sides
 
 
-def _sequences(
-    source: StoredSelection, pair: Layers, kind: Literal["tokens", "sets"], rows: PairedRows
-) -> tuple[int, Callable[[], tuple[Any, Any]]] | None:
-    """The bytes of the tokens or sets of these layers, and what reads them; None where they are not stored."""
-    layers = pair if kind == "sets" else (pair[0].partition("@")[0], pair[1].partition("@")[0])
-    sides = source.aligned(layers, kind)
-    try:
-        if kind == "tokens":
-            both = sides.rows(rows)
-            size = sum(int(side.lengths(side.numbers).sum()) * side.column.vector_bytes for side in both)
-            return size, lambda: both
-        if source.several is None or any(
-            layer not in one.layers for one, layer in zip(source.several, pair, strict=True)
-        ):
+def _sequences(source: StoredSelection, pair: Layers, kind: Literal["tokens", "sets"]) -> AlignedLayers | None:
+    """These layers, where their tokens or sets are stored."""
+    if kind == "tokens":
+        layers = (pair[0].partition("@")[0], pair[1].partition("@")[0])
+        try:
+            for features, layer in zip(source.sets, layers, strict=True):
+                require_tokens(features, layer)
+        except StructureError:
             return None
-        sides.require_complete()
-        return sides.size(rows), lambda: sides.read(rows)
-    except StructureError:
+        return source.aligned(layers, kind)
+    several = source.several
+    if several is None or not all(
+        one.is_complete and layer in one.layers for one, layer in zip(several, pair, strict=True)
+    ):
         return None
+    return source.aligned(pair, kind)
+
+
+def _size(stored: AlignedLayers, rows: PairedRows) -> int:
+    """Bytes of the tokens or sets of these rows."""
+    if stored.kind == "sets":
+        return stored.size(rows)
+    return sum(int(side.lengths(side.numbers).sum()) * side.column.vector_bytes for side in stored.rows(rows))
 
 
 def several_of(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from structure.pipeline.aligners.options import TrainingOptions, applicable
+from structure.pipeline.model_selection.options import SELECTION_OPTIONS
 from structure.pipeline.recipe.grid import Contrast, GridCell
-from structure.pipeline.stage_requests import AUTO, selected
+from structure.pipeline.stage_requests import AUTO, published, selected, selects
 from structure.store.errors import StructureError
 
 
@@ -102,4 +103,17 @@ class Recipe:
                     raise StructureError(f"The preset {self.preset} is of named methods: leave it out of method=auto.")
                 selected(training)
             else:
-                TrainingOptions.preset(self.preset, **applicable(training))
+                if selects(training) and self.preset != "default":
+                    raise StructureError(
+                        f"The preset {self.preset} has its own weight of R_S: leave out weight=auto, or the preset."
+                    )
+                TrainingOptions.preset(self.preset, **applicable(published(training)))
+
+
+def named_runs(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The options of the runs that name their method. Beside runs whose method is selected, without what is of these;
+    a weight of R_S that is selected is left out."""
+    named = [published(cell) for cell in cells if cell.get("method") != AUTO]
+    if len(named) == len(cells):
+        return named
+    return [{name: value for name, value in cell.items() if name not in SELECTION_OPTIONS} for cell in named]

@@ -16,8 +16,8 @@ from structure.pipeline.encoders.catalogue import catalogue
 from structure.pipeline.model_selection.options import SELECTION_OPTIONS
 from structure.pipeline.pairing.require_two_sides import require_side
 from structure.pipeline.recipe.grid import NOT_TRAINING, Contrast, GridCell, cells_of, contrasts_between, matching
-from structure.pipeline.recipe.recipe import Encoders, Recipe
-from structure.pipeline.stage_requests import AUTO, RankRequest
+from structure.pipeline.recipe.recipe import Encoders, Recipe, named_runs
+from structure.pipeline.stage_requests import RankRequest
 from structure.pipeline.yaml_file import Place, YamlFile, load_yaml, parse_yaml, shipped, yaml_value
 from structure.pipeline.yaml_record import key, read_record
 from structure.store.errors import StructureError, UsageError, nearest
@@ -206,21 +206,13 @@ def read(file: YamlFile) -> Recipe:
             source=file.name,
         )
         require_effects(
-            _of_named_methods([{**align.options, **cell.training} for cell in cells]),
+            named_runs([{**align.options, **cell.training} for cell in cells]),
             preset=align.preset,
             varied=[axis for axis, given in align.grid.items() if axis not in NOT_TRAINING and len(given) > 1],
         )
         return recipe
     except (StructureError, TypeError) as error:
         raise file.error(("align",), str(error)) from None
-
-
-def _of_named_methods(cells: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The options of runs that name their method. Beside runs whose method is selected, without what is of these."""
-    named = [dict(cell) for cell in cells if cell.get("method") != AUTO]
-    if len(named) == len(cells):
-        return named
-    return [{name: value for name, value in cell.items() if name not in SELECTION_OPTIONS} for cell in named]
 
 
 def _given(record: Any) -> dict[str, Any]:

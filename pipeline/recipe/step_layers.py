@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from structure.pipeline.recipe.run_cache import StepResult
 from structure.pipeline.recipe.spaced_pairs import layer_pair, spaced_pairs
 from structure.pipeline.recipe.steps import Step
+from structure.pipeline.stage_requests import AUTO
 
 
 def layers_of(step: Step, needed: Mapping[str, StepResult]) -> str:
@@ -14,7 +15,7 @@ def layers_of(step: Step, needed: Mapping[str, StepResult]) -> str:
     layers: str = step.options["layers"]
     if layers != "ranked":
         return layers
-    if step.selects and "place" not in step.options:
+    if step.options["training"].get("method") == AUTO and "place" not in step.options:
         return "auto"
     ranking, options = needed["ranking"].result, step.options
     return ",".join(

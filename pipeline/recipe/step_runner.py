@@ -28,7 +28,7 @@ from structure.pipeline.recipe.steps import Step, runs_of, steps_of
 from structure.pipeline.recipe.summary import summarise
 from structure.pipeline.recipe.variant_error import VariantError
 from structure.pipeline.run_context import RunContext
-from structure.pipeline.stage_requests import selected
+from structure.pipeline.stage_requests import AUTO, published, selected
 from structure.pipeline.stages.align import align
 from structure.pipeline.stages.evaluate import evaluate
 from structure.pipeline.stages.extract import extract
@@ -209,7 +209,10 @@ class StepRunner:
 
     def _train(self, step: Step, needed: Mapping[str, StepResult]) -> StepResult:
         stored, options = dict(step.options.get("stored", {})), self._options(step, needed)
-        how = {**step.options["training"], "device": self.context.device} if step.selects else {"options": options}
+        how: dict[str, Any] = {"options": options}
+        if step.selects:
+            rate = {"learning_rate": needed["rate"].result["rate"]} if "rate" in needed else {}
+            how = {**step.options["training"], **rate, "device": self.context.device}
         if not options.uses_structure:
             stored.pop("unpaired", None)  # only R_S sees them
         context = self.context.without_notes()  # dozens of runs would say the same of their layers and pairs
@@ -286,8 +289,8 @@ class StepRunner:
         return {"layers": f"{vision},{text}", **{features.key: self._contents[features.key] for features in sets}}
 
     def _options(self, step: Step, needed: Mapping[str, StepResult]) -> TrainingOptions:
-        training = dict(step.options["training"])
-        if step.selects:
+        training = published(step.options["training"])
+        if training.get("method") == AUTO:
             return cast(TrainingOptions, selected(training)["options"])
         if "rate" in needed:
             training["learning_rate"] = needed["rate"].result["rate"]

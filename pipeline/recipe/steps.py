@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from structure.pipeline.recipe.grid import GridCell
 from structure.pipeline.recipe.recipe import Encoders, Recipe
-from structure.pipeline.stage_requests import AUTO
+from structure.pipeline.stage_requests import AUTO, selects
 from structure.store.errors import StructureError
 
 Stage = Literal["extract", "rank", "align", "evaluate", "report"]
@@ -28,8 +28,8 @@ class Step:
 
     @property
     def selects(self) -> bool:
-        """Whether it is a training whose method is selected."""
-        return bool(self.options.get("training", {}).get("method") == AUTO)
+        """Whether it is a training whose method or weight of R_S is selected."""
+        return selects(self.options.get("training", {}))
 
     @property
     def work(self) -> str:

@@ -21,13 +21,16 @@ from structure.pipeline.aligners.options import (
     option_names,
     unknown_option,
 )
+from structure.pipeline.model_selection.options import SELECTION_OPTIONS
 from structure.pipeline.recipe.grid import NOT_TRAINING, GridCell, LayerChoice, contrasts_along
-from structure.pipeline.recipe.recipe import Encoders, Recipe, StoredPairs
+from structure.pipeline.recipe.recipe import Encoders, Recipe, StoredPairs, named_runs
+from structure.pipeline.stage_requests import AUTO, published
 from structure.pipeline.suites.suite import load_suite
 from structure.store.errors import StructureError, UsageError
 
 BASELINE = {"layers": "last", "regulariser": "none"}
-"""What label efficiency is measured against where nothing else is compared (arXiv 2506.16895, section 4)."""
+"""What label efficiency is measured against where nothing else is compared (arXiv 2506.16895, section 4); of a selected
+method with `DEFAULT_METHOD`."""
 SEEDS = (1, 2, 3, 4, 5)
 
 
@@ -83,13 +86,14 @@ class Axes:
             axes["pairs"] = sorted(set(self.curve))
         return tuple(self._cell(dict(zip(axes, corner, strict=True))) for corner in itertools.product(*axes.values()))
 
-    def baselines(self, known: Collection[str]) -> tuple[GridCell, ...]:
+    def baselines(self, known: Collection[str], *, selects: bool) -> tuple[GridCell, ...]:
         """What the points of a curve are compared with where nothing else is: the same on the last layers, and without
-        R_S where it is among the `known` options."""
+        R_S where it is among the `known` options; the default method where it `selects` one."""
         if not self.curve or self.compare:
             return ()
         baseline = {name: value for name, value in BASELINE.items() if name in (*known, *NOT_TRAINING)}
-        return tuple(self._cell({**cell.values, **baseline}) for cell in self.cells())
+        method = {"method": DEFAULT_METHOD} if selects else {}
+        return tuple(self._cell({**cell.values, **baseline, **method}) for cell in self.cells())
 
     def _cell(self, corner: Mapping[str, Any]) -> GridCell:
         return GridCell(corner, LayerChoice(corner.get("layers", self.layers)))
@@ -118,22 +122,27 @@ def sweep_recipe(
         raise UsageError(f"{flagged(both[0])} is given for every run and varied as well. Leave one of them out.")
     options = [{**training, **cell.training} for cell in axes.cells()]
     varied = [axis for axis in axes.varied if axis not in NOT_TRAINING and len({*map(str, axes.values(axis))}) > 1]
-    require_effects(options, preset=preset, varied=varied, given=training)
+    named = named_runs(options)
+    if named:
+        given = [name for name in training if len(named) == len(options) or name not in SELECTION_OPTIONS]
+        require_effects(named, preset=preset, varied=varied, given=given)
     require_unpaired([*training, *axes.varied], stored.unpaired)
     if stored.unpaired:
         _require_structure(options, preset)
     cells = axes.cells()
-    known = {name for cell in options for name in option_names(cell.get("method", DEFAULT_METHOD))}
-    baselines = axes.baselines(known)
+    known = {name for cell in options for name in options_of(cell.get("method", DEFAULT_METHOD))}
+    selecting = any(cell.get("method") == AUTO for cell in options)
+    baselines = axes.baselines(known, selects=selecting)
     for cell, other in zip(cells, baselines, strict=bool(baselines)):
-        if _means(cell, training, preset) == _means(other, training, preset):
+        if not selecting and _means(cell, training, preset) == _means(other, training, preset):
             without = " without R_S" if "regulariser" in known else ""
             raise UsageError(
                 f"--curve compares with the last layers{without}, and these runs are just that. Choose other layers "
                 "(--layers auto), or say what to compare: --compare method=linear,csa"
             )
-    cells += tuple(cell for cell in baselines if cell not in cells)
-    compared = axes.compared
+    for cell in baselines:
+        cells += () if cell in cells else (cell,)
+    compared = (*axes.compared, *(["method"] if selecting and baselines else []))
     return Recipe(
         name=name,
         version=1,
@@ -154,13 +163,23 @@ def sweep_recipe(
     )
 
 
+def options_of(method: str) -> Sequence[str]:
+    """The options that runs of a method may have; of a selected one those of all."""
+    return all_option_names() if method == AUTO else option_names(method)
+
+
 def _means(cell: GridCell, training: Mapping[str, Any], preset: str) -> tuple[str, TrainingOptions]:
     """What a cell trains: its layers as they are named, and its options."""
-    return cell.layers.given, TrainingOptions.preset(preset, **applicable({**training, **cell.training}))
+    return cell.layers.given, TrainingOptions.preset(preset, **applicable(published({**training, **cell.training})))
 
 
 def _require_structure(runs: Sequence[Mapping[str, Any]], preset: str) -> None:
     """Raises StructureError where unpaired rows are given that no run, or not every method, can use."""
+    if any(run.get("method") == AUTO for run in runs):
+        raise UsageError(
+            "--unpaired rows are seen by R_S alone, and a selected method may train without it. Name methods with R_S, "
+            "such as linear."
+        )
     options = [TrainingOptions.preset(preset, **applicable(run)) for run in runs]
     without = [each.method for each in options if "regulariser" not in option_names(each.method)]
     if without or not any(each.uses_structure for each in options):

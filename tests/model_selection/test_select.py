@@ -11,7 +11,7 @@ from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.registry import ALIGNERS
 from structure.pipeline.model_selection import select as selecting
 from structure.pipeline.model_selection.budget import Budget
-from structure.pipeline.model_selection.candidates import Candidate, candidates_on
+from structure.pipeline.model_selection.candidates import Candidate, FinalFit, candidates_on
 from structure.pipeline.model_selection.criterion import standard_error
 from structure.pipeline.model_selection.evaluator import Evaluator
 from structure.pipeline.model_selection.folds import assign_folds
@@ -143,6 +143,53 @@ def test_r_s_stays_only_where_it_gains_more_than_a_standard_error(monkeypatch: p
     assert not select(features(90), asked, common=COMMON).chosen.uses_structure
     gain = 0.05
     assert select(features(90), asked, common=COMMON).chosen.uses_structure
+
+
+def test_r_s_does_not_stay_for_one_lucky_fold(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fitted(self: Evaluator, candidate: Candidate, at: int, fold: int) -> np.ndarray:
+        return np.full(int((self.fold_of == fold).sum()), 0.5 + 0.3 * (candidate.uses_structure and fold == 0))
+
+    monkeypatch.setattr(Evaluator, "fitted", fitted)
+    assert not select(features(90), SelectionOptions(candidates=("linear",)), common=COMMON).chosen.uses_structure
+
+
+def test_what_is_far_behind_on_the_first_fold_is_not_fitted_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits: list[tuple[str, int]] = []
+
+    def fitted(self: Evaluator, candidate: Candidate, at: int, fold: int) -> np.ndarray:
+        fits.append((candidate.options.method, fold))
+        noise = np.random.default_rng(fold).random(int((self.fold_of == fold).sum()))
+        # The first fold is easy: a mean over it alone would be above that of the best over all.
+        return 0.1 * noise + (0.5 if fold == 0 else 0.1) + (0.3 if candidate.options.method == "procrustes" else 0.0)
+
+    monkeypatch.setattr(Evaluator, "fitted", fitted)
+    asked = SelectionOptions(candidates=("procrustes", "mlp"))
+    found = select(features(90), asked, common=COMMON)
+    assert found.chosen.options.method == "procrustes"
+    assert [fold for name, fold in fits if name == "mlp"] == [0]
+    (behind,) = (row for row in found.rows if row.candidate.options.method == "mlp" and row.score is not None)
+    best = next(row for row in found.rows if row.is_chosen)
+    assert behind.note == "far behind after 1 of 3 folds"
+    assert behind.score == pytest.approx(best.score - 0.3)
+
+
+def test_what_fits_have_in_common_changes_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = SelectionOptions(candidates=("ridge", "procrustes", "csa", "kernel-csa"), folds=2)
+    shared = [row.score for row in select(features(), asked, common=COMMON).rows]
+    monkeypatch.setattr(Evaluator, "_in_common", lambda *given: {})
+    assert [row.score for row in select(features(), asked, common=COMMON).rows] == shared
+
+
+def test_what_cannot_be_fitted_to_all_pairs_in_the_end_is_no_candidate() -> None:
+    found = select(features(), SelectionOptions(), common=COMMON, final=FinalFit(pairs=10**6, in_passes=True))
+    methods = {row.candidate.options.method for row in found.rows}
+    assert {"ridge", "linear"} <= methods
+    assert methods.isdisjoint({"kernel-csa", "asif"})
+    with pytest.raises(StructureError, match="in passes, and --memory does not hold them"):
+        select(features(), SelectionOptions(candidates=("asif",)), common=COMMON, final=FinalFit(in_passes=True))
+    assert not FinalFit(pairs=10**6).allows(
+        Candidate(TrainingOptions(method="asif", **COMMON), ("a", "b"), {}), (10, 8)
+    )
 
 
 def test_what_the_budget_leaves_out_is_in_the_table() -> None:

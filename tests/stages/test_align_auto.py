@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +12,16 @@ import pytest
 
 from structure.cli.main import run
 from structure.pipeline import align, load_aligner, rank_layers
-from structure.pipeline.model_selection.stored import layer_candidates, sample_groups
+from structure.pipeline.model_selection import select as selecting
+from structure.pipeline.model_selection.options import SelectionOptions
+from structure.pipeline.model_selection.stored import StoredSelection, layer_candidates, sample_groups, select_stored
 from structure.pipeline.pairing.pairs import choose_sets, pair_rows
 from structure.pipeline.progress import Event, Note
-from structure.store import Store
+from structure.store import Rows, Store
 from structure.store.errors import StructureError
 
 LAYERS = "block.03,block.02"
+COMMON = {"seed": 1, "device": "cpu"}
 CHEAP = ("--candidates", "ridge,procrustes", "--layers", LAYERS)
 
 
@@ -90,8 +94,11 @@ def test_samples_of_one_image_text_or_group_are_one_group(copied: Store) -> None
     ("arguments", "code", "said"),
     [
         (["--method", "ridge", "--folds", "4"], 2, "--folds is of --method auto"),
-        (["--method", "auto", "--preset", "paper"], 2, "leave out --preset"),
-        (["--method", "auto", "--seeds", "3"], 2, "leave out --preset, --grid"),
+        (["--method", "auto", "--preset", "paper"], 2, "leave --preset out, or name a --method"),
+        (["--method", "auto", "--seeds", "3", "--unpaired", "flickr"], 2, "Name methods with R_S"),
+        (["--seeds", "3", "--folds", "2"], 2, "--folds is of --method auto"),
+        (["--method", "linear", "--weight", "auto", "--preset", "paper", "--seeds", "3"], 1, "leave out weight=auto"),
+        (["--pairs", "0"], 2, "whole numbers from 1"),
         (["--method", "auto", "--unpaired", "flickr"], 2, "Name one: --method linear"),
         (["--candidates", "rige"], 1, "ridge"),
         (["--select", "mr"], 1, "mrr"),
@@ -118,6 +125,10 @@ def test_a_weight_of_r_s_is_chosen_by_cross_validation(copied: Store, capsys: py
     assert {row["method"] for row in document["selection"]} == {document["method"]} == {"linear"}
     assert document["layers"] == {"vision": "block.03", "text": "block.02"}
     assert document["epochs"] <= 2
+    assert run(["align", "--method", "linear", *where]) == 0  # it is the default of a named method
+    assert json.loads(capsys.readouterr().out)["selection"] == document["selection"]
+    assert run(["align", "--method", "linear", "--weight", "10", *where]) == 0
+    assert "selection" not in json.loads(capsys.readouterr().out)
     assert run(["align", "--method", "ridge", "--weight", "auto", *where[:4]]) == 2
     assert "name a method with R_S: linear" in capsys.readouterr().err
     assert run(["align", "--method", "linear", "--weight", "much", *where[:4]]) == 1
@@ -125,7 +136,8 @@ def test_a_weight_of_r_s_is_chosen_by_cross_validation(copied: Store, capsys: py
 
 def test_what_r_s_will_do_is_said_before_training(copied: Store) -> None:
     notes: list[Event] = []
-    done = align(LAYERS, store=copied, method="linear", dim=8, epochs=1, learning_rate=1e-2, on_event=notes.append)
+    given = {"method": "linear", "dim": 8, "epochs": 1, "learning_rate": 1e-2}
+    done = align(LAYERS, store=copied, **given, weight=10.0, on_event=notes.append)
     said = [note.text for note in notes if isinstance(note, Note) and note.text.startswith("R_S on these pairs is")]
     assert len(said) == 1
     diagnosis = done.to_json()["structure_diagnosis"]
@@ -134,3 +146,54 @@ def test_what_r_s_will_do_is_said_before_training(copied: Store) -> None:
     assert load_aligner(done.folder).metadata["structure_diagnosis"] == diagnosis
     plain = align(LAYERS, store=copied, method="linear", regulariser="none", epochs=1, learning_rate=1e-2)
     assert "structure_diagnosis" not in plain.to_json()
+
+
+def test_few_pairs_keep_the_published_weight_which_is_said(copied: Store) -> None:
+    notes: list[Event] = []
+    given = {"store": copied, "epochs": 1, "dim": 4, "learning_rate": 1e-2, "on_event": notes.append}
+    done = align(LAYERS, **given, method="linear", pairs=20)
+    assert done.selection is None
+    assert done.trained.aligner.metadata["options"]["weight"] == 10.0
+    assert any(
+        isinstance(note, Note) and "published weight: none can be chosen. 20 pairs" in note.text for note in notes
+    )
+
+
+def test_many_runs_select_beside_named_methods(copied: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--layers", LAYERS, "--store", copied.url, "--test", "0.2", "--json"]
+    few = ["--candidates", "ridge,procrustes", "--folds", "2"]
+    assert run(["align", "--compare", "method=auto,ridge", "--pairs", "60,90", *few, *where]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert set(document["aligners"]) == {f"pairs={n} method={m}" for n in (60, 90) for m in ("auto", "ridge")}
+    assert document["differences"]
+    (name,) = document["aligners"]["pairs=90 method=auto"]
+    assert load_aligner(copied.folder("aligners", name)).metadata["selection"]["folds"] == 2
+    assert run(["align", "--method", "auto", "--curve", "60,90", *few, *where[:4], "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {row["baseline"] for row in document["efficiency"]} == {"layers=last regulariser=none method=linear"}
+
+
+def test_a_selection_reads_the_rows_that_it_uses(copied: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("MOST_IN_FOLDS", 60), ("IN_FOLDS", 48), ("CONFIRMED_ON", 20), ("CONFIRMED_FROM", 30)):
+        monkeypatch.setattr(selecting, name, value)
+    read: dict[str, set[int]] = {}
+    reading = Rows._read
+
+    def recorded(self: Rows, numbers: np.ndarray) -> object:
+        read.setdefault(f"{self.features.key} {self.path}", set()).update(numbers.tolist())
+        return reading(self, numbers)
+
+    monkeypatch.setattr(Rows, "_read", recorded)
+    both = sets(copied)
+    source = StoredSelection(copied, both, pair_rows(copied, *both))
+    options = SelectionOptions(candidates=("ridge", "procrustes"))
+    found = select_stored(source, LAYERS, options, common=COMMON)
+    assert found.estimate.how == selecting.HELD_OUT
+    assert 60 < max(len(numbers) for numbers in read.values()) <= 48 + 20 + 30
+    size = source.size(("block.03", "block.02"), source.rows)
+    tight = replace(source, memory=size * 200 // 240)
+    methods = {
+        row.candidate.options.method for row in select_stored(tight, LAYERS, SelectionOptions(), common=COMMON).rows
+    }
+    assert "linear" in methods  # whose last fit reads in passes
+    assert "kernel-csa" not in methods

@@ -209,3 +209,16 @@ def test_another_encoder_is_refused(trained: Store, tmp_path: Path) -> None:
     (folder / "aligner.json").write_text(record.replace(str(weights), "0" * len(str(weights))))
     with pytest.raises((FingerprintError, DamageError), match="not the one that the aligner was trained on"):
         AlignedModel.load(folder)
+
+
+def test_a_selection_tries_tokens_and_sets_where_they_are_stored(trained: Store) -> None:
+    asked = {"store": trained, "method": "auto", "epochs": 1, "folds": 2}
+    done = align(LAYERS, **asked, candidates=("ridge", "pal", "freezealign", "sma"), name="selected")
+    assert done.selection is not None
+    scored = {row["method"] for row in done.selection["candidates"] if row["score"] is not None}
+    assert scored == {"ridge", "pal", "freezealign", "sma"}
+    tokens = align(LAYERS, **asked, candidates=("pal",), anchors=8, name="selected-pal")
+    assert tokens.trained.aligner.takes_tokens
+    assert align(LAYERS, **asked, candidates=("sma",), dim=8, name="selected-sma").trained.pairs
+    plain = align("block.02,block.02", store=trained, method="auto", candidates=("ridge", "pal"), name="no-tokens")
+    assert {row["method"] for row in plain.selection["candidates"]} == {"ridge"}
