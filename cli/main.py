@@ -15,10 +15,12 @@ from structure.cli import (
     checking,
     datasets,
     demo,
+    embed,
     evaluate,
     export,
     extract,
     importing,
+    label,
     models,
     rank_layers,
     report,
@@ -54,6 +56,8 @@ app.command("rank-layers")(rank_layers.rank_layers)
 app.command("align", cls=align.MethodsInHelp)(align.align)
 app.command("eval")(evaluate.evaluate)
 app.command("search")(search.search)
+app.command("label")(label.label)
+app.command("embed")(embed.embed)
 app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("run")(running.run)

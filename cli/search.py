@@ -10,9 +10,9 @@ import typer
 
 from structure.cli import completion
 from structure.cli.choices import byte_count, choice
-from structure.cli.consent import YesOption, asking
-from structure.cli.flags import DataFlags, StoreFlags, TrustFlags, takes_flags
+from structure.cli.flags import takes_flags
 from structure.cli.terminal import Terminal
+from structure.cli.using import UsingFlags
 
 if TYPE_CHECKING:
     from structure.pipeline.inference.search_result import Hit, SearchResult
@@ -23,15 +23,11 @@ COLUMNS = ("rank", "score", "id", "caption", "path", "file")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchFlags(TrustFlags, StoreFlags, DataFlags):
+class SearchFlags(UsingFlags):
     """What to look for, and where."""
 
     queries: Annotated[
         list[str] | None, typer.Argument(metavar="[WORDS]...", help="What the images show; several queries in quotes.")
-    ] = None
-    aligner: Annotated[
-        str | None,
-        typer.Option(help="Aligner; the newest by default.", autocompletion=completion.aligners, show_default=False),
     ] = None
     dataset: Annotated[
         str | None,
@@ -41,7 +37,6 @@ class SearchFlags(TrustFlags, StoreFlags, DataFlags):
             show_default=False,
         ),
     ] = None
-    split: Annotated[str | None, typer.Option(help="One split; all by default.", show_default=False)] = None
     images: Annotated[
         Path | None,
         typer.Option(help="Search this folder of images, which is encoded once.", show_default=False),
@@ -56,8 +51,6 @@ class SearchFlags(TrustFlags, StoreFlags, DataFlags):
     ] = "cosine"
     memory: Annotated[str, typer.Option(help="Bytes that the search may hold, such as 512MB.")] = "1GiB"
     out: Annotated[Path | None, typer.Option(help="A self-contained page with thumbnails.", show_default=False)] = None
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto"
-    yes: YesOption = False
 
 
 @takes_flags
@@ -69,7 +62,6 @@ def search(flags: SearchFlags) -> None:
     terminal = flags.terminal()
     memory = byte_count("--memory", flags.memory)
     to, scores = choice("--to", flags.to, TARGETS), choice("--scores", flags.scores, SCORES)
-    from structure.pipeline.run_context import RunContext
     from structure.pipeline.stages.search import SearchRequest, run
 
     request = SearchRequest(
@@ -85,13 +77,7 @@ def search(flags: SearchFlags) -> None:
         memory=memory,
         out=flags.out,
     )
-    context = RunContext.of(
-        flags.store,
-        data_root=flags.data_root,
-        device=flags.device,
-        trust_remote_code=flags.trust_remote_code,
-        confirm=asking(yes=flags.yes),
-    )
+    context = flags.context()
     with terminal.working() as listener:
         done = run(request, replace(context, on_event=listener))
     if flags.as_json:

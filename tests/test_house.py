@@ -61,6 +61,8 @@ STAGES = {
         "check_data",
         "export",
         "search",
+        "label",
+        "embed",
     )
 }
 # Room -> rooms it may import. A room always may import itself; `store` and the values are open to all of pipeline.
@@ -120,6 +122,8 @@ ALLOWED["pipeline.stages.export"] |= {"pipeline.exports"}
 ALLOWED["pipeline.page"] = {"store", *VALUES, *PARTS}
 ALLOWED["pipeline.stages.report"] |= {"pipeline.page"}
 ALLOWED["pipeline.stages.search"] |= {"pipeline.page", "pipeline.inference"}
+ALLOWED["pipeline.stages.label"] |= {"pipeline.inference"}
+ALLOWED["pipeline.stages.embed"] |= {"pipeline.inference"}
 ALLOWED["cli"] |= {"pipeline.inference"}
 # A suite names metrics, which the registry knows.
 ALLOWED["pipeline.suites"] |= {"pipeline.metrics"}

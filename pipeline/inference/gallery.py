@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -112,6 +112,14 @@ class SplitGallery:
             if low < high:
                 found += split.aligned.pieces(low, high)
         return found
+
+    def blocks(self, rows: int = 4096) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Numbers (n,) of the usable rows, at most so many at a time, with their embeddings (n, dim) float16."""
+        for start in range(0, len(self), rows):
+            stop = min(start + rows, len(self))
+            usable = np.flatnonzero(self.usable[start:stop])
+            if len(usable):
+                yield usable + start, np.concatenate(self.pieces(start, stop))[usable]
 
     def locate(self, row: int) -> tuple[GallerySplit, int]:
         """The split that a row is of, and its number there."""

@@ -39,6 +39,16 @@ class GalleryChoice:
             raise UsageError("--images names a folder, --dataset and --split what is searched instead. Name one.")
 
 
+def chosen_data(store: Store, data: str | Path, split: str | None = None) -> GalleryChoice:
+    """What `data` names: a dataset of the store, else a folder of images, else a dataset of any kind."""
+    text = str(data)
+    if text not in store.files.children("features") and Path(text).expanduser().is_dir():
+        if split is not None:
+            raise UsageError(f"{text} is a folder of images, which has no splits. Leave out --split {split}.")
+        return GalleryChoice(folder=Path(text).expanduser())
+    return GalleryChoice(dataset=text, split=split)
+
+
 class GallerySource:
     """Opens galleries for one aligner. `features.passes` counts how often an encoder had to run over data."""
 
@@ -118,7 +128,8 @@ class GallerySource:
         spec, store = choice.dataset or "", self.context.store
         if ":" not in spec and spec not in DATASET_KINDS:
             known = [*store.files.children("features"), *DATASET_KINDS]
-            raise unknown("dataset", spec, known, hint=f"The store is {store.url}; --images DIR searches a folder.")
+            is_folder = f" There is a folder of that name: --images {spec}" if Path(spec).is_dir() else ""
+            raise unknown("dataset", spec, known, hint=f"The store is {store.url}.{is_folder}")
         dataset = open_dataset(spec, split=choice.split, data_root=self.context.data_root)
         stored = self._stored(side, dataset.name).get(dataset.split)
         if stored is not None and not self._lacks_tokens(side, stored):
