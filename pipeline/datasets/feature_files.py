@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +44,13 @@ class _Contents:
     def leave_out(self, what: str) -> None:
         self.notes.append(f"left out: {what}")
 
+    def leave_out_what_is_no_layer(self) -> None:
+        """Arrays such as labels and scales, where there are layers beside them."""
+        layers = {name for name, values in self.arrays.items() if values.ndim > 1 and values.dtype.kind in "fV"}
+        for name in [name for name in self.arrays if layers and name not in layers]:
+            values = self.arrays.pop(name)
+            self.leave_out(f"{name} ({values.dtype} of shape {values.shape}), which is no layer")
+
 
 def read_feature_file(path: Path) -> FeatureFile:
     """The `(rows, width)` arrays of a `.npz`, `.safetensors`, `.npy`, `.pt`, `.pth` or `.parquet` file.
@@ -66,9 +75,13 @@ def read_feature_file(path: Path) -> FeatureFile:
         raise
     except Exception as error:  # damaged bytes may raise anything
         raise StructureError(f"{path} does not read as {path.suffix}: {error or type(error).__name__}") from None
+    read.leave_out_what_is_no_layer()
     layers = dict(pair for name, values in read.arrays.items() for pair in _layers(path, name, values))
     if not layers:
-        raise StructureError(f"{path.name} holds no array. It needs one (rows, width) array a layer.")
+        raise StructureError(
+            f"{path.name} holds no array that is a layer. It needs one (rows, width) array a layer"
+            f"{'; ' if read.notes else ''}{'; '.join(read.notes)}."
+        )
     ids = None if read.ids is None else _ids(path, np.asarray(read.ids))
     counts = {name: len(values) for name, values in layers.items()} | ({IDS[0]: len(ids)} if ids is not None else {})
     if len(set(counts.values())) != 1:
@@ -192,21 +205,45 @@ def _torch(path: Path) -> _Contents:
     if isinstance(content, torch.Tensor):
         content = {ONLY: content}
     if isinstance(content, list | tuple) and content and all(isinstance(part, torch.Tensor) for part in content):
-        content = {f"{ONLY}.{number:02d}": part for number, part in enumerate(content)}
+        parts = dict(enumerate(content))
+        content = (
+            {ONLY: torch.stack(list(content))} if _are_rows(parts) else {f"{ONLY}.{n:02d}": parts[n] for n in parts}
+        )
     if not isinstance(content, Mapping):
         raise StructureError(
             f"{path.name} holds a {type(content).__name__}; it needs a tensor, a list of tensors or a dict of tensors."
         )
+    if _are_rows(content):  # a vector for each id
+        stacked = _array(torch.stack(list(content.values())))
+        return _Contents({ONLY: stacked}, [str(name) for name in content])
     read = _Contents()
-    for name, value in content.items():
-        if str(name) in IDS:
+    for name, value in _flat(content):
+        if name in IDS:
             read.ids = value.tolist() if isinstance(value, torch.Tensor) else list(value)
         elif isinstance(value, torch.Tensor) and value.ndim >= 2:
-            read.arrays[str(name)] = _array(value)
+            read.arrays[name] = _array(value)
         else:
             kind = f"of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else type(value).__name__
             read.leave_out(f"{name} ({kind}), which is no layer")
     return read
+
+
+def _flat(content: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """The entries of a dict and of the dicts in it, by their names with a dot between."""
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
+
+
+def _are_rows(parts: Mapping[Any, Any]) -> bool:
+    """Whether these are vectors of one length, of two samples or more."""
+    shapes = {
+        (tuple(part.shape), part.is_floating_point()) if hasattr(part, "shape") else None for part in parts.values()
+    }
+    (shape,) = shapes if len(shapes) == 1 else (None,)
+    return len(parts) > 1 and shape is not None and len(shape[0]) == 1 and shape[0][0] > 1 and shape[1]
 
 
 def _array(tensor: Any) -> np.ndarray:
@@ -235,12 +272,24 @@ def _parquet(path: Path) -> _Contents:
             numbers[name] = column.to_numpy(zero_copy_only=False)
         else:
             read.leave_out(f"the column {name} ({kind}), which is no layer")
-    if numbers and not read.arrays:
-        read.arrays[ONLY] = np.stack(list(numbers.values()), axis=1)
-    else:
-        for name in numbers:
+    widest = max(Counter(map(_stem, numbers)).items(), key=lambda found: found[1], default=("", 0))[0]
+    row = [name for name in numbers if _stem(name) == widest] if not read.arrays else []
+    for name in numbers:
+        if name not in row:
             read.leave_out(f"the column {name}, one number a row")
+    if len(row) == 1:
+        raise StructureError(
+            f"{path.name}: {row[0]} is one number a row. A layer is a column of lists, or columns that differ by a "
+            "number alone: 0, 1, 2, or f0, f1, f2."
+        )
+    if row:
+        read.arrays[ONLY] = np.stack([numbers[name] for name in row], axis=1)
     return read
+
+
+def _stem(name: str) -> str:
+    """A column's name without its numbers, which columns of one layer share."""
+    return re.sub("[0-9]+", "#", name)
 
 
 def _matrix(path: Path, name: str, column: Any) -> np.ndarray:

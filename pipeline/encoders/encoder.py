@@ -66,6 +66,8 @@ class Encoder(ABC):
     poolings: tuple[Pooling, ...] = tuple(POOLINGS)
     provenance: Mapping[str, Any]
     limit: int | None = None
+    notes: tuple[str, ...] = ()
+    """What of the model is not read, for people."""
     preprocess: Callable[[Any], Any]
     """Picklable, runs in worker processes: PIL image -> (3, H, W) float32 tensor; str -> `Tokens` (a list of ids);
     `AudioClip` -> `Wave`."""

@@ -53,6 +53,8 @@ def of_texts(limit: int | None, stated: SentenceConventions, prompt: TextPrompt)
     parts = ["texts of any length" if limit is None else f"at most {limit} tokens"]
     if stated.pooling:
         parts.append(f"pooled by {stated.pooling} as 1_Pooling/config.json says")
+    if stated.left_out:
+        parts.append(stated.left_out)
     if stated.lowercase:
         parts.append("lower-cased")
     if stated.prompts:

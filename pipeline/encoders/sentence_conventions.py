@@ -33,7 +33,9 @@ class SentenceConventions:
     """`pooling`: a key of `POOLINGS`, or the checkpoint's own name of one that is not read here; "" where it says none.
     `limit`: the most tokens of a text, None where it says none. `lowercase`: whether texts are lower-cased before the
     tokenizer sees them. `prompts`: what may be put before texts, by name, and `default_prompt`, the name of the one
-    that is unless told otherwise ("" for none). `prompt_pooled`: whether pooling counts the prompt's tokens."""
+    that is unless told otherwise ("" for none). `prompt_pooled`: whether pooling counts the prompt's tokens. `after`:
+    the modules behind the pooling that change its vectors by more than their length; they are no part of the network
+    that is read."""
 
     pooling: str = ""
     limit: int | None = None
@@ -41,6 +43,17 @@ class SentenceConventions:
     prompts: Mapping[str, str] = field(default_factory=dict)
     default_prompt: str = ""
     prompt_pooled: bool = True
+    after: tuple[str, ...] = ()
+
+    @property
+    def left_out(self) -> str:
+        """What of the checkpoint is not read, in words; "" for nothing."""
+        return (
+            f"{' and '.join(self.after)} after the pooling left out: the layers are the transformer's, and none is "
+            "what sentence-transformers returns"
+            if self.after
+            else ""
+        )
 
 
 def read_conventions(folder: Path) -> SentenceConventions:
@@ -67,7 +80,12 @@ def read_conventions(folder: Path) -> SentenceConventions:
         prompts=prompts,
         default_prompt=default if default in prompts else "",
         prompt_pooled=bool(pooling.get("include_prompt", True)),
+        after=tuple(kind for kind in map(_kind, _modules(root)[1:]) if kind not in ("Pooling", "Normalize")),
     )
+
+
+def _kind(module: Mapping[str, Any]) -> str:
+    return str(module.get("type", "")).rpartition(".")[2]
 
 
 def transformer_folder(folder: Path) -> Path | None:
@@ -91,7 +109,7 @@ def _modules(folder: Path) -> list[dict[str, Any]]:
 def _pooling(root: Path) -> dict[str, Any]:
     """The pooling module's config.json, {} without such a module."""
     modules = _modules(root)
-    paths = [str(entry.get("path", "")) for entry in modules if str(entry.get("type", "")).endswith(".Pooling")]
+    paths = [str(entry.get("path", "")) for entry in modules if _kind(entry) == "Pooling"]
     path = root / (paths[0] if paths else "1_Pooling") / "config.json"
     if paths and not path.is_file():
         raise NotPresentError(

@@ -15,6 +15,9 @@ from structure.pipeline.encoders.torch_encoder import EncodedBatch
 from structure.pipeline.encoders.transformers_encoder import TransformersEncoder
 from structure.store.errors import NotPresentError, StructureError
 
+IMAGE_FILES = ("preprocessor_config.json", "processor_config.json")
+"""Where a checkpoint says how its images are prepared: the image processor alone, or together with the tokenizer's."""
+
 MOVED = 2e-3
 """What another place in a batch may move an image's features, relative to them: convolutions round differently there
 (1e-6 on a CPU, up to 1e-3 in TF32 on a GPU)."""

@@ -27,7 +27,12 @@ from structure.pipeline.encoders.tokens import TextPreprocess
 from structure.pipeline.encoders.torch_encoder import EncodedBatch
 from structure.pipeline.encoders.transformers_audio import AudioEncoder, prepare_audio
 from structure.pipeline.encoders.transformers_encoder import WAVES, TransformersEncoder, has_two_towers
-from structure.pipeline.encoders.transformers_images import image_channels, image_processor, prepare_images
+from structure.pipeline.encoders.transformers_images import (
+    IMAGE_FILES,
+    image_channels,
+    image_processor,
+    prepare_images,
+)
 from structure.pipeline.encoders.transformers_text import prepare_text, text_preprocess, text_words
 from structure.store.errors import NotPresentError, StructureError
 
@@ -126,7 +131,7 @@ def from_config(folder: Path, spec: Spec, *, trust_remote_code: bool) -> Transfo
 def preprocessing_words(folder: Path, spec: Spec) -> str:
     """How the model in `folder` prepares images or texts, in words; "" for audio clips and where files are missing."""
     with quiet():
-        if spec.tower != "text" and (folder / "preprocessor_config.json").is_file():
+        if spec.tower != "text" and any((folder / name).is_file() for name in IMAGE_FILES):
             try:
                 processor = image_processor(folder, spec.image_preprocessing, name=spec.name)
             except (OSError, ValueError):  # a feature extractor of audio clips
@@ -203,7 +208,18 @@ def _module(
             f"{len(info['mismatched_keys'])} weights in {folder} have another shape than its config.json says, first "
             f"{min(map(str, info['mismatched_keys']))}: the two do not belong together."
         )
-    return _encoder_of(module), sorted(info["missing_keys"])
+    encoder = _encoder_of(module)
+    missing = set(info["missing_keys"])
+    if encoder is not module:  # a checkpoint of the encoder alone lacks the decoder, which is not read
+        missing &= _names_within(module, encoder)
+    return encoder, sorted(missing)
+
+
+def _names_within(module: nn.Module, part: nn.Module) -> set[str]:
+    """What `module` calls the tensors of its `part`."""
+    inside = {id(tensor) for tensor in (*part.parameters(), *part.buffers())}
+    named = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
+    return {name for name, tensor in named if id(tensor) in inside}
 
 
 def _precision(config: Any, *, amp: Amp, device: torch.device, trust_remote_code: bool) -> Precision:
@@ -218,7 +234,10 @@ def _precision(config: Any, *, amp: Amp, device: torch.device, trust_remote_code
 
 
 def _encoder_of(module: Any) -> nn.Module:
-    encoder: nn.Module = module.get_encoder() if module.config.is_encoder_decoder else module
+    """The encoder of a model that has a decoder, also where the checkpoint is of the encoder alone, whose config may say
+    that there is no decoder."""
+    alone = any(name.endswith("EncoderModel") for name in module.config.architectures or ())
+    encoder: nn.Module = module.get_encoder() if module.config.is_encoder_decoder or alone else module
     return encoder
 
 

@@ -39,7 +39,9 @@ def prepare_text(
     prime = max(number for number in (3, 5, 7, 11, 13, 17, 19, 23) if number <= max(3, len(long)))
     encoder.settle(encoder.collate([TokenIds([*long, *short, *short][:prime])]))
     other = TokenIds(short[::-1], types=short.types)
-    encoder.default_pooling = read_conventions(folder).pooling or "mean"
+    stated = read_conventions(folder)
+    encoder.default_pooling = stated.pooling or "mean"
+    encoder.notes = (stated.left_out,) if stated.left_out else ()
     encoder.choose_grouping([short, other], long, most=MOVED)
     padding = {"batch": "full" if encoder.fixed_length else "batch", "equal length": "none", "single": "none, single"}
     values = {"class": type(tokenizer).__name__, "limit": encoder.limit, "padding": padding[encoder.grouping]}
@@ -152,9 +154,10 @@ def _as_saved(tokenizer: Any, folder: Path) -> Any:
 
 def text_limit(tower: nn.Module, config: Any, tokenizer: Any, *, stated: int | None = None) -> int | None:
     """The most tokens a text may have: what is `stated`, else what the tokenizer says, or what the position table
-    holds, if less.
+    holds or the config says of it, if less.
 
-    A table with a padding row (RoBERTa, MPNet) starts counting after it. None where neither says.
+    A table with a padding row (RoBERTa, MPNet) starts counting after it; others have rows more than there are positions
+    (Nystromformer). None where nothing says it.
     """
     limits = []
     if stated is not None:
@@ -170,6 +173,8 @@ def text_limit(tower: nn.Module, config: Any, tokenizer: Any, *, stated: int | N
     if tables:
         table = tables[0]
         limits.append(table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1))
-    elif getattr(config, "max_position_embeddings", 0) and config.max_position_embeddings > 0:
-        limits.append(int(config.max_position_embeddings))
+    for name in ("max_position_embeddings", "max_encoder_position_embeddings"):
+        most = getattr(config, name, None)
+        if isinstance(most, int) and most > 0:
+            limits.append(most)
     return min(limits) if limits else None

@@ -102,6 +102,8 @@ def _planned(
         modalities.add(encoder.modality)
         if name == request.models[-1]:
             _require_side(options, modalities)
+        for note in encoder.notes:
+            context.note(f"{encoder.name}: {note}")
         choose_layers(encoder, options.layers)  # before images are read
         choose_token_layers(encoder, options.tokens)
         if rows is None:

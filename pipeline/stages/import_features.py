@@ -14,6 +14,7 @@ from structure.pipeline.datasets.feature_files import FeatureFile, read_feature_
 from structure.pipeline.datasets.loading import find_kind, open_dataset
 from structure.pipeline.datasets.pairs import PairsKind
 from structure.pipeline.datasets.registry import DATASET_KINDS
+from structure.pipeline.datasets.split_names import pick_split
 from structure.pipeline.extraction.sample_index import read_samples
 from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.run_context import RunContext
@@ -130,15 +131,30 @@ def _row_table(
         kind, argument = find_kind(spec)
         source: Dataset
         if isinstance(kind, PairsKind):
-            source = kind.open(argument, split=None, data_root=Path("."), seed=0, with_images=False)
+            whole = kind.open(argument, split="all", data_root=Path("."), seed=0, with_images=False)
+            part = _part(whole, split, spec=spec, dataset=dataset)
+            source = kind.open(argument, split=part, data_root=Path("."), seed=0, with_images=False)
         else:
             source = open_dataset(spec, split=None, data_root=".")
+            if source.splits:
+                source = open_dataset(spec, split=_part(source, split, spec=spec, dataset=dataset), data_root=".")
         source.name, source.split = dataset, split
         return read_samples(RunContext.of(store, on_event=on_event), source)
     if store.files.exists(Samples.file(dataset, split)):
         return store.samples(dataset, split)
     names = ids if ids is not None else [str(row) for row in range(rows)]
     return store.put_samples(Samples.build(dataset, split, [SampleItem(name) for name in names]))
+
+
+def _part(whole: Dataset, split: str, *, spec: str, dataset: str) -> str:
+    """Which rows of a pairs file are the split of that name: its own part, or all where it has no parts."""
+    part = pick_split(split, whole.splits) if whole.splits else "all"
+    if part is None and split != "all":
+        raise StructureError(
+            f"{spec} has the splits {', '.join(whole.splits)}, and none of them is {split}: rows of another split "
+            f"would be called {dataset}/{split}. Pass --split {whole.splits[0]}, or --split all."
+        )
+    return part or "all"
 
 
 def _kind_of_rows(path: Path, modality: str, table: Samples, rows: int) -> tuple[RowKind, int | None]:

@@ -145,3 +145,18 @@ def test_the_tokenizer_that_was_saved_is_the_one_that_cuts(tiny, texts):
     assert transformers.AutoTokenizer.from_pretrained(folder)(texts[0])["input_ids"] != saved
     assert list(load_encoder(f"hf:{folder}").preprocess(texts[0])) == saved
     assert list(load_tokenizer(f"hf:{folder}")(texts[0])) == saved
+
+
+def test_what_follows_the_pooling_is_told_and_changes_no_layer(tiny, texts, tmp_path):
+    plain = _checkpoint(tiny("bert"), tmp_path / "plain")
+    dense = _checkpoint(tiny("bert"), tmp_path / "dense")
+    modules = json.loads((dense / "modules.json").read_text())
+    for idx, kind in enumerate(("dense.Dense", "normalize.Normalize"), start=2):
+        path = f"sentence_transformers.sentence_transformer.modules.{kind}"
+        modules.append({"idx": idx, "name": str(idx), "path": f"{idx}_{kind}", "type": path})
+    (dense / "modules.json").write_text(json.dumps(modules))
+    assert torch.equal(_ours(f"hf:{dense}", texts), _ours(f"hf:{plain}", texts))
+    assert load_encoder(f"hf:{plain}").notes == ()
+    (note,) = load_encoder(f"hf:{dense}").notes
+    assert note.startswith("Dense after the pooling left out")
+    assert note in describe(f"hf:{dense}").preprocessing

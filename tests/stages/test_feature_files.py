@@ -210,3 +210,60 @@ def test_arrays_are_not_copied_to_be_looked_at(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", VALUES)
     (values,) = read_feature_file(tmp_path / "a.npy").layers.values()
     assert isinstance(values.base, np.memmap) or isinstance(values, np.memmap)
+
+
+def test_labels_beside_layers_are_left_out_and_told(tmp_path: Path) -> None:
+    for file, save in {
+        "a.npz": lambda file: np.savez(file, feats=VALUES, labels=np.arange(6), scale=np.float32(3)),
+        "a.safetensors": lambda file: save_file({"feats": torch.tensor(VALUES), "labels": torch.arange(6)}, file),
+        "a.pt": lambda file: torch.save({"feats": torch.tensor(VALUES), "input_ids": torch.ones(6, 7).long()}, file),
+    }.items():
+        save(tmp_path / file)
+        read = read_feature_file(tmp_path / file)
+        assert list(read.layers) == ["feats"]
+        assert "which is no layer" in read.notes[0]
+    wide = {"id": IDS, **{str(i): VALUES[:, i] for i in range(4)}, "label": np.ones(6), "score": np.zeros(6)}
+    pq.write_table(pa.table(wide), tmp_path / "wide.parquet")
+    read = read_feature_file(tmp_path / "wide.parquet")
+    np.testing.assert_array_equal(read.layers["features"], VALUES)
+    assert read.notes == (
+        "left out: the column label, one number a row",
+        "left out: the column score, one number a row",
+    )
+    pq.write_table(pa.table({"id": IDS, "score": np.zeros(6)}), tmp_path / "one.parquet")
+    with pytest.raises(StructureError, match="score is one number a row"):
+        read_feature_file(tmp_path / "one.parquet")
+
+
+def test_a_vector_for_each_id_and_dicts_in_dicts(tmp_path: Path) -> None:
+    rows = dict(zip(IDS, torch.tensor(VALUES).bfloat16(), strict=True))
+    torch.save(rows, tmp_path / "a.pt")
+    read = read_feature_file(tmp_path / "a.pt")
+    assert read.ids == tuple(IDS)
+    np.testing.assert_array_equal(read.layers["features"], torch.stack(list(rows.values())).float().numpy())
+    torch.save(list(torch.tensor(VALUES)), tmp_path / "b.pt")
+    np.testing.assert_array_equal(read_feature_file(tmp_path / "b.pt").layers["features"], VALUES)
+    torch.save({"vit": {"block": {"00": torch.tensor(VALUES)}}, "ids": IDS, "note": "x"}, tmp_path / "c.pt")
+    read = read_feature_file(tmp_path / "c.pt")
+    assert (list(read.layers), read.ids, len(read.notes)) == (["vit.block.00"], tuple(IDS), 1)
+
+
+def test_what_a_file_without_layers_holds_is_told(tmp_path: Path) -> None:
+    torch.save({"loss": torch.ones(6), "epoch": 3}, tmp_path / "a.pt")
+    with pytest.raises(StructureError, match=r"no array that is a layer.*loss \(of shape \(6,\)\).*epoch \(int\)"):
+        read_feature_file(tmp_path / "a.pt")
+
+
+def test_rows_are_of_the_split_that_they_are_imported_as(tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.csv"
+    lines = [f"{name},{name}.png,a {name},{'train' if row < 3 else 'Test'}" for row, name in enumerate(IDS)]
+    pairs.write_text("id,image,caption,split\n" + "\n".join(lines) + "\n")
+    np.save(tmp_path / "half.npy", VALUES[3:])
+    for split, ids in (("train", IDS[:3]), ("test", IDS[3:])):
+        imported(tmp_path / "half.npy", samples=str(pairs), split=split)
+        assert open_store(tmp_path / "store").samples("cells", split).item_ids == ids
+    with pytest.raises(StructureError, match="the splits train, test, and none of them is dev.*--split train"):
+        imported(tmp_path / "half.npy", samples=str(pairs), split="dev")
+    np.save(tmp_path / "all.npy", VALUES)
+    imported(tmp_path / "all.npy", samples=str(pairs), split="all")
+    assert open_store(tmp_path / "store").samples("cells", "all").item_ids == IDS
