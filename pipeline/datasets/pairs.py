@@ -36,8 +36,8 @@ class PairsFile(ImageFiles):
     Columns: `image`, or `audio` for audio clips (a path relative to the file's folder, or absolute: the file is the
     user's own and may name any file that the user can read), `caption` (text) or `captions` (a list of texts), optional
     `id`, `label` and `split`; other columns are left unread. `given` names other columns, and how the file is written.
-    Captions lose white space at their ends. Rows of the same image are one sample with all their captions, under the
-    first of their ids, unless `given` names a column of ids.
+    Captions lose white space at their ends. Rows of the same image are one sample with all their captions, unless they
+    have ids of their own; then they are of one split all the same.
 
     - Ids: `id`, or else `image` as written. An id that appears with two images is an error.
     - Labels: names, numbered in sorted order, or whole numbers, numbered in numeric order, over the whole file, so
@@ -75,8 +75,7 @@ class PairsFile(ImageFiles):
         self._require_columns(table, meanings)
         self._require_known_parts(table, meanings)
         self.kind = "retrieval" if {"caption", "captions"} & set(meanings) else "classification"
-        ids = "" if "id" in self.given or not with_images else next(iter(meanings.get("id", ())), "")
-        read = read_pairs(self.file, table.rows, signal=self.signal, ids=ids)
+        read = read_pairs(self.file, table.rows, signal=self.signal)
         require_readable(self.file, [Row(pair.place, {}, pair.problem) for pair in read.pairs])
         untyped = self.file.suffix.lower() in (".csv", ".tsv")
         labels = [pair.label for pair in read.pairs]
@@ -197,7 +196,8 @@ class PairsFile(ImageFiles):
         if not counts:
             images = Counter(os.path.normpath(pair.path) for pair in pairs if pair.path)
             # One image under two ids is drawn into one split.
-            drawn = [pair.path if images[os.path.normpath(pair.path or "?")] > 1 else pair.id for pair in pairs]
+            paths = [os.path.normpath(pair.path or "?") for pair in pairs]
+            drawn = [path if images[path] > 1 else pair.id for path, pair in zip(paths, pairs, strict=True)]
             return choose(drawn, split=split, seed=seed, source=str(self.file))
         bare = [pair for pair in pairs if not pair.split and not pair.problem]
         if bare:

@@ -40,17 +40,15 @@ class Pairs:
     notes: tuple[str, ...] = ()
 
 
-def read_pairs(file: Path, rows: Sequence[Row], *, signal: str, ids: str = "") -> Pairs:
-    """Rows of the same image are one pair with several captions.
+def read_pairs(file: Path, rows: Sequence[Row], *, signal: str) -> Pairs:
+    """Rows of the same image are one pair with several captions, unless they have ids of their own.
 
-    `ids`: the column whose values name the rows, where nobody asked for it by name: rows of one image then are one pair
-    under the first of them, unless they are of two classes. A row that cannot be used has a `problem`. Raises
-    `StructureError`, with the lines, for ids that are not text, rows of one id with different images, and rows of one
-    image in two splits or, under one id, of two classes.
+    A row that cannot be used has a `problem`. Raises `StructureError`, with the lines, for ids that are not text, rows
+    of one id with different images, and rows of one image in two splits or, under one id, of two classes.
     """
     pairs: dict[str, Pair] = {}
     repeats: dict[str, int] = {}
-    images = _Images(file, signal, joins=bool(ids))
+    images = _Images(file, signal)
     same = 0
     rows, lists = _with_lists_read(rows)
     for row in rows:
@@ -71,10 +69,10 @@ def read_pairs(file: Path, rows: Sequence[Row], *, signal: str, ids: str = "") -
         label = first.label if first.label is not None else pair.label
         pairs[pair.id] = replace(first, captions=(*first.captions, *new), label=label)
     notes = [*_notes(pairs.values(), repeats, same, signal)]
-    if images.joined:
+    if images.apart:
         notes.append(
-            f"{images.joined} values of the column {ids} are not kept, as they name further rows of one {signal}: type "
-            f"?id={ids} to have each row as a sample of its own"
+            f"{images.apart} rows show the {signal} of an earlier row under an id of their own: each is a sample of "
+            f"its own, and their captions count as wrong for each other; ?id={signal} puts them together"
         )
     if lists:
         notes.append(f"{lists} captions are lists written as text, and are read as lists")
@@ -83,28 +81,27 @@ def read_pairs(file: Path, rows: Sequence[Row], *, signal: str, ids: str = "") -
 
 @dataclass
 class _Images:
-    """Which pair an image belongs to, whatever its rows are called."""
+    """Which pair an image belongs to; `apart` counts rows of one that is another's already."""
 
     file: Path
     signal: str
-    joins: bool
     first: dict[str, Pair] = field(default_factory=dict)
-    joined: int = 0
+    apart: int = 0
 
     def owner(self, pair: Pair) -> Pair:
-        """The pair, under the id and the path of the first row of its image where they are one. Raises `StructureError`
+        """The pair, under the path of the first row of its image where both are named by that. Raises `StructureError`
         for an image in two splits."""
         if not pair.path or pair.problem:
             return pair
         first = self.first.setdefault(os.path.normpath(pair.path), pair)
         if first is pair or (first.id, first.path) == (pair.id, pair.path):
             return pair
-        named = first.id == first.path and pair.id == pair.path  # by the image itself, written otherwise
-        if (named or self.joins) and (None in (first.label, pair.label) or first.label == pair.label):
-            self.joined += not named
-            pair = replace(pair, id=first.id, path=first.path)
+        same = replace(pair, id=first.id, path=first.path)
+        if first.id == first.path and pair.id == pair.path:  # one image, written in two ways
+            return same
         if first.split != pair.split:
-            _require_one(self.file, first, replace(pair, id=first.id, path=first.path), self.signal)
+            _require_one(self.file, first, same, self.signal)
+        self.apart += 1
         return pair
 
 

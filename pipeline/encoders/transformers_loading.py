@@ -234,7 +234,7 @@ def _precision(config: Any, *, amp: Amp, device: torch.device, trust_remote_code
 
 
 def _encoder_of(module: Any) -> nn.Module:
-    """The encoder of a model that has a decoder, also where the checkpoint is of the encoder alone, whose config may say
+    """The encoder of a model that has a decoder, also where the checkpoint is of the encoder alone and its config says
     that there is no decoder."""
     alone = any(name.endswith("EncoderModel") for name in module.config.architectures or ())
     encoder: nn.Module = module.get_encoder() if module.config.is_encoder_decoder or alone else module

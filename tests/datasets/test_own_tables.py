@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from structure.pipeline.datasets import Dataset, open_dataset
+from structure.pipeline.datasets.splits import share
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
 
 Draw = Callable[..., bytes]
@@ -123,17 +125,20 @@ def test_rows_of_one_image_that_disagree_are_refused(rows: str, message: str, fo
         opened("pairs:my.csv")
 
 
-def test_rows_of_one_image_are_one_sample_whatever_their_own_ids(folder: Path) -> None:
-    """Annotations have ids of their own; a sample each would put one image into train and test."""
-    Path("my.csv").write_text("id,image,caption\n71,0.jpg,one\n72,./0.jpg,two\n73,1.jpg,a\n")
-    dataset = opened("pairs:my.csv")
-    assert (dataset.ids, told(dataset)) == (("71", "73"), [("one", "two"), ("a",)])  # type: ignore[attr-defined]
-    assert dataset.notes[-1].startswith("1 values of the column id are not kept")
-    apart = opened("pairs:my.csv?id=id")
-    assert told(apart) == [("one",), ("two",), ("a",)]
-    Path("my.csv").write_text("id,image,caption\n" + "".join(f"{row},{row % 2}.jpg,a {row}\n" for row in range(40)))
-    held_out = [opened("pairs:my.csv?id=id", split=name) for name in ("train", "all")]
-    assert {len(part) for part in held_out} <= {0, 20, 40}  # both images, or one, with all their rows
+def test_rows_of_one_image_with_ids_of_their_own_are_in_one_split_and_told(folder: Path) -> None:
+    """Annotations have ids of their own: drawn by these, one image would be trained on and tested on."""
+    lines = "".join(f"{row},{'./' if row > 19 else ''}{row % 4}.jpg,a {row}\n" for row in range(40))
+    Path("my.csv").write_text(f"id,image,caption\n{lines}")
+    assert (len(opened("pairs:my.csv")), len(opened("pairs:my.csv?id=image"))) == (40, 4)
+    assert [len(captions) for captions in told(opened("pairs:my.csv?id=image"))] == [10] * 4
+    (note,) = opened("pairs:my.csv").notes
+    assert note.startswith("36 rows show the image of an earlier row under an id of their own")
+    assert "?id=image puts them together" in note
+    parts = []
+    for name in {share(f"{image}.jpg", seed=0) for image in range(4)}:
+        part = opened("pairs:my.csv", split=name)
+        parts.append({os.path.basename(path) for path in part.paths})  # type: ignore[attr-defined]
+    assert sum(map(len, parts)) == 4
 
 
 def test_one_image_in_two_splits_is_told_however_it_is_written(folder: Path) -> None:
