@@ -43,7 +43,9 @@ class AlignFlags(
 ):
     """What to train, with which options, on which pairs, and how often."""
 
-    layers: Annotated[str, typer.Option(help="auto (the newest ranking), last, or VISION_LAYER,TEXT_LAYER.")] = "auto"
+    layers: Annotated[
+        str, typer.Option(help="auto (the newest ranking), last, or VISION,TEXT: two layers, A+B for two of a side.")
+    ] = "auto"
     method: Annotated[
         str | None,
         typer.Option(

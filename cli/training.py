@@ -42,7 +42,7 @@ def given_options(flags: Mapping[str, Any], settings: Sequence[str], *, method: 
 
 
 def axis(option: str, text: str) -> tuple[str, list[Any]]:
-    """`OPTION=A,B` -> (option, its values). Layers are given as `A+B` for the pair A,B."""
+    """`OPTION=A,B` -> (option, its values). Layers are given as `A+B` for the pair A,B, as `A+B:C` for A+B,C."""
     from structure.cli.choices import words
     from structure.pipeline.aligners.options import TrainingOptions
     from structure.pipeline.stage_requests import AUTO
@@ -52,7 +52,7 @@ def axis(option: str, text: str) -> tuple[str, list[Any]]:
         raise UsageError(f"{option} {text!r}: write OPTION=A,B, such as regulariser=structure,none.")
     values = words(option, listed)
     if name == "layers":
-        return name, [value.replace("+", ",") for value in values]
+        return name, [value.replace(":", ",") if ":" in value else value.replace("+", ",") for value in values]
     if name == "pairs":
         return name, counts(option, listed, such="pairs=1000,2500")
     if name == "weight":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -164,15 +165,16 @@ class RankModelsRequest(RankingRequest):
 class AlignRequest:
     """Train an aligner on the pairs of a dataset split and save it below `aligners/<name>/`.
 
-    `layers`: "auto" (the newest ranking of these two feature sets), "last" (the last block of each side), or
-    "<vision layer>,<text layer>". `options` say how to train. `test` holds out that fraction of the pairs, the same for
-    every seed, before `pairs` takes a seeded subset of the others. `add` names labelled data as `DATASET:K`: K samples
-    a class, captioned with their label, join the training pairs. `unpaired` names feature sets of the same encoders
-    that only R_S sees. `memory` bounds the bytes that both layers may take. An aligner of that `name` that the same run
-    made is taken as it is; `replace` puts the new one in the place of one of another run, whose results are removed.
-    `cache` keeps layers for further runs; `checkpoint_every` is in seconds. Methods over tokens read those that are
-    stored of the layers, within `memory`; `sma` reads all views and captions of a sample. With
-    `auto` method, options and layers are selected on the training pairs; `options` then hold the seed and the device.
+    `layers`: "auto" (the newest ranking of these two feature sets), "last" (the last block of each side), or "<vision
+    layer>,<text layer>"; a side may be several layers, "block.13+pooled,block.05". `options` say how to train. `test`
+    holds out that fraction of the pairs, the same for every seed, before `pairs` takes a seeded subset of the others.
+    `add` names labelled data as `DATASET:K`: K samples a class, captioned with their label, join the training pairs.
+    `unpaired` names feature sets of the same encoders that only R_S sees. `memory` bounds the bytes that both layers
+    may take. An aligner of that `name` that the same run made is taken as it is; `replace` puts the new one in the
+    place of one of another run, whose results are removed. `cache` keeps layers for further runs; `checkpoint_every` is
+    in seconds. Methods over tokens read those that are stored of the layers, within `memory`; `sma` reads all views and
+    captions of a sample. With `auto` method, options and layers are selected on the training pairs; `options` then hold
+    the seed and the device.
     """
 
     layers: str = "auto"
@@ -203,7 +205,7 @@ class AlignRequest:
         require_name("--name", self.name)
         if self.test and not 0 < self.test < 1:
             raise StructureError(f"--test {self.test:g} is no fraction of the pairs; it must be between 0 and 1.")
-        object.__setattr__(self, "layers", ",".join(part.strip() for part in self.layers.split(",")))
+        object.__setattr__(self, "layers", re.sub(r"\s*([,+])\s*", r"\1", self.layers.strip()))
         if self.layers not in ("auto", "last") and len(self.layers.split(",")) != 2:
             raise StructureError(
                 f"--layers {self.layers!r}: write auto, last, or the two layers with a comma, such as "

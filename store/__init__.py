@@ -3,6 +3,7 @@
 from structure.store.column_layout import Column
 from structure.store.errors import StructureError
 from structure.store.feature_set import FeatureSet
+from structure.store.joined_rows import JoinedRows
 from structure.store.lazy_rows import Rows
 from structure.store.manifest import Manifest
 from structure.store.sample_table import SampleItem, Samples
@@ -13,6 +14,7 @@ from structure.store.tokens_in_memory import Tokens
 __all__ = [
     "Column",
     "FeatureSet",
+    "JoinedRows",
     "Manifest",
     "Rows",
     "SampleItem",

@@ -103,4 +103,20 @@ def fit(
 ) -> FitResult:
     """Align by `options.method`; see `TrainingData` for the arguments. Every method holds out the same pairs."""
     data = TrainingData(vision, text, validation, unpaired=extras)
-    return method(options.method).fit(data, options, checkpoint=checkpoint, on_event=on_event)
+    return fit_data(data, options, checkpoint=checkpoint, on_event=on_event)
+
+
+def fit_data(
+    data: TrainingData,
+    options: TrainingOptions,
+    *,
+    checkpoint: Checkpoint | None = None,
+    on_event: Listener = silent,
+) -> FitResult:
+    """Align by `options.method`, as `Method.fit`. A side of `JoinedRows` is several layers, which are made comparable
+    first (`LayerConcat`): the heads of the aligner hold that step."""
+    from structure.pipeline.aligners.layer_concat import ConcatenatedData
+
+    joined = ConcatenatedData.of(data)
+    fitted = method(options.method).fit(joined.data, options, checkpoint=checkpoint, on_event=on_event)
+    return joined.whole(fitted)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from structure.pipeline.aligners.aligner import Aligner
+from structure.store.joined_rows import SIGN
 
 CARD = "README.md"
 
@@ -31,6 +32,7 @@ def card(aligner: Aligner, name: str) -> str:
         _usage(aligner),
         "## Features it takes",
         _table(["side", "encoder", "layer", "width", "fingerprint"], _sides(aligner)),
+        *_several(aligner),
         "## Training",
         _table(["", ""], _training(facts, options)),
         "## Held-out pairs",
@@ -51,6 +53,14 @@ def _usage(aligner: Aligner) -> str:
             inputs[f"{side}_features"] += '.tokens("' + _plain(str(aligner.metadata["layers"][side])) + '")'
             inputs[side] = f"token, {inputs[side]}"
     return _USE.format(**inputs)
+
+
+def _several(aligner: Aligner) -> list[str]:
+    """How rows of several layers are given, where a side has several."""
+    layers = [str(layer) for layer in aligner.metadata.get("layers", {}).values() if SIGN in str(layer)]
+    if not layers:
+        return []
+    return [f"Of `{layers[0]}` the rows of the layers stand side by side in this order, each of any length."]
 
 
 def _sides(aligner: Aligner) -> list[tuple[Any, ...]]:

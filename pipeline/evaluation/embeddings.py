@@ -27,8 +27,8 @@ TOKEN_ROWS = 256
 class Embeddings:
     """The embeddings of the rows of a feature set that could be read, in order; nothing is computed before it is asked.
 
-    `layer` is the column that `head` takes; with `tokens` it takes that layer's tokens. Memory is bounded by one
-    shard where `blocks` is used.
+    `layer` is the column that `head` takes, or several joined with `+`; with `tokens` it takes that layer's tokens.
+    Memory is bounded by one shard where `blocks` is used.
     """
 
     features: FeatureSet

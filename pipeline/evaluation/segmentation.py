@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from structure.pipeline.aligners.heads.concat_head import ConcatHead
 from structure.pipeline.datasets.windows import WindowedImages
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.evaluation.mask_protocol import protocol_of
@@ -136,6 +137,11 @@ def _size(labels: np.ndarray) -> tuple[int, int]:
 
 def token_layer(subject: EvaluatedAligner) -> str:
     """The layer whose tokens the vision head takes. Raises `StructureError` for a vector, which has no patches."""
+    if subject.aligner.vision.kind == ConcatHead.kind:
+        raise StructureError(
+            f"The aligner {subject.name} reads {subject.layers['vision']}: the patches of one layer are no patches of "
+            "another. Train one on a single vision layer: structure align --layers VISION,TEXT"
+        )
     layer = str(subject.layers["vision"]).partition("@")[0]
     if layer == "pooled":
         raise StructureError(

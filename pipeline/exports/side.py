@@ -1,4 +1,4 @@
-"""One half of an aligned model that runs outside the store: an encoder, the layer that the head reads, the head."""
+"""One half of an aligned model that runs outside the store: an encoder, the layers that the head reads, the head."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.pooling import Pooling
 from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, require_encoder
 from structure.store.errors import NotPresentError, StructureError
+from structure.store.joined_rows import SIGN
 
 Which = Literal["vision", "text"]
 WHICH: tuple[Which, ...] = get_args(Which)
@@ -26,9 +27,19 @@ class ExportedSide:
     which: Which
     encoder: Encoder
     record: EncoderRecord
-    layer: str
-    pooling: Pooling
+    columns: tuple[tuple[str, Pooling], ...]
+    """The layers that the head reads side by side, one for most, with the pooling of each."""
     aligner: Aligner
+
+    @property
+    def layer(self) -> str:
+        """The first layer."""
+        return self.columns[0][0]
+
+    @property
+    def pooling(self) -> Pooling:
+        """The pooling of the first layer."""
+        return self.columns[0][1]
 
     def embed(self, examples: Sequence[Any]) -> torch.Tensor:
         """(len(examples), dim) float32 unit rows on the encoder's device."""
@@ -39,9 +50,18 @@ class ExportedSide:
             offsets = torch.tensor([0, *read.lengths]).cumsum(0)
             features = Ragged(read.values, offsets, read.prefix)
         else:
-            features = self.encoder.encode(examples, pooling=(self.pooling,), layers=[self.layer])[self.layer]
+            features = self._features(examples)
         embeddings: torch.Tensor = head(features)  # type: ignore[assignment]
         return embeddings
+
+    def _features(self, examples: Sequence[Any]) -> torch.Tensor:
+        """(len(examples), widths together): pooled layers side by side, of any length."""
+        poolings = tuple(dict.fromkeys(pooling for _, pooling in self.columns))
+        names = list(dict.fromkeys(name for name, _ in self.columns))
+        read = self.encoder.encode(examples, pooling=poolings, layers=names)
+        # With several poolings a column has its own in its name, but for vectors, which are not pooled.
+        parts = [read.get(f"{name}@{pooling}", read.get(name)) for name, pooling in self.columns]
+        return torch.cat([part for part in parts if part is not None], dim=1)
 
 
 def load_side(aligner: Aligner, which: Which, *, device: str = "cpu", trust_remote_code: bool = False) -> ExportedSide:
@@ -64,6 +84,8 @@ def load_side(aligner: Aligner, which: Which, *, device: str = "cpu", trust_remo
         )
     encoder = record.load(device=device, trust_remote_code=trust_remote_code)
     require_encoder(encoder, record, any_precision=True)
-    layer, _, kind = str(aligner.metadata["layers"][which]).partition("@")
-    pooling: Any = kind or record.extraction["pooling"][0]
-    return ExportedSide(which, encoder, record, layer, pooling, aligner)
+    columns: list[Any] = []
+    for part in str(aligner.metadata["layers"][which]).split(SIGN):
+        layer, _, kind = part.partition("@")
+        columns.append((layer, kind or record.extraction["pooling"][0]))
+    return ExportedSide(which, encoder, record, tuple(columns), aligner)

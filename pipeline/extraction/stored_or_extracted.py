@@ -22,6 +22,7 @@ from structure.store import FeatureSet, Samples
 from structure.store.column_layout import tokens_path
 from structure.store.errors import FingerprintError, NotPresentError
 from structure.store.fingerprint import differences, fingerprint
+from structure.store.joined_rows import layer_names, side_by_side
 from structure.store.shard_ranges import Shard
 
 KEPT_BYTES = 256 * 2**20
@@ -136,7 +137,12 @@ class FeatureSource:
         return fill(self.context, encoder, rows, chosen, options)
 
     def values(self, features: FeatureSet, layer: str, shard: Shard) -> np.ndarray:
-        """A shard of a layer, (rows, width) in the stored dtype; what was read last is saved."""
+        """A shard of a layer, (rows, width) in the stored dtype, or of several side by side; what was read last is
+        saved."""
+        parts = [self._values(features, name, shard) for name in layer_names(features, layer)]
+        return parts[0] if len(parts) == 1 else side_by_side(parts)
+
+    def _values(self, features: FeatureSet, layer: str, shard: Shard) -> np.ndarray:
         key = (features.key, features.fingerprint, layer, shard.start)
         values = self._kept.pop(key, None)
         if values is None:

@@ -8,6 +8,7 @@ features, so that what was computed from other values is computed again and neve
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -24,6 +25,7 @@ from structure.store import Column, FeatureSet, Manifest, Shard, Store
 from structure.store.column_layout import tokens_path
 from structure.store.errors import DamageError
 from structure.store.fingerprint import differences, fingerprint
+from structure.store.joined_rows import layer_names
 from structure.store.leased_shards import LeasedShards, any_free
 
 FOLDER = "embeddings"
@@ -58,9 +60,15 @@ class AlignedEmbeddings:
 
     @property
     def path(self) -> str:
-        """The column of the features that the head reads."""
+        """The column of the features that the head reads, or several joined with `+`."""
         layer = self.subject.layers[self.side]
         return tokens_path(layer) if self.subject.aligner.takes_tokens else layer
+
+    @property
+    def source(self) -> list[str]:
+        """A digest for each shard of the columns that the head reads."""
+        paths = (self.path,) if self.subject.aligner.takes_tokens else layer_names(self.features, self.path)
+        return source_shards(self.features, paths)
 
     def pieces(self, start: int, stop: int) -> list[np.ndarray]:
         """Rows `[start, stop)` as float16 arrays (n, dim) one after another, where they lie in the store; every chunk
@@ -133,7 +141,7 @@ class AlignedEmbeddings:
             identity={**own.identity, "alignment": alignment},
             captions=own.captions,
             views=own.views,
-            provenance={"shards": source_shards(self.features, self.path)},
+            provenance={"shards": self.source},
         )
 
     def _allocated(self) -> FeatureSet:
@@ -195,11 +203,16 @@ class AlignedEmbeddings:
         return numbers, np.concatenate([np.empty((0, self.subject.aligner.dim), dtype=np.float32), *parts])
 
 
-def source_shards(features: FeatureSet, path: str) -> list[str]:
-    """A digest for each shard of what is stored of the column `path`: values, and which rows could not be read."""
+def source_shards(features: FeatureSet, paths: Sequence[str]) -> list[str]:
+    """A digest for each shard of what is stored of the columns `paths`: values, and which rows could not be read."""
     markers = features.completion.known()
     return [
-        fingerprint({"values": list(markers[index].columns[path]), "skipped": sorted(markers[index].skipped)})[:16]
+        fingerprint(
+            {
+                "values": [list(markers[index].columns[path]) for path in paths],
+                "skipped": sorted(markers[index].skipped),
+            }
+        )[:16]
         for index in range(len(features.manifest.shards))
     ]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from structure.pipeline.aligners.aligner import Aligner
-from structure.pipeline.aligners.aligner_method import method
+from structure.pipeline.aligners.aligner_method import fit_data, method
 from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.model_selection.budget import Budget
 from structure.pipeline.model_selection.candidates import Candidate
@@ -38,7 +38,7 @@ def fit_on(
         few = rows[:METRICS_ALONE]
         validation = features.of(candidate, few)
     data = TrainingData(vision, text, validation=validation, groups=features.groups[rows], shared=shared)
-    return aligning.fit(data, candidate.options).aligner
+    return fit_data(data, candidate.options).aligner
 
 
 @dataclass

@@ -11,15 +11,16 @@ import numpy as np
 from structure.pipeline.aligners.aligner_method import Inputs
 from structure.pipeline.aligners.padded import as_sequences
 from structure.pipeline.model_selection.candidates import Candidate, Layers
-from structure.store import Rows, Tokens
+from structure.store import JoinedRows, Rows, Tokens
 
 
 @dataclass(frozen=True)
 class PairedFeatures:
     """Both sides of some layers by what a sample is ("rows", "tokens", "sets"), row i of each being one pair.
 
-    A side is (n, width), `Rows` of the store, or sequences. Where there are sets there are the rows of the same layers:
-    aligners of sets embed one vector a sample. `groups` (n,) int64: what stays in one fold.
+    A side is (n, width), `Rows` of the store or of several layers (`JoinedRows`), or sequences. Where there are sets
+    there are the rows of the same layers: aligners of sets embed one vector a sample. `groups` (n,) int64: what stays
+    in one fold.
     """
 
     sides: Mapping[tuple[Inputs, Layers], tuple[Any, Any]]
@@ -47,17 +48,23 @@ class PairedFeatures:
     def subset(self, rows: np.ndarray) -> PairedFeatures:
         """These rows, in memory; a side that several layer pairs have in common is read once."""
         read: dict[int, Any] = {}
-        for both in self.sides.values():
-            for side in both:
-                if id(side) not in read:
-                    is_whole = isinstance(side, np.ndarray) and len(rows) == len(side)
-                    read[id(side)] = side if is_whole else taken(side, rows)
-        sides = {key: (read[id(vision)], read[id(text)]) for key, (vision, text) in self.sides.items()}
+
+        def once(side: Any) -> Any:
+            if isinstance(side, JoinedRows):
+                return JoinedRows([once(part) for part in side.parts])
+            if id(side) not in read:
+                is_whole = isinstance(side, np.ndarray) and len(rows) == len(side)
+                read[id(side)] = side if is_whole else taken(side, rows)
+            return read[id(side)]
+
+        sides = {key: (once(vision), once(text)) for key, (vision, text) in self.sides.items()}
         return PairedFeatures(sides, self.groups[rows])
 
 
 def taken(side: Any, rows: np.ndarray) -> Any:
     """These rows of a side, in memory."""
+    if isinstance(side, JoinedRows):
+        return JoinedRows([taken(part, rows) for part in side.parts])
     if isinstance(side, Rows):
         read = side[rows][:]
         return as_sequences(read) if isinstance(read, Tokens) else np.asarray(read)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from structure.pipeline.aligners.aligner import Aligner
-from structure.pipeline.aligners.aligner_method import Inputs, method
+from structure.pipeline.aligners.aligner_method import Inputs, fit_data
 from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.model_selection.candidates import Layers
 from structure.pipeline.model_selection.folds import joint_groups, row_keys
@@ -63,7 +63,7 @@ def select_aligner(
     selection = select(features, options, common={"seed": seed}, on_event=on_event)
     chosen = selection.chosen
     data = TrainingData(*features.of(chosen, np.arange(rows)), groups=joined)
-    fitted = method(chosen.options.method).fit(data, chosen.options.changed(refit=True), on_event=on_event)
+    fitted = fit_data(data, chosen.options.changed(refit=True), on_event=on_event)
     return SelectedAligner(fitted.aligner, selection)
 
 

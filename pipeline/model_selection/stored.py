@@ -22,8 +22,9 @@ from structure.pipeline.pairing.pairs import PairedRows, choose_sets, has_severa
 from structure.pipeline.pairing.vector_sets import require_tokens
 from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.similarity.layer_similarity import first_layers
-from structure.store import FeatureSet, Rows, Samples, Store
+from structure.store import FeatureSet, JoinedRows, Rows, Samples, Store
 from structure.store.errors import StructureError, unknown
+from structure.store.joined_rows import is_joined, layer_names
 
 LARGEST_GROUP = 3
 """Duplicates of texts join groups unless one group then had more than a third of the pairs: captions such as class
@@ -96,11 +97,15 @@ def _sides(
     """Both sides of every layer pair, read when they are used; tokens and sets where they are stored and few enough."""
     sides: dict[tuple[Inputs, Layers], tuple[Any, Any]] = {}
     read: dict[tuple[int, str], Rows] = {}
+
+    def layer_of(side: int, layer: str) -> Rows | JoinedRows:
+        features, numbers = source.sets[side], (rows.vision, rows.text)[side]
+        names = layer_names(features, layer)
+        parts = [read.setdefault((side, name), Rows(features, name, numbers)) for name in names]
+        return parts[0] if len(parts) == 1 else JoinedRows(parts)
+
     for pair in pairs:
-        both = source.aligned(pair, "rows").rows(rows)
-        sides["rows", pair] = tuple(  # type: ignore[assignment]
-            read.setdefault((side, layer), one) for side, (layer, one) in enumerate(zip(pair, both, strict=True))
-        )
+        sides["rows", pair] = layer_of(0, pair[0]), layer_of(1, pair[1])
     needed = sum(side.numbers.size * side.column.vector_bytes for side in read.values())
     if source.memory is not None and needed > source.memory:
         raise StructureError(
@@ -111,6 +116,8 @@ def _sides(
     left = MOST_SEQUENCES if source.memory is None else source.memory - needed
     for kind in ("tokens", "sets"):
         for pair in pairs:
+            if any(is_joined(features, layer) for features, layer in zip(source.sets, pair, strict=True)):
+                continue  # methods that read several vectors a sample read one layer
             stored = _sequences(source, pair, kind)
             if stored is None:
                 continue
@@ -151,7 +158,8 @@ def _size(stored: AlignedLayers, rows: PairedRows) -> int:
     """Bytes of the tokens or sets of these rows."""
     if stored.kind == "sets":
         return stored.size(rows)
-    return sum(int(side.lengths(side.numbers).sum()) * side.column.vector_bytes for side in stored.rows(rows))
+    read = [side for side in stored.rows(rows) if isinstance(side, Rows)]
+    return sum(int(side.lengths(side.numbers).sum()) * side.column.vector_bytes for side in read)
 
 
 def several_of(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from structure.pipeline.datasets.dataset import PROMPTS
 from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, FeatureSource
-from structure.store import FeatureSet, Rows, SampleItem, Samples
+from structure.store import FeatureSet, SampleItem, Samples
 from structure.store.errors import StructureError
 from structure.store.fingerprint import fingerprint
+from structure.store.joined_rows import layer_rows, loaded
 
 TEMPLATE = "a photo of a {c}."
 
@@ -41,7 +43,7 @@ def labelled_pairs(
     layers: tuple[str, str],
     *,
     seed: int,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Any, Any]:
     """Features (n, dv) of labelled images and (n, dt) of their captions, in the layers of the sets that are aligned.
 
     The samples are drawn from the dataset's split "train"; the caption is its first template with the class name. What
@@ -65,8 +67,7 @@ def labelled_pairs(
     items = [SampleItem(f"{number:06d}", (text,)) for number, text in enumerate(texts)]
     said = Samples.build(samples.dataset, split, items, kind=PROMPTS)
     words = source.features(EncoderRecord.of(sets[1]), SampleIndex(said, None, ""), captions=1)
-    features = Rows(pictures, layers[0], chosen)[:], Rows(words, layers[1], labels[chosen])[:]
-    return np.asarray(features[0]), np.asarray(features[1])
+    return loaded(layer_rows(pictures, layers[0], chosen)), loaded(layer_rows(words, layers[1], labels[chosen]))
 
 
 def draw_per_class(labels: np.ndarray, count: int, *, seed: int) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from structure.store import Rows
+from structure.store import JoinedRows, Rows
 
 
 class LayerCache:
@@ -14,8 +16,11 @@ class LayerCache:
         self.most = most
         self._layers: dict[tuple[str, str, str], np.ndarray] = {}
 
-    def read(self, rows: Rows) -> np.ndarray:
-        """The rows of a pooled layer, (n, width) in the stored dtype. Raises as reading them does."""
+    def read(self, rows: Rows | JoinedRows) -> Any:
+        """The rows of a pooled layer, (n, width) in the stored dtype, or of several, as `JoinedRows` of them. Raises as
+        reading them does."""
+        if isinstance(rows, JoinedRows):
+            return JoinedRows([self.read(part) for part in rows.parts])
         features = rows.features
         key = (features.key, features.fingerprint, rows.path)
         if key not in self._layers:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from structure.pipeline.pairing.pairs import has_several
-from structure.pipeline.pairing.vector_sets import require_tokens
+from structure.pipeline.pairing.vector_sets import require_one_layer, require_tokens
 from structure.pipeline.similarity.layer_similarity import best_layers
 from structure.store import FeatureSet, Store
-from structure.store.errors import StructureError, unknown
+from structure.store.errors import StructureError
+from structure.store.joined_rows import layer_names
 
 
 def pick_layers(
@@ -15,7 +16,8 @@ def pick_layers(
     """(vision layer, text layer, how they were chosen); with `tokens` layers whose tokens are stored.
 
     `layers` is "auto" (the newest ranking of these two feature sets), "last" (the last block of each), or
-    "<vision layer>,<text layer>". Raises StructureError for a layer that is not there.
+    "<vision layer>,<text layer>", where a side may be several layers: "block.13+pooled,block.05". Raises StructureError
+    for a layer that is not there.
     """
     if layers == "auto":
         first, second, ranking = best_layers(store, plain(store, vision), plain(store, text))
@@ -28,13 +30,14 @@ def pick_layers(
         if not comma:
             raise StructureError(f"--layers {layers!r}: write auto, last, or <vision layer>,<text layer>.")
     if tokens:  # of a layer that was pooled in several ways there is one set of tokens
+        for features, layer in ((vision, first), (text, second)):
+            require_one_layer(features, layer)
         first, second = first.partition("@")[0], second.partition("@")[0]
         require_tokens(vision, first)
         require_tokens(text, second)
         return first, second, how
     for features, layer in ((vision, first), (text, second)):
-        if layer not in features.layers:
-            raise unknown("layer", layer, features.layers, hint=f"It was looked for in {features.key}.")
+        layer_names(features, layer)
     return first, second, how
 
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from structure.pipeline.aligners.structure_diagnosis import share_within
 from structure.pipeline.pairing.pairs import has_several
-from structure.store import FeatureSet, Rows, Store
+from structure.store import FeatureSet, Store
+from structure.store.joined_rows import has_layers, layer_rows
 
 MOST_CAPTIONS = 4096
 """Captions that are read, the first ones."""
@@ -19,9 +20,9 @@ def text_within(store: Store, text: FeatureSet, layer: str) -> float | None:
     for features in [text, *store.feature_sets(dataset=mine.dataset, split=mine.split)]:
         manifest = features.manifest
         same = manifest.modality == mine.modality and manifest.identity["encoder"] == mine.identity["encoder"]
-        is_there = features.is_complete and layer in features.layers
+        is_there = features.is_complete and has_layers(features, layer)
         if same and is_there and manifest.rows_of == "captions" and has_several(features):
             rows = np.flatnonzero(features.valid)[:MOST_CAPTIONS]
             samples = store.samples(mine.dataset, mine.split).item_of_caption(manifest.captions)
-            return share_within(np.asarray(Rows(features, layer, rows)[:]), samples[rows])
+            return share_within(np.asarray(layer_rows(features, layer, rows)[:]), samples[rows])
     return None

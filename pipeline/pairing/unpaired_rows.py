@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from structure.store import FeatureSet, Rows, Store
+from structure.store import FeatureSet, Store
 from structure.store.errors import StructureError
 from structure.store.fingerprint import differences
+from structure.store.joined_rows import has_layers, layer_rows
 
 
 def unpaired_rows(
@@ -32,12 +33,12 @@ def unpaired_rows(
             )
         for side, features in fitting:
             layer = layers[side]
-            if layer not in features.layers or not features.is_complete:
+            if not has_layers(features, layer) or not features.is_complete:
                 raise StructureError(
                     f"--unpaired {name}: {features.key} has no complete layer {layer} ({features.state}). "
                     "Extract it with the same --layers."
                 )
-            found[side].append(np.asarray(Rows(features, layer, np.flatnonzero(features.valid))[:]))
+            found[side].append(np.asarray(layer_rows(features, layer, np.flatnonzero(features.valid))[:]))
     first, second = (np.concatenate(parts) if parts else None for parts in found)
     return first, second
 

@@ -9,6 +9,16 @@ from structure.pipeline.extraction.command_to_repeat import command_to_repeat
 from structure.store import FeatureSet, Rows, Samples, Tokens
 from structure.store.column_layout import tokens_path
 from structure.store.errors import StructureError
+from structure.store.joined_rows import is_joined
+
+
+def require_one_layer(features: FeatureSet, layer: str) -> None:
+    """Raises StructureError for several layers joined with `+`: their vectors of a sample are not the same ones."""
+    if is_joined(features, layer):
+        raise StructureError(
+            f"{layer} is several layers, and this method reads several vectors a sample, of one layer. Name one "
+            "layer a side, or a method that reads one vector a sample, such as --method kernel-csa."
+        )
 
 
 def require_tokens(features: FeatureSet, layer: str) -> None:

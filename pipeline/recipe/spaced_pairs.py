@@ -16,7 +16,9 @@ def layer_pair(ranking: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def similarity(ranking: Mapping[str, Any], vision: str, text: str) -> float | None:
-    """The score of a pair of layers; None where the metric is undefined for it."""
+    """The score of a pair of layers; None where the metric is undefined for it, or a side is several layers."""
+    if vision not in ranking["vision"]["layers"] or text not in ranking["text"]["layers"]:
+        return None
     row = ranking["vision"]["layers"].index(vision)
     score: float | None = ranking["scores"][row][ranking["text"]["layers"].index(text)]
     return score

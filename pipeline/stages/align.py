@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from structure.pipeline.aligners.aligner import Aligner
-from structure.pipeline.aligners.aligner_method import method
+from structure.pipeline.aligners.aligner_method import fit_data, method
 from structure.pipeline.aligners.aligner_runs import AlignerName
 from structure.pipeline.aligners.batches import held_out
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.estimate import probed_pairs, seconds_at_most
 from structure.pipeline.aligners.fit_result import versions
+from structure.pipeline.aligners.layer_concat import ConcatenatedData
 from structure.pipeline.aligners.option_groups import PairOptions, StructureOptions
 from structure.pipeline.aligners.options import TrainingOptions, all_option_names, applicable
 from structure.pipeline.aligners.registry import ALIGNERS
@@ -42,7 +43,7 @@ from structure.pipeline.results import TEST_PREDICTIONS, packed
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stage_requests import AUTO, AlignRequest, requested_layers
 from structure.pipeline.work_estimate import WorkEstimate, require_space
-from structure.store import FeatureSet
+from structure.store import FeatureSet, JoinedRows
 from structure.store.errors import StructureError
 from structure.store.fingerprint import fingerprint
 
@@ -56,7 +57,7 @@ TEST_SEED = 0
 
 @dataclass(frozen=True)
 class ChosenLayers:
-    """The two layers that are aligned, how they were chosen, and how their rows are read."""
+    """The layers that are aligned, how they were chosen, and how their rows are read."""
 
     sides: AlignedLayers
     chosen_by: str
@@ -68,7 +69,7 @@ class ChosenLayers:
 
     @property
     def names(self) -> tuple[str, str]:
-        """The vision and the text layer."""
+        """The vision and the text layer, each one or several joined with `+`."""
         return self.sides.vision[1], self.sides.text[1]
 
 
@@ -84,7 +85,7 @@ def plan(request: AlignRequest, context: RunContext, *, runs: int = 1, probe_fro
     rows = rows if pairs is None else rows.subset(pairs, seed=options.seed)
     if runs == 1:
         _identified(request, chosen, context, _rows(request, chosen, context.without_notes())[0])
-    first, second = (features.manifest.column(layer).width for features, layer in (sides.vision, sides.text))
+    first, second = sides.widths
     aligning = method(options.method)
     dim = aligning.dim(options, widths=(first, second), pairs=len(rows))
     if request.auto is not None:
@@ -203,10 +204,11 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
     diagnosis, weighed = None, None if selected is None else selected.weighed
     if isinstance(asked := weighed or options, PairOptions) and asked.uses_structure:
         within = text_within(target, sets[1], layers[1])
-        diagnosis = diagnose(data.vision, data.text, asked, text_within=within)
+        read = ConcatenatedData.of(data).data
+        diagnosis = diagnose(read.vision, read.text, asked, text_within=within)
         advice = "" if weighed else " --weight auto lets cross-validation decide."
         on_event(Note(diagnosis.sentence() + advice))
-    trained = method(options.method).fit(data, options, checkpoint=checkpoint, on_event=on_event)
+    trained = fit_data(data, options, checkpoint=checkpoint, on_event=on_event)
     ranks = test_ranks(trained.aligner, *sides.read(test_rows, plain=True)) if len(test_rows) else None
     metrics = {} if ranks is None else ranks.metrics(unsaturated_ks((1, 5, 10), len(test_rows)))
     aligner = trained.aligner.describe(
@@ -284,7 +286,7 @@ def default_name(vision: FeatureSet, text: FeatureSet, request: AlignRequest) ->
         vision.manifest.dataset,
         vision.manifest.encoder,
         text.manifest.encoder,
-        request.layers.replace(",", "+"),
+        request.layers.replace("+", "_").replace(",", "+"),
         AUTO if request.auto is not None and not request.auto.weights else options.method,
         *(["weight-auto"] if request.auto is not None and request.auto.weights else []),
         *(["plain"] if is_plain and request.auto is None else []),
@@ -332,7 +334,7 @@ def _fits(
     needed = 0 if memory is None else sides.size(rows)
     if memory is None or needed <= memory:
         return True
-    streamed = method(options.method).streams(options)
+    streamed = method(options.method).streams(options) and not sides.joins_layers
     if streamed and not adds:
         on_event(Note(f"{needed:,} bytes of features are read in passes: --memory allows {memory:,}"))
         return False
@@ -341,6 +343,8 @@ def _fits(
     remedies = f"or a method that reads in passes: {', '.join(in_passes)}"
     if streamed:
         remedies = "or leave out --add, whose pairs are joined in memory"
+    elif sides.joins_layers:
+        remedies = "or one layer a side: several are read into memory"
     elif sides.kind == "sets":
         remedies = "or fewer vectors a sample: --set views=1, --set captions=1"
     raise StructureError(
@@ -349,10 +353,16 @@ def _fits(
     )
 
 
-def _joined(first: tuple[Any, Any], second: tuple[Any, Any]) -> tuple[np.ndarray, np.ndarray]:
+def _joined(first: tuple[Any, Any], second: tuple[Any, Any]) -> tuple[Any, Any]:
     """The rows of both, one after the other, in the dtype of the first."""
-    one, two = (np.concatenate([old, new.astype(old.dtype)]) for old, new in zip(first, second, strict=True))
+    one, two = (_appended(old, new) for old, new in zip(first, second, strict=True))
     return one, two
+
+
+def _appended(rows: Any, more: Any) -> Any:
+    if isinstance(rows, JoinedRows):
+        return JoinedRows([_appended(*parts) for parts in zip(rows.parts, more.parts, strict=True)])
+    return np.concatenate([rows, more.astype(rows.dtype)])
 
 
 align = keyword_form(

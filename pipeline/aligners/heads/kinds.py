@@ -22,6 +22,7 @@ HEADS: Registry[type[Head]] = Registry(
         "relative": f"{_HEADS}.closed_heads:RelativeHead",
         "kernel": f"{_HEADS}.closed_heads:KernelHead",
         "weighted": f"{_HEADS}.closed_heads:WeightedHead",
+        "concat": f"{_HEADS}.concat_head:ConcatHead",
         "anchors": f"{_HEADS}.token_heads:AnchorHead",
         "tokens": f"{_HEADS}.token_heads:TokenHead",
     },
