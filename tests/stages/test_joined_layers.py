@@ -12,7 +12,7 @@ from PIL import Image
 
 from structure.cli.main import run
 from structure.cli.training import axis
-from structure.pipeline import align, evaluate, load_aligner
+from structure.pipeline import align, evaluate, load_aligner, search
 from structure.pipeline.aligners.aligner_method import fit
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.exports.aligned_model import AlignedModel
@@ -97,6 +97,8 @@ def test_evaluation_and_export_read_all_layers(copied: Store, tmp_path: Path) ->
     )
     np.testing.assert_allclose(model.encode_texts(words), stored, atol=5e-3)  # the store has float16
     assert model.encode_images([Image.new("RGB", (64, 64), "red")]).shape == (1, model.dim)
+    answers = search(["a red circle"], store=copied, dataset="scenes", k=3, device="cpu")
+    assert (len(answers.queries[0].hits), answers.encoder_passes) == (3, 0)
     export("a", tmp_path / "out", format="safetensors", store=copied)
     assert "side by side" in (Path(copied.url) / "aligners" / "a" / "README.md").read_text()
     again = load_aligner(tmp_path / "out").embed_texts(np.asarray(layer_rows(sets[1], "block.02+embed", np.arange(6))))
