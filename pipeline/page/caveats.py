@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from structure.pipeline.aligners.aligner_method import method
+from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.aligners.registry import ALIGNERS
 from structure.pipeline.page.blocks import Finding, plural
-from structure.pipeline.page.leaderboard import Leaderboard
+from structure.pipeline.page.leaderboard import Leaderboard, Standing
 from structure.pipeline.page.source import Source
 from structure.pipeline.results import HELD_OUT, Result, notes_of
 from structure.store.errors import StructureError
@@ -100,10 +103,10 @@ class Caveats:
 
     def _doubts(self) -> Iterator[str]:
         if len(self.board.best.runs) == 1:
-            yield (
-                "One training seed: the intervals are over the test samples, not over other trainings or other "
-                "training pairs."
-            )
+            if has_random_start(self.source, self.board.best):
+                yield "One training seed: the intervals are over test samples, not over other trainings."
+            else:
+                yield "One fit: the intervals are over test samples, not over other training pairs."
         if self.board.n < FEW:
             yield f"Only {plural(self.board.n, 'test sample')}: smaller differences than the interval may be there."
         if self.stale:
@@ -119,3 +122,9 @@ def stale_words(rows: Sequence[Mapping[str, Any]]) -> str:
     """What is stale and why, the first two of them."""
     told = "; ".join(f"{row['what']} ({row['why']})" for row in rows[:2])
     return f"Stale: {told}" + (f" and {len(rows) - 2} more." if len(rows) > 2 else ".")
+
+
+def has_random_start(source: Source, standing: Standing) -> bool:
+    """Whether another seed trains other weights: by gradient descent, but not in closed form."""
+    name = source.aligners[standing.result.aligner].get("options", {}).get("method", "")
+    return name not in ALIGNERS or method(name).passes(TrainingOptions(method=name)) > 1

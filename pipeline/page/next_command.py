@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from structure.pipeline.page.leaderboard import Leaderboard, Standing
 from structure.pipeline.page.source import Source
 from structure.pipeline.results import HELD_OUT
 from structure.pipeline.suites.suite import suite_names
+from structure.store import Samples
 from structure.store.errors import StructureError
 
 SEEDS = (1, 2, 3, 4, 5)
@@ -18,6 +20,9 @@ SEEDS = (1, 2, 3, 4, 5)
 
 MOST_LETTERS = 100
 """Of a name that is proposed."""
+
+PLAIN = re.compile(r"\w[\w ,.']{1,60}")
+"""A caption that can stand in a command."""
 
 OF_THE_RUN = ("method", "seed", "device", "refit")
 """Options that a command says otherwise."""
@@ -54,6 +59,16 @@ def with_test(source: Source, aligner: str) -> str:
     facts = source.aligners[aligner]
     own = [] if facts.get("selection") else [*_options(facts), f"--layers {_layers(facts)}"]
     return typed(source, "structure align", *own, *_data(facts), "--test 0.2", _name(f"{aligner}-tested"))
+
+
+def search(source: Source, aligner: str) -> str:
+    """Finds the images that a caption of the training data describes."""
+    data = source.aligners[aligner].get("data", {})
+    query = "WORDS"
+    if source.store.files.exists(Samples.file(str(data.get("dataset")), str(data.get("split")))):
+        texts = source.store.samples(data["dataset"], data["split"]).texts(1)
+        query = next((text for text in texts if PLAIN.fullmatch(text)), query)
+    return typed(source, "structure search", shlex.quote(query), f"--aligner {shlex.quote(aligner)}")
 
 
 def remake(source: Source, stale: Mapping[str, Any]) -> tuple[str, ...]:

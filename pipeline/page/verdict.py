@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from structure.pipeline.metrics.intervals import multiplicity
 from structure.pipeline.page.blocks import Figure, Finding, Section, Verdict, plural
-from structure.pipeline.page.caveats import Caveats
+from structure.pipeline.page.caveats import Caveats, has_random_start
 from structure.pipeline.page.forecast import forecast
 from structure.pipeline.page.leaderboard import Leaderboard, Margin, Standing, headline_boards
 from structure.pipeline.page.metric_names import display_name, other_direction
-from structure.pipeline.page.next_command import baseline, more_seeds, remake, typed
+from structure.pipeline.page.next_command import baseline, more_seeds, remake, search
 from structure.pipeline.page.source import Source
 from structure.pipeline.page.structure_effect import structure_effect
 from structure.pipeline.page.unevaluated import unevaluated
@@ -46,10 +45,10 @@ def _verdict(source: Source, boards: list[Leaderboard]) -> Verdict:
     figures = [
         Figure(display_name(board.metric), f"{board.best.value:.3f}", _interval(board.best)),
         *_chance(board),
-        *(_margin_figure(board, method, standing) for method, standing in over.items()),
+        *(_margin_figure(source, board, method, standing) for method, standing in over.items()),
         Figure("test samples", f"{board.n:,}", _training(source, board)),
     ]
-    return Verdict(_headline(board), figures, findings)
+    return Verdict(_headline(source, board), figures, findings)
 
 
 def _suitable(board: Leaderboard) -> tuple[Any, ...]:
@@ -59,16 +58,18 @@ def _suitable(board: Leaderboard) -> tuple[Any, ...]:
     return leaks, -len(board.runs), order, -board.n, board.question
 
 
-def _headline(board: Leaderboard) -> str:
+def _headline(source: Source, board: Leaderboard) -> str:
     best, level = board.best, board.level
+    method = source.aligners[best.result.aligner].get("options", {}).get("method")
+    name = f"{best.variant} ({method})" if method else best.variant
     value = f"{display_name(board.metric)} {best.value:.3f}{_between(best)}"
     value += "" if board.chance is None else f", chance {board.chance:.3f}"
     if len(board.standings) == 1:
-        words = f"{best.variant} reaches {value}, on {board.test}."
+        words = f"{name} reaches {value}, on {board.test}."
     elif level or None in board.margins.values():
-        words = f"{best.variant} leads on {board.test}: {value}."
+        words = f"{name} leads on {board.test}: {value}."
     else:
-        words = f"{best.variant} is the best of {len(board.standings)} on {board.test}: {value}."
+        words = f"{name} is the best of {len(board.standings)} on {board.test}: {value}."
     if level:
         words += f" Its lead over {_named(level, most=1)} is not statistically significant."
     if board.chance is not None and best.low <= board.chance:
@@ -138,7 +139,7 @@ def _baseline(source: Source, board: Leaderboard, method: str) -> Standing | Non
     return next(iter([*same, *found]), None)
 
 
-def _margin_figure(board: Leaderboard, method: str, standing: Standing | None) -> Figure:
+def _margin_figure(source: Source, board: Leaderboard, method: str, standing: Standing | None) -> Figure:
     label = f"over {method}"
     if standing is None:
         return Figure(label, "-", "not evaluated on this test")
@@ -147,7 +148,9 @@ def _margin_figure(board: Leaderboard, method: str, standing: Standing | None) -
     margin = board.margins[standing.variant]
     if margin is None:
         return Figure(label, f"{board.best.value - standing.value:+.3f}", "not paired: no interval")
-    return Figure(label, f"{margin.value:+.3f}", _significance(margin))
+    layers = [source.aligners[each.result.aligner].get("layers") for each in (board.best, standing)]
+    others = "" if layers[0] == layers[1] else ", on other layers"
+    return Figure(label, f"{margin.value:+.3f}", _significance(margin) + others)
 
 
 def _chance(board: Leaderboard) -> Iterator[Figure]:
@@ -157,7 +160,8 @@ def _chance(board: Leaderboard) -> Iterator[Figure]:
 
 
 def _training(source: Source, board: Leaderboard) -> str:
-    pairs = source.aligners[board.best.result.aligner].get("pairs")
+    facts = source.aligners[board.best.result.aligner]
+    pairs = facts.get("refit_pairs") or facts.get("pairs")
     trained = f"trained on {plural(pairs, 'pair')}, " if pairs else ""
     return trained + plural(len(board.best.runs), "seed")
 
@@ -191,16 +195,14 @@ def _in_folds(selection: Mapping[str, Any], method: str) -> str:
 
 def _next(source: Source, board: Leaderboard, missing: list[str], found: Caveats) -> Finding:
     """What makes the verdict surer, else what uses the best aligner."""
-    best = board.best
     if found.stale:
         return Finding("Next", f"Make {found.stale[0]['what']} again:", remake(source, found.stale[0]))
     if missing:
         commands = tuple(baseline(source, board, method) for method in missing)
         return Finding("Next", f"Evaluate {' and '.join(missing)} on the same test:", commands)
-    if len(best.runs) == 1:
+    if len(board.best.runs) == 1 and has_random_start(source, board.best):
         return Finding("Next", "Train the best with several seeds:", (more_seeds(source, board),))
-    export = typed(source, "structure export", shlex.quote(best.result.aligner), "exported --format safetensors")
-    return Finding("Next", "Use the best aligner in other programs:", (export,))
+    return Finding("Next", "Use the best aligner:", (search(source, board.best.result.aligner),))
 
 
 def _interval(standing: Standing) -> str:

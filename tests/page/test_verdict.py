@@ -91,7 +91,7 @@ def test_a_clear_lead_is_called_the_best_with_its_margins(store: Store) -> None:
     trained(store, "ridge", 60, method="ridge")
     trained(store, "plain", 50)
     found = told(store)
-    assert found.headline.startswith("kernel is the best of 3 on icons/train: T→I R@10 0.750 [0.")
+    assert found.headline.startswith("kernel (kernel-csa) is the best of 3 on icons/train: T→I R@10 0.750 [0.")
     assert "chance 0.083" in found.headline
     shown = figures(found)
     assert shown["over ridge"][0] == "+0.250"
@@ -99,14 +99,14 @@ def test_a_clear_lead_is_called_the_best_with_its_margins(store: Store) -> None:
     assert shown["test samples"][0] == "120"
     assert "significantly above 2 of 2 other aligners" in words(found, "Comparison")
     assert "2 of 2 intervals exclude zero. Each is a 95 % interval by itself" in words(found, "Comparison")
-    assert "One training seed" in words(found, "Caution")
+    assert words(found, "Caution").startswith("One fit")
 
 
 def test_a_lead_that_the_data_do_not_confirm_is_not_called_the_best(store: Store) -> None:
     trained(store, "kernel", 62, method="kernel-csa")
     trained(store, "ridge", 60, method="ridge")
     found = told(store)
-    assert found.headline.startswith("kernel leads on icons/train")
+    assert found.headline.startswith("kernel (kernel-csa) leads on icons/train")
     assert "Its lead over ridge is not statistically significant." in found.headline
     assert figures(found)["over ridge"][1].endswith("not statistically significant")
     assert "level with ridge" in words(found, "Comparison")
@@ -116,9 +116,10 @@ def test_a_lead_that_the_data_do_not_confirm_is_not_called_the_best(store: Store
 def test_one_aligner_is_compared_with_nothing_and_chance_is_no_success(store: Store) -> None:
     trained(store, "only", 10)
     found = told(store)
-    assert found.headline.startswith("only reaches T→I R@10 0.083")
+    assert found.headline.startswith("only (linear) reaches T→I R@10 0.083")
     assert "It is not significantly above chance." in found.headline
     assert "nothing is compared" in words(found, "Comparison")
+    assert words(found, "Caution").startswith("One training seed")
     assert figures(found)["over linear"] == ("-", "the best is linear")
 
 
@@ -127,7 +128,7 @@ def test_seeds_are_one_variant_paired_over_them(store: Store) -> None:
         trained(store, f"a-seed{seed}", 90 + shift, method="ridge")
         trained(store, f"b-seed{seed}", 60 + shift)
     found = told(store)
-    assert found.headline.startswith("a is the best of 2")
+    assert found.headline.startswith("a (ridge) is the best of 2")
     assert "seed" not in words(found, "Caution")
     (board, *_) = headline_boards(Source(store, []).leaderboards)
     margin = board.margins["b"]
@@ -147,6 +148,18 @@ def test_missing_baselines_come_with_commands_that_exist(store: Store) -> None:
         assert parsed(command)["store"] == store.url
     assert parsed(second)["regulariser"] == "none"
     assert parsed(first)["regulariser"] is None  # ridge has no such option
+
+
+def test_when_nothing_is_missing_the_best_is_used_or_trained_with_more_seeds(store: Store) -> None:
+    trained(store, "plain", 60)
+    trained(store, "ridge", 90, method="ridge")
+    (command,) = commands(told(store))
+    assert shlex.split(command)[:3] == ["structure", "search", "caption 0"]
+    assert parsed(command)["aligner"] == "ridge"
+    trained(store, "plain", 110, options={"method": "linear", "regulariser": "none", "epochs": 7, "seed": 42})
+    (command,) = commands(told(store))
+    assert parsed(command)["setting"] == ["regulariser=none", "epochs=7"]
+    assert parsed(command)["seeds"] == "1,2,3,4,5"
 
 
 def parsed(command: str) -> dict[str, Any]:
