@@ -22,6 +22,7 @@ SIDE = 96
 _ANSWER = pa.struct(
     [
         ("item", pa.string()),
+        ("file", pa.string()),
         ("text", pa.string()),
         ("picture", pa.binary()),
         ("cosine", pa.float32()),
@@ -33,13 +34,15 @@ SCHEMA = pa.schema(
     [
         ("of", pa.string()),
         ("item", pa.string()),
+        ("file", pa.string()),
         ("text", pa.string()),
         ("picture", pa.binary()),
         ("rank", pa.int32()),
         ("answers", pa.list_(_ANSWER)),
     ]
 )
-"""One row a query. `of` is what is looked for, "image" or "text"; `rank` that of the best right answer, 0 = first;
+"""One row a query. `of` is what is looked for, "image" or "text"; `file` the image's file name, "" where the data are
+no image files; `rank` that of the best right answer, 0 = first;
 `answers` the five best, best first, and the best right one where it is not among them; `picture` a JPEG or null."""
 
 
@@ -48,39 +51,40 @@ def retrieval_examples(
     texts: Array,
     image_of_text: np.ndarray,
     *,
-    of_images: np.ndarray,
-    of_texts: np.ndarray,
-    ids: Sequence[str],
+    ranks: tuple[np.ndarray, np.ndarray],
+    names: Sequence[tuple[str, str]],
     captions: Sequence[str],
     thumbnail: Callable[[int], bytes | None],
 ) -> pa.Table:
     """Examples of a test of `images` (n, dim) against `texts` (m, dim), as a table of `SCHEMA`.
 
-    `image_of_text` (m,) is the image row of each caption, `of_images` (m,) and `of_texts` (n,) are the ranks that were
-    found, `ids` and `captions` name the rows, `thumbnail` draws an image row. Queries are spread over the test, so that
-    those of two aligners that were right about the same queries are the same.
+    `image_of_text` (m,) is the image row of each caption; `ranks` (m,) of the images and (n,) of the texts were found;
+    `names` are the id and the file name of each image, `thumbnail` draws an image row. Queries are spread over the
+    test, so that those of two aligners that were right about the same queries are the same.
     """
     left, right = unit_rows(images, name="image embeddings"), unit_rows(texts, name="caption embeddings")
 
     def image(row: int) -> dict[str, Any]:
-        return {"item": ids[row], "text": None, "picture": thumbnail(row)}
+        item, file = names[row]
+        return {"item": item, "file": file, "text": None, "picture": thumbnail(row)}
 
     def text(row: int) -> dict[str, Any]:
-        return {"item": ids[int(image_of_text[row])], "text": captions[row], "picture": None}
+        item, file = names[int(image_of_text[row])]
+        return {"item": item, "file": file, "text": captions[row], "picture": None}
 
     found: list[dict[str, Any]] = []
-    for of, query, gallery, ranks, asked, answer in (
-        ("image", right, left, of_images, text, image),
-        ("text", left, right, of_texts, image, text),
+    for of, query, gallery, its_ranks, asked, answer in (
+        ("image", right, left, ranks[0], text, image),
+        ("text", left, right, ranks[1], image, text),
     ):
-        for row in _chosen(ranks):
+        for row in _chosen(its_ranks):
             cosines = as_numpy(gallery @ query[row])
             own = np.arange(len(left)) == image_of_text[row] if of == "image" else image_of_text == row
             answers = [
                 {**answer(place), "cosine": float(cosines[place]), "place": rank, "right": bool(own[place])}
-                for rank, place in _best(cosines, own, int(ranks[row]))
+                for rank, place in _best(cosines, own, int(its_ranks[row]))
             ]
-            found.append({"of": of, **asked(row), "rank": int(ranks[row]), "answers": answers})
+            found.append({"of": of, **asked(row), "rank": int(its_ranks[row]), "answers": answers})
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 

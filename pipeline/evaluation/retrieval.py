@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
 
+from structure.pipeline.datasets.image_files import ImageFiles
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.evaluation.examples import jpeg, retrieval_examples
 from structure.pipeline.evaluation.task import TaskRows
@@ -34,14 +36,19 @@ def retrieve_zeroshot(question: TaskRows, subject: EvaluatedAligner, source: Fea
     ranks = judged.samples["rank"].to_numpy()
     shown = retrieval_examples(
         *sides,
-        of_images=ranks[: len(kept)],
-        of_texts=ranks[len(kept) :],
-        ids=ids,
+        ranks=(ranks[: len(kept)], ranks[len(kept) :]),
+        names=[(item_ids[item], _file(question, int(item))) for item in items],
         captions=[captions[i] for i in kept],
         thumbnail=lambda row: _thumbnail(question, int(items[row])),
     )
     judged = replace(judged, examples=shown)
     return judged.noted(unreadable=images.unreadable, without_caption=len(images) - len(described))
+
+
+def _file(question: TaskRows, item: int) -> str:
+    """The name of the sample's image file; "" where the data are no image files, or not here."""
+    images = question.rows.dataset
+    return os.path.basename(images.paths[item]) if isinstance(images, ImageFiles) else ""
 
 
 def _thumbnail(question: TaskRows, item: int) -> bytes | None:

@@ -113,10 +113,12 @@ class ImageBlock:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer to a query, of `rank` from 1: a caption, or an image as JPEG bytes where it was saved."""
+    """One answer to a query, of `rank` from 1: a caption, or an image as JPEG bytes where it was saved. `sample` names
+    the sample: its id, and its file where that says more."""
 
     rank: int
-    text: str
+    text: str | None
+    sample: str
     image: bytes | None
     cosine: float
     correct: bool
@@ -124,9 +126,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Example:
-    """A query and its answers, best first; `rank` of the first correct answer counts from 1."""
+    """A query, a caption or an image, of a sample, and its answers, best first; `rank` of the first correct answer
+    counts from 1."""
 
-    text: str
+    text: str | None
+    sample: str
     image: bytes | None
     rank: int
     answers: tuple[Answer, ...]

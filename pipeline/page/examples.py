@@ -53,10 +53,16 @@ def retrieval(source: Source) -> Section:
 
 def _example(row: Mapping[str, Any]) -> Example:
     answers = tuple(
-        Answer(each["place"] + 1, each["text"] or each["item"], each["picture"], each["cosine"], each["right"])
+        Answer(each["place"] + 1, each["text"], _sample(each), each["picture"], each["cosine"], each["right"])
         for each in row["answers"]
     )
-    return Example(row["text"] or row["item"], row["picture"], row["rank"] + 1, answers)
+    return Example(row["text"], _sample(row), row["picture"], row["rank"] + 1, answers)
+
+
+def _sample(row: Mapping[str, Any]) -> str:
+    """`17 (cat.png)`, or the id alone where it holds the name of the file, or none is known."""
+    item, file = str(row["item"]), str(row.get("file") or "")
+    return f"{item} ({file})" if file and file.rsplit(".", 1)[0] not in item else item
 
 
 def confusion(source: Source) -> Section:

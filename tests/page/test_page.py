@@ -28,7 +28,7 @@ from structure.pipeline.page.files import write_files
 from structure.pipeline.page.source import Source
 from structure.store import Store, open_store
 
-from .conftest import ATTACK, CLASSES
+from .conftest import ATTACK, CLASSES, COUNT
 
 SECTIONS = ["verdict", "pivot", "setup", "means", "differences", "efficiency", "layers", "models", "correlations"]
 SECTIONS += ["selection", "training", "results", "examples", "confusion", "costs", "words"]
@@ -143,6 +143,7 @@ def test_examples_are_right_where_they_say_so(store: Store) -> None:
             right = [answer for answer in row["answers"] if answer["right"]]
             assert [answer["item"] for answer in right] == [row["item"]]
             assert right[0]["place"] == row["rank"]
+            assert {answer["file"] for answer in [row, *row["answers"]]} <= {f"{n}.png" for n in range(COUNT)}
             cosines = [answer["cosine"] for answer in row["answers"]]
             assert cosines == sorted(cosines, reverse=True)
             pictures = [row["picture"], *(answer["picture"] for answer in row["answers"])]

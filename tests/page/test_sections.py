@@ -10,7 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from markupsafe import escape
 
 from structure.pipeline import charts, report
 from structure.pipeline.metrics.registry import METRICS
@@ -18,6 +20,7 @@ from structure.pipeline.page import examples as looking
 from structure.pipeline.page import sweeps as means
 from structure.pipeline.page.blocks import Chart, ImageBlock, Section, Table, Text
 from structure.pipeline.page.files import write_files
+from structure.pipeline.page.html import render
 from structure.pipeline.page.metric_names import display_name
 from structure.pipeline.page.source import Source
 from structure.pipeline.similarity.charts import bins
@@ -139,6 +142,29 @@ def test_a_single_seed_has_no_interval_and_tells_nothing_apart(tmp_path: Path) -
         assert f"{clear} intervals exclude zero" in chart.alt
         assert [entry["zero"] for entry in table.rows] == [True, False][: len(rows)]
         assert json.dumps(chart.spec).count('"x2"') == bars
+
+
+@pytest.mark.parametrize(
+    ("item", "file", "shown"),
+    [
+        ("17", "cat.png", "17 (cat.png)"),
+        ("pets/cat", "cat.png", "pets/cat"),
+        ("17", "", "17"),
+        ("17", None, "17"),
+        ("<b>", "<i>.png", "<b> (<i>.png)"),
+    ],
+)
+def test_an_image_has_its_id_and_its_file_as_caption_and_alternative_text(item: str, file: Any, shown: str) -> None:
+    sample = {"item": item, "file": file, "picture": b"jpeg"}
+    answer = {**sample, "text": None, "place": 0, "cosine": 0.5, "right": True}
+    row = {**sample, "text": None, "picture": b"jpeg", "rank": 0, "of": "image", "answers": [answer]}
+    result = SimpleNamespace(dataset="d", task="t", aligner="a")
+    source: Any = SimpleNamespace(saved=lambda kind: [(result, pa.Table.from_pylist([row]))])
+    page = render("t", "s", [looking.retrieval(source)])
+    name = str(escape(shown))
+    assert f'alt="image {name}"' in page
+    assert f'alt="query image {name}"' in page
+    assert f"<span>1. {name}</span>" in page
 
 
 def test_variants_whose_segmentation_is_not_drawn_are_counted(tmp_path: Path) -> None:
