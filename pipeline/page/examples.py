@@ -62,7 +62,7 @@ def _example(row: Mapping[str, Any]) -> Example:
 def _sample(row: Mapping[str, Any]) -> str:
     """`17 (cat.png)`, or the id alone where it holds the name of the file, or none is known."""
     item, file = str(row["item"]), str(row.get("file") or "")
-    return f"{item} ({file})" if file and file.rsplit(".", 1)[0] not in item else item
+    return f"{item} ({file})" if file.rsplit(".", 1)[0] not in item else item
 
 
 def confusion(source: Source) -> Section:

@@ -156,7 +156,12 @@ def test_when_nothing_is_missing_the_best_is_used_or_trained_with_more_seeds(sto
     (command,) = commands(told(store))
     assert shlex.split(command)[:3] == ["structure", "search", "caption 0"]
     assert parsed(command)["aligner"] == "ridge"
-    trained(store, "plain", 110, options={"method": "linear", "regulariser": "none", "epochs": 7, "seed": 42})
+    trained(
+        store,
+        "plain",
+        110,
+        options={"method": "linear", "regulariser": "none", "epochs": 7, "patience": 60, "seed": 42},
+    )
     (command,) = commands(told(store))
     assert parsed(command)["setting"] == ["regulariser=none", "epochs=7"]
     assert parsed(command)["seeds"] == "1,2,3,4,5"
@@ -225,6 +230,15 @@ def evaluated(aligner: str, dataset: str, value: float, *, met: int) -> Result:
     )
 
 
+def test_a_linear_head_under_r_s_is_no_plain_baseline_and_other_test_pairs_are_another_test(store: Store) -> None:
+    trained(store, "kernel", 90, method="kernel-csa")
+    trained(store, "with", 40, options={"method": "linear", "regulariser": "structure", "weight": 10.0})
+    trained(store, "ridge", 80, method="ridge", test_pairs=N - 1)
+    found = told(store)
+    assert found.headline.startswith("kernel (kernel-csa) is the best of 2")
+    assert figures(found)["over linear"] == figures(found)["over ridge"] == ("-", "not evaluated on this test")
+
+
 def test_excluded_samples_are_counted(store: Store) -> None:
     record(store, "a", {"run": "a"})
     keep_results(store.folder("results", "a"), [evaluated("a", "d", 0.5, met=0)])
@@ -244,14 +258,16 @@ def test_what_r_s_did_is_diagnosed_and_measured(store: Store) -> None:
     trained(
         store,
         "with",
-        40,
+        80,
         options={**options, "regulariser": "structure"},
         structure_diagnosis={**diagnosed, "verdict": "in conflict"},
     )
-    trained(store, "without", 80, options={**options, "regulariser": "none"})
-    said = words(told(store), "R_S")
+    trained(store, "without", 40, options={**options, "regulariser": "none"})
+    trained(store, "halved", 30, options={**options, "regulariser": "structure", "weight": 5.0})
+    found = told(store)
+    said = words(found, "R_S")
     assert "R_S on these pairs is in conflict" in said
-    assert "with minus without, which is the same without R_S: T→I R@10 -0.333 [" in said
+    assert "with minus without, which is the same without R_S: T→I R@10 +0.333 [" in said
 
 
 def test_why_a_method_was_selected_and_what_baselines_scored_in_the_folds(store: Store) -> None:
