@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from structure.store.errors import StructureError
 
@@ -27,25 +27,37 @@ class Budget:
 
     seconds: float
     clock: Callable[[], float] = time.perf_counter
+    began: float = -1.0
     fits: int = 0
     _costs: dict[str, list[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.began = self.clock()
+        if self.began < 0:
+            self.began = self.clock()
 
     @property
     def spent(self) -> float:
         """Seconds so far."""
         return self.clock() - self.began
 
+    def part(self, share: float) -> Budget:
+        """A share of it, which begins with it and learns with it what fits take."""
+        return replace(self, seconds=self.seconds * share, began=self.began)
+
     def affords(self, method: str, cost: float) -> bool:
-        """Whether a fit of this declared cost is expected to end in time, by what a unit of cost took so far: for the
-        same method, else for all of them."""
-        if not self.fits:
+        """Whether a fit of this declared cost is expected to end in time; the first one is at any rate."""
+        return self.affords_all([(method, cost)])
+
+    def affords_all(self, fits: Sequence[tuple[str, float]]) -> bool:
+        """The same of several fits together: (method, declared cost) of each. A unit of cost is expected to take what
+        it took so far for the same method, else for all of them."""
+        if not self._costs:
             return True
-        took = [self._costs[method]] if method in self._costs else list(self._costs.values())
-        rate = sum(seconds for seconds, _ in took) / sum(costs for _, costs in took)
-        return self.spent + rate * cost <= self.seconds
+        seconds = 0.0
+        for method, cost in fits:
+            took = [self._costs[method]] if method in self._costs else list(self._costs.values())
+            seconds += cost * sum(spent for spent, _ in took) / sum(costs for _, costs in took)
+        return self.spent + seconds <= self.seconds
 
     def took(self, method: str, cost: float, seconds: float) -> None:
         """Say what a fit took."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,42 +56,51 @@ class Evaluator:
     seed: int
     on_fit: Callable[[int], None] = lambda count: None
     refused: dict[Candidate, str] = field(default_factory=dict)
-    has_result: bool = False
-    """Whether a candidate was scored on all folds that were asked for: until then the budget stops nothing."""
     not_afforded: set[Candidate] = field(default_factory=set)
     seconds: dict[Candidate, float] = field(default_factory=dict)
     _values: dict[tuple[Candidate, int, int], np.ndarray] = field(default_factory=dict)
-    _best: dict[tuple[int, tuple[int, ...]], tuple[float, Candidate]] = field(default_factory=dict)
-    _shared: tuple[Any, dict[int, dict[str, Any]]] = (None, {})
+    _shared: tuple[Any, dict[str, Any]] = (None, {})
 
     @property
     def folds(self) -> range:
         """All folds."""
         return range(int(self.fold_of.max()) + 1)
 
-    def score(self, candidate: Candidate, at: int, folds: Sequence[int]) -> float | None:
-        """The mean over all pairs of these folds in a round; None where the candidate has none.
+    def scores(
+        self, candidates: Sequence[Candidate], at: int, folds: Sequence[int], *, as_is: Collection[Candidate] = ()
+    ) -> dict[Candidate, float]:
+        """The means over all pairs of these folds in a round, of those that have one; nothing is fitted `as_is`.
 
-        In the last round a candidate that is far behind the best so far is not fitted on the folds that follow: its
-        score is that of the best one and the difference on the folds that it has.
+        All go through a fold before the next one begins, and in the last round those that are far behind the best are
+        not fitted on the folds that follow. Of a candidate that lacks folds, for this reason or for want of time, the
+        score is that of the best one of those that have most, and the difference on the folds of both.
         """
-        key, is_last = (at, tuple(folds)), at == len(self.sizes) - 1
-        parts: list[np.ndarray] = []
+        order = dict.fromkeys((one.inputs, one.layers) for one in candidates)
+        left = [one for of in order for one in candidates if (one.inputs, one.layers) == of and one not in as_is]
         for number, fold in enumerate(folds, start=1):
-            part = self.values(candidate, at, fold)
-            if part is None:
-                return None
-            parts.append(part)
-            if is_last and number < len(folds) and key in self._best:
-                best, other = self._best[key]
-                gain, error = self.difference(candidate, other, at, folds[:number])
-                if gain < -BEHIND * error:
-                    return best + gain
-        mean = float(np.concatenate(parts).mean())
-        self.has_result = True
-        if key not in self._best or mean > self._best[key][0]:
-            self._best[key] = (mean, candidate)
-        return mean
+            left = [one for one in left if self.values(one, at, fold) is not None]
+            if at == len(self.sizes) - 1:
+                left = self._near(left, at, folds[:number])
+        found = {one: self.folds_of(one, at, folds) for one in candidates if one not in self.refused}
+        most = max(map(len, found.values()), default=0)
+        if not most:
+            return {}
+        means = {one: self.mean(one, at, has) for one, has in found.items() if len(has) == most}
+        best = max(means, key=lambda one: means[one])
+        for one, has in found.items():
+            if one not in means and set(has) & set(found[best]):
+                means[one] = means[best] + self.difference(one, best, at, folds)[0]
+        return means
+
+    def _near(self, candidates: Sequence[Candidate], at: int, folds: Sequence[int]) -> list[Candidate]:
+        """Those that are not far behind the best of them on these folds, which all have."""
+        best = max(candidates, key=lambda one: self.mean(one, at, folds), default=None)
+        gains = {one: self.difference(one, best, at, folds) for one in candidates if best is not None}
+        return [one for one, (gain, error) in gains.items() if gain >= -BEHIND * error]
+
+    def mean(self, candidate: Candidate, at: int, folds: Sequence[int]) -> float:
+        """Mean over the pairs of these folds, which it has."""
+        return float(np.concatenate([self._values[candidate, at, fold] for fold in folds]).mean())
 
     def values(self, candidate: Candidate, at: int, fold: int) -> np.ndarray | None:
         """(pairs of the fold,) values of its held-out pairs in a round; None where the candidate has none."""
@@ -101,7 +110,7 @@ class Evaluator:
         cost = self.features.cost(candidate, self.sizes[at])
         if candidate in self.refused:
             return None
-        if self.has_result and not self.budget.affords(candidate.options.method, cost):
+        if not self.budget.affords(candidate.options.method, cost):
             self.not_afforded.add(candidate)
             return None
         began = self.budget.clock()
@@ -121,13 +130,13 @@ class Evaluator:
         aligner = fit_on(candidate, self.features, training, self._in_common(candidate, at, fold))
         return pair_values(aligner, *self.features.scored(candidate, test), select=self.select)
 
-    def folds_of(self, candidate: Candidate, at: int) -> list[int]:
-        """The folds on which it was fitted in a round."""
-        return [fold for fold in self.folds if (candidate, at, fold) in self._values]
+    def folds_of(self, candidate: Candidate, at: int, folds: Sequence[int] | None = None) -> list[int]:
+        """The folds, of all or of some, on which it was fitted in a round."""
+        return [fold for fold in folds or self.folds if (candidate, at, fold) in self._values]
 
     def difference(self, one: Candidate, other: Candidate, at: int, folds: Sequence[int]) -> tuple[float, float]:
         """Mean and standard error of what `one` is better by, pair by pair, on the folds that both have."""
-        both = [fold for fold in folds if {(one, at, fold), (other, at, fold)} <= self._values.keys()]
+        both = [fold for fold in self.folds_of(one, at, folds) if (other, at, fold) in self._values]
         gain = np.concatenate([self._values[one, at, fold] - self._values[other, at, fold] for fold in both])
         return float(gain.mean()), standard_error(gain, self.groups(both))
 
@@ -154,8 +163,8 @@ class Evaluator:
         return np.concatenate([self.features.groups[self.fold_of == fold] for fold in folds])
 
     def _in_common(self, candidate: Candidate, at: int, fold: int) -> dict[str, Any]:
-        """What fits of a fold share; it is kept for one layer pair and round at a time."""
-        of = (at, candidate.inputs, candidate.layers)
+        """What fits to the same rows of the same layers share; it is kept for one of these at a time."""
+        of = (at, fold, candidate.inputs, candidate.layers)
         if self._shared[0] != of:
             self._shared = (of, {})
-        return self._shared[1].setdefault(fold, {})
+        return self._shared[1]

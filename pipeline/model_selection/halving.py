@@ -52,8 +52,9 @@ class Race:
         return self.rounds[self.last]
 
 
-Score = Callable[[int, int], float | None]
-"""(candidate, round) -> its score, higher is better; None where it has none: it cannot be fitted, or was too long."""
+Scores = Callable[[Sequence[int], int], dict[int, float]]
+"""(candidates, round) -> their scores, higher is better, without those that have none: they cannot be fitted, or took
+too long. What comes first is tried first."""
 
 
 def round_sizes(pairs: int) -> tuple[int, ...]:
@@ -64,41 +65,46 @@ def round_sizes(pairs: int) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def race(entries: Sequence[Entry], score: Score, *, rounds: int) -> Race | None:
+def race(entries: Sequence[Entry], scores: Scores, *, rounds: int) -> Race | None:
     """Run the rounds; None where no candidate has a score.
 
     Cheap candidates are halved from round to round; costly ones meet those that are left in the last round, and are
-    halved themselves where no cheap one has a score. Of what a round begins with, the layers of low number and the
-    cheap go first, so that what a budget leaves out is what costs most or promises least. A tie goes to the cheaper
-    candidate. Where the best candidate so far has no score in a round, the rounds before decide, and nothing joins.
+    halved themselves where no cheap one has a score. A round that would eliminate nobody is not run. In the first round
+    the layers of low number and the cheap go first, later the best, so that what a budget leaves out is what costs most
+    or promises least. A tie goes to the cheaper candidate. Where the best candidate so far has no score in a round, the
+    rounds before decide.
     """
     order = sorted(range(len(entries)), key=lambda number: (entries[number].layers, entries[number].cost))
     costly = [number for number in order if entries[number].is_costly]
-    found = _halved(entries, [number for number in order if not entries[number].is_costly], score, rounds)
+    found = _halved(entries, [number for number in order if not entries[number].is_costly], costly, scores, rounds)
     if not any(found):
-        found = _halved(entries, costly, score, rounds)
-    elif len(found) == rounds:
-        found[-1] |= _scored(joining(entries, costly, found), score, rounds - 1)
+        found = _halved(entries, costly, [], scores, rounds)
     if not any(found):
         return None
-    decisive = [scores for scores in found if scores][-1]
+    decisive = [these for these in found if these][-1]
     return Race(tuple(found), ranked(entries, decisive)[0])
 
 
-def _halved(entries: Sequence[Entry], numbers: Sequence[int], score: Score, rounds: int) -> list[dict[int, float]]:
-    """The scores of each round, as far as it came; none of a round that would eliminate nobody, which is not run."""
+def _halved(
+    entries: Sequence[Entry], numbers: Sequence[int], later: Sequence[int], scores: Scores, rounds: int
+) -> list[dict[int, float]]:
+    """The scores of each round, as far as it came; none of a round that is not run. Of the `later` candidates some join
+    in the last round."""
     found: list[dict[int, float]] = []
     left = list(numbers)
     for at in range(rounds):
-        is_next_last = at + 1 == rounds - 1
-        if at < rounds - 1 and left_after(len(left), is_last=is_next_last) >= len(left):
+        is_last, is_next_last = at == rounds - 1, at + 1 == rounds - 1
+        if not is_last and left_after(len(left), is_last=is_next_last) >= len(left):
             found.append({})
             continue
-        scores = _scored(left[:1], score, at)
-        if not scores and any(found):  # too costly for what is left: the cheap ones alone would win for being cheap
+        joined = joining(entries, later, found) if is_last and any(found) else []
+        these = scores([*left, *joined], at)
+        if any(found) and left[0] not in these:  # too costly: the cheap ones alone would win for being cheap
             break
-        found.append(scores | _scored(left[1:], score, at))
-        left = survivors(entries, found[-1], left_after(len(found[-1]), is_last=is_next_last))
+        found.append(these)
+        left = survivors(entries, these, left_after(len(these), is_last=is_next_last))
+    if len(found) == rounds and later and not any(found[:-1]):  # compared with the others, whose scores are there
+        found[-1] = scores([*found[-1], *joining(entries, later, found)], rounds - 1)
     return found
 
 
@@ -151,11 +157,6 @@ def best_of_kinds(entries: Sequence[Entry], scores: dict[int, float], most: int)
 def ranked(entries: Sequence[Entry], scores: dict[int, float]) -> list[int]:
     """Candidates by falling score, the cheaper first in a tie."""
     return sorted(scores, key=lambda number: (-scores[number], entries[number].cost, number))
-
-
-def _scored(numbers: Sequence[int], score: Score, at: int) -> dict[int, float]:
-    found = {number: score(number, at) for number in numbers}
-    return {number: value for number, value in found.items() if value is not None}
 
 
 def fits_at_most(entries: Sequence[Entry], *, rounds: int, folds: int) -> int:

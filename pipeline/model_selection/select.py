@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.model_selection.budget import Budget
 from structure.pipeline.model_selection.candidates import Candidate, FinalFit, candidates_on, require_candidates
-from structure.pipeline.model_selection.criterion import pair_values, standard_error
-from structure.pipeline.model_selection.evaluator import Evaluator, fit_on
+from structure.pipeline.model_selection.confirmation import Confirmation, most_pairs
+from structure.pipeline.model_selection.criterion import standard_error
+from structure.pipeline.model_selection.evaluator import Evaluator
 from structure.pipeline.model_selection.folds import TooFewPairsError, assign_folds, draw_rows
 from structure.pipeline.model_selection.halving import Race, best_of_kinds, fits_at_most, race, round_sizes
 from structure.pipeline.model_selection.options import SelectionOptions
@@ -21,21 +22,22 @@ from structure.pipeline.model_selection.paired_features import PairedFeatures, w
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.store.errors import StructureError
 
-MOST_IN_FOLDS, IN_FOLDS = 5000, 3000
+MOST_IN_FOLDS, IN_FOLDS = 5000, 1500
 """Of more pairs than the first the folds hold the second; the choice is then confirmed on others."""
 
 WEIGHED = 1500
 """Pairs in the folds at most where only the weight of R_S is chosen, which nothing confirms."""
 
-CONFIRMED_ON, CONFIRMED_FROM, RIVALS = 2000, 10_000, 3
-"""Held-out pairs of the confirmation, half of them for the estimate; training pairs of it at most; the best candidates
-of how many methods take part."""
+RIVALS = 3
+"""The best candidates of how many methods are compared in the confirmation."""
+
+SHARE_OF_FOLDS = 0.5
+"""Of the budget, where a confirmation comes after the folds."""
 
 LEAST_PAIRS = 24
 """Pairs of a selection: of fewer, no fold says anything."""
 
 NESTED = "nested: for each fold the choice was made again on the other folds"
-HELD_OUT = "held-out: on pairs that neither trained nor chose it"
 NOT_AFFORDED = "the budget ended before it"
 ELSEWHERE = "its method was tried on the layers that serve others best"
 
@@ -86,17 +88,18 @@ def select(
     def told(count: int) -> None:
         on_event(Progress("cross-validation", min(count, expected), expected, "fits"))
 
-    runs = Evaluator(chosen_from, fold_of, sizes, budget, options.select, seed, told)
+    share = SHARE_OF_FOLDS if len(outside) and not options.weights else 1.0
+    runs = Evaluator(chosen_from, fold_of, sizes, budget.part(share), options.select, seed, told)
     folds = runs.folds
 
-    def decide(some: Sequence[int], *, fits_costly: bool = True) -> Decision | None:
-        def score(number: int, at: int) -> float | None:
-            candidate, entry = candidates[number], entries[number]
-            if entry.is_costly and not fits_costly and not set(some) <= set(runs.folds_of(candidate, at)):
-                return None
-            return runs.score(candidate, at, some)
+    costly = [candidate for candidate, entry in zip(candidates, entries, strict=True) if entry.is_costly]
 
-        found = race(entries, score, rounds=len(sizes))
+    def decide(some: Sequence[int], *, as_is: Collection[Candidate] = ()) -> Decision | None:
+        def scores(numbers: Sequence[int], at: int) -> dict[int, float]:
+            found = runs.scores([candidates[number] for number in numbers], at, some, as_is=as_is)
+            return {number: found[candidates[number]] for number in numbers if candidates[number] in found}
+
+        found = race(entries, scores, rounds=len(sizes))
         return None if found is None else Decision(found, _plain_twin(runs, candidates, found, some))
 
     decision = decide(folds)
@@ -107,16 +110,15 @@ def select(
     if len(outside) and not options.weights:
         rivals = best_of_kinds(entries, decision.race.decisive, RIVALS)
         numbers = list(dict.fromkeys([decision.chosen, *rivals]))[:RIVALS]
-        affordable = [
-            candidates[number]
-            for number in numbers
-            if number == decision.chosen or budget.affords(entries[number].kind, entries[number].cost)
-        ]
-        chosen, estimate = _confirmed(features, affordable, outside, options.select, seed)
+        confirmation = Confirmation.of(features.groups, outside, seed=seed)
+        in_time, pairs = confirmation.within(
+            budget, [candidates[number] for number in numbers], chosen_from.cost, least=sizes[-1]
+        )
+        chosen, estimate = confirmation.confirm(features, in_time, pairs=pairs, select=options.select, seed=seed)
         if chosen is not candidates[decision.chosen]:
             on_event(Note(f"on pairs outside the folds {called(chosen)} is better: it is taken"))
     else:
-        others = [(fold, decide([other for other in folds if other != fold], fits_costly=False)) for fold in folds]
+        others = [(fold, decide([other for other in folds if other != fold], as_is=costly)) for fold in folds]
         choices = [(fold, candidates[made.chosen], made.race.last) for fold, made in others if made]
         estimate = _nested(runs, choices, sizes)
     rows = _table(runs, candidates, decision.race, chosen)
@@ -149,7 +151,7 @@ def pairs_in_folds(pairs: int, options: SelectionOptions) -> int:
 def pairs_used(pairs: int, options: SelectionOptions) -> int:
     """How many of the pairs the folds and the confirmation use together."""
     inside = pairs_in_folds(pairs, options)
-    return inside if options.weights or inside == pairs else min(pairs, inside + CONFIRMED_ON + CONFIRMED_FROM)
+    return inside if options.weights or inside == pairs else min(pairs, inside + most_pairs())
 
 
 def _plain_twin(runs: Evaluator, candidates: Sequence[Candidate], found: Race, folds: Sequence[int]) -> int:
@@ -159,9 +161,12 @@ def _plain_twin(runs: Evaluator, candidates: Sequence[Candidate], found: Race, f
         return found.winner
     alone = winner.options.changed(regulariser="none")
     twin = next((n for n, one in enumerate(candidates) if _is_twin(one, winner, alone)), None)
-    if twin is None or any(runs.score(one, at, folds) is None for one in (winner, candidates[twin])):
+    if twin is None:
         return found.winner
-    both = [fold for fold in folds if fold in runs.folds_of(winner, at) and fold in runs.folds_of(candidates[twin], at)]
+    folds = runs.folds_of(winner, at, folds)
+    both = [fold for fold in folds if runs.values(candidates[twin], at, fold) is not None]
+    if not both:
+        return found.winner
     gain, error = runs.difference(winner, candidates[twin], at, both)
     if len(both) > 1:
         error = max(error, runs.spread(winner, candidates[twin], at, both))
@@ -191,30 +196,6 @@ def _nested(runs: Evaluator, choices: Sequence[tuple[int, Candidate, int]], size
     return Estimate(float(values.mean()), error, min(sizes[at] for _, _, at in choices), NESTED)
 
 
-def _confirmed(
-    features: PairedFeatures, rivals: Sequence[Candidate], outside: np.ndarray, select: str, seed: int
-) -> tuple[Candidate, Estimate]:
-    """The choice, which is first, and its rivals fitted to most pairs and scored on others, which were `outside` the
-    folds: the choice stays unless a rival is better by more than one standard error on one half of these. The estimate
-    is of the other half."""
-    groups = features.groups
-    test = draw_rows(outside, groups, min(CONFIRMED_ON, len(outside)), seed=seed + 1)
-    choosing = draw_rows(test, groups, len(test) // 2, seed=seed + 2)
-    estimating = np.setdiff1d(test, choosing)
-    training = draw_rows(np.setdiff1d(np.arange(len(features)), test), groups, CONFIRMED_FROM, seed=seed + 3)
-    fitted = [fit_on(one, features, training) for one in rivals]
-    values = [
-        pair_values(aligner, *features.scored(one, choosing), select=select)
-        for one, aligner in zip(rivals, fitted, strict=True)
-    ]
-    gains = [value - values[0] for value in values]
-    better = [n for n, gain in enumerate(gains) if gain.mean() > standard_error(gain, groups[choosing])]
-    best = max(better, key=lambda number: float(values[number].mean()), default=0)
-    unseen = pair_values(fitted[best], *features.scored(rivals[best], estimating), select=select)
-    error = standard_error(unseen, groups[estimating])
-    return rivals[best], Estimate(float(unseen.mean()), error, len(training), HELD_OUT)
-
-
 def _table(runs: Evaluator, candidates: Sequence[Candidate], found: Race, chosen: Candidate) -> list[TableRow]:
     """A row for each candidate: those of the last round first, each round by falling score."""
     rows: list[tuple[int, TableRow]] = []
@@ -228,7 +209,7 @@ def _table(runs: Evaluator, candidates: Sequence[Candidate], found: Race, chosen
         at, note = max(rounds), ""
         score, fitted = found.rounds[at].get(number), runs.folds_of(candidate, at)
         if score is None:  # the same without R_S is taken, which was not in the round
-            score = runs.score(candidate, at, runs.folds)
+            score = runs.scores([candidate], at, runs.folds)[candidate]
         if at < found.last:
             note = f"eliminated on {runs.sizes[at]:,} pairs a fold"
         elif len(fitted) < len(runs.folds):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -14,6 +15,7 @@ from structure.pipeline.model_selection.halving import (
     FINALISTS,
     LEAST_PAIRS,
     Entry,
+    Scores,
     best_of_kinds,
     fits_at_most,
     race,
@@ -32,6 +34,11 @@ def test_rounds_grow_by_the_factor_up_to_all_pairs(pairs: int) -> None:
     assert len(sizes) == 1 or sizes[0] >= LEAST_PAIRS
 
 
+def each(score: Callable[[int, int], float | None]) -> Scores:
+    """The scores of several candidates, each by itself."""
+    return lambda numbers, at: {n: value for n in numbers if (value := score(n, at)) is not None}
+
+
 def entries(count: int, layers: int = 2) -> list[Entry]:
     return [Entry(number % layers, 1.0 + number, is_costly=number % 3 == 2) for number in range(count)]
 
@@ -46,10 +53,10 @@ def test_the_last_round_decides_and_is_small(count: int, rounds: int, random: ob
         asked.append((number, at))
         return quality[number]
 
-    found = race(field, score, rounds=rounds)
+    found = race(field, each(score), rounds=rounds)
     assert found is not None
     assert found.winner == max({number for number, _ in asked}, key=lambda number: quality[number])
-    assert len(asked) == len(set(asked)) <= fits_at_most(field, rounds=rounds, folds=1)
+    assert len(set(asked)) <= fits_at_most(field, rounds=rounds, folds=1)
     cheap = [{number for number in scores if not field[number].is_costly} for scores in found.rounds]
     run = [round for round in cheap if round]
     for earlier, later in pairwise(run):
@@ -57,14 +64,14 @@ def test_the_last_round_decides_and_is_small(count: int, rounds: int, random: ob
         assert max(earlier, key=lambda number: quality[number]) in later
     assert rounds == 1 or len(run[-1]) <= FINALISTS
     assert found.last == rounds - 1
-    assert race(field, score, rounds=rounds) == found
+    assert race(field, each(score), rounds=rounds) == found
 
 
 def test_costly_candidates_join_in_the_last_round_on_the_layers_that_serve_the_cheap_best() -> None:
     field = [Entry(n % 2, 1.0) for n in range(12)] + [Entry(0, 9.0, is_costly=True), Entry(1, 9.0, is_costly=True)]
     field.append(Entry(0, 5.0, is_costly=True, kind="reads layers 0 alone"))
     scores = dict.fromkeys(range(12), 0.2) | {5: 0.5, 12: 0.9, 13: 0.6, 14: 0.1}
-    found = race(field, lambda number, at: scores[number], rounds=2)
+    found = race(field, each(lambda number, at: scores[number]), rounds=2)
     assert found is not None
     assert set(found.rounds[0]) == set(range(12))
     assert {number for number in found.rounds[1] if number >= 12} == {13, 14}
@@ -74,7 +81,7 @@ def test_costly_candidates_join_in_the_last_round_on_the_layers_that_serve_the_c
 def test_a_round_that_would_eliminate_nobody_is_not_run() -> None:
     asked: list[tuple[int, int]] = []
     field = [Entry(0, 1.0, is_costly=True, kind="linear") for _ in range(3)]
-    found = race(field, lambda number, at: asked.append((number, at)) or float(number), rounds=3)
+    found = race(field, each(lambda number, at: asked.append((number, at)) or float(number)), rounds=3)
     assert found is not None
     assert asked == [(0, 2), (1, 2), (2, 2)]
     assert (found.last, found.winner) == (2, 2)
@@ -82,17 +89,17 @@ def test_a_round_that_would_eliminate_nobody_is_not_run() -> None:
 
 
 def test_a_tie_goes_to_the_cheaper_candidate() -> None:
-    found = race([Entry(0, 5.0), Entry(0, 1.0)], lambda number, at: 0.5, rounds=1)
+    found = race([Entry(0, 5.0), Entry(0, 1.0)], each(lambda number, at: 0.5), rounds=1)
     assert found is not None
     assert found.winner == 1
 
 
 def test_what_has_no_score_takes_no_part_and_an_earlier_round_decides_where_the_last_has_none() -> None:
     field = [Entry(0, float(number)) for number in range(9)]
-    found = race(field, lambda number, at: None if at or number == 0 else 0.1 * number, rounds=2)
+    found = race(field, each(lambda number, at: None if at or number == 0 else 0.1 * number), rounds=2)
     assert found is not None
     assert (found.winner, len(found.rounds)) == (8, 1)
-    assert race(field, lambda number, at: None, rounds=2) is None
+    assert race(field, each(lambda number, at: None), rounds=2) is None
 
 
 class Clock:
@@ -156,6 +163,6 @@ def test_variants_of_one_method_do_not_crowd_out_the_others() -> None:
 def test_cheap_candidates_do_not_win_a_round_that_the_best_one_could_not_afford() -> None:
     field = [Entry(0, 1.0, kind=f"cheap {number}") for number in range(8)] + [Entry(0, 9.0, kind="good")]
     field.append(Entry(0, 20.0, is_costly=True))
-    found = race(field, lambda number, at: None if at and number == 8 else float(number), rounds=2)
+    found = race(field, each(lambda number, at: None if at and number == 8 else float(number)), rounds=2)
     assert found is not None
     assert (found.winner, len(found.rounds)) == (8, 1)

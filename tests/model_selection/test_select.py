@@ -9,15 +9,17 @@ import pytest
 
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.registry import ALIGNERS
+from structure.pipeline.model_selection import confirmation
 from structure.pipeline.model_selection import select as selecting
 from structure.pipeline.model_selection.budget import Budget
 from structure.pipeline.model_selection.candidates import Candidate, FinalFit, candidates_on
+from structure.pipeline.model_selection.confirmation import HELD_OUT
 from structure.pipeline.model_selection.criterion import standard_error
 from structure.pipeline.model_selection.evaluator import Evaluator
 from structure.pipeline.model_selection.folds import assign_folds
 from structure.pipeline.model_selection.options import SelectionOptions
 from structure.pipeline.model_selection.paired_features import PairedFeatures
-from structure.pipeline.model_selection.select import HELD_OUT, NESTED, select
+from structure.pipeline.model_selection.select import NESTED, select
 from structure.pipeline.model_selection.select_aligner import select_aligner
 from structure.store.errors import StructureError, UsageError
 
@@ -122,8 +124,9 @@ def test_the_estimate_is_of_choices_made_on_other_folds(monkeypatch: pytest.Monk
 def test_above_the_limit_folds_are_of_a_part_and_the_choice_is_confirmed_on_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, value in (("MOST_IN_FOLDS", 90), ("IN_FOLDS", 60), ("CONFIRMED_ON", 30)):
+    for name, value in (("MOST_IN_FOLDS", 90), ("IN_FOLDS", 60)):
         monkeypatch.setattr(selecting, name, value)
+    monkeypatch.setattr(confirmation, "CONFIRMED_ON", 30)
     found = select(features(120), CHEAP, common=COMMON)
     assert found.estimate.how == HELD_OUT
     assert found.estimate.pairs == 90

@@ -12,6 +12,7 @@ import pytest
 
 from structure.cli.main import run
 from structure.pipeline import align, load_aligner, rank_layers
+from structure.pipeline.model_selection import confirmation
 from structure.pipeline.model_selection import select as selecting
 from structure.pipeline.model_selection.options import SelectionOptions
 from structure.pipeline.model_selection.stored import StoredSelection, layer_candidates, sample_groups, select_stored
@@ -174,8 +175,13 @@ def test_many_runs_select_beside_named_methods(copied: Store, capsys: pytest.Cap
 
 
 def test_a_selection_reads_the_rows_that_it_uses(copied: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("MOST_IN_FOLDS", 60), ("IN_FOLDS", 48), ("CONFIRMED_ON", 20), ("CONFIRMED_FROM", 30)):
-        monkeypatch.setattr(selecting, name, value)
+    for module, name, value in (
+        (selecting, "MOST_IN_FOLDS", 60),
+        (selecting, "IN_FOLDS", 48),
+        (confirmation, "CONFIRMED_ON", 20),
+        (confirmation, "CONFIRMED_FROM", 30),
+    ):
+        monkeypatch.setattr(module, name, value)
     read: dict[str, set[int]] = {}
     reading = Rows._read
 
@@ -188,7 +194,7 @@ def test_a_selection_reads_the_rows_that_it_uses(copied: Store, monkeypatch: pyt
     source = StoredSelection(copied, both, pair_rows(copied, *both))
     options = SelectionOptions(candidates=("ridge", "procrustes"))
     found = select_stored(source, LAYERS, options, common=COMMON)
-    assert found.estimate.how == selecting.HELD_OUT
+    assert found.estimate.how == confirmation.HELD_OUT
     assert 60 < max(len(numbers) for numbers in read.values()) <= 48 + 20 + 30
     size = source.size(("block.03", "block.02"), source.rows)
     tight = replace(source, memory=size * 200 // 240)
