@@ -20,7 +20,7 @@ from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.run_context import RunContext
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
 from structure.store.cast import FLOAT16_MAX
-from structure.store.errors import StructureError
+from structure.store.errors import FingerprintError, StructureError
 from structure.store.fingerprint import differences
 from structure.store.manifest import RowKind
 from structure.store.shard_ranges import shard_size
@@ -87,7 +87,7 @@ def import_features(
         },
         provenance={"encoder": model, "imported_from": path.name},
     )
-    features = _same_values(target, manifest) or target.allocate(manifest, table)
+    features = _same_values(target, manifest) or _allocated(target, manifest, table, path)
     for shard in features.pending():
         part = order[shard.start : shard.stop]
         write_shard(features, shard, {name: np.asarray(values)[part] for name, values in arrays.items()})
@@ -106,6 +106,18 @@ def _require_fit(path: Path, given: FeatureFile, column: Column) -> None:
         f"float16's {FLOAT16_MAX:.0f}. Nothing was written. Pass --dtype auto, which keeps this layer in float32, or "
         "--dtype fp32."
     )
+
+
+def _allocated(store: Store, manifest: Manifest, table: Samples, path: Path) -> FeatureSet:
+    """The feature set to fill. Raises FingerprintError where its name is that of another file's."""
+    try:
+        return store.allocate(manifest, table)
+    except FingerprintError as error:
+        there = (store[manifest.key].manifest.provenance or {}).get("imported_from", "an encoder")
+        raise FingerprintError(
+            f"The features {manifest.key} are there, from {there}, and {path.name} holds others. Pass another --model "
+            f"for this file, or another --store. ({error})"
+        ) from None
 
 
 def _same_values(store: Store, manifest: Manifest) -> FeatureSet | None:
@@ -185,10 +197,15 @@ def _order(path: Path, ids: Sequence[str] | None, table: Samples, rows_of: RowKi
     missing = [name for name in expected if name not in place]
     if missing:
         fit = {name.strip() for name in ids}.issuperset(expected)
-        spaces = " Without the white space around them they would fit." if fit else ""
+        hint = " Without the white space around them they would fit." if fit else ""
+        if expected == [str(row) for row in range(len(expected))]:
+            hint += (
+                f" {table.dataset}/{table.split} has row numbers for ids, as after an import of a file without ids: "
+                "pass another --dataset for the files with ids, or leave the ids out."
+            )
         raise StructureError(
             f"{path.name} has no row for {len(missing):,} of {len(expected):,} ids of the sample index, the first is "
-            f"{missing[0]!r}. Its ids are like {ids[0]!r}.{spaces}"
+            f"{missing[0]!r}. Its ids are like {ids[0]!r}.{hint}"
         )
     return np.array([place[name] for name in expected], dtype=np.int64)
 

@@ -267,3 +267,18 @@ def test_rows_are_of_the_split_that_they_are_imported_as(tmp_path: Path) -> None
     np.save(tmp_path / "all.npy", VALUES)
     imported(tmp_path / "all.npy", samples=str(pairs), split="all")
     assert open_store(tmp_path / "store").samples("cells", "all").item_ids == IDS
+
+
+def test_another_file_under_a_name_that_is_taken_is_told_what_to_type(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", VALUES)
+    np.save(tmp_path / "b.npy", -VALUES)
+    np.savez(tmp_path / "c.npz", feats=VALUES, ids=np.array(IDS))
+    imported(tmp_path / "a.npy")
+    with pytest.raises(
+        StructureError, match=r"cells/train/vit are there, from a.npy, and b.npy holds others. Pass another --model"
+    ):
+        imported(tmp_path / "b.npy")
+    assert imported(tmp_path / "b.npy", model="other").key == "cells/train/other"
+    with pytest.raises(StructureError, match=r"has row numbers for ids.*pass another --dataset"):
+        imported(tmp_path / "c.npz")
+    assert imported(tmp_path / "c.npz", dataset="named").key == "named/train/vit"
