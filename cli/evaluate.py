@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -140,5 +141,5 @@ def _show_differences(terminal: Terminal, compare: tuple[str, str], rows: list[d
     title = f"{compare[0]} (first) minus {compare[1]} (second) on the same samples; * = the interval excludes zero"
     terminal.table(rows, columns, title=title)
     terminal.say(multiplicity((row["low"], row["high"]) for row in rows))
-    if all(row["low"] == row["value"] == row["high"] == 0 for row in rows):
+    if all(row["value"] == 0 and (row["low"] == row["high"] == 0 or math.isnan(row["low"])) for row in rows):
         terminal.say("Both gave the same answer to every query.")

@@ -16,6 +16,8 @@ from structure.store.files import Files, plain_name
 FILE = "results.parquet"
 RUN = "aligner_run"
 """What a provenance calls the training run that made the aligner: results count for an aligner of that run alone."""
+ASKED = "asked"
+"""What a provenance calls the options by which an evaluation is asked for again: `--suite my.yaml`."""
 COMPARISONS = "comparisons"
 """The store's folder with the newest comparison of every two aligners, for the report."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -308,6 +309,12 @@ class EvaluateRequest:
             load_prompt_set(self.prompts)
         if self.compare:
             require_two(*self.compare)
+
+    @property
+    def asked(self) -> str:
+        """The options that ask for it, as they are typed."""
+        prompts = f" --prompts {shlex.quote(self.prompts)}" if self.prompts else ""
+        return f"--suite {shlex.quote(self.suite)}{prompts}"
 
     @property
     def names(self) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from structure.pipeline.aligners.aligner_runs import RECORD, run_of
 from structure.pipeline.datasets.dataset import PROMPTS
 from structure.pipeline.extraction.command_to_repeat import command_to_repeat
-from structure.pipeline.results import RUN, Result, every_result
+from structure.pipeline.results import ASKED, RUN, Result, every_result
 from structure.store import FeatureSet, Samples, Store
 from structure.store.errors import StructureError
 
@@ -118,12 +118,16 @@ def _results(store: Store) -> Iterator[Row]:
                 "command": f"structure eval --suite SUITE --aligner {name}",
             }
         old = [result for result in results if result not in earlier and _asked_of_others(store, result, splits)]
-        if old:
-            datasets = ", ".join(dict.fromkeys(result.dataset for result in old))
+        asked: dict[str, list[Result]] = {}
+        for result in old:
+            by_name = f"--suite {result.suite.partition('@')[0]}"  # of results that were saved by an earlier version
+            asked.setdefault(str(result.provenance.get(ASKED, by_name)), []).append(result)
+        for options, same in asked.items():
+            datasets = ", ".join(dict.fromkeys(result.dataset for result in same))
             yield {
-                "what": f"{len(old)} results of {name}",
+                "what": f"{len(same)} results of {name}",
                 "why": f"the samples of {datasets} have changed or grown",
-                "command": f"structure eval --suite {old[0].suite.partition('@')[0]} --aligner {name}",
+                "command": f"structure eval {options} --aligner {name}",
             }
 
 

@@ -10,6 +10,7 @@ from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.evaluation.task import TaskRows
 from structure.pipeline.metrics.score import TaskScores
 from structure.pipeline.results import (
+    ASKED,
     RUN,
     Result,
     every_result,
@@ -41,8 +42,12 @@ def trained_on(store: Store, question: TaskRows, subject: EvaluatedAligner) -> i
     return int(question.memo[key])
 
 
-def keep(store: Store, suite: str, question: TaskRows, subject: EvaluatedAligner, judged: TaskScores) -> list[Result]:
+def keep(
+    store: Store, suite: str, question: TaskRows, subject: EvaluatedAligner, judged: TaskScores, *, asked: str
+) -> list[Result]:
     """Write them below `results/<aligner>/`, in place of those of the same question, and return the flat rows.
+
+    `asked` are the options by which the evaluation can be asked for again.
 
     What an earlier aligner of the name left there is removed. The same data asked with other prompts, or another split,
     are another question: its rows and files stand beside. A store that cannot be written is left as it is.
@@ -56,6 +61,7 @@ def keep(store: Store, suite: str, question: TaskRows, subject: EvaluatedAligner
         earlier = []
     provenance = {
         RUN: run,
+        ASKED: asked,
         **question.provenance(),
         **judged.notes,
         "encoders": {side.modality: str(side.identity.get("source", "")) for side in (subject.vision, subject.text)},

@@ -168,7 +168,7 @@ def run(request: EvaluateRequest, context: RunContext) -> Evaluation:
                     why = f"features of {task.dataset} for {subject.name} are not here"
                     absent.append({"dataset": task.title, "why": why, "how_to_get": str(error)})
                 else:
-                    results += keep(target, chosen.label, question, subject, judged)
+                    results += keep(target, chosen.label, question, subject, judged, asked=request.asked)
                     told |= _warn(trained_on(target, question, subject), question, subject, told, on_event)
         on_event(Progress("evaluating", number, len(tasks), "tasks"))
     if not results or (request.require_all and (absent or failed)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from structure.store.errors import StructureError
@@ -13,9 +14,9 @@ from structure.store.errors import StructureError
 def bound(own: Sequence[str], names: Sequence[str], *, source: str, dataset: str, by_order: bool) -> tuple[str, ...]:
     """`names` in the order of the dataset's `own` class names, which its labels count.
 
-    Case, `_`, `-` and spaces do not matter. Names that are none of the dataset's are taken in their order where
-    `by_order` (a published list in words of its own) and where no other name stands at another place. Raises
-    StructureError for another number of names, and for names that cannot be bound.
+    Case, `_`, `-` and spaces do not matter where they do not tell two classes apart. Names that are none of the
+    dataset's are taken in their order where `by_order` (a published list in words of its own) and where no other name
+    stands at another place. Raises StructureError for another number of names, and for names that cannot be bound.
     """
     if len(names) != len(own):
         raise StructureError(
@@ -24,10 +25,17 @@ def bound(own: Sequence[str], names: Sequence[str], *, source: str, dataset: str
         )
     if tuple(names) == tuple(own):
         return tuple(names)
+    exact: dict[str, list[int]] = {}
     places: dict[str, list[int]] = {}
     for place, name in enumerate(names):
+        exact.setdefault(name, []).append(place)
         places.setdefault(_plain(name), []).append(place)
-    found = [places.get(_plain(name), []) for name in own]
+    alike = Counter(map(_plain, own))
+    found = [exact.get(name, []) for name in own]
+    found = [
+        where if len(where) == 1 or alike[_plain(name)] > 1 else places.get(_plain(name), [])
+        for name, where in zip(own, found, strict=True)
+    ]
     if all(len(where) == 1 for where in found):
         return tuple(names[where] for (where,) in found)
     in_place = all(not where or place in where for place, where in enumerate(found))
@@ -45,15 +53,16 @@ def bound(own: Sequence[str], names: Sequence[str], *, source: str, dataset: str
 def renamed(own: Sequence[str], names: Mapping[str, str], *, source: str, dataset: str) -> tuple[str, ...]:
     """The words for each of the dataset's `own` classes. Raises StructureError for a class without words, and for words
     of a class that the dataset does not have."""
-    words = {_plain(name): word for name, word in names.items()}
-    lacking = [name for name in own if _plain(name) not in words]
-    known = {_plain(name) for name in own}
-    strange = [name for name in names if _plain(name) not in known]
+    alike = Counter(map(_plain, own))
+    plain = {_plain(name): word for name, word in names.items() if alike[_plain(name)] == 1}
+    words = {name: names.get(name, plain.get(_plain(name))) for name in own}
+    lacking = [name for name, word in words.items() if word is None]
+    strange = [name for name in names if not alike[_plain(name)]]
     if lacking or strange:
         what = [f"no words for {len(lacking)} of {len(own)} classes, first {lacking[0]!r}"] if lacking else []
         what += [f"words for {strange[0]!r}, which {dataset} does not have"] if strange else []
         raise StructureError(f"{source}: {' and '.join(what)}. The classes are: {', '.join(own[:40])}.")
-    return tuple(words[_plain(name)] for name in own)
+    return tuple(word for word in words.values() if word is not None)
 
 
 def _plain(name: str) -> str:

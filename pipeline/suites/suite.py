@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Literal
 
+from structure.pipeline.datasets.spec import DatasetSpec
 from structure.pipeline.datasets.windows import Mode
 from structure.pipeline.metrics.registry import metrics_of
 from structure.pipeline.yaml_file import Place, YamlFile, load_yaml, shipped
@@ -53,7 +54,8 @@ class SuiteTask:
     @property
     def name(self) -> str:
         """What results call the dataset: `wds/vtab/cifar10`, `scenes`; `birds` for `pairs:birds/pairs.jsonl`."""
-        scheme, _, rest = self.dataset.partition(":")
+        parsed = DatasetSpec.parse(self.dataset)
+        scheme, rest = parsed.kind, parsed.argument
         if not rest or scheme == "scenes":
             return scheme
         if scheme == "pairs":  # as the store calls it

@@ -38,12 +38,13 @@ def test_what_was_made_before_the_data_grew_is_stale(tmp_path: Path) -> None:
     assert found["features scenes/train/scenes-text"]["why"] == "24 rows; the split has grown to 30"
     assert "scenes/train/scenes-vit has changed or grown to 30 rows" in found["aligner a"]["why"]
     assert found["6 results of a"]["why"] == "the samples of scenes have changed or grown"
+    assert found["6 results of a"]["command"] == f"structure eval --suite {suite} --aligner a"
 
     extract([TEXT], "scenes:30", store=store, layers=["block.*"], append=True)
     (command,) = [row["command"] for row in status(store)["stale"] if row["what"].startswith("ranking")]
     assert run([*command.split()[1:], "--store", store.url, "--k", "3", "--calibrate", "3"]) == 0
     align("auto", store=store, method="ridge", name="a", replace=True)
     suite.write_text(SUITE.replace("scenes:24", "scenes:30"))
-    evaluate(str(suite), store=store)
+    assert run([*found["6 results of a"]["command"].split()[1:], "--store", store.url]) == 0
     (left,) = status(store)["stale"]  # the evaluation has extracted all captions anew, beside these
     assert left["what"] == "features scenes/train/scenes-text.captions-all"

@@ -15,7 +15,7 @@ from structure.pipeline.evaluation.clip_benchmark_json import Record, read_recor
 from structure.pipeline.results import Result
 from structure.pipeline.suites.prompt_set import prompt_set_names
 from structure.pipeline.suites.published import published_comparison, published_numbers
-from structure.pipeline.suites.suite import load_suite, suite_names
+from structure.pipeline.suites.suite import SuiteTask, load_suite, suite_names
 from structure.store.errors import DamageError, StructureError
 from structure.store.files_at_url import open_files
 
@@ -229,3 +229,18 @@ def test_published_numbers_stand_beside_ours_and_say_what_differs():
     karpathy = result("coco", "image_retrieval_recall@1", 5000, images=5000)
     assert "5,000 test images, published 40,504" in published_comparison([karpathy])[0].row()["protocol"]
     assert published_comparison([result("mine", "acc1", 10)]) == []
+
+
+@pytest.mark.parametrize(
+    ("dataset", "name"),
+    [
+        ("pairs:mine/list.csv?sep=;&images=photos/small&percentile=0.5,99.5", "list"),
+        ("pairs:mine/pairs.jsonl?split=subset", "mine"),
+        ("hf:saved/birds?caption=caption.de", "birds"),
+        ("folder:birds/?splits=seg_train/seg_train,seg_test/seg_test", "birds"),
+        ("wds:shards/00?.tar", "00?.tar"),
+        ("scenes", "scenes"),
+    ],
+)
+def test_options_of_a_dataset_are_no_part_of_its_name(dataset: str, name: str) -> None:
+    assert SuiteTask(dataset, "zeroshot_classification", "acc1").name == name
