@@ -67,12 +67,20 @@ class MultilabelAnswers(Answers):
 @dataclass(frozen=True)
 class RetrievalAnswers(Answers):
     """Both directions: `of` = "image" for captions that look for their image, "text" for images; `rank` from 0 of the
-    best right answer, `average_precision`. Clusters are the images."""
+    best right answer, `average_precision`. Clusters are the images. `whole` is what rows of one direction are of."""
+
+    whole: RetrievalAnswers | None = None
+
+    def where(self, name: str, value: str) -> Self:
+        """The rows whose column holds the value, as rows of the whole."""
+        return replace(super().where(name, value), whole=self.whole or self)
 
     @cached_property
     def captions(self) -> np.ndarray:
         """(images,) float64: captions of every image."""
-        owners = self.where("of", "image").clusters
+        if self.whole is not None:
+            return self.whole.captions
+        owners = super().where("of", "image").clusters
         assert owners is not None
         return np.bincount(owners, minlength=self.units).astype(np.float64)
 

@@ -28,6 +28,8 @@ METRICS: Registry[type[AnyMetric]] = Registry(
         "text_retrieval_map": f"{_HOME}.retrieval.mean_average_precision:TextRetrievalMap",
         "image_retrieval_median_rank": f"{_HOME}.retrieval.median_rank:ImageRetrievalMedianRank",
         "text_retrieval_median_rank": f"{_HOME}.retrieval.median_rank:TextRetrievalMedianRank",
+        "image_retrieval_foscttm": f"{_HOME}.retrieval.foscttm:ImageRetrievalFoscttm",
+        "text_retrieval_foscttm": f"{_HOME}.retrieval.foscttm:TextRetrievalFoscttm",
         "image_acc": f"{_HOME}.selection.accuracy:ImageAccuracy",
         "text_acc": f"{_HOME}.selection.accuracy:TextAccuracy",
         "acc": f"{_HOME}.selection.accuracy:GroupAccuracy",

@@ -109,6 +109,15 @@ SCRIPTS = (
             Bound("total_mb", most=4096, of="large"),
         ),
     ),
+    Script(
+        "klot",
+        "Training: KLOT with its gradient",
+        "the iterations of log-sum-exp written plainly in torch",
+        bounds=(
+            Bound("ours_over_plain", most=1.3, of="time"),
+            Bound("ours_over_plain", most=0.5, of="memory"),
+        ),
+    ),
     Script("token_pooling", "Training: pooling tokens", "a direct implementation of the formula in torch"),
     Script(
         "training",
