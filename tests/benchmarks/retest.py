@@ -28,7 +28,8 @@ from scipy import stats
 
 from structure.pipeline.aligners import TrainingOptions
 from structure.pipeline.aligners.aligner_method import fit
-from structure.pipeline.aligners.structure_diagnosis import CONFLICT, INERT, diagnose
+from structure.pipeline.aligners.structure_diagnosis import diagnose
+from structure.pipeline.aligners.structure_verdict import CONFLICT, INERT
 from structure.pipeline.model_selection.stored import layer_candidates
 from structure.pipeline.pairing.pairs import choose_sets, pair_rows
 from structure.store import Rows, open_store

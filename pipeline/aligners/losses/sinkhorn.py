@@ -21,7 +21,7 @@ FAR = 12.0
 """How far, in logs, scaling vectors move before the plan is made again: an entry that was too small for float32 then
 still has no part in any sum."""
 
-TILE = 1 << 22
+TILE = 1 << 18
 """Similarities that are worked on at a time."""
 
 
