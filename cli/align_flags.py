@@ -111,7 +111,9 @@ class SelectionFlags:
     ] = None
     layer_candidates: Annotated[
         int | None,
-        typer.Option(min=1, help="The ranking's first N layer pairs (3) and the last.", rich_help_panel=SELECTION),
+        typer.Option(
+            min=1, help="The ranking's first N layer pairs (3), the last, two layers a side.", rich_help_panel=SELECTION
+        ),
     ] = None
     folds: Annotated[
         int | None, typer.Option(min=2, help="Folds of the training pairs (3).", rich_help_panel=SELECTION)

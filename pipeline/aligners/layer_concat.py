@@ -62,10 +62,14 @@ class ConcatenatedData:
     @classmethod
     def of(cls, data: TrainingData) -> ConcatenatedData:
         """The steps follow from the training rows alone; validation pairs and unpaired rows go through them too."""
-        steps = _step(data.vision), _step(data.text)
-        if steps == (None, None):
-            return cls(data, steps)
-        vision, text = _through(steps, (data.vision, data.text))
+        if not any(isinstance(side, JoinedRows) for side in (data.vision, data.text)):
+            return cls(data, (None, None))
+
+        def concatenate() -> tuple[Steps, Any, Any]:
+            steps = _step(data.vision), _step(data.text)
+            return steps, *_through(steps, (data.vision, data.text))
+
+        steps, vision, text = data.once("layers side by side", concatenate)
         validation = None if data.validation is None else _through(steps, data.validation)
         unpaired = data.unpaired
         if unpaired is not None:

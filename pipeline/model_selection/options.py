@@ -23,7 +23,7 @@ class SelectionOptions:
     """How an aligner is selected (`--method auto`).
 
     `candidates` are names of methods (none: every method with a grid whose inputs are there); `layer_candidates` takes
-    that many of the ranking's first layer pairs, and the last blocks; `folds` of the training pairs; `select` is the
+    that many of the ranking's first layer pairs, the last blocks, and two layers a side; `folds` of the training pairs; `select` is the
     criterion, "mrr" or "R@k" of both directions or one of `image_retrieval_recall@k` and `text_retrieval_recall@k`;
     `budget` seconds, also as "60s" or "5m"; `group` names a column of the sample index: samples with one value stay in
     one fold. `fixed` are training options that hold for every candidate that has them.

@@ -21,10 +21,10 @@ from structure.pipeline.pairing.layer_pair import AlignedLayers, ItemKind
 from structure.pipeline.pairing.pairs import PairedRows, choose_sets, has_several
 from structure.pipeline.pairing.vector_sets import require_tokens
 from structure.pipeline.progress import Listener, Note, silent
-from structure.pipeline.similarity.layer_similarity import first_layers
+from structure.pipeline.similarity.layer_similarity import first_layers, second_layers
 from structure.store import FeatureSet, JoinedRows, Rows, Samples, Store
 from structure.store.errors import StructureError, unknown
-from structure.store.joined_rows import is_joined, layer_names
+from structure.store.joined_rows import SIGN, is_joined, layer_names
 
 LARGEST_GROUP = 3
 """Duplicates of texts join groups unless one group then had more than a third of the pairs: captions such as class
@@ -69,7 +69,9 @@ def select_stored(
 
     Raises StructureError for what is not there, for rows that the memory does not hold, and as `select` does.
     """
-    pairs = layer_candidates(source.store, source.sets, layers, 0 if options.weights else options.layer_candidates)
+    # Several layers are not read in passes, which rows that the memory does not hold would need.
+    count, joined = 0 if options.weights else options.layer_candidates, source.memory is None
+    pairs = layer_candidates(source.store, source.sets, layers, count, joined=joined)
     count = pairs_used(len(source.rows), options)
     if options.weights and source.memory is not None:
         count = min(count, source.memory * len(source.rows) // max(source.size(pairs[0], source.rows), 1))
@@ -81,14 +83,24 @@ def select_stored(
     return select(features, options, common=common, final=FinalFit(len(source.rows), in_passes), on_event=on_event)
 
 
-def layer_candidates(store: Store, sets: tuple[FeatureSet, FeatureSet], layers: str, count: int) -> list[Layers]:
-    """Layer pairs to choose from: for "auto" the ranking's first `count` and the last blocks, else what is named;
-    a `count` of 0 is the layers that a named method would take."""
+def layer_candidates(
+    store: Store, sets: tuple[FeatureSet, FeatureSet], layers: str, count: int, *, joined: bool = True
+) -> list[Layers]:
+    """Layer pairs to choose from: for "auto" the ranking's first `count`, the last blocks and, `joined`, two layers a
+    side, else what is named; a `count` of 0 is the layers that a named method would take."""
     if layers != "auto" or not count:
         first, second, _ = pick_layers(store, *sets, layers)
         return [(first, second)]
-    ranked, _ = first_layers(store, plain(store, sets[0]), plain(store, sets[1]), count)
-    return list(dict.fromkeys([*ranked, (last_block(sets[0]), last_block(sets[1]))]))
+    ranking = store, plain(store, sets[0]), plain(store, sets[1])
+    ranked, _ = first_layers(*ranking, count)
+    last = last_block(sets[0]), last_block(sets[1])
+    return list(dict.fromkeys([*ranked, last, *([_two_a_side(ranked[0], second_layers(*ranking))] if joined else [])]))
+
+
+def _two_a_side(best: Layers, others: tuple[str | None, str | None]) -> Layers:
+    """The chosen layer of each side with the other one, where there is one."""
+    vision, text = (SIGN.join(filter(None, both)) for both in zip(best, others, strict=True))
+    return vision, text
 
 
 def _sides(

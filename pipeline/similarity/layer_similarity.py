@@ -87,6 +87,26 @@ def first_layers(store: Store, vision: FeatureSet, text: FeatureSet, count: int)
     return list(pairs)[:count], name
 
 
+APART = 2
+"""Layers between which one is left out: neighbours are nearly the same layer, and add nothing to each other."""
+
+
+def second_layers(store: Store, vision: FeatureSet, text: FeatureSet) -> tuple[str | None, str | None]:
+    """Of each side the layer that scores highest with any layer of the other side, of those that are `APART` or more
+    from the chosen one; None where there is none. Of the newest ranking of exactly these two feature sets. Raises as
+    `best_layers` does."""
+    _, ranking = newest_ranking(store, vision, text)
+    scores = np.array(ranking["scores"], dtype=np.float64)
+    found: list[str | None] = []
+    for side, axis in (("vision", 1), ("text", 0)):
+        layers, constant = ranking[side]["layers"], ranking.get("constant", {}).get(side, [])
+        chosen, highest = layers.index(ranking["best"][f"{side}_layer"]), np.nan_to_num(scores).max(axis=axis)
+        order = np.argsort(-highest, kind="stable").tolist()
+        far = (layers[at] for at in order if abs(at - chosen) >= APART and layers[at] not in constant)
+        found.append(next(far, None))
+    return found[0], found[1]
+
+
 def newest_ranking(store: Store, vision: FeatureSet, text: FeatureSet) -> tuple[str, dict[str, Any]]:
     """(id, document) of the newest ranking of exactly these two feature sets. Raises as `best_layers` does."""
     matching: list[tuple[float, str, dict[str, Any]]] = []

@@ -41,6 +41,7 @@ from structure.pipeline.model_selection.select import select
 from structure.pipeline.model_selection.stored import layer_candidates
 from structure.pipeline.pairing.pairs import choose_sets, pair_rows
 from structure.store import Rows, open_store
+from structure.store.joined_rows import layer_rows, loaded
 from tests.benchmarks.icons import write_encoder, write_icons
 
 SIZES = {"emoji": (300, 896), "coco": (74,), "scenes": (750, 2000), "icons": (300, 1000, 5750)}
@@ -99,7 +100,7 @@ def measure(store: str, size: int, held_out: int, seed: int) -> dict[str, Any]:
     layers = layer_candidates(opened, sets, "auto", SelectionOptions().layer_candidates)
     both = {
         pair: tuple(
-            np.asarray(Rows(features, layer, numbers)[:])
+            loaded(layer_rows(features, layer, numbers))
             for features, layer, numbers in zip(sets, pair, (rows.vision, rows.text), strict=True)
         )
         for pair in layers

@@ -59,7 +59,7 @@ def test_without_a_method_python_selects_too_and_the_same_request_is_not_run_twi
     assert align(LAYERS, **asked, select="R@5", replace=True).selection["criterion"] == "R@5"
 
 
-def test_layer_candidates_are_the_ranking_s_first_and_the_last_blocks(copied: Store) -> None:
+def test_layer_candidates_are_the_ranking_s_first_the_last_blocks_and_two_a_side(copied: Store) -> None:
     both = sets(copied)
     ranking = rank_layers(store=copied, k=5, calibrate=5, repeats=0).ranking
     made = layer_candidates(copied, both, "auto", 3)
@@ -71,7 +71,15 @@ def test_layer_candidates_are_the_ranking_s_first_and_the_last_blocks(copied: St
     }
     assert min(scores[pair] for pair in made[1:3]) >= max(v for pair, v in scores.items() if pair not in made[:3])
     assert ("block.05", "block.03") in made
-    assert len(made) == len(set(made)) <= 4
+    assert len(made) == len(set(made)) <= 5
+    for side, (layer, name) in enumerate(zip(made[-1], ("vision", "text"), strict=True)):
+        first, second = layer.split("+")
+        layers = ranking[name]["layers"]
+        highest = np.array(ranking["scores"]).max(axis=1 - side)
+        away = [at for at in range(len(layers)) if abs(at - layers.index(first)) > 1]
+        assert first == made[0][side]
+        assert layers.index(second) == max(away, key=lambda at: highest[at])
+    assert layer_candidates(copied, both, "auto", 3, joined=False) == made[:-1]
     assert layer_candidates(copied, both, "last", 3) == [("block.05", "block.03")]
     assert layer_candidates(copied, both, LAYERS, 3) == [("block.03", "block.02")]
 
