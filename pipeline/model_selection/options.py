@@ -23,10 +23,10 @@ class SelectionOptions:
     """How an aligner is selected (`--method auto`).
 
     `candidates` are names of methods (none: every method with a grid whose inputs are there); `layer_candidates` takes
-    that many of the ranking's first layer pairs, the last blocks, and two layers a side; `folds` of the training pairs; `select` is the
-    criterion, "mrr" or "R@k" of both directions or one of `image_retrieval_recall@k` and `text_retrieval_recall@k`;
-    `budget` seconds, also as "60s" or "5m"; `group` names a column of the sample index: samples with one value stay in
-    one fold. `fixed` are training options that hold for every candidate that has them.
+    that many of the ranking's first layer pairs, the last blocks, and two layers a side; `folds` of the training pairs;
+    `select` is the criterion, "mrr" or "R@k" of both directions or one of `image_retrieval_recall@k` and
+    `text_retrieval_recall@k`; `budget` seconds, also as "60s" or "5m"; `group` names a column of the sample index:
+    samples with one value stay in one fold. `fixed` are training options that hold for every candidate that has them.
     With `weights` the candidates are one method with its defaults under R_S of each of these weights, 0 being none.
 
     Raises StructureError for a name that does not exist, or a number that makes no sense.
