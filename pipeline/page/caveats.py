@@ -9,7 +9,6 @@ from typing import Any
 
 from structure.pipeline.aligners.aligner_method import method
 from structure.pipeline.aligners.options import TrainingOptions
-from structure.pipeline.aligners.registry import ALIGNERS
 from structure.pipeline.page.blocks import Finding, plural
 from structure.pipeline.page.leaderboard import Leaderboard, Standing
 from structure.pipeline.page.source import Source
@@ -30,7 +29,8 @@ class Caveats:
     def cautions(self) -> list[Finding]:
         """What makes the verdict less sure, a leak first."""
         words = [self._leaks] if self.trained_on or self.repeated else []
-        return [Finding("Caution", each, caution=True) for each in (*words, *self._doubts())]
+        words += self._doubts()
+        return [Finding("Caution", " ".join(words), caution=True)] if words else []
 
     def data(self) -> list[Finding]:
         """What is known of the data: leaks, and samples without a part in the numbers."""
@@ -126,5 +126,9 @@ def stale_words(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def has_random_start(source: Source, standing: Standing) -> bool:
     """Whether another seed trains other weights: by gradient descent, but not in closed form."""
-    name = source.aligners[standing.result.aligner].get("options", {}).get("method", "")
-    return name not in ALIGNERS or method(name).passes(TrainingOptions(method=name)) > 1
+    options = source.aligners[standing.result.aligner].get("options", {})
+    try:
+        known = TrainingOptions(**options)
+    except StructureError:
+        return True  # of a package that is not installed here
+    return method(known.method).passes(known) > 1

@@ -152,7 +152,7 @@ def leaderboards(results: Iterable[Result], predictions: Predictions) -> list[Le
 
 def headline_boards(boards: Sequence[Leaderboard]) -> list[Leaderboard]:
     """Of each test the metric that a verdict is by: the first one of its task in the registry; of recall@k the largest
-    k up to `MOST_AT` whose chance is not high already."""
+    k up to `MOST_AT` that is not reached by chance already, nor by the best for every query."""
     tests: dict[tuple[str, ...], list[Leaderboard]] = {}
     for board in boards:
         tests.setdefault(board.question, []).append(board)
@@ -163,4 +163,5 @@ def _preference(board: Leaderboard) -> tuple[bool, bool, int, float]:
     pattern, k = pattern_of(board.metric)
     order = list(METRICS)
     place = order.index(pattern) if pattern in METRICS else len(order)
-    return board.is_saturated, (k or 0) > MOST_AT, place, -(k or 0)
+    tells_little = board.is_saturated or (k is not None and board.best.value == 1)
+    return tells_little, (k or 0) > MOST_AT, place, -(k or 0)

@@ -157,11 +157,12 @@ class Source:
             return
         data, answers = facts.get("data", {}), answers_of(table)
         provenance = {"split": data.get("split", ""), "prompts_digest": f"{pairs} pairs"}
-        for metric, value in facts.get("test_metrics", {}).items():
+        numbers_of = facts.get("test_metrics", {})
+        for metric in sorted(numbers_of, key=lambda name: (pattern_of(name)[1] or 0, name)):
             if pattern_of(metric)[0] in METRICS:
                 one = metric_named(metric)
                 found, chance = one.interval(answers), one.chance_of_pairs(pairs)
-                numbers = (value, found.low, found.high, found.n, chance)
+                numbers = (numbers_of[metric], found.low, found.high, found.n, chance)
                 yield Result(aligner, "", data.get("dataset", ""), HELD_OUT, metric, *numbers, provenance)
 
     def _run(self, aligner: str) -> str | None:

@@ -34,7 +34,8 @@ def _ranked(source: Source) -> Iterator[tuple[str, str]]:
 
 
 def _extracted(source: Source) -> Iterator[tuple[str, str]]:
-    for features in sorted(source.features, key=lambda each: each.modality != "vision"):
+    of_training = [features for features in source.features if features.manifest.split == "train"]
+    for features in sorted(of_training or source.features, key=lambda each: each.modality != "vision"):
         yield features.manifest.dataset, features.manifest.encoder
 
 

@@ -10,7 +10,7 @@ from structure.pipeline.page.forecast import forecast
 from structure.pipeline.page.next_command import typed, with_test
 from structure.pipeline.page.source import Ranking, Source
 from structure.pipeline.page.structure_effect import diagnosis
-from structure.pipeline.similarity.charts import metric_of
+from structure.pipeline.similarity.charts import SIDES, metric_of
 from structure.store import FeatureSet
 
 
@@ -18,8 +18,9 @@ def unevaluated(source: Source) -> Verdict:
     """Of aligners without a test, of rankings alone, of features alone, of nothing."""
     if source.aligners:
         return _aligned(source)
-    if source.rankings:
-        return _ranked(source, source.rankings[-1])
+    across = [ranking for ranking in source.rankings if _is_across(source, ranking)]
+    if across:
+        return _ranked(source, across[-1])
     if source.features:
         return _extracted(source, source.features)
     command = "structure extract --model VISION_MODEL --model TEXT_MODEL --dataset DATASET"
@@ -60,7 +61,7 @@ def _aligned(source: Source) -> Verdict:
 def _ranked(source: Source, ranking: Ranking) -> Verdict:
     document = ranking.document
     best, metric = document["best"], metric_of(document)
-    first, second = (f"{best[f'{side}_layer']} of {document[side]['model']}" for side in ("vision", "text"))
+    first, second = (f"{best[f'{side}_layer']} of {document[side]['model']}" for side in SIDES)
     words = f"No aligner yet. The most similar layers are {first} and {second}: {metric} {best['score']:.3f}"
     chance, threshold = document.get("chance"), document.get("threshold")
     words += "" if chance is None else f", chance {chance:.3f}"
@@ -78,6 +79,12 @@ def _ranked(source: Source, ranking: Ranking) -> Verdict:
     return Verdict(f"{words}.", figures, findings)
 
 
+def _is_across(source: Source, ranking: Ranking) -> bool:
+    """Whether a ranking is of two modalities, which can be aligned."""
+    models = [ranking.document[side]["model"] for side in SIDES]
+    return len({features.modality for features in source.features if features.manifest.encoder in models}) != 1
+
+
 def _align(source: Source, ranking: Ranking) -> str:
     document = ranking.document
     data = f"--dataset {document['dataset']} --split {document['split']}"
@@ -91,12 +98,12 @@ def _range(interval: list[float] | None) -> str:
 
 def _extracted(source: Source, features: list[FeatureSet]) -> Verdict:
     """Features alone: of one side the other is missing, of two a ranking."""
-    sides = {each.modality: each for each in features}
-    told = f"No layers are ranked and nothing is aligned yet: the store has {plural(len(features), 'feature set')}."
+    of_training = [each for each in features if each.manifest.split == "train"] or features
+    sides = {each.modality: each.manifest for each in reversed(of_training)}
+    told = f"Nothing is aligned yet: the store has {plural(len(features), 'feature set')}."
     if len(sides) > 1:
         return Verdict(told, [], [Finding("Next", "Rank the layers:", (typed(source, "structure rank-layers"),))])
-    (side,) = sides
-    manifest = sides[side].manifest
+    ((side, manifest),) = sides.items()
     data = (manifest.provenance or {}).get("dataset_spec") or manifest.dataset
     other = "text" if side == "vision" else "vision"
     command = f"structure extract --model {other.upper()}_MODEL --dataset {shlex.quote(data)} --split {manifest.split}"

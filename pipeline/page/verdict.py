@@ -85,7 +85,9 @@ def _comparison(board: Leaderboard) -> str:
     clear = sum(margin.is_significant for margin in known.values())
     others = plural(len(board.margins), "other aligner")
     words = f"It is significantly above {clear} of {others}, paired on the same samples"
-    words += f", and level with {_named(board.level)} (not statistically significant). " if board.level else ". "
+    if board.level:
+        words += f"; the difference to {_named(board.level)} is not statistically significant"
+    words += ". "
     unpaired = [name for name, margin in board.margins.items() if margin is None]
     if unpaired:
         words += f"Not compared, without saved predictions of the same samples: {_named(unpaired)}. "
@@ -121,8 +123,8 @@ def _other_tests(boards: list[Leaderboard], board: Leaderboard) -> Iterator[Find
     level = sum(name in each.level for each in others)
     yield Finding(
         "Other tests",
-        f"It is first on {first} of {plural(len(others), 'other test')}, and level with the first (not statistically "
-        f"significant) on {level}.",
+        f"It is first on {first} of {plural(len(others), 'other test')}; on {level} its difference to the first is not "
+        "statistically significant.",
     )
 
 
