@@ -24,6 +24,7 @@ def ls(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
 
     Example: structure store ls
     """
+    from structure.pipeline.inference.embedding_records import embedding_rows
     from structure.store import open_store
 
     opened = open_store(store)
@@ -40,11 +41,14 @@ def ls(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) -> None:
         }
         for features in opened.feature_sets()
     ]
+    embeddings = embedding_rows(opened)
     terminal = Terminal(as_json=as_json, quiet=False)
     if as_json:
-        terminal.document({"store": opened.url, "features": rows})
+        terminal.document({"store": opened.url, "features": rows, "embeddings": embeddings})
     elif rows:
         terminal.table(rows, list(rows[0]))
+        if embeddings:
+            terminal.table(embeddings, list(embeddings[0]), title="Aligned embeddings")
     else:
         terminal.say(f"The store {opened.url} is empty. Fill it with: structure extract --model M --dataset D")
 
@@ -109,6 +113,7 @@ def verify(key: KeyArgument = None, store: StoreOption = DEFAULT_STORE, as_json:
 
     Example: structure store verify
     """
+    from structure.pipeline.inference.embedding_records import embedding_faults
     from structure.store import StructureError, open_store
 
     opened = open_store(store)
@@ -120,16 +125,21 @@ def verify(key: KeyArgument = None, store: StoreOption = DEFAULT_STORE, as_json:
             if key:
                 raise
             faults[name] = [f"{name}: {error}"]
+    embeddings = {} if key else embedding_faults(opened)
     terminal = Terminal(as_json=as_json, quiet=False)
     if as_json:
-        terminal.document({"store": opened.url, "faults": faults})
+        terminal.document({"store": opened.url, "faults": {**faults, **embeddings}})
     else:
-        for found in faults.values():
+        for found in (*faults.values(), *embeddings.values()):
             for fault in found:
                 typer.echo(fault)
         wrong = sum(1 for found in faults.values() if found)
         terminal.say(f"{len(faults)} feature sets of {opened.url} checked, {wrong} with faults.")
-    if any(faults.values()):
+        if embeddings:
+            spoilt = sum(1 for found in embeddings.values() if found)
+            again = "; the next search computes them again" if spoilt else ""
+            terminal.say(f"{len(embeddings)} sets of aligned embeddings checked, {spoilt} with faults{again}.")
+    if any((*faults.values(), *embeddings.values())):
         raise typer.Exit(1)
 
 

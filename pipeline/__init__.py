@@ -6,7 +6,7 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "AlignedModel": "exports.aligned_model",
+    "AlignedModel": "inference.aligned_model",
     "align": "stages.align",
     "anchor_profile": "aligners.heads.anchors",
     "classification_metrics": "metrics.clip_benchmark_metrics",

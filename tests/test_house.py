@@ -122,6 +122,7 @@ ALLOWED["pipeline.stages.export"] |= {"pipeline.exports"}
 ALLOWED["pipeline.page"] = {"store", *VALUES, *PARTS}
 ALLOWED["pipeline.stages.report"] |= {"pipeline.page"}
 ALLOWED["pipeline.stages.search"] |= {"pipeline.page", "pipeline.inference"}
+ALLOWED["pipeline.stages.gc"] |= {"pipeline.inference"}
 ALLOWED["pipeline.stages.label"] |= {"pipeline.inference"}
 ALLOWED["pipeline.stages.embed"] |= {"pipeline.inference"}
 ALLOWED["cli"] |= {"pipeline.inference"}

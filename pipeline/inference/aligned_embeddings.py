@@ -7,47 +7,32 @@ features, so that what was computed from other values is computed again and neve
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 import torch
 
-from structure.pipeline.aligners.aligner_runs import RECORD
 from structure.pipeline.evaluation.embeddings import Embeddings
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.extraction.stored_or_extracted import FeatureSource
+from structure.pipeline.inference.embedding_records import (
+    COLUMN,
+    DTYPE,
+    aligner_identity,
+    changed_shards,
+    continues,
+    manifest_of,
+    prefix_of,
+)
 from structure.pipeline.progress import Progress
 from structure.pipeline.run_context import RunContext
-from structure.store import Column, FeatureSet, Manifest, Shard, Store
+from structure.store import FeatureSet, Manifest, Shard, Store
 from structure.store.column_layout import tokens_path
 from structure.store.errors import DamageError
-from structure.store.fingerprint import differences, fingerprint
-from structure.store.joined_rows import layer_names
 from structure.store.leased_shards import LeasedShards, any_free
 
-FOLDER = "embeddings"
-COLUMN = "aligned"
-DTYPE = "float16"
-"""Of unit rows: an entry is off by at most 2**-12 of itself, a cosine by some 3e-5."""
-
 Side = Literal["vision", "text"]
-
-
-def prefix_of(aligner: str, key: str) -> str:
-    """Where the embeddings of a feature set lie."""
-    return f"{FOLDER}/{aligner}/{key}"
-
-
-def aligner_identity(store: Store, name: str) -> dict[str, str]:
-    """The run and the weights of an aligner. Raises FileNotFoundError, DamageError for a record that does not read."""
-    try:
-        record = json.loads(store.folder("aligners", name).read(RECORD))
-        return {"run": str(record["metadata"].get("run", "")), "weights": str(record["weights_sha256"])}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DamageError(f"aligners/{name}/{RECORD} does not read: {error}. Train the aligner again.") from None
 
 
 class AlignedEmbeddings:
@@ -63,12 +48,6 @@ class AlignedEmbeddings:
         """The column of the features that the head reads, or several joined with `+`."""
         layer = self.subject.layers[self.side]
         return tokens_path(layer) if self.subject.aligner.takes_tokens else layer
-
-    @property
-    def source(self) -> list[str]:
-        """A digest for each shard of the columns that the head reads."""
-        paths = (self.path,) if self.subject.aligner.takes_tokens else layer_names(self.features, self.path)
-        return source_shards(self.features, paths)
 
     def pieces(self, start: int, stop: int) -> list[np.ndarray]:
         """Rows `[start, stop)` as float16 arrays (n, dim) one after another, where they lie in the store; every chunk
@@ -127,22 +106,8 @@ class AlignedEmbeddings:
         return there
 
     def _manifest(self) -> Manifest:
-        own = self.features.manifest
         alignment = {**aligner_identity(self.context.store, self.subject.name), "layer": self.path}
-        return Manifest(
-            dataset=own.dataset,
-            split=own.split,
-            encoder=own.encoder,
-            modality=own.modality,
-            rows_of=own.rows_of,
-            rows=own.rows,
-            shard_rows=own.shard_rows,
-            columns=(Column(COLUMN, self.subject.aligner.dim, DTYPE),),
-            identity={**own.identity, "alignment": alignment},
-            captions=own.captions,
-            views=own.views,
-            provenance={"shards": self.source},
-        )
+        return manifest_of(self.features, alignment, dim=self.subject.aligner.dim)
 
     def _allocated(self) -> FeatureSet:
         """The set that is there, brought up to date with the features; a new one where it is of something else."""
@@ -201,36 +166,6 @@ class AlignedEmbeddings:
         blocks = self._embeddings.of_shard(shard)
         parts = [block.cpu().numpy() if isinstance(block, torch.Tensor) else block for block in blocks]
         return numbers, np.concatenate([np.empty((0, self.subject.aligner.dim), dtype=np.float32), *parts])
-
-
-def source_shards(features: FeatureSet, paths: Sequence[str]) -> list[str]:
-    """A digest for each shard of what is stored of the columns `paths`: values, and which rows could not be read."""
-    markers = features.completion.known()
-    return [
-        fingerprint(
-            {
-                "values": [list(markers[index].columns[path]) for path in paths],
-                "skipped": sorted(markers[index].skipped),
-            }
-        )[:16]
-        for index in range(len(features.manifest.shards))
-    ]
-
-
-def continues(old: Manifest, new: Manifest) -> bool:
-    """Whether embeddings that are there are the first of the new ones: the same aligner, layer, encoder and options, of
-    features that are the same or have more rows now."""
-    fields = {path for path, _, _ in differences(new.identity, old.identity)}
-    alike = (old.columns, old.shard_rows, old.rows_of) == (new.columns, new.shard_rows, new.rows_of)
-    if old.rows == new.rows:
-        return alike and not fields and old.provenance == new.provenance
-    return alike and fields <= {"data.digest"} and old.rows < new.rows
-
-
-def changed_shards(old: Manifest, new: Manifest) -> list[int]:
-    """Shards of the old set that are no longer computed from the same features."""
-    before, after = ((manifest.provenance or {}).get("shards", []) for manifest in (old, new))
-    return [index for index, digest in enumerate(before) if digest != after[index]]
 
 
 def _opened(store: Store, prefix: str) -> FeatureSet | None:

@@ -20,11 +20,11 @@ class Hit:
     rank: int
     score: float
     id: str
-    path: str
-    file: FileState
-    caption: str
-    split: str
-    sample: str
+    path: str = ""
+    file: FileState = ""
+    caption: str = ""
+    split: str = ""
+    sample: str = ""
 
     @property
     def note(self) -> str:

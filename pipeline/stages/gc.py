@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from structure.pipeline.inference.embedding_records import embedding_prefixes, why_stale
 from structure.store.errors import ReadOnlyError, StructureError
 from structure.store.store import Store
 
@@ -19,13 +20,17 @@ class Orphan:
 
 
 def orphans(store: Store) -> Iterator[Orphan]:
-    """Half-written files, half-allocated feature sets, and neighbour tables of features that changed."""
+    """Half-written files, half-allocated feature sets, and neighbour tables and embeddings of what has changed."""
     files = store.files
     for key in files.unfinished(""):
         yield Orphan(key, "a write that was interrupted", files.size(key))
     for key in store:
         if key not in store:
             yield _folder(store, f"features/{key}", "a feature set that was never allocated whole")
+    for prefix in embedding_prefixes(store):
+        why = why_stale(store, prefix)
+        if why:
+            yield _folder(store, prefix, why)
     contents: dict[str, str] = {}
     for key in _neighbour_folders(store):
         owner, _, name = key.removeprefix("neighbours/").rpartition("/")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from structure.pipeline.datasets.decode_image import decode
 from structure.pipeline.datasets.image_files import read_file
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner, aligner_names
 from structure.pipeline.evaluation.examples import jpeg
+from structure.pipeline.inference.found_rows import FoundRows
 from structure.pipeline.inference.gallery import SplitGallery
 from structure.pipeline.inference.gallery_sources import GalleryChoice, GallerySource
-from structure.pipeline.inference.image_files import SplitFiles
 from structure.pipeline.inference.queries import encode_images, encode_texts, require_texts
 from structure.pipeline.inference.search_result import Hit, QueryHits, Scores, SearchResult, Target
 from structure.pipeline.keyword_form import keyword_form
@@ -87,11 +87,8 @@ def run(request: SearchRequest, context: RunContext) -> SearchResult:
     queries = _encoded(request, context, subject)
     found = _search(request, context, source, gallery, queries)
     words = [*request.queries, *map(str, request.image)]
-    files = {split.name: SplitFiles(context, split) for split in gallery.splits}
-    answers = tuple(
-        QueryHits(word, tuple(_hits(gallery, files, rows, scores)))
-        for word, rows, scores in zip(words, found.rows, found.scores, strict=True)
-    )
+    rows = FoundRows(context, gallery)
+    answers = tuple(QueryHits(word, hits) for word, hits in zip(words, rows.hits(found), strict=True))
     done = SearchResult(
         name,
         gallery.splits[0].samples.dataset,
@@ -104,7 +101,7 @@ def run(request: SearchRequest, context: RunContext) -> SearchResult:
         time.perf_counter() - began,
     )
     if request.out is not None:
-        Path(request.out).write_text(_page(request, done, files), encoding="utf-8")
+        Path(request.out).write_text(_page(request, done, rows), encoding="utf-8")
         context.note(f"page: {request.out}")
     return done
 
@@ -134,30 +131,20 @@ def _search(
     return csls_top_k(queries, gallery, hubness, k=request.k, usable=usable, memory=memory, device=device)
 
 
-def _hits(
-    gallery: SplitGallery, files: Mapping[str, SplitFiles], rows: np.ndarray, scores: np.ndarray
-) -> Iterator[Hit]:
-    for rank, (row, score) in enumerate(zip(rows.tolist(), scores.tolist(), strict=True), start=1):
-        split, number = gallery.locate(row)
-        found = split.row(number)
-        file = files[split.name].file(found.sample)
-        yield Hit(rank, score, found.id, file.path, file.state, found.text, split.name, found.sample)
-
-
-def _page(request: SearchRequest, done: SearchResult, files: Mapping[str, SplitFiles]) -> str:
+def _page(request: SearchRequest, done: SearchResult, rows: FoundRows) -> str:
     """The page, with a thumbnail of every image that is on this machine."""
     shown = []
     for number, answer in enumerate(done.queries):
         is_image = number >= len(request.queries)
         own = _query_thumbnail(answer.query) if is_image else None
-        hits = tuple(_page_hit(hit, files) for hit in answer.hits)
+        hits = tuple(_page_hit(hit, rows) for hit in answer.hits)
         shown.append(PageQuery(answer.query, own, hits))
     about = f"{done.rows:,} {done.to} of {done.dataset}, aligner {done.aligner}, scores: {done.scores}."
     return search_page(f"Search in {done.dataset}", about, shown)
 
 
-def _page_hit(hit: Hit, files: Mapping[str, SplitFiles]) -> PageHit:
-    thumbnail = jpeg(lambda: files[hit.split].image(hit.sample))
+def _page_hit(hit: Hit, rows: FoundRows) -> PageHit:
+    thumbnail = jpeg(lambda: rows.image(hit))
     notes = tuple(line for line in (hit.caption, hit.path, hit.note) if line)
     return PageHit(hit.rank, hit.score, hit.id, thumbnail, notes)
 

@@ -14,13 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from structure.pipeline import align, export, extract, load_aligner
+from structure.pipeline import AlignedModel, align, export, extract, load_aligner
 from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.heads.closed_heads import IdentityHead, RelativeHead, WeightedHead
 from structure.pipeline.aligners.heads.vector_heads import LinearHead, LowRankHead, MlpHead
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.exports.affine import Affine, as_affine
-from structure.pipeline.exports.aligned_model import AlignedModel
 from structure.pipeline.exports.clip_benchmark import arguments, register
 from structure.pipeline.exports.onnx_heads import write_onnx
 from structure.pipeline.exports.open_clip_towers import vision_tower

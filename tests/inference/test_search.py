@@ -15,7 +15,7 @@ from PIL import Image
 from structure.cli.main import run
 from structure.pipeline import AlignedModel, align, extract, search
 from structure.pipeline.extraction import stored_or_extracted
-from structure.pipeline.inference.aligned_embeddings import prefix_of
+from structure.pipeline.inference.embedding_records import prefix_of
 from structure.pipeline.progress import Event, Listener, Note
 from structure.store import FeatureSet, StructureError
 from structure.store.errors import BadSampleError, UsageError

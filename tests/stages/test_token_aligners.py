@@ -177,7 +177,7 @@ def test_what_does_not_fit_is_told(trained: Store) -> None:
     with pytest.raises(StructureError, match="name the aligner; it has: .*linear"):
         AlignedModel.load(trained.url)
     model = AlignedModel.load(trained, "linear", device="cpu")
-    with pytest.raises(StructureError, match="Sample 1 is a str, not a PIL image"):
+    with pytest.raises(StructureError, match="Sample 1 is a int, not a PIL image"):
         model.encode_images([Image.new("RGB", (8, 8)), "a.png"])  # type: ignore[list-sample]
     with pytest.raises(StructureError, match="takes a list of strings"):
         model.encode_texts("a red square")
