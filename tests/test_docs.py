@@ -103,3 +103,19 @@ def offered(command: Any, name: str) -> list[tuple[str, Any]]:
 def test_the_readme_leads_to_every_page() -> None:
     readme = (DOCS.parent / "README.md").read_text()
     assert [path.name for path in sorted(DOCS.glob("*.md")) if f"docs/{path.name}" not in readme] == []
+
+
+def test_the_page_on_using_an_aligner_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands and its Python, one after the other."""
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "using-your-aligner.md").read_text()
+    count = 0
+    for language, body in re.findall(r"^```([^\n]*)\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL):
+        if language == "python":
+            exec(compile(body, "using-your-aligner.md", "exec"), {})
+        for line in body.splitlines() if not language else ():
+            assert run([*shlex.split(line)[1:], "--quiet"]) == 0, line
+            count += 1
+    assert count == 12
+    assert Path("found.html").stat().st_size > 10_000
+    assert Path("labels.csv").read_text().count("\n") == 13

@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from structure.pipeline.device import is_out_of_memory
-from structure.store.errors import StructureError
+from structure.store.errors import NotPresentError, StructureError
 
 if TYPE_CHECKING:
     import torch
+
+INSTALLED_AS = {"open_clip": "open_clip_torch"}
+"""Packages that pip calls otherwise than an import does."""
 
 
 @contextmanager
@@ -18,12 +21,19 @@ def library_errors(name: str, inputs: Mapping[str, torch.Tensor] | None = None) 
     """Within: a library loads the model `name`, or runs it on `inputs`.
 
     Its exceptions become `StructureError`s with the model, the shape of each input and their first line; memory that
-    does not suffice stays what it is, as it is answered with smaller batches.
+    does not suffice stays what it is, as it is answered with smaller batches. A package that is not installed becomes a
+    `NotPresentError`.
     """
     try:
         yield
     except StructureError:
         raise
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        raise NotPresentError(
+            f"{name} needs the package {package or first_line(error)}, which is not installed. Run: pip install "
+            f"{INSTALLED_AS.get(package, package or 'it')}"
+        ) from error
     except Exception as error:
         if is_out_of_memory(error):
             raise

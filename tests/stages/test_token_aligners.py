@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from structure.pipeline import AlignedModel, align, evaluate, extract, rank_layers
+from structure.pipeline import AlignedModel, align, evaluate, extract, rank_layers, search
 from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
@@ -78,6 +78,19 @@ class TestEveryAligner:
         again = evaluate(str(suite), store=trained, aligners=[name])
         assert again.encoder_passes == 0
         assert [result.value for result in again.results] == [result.value for result in first.results]
+
+    def test_search_scores_as_the_aligner_does(self, trained: Store, name: str, tmp_path: Path) -> None:
+        """Of tokens, too: the images' order is that of the aligner's own similarity to the words."""
+        shutil.copytree(trained.url, tmp_path / "store")
+        store = open_store(tmp_path / "store")
+        found = search(["a red circle"], store=store, aligner=name, split="train", k=5, device="cpu").queries[0].hits
+        model = AlignedModel.load(store, name, device="cpu")
+        scenes = open_dataset("scenes:64", split="train", data_root=".")
+        images = model.encode_images([scenes.image(number) for number in range(64)])
+        scores = model.similarity(images, model.encode_texts(["a red circle"]))[:, 0]
+        assert [hit.score for hit in found] == pytest.approx(np.sort(scores)[::-1][:5], abs=3e-3)
+        for hit in found:
+            assert hit.score == pytest.approx(scores[int(hit.id.split("-")[1])], abs=3e-3)
 
     def test_an_aligned_model_gives_the_cached_numbers(self, trained: Store, name: str) -> None:
         model = AlignedModel.load(trained, name, device="cpu")
@@ -178,7 +191,7 @@ def test_what_does_not_fit_is_told(trained: Store) -> None:
         AlignedModel.load(trained.url)
     model = AlignedModel.load(trained, "linear", device="cpu")
     with pytest.raises(StructureError, match="Sample 1 is a int, not a PIL image"):
-        model.encode_images([Image.new("RGB", (8, 8)), "a.png"])  # type: ignore[list-sample]
+        model.encode_images([Image.new("RGB", (8, 8)), 5])
     with pytest.raises(StructureError, match="takes a list of strings"):
         model.encode_texts("a red square")
     assert model.encode_images([]).shape == (0, 16)

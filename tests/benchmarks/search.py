@@ -1,0 +1,133 @@
+"""Exact search in a million stored rows, as JSON lines: `python tests/benchmarks/search.py [--rows N] [--width D]`.
+
+A store gets `rows` x `width` unit rows in float16, in shards as an aligner's embeddings lie there, and is searched with
+1 and with 200 queries. Both sides run in one process, by turns, best of a few: `top_k` over the stored shards, and the
+bare product and top-k of torch over one array in memory (float16 rows made float32 in blocks of the same bytes, as
+float16 products on a processor are many times slower). `same`: queries whose rows are those of float64 brute force,
+ties by row. `peak_bytes`: what a search takes besides the mapped file, against the --memory that it was given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from structure.pipeline.similarity.knn.top_k import top_k
+from structure.store import Column, FeatureSet, Manifest, open_store
+from structure.store.shard_writer import ShardWriter
+
+SHARD_ROWS, MEMORY, K = 2048, 256 * 2**20, 10
+
+
+def written(folder: Path, rows: int, width: int) -> FeatureSet:
+    """Random unit rows in float16, one of 1,000 the same as another."""
+    manifest = Manifest(
+        dataset="synthetic",
+        split="all",
+        encoder="none",
+        modality="vision",
+        rows_of="items",
+        rows=rows,
+        shard_rows=SHARD_ROWS,
+        columns=(Column("aligned", width, "float16"),),
+        identity={"rows": rows},
+    )
+    features = FeatureSet.allocate(open_store(folder).files, "embeddings/x/y", manifest, list(map(str, range(rows))))
+    random = np.random.default_rng(0)
+    for shard in manifest.shards:
+        values = random.standard_normal((len(shard), width), dtype=np.float32)
+        values[::1000] = 1.0
+        values /= np.linalg.norm(values, axis=1, keepdims=True)
+        with ShardWriter(features, shard) as writer:
+            writer.put("aligned", range(shard.start, shard.stop), values)
+            writer.commit()
+    return features
+
+
+class Stored:
+    """The gallery of a feature set, as `SplitGallery` reads it."""
+
+    largest = 1.001
+
+    def __init__(self, features: FeatureSet) -> None:
+        self.features, self.checked = features, set[str]()
+        self.shape = (len(features), features.column("aligned").width)
+        self.reader = features.column_reader("aligned")
+
+    def pieces(self, start: int, stop: int) -> Sequence[np.ndarray]:
+        return self.reader.view(start, stop, self.features.completion.known(), self.checked)
+
+
+def bare(queries: torch.Tensor, rows: torch.Tensor, block: int = 65536) -> torch.Tensor:
+    """The usual way: products in blocks, top-k of each, top-k of these."""
+    scores, found = [], []
+    for start in range(0, len(rows), block):
+        best = (queries @ rows[start : start + block].float().T).topk(K, dim=1)
+        scores.append(best.values)
+        found.append(best.indices + start)
+    order = torch.cat(scores, dim=1).topk(K, dim=1).indices
+    return torch.cat(found, dim=1).gather(1, order)
+
+
+def brute_force(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The first K in float64, equal ones by row: scores rounded to 2**-40, for sums of float64 are not exact."""
+    found = []
+    for start in range(0, len(queries), 8):
+        part = queries[start : start + 8].astype(np.float64)
+        scores = np.concatenate(
+            [part @ rows[a : a + 65536].astype(np.float64).T for a in range(0, len(rows), 65536)], 1
+        )
+        scores = np.round(scores * 2.0**40)
+        found += [np.lexsort((np.arange(len(row)), -row))[:K] for row in scores]
+    return np.array(found)
+
+
+def best_of(*runs: Callable[[], object], rounds: int = 3) -> list[float]:
+    """Seconds of each, the best of a few, by turns."""
+    times = np.full((rounds, len(runs)), np.inf)
+    for turn in range(rounds):
+        for place, run in enumerate(runs):
+            began = time.perf_counter()
+            run()
+            times[turn, place] = time.perf_counter() - began
+    return [float(seconds) for seconds in times.min(axis=0)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--exact", type=int, default=200, help="queries that are compared with float64 brute force")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        gallery = Stored(written(Path(folder), given.rows, given.width))
+        random = np.random.default_rng(1)
+        queries = random.standard_normal((200, given.width)).astype(np.float32)
+        queries[0] = 1.0
+        queries /= np.linalg.norm(queries, axis=1, keepdims=True)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        found = top_k(queries, gallery, k=K, memory=MEMORY)
+        peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+        whole = np.concatenate(gallery.pieces(0, given.rows))
+        same = int((brute_force(queries[: given.exact], whole) == found.rows[: given.exact]).all(axis=1).sum())
+        rows = torch.from_numpy(whole)
+        for count in (1, 200):
+            some = torch.from_numpy(queries[:count])
+            ours, theirs = best_of(
+                lambda some=some: top_k(some.numpy(), gallery, k=K, memory=MEMORY), lambda some=some: bare(some, rows)
+            )
+            line = {"measure": f"search|{count} queries", "rows": given.rows, "width": given.width, "seconds": ours}
+            line |= {"bare_seconds": theirs, "times_bare": ours / theirs, "same": same, "of": given.exact}
+            print(json.dumps(line | {"peak_bytes": peak, "memory": MEMORY, "threads": torch.get_num_threads()}))
+
+
+if __name__ == "__main__":
+    main()
