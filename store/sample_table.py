@@ -109,24 +109,34 @@ class Samples:
     @cached_property
     def first_rows(self) -> np.ndarray:
         """(samples,) table row of each sample's first caption."""
-        index = self.table["caption_index"].to_numpy()
-        return np.flatnonzero(index <= 0)
+        return np.flatnonzero(self._caption_index <= 0)
+
+    @cached_property
+    def _caption_index(self) -> np.ndarray:
+        """(rows,) int32. Through DLPack: `to_numpy` imports pandas, for which every command would wait."""
+        chunks = self.table["caption_index"].chunks
+        return np.concatenate([np.from_dlpack(chunk) for chunk in chunks]) if chunks else np.empty(0, dtype=np.int32)
+
+    def _of_samples(self, column: str) -> list[Any]:
+        """A column's values in the first row of each sample."""
+        values = self.table[column].to_pylist()
+        return values if len(self.first_rows) == len(values) else [values[row] for row in self.first_rows.tolist()]
 
     @property
     def item_ids(self) -> list[str]:
         """Ids of the samples, in order."""
-        return list(self.table["item"].take(pa.array(self.first_rows)).to_pylist())
+        return self._of_samples("item")
 
     @property
     def digests(self) -> dict[str, tuple[str, str]]:
         """Sample id -> (stamp, digest): what was read last time."""
-        rows = self.table.take(pa.array(self.first_rows))
-        return {
-            item: (stamp, digest)
-            for item, stamp, digest in zip(
-                rows["item"].to_pylist(), rows["stamp"].to_pylist(), rows["digest"].to_pylist(), strict=True
-            )
-        }
+        columns = (self._of_samples(name) for name in ("item", "stamp", "digest"))
+        return {item: (stamp, digest) for item, stamp, digest in zip(*columns, strict=True)}
+
+    @property
+    def first_texts(self) -> list[str | None]:
+        """The first caption of each sample; None where it has none."""
+        return self._of_samples("text")
 
     def labels(self, task: str) -> np.ndarray:
         """(samples,) int64 class indices, -1 where the sample has no label of this task. Raises KeyError."""
@@ -139,7 +149,7 @@ class Samples:
 
     def caption_rows(self, limit: int | None = None) -> np.ndarray:
         """Table rows of the captions with index below `limit` (None = all)."""
-        index = self.table["caption_index"].to_numpy()
+        index = self._caption_index
         return np.flatnonzero((index >= 0) & (index < (len(index) if limit is None else limit)))
 
     def texts(self, limit: int | None = None) -> list[str]:
@@ -159,7 +169,7 @@ class Samples:
 
     def item_of_caption(self, limit: int | None = None) -> np.ndarray:
         """(captions,) index of the sample that each caption row describes."""
-        of_row = np.cumsum(self.table["caption_index"].to_numpy() <= 0) - 1
+        of_row = np.cumsum(self._caption_index <= 0) - 1
         return np.asarray(of_row[self.caption_rows(limit)], dtype=np.int64)
 
     def digest(self, rows_of: RowKind, limit: int | None = None, *, rows: int | None = None) -> str:

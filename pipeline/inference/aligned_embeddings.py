@@ -112,17 +112,16 @@ class AlignedEmbeddings:
     def _allocated(self) -> FeatureSet:
         """The set that is there, brought up to date with the features; a new one where it is of something else."""
         files, wanted = self.context.store.files, self._manifest()
-        ids = self._ids()
         there = _opened(self.context.store, self._prefix)
         if there is not None and not continues(there.manifest, wanted):
             files.remove_tree(self._prefix)
             there = None
         if there is None:
-            return FeatureSet.allocate(files, self._prefix, wanted, ids)
+            return FeatureSet.allocate(files, self._prefix, wanted, self._ids())
         if there.manifest.rows < wanted.rows:
             for index in changed_shards(there.manifest, wanted):
                 there.completion.remove(index)
-            return there.grow(wanted, ids)
+            return there.grow(wanted, self._ids())
         return there
 
     def _ids(self) -> list[str]:

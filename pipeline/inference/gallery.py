@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import pyarrow as pa
 
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.inference.aligned_embeddings import AlignedEmbeddings
@@ -60,8 +59,8 @@ class GallerySplit:
             items, owners = samples.item_ids, samples.item_of_caption(manifest.captions)
             ids = samples.row_ids("captions", manifest.captions)
             return ids, [items[owner] for owner in owners], samples.texts(manifest.captions)
-        texts = samples.table["text"].take(pa.array(samples.first_rows)).to_pylist()
-        return samples.item_ids, samples.item_ids, texts
+        items = samples.item_ids
+        return items, items, samples.first_texts
 
     def row(self, number: int) -> GalleryRow:
         """What a row is."""

@@ -4,15 +4,15 @@ A store gets `rows` x `width` unit rows in float16, in shards as an aligner's em
 1 and with 200 queries. Both sides run in one process, by turns, best of a few: `top_k` over the stored shards, and the
 bare product and top-k of torch over one array in memory (float16 rows made float32 in blocks of the same bytes, as
 float16 products on a processor are many times slower). `same`: queries whose rows are those of float64 brute force,
-ties by row. `peak_bytes`: what a search takes besides the mapped file, against the --memory that it was given.
+ties by row. `peak_bytes`: what a search of 200 queries takes besides the mapped file, of the `memory` that it has.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -66,6 +66,29 @@ class Stored:
         return self.reader.view(start, stop, self.features.completion.known(), self.checked)
 
 
+class Peak:
+    """The most memory of its own that the process took within, beyond what it had before, seen every millisecond;
+    mapped files do not count."""
+
+    def __enter__(self) -> Peak:
+        self.before, self.bytes, self.ended = self._own(), 0, threading.Event()
+        self.watcher = threading.Thread(target=self._watch)
+        self.watcher.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self.watcher.join()
+
+    def _watch(self) -> None:
+        while not self.ended.wait(0.001):
+            self.bytes = max(self.bytes, self._own() - self.before)
+
+    def _own(self) -> int:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("RssAnon:")[2].split()[0]) * 1024
+
+
 def bare(queries: torch.Tensor, rows: torch.Tensor, block: int = 65536) -> torch.Tensor:
     """The usual way: products in blocks, top-k of each, top-k of these."""
     scores, found = [], []
@@ -90,15 +113,15 @@ def brute_force(queries: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.array(found)
 
 
-def best_of(*runs: Callable[[], object], rounds: int = 3) -> list[float]:
-    """Seconds of each, the best of a few, by turns."""
-    times = np.full((rounds, len(runs)), np.inf)
+def cost(*runs: Callable[[], object], rounds: int = 3) -> list[tuple[float, float]]:
+    """`(clock, processor)` seconds of each, the best of a few, by turns so that a busy machine slows all alike."""
+    times = np.full((rounds, len(runs), 2), np.inf)
     for turn in range(rounds):
         for place, run in enumerate(runs):
-            began = time.perf_counter()
+            clock, work = time.perf_counter(), time.process_time()
             run()
-            times[turn, place] = time.perf_counter() - began
-    return [float(seconds) for seconds in times.min(axis=0)]
+            times[turn, place] = time.perf_counter() - clock, time.process_time() - work
+    return [(float(clock), float(work)) for clock, work in times.min(axis=0)]
 
 
 def main() -> None:
@@ -113,20 +136,20 @@ def main() -> None:
         queries = random.standard_normal((200, given.width)).astype(np.float32)
         queries[0] = 1.0
         queries /= np.linalg.norm(queries, axis=1, keepdims=True)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        found = top_k(queries, gallery, k=K, memory=MEMORY)
-        peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+        with Peak() as peak:
+            found = top_k(queries, gallery, k=K, memory=MEMORY)
         whole = np.concatenate(gallery.pieces(0, given.rows))
         same = int((brute_force(queries[: given.exact], whole) == found.rows[: given.exact]).all(axis=1).sum())
         rows = torch.from_numpy(whole)
         for count in (1, 200):
             some = torch.from_numpy(queries[:count])
-            ours, theirs = best_of(
+            ours, theirs = cost(
                 lambda some=some: top_k(some.numpy(), gallery, k=K, memory=MEMORY), lambda some=some: bare(some, rows)
             )
-            line = {"measure": f"search|{count} queries", "rows": given.rows, "width": given.width, "seconds": ours}
-            line |= {"bare_seconds": theirs, "times_bare": ours / theirs, "same": same, "of": given.exact}
-            print(json.dumps(line | {"peak_bytes": peak, "memory": MEMORY, "threads": torch.get_num_threads()}))
+            line = {"measure": f"search|{count} queries", "rows": given.rows, "width": given.width}
+            line |= {"seconds": ours[0], "bare_seconds": theirs[0], "times_bare": ours[0] / theirs[0]}
+            line |= {"times_bare_processor": ours[1] / theirs[1], "same": same, "of": given.exact}
+            print(json.dumps(line | {"peak_bytes": peak.bytes, "memory": MEMORY, "threads": torch.get_num_threads()}))
 
 
 if __name__ == "__main__":

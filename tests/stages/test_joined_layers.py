@@ -15,7 +15,7 @@ from structure.cli.training import axis
 from structure.pipeline import align, evaluate, load_aligner, search
 from structure.pipeline.aligners.aligner_method import fit
 from structure.pipeline.aligners.options import TrainingOptions
-from structure.pipeline.exports.aligned_model import AlignedModel
+from structure.pipeline.inference.aligned_model import AlignedModel
 from structure.pipeline.pairing.pairs import choose_sets, pair_rows
 from structure.pipeline.stages.export import export
 from structure.store import JoinedRows, Rows, Store
