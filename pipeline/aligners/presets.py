@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _PAPER: Mapping[str, Any] = {
+    "weight": 10.0,
     "warm_up_steps": 1000,
     "cosine": "published",
     "epochs": 1000,

@@ -9,6 +9,7 @@ a seed draws the pairs. Named methods take the ranking's layers; those of gradie
 .001 in 256 dimensions. `auto` is what the command does with its defaults, the last fit on all pairs included, its
 budget counted in CPU seconds. Mean recall is that of R@1, R@5, R@10 both ways. The oracle is the best arm of a seed,
 `auto` among them. Each seed is a line of STORE/auto.jsonl when it is done: a run that was stopped goes on.
+`--one-layer` leaves out the candidate of two layers a side.
 `--weights`: `linear` with the weight of R_S that cross-validation chooses, against none and 10, with the diagnosis.
 `--trainings` compares the short training of a selection with the defaults.
 """
@@ -20,6 +21,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +92,14 @@ def mean_recall(aligner: Aligner, vision: np.ndarray, text: np.ndarray) -> float
     return float(np.mean(list(ranks.metrics().values())))
 
 
-def measure(store: str, size: int, held_out: int, seed: int) -> dict[str, Any]:
+def measure(store: str, size: int, held_out: int, seed: int, *, joined: bool = True) -> dict[str, Any]:
     """Mean recall of every arm and of `auto`, and its seconds, for one draw of pairs."""
     opened = open_store(store)
     sets = choose_sets(opened, dataset=None, split=None, vision=None, text=None)
     rows = pair_rows(opened, *sets)
     order = np.random.default_rng(seed).permutation(len(rows))
     test, training = order[:held_out], np.sort(order[held_out : held_out + size])
-    layers = layer_candidates(opened, sets, "auto", SelectionOptions().layer_candidates)
+    layers = layer_candidates(opened, sets, "auto", SelectionOptions().layer_candidates, joined=joined)
     both = {
         pair: tuple(
             loaded(layer_rows(features, layer, numbers))
@@ -186,6 +188,21 @@ def table(rows: Mapping[str, list[Mapping[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
+def weight_table(rows: Mapping[str, list[Mapping[str, Any]]]) -> str:
+    """Markdown: mean recall of `linear` without R_S, paired differences with intervals, the weights, the bound."""
+    columns = ["set (pairs)", "without R_S", "weight 10 - without", "selected - without", "selected weights"]
+    columns += ["weight/2 JS, nats", "CPU s"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for label, seeds in rows.items():
+        none, ten, chosen = (np.array([row[name] for row in seeds]) for name in ("none", "10", "chosen"))
+        weights = ", ".join(f"{row['weight']:g}" for row in seeds)
+        bound = np.mean([row["diagnosis"]["bound"] for row in seeds])
+        seconds = np.mean([row["seconds"] for row in seeds])
+        differences = f"{interval(ten - none)} | {interval(chosen - none)}"
+        lines.append(f"| {label} | {none.mean():.3f} | {differences} | {weights} | {bound:.2f} | {seconds:.1f} |")
+    return "\n".join(lines)
+
+
 def compare_trainings(folder: Path, data: Path) -> None:
     """The short training of a selection and the default one, for `mlp` and `linear`."""
     for name in ("scenes", "emoji"):
@@ -215,6 +232,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--weights", action="store_true")
     parser.add_argument("--trainings", action="store_true")
+    parser.add_argument("--one-layer", action="store_true", help="no candidate of two layers a side")
     asked = parser.parse_args()
     folder, data = asked.store.resolve(), asked.data.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -230,16 +248,14 @@ def main() -> None:
             if any((row["set"], row["seed"]) == (label, seed) for row in done):
                 continue
             name, _, size = label.partition("-")
-            measuring = measure_weight if asked.weights else measure
+            measuring = measure_weight if asked.weights else partial(measure, joined=not asked.one_layer)
             row = measuring(prepare(name, data, folder), int(size), HELD_OUT[name], seed)
             done.append({"set": label, "seed": seed, **row})
             with open(file, "a") as out:
                 out.write(json.dumps(done[-1]) + "\n")
             print(json.dumps(done[-1]), flush=True)
     found = {label: [row for row in done if row["set"] == label] for label in wanted}
-    if asked.weights:
-        return
-    print(table({label: rows for label, rows in found.items() if rows}))
+    print((weight_table if asked.weights else table)({label: rows for label, rows in found.items() if rows}))
 
 
 if __name__ == "__main__":
