@@ -7,6 +7,15 @@ from importlib.metadata import PackageNotFoundError, requires
 
 NAME = "structure-align"
 
+CALLED = {
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "open_clip": "open_clip_torch",
+    "vl_convert": "vl-convert-python",
+    "sklearn": "scikit-learn",
+}
+"""What is installed for a package that is imported under another name; - and _ are the same to an installer."""
+
 
 def lacking(error: ImportError) -> str:
     """What is not installed, and what installs it, as sentences."""
@@ -17,7 +26,7 @@ def lacking(error: ImportError) -> str:
     if not package or package == "structure":
         return f"{error}. The installation is not whole: pip install --force-reinstall {NAME}"
     extra = extra_of(package)
-    wanted = f"'{NAME}[{extra}]'" if extra else package
+    wanted = f"'{NAME}[{extra}]'" if extra else CALLED.get(package, package)
     return f"The package {package} is not installed, and this needs it. Run: pip install {wanted}"
 
 

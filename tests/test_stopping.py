@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
 
-from structure.cli.extras import extra_of, lacking
+from structure.cli.extras import CALLED, NAME, extra_of, lacking
 from structure.cli.main import run
 from structure.cli.start import main
 from structure.cli.stopping import WORDS
@@ -64,6 +66,54 @@ def test_every_package_that_may_be_lacking_is_brought_by_an_extra(package: str, 
     assert extra_of(package) == extra
     told = lacking(ModuleNotFoundError("No module named ...", name=f"{package}.inner"))
     assert told.endswith(f"pip install 'structure-align[{extra}]'" if extra else f"pip install {package}")
+
+
+def test_every_package_that_is_needed_is_named_as_an_installer_knows_it() -> None:
+    """PIL is pillow: `pip install PIL` finds nothing."""
+    needed = {_plain(re.split(r"[^\w.-]", line)[0]) for line in requires(NAME) or [] if "extra" not in line}
+    top = Path(__file__).resolve().parents[1]
+    sources = [file.read_text() for part in ("cli", "pipeline", "store") for file in (top / part).rglob("*.py")]
+    imported = {name for text in sources for name in re.findall(r"^ *(?:import|from) (\w+)", text, re.MULTILINE)}
+    checked = 0
+    for package in sorted(imported & packages_distributions().keys()):
+        names = {_plain(name) for name in packages_distributions()[package]}
+        if names & needed:
+            told = lacking(ModuleNotFoundError("No module named ...", name=package))
+            assert _plain(told.rpartition(" ")[2]) in names, package
+            checked += 1
+    assert checked > 15
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+@pytest.mark.parametrize(
+    ("package", "command"),
+    [
+        ("timm", ["extract", "--model", "timm:vit_tiny_patch16_224", "--dataset", "scenes:4"]),
+        ("safetensors", ["import", "a.safetensors", "--model", "m", "--modality", "text", "--dataset", "d"]),
+        ("PIL", ["datasets", "check", "scenes:4"]),
+    ],
+)
+def test_a_package_of_the_installation_that_is_gone_is_told_with_what_installs_it(
+    package: str, command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"x" * 20)
+    blocked = (
+        "import sys\n"
+        "class Gone:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] == {package!r}:\n"
+        "            raise ModuleNotFoundError('No module named ' + name, name=name)\n"
+        "sys.meta_path.insert(0, Gone())\n"
+        "from structure.cli.main import run\n"
+        "sys.exit(run(sys.argv[1:]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", blocked, *command], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert f"pip install {CALLED.get(package, package)}" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_lacking_package_is_told_without_a_traceback(

@@ -71,7 +71,7 @@ def read_feature_file(path: Path) -> FeatureFile:
         )
     try:
         read = reader(path)
-    except StructureError:
+    except (StructureError, ModuleNotFoundError):
         raise
     except Exception as error:  # damaged bytes may raise anything
         raise StructureError(f"{path} does not read as {path.suffix}: {error or type(error).__name__}") from None
