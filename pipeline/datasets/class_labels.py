@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from structure.store.errors import StructureError
@@ -45,3 +45,24 @@ def number_classes(
     ordered: list[str | int] = [*sorted(names), *sorted(numbers)]
     number = {value: index for index, value in enumerate(ordered)}
     return tuple(map(str, ordered)), [None if value is None else number[value] for value in values]
+
+
+MISSING_WORDS = frozenset({"nan", "NaN", "None", "null", "NULL", "<NA>", "N/A", "#N/A"})
+"""What programs write into a cell of text that is empty."""
+
+
+def odd_classes(classes: Sequence[str]) -> Iterator[str]:
+    """Sentences about classes that are probably none, or the same."""
+    missing = [name for name in classes if name in MISSING_WORDS]
+    if missing:
+        yield (
+            f"a class is called {' and one '.join(map(repr, missing))}, which programs write for a missing value: "
+            "leave such cells empty, and the samples have no class"
+        )
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        alike.setdefault(name.casefold(), []).append(name)
+    same = [names for names in alike.values() if len(names) > 1]
+    if same:
+        more = f", and {len(same) - 1} more such" if len(same) > 1 else ""
+        yield f"the classes {' and '.join(same[0])} differ by case alone and count as {len(same[0])}{more}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from structure.pipeline.datasets.class_labels import odd_classes
 from structure.pipeline.datasets.dataset import Item, Task, within
 from structure.pipeline.datasets.folder_splits import (
     SPLITS_OPTION,
@@ -78,6 +79,7 @@ class Folder(ImageFiles):
             _listed(empty, "class without image", "classes without image"),
             _listed(parts.left_out, "folder in no split left out", "folders in no split left out"),
             _one_class(root, tops, classes, scan.paths),
+            *odd_classes(classes),
         )
         self.notes = tuple(filter(None, told))
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from structure.pipeline.datasets.class_labels import number_classes
+from structure.pipeline.datasets.class_labels import number_classes, odd_classes
 from structure.pipeline.datasets.dataset import AudioClip, Item, Task, within
 from structure.pipeline.datasets.decode_audio import decode_audio
 from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles
@@ -17,7 +17,14 @@ from structure.pipeline.datasets.paths import folder_safe, locate
 from structure.pipeline.datasets.split_names import called, default_split, pick_split
 from structure.pipeline.datasets.splits import choose
 from structure.pipeline.datasets.table_columns import COLUMN_OPTIONS, NO_SPLITS, TableColumns
-from structure.pipeline.datasets.table_hints import caption_hint, ending_of, folder_with, image_hint, spelled
+from structure.pipeline.datasets.table_hints import (
+    caption_hint,
+    ending_of,
+    folder_with,
+    image_hint,
+    label_hint,
+    spelled,
+)
 from structure.pipeline.datasets.table_pairs import Pair, read_pairs
 from structure.pipeline.datasets.table_rows import PairsTable, Row, TableForm, at_place, read_table, require_readable
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
@@ -85,7 +92,7 @@ class PairsFile(ImageFiles):
         self._pairs = [read.pairs[index] for index in chosen]
         self._labels_of = [numbers[index] for index in chosen]
         super().__init__([pair.id for pair in self._pairs], [pair.path for pair in self._pairs])
-        self.notes = read.notes
+        self.notes = (*read.notes, *odd_classes(classes))
         self.paths = self._located(self.paths)
 
     def item(self, index: int) -> Item:
@@ -173,9 +180,10 @@ class PairsFile(ImageFiles):
                     f"{spelled(self.file, self.given, {'caption': 'COLUMN'})}."
                 )
             )
+            label = spelled(self.file, self.given, {"label": label_hint(table.names) or "COLUMN"})
             raise StructureError(
                 f"{self.file} has neither caption, captions nor label; {said} A pair needs a text.{offer} For images "
-                "without texts use folder:DIR."
+                f"with classes and without texts type {label}, or use folder:DIR."
             )
 
     def _require_known_parts(self, table: PairsTable, meanings: Mapping[str, Sequence[str]]) -> None:

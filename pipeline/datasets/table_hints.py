@@ -47,6 +47,26 @@ def caption_hint(first: Sequence[Mapping[str, Any]], names: Sequence[str], used:
     return {"caption": best[0]} if best else {}
 
 
+_CLASS_NAMES = (
+    "class",
+    "classes",
+    "category",
+    "target",
+    "labels",
+    "class_name",
+    "label_name",
+    "species",
+    "diagnosis",
+    "y",
+)
+
+
+def label_hint(names: Sequence[str]) -> str:
+    """The column of the classes by one of their usual names, "" without one."""
+    usual = [name for word in _CLASS_NAMES for name in names if name.strip().casefold() == word]
+    return usual[0] if usual else ""
+
+
 def folder_with(paths: Sequence[str], folder: Path) -> str:
     """The sub-folder of `folder`, at most two deep, below which all of `paths` exist; "" without one."""
     tops = [entry for entry in sorted(os.scandir(folder), key=lambda entry: entry.name) if entry.is_dir()]

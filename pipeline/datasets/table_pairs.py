@@ -8,14 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from structure.pipeline.datasets.class_labels import class_value
+from structure.pipeline.datasets.class_labels import MISSING_WORDS, class_value
 from structure.pipeline.datasets.image_files import require_text
 from structure.pipeline.datasets.table_rows import Row
 from structure.pipeline.datasets.text_cells import are_listed, listed_texts, texts_in
 from structure.store.errors import StructureError
-
-MISSING_WORDS = frozenset({"nan", "NaN", "None", "null", "NULL", "<NA>", "N/A", "#N/A"})
-"""What programs write into a cell of text that is empty."""
 
 
 @dataclass(frozen=True)

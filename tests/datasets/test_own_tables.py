@@ -308,3 +308,17 @@ def test_a_question_mark_that_is_no_option_stays_in_the_name(folder: Path, write
     assert told(opened("pairs:odd?sep=;.jsonl")) == [("a",)]
     with pytest.raises(NotPresentError, match="is not here"):
         opened("pairs:gone.csv?sep=;")
+
+
+def test_classes_that_are_probably_none_or_the_same_are_told(folder: Path) -> None:
+    Path("my.csv").write_text("image,label\n0.jpg,Cat\n1.jpg,cat\n2.jpg,nan\n3.jpg,dog\n")
+    missing, alike = opened("pairs:my.csv").notes
+    assert missing.startswith("a class is called 'nan', which programs write for a missing value")
+    assert alike == "the classes Cat and cat differ by case alone and count as 2"
+
+
+def test_a_column_of_classes_by_another_name_is_offered(folder: Path) -> None:
+    Path("my.csv").write_text("image,category\n0.jpg,ant\n1.jpg,bee\n")
+    with pytest.raises(StructureError, match="has neither caption, captions nor label") as told:
+        opened("pairs:my.csv")
+    assert opened(re.findall(r"'(pairs:[^']*label[^']*)'", str(told.value))[0]).tasks["label"].classes == ("ant", "bee")
