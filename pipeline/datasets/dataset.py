@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from structure.pipeline.datasets.pixel_meaning import AS_THE_FILE_SAYS, MAY_BE_UNCLEAR, PixelMeaning, with_name
@@ -138,7 +139,7 @@ class Dataset(ABC):
         if error is not None:
             raise StructureError(
                 f"{self.name}: sample {self.item(index).id}: {error.fact}. {with_name(error.remedy, self.spec)}. "
-                f"`structure datasets check '{self.spec}'` says it of all samples."
+                f"`structure datasets check {quote(self.spec)}` says it of all samples."
             )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from structure.pipeline.datasets.image_files import SUFFIXES
+from structure.pipeline.datasets.spec import typed
 from structure.pipeline.datasets.split_names import hinted, meaning, split_folders, split_of
 from structure.store.errors import StructureError, unknown
 
@@ -38,8 +39,8 @@ def read_splits(root: Path, *, kind: str, given: str | None) -> FolderSplits:
         return FolderSplits({}) if given == "none" else _given(tops, given, root)
     words = list({split_of(name): name for name in reversed(tops) if split_of(name)}.values())[::-1]
     how = (
-        f"Say which: '{kind}:{root}?splits={','.join(words)}' (these are splits, all else is left out), or "
-        f"'{kind}:{root}?splits=none' (no folder is a split). Or move the folders apart."
+        f"Say which: {_typed(root, kind, words)} (these are splits, all else is left out), or "
+        f"{_typed(root, kind, ['none'])} (no folder is a split). Or move the folders apart."
     )
     splits = split_folders(tops, where=str(root), how=how)
     if splits and any(_is_image(path) for path in root.iterdir() if path.is_file()):
@@ -76,12 +77,16 @@ def _refuse_hinted(root: Path, tops: Sequence[str], kind: str) -> None:
         return
     if len(hints) < len(tops) and not any(_inner(root / name) for name in hints):
         return
-    folders = ",".join(_innermost(root, name) for name in {part: name for name, part in hints.items()}.values())
+    folders = [_innermost(root, name) for name in {part: name for name, part in hints.items()}.values()]
     raise StructureError(
         f"{root} has {', '.join(hints)}, whose names speak of splits: the images could be held out wrongly, or counted "
-        f"as classes. Say which: '{kind}:{root}?splits={folders}' (these are splits, all else is left out), or "
-        f"'{kind}:{root}?splits=none' (no folder is a split)."
+        f"as classes. Say which: {_typed(root, kind, folders)} (these are splits, all else is left out), or "
+        f"{_typed(root, kind, ['none'])} (no folder is a split)."
     )
+
+
+def _typed(root: Path, kind: str, splits: Sequence[str]) -> str:
+    return typed(f"{kind}:{root}?splits={','.join(splits)}")
 
 
 def _inner(folder: Path) -> list[str]:
@@ -103,14 +108,14 @@ def _refuse_deeper(root: Path, tops: Sequence[str], kind: str) -> None:
             deeper = [name for name in folders if meaning(name) and has_images(Path(folder, name))]
             if deeper:
                 remedy = (
-                    f"Type {kind}:{folder} if its folders are the splits"
+                    f"Type {typed(f'{kind}:{folder}')} if its folders are the splits"
                     if _holds_all(root, Path(folder))
                     else "Put the folders of the splits outermost (train/CLASS, test/CLASS)"
                 )
                 raise StructureError(
                     f"{folder} holds images in {', '.join(deeper)}. Such names are those of splits, which {kind}: "
                     f"takes from the folders directly in {root}: these images could be held out wrongly. {remedy}, or "
-                    f"'{kind}:{root}?splits=none' if they are no splits."
+                    f"{_typed(root, kind, ['none'])} if they are no splits."
                 )
 
 

@@ -16,6 +16,7 @@ from structure.pipeline.datasets.hub_columns import COLUMN_OPTIONS, HubColumns, 
 from structure.pipeline.datasets.image_files import SUFFIXES, read_file
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe
+from structure.pipeline.datasets.spec import typed
 from structure.pipeline.datasets.split_names import are_parts, called, default_split, meaning, pick_split
 from structure.pipeline.datasets.splits import choose
 from structure.pipeline.datasets.table_columns import NO_SPLITS
@@ -255,7 +256,8 @@ def _require_known_parts(
         if name.strip().casefold() == "split":
             raise StructureError(
                 f"hf:{source}: the cells of {name} are no text ({feature}), so that it is not known whether they say "
-                f"what is held out. Type '{spec}split={name}' if they do, else '{spec}split={NO_SPLITS}'."
+                f"what is held out. Type {typed(f'{spec}split={name}')} if they do, else "
+                f"{typed(f'{spec}split={NO_SPLITS}')}."
             )
         if name in used or not (names or getattr(feature, "dtype", "") in ("string", "large_string")):
             continue
@@ -267,8 +269,8 @@ def _require_known_parts(
         if are_parts(words):
             raise StructureError(
                 f"hf:{source}: the column {name} holds {', '.join(sorted(words))}, which are names of splits, and is "
-                f"not called split: rows could be held out wrongly. Type '{spec}split={name}', or "
-                f"'{spec}split={NO_SPLITS}' if it says something else."
+                f"not called split: rows could be held out wrongly. Type {typed(f'{spec}split={name}')}, or "
+                f"{typed(f'{spec}split={NO_SPLITS}')} if it says something else."
             )
 
 
@@ -336,7 +338,7 @@ def _ids(table: Any, column: str | None, split: str, source: str) -> list[str]:
     if None in ids:
         raise StructureError(
             f"hf:{source}: row {ids.index(None)} of {split} has no {column}, which names the samples. Fill in the "
-            f"column, or name another: 'hf:{source}?id=COLUMN'."
+            f"column, or name another: {typed(f'hf:{source}?id=COLUMN')}."
         )
     texts = [str(item) for item in ids]
     if len(set(texts)) != len(texts):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from structure.pipeline.datasets.spec import typed
 from structure.pipeline.datasets.table_columns import NO_SPLITS
 from structure.pipeline.datasets.text_cells import TEXT_FIELDS, texts_in
 from structure.store.errors import StructureError, unknown
@@ -83,7 +84,8 @@ def choose_columns(
         columns = ", ".join(features)
         raise StructureError(
             f"hf:{source} has no captions ({', '.join(CAPTION_COLUMNS)}) and no column of type ClassLabel; its "
-            f"columns are {columns}. Name the column: 'hf:{source}?caption=COLUMN', or '?label=COLUMN' for classes."
+            f"columns are {columns}. Name the column: {typed(f'hf:{source}?caption=COLUMN')}, or '?label=COLUMN' for "
+            "classes."
         )
     split = once.get("split") or next((name for name in features if _says_split(library, name, features[name])), None)
     split = split if split in features else None  # "none": no column does
@@ -101,7 +103,7 @@ def _image(library: ModuleType, features: Mapping[str, Any], source: str) -> str
     images = [name for name, feature in features.items() if is_image(library, feature)]
     if len(images) == 1:
         return images[0]
-    which = f"; say which: 'hf:{source}?image={images[0]}'" if images else ""
+    which = f"; say which: {typed(f'hf:{source}?image={images[0]}')}" if images else ""
     raise StructureError(
         f"hf:{source} has {len(images)} columns of type Image, and one is needed{which}; its columns are "
         f"{', '.join(features)}. Or cast or drop columns, save it with save_to_disk, and name that folder."
@@ -127,7 +129,7 @@ def _field(feature: Any, name: str, source: str) -> str:
         raise StructureError(
             f"hf:{source}: the cells of {name} are objects with the fields {', '.join(inner)}, none of which is one "
             f"of {', '.join(TEXT_FIELDS)}. Say where the text is: "
-            f"'hf:{source}?caption={name}.{next(iter(inner), 'FIELD')}'."
+            f"{typed(f'hf:{source}?caption={name}.{next(iter(inner))}')}."
         )
     return fields[0]
 

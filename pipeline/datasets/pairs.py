@@ -88,12 +88,12 @@ class PairsFile(ImageFiles):
         labels = [pair.label for pair in read.pairs]
         classes, numbers = number_classes(labels, where=str(self.file), untyped=untyped)
         self.tasks = {"label": Task(classes, source=f"column label of {self.file.name}")} if classes else {}
+        self.notes = (*read.notes, *odd_classes(classes))
+        paths = self._located([pair.path for pair in read.pairs])
         self.split, chosen = self._choose(read.pairs, split=split, seed=seed)
         self._pairs = [read.pairs[index] for index in chosen]
         self._labels_of = [numbers[index] for index in chosen]
-        super().__init__([pair.id for pair in self._pairs], [pair.path for pair in self._pairs])
-        self.notes = (*read.notes, *odd_classes(classes))
-        self.paths = self._located(self.paths)
+        super().__init__([pair.id for pair in self._pairs], [paths[index] for index in chosen])
 
     def item(self, index: int) -> Item:
         """Raises `BadSampleError` for a row that cannot be read, and for one without image, without caption, or with an

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any
 
 from structure.store.errors import BadSampleError, StructureError
@@ -93,11 +94,11 @@ def with_name(remedy: str, spec: str) -> str:
     """The remedy with the dataset's name before each of its options, in quotation marks, as it is typed."""
     joint = "&" if "?" in spec else "?"
 
-    def typed(word: str) -> str:
+    def with_spec(word: str) -> str:
         bare = word.rstrip(",.;")
-        return f"'{spec}{joint}{bare[1:]}'{word[len(bare) :]}" if word.startswith("?") else word
+        return f"{quote(f'{spec}{joint}{bare[1:]}')}{word[len(bare) :]}" if word.startswith("?") else word
 
-    return " ".join(map(typed, remedy.split(" ")))
+    return " ".join(map(with_spec, remedy.split(" ")))
 
 
 def _interval(name: str, text: str, *, low: float | None = None, high: float | None = None) -> tuple[float, float]:

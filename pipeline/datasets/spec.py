@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from urllib.parse import unquote
 
 _OPTION = r"[a-z_]+=[^?]*|percentile"
@@ -37,3 +38,8 @@ class DatasetSpec:
             name, _, value = part.partition("=")
             options[name] = (*options.get(name, ()), unquote(value))
         return cls(kind, matched["argument"], options) if argument else cls(matched["argument"], "", options)
+
+
+def typed(spec: str) -> str:
+    """A dataset's name as it is typed in a shell: in quotation marks where one would take a letter for its own."""
+    return quote(spec)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from structure.pipeline.datasets.image_files import SUFFIXES
+from structure.pipeline.datasets.spec import typed
 from structure.store.errors import nearest
 
 _TEXT_NAMES = ("text", "title", "description", "sentence", "comment", "report", "alt_text", "prompt", "txt", "name")
@@ -83,7 +84,7 @@ def spelled(file: Path, given: Mapping[str, Sequence[str]], more: Mapping[str, s
     quoted = "&".join(
         f"{name}={value.replace('%', '%25').replace('&', '%26').replace('?', '%3F')}" for name, value in pairs
     )
-    return f"'pairs:{file}?{quoted}'" if quoted else f"pairs:{file}"
+    return typed(f"pairs:{file}?{quoted}" if quoted else f"pairs:{file}")
 
 
 def _texts(first: Sequence[Mapping[str, Any]], name: str) -> list[str]:

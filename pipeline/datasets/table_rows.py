@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from structure.pipeline.datasets.spec import typed
 from structure.pipeline.datasets.table_columns import TableColumns
 from structure.pipeline.datasets.table_json import read_json_rows
 from structure.pipeline.datasets.text_cells import listed_texts
@@ -152,8 +153,8 @@ def _text(file: Path, form: TableForm) -> str:
     if named in ("utf-8", "utf8"):
         if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise StructureError(
-                f"{file} is not UTF-8 text: it begins as UTF-16 does. Type 'pairs:{file}?encoding=utf-16', or save it "
-                "as UTF-8."
+                f"{file} is not UTF-8 text: it begins as UTF-16 does. Type {typed(f'pairs:{file}?encoding=utf-16')}, "
+                "or save it as UTF-8."
             )
         return data.decode("utf-8-sig", errors="surrogateescape")
     try:
@@ -164,7 +165,11 @@ def _text(file: Path, form: TableForm) -> str:
 
 def _bytes_problem(file: Path, text: str) -> str:
     wrong = undecodable(text)
-    return f"is not UTF-8 text ({wrong}); 'pairs:{file}?encoding=cp1252' reads it as Windows writes it" if wrong else ""
+    return (
+        f"is not UTF-8 text ({wrong}); {typed(f'pairs:{file}?encoding=cp1252')} reads it as Windows writes it"
+        if wrong
+        else ""
+    )
 
 
 def _jsonl(source: _Source) -> Iterator[Raw]:
@@ -240,7 +245,7 @@ def _header(file: Path, table: Any, mark: str, called: str) -> list[str]:
         said = "tab" if other == "\t" else other
         raise StructureError(
             f"{file}, line 1 is one column, {header[0]!r}: its cells are separated by {other!r}, and a {file.suffix} "
-            f"file's by a {called}. Type 'pairs:{file}?sep={said}'."
+            f"file's by a {called}. Type {typed(f'pairs:{file}?sep={said}')}."
         )
     return header
 

@@ -14,6 +14,7 @@ from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
 from structure.pipeline.datasets.image_files import stamp
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe
+from structure.pipeline.datasets.spec import typed
 from structure.pipeline.datasets.split_names import choose_split, hinted, meaning
 from structure.pipeline.datasets.splits import choose
 from structure.pipeline.datasets.tar_index import Group, index_tar, read_member
@@ -187,7 +188,7 @@ def _parts(files: Sequence[Path], argument: str) -> dict[str, list[Path]]:
         raise StructureError(
             f"wds:{argument}: {parts[named][0].name} is named as {named} and {parts[''][0].name} as no split: samples "
             f"could be held out wrongly. Name the tars of one split, such as wds:{parts[named][0]}, or type "
-            f"'wds:{argument}?splits=none' if the words are no splits."
+            f"{typed(f'wds:{argument}?splits=none')} if the words are no splits."
         )
     return parts
 
@@ -205,7 +206,7 @@ def _inner_parts(tars: Mapping[Path, Sequence[Group]], argument: str) -> tuple[s
         raise StructureError(
             f"wds:{argument}: {first[parts[0]]} lies in a folder of the split {parts[0]} and {first['']} in none: "
             "samples could be held out wrongly. Write a tar for each split, such as train-000.tar, or type "
-            f"'wds:{argument}?splits=none' if the folders are no splits."
+            f"{typed(f'wds:{argument}?splits=none')} if the folders are no splits."
         )
     return tuple(parts) if len(parts) > 1 else ()
 

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from structure.pipeline.datasets import Dataset, open_dataset
 from structure.pipeline.datasets.splits import share
+from structure.pipeline.stages.check_data import check_data
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
 
 Draw = Callable[..., bytes]
@@ -322,3 +324,26 @@ def test_a_column_of_classes_by_another_name_is_offered(folder: Path) -> None:
     with pytest.raises(StructureError, match="has neither caption, captions nor label") as told:
         opened("pairs:my.csv")
     assert opened(re.findall(r"'(pairs:[^']*label[^']*)'", str(told.value))[0]).tasks["label"].classes == ("ant", "bee")
+
+
+def test_what_is_to_be_typed_is_typed_as_a_shell_reads_it(folder: Path) -> None:
+    Path("it's mine").mkdir()
+    Path("it's mine/my.csv").write_text("image;caption\n../0.jpg;a\n")
+    with pytest.raises(StructureError) as told:
+        opened("pairs:it's mine/my.csv")
+    spec = shlex.split(str(told.value).rpartition("Type ")[2].rstrip("."))[0]
+    assert spec == "pairs:it's mine/my.csv?sep=;"
+    assert len(opened(spec)) == 1
+
+
+def test_an_image_that_is_the_only_one_of_its_split_and_gone_is_a_bad_sample(folder: Path) -> None:
+    """Not a data set in another folder: `datasets check` tells it."""
+    lines = [f"{row % 4}.jpg,a {row},train" for row in range(4)] + ["gone.jpg,b,test"]
+    Path("my.csv").write_text("image,caption,split\n" + "\n".join(lines) + "\n")
+    held_out = opened("pairs:my.csv", split="test")
+    with pytest.raises(BadSampleError, match="there is no file"):
+        held_out.image(0)
+    found = check_data("pairs:my.csv")
+    assert [(problem.kind, problem.count) for problem in found.problems if problem.level == "error"] == [
+        ("file missing or not readable", 1)
+    ]

@@ -58,7 +58,7 @@ def same_images(one: Dataset, other: Dataset) -> bool:
 def image(number: int) -> bytes:
     buffer = io.BytesIO()
     form, mode = (("PNG", "RGB"), ("JPEG", "L"), ("PNG", "RGBA"), ("BMP", "RGB"))[number % 4]
-    Image.new(mode, (3, 2), number * 40).save(buffer, format=form)
+    Image.new(mode, (3, 2), (number * 40, 9, 7, 120) if mode == "RGBA" else number * 40).save(buffer, format=form)
     return buffer.getvalue()
 
 
