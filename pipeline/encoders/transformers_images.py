@@ -72,6 +72,8 @@ def prepare_images(encoder: TransformersEncoder, folder: Path, asked: ImagePrepr
             f"{folder} does not say how its images are prepared (preprocessor_config.json: {first_line(error)}). "
             "Guessing size or normalisation would change every feature. Put the model's own file there."
         ) from error
+    if mode == "L":
+        _take_grey(processor, name=encoder.name)
     preprocess = TransformersPreprocess(processor, mode=mode)
     sizes = {tuple(preprocess(Image.new("RGB", size)).shape) for size in ((96, 64), (64, 96), (300, 200))}
     if len(sizes) != 1 or len(next(iter(sizes))) != 3:
@@ -93,3 +95,20 @@ def prepare_images(encoder: TransformersEncoder, folder: Path, asked: ImagePrepr
         "input_size": list(shape[1:]),
         "config": json.loads(processor.to_json_string()),
     }
+
+
+def _take_grey(processor: Any, *, name: str) -> None:
+    """Have an image processor leave grey images grey, and normalise them by one number where it states three that are
+    equal, as the defaults of transformers are. Raises `StructureError` for three that differ."""
+    if getattr(processor, "do_convert_rgb", None):
+        processor.do_convert_rgb = False
+    for option in ("image_mean", "image_std"):
+        values = getattr(processor, option, None)
+        if not isinstance(values, list | tuple) or len(values) != 3:
+            continue
+        if len(set(values)) > 1:
+            raise StructureError(
+                f"{name} takes grey images, and its preprocessor_config.json has {option} {list(values)} for three "
+                "colours: it is not known by which number grey is normalised. Write one there, in brackets."
+            )
+        setattr(processor, option, [values[0]])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from structure.pipeline.encoders import describe, load_encoder
 from structure.store.errors import StructureError
@@ -109,3 +110,23 @@ def test_how_images_are_prepared_may_stand_in_the_processors_file(tmp_path: Path
     assert not (tmp_path / "preprocessor_config.json").exists()
     assert "centre crop 32 x 32" in describe(f"hf:{tmp_path}#visual").preprocessing
     assert load_encoder(f"hf:{tmp_path}#visual").provenance["preprocessing"]["input_size"] == [32, 32]
+
+
+def test_a_model_of_one_channel_takes_the_usual_three_equal_numbers(tmp_path: Path) -> None:
+    """A processor that is saved with its defaults beside a model of grey images."""
+    import transformers
+
+    torch.manual_seed(0)
+    transformers.ViTModel(transformers.ViTConfig(**VIT, num_channels=1)).eval().save_pretrained(tmp_path)
+    sizes = {"size": {"height": 32, "width": 32}}
+    processor = transformers.ViTImageProcessor(**sizes, do_convert_rgb=True)
+    processor.save_pretrained(tmp_path)
+    encoder = load_encoder(f"hf:{tmp_path}")
+    grey = Image.new("RGB", (32, 32), (51, 51, 51))
+    assert encoder.preprocess(grey).shape == (1, 32, 32)
+    torch.testing.assert_close(encoder.preprocess(grey), torch.full((1, 32, 32), (0.2 - 0.5) / 0.5))
+    transformers.ViTImageProcessor(**sizes, image_mean=[0.4, 0.5, 0.6]).save_pretrained(tmp_path)
+    with pytest.raises(StructureError, match=r"image_mean \[0.4, 0.5, 0.6\] for three colours.*Write one there"):
+        load_encoder(f"hf:{tmp_path}")
+    transformers.ViTImageProcessor(**sizes, image_mean=[0.5], image_std=[0.5]).save_pretrained(tmp_path)
+    assert load_encoder(f"hf:{tmp_path}").preprocess(grey).shape == (1, 32, 32)
