@@ -92,8 +92,12 @@ def compared(recipe: Recipe) -> list[tuple[str, str]]:
 
 def steps_of(recipe: Recipe) -> tuple[Step, ...]:
     """Every step, each after all that it needs."""
-    models = [] if recipe.stored else [model for pair in recipe.encoders for model in (pair.vision, pair.text)]
-    extracting = {model: _extract(recipe, model) for model in models}
+    pairs = [] if recipe.stored else recipe.encoders
+    extracting = {
+        model: _extract(recipe, model, without)
+        for pair in pairs
+        for model, without in ((pair.vision, "captions"), (pair.text, "views"))
+    }
     ranking = [
         Step(rank_key(recipe, pair, name), "rank", dict(options), _extractions(pair))
         for pair in recipe.encoders
@@ -140,8 +144,10 @@ def pair_slug(encoders: Encoders) -> str:
     return f"{_plain(encoders.vision)}+{_plain(encoders.text)}"
 
 
-def _extract(recipe: Recipe, model: str) -> Step:
-    return Step(_extract_key(model), "extract", {**recipe.extract, "model": model}, {})
+def _extract(recipe: Recipe, model: str, without: str) -> Step:
+    """The extraction with one encoder; the option `without` is of the other side."""
+    options = {name: value for name, value in recipe.extract.items() if name != without}
+    return Step(_extract_key(model), "extract", {**options, "model": model}, {})
 
 
 def _training(recipe: Recipe, run: TrainingRun) -> dict[str, Any]:
