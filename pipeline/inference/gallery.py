@@ -112,6 +112,10 @@ class SplitGallery:
                 found += split.aligned.pieces(low, high)
         return found
 
+    def samples(self) -> list[tuple[str, str]]:
+        """Of every row its split and the id of its sample."""
+        return [(split.name, split.row(number).sample) for split in self.splits for number in range(len(split))]
+
     def blocks(self, rows: int = 4096) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Numbers (n,) of the usable rows, at most so many at a time, with their embeddings (n, dim) float16."""
         for start in range(0, len(self), rows):

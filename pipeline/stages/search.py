@@ -127,7 +127,13 @@ def _search(
             "--scores csls compares each image with the texts of its dataset, and a folder has none. Leave it out."
         )
     others = source.open(request.gallery, "text" if request.to == "images" else "vision")
-    hubness = mean_nearest(gallery, others, usable=others.usable, memory=memory, device=device)
+    numbers: dict[tuple[str, str], int] = {}
+    samples, of_others = (
+        np.array([numbers.setdefault(sample, len(numbers)) for sample in side.samples()]) for side in (gallery, others)
+    )
+    hubness = mean_nearest(
+        gallery, others, samples=(samples, of_others), usable=others.usable, memory=memory, device=device
+    )
     return csls_top_k(queries, gallery, hubness, k=request.k, usable=usable, memory=memory, device=device)
 
 

@@ -233,3 +233,19 @@ def test_a_query_in_another_script_is_told(place: Place) -> None:
     said: list[str] = []
     search("красный круг", store=place.store, on_event=noting(said))
     assert any("is in Cyrillic letters" in text and "are in Latin ones" in text for text in said)
+
+
+def test_csls_scores_are_corrected_by_the_datasets_captions(place: Place) -> None:
+    plain = search(WORDS, store=place.store, k=80).queries
+    images = [place.photos / f"{number:03d}.png" for number in range(80)]
+    texts = search(image=images, store=place.store, to="text", k=11).queries
+    near = {}  # of each image the mean over its ten nearest captions, its own left out
+    for number, answer in enumerate(texts):
+        own = f"photos/{number:03d}.png"
+        near[own] = np.mean([hit.score for hit in answer.hits if hit.sample != own][:10])
+    found = search(WORDS, store=place.store, k=80, scores="csls").queries
+    for cosine, csls in zip(plain, found, strict=True):
+        own = np.mean([hit.score for hit in cosine.hits[:10]])
+        expected = {hit.id: 2 * hit.score - own - near[hit.id] for hit in cosine.hits}
+        assert [hit.score for hit in csls.hits] == pytest.approx([expected[hit.id] for hit in csls.hits], abs=2e-3)
+        assert [hit.score for hit in csls.hits] == sorted((hit.score for hit in csls.hits), reverse=True)

@@ -126,7 +126,21 @@ def test_csls_is_the_published_formula() -> None:
     expected = 2 * queries @ images.T - r_q[:, None] - r_x
     hubness = mean_nearest(GalleryArray(images), GalleryArray(texts))
     assert hubness == pytest.approx(r_x, abs=1e-6)
+    cosines = images @ texts.T
+    cosines[np.arange(30), np.arange(30)] = -np.inf  # the first thirty are pairs
+    without = mean_nearest(GalleryArray(images), GalleryArray(texts), samples=(np.arange(40), np.arange(30)))
+    assert without == pytest.approx(np.sort(cosines, axis=1)[:, -10:].mean(axis=1), abs=1e-6)
     found = csls_top_k(queries, GalleryArray(images), hubness, k=4)
     order = np.argsort(-expected, axis=1)[:, :4]
     assert np.array_equal(found.rows, order)
     assert found.scores == pytest.approx(np.take_along_axis(expected, order, axis=1), abs=1e-6)
+
+
+def test_sums_that_are_equal_in_truth_are_ties_however_they_round() -> None:
+    """Rows with the same values in another order, and a query that is the same everywhere."""
+    random = np.random.default_rng(5)
+    values = random.standard_normal(300).astype(np.float32)
+    rows = np.array([random.permutation(values) for _ in range(40)])
+    query = np.full((1, 300), np.float32(0.3))
+    assert len(set((rows.astype(np.float64) * 0.3).sum(axis=1).tolist())) > 1  # float64 tells them apart
+    assert top_k(query, GalleryArray(rows), k=12).rows.tolist() == [list(range(12))]

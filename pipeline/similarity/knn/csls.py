@@ -23,18 +23,29 @@ def mean_nearest(
     gallery: Gallery,
     references: Gallery,
     *,
+    samples: tuple[np.ndarray, np.ndarray] | None = None,
     usable: np.ndarray | None = None,
     memory: int = MEMORY,
     device: str | torch.device = "cpu",
 ) -> np.ndarray:
     """(rows,) float32: r(x) of every row of the gallery, over its nearest `usable` references; NaN where a row
-    holds one."""
+    holds one.
+
+    `samples` are the samples, as numbers, of the rows (rows,) and of the references: references of a row's own sample
+    are left out, for an aligner that was trained on the pair puts them together, which makes no hub.
+    """
+    own = 0 if samples is None else int(np.unique(samples[1], return_counts=True)[1].max(initial=0))
     found = np.full(gallery.shape[0], np.nan, dtype=np.float32)
     for start in range(0, len(found), QUERIES):
         rows = np.concatenate(gallery.pieces(start, min(start + QUERIES, len(found)))).astype(np.float32)
         good = np.isfinite(rows).all(axis=1)
-        nearest = top_k(rows[good], references, k=NEIGHBOURS, usable=usable, memory=memory, device=device)
-        found[start : start + len(rows)][good] = nearest.scores.mean(axis=1)
+        nearest = top_k(rows[good], references, k=NEIGHBOURS + own, usable=usable, memory=memory, device=device)
+        counts = np.ones(nearest.rows.shape, dtype=bool)
+        if samples is not None:
+            counts = samples[1][nearest.rows] != samples[0][start : start + len(rows)][good, None]
+        counts &= np.cumsum(counts, axis=1) <= NEIGHBOURS
+        sums = np.where(counts, nearest.scores, 0.0).sum(axis=1)
+        found[start : start + len(rows)][good] = sums / np.maximum(counts.sum(axis=1), 1)
     return found
 
 
