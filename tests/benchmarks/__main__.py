@@ -140,6 +140,12 @@ SCRIPTS = (
         ("--kills", "40", "--damages", "60", "--full-disks", "3", "--races", "10", "--clusters", "1"),
         bounds=(Bound("wrong", most=0), Bound("unseen", most=0), Bound("unmended", most=0)),
     ),
+    Script(
+        "search",
+        "Search: the ten best of a million stored embeddings",
+        "the product and top-k of torch over one array in memory",
+        bounds=(Bound("times_bare", most=1.2),),
+    ),
     Script("bundled_encoders", "Bundled encoders: information in their layers", "chance"),
     Script(
         "gpu",
