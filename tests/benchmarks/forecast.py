@@ -92,7 +92,9 @@ def compare(measured: StoredSet, seed: int) -> list[dict[str, Any]]:
                 "set": measured.name,
                 "seed": seed,
                 "gallery": gallery,
-                **{key: round(value, 3) for key, value in point.to_dict().items()},
+                "pairs": point.pairs,
+                "measured": point.is_measured,
+                **{key: round(getattr(point, key), 3) for key in ("value", "low", "high")},
                 "reached": round(reached, 3),
                 "inside": point.low <= reached <= point.high,
             }

@@ -65,9 +65,9 @@ def test_a_constant_layer_does_not_win(copied: Store) -> None:
 
 def test_neighbours_are_computed_once(copied: Store) -> None:
     first: list[Event] = []
-    rank_layers(store=copied, k=20, calibrate=0, on_event=first.append)
+    rank_layers(store=copied, k=20, calibrate=0, forecast=False, on_event=first.append)
     again: list[Event] = []
-    found = rank_layers(store=copied, k=5, calibrate=0, on_event=again.append)
+    found = rank_layers(store=copied, k=5, calibrate=0, forecast=False, on_event=again.append)
     assert any(isinstance(event, Progress) for event in first)
     assert not any(isinstance(event, Progress) for event in again)
     fresh = list(Path(copied.url).glob("neighbours/**/*.npz"))
