@@ -141,7 +141,8 @@ def page(sets: Mapping[str, Sequence[Line]], figure: str) -> str:
         "draws the training pairs and the held-out pairs; both arms of a difference share them. Values are the mean of "
         "R@1, R@5 and R@10 in both directions. Differences have 95 % t-intervals over the seeds. **Bold**: "
         f"statistically significant at .05 after Holm's correction for all {tests} differences of this page ({kept} "
-        'are). The seeds draw from one pool, so the intervals hold the draw and the training, not other data. "The same": both arms are one, since the ranking '
+        "are). The seeds draw from one pool, so the intervals hold the draw and the training, not other data. "
+        '"The same": both arms are one, since the ranking '
         "chooses the last layers. "
         "`linear` and `mlp`: 60 epochs, batches of 256, rate .001, 256 dimensions, temperature .05.",
         "",
