@@ -14,6 +14,7 @@ on. `--page` writes the tables and the figure from these lines.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import time
@@ -146,6 +147,8 @@ def page(sets: Mapping[str, Sequence[Line]], figure: str) -> str:
         "chooses the last layers. "
         "`linear` and `mlp`: 60 epochs, batches of 256, rate .001, 256 dimensions, temperature .05.",
         "",
+        *(f"- {question}: {_in_short([cells[question, label] for label in labels])}." for question in QUESTIONS),
+        "",
         "## Mean recall",
         "",
         f"| arm | {' | '.join(labels)} |",
@@ -186,10 +189,22 @@ def page(sets: Mapping[str, Sequence[Line]], figure: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _in_short(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Where a difference is significant, and which way."""
+    clear = [row for row in rows if row["holm"] < 0.05]
+    better = ", ".join(row["set"] for row in clear if row["gain"] > 0)
+    worse = ", ".join(row["set"] for row in clear if row["gain"] < 0)
+    told = [f"{how} on {where}" for how, where in (("better", better), ("worse", worse)) if where]
+    rest = len(rows) - len(clear)
+    told += [f"not statistically significant on {'the other ' if clear else 'all '}{rest} sets"] if rest else []
+    return "; ".join(told)
+
+
 def draw(sets: Mapping[str, Sequence[Line]], file: Path) -> None:
     """The difference by R_S over the bound, with intervals, as a PNG file."""
     import altair
     import vl_convert
+    from PIL import Image
 
     points = [
         {
@@ -216,7 +231,8 @@ def draw(sets: Mapping[str, Sequence[Line]], file: Path) -> None:
     limits = altair.Chart(altair.InlineData(lines)).mark_rule(strokeDash=[4, 3], opacity=0.5).encode(x="at:Q")
     zero = altair.Chart(altair.InlineData([{"zero": 0}])).mark_rule(opacity=0.4).encode(y="zero:Q")
     chart = (zero + limits + bars + dots + names).properties(width=640, height=320, background="white")
-    file.write_bytes(vl_convert.vegalite_to_png(chart.to_dict(), scale=2))
+    drawn = Image.open(io.BytesIO(vl_convert.vegalite_to_png(chart.to_dict(), scale=1.5))).convert("RGB")
+    drawn.quantize(64).save(file, optimize=True)
 
 
 def main() -> None:
