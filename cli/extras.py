@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import PackageNotFoundError, requires
 
-NAME = "structure-align"
+from structure.pipeline.installed_package import NAME, install_command
 
 CALLED = {
     "PIL": "pillow",
@@ -25,23 +24,5 @@ def lacking(error: ImportError) -> str:
         package = said[1] if said else ""
     if not package or package == "structure":
         return f"{error}. The installation is not whole: pip install --force-reinstall {NAME}"
-    extra = extra_of(package)
-    wanted = f"'{NAME}[{extra}]'" if extra else CALLED.get(package, package)
-    return f"The package {package} is not installed, and this needs it. Run: pip install {wanted}"
-
-
-def extra_of(package: str) -> str:
-    """The extra that requires the package; "" where none does."""
-    try:
-        lines = requires(NAME) or []
-    except PackageNotFoundError:
-        return ""
-    for line in lines:
-        found = re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]", line)
-        if found and found[2] != "test" and _plain(found[1]) == _plain(package):
-            return found[2]
-    return ""
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+    wanted = install_command(CALLED.get(package, package))
+    return f"The package {package} is not installed, and this needs it. Run: {wanted}"

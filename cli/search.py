@@ -83,10 +83,10 @@ def search(flags: SearchFlags) -> None:
     if flags.as_json:
         terminal.document(done.to_json())
     else:
-        _show(terminal, done)
+        show(terminal, done)
 
 
-def _show(terminal: Terminal, done: SearchResult) -> None:
+def show(terminal: Terminal, done: SearchResult) -> None:
     """One table for each query."""
     for answer in done.queries:
         rows = [_row(hit) for hit in answer.hits]

@@ -31,6 +31,7 @@ VALUES = {
         "yaml_file",
         "yaml_record",
         "hub_access",
+        "installed_package",
     )
 }
 PARTS = {

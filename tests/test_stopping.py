@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from structure.cli.extras import CALLED, NAME, extra_of, lacking
+from structure.cli.extras import CALLED, NAME, lacking
 from structure.cli.main import run
 from structure.cli.start import main
 from structure.cli.stopping import WORDS
+from structure.pipeline.installed_package import extra_of
 
 INTERRUPTED_IMPORT = """
 import os, signal, sys

@@ -14,6 +14,7 @@ _HERE = "structure.pipeline.datasets"
 def _homes() -> Mapping[str, str]:
     return {
         "scenes": f"{_HERE}.scenes:ScenesKind",
+        "icons": f"{_HERE}.icons:IconsKind",
         "pairs": f"{_HERE}.pairs:PairsKind",
         "folder": f"{_HERE}.folder:FolderKind",
         "images": f"{_HERE}.images:ImagesKind",

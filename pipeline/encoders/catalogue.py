@@ -15,6 +15,16 @@ from structure.pipeline.yaml_record import read_record
 FILE = "models.yaml"
 
 
+@dataclass(frozen=True, kw_only=True)
+class WeightsPackage:
+    """A package of the registry that brings the weights of an alias: its `name`, and the `path` in it of their file or
+    folder. `in_order`: the file calls the tensors by other names than the model, and has them in the model's order."""
+
+    name: str
+    path: str
+    in_order: bool = False
+
+
 @dataclass(frozen=True)
 class Alias:
     """One line of the table.
@@ -23,7 +33,7 @@ class Alias:
     width of the input of the first block, 0 where it is not read. `final_norm`: whether the blocks are followed by a
     norm. `pooled`: width of the model's own vector, 0 without one. `form`: of the blocks. `input`: side of the square
     image in pixels, the most tokens of a text, or the most seconds of an audio clip. `weights`: where they come from.
-    `note`: licence gates and traps.
+    `note`: licence gates and traps. `package`: what brings the weights without a hub, None for nothing.
     """
 
     name: str
@@ -39,6 +49,7 @@ class Alias:
     input: int
     weights: str
     note: str = ""
+    package: WeightsPackage | None = None
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -70,6 +81,7 @@ class _Entry:
     pooled: int = 0
     form: Form = "tokens"
     note: str = ""
+    package: WeightsPackage | None = None
 
 
 @cache

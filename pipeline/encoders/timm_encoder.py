@@ -79,7 +79,7 @@ def load(spec: Spec, *, device: torch.device, amp: Amp, revision: str | None) ->
     require_known(spec.model)
     with quiet():
         if spec.weights:
-            module, location, stated = _from_path(spec.model, Path(spec.weights).expanduser())
+            module, location, stated = _from_path(spec)
         else:
             module, location = _from_hub(spec.model, revision=revision)
             stated = {}
@@ -214,10 +214,11 @@ def _from_hub(model: str, *, revision: str | None) -> tuple[nn.Module, Path]:
     return module, folder
 
 
-def _from_path(model: str, path: Path) -> tuple[nn.Module, Path, dict[str, Any]]:
+def _from_path(spec: Spec) -> tuple[nn.Module, Path, dict[str, Any]]:
     import timm
     from timm.models import load_checkpoint
 
+    model, path = spec.model, Path(spec.weights).expanduser()
     if not path.exists():
         raise NotPresentError(
             f"{path} does not exist. timm:{model}@PATH wants a folder with config.json and model.safetensors, or a "
@@ -235,8 +236,26 @@ def _from_path(model: str, path: Path) -> tuple[nn.Module, Path, dict[str, Any]]
     assert file is not None
     with readable(path):
         module = timm.create_model(model, pretrained=False, **kwargs)
-        load_checkpoint(module, str(file), strict=True)
+        if spec.in_order:
+            _load_in_order(module, file)
+        else:
+            load_checkpoint(module, str(file), strict=True)
     return module, path, stated
+
+
+def _load_in_order(module: nn.Module, file: Path) -> None:
+    """Load tensors that have other names than the model's and its order. Raises `StructureError` where their number or
+    a shape is another."""
+    from timm.models import load_state_dict
+
+    theirs, ours = load_state_dict(str(file)), module.state_dict()
+    shapes = [[tuple(tensor.shape) for tensor in tensors.values()] for tensors in (theirs, ours)]
+    if shapes[0] != shapes[1]:
+        raise StructureError(
+            f"{file} has {len(theirs)} tensors and the model {len(ours)}, or their shapes differ: they cannot be "
+            "matched by their order."
+        )
+    module.load_state_dict(dict(zip(ours, theirs.values(), strict=True)), strict=True)
 
 
 def _folder_config(model: str, folder: Path) -> dict[str, Any]:

@@ -146,7 +146,8 @@ def seeds_interval(
 
     Student's t with n - 1 degrees of freedom: mean +- t(.975, n-1) s / sqrt(n). Not a bootstrap, which for the usual
     five seeds gives intervals that are much too short. With `sampling` the error of the test that all seeds were
-    measured on is added: the two variances, with Satterthwaite's degrees of freedom. The interval is cut to `bounds`.
+    measured on is added: the two variances, with Satterthwaite's degrees of freedom. Of one seed the interval holds the
+    error of the test alone, and is NaN without `sampling`. The interval is cut to `bounds`.
     """
     values = np.asarray(first, dtype=np.float64)
     if second is not None:
@@ -160,7 +161,8 @@ def seeds_interval(
         raise StructureError(f"An interval over seeds needs one number a seed, got shape {values.shape}.")
     mean, n = float(values.mean()), len(values)
     if n == 1:
-        return Interval(mean, math.nan, math.nan, 1)
+        alone = (math.nan, math.nan) if sampling is None else sampling.interval(mean, bounds)
+        return Interval(mean, *alone, 1)
     variance = of_seeds = float(values.var(ddof=1)) / n
     centre, freedom = mean, n - 1.0
     if sampling is not None and sampling.variance:

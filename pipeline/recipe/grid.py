@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from structure.store.errors import StructureError
@@ -32,10 +32,12 @@ class LayerChoice:
 
 @dataclass(frozen=True)
 class GridCell:
-    """One variant: its coordinates in the grid, in the order of the grid's keys."""
+    """One variant: its coordinates in the grid, in the order of the grid's keys; `options` are those of its whole grid,
+    which do not tell it apart."""
 
     values: Mapping[str, Any]
     layers: LayerChoice
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def variant(self) -> str:
@@ -54,8 +56,8 @@ class GridCell:
 
     @property
     def training(self) -> Mapping[str, Any]:
-        """The coordinates that are training options."""
-        return {key: value for key, value in self.values.items() if key not in NOT_TRAINING}
+        """Its training options: those of its grid, and the coordinates that are training options."""
+        return {**self.options, **{key: value for key, value in self.values.items() if key not in NOT_TRAINING}}
 
     def without(self, axes: Collection[str]) -> tuple[tuple[str, Any], ...]:
         """The coordinates on all other axes."""
@@ -70,8 +72,10 @@ class Contrast:
     second: GridCell
 
 
-def cells_of(grid: Mapping[str, Any]) -> tuple[GridCell, ...]:
-    """Every cell of a grid. `layers` lists choices, or is `{ranking: NAME, spread: N}`. Raises StructureError."""
+def cells_of(grid: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> tuple[GridCell, ...]:
+    """Every cell of a grid, all with these options. `layers` lists choices, or is `{ranking: NAME, spread: N}`.
+
+    Raises StructureError for an axis without values."""
     axes: list[list[tuple[str, Any, LayerChoice | None]]] = []
     for key, values in grid.items():
         if key == "layers":
@@ -83,7 +87,7 @@ def cells_of(grid: Mapping[str, Any]) -> tuple[GridCell, ...]:
     cells = []
     for corner in itertools.product(*axes):
         choice = next(choice for *_, choice in corner if choice is not None)
-        cells.append(GridCell({key: value for key, value, _ in corner}, choice))
+        cells.append(GridCell({key: value for key, value, _ in corner}, choice, options or {}))
     return tuple(cells)
 
 
@@ -93,12 +97,14 @@ def matching(cells: Iterable[GridCell], values: Mapping[str, Any]) -> list[GridC
 
 
 def contrasts_between(cells: Sequence[GridCell], first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Contrast]:
-    """Every cell at `first` with the cell that differs from it by being at `second` instead."""
+    """Every cell at `first` with each other one at `second` that is equal on all further axes that both have."""
+    named = {*first, *second}
     return [
         Contrast(cell, other)
         for cell in matching(cells, first)
-        for other in matching(cells, {**cell.values, **second})
+        for other in matching(cells, second)
         if other != cell
+        and all(cell.values[axis] == other.values[axis] for axis in (cell.values.keys() & other.values.keys()) - named)
     ]
 
 

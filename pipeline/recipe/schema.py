@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from structure.pipeline.aligners.option_effects import OF_UNPAIRED, require_effects
-from structure.pipeline.aligners.options import RENAMED, all_option_names
+from structure.pipeline.aligners.options import RENAMED, all_option_names, applicable
 from structure.pipeline.encoders.catalogue import catalogue
 from structure.pipeline.model_selection.options import SELECTION_OPTIONS
 from structure.pipeline.pairing.require_two_sides import require_side
@@ -54,14 +54,15 @@ class Rank:
 
 @dataclass(frozen=True, kw_only=True)
 class Align:
-    """What is trained: options of every run, and the grid of what varies."""
+    """What is trained: options of every run, and the grid of what varies; or several grids, each with axes of its own
+    and, where it says so, with `options` of its runs."""
 
     preset: str = "default"
     options: Mapping[str, Any] = field(default_factory=dict)
     share_rate: bool = False
     seeds: tuple[int, ...] = key(default=(42,), least=0, fewest=1)
     pairs: int | None = None
-    grid: Mapping[str, Any] = field(default_factory=dict)
+    grid: Mapping[str, Any] | tuple[Mapping[str, Any], ...] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,9 +185,10 @@ def read(file: YamlFile) -> Recipe:
         raise file.error(("align", "seeds"), f"'seeds' is {list(align.seeds)}; it must name seeds, each once.")
     if align.options:
         file.mapping(("align", "options"), allowed=training_names())
-    cells = _grid(file, align, rank)
+    grids = _grids(file, align, rank)
+    cells = tuple(cell for grid in grids for cell in grid.cells)
     shared = tuple(axis for axis in grid_names() if axis not in RATE_KEYS) if align.share_rate else None
-    contrasts, correlate = _contrasts(file, said.compare, cells), _correlation(file, said.correlate, rank)
+    contrasts, correlate = _contrasts(file, said.compare, grids), _correlation(file, said.correlate, rank)
     try:  # a value that no training can have is an error before anything runs
         recipe = Recipe(
             name=said.name,
@@ -205,14 +207,33 @@ def read(file: YamlFile) -> Recipe:
             correlate=correlate,
             source=file.name,
         )
-        require_effects(
-            named_runs([{**align.options, **cell.training} for cell in cells]),
-            preset=align.preset,
-            varied=[axis for axis, given in align.grid.items() if axis not in NOT_TRAINING and len(given) > 1],
-        )
+        _require_effects(align, grids)
         return recipe
     except (StructureError, TypeError) as error:
         raise file.error(("align",), str(error)) from None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of one grid, and the training options that it `varies`."""
+
+    cells: tuple[GridCell, ...]
+    varied: tuple[str, ...]
+
+
+def _require_effects(align: Align, grids: Sequence[Grid]) -> None:
+    """Raises StructureError for an option that changes nothing: in no run, or on an axis of a grid."""
+    runs = [[{**align.options, **cell.training} for cell in grid.cells] for grid in grids]
+    if len(grids) == 1:
+        require_effects(named_runs(runs[0]), preset=align.preset, varied=grids[0].varied)
+        return
+    require_effects(named_runs([run for of_grid in runs for run in of_grid]), preset=align.preset)
+    for grid, of_grid in zip(grids, runs, strict=True):  # an option of all runs may be one of another grid's methods
+        own = [
+            {name: value for name, value in run.items() if name in applicable(run) or name in grid.varied}
+            for run in named_runs(of_grid)
+        ]
+        require_effects(own, preset=align.preset, varied=grid.varied)
 
 
 def _given(record: Any) -> dict[str, Any]:
@@ -256,16 +277,28 @@ def _rankings(file: YamlFile, entries: Sequence[Rank]) -> dict[str, Mapping[str,
     return rankings
 
 
-def _grid(file: YamlFile, align: Align, rank: Mapping[str, Any]) -> tuple[GridCell, ...]:
+def _grids(file: YamlFile, align: Align, rank: Mapping[str, Any]) -> tuple[Grid, ...]:
     path: Place = ("align", "grid")
-    grid = dict(file.mapping(path, allowed=grid_names())) if align.grid else {}
+    if isinstance(align.grid, Mapping):
+        return (_grid(file, path, align, rank),)
+    if not align.grid:
+        raise file.error(path, "'grid' is an empty list; it must be axes with their values, or a list of such grids.")
+    return tuple(_grid(file, (*path, index), align, rank) for index in range(len(align.grid)))
+
+
+def _grid(file: YamlFile, path: Place, align: Align, rank: Mapping[str, Any]) -> Grid:
+    several = not isinstance(align.grid, Mapping)
+    grid = dict(file.mapping(path, allowed=(*grid_names(), *(("options",) if several else ())))) if align.grid else {}
+    options = dict(file.mapping((*path, "options"), allowed=training_names())) if "options" in grid else {}
+    grid.pop("options", None)
+    axes = [axis for axis in grid if axis not in NOT_TRAINING]
     grid.setdefault("layers", ["auto" if "auto" in rank else RESERVED])
     if align.pairs is not None:
         if "pairs" in grid:
             raise file.error((*path, "pairs"), "'pairs' is in 'align' and in its grid. Keep one of them.")
         grid["pairs"] = [align.pairs]
     try:
-        cells = cells_of(grid)
+        cells = cells_of(grid, options)
     except StructureError as error:
         raise file.error(path, str(error)) from None
     for cell in cells:
@@ -274,10 +307,11 @@ def _grid(file: YamlFile, align: Align, rank: Mapping[str, Any]) -> tuple[GridCe
             close = nearest(named, rank)
             offer = f"Did you mean {close[0]}?" if close else f"Known: {', '.join([*rank, RESERVED])}, VISION,TEXT."
             raise file.error((*path, "layers"), f"there is no ranking {named!r}. {offer}")
-    return cells
+    return Grid(cells, tuple(axis for axis in axes if len(grid[axis]) > 1))
 
 
-def _contrasts(file: YamlFile, entries: Sequence[Compare], cells: Sequence[GridCell]) -> tuple[Contrast, ...]:
+def _contrasts(file: YamlFile, entries: Sequence[Compare], grids: Sequence[Grid]) -> tuple[Contrast, ...]:
+    cells = [cell for grid in grids for cell in grid.cells]
     contrasts: list[Contrast] = []
     for index, entry in enumerate(entries):
         for side, values in (("first", entry.first), ("second", entry.second)):
@@ -285,7 +319,7 @@ def _contrasts(file: YamlFile, entries: Sequence[Compare], cells: Sequence[GridC
             if not matching(cells, values):
                 known = ", ".join(sorted({f"{key}={value}" for cell in cells for key, value in cell.values.items()}))
                 raise file.error(("compare", index, side), f"{values} is not a cell of the grid, which has {known}.")
-        if entry.first.keys() != entry.second.keys():
+        if entry.first.keys() != entry.second.keys() and len(grids) == 1:
             raise file.error(("compare", index), "'first' and 'second' must name the same keys; others are equal.")
         contrasts += contrasts_between(cells, entry.first, entry.second)
     return tuple(contrasts)

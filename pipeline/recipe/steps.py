@@ -109,8 +109,12 @@ def steps_of(recipe: Recipe) -> tuple[Step, ...]:
         needs = {} if recipe.stored else _extractions(run.encoders)
         if run.cell.layers.ranking is not None:
             needs["ranking"] = rank_key(recipe, run.encoders, run.cell.layers.ranking)
-        method = {**recipe.training, **run.cell.values}.get("method")
-        if recipe.shared_rate is not None and method != AUTO and not {"rate", "learning_rate"} & run.cell.values.keys():
+        method = {**recipe.training, **run.cell.training}.get("method")
+        if (
+            recipe.shared_rate is not None
+            and method != AUTO
+            and not {"rate", "learning_rate"} & run.cell.training.keys()
+        ):
             group = (run.encoders, run.cell.values.get("method"), run.cell.without(recipe.shared_rate))
             if group in leaders:
                 needs["rate"] = leaders[group]

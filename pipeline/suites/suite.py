@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Literal
 
+from structure.pipeline.datasets.registry import DATASET_KINDS
 from structure.pipeline.datasets.spec import DatasetSpec
 from structure.pipeline.datasets.windows import Mode
 from structure.pipeline.metrics.registry import metrics_of
@@ -56,7 +57,7 @@ class SuiteTask:
         """What results call the dataset: `wds/vtab/cifar10`, `scenes`; `birds` for `pairs:birds/pairs.jsonl`."""
         parsed = DatasetSpec.parse(self.dataset)
         scheme, rest = parsed.kind, parsed.argument
-        if not rest or scheme == "scenes":
+        if not rest or (scheme in DATASET_KINDS and DATASET_KINDS[scheme].argument == "optional"):  # scenes:100
             return scheme
         if scheme == "pairs":  # as the store calls it
             file = PurePath(rest)

@@ -170,6 +170,12 @@ class TestScenesByName(Contract):
         return open_dataset("scenes:6", split="test", data_root=".")
 
 
+class TestIcons(Contract):
+    @pytest.fixture
+    def dataset(self, tmp_path: Path) -> Dataset:
+        return open_dataset("icons:6", split="val", data_root=tmp_path)
+
+
 class TestRealPairs(Contract):
     @pytest.fixture(params=[("emojitwo64", 1245, 1), ("coco_val2017_captions", 93, 5)], ids=["emoji", "coco"])
     def dataset(self, request: pytest.FixtureRequest, real_data: Path) -> Dataset:

@@ -84,6 +84,16 @@ def test_a_large_test_leaves_students_interval() -> None:
     assert row.high == pytest.approx(alone.high, abs=2e-3)
 
 
+def test_one_seed_has_the_interval_of_its_test() -> None:
+    first, second = ({7: np.arange(400) % 10 < share} for share in (5, 4))
+    said = tables(("a", first), ("b", second))
+    (mean,) = seed_means("a", results(first, name="a"), said)
+    assert (mean.low, mean.high) == pytest.approx((0.451, 0.549), abs=1e-3)  # .5 +- 1.97 sqrt(.25 / 403)
+    (row,) = seed_differences("a", results(first, name="a"), "b", results(second, name="b"), said)
+    assert 0.06 < row.low < 0.1 < row.high < 0.14
+    assert row.is_significant
+
+
 def test_no_interval_leaves_the_range_of_its_metric() -> None:
     for metric, values in (("mean_average_precision", [1.0, 0.8, 0.99]), ("image_retrieval_median_rank", [1, 1, 3])):
         runs = {s: [Result("a", "s", "d", "t", metric, v, v, v, 9, None, {})] for s, v in enumerate(values)}

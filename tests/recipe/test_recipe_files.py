@@ -46,8 +46,8 @@ def test_every_shipped_recipe_has_a_plan_without_its_data(name: str, tmp_path: P
     assert not found.is_running
     assert {status.state for status in found.steps} == {"pending"}
     assert not (tmp_path / "store").exists()
-    scenes = name in ("demo", "figure2-scenes")
-    assert bool(found.absent) != scenes
+    here = name in ("demo", "demo-scenes", "figure2-scenes")
+    assert bool(found.absent) != here
     assert all("scenes" not in entry["what"] and entry["how_to_get"] for entry in found.absent)
 
 
@@ -115,6 +115,51 @@ def test_a_comparison_goes_over_all_other_coordinates(small: dict[str, Any]) -> 
         (f"layers={layers} regulariser=structure", f"layers={layers} regulariser=none")
         for layers in ("last", "auto", "cka")
     ]
+
+
+GRIDS: list[dict[str, Any]] = [
+    {"layers": ["auto", "last"], "method": ["ridge", "procrustes"]},
+    {"layers": ["auto"], "method": ["linear"], "regulariser": ["none", "structure"], "options": {"epochs": 3}},
+]
+
+
+def several(small: dict[str, Any], grids: list[dict[str, Any]], compare: list[Any]) -> Any:
+    """The small recipe with these grids."""
+    align = {**small["align"], "options": {"dim": 8, "ridge": 0.5}, "grid": grids}
+    return recipe(small, align=align, compare=compare)
+
+
+def test_several_grids_have_axes_and_options_of_their_own(small: dict[str, Any]) -> None:
+    compare = [
+        {"first": {"method": "ridge"}, "second": {"method": "linear", "regulariser": "none"}},
+        {"first": {"layers": "auto"}, "second": {"layers": "last"}},
+    ]
+    plan = several(small, GRIDS, compare)
+    assert [cell.variant for cell in plan.cells] == [
+        *[f"layers={layers} method={method}" for layers in ("auto", "last") for method in ("ridge", "procrustes")],
+        *[f"layers=auto method=linear regulariser={name}" for name in ("none", "structure")],
+    ]
+    assert compared(plan) == [
+        ("layers=auto method=ridge", "layers=auto method=linear regulariser=none"),
+        *[(f"layers=auto method={name}", f"layers=last method={name}") for name in ("ridge", "procrustes")],
+    ]
+    training = {step.options["aligner"]: step.options["training"] for step in steps_of(plan) if step.stage == "align"}
+    with_epochs = {name for name, options in training.items() if options.get("epochs") == 3}
+    assert with_epochs == {f"small-auto-linear-{name}-seed{seed}" for name in ("none", "structure") for seed in (1, 2)}
+
+
+@pytest.mark.parametrize(("grids", "told"), [
+    ([], "'grid' is an empty list"),
+    ([GRIDS[0], GRIDS[0]], "A grid cell is given twice"),
+    ([GRIDS[0], GRIDS[1] | {"options": {"epoch": 3}}], "unknown key 'epoch'. Did you mean epochs"),
+    ([GRIDS[0] | {"weight": [1, 2]}, GRIDS[1]], "The method.* no option 'weight'"),
+    ([GRIDS[0], GRIDS[1] | {"weight": [1, 2]}], "The option weight changes nothing"),
+])  # fmt: skip
+def test_a_mistake_in_one_of_several_grids_is_told(
+    grids: list[dict[str, Any]], told: str, small: dict[str, Any]
+) -> None:
+    with pytest.raises(StructureError, match=f"small.yaml, line .*{told}"):
+        several(small, grids, [])
 
 
 def test_steps_stand_after_what_they_need_and_share_a_rate_only_with_their_like(small: dict[str, Any]) -> None:

@@ -43,6 +43,9 @@ class TransformersLibrary(EncoderLibrary):
         path = Path(spec.model).expanduser()
         return path if path.is_dir() or spec.model.startswith(("/", ".", "~")) else None
 
+    def with_weights(self, spec: Spec, path: Path, *, in_order: bool) -> Spec:
+        return replace(spec, model=str(path), identity=spec.identity or spec.model, in_order=in_order)
+
     def load(
         self, spec: Spec, *, device: torch.device, amp: Amp, revision: str | None, trust_remote_code: bool
     ) -> Encoder:
