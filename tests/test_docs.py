@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -53,12 +54,36 @@ def test_the_commands_of_the_page_are_understood(page: Path) -> None:
 
 
 def test_the_page_on_your_own_data_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its Python, then its commands one after the other; the recipe of it is run in tests/recipe."""
+    """Its Python, then its commands one after the other."""
     monkeypatch.chdir(tmp_path)
     page = DOCS / "your-data.md"
     exec(compile(blocks(page, "python")[0], "your-data.md", "exec"), {})
     lines = [line for block in blocks(page, "") for line in block.splitlines()]
     assert [run(shlex.split(line)[1:]) for line in lines if " run " not in line] == [0, 0, 0, 0]
+
+
+def test_the_recipe_of_own_pairs_runs_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With one seed; its layers are few, so that the best may be the last ones, which are then trained once."""
+    monkeypatch.chdir(tmp_path)
+    page = DOCS / "your-data.md"
+    exec(compile(blocks(page, "python")[0], "your-data.md", "exec"), {})
+    (line,) = [line for block in blocks(page, "") for line in block.splitlines() if " run " in line]
+    changes = [
+        "align.seeds=[1]",
+        "align.grid.2.options.epochs=20",
+        "extract.layers=[block.02, block.03]",
+        "align.grid.0.options={candidates: [ridge]}",
+    ]
+    given = [word for change in changes for word in ("--set", change)]
+    assert run([*shlex.split(line)[1:], *given, "--json", "--quiet"]) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert not done["failed"]
+    methods = {variant.split("method=")[1].split()[0] for variant in done["aligners"]}
+    assert methods == {"auto", "linear", "ridge", "kernel-csa", "asif"}
+    assert len(done["aligners"]) == 11
+    assert all(row["low"] <= row["value"] <= row["high"] for row in done["means"])
 
 
 def test_the_walk_with_a_table_as_people_have_it(
