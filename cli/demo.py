@@ -126,7 +126,7 @@ def _search(chosen: Demo, done: RecipeRun, context: RunContext) -> SearchResult 
 def _learnt(done: RecipeRun, context: RunContext) -> dict[str, str]:
     """What the selection and the diagnosis of R_S said, each as a sentence; "" where no aligner has it."""
     from structure.pipeline.aligners.aligner import load_aligner
-    from structure.pipeline.aligners.structure_diagnosis import StructureDiagnosis
+    from structure.pipeline.aligners.structure_verdict import StructureDiagnosis
 
     told = {"selection": "", "structure_diagnosis": ""}
     for names in done.summary.aligners.values():

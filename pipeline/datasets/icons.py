@@ -136,7 +136,9 @@ def _svg(name: str) -> str:
     """The drawing, without the name that it carries."""
     import material_design_icons_pack as pack
 
-    return re.sub(r' id="[^"]*"', "", pack.get_icon(name).svg, count=1)
+    icon = pack.get_icon(name)
+    assert icon is not None, name
+    return re.sub(r' id="[^"]*"', "", icon.svg, count=1)
 
 
 def _groups(names: Sequence[str]) -> list[str]:
