@@ -101,7 +101,7 @@ def _about(source: Source, boards: Sequence[Leaderboard], name: str) -> str:
     parts = [str(options.get("method", ""))]
     if options.get("regulariser") == "structure":
         parts[0] += f" + R_S {options.get('weight'):g}"
-    parts.append(" + ".join(str(layers[side]) for side in ("vision", "text") if side in layers))
+    parts.append(" and ".join(str(layers[side]) for side in ("vision", "text") if side in layers))
     parts += [f"{facts['pairs']:,} pairs"] if facts.get("pairs") else []
     parts.append(plural(len(standing.runs), "seed"))
     return ", ".join(filter(None, parts))

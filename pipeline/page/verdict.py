@@ -59,19 +59,23 @@ def _suitable(board: Leaderboard) -> tuple[Any, ...]:
 
 
 def _headline(source: Source, board: Leaderboard) -> str:
-    best, level = board.best, board.level
+    best = board.best
     method = source.aligners[best.result.aligner].get("options", {}).get("method")
     name = f"{best.variant} ({method})" if method else best.variant
     value = f"{display_name(board.metric)} {best.value:.3f}{_between(best)}"
     value += "" if board.chance is None else f", chance {board.chance:.3f}"
+    equal = [each.variant for each in board.standings[1:] if each.value == best.value]
+    behind = [variant for variant in board.level if variant not in equal]
     if len(board.standings) == 1:
         words = f"{name} reaches {value}, on {board.test}."
-    elif level or None in board.margins.values():
+    elif equal:
+        words = f"{name} and {_named(equal, most=1)} have the same highest value on {board.test}: {value}."
+    elif behind or None in board.margins.values():
         words = f"{name} leads on {board.test}: {value}."
     else:
         words = f"{name} is the best of {len(board.standings)} on {board.test}: {value}."
-    if level:
-        words += f" Its lead over {_named(level, most=1)} is not statistically significant."
+    if behind:
+        words += f" {'The' if equal else 'Its'} lead over {_named(behind, most=1)} is not statistically significant."
     if board.chance is not None and best.low <= board.chance:
         words += " It is not significantly above chance."
     return words

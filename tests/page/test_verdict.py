@@ -113,6 +113,15 @@ def test_a_lead_that_the_data_do_not_confirm_is_not_called_the_best(store: Store
     assert figures(found)["over linear"] == ("-", "not evaluated on this test")
 
 
+def test_equal_values_have_no_single_best(store: Store) -> None:
+    trained(store, "a", 60)
+    trained(store, "b", 60, method="ridge")
+    trained(store, "c", 59, method="csa")
+    said = told(store).headline
+    assert said.startswith("a (linear) and b have the same highest value on icons/train: T→I R@10 0.500 [")
+    assert said.endswith("The lead over c is not statistically significant.")
+
+
 def test_a_recall_that_the_best_has_for_every_query_tells_nothing_apart(store: Store) -> None:
     metrics = {f"{side}_retrieval_recall@{k}": k / 10 for k in (1, 5, 10) for side in ("image", "text")}
     trained(store, "a", 60, test_metrics=metrics)
