@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ import typer
 from structure.cli.main import app
 from structure.pipeline.page import pivot, verdict
 from structure.pipeline.page.blocks import Pivot, Text, Verdict
-from structure.pipeline.page.forecast import forecast
 from structure.pipeline.page.html import render
 from structure.pipeline.page.leaderboard import headline_boards
 from structure.pipeline.page.source import Source
@@ -312,41 +310,6 @@ def test_why_a_method_was_selected_and_what_baselines_scored_in_the_folds(store:
     assert figures(found)["expected mrr"][0] == "0.580"
     assert "--test 0.2" in commands(found)[0]
     assert parsed(commands(found)[0])["method"] is None  # selected again
-
-
-FORECAST = {
-    "method": "kernel-csa",
-    "metric": "recall@10, mean of both directions",
-    "gallery": 100,
-    "chance": 0.1,
-    "pairs_there": 500,
-    "points": [
-        {"pairs": 100, "value": 0.3, "low": 0.25, "high": 0.35, "measured": True},
-        {"pairs": 300, "value": 0.4, "low": 0.35, "high": 0.45, "measured": True},
-        {"pairs": 1000, "value": 0.55, "low": 0.46, "high": 0.6, "measured": False},
-    ],
-}
-
-
-@pytest.mark.parametrize(
-    ("changes", "end"),
-    [
-        ({}, "1,000 pairs in place of 300 would add about +0.15."),
-        (
-            {"pairs_there": 100},
-            "300 pairs in place of 100 would add about +0.10, which the forecast is not sure of: the "
-            "two intervals overlap.",
-        ),
-        ({"none": "12 pairs are too few"}, "No forecast: 12 pairs are too few."),
-    ],
-)
-def test_how_many_pairs_more_would_help(store: Store, changes: dict[str, Any], end: str) -> None:
-    source = Source(store, [])
-    source.__dict__["rankings"] = [SimpleNamespace(document={"forecast": {**FORECAST, **changes}})]
-    (finding,) = forecast(source)
-    assert finding.words.endswith(end)
-    source.__dict__["rankings"] = [SimpleNamespace(document={})]
-    assert list(forecast(source)) == []
 
 
 def test_an_empty_store_says_how_to_begin(tmp_path: Path) -> None:
