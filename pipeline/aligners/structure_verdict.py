@@ -15,6 +15,8 @@ MEANINGS = {
     "against the contrastive loss",
 }
 
+SAID = {"inert": "is inert", "fits": "fits", "in conflict": "is in conflict with the alignment"}
+
 
 @dataclass(frozen=True)
 class StructureDiagnosis:
@@ -38,7 +40,7 @@ class StructureDiagnosis:
         """All of it for a reader."""
         within = "" if self.text_within is None else f", text variance within samples {self.text_within:.0%}"
         return (
-            f"R_S on these pairs is {self.verdict}: {MEANINGS[self.verdict]}. weight/2 * JS(P_V, P_T) is "
+            f"On these pairs R_S {SAID[self.verdict]}: {MEANINGS[self.verdict]}. weight/2 * JS(P_V, P_T) is "
             f"{self.bound:.2f} nats (below {INERT} inert, above {CONFLICT:g} in conflict); JS {self.js:.4f}, mean "
             f"diagonal {self.vision_diagonal:.3f} of P_V, {self.text_diagonal:.3f} of P_T in a batch of "
             f"{self.rows:,}{within}."

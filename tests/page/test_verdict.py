@@ -282,7 +282,7 @@ def test_what_r_s_did_is_diagnosed_and_measured(store: Store) -> None:
     trained(store, "halved", 30, options={**options, "regulariser": "structure", "weight": 5.0})
     found = told(store)
     said = words(found, "R_S")
-    assert "R_S on these pairs is in conflict" in said
+    assert "On these pairs R_S is in conflict" in said
     assert "with minus without, which is the same without R_S: T→I R@10 +0.333 [" in said
 
 

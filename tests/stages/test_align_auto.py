@@ -147,7 +147,7 @@ def test_what_r_s_will_do_is_said_before_training(copied: Store) -> None:
     notes: list[Event] = []
     given = {"method": "linear", "dim": 8, "epochs": 1, "learning_rate": 1e-2}
     done = align(LAYERS, store=copied, **given, weight=10.0, on_event=notes.append)
-    said = [note.text for note in notes if isinstance(note, Note) and note.text.startswith("R_S on these pairs is")]
+    said = [note.text for note in notes if isinstance(note, Note) and note.text.startswith("On these pairs R_S")]
     assert len(said) == 1
     diagnosis = done.to_json()["structure_diagnosis"]
     assert diagnosis["verdict"] in said[0]
