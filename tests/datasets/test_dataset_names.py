@@ -17,6 +17,7 @@ from structure.pipeline.datasets.catalogue import benchmark_names, entries, publ
 from structure.pipeline.datasets.loading import list_datasets
 from structure.pipeline.datasets.paths import folder_safe
 from structure.pipeline.datasets.registry import DATASET_KINDS
+from structure.pipeline.installed_package import is_installed
 from structure.store.errors import NotPresentError, StructureError
 
 
@@ -76,7 +77,8 @@ def test_paths_are_looked_for_below_the_data_root_too(copy_folder: Path, tmp_pat
 
 def test_the_list_says_what_is_here(copy_folder: Path, tmp_path: Path) -> None:
     nothing = {listing.name: listing for listing in list_datasets(tmp_path / "nowhere")}
-    assert {name for name, listing in nothing.items() if listing.present} == {"scenes[:N]"}
+    here = {"scenes[:N]"} | ({"icons[:N]"} if is_installed("material-design-icons-pack") else set())
+    assert {name for name, listing in nothing.items() if listing.present} == here
     assert sum(name.startswith("clip-benchmark:wds/") for name in nothing) == 41
     how = nothing["clip-benchmark:wds/vtab/cifar10"].how
     assert "structure datasets get clip-benchmark:wds/vtab/cifar10" in how
