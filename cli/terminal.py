@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from structure.cli.advice import complete
-from structure.cli.stopping import stop_by_exception, was_interrupted
+from structure.cli.stopping import stop_by_exception
 from structure.pipeline.progress import Event, Listener, Note, Progress
 from structure.pipeline.strict_json import strict
 
@@ -37,12 +36,12 @@ class Terminal:
         From here on there may be something to release: Ctrl-C becomes an exception."""
         stop_by_exception()
         if self.quiet:
-            yield _stoppable(lambda event: None)
+            yield lambda event: None
         elif self.err.is_terminal and not self.err.is_dumb_terminal:  # a dumb one cannot move the cursor back
             with _Bars(self.err) as bars:
-                yield _stoppable(bars)
+                yield bars
         else:
-            yield _stoppable(_Lines(self.err))
+            yield _Lines(self.err)
 
     def say(self, text: str) -> None:
         """A line for the reader, never for a program."""
@@ -94,20 +93,6 @@ def shown(value: Any) -> str:
             return f"{value:.1e}"
         return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _stoppable(listener: Listener) -> Listener:
-    """The same listener; it raises a KeyboardInterrupt again that was lost: one that is raised while C code calls back
-    is only printed by Python, and the work would go on to its end."""
-
-    def heard(event: Event) -> None:
-        is_main = threading.current_thread() is threading.main_thread()
-        is_lost = was_interrupted() and sys.exc_info()[0] is None  # else it is on its way
-        if isinstance(event, Progress) and is_lost and is_main:
-            raise KeyboardInterrupt
-        listener(event)
-
-    return heard
 
 
 class _Pace:

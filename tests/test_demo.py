@@ -42,7 +42,7 @@ def test_the_demo_on_icons(capsys: pytest.CaptureFixture[str]) -> None:
     assert all("nan" not in cell for row in rows for cell in row)
     assert rows[0][-1] == "0.050"  # 1 of 20
     assert "was chosen of" in told.err
-    assert "R_S on these pairs" in told.err
+    assert "On these pairs R_S" in told.err
     assert "thunderstorm" in lines
     nearest = lines[lines.index("thunderstorm") + 2 :]
     assert [row.split()[0] for row in nearest] == ["1", "2", "3", "4", "5"]

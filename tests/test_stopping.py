@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
@@ -17,9 +14,7 @@ from structure.cli.extras import CALLED, NAME, lacking
 from structure.cli.main import run
 from structure.cli.start import main
 from structure.cli.stopping import WORDS
-from structure.cli.terminal import Terminal
 from structure.pipeline.installed_package import extra_of
-from structure.pipeline.progress import Note, Progress
 
 INTERRUPTED_IMPORT = """
 import os, signal, sys
@@ -46,27 +41,6 @@ def test_a_signal_during_an_import_is_answered_in_words(name: str, number: str, 
     assert done.returncode == 130, done.stderr
     assert done.stderr.strip() == WORDS.strip()
     assert done.stdout == ""
-
-
-@pytest.mark.parametrize("quiet", [False, True])
-def test_a_signal_that_a_library_swallows_stops_the_next_step(quiet: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception in a call from C, such as that of a weak reference, is printed and lost."""
-    monkeypatch.setattr("structure.cli.stopping._raised", False)
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with Terminal(as_json=True, quiet=quiet).working() as listener:
-            listener(Progress("steps", 1, 3))
-            try:
-                os.kill(os.getpid(), signal.SIGINT)
-                time.sleep(5)
-            except KeyboardInterrupt:
-                listener(Progress("steps", 2, 3))  # what releases things is not stopped again
-            listener(Note("no step"))
-            with pytest.raises(KeyboardInterrupt):
-                listener(Progress("steps", 3, 3))
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def test_the_command_starts_there() -> None:
