@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from structure.store.errors import StructureError
 
@@ -54,3 +56,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     RuntimeError, "... can't allocate memory: you tried ..."."""
     told = isinstance(error, RuntimeError) and any(w in str(error) for w in ("out of memory", "can't allocate memory"))
     return told or isinstance(error, MemoryError)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within, torch computes with one thread: where matrices are small, or where others compute beside it. The number
+    is partly a thread's own and partly the process's, so it is put back."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

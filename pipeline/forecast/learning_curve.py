@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.methods.kernel_csa import KernelCsa, KernelCsaOptions
 from structure.pipeline.aligners.training_data import TrainingData
+from structure.pipeline.device import one_thread
 from structure.pipeline.model_selection.criterion import pair_values
 from structure.pipeline.model_selection.folds import assign_folds, draw_rows
 
@@ -95,7 +94,7 @@ def measure_curve(
     gallery, most = min(int(sizes.min()), LARGEST_GALLERY), len(groups) - int(sizes.max())
     found: dict[int, list[float]] = {}
     done = 0
-    with _one_thread():
+    with one_thread():  # matrices are small: threads wait for each other longer than they compute
         for fold in range(FOLDS):
             test = draw_rows(np.flatnonzero(fold_of == fold), groups, gallery, seed=seed)[:gallery]
             training = np.flatnonzero(fold_of != fold)
@@ -118,14 +117,3 @@ def fit_closed_form(vision: np.ndarray, text: np.ndarray, *, seed: int) -> Align
 def recall_of(aligner: Aligner, vision: np.ndarray, text: np.ndarray) -> float:
     """Recall@10 among these pairs, the mean of both directions."""
     return float(pair_values(aligner, vision, text, select=f"R@{K}").mean())
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Matrices are small: threads wait for each other longer than they compute."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -20,7 +20,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -224,6 +224,33 @@ def compare_trainings(folder: Path, data: Path) -> None:
                 print(json.dumps(line | {"seconds": round(time.process_time() - began, 1)}), flush=True)
 
 
+def drawn(measuring: Callable[..., dict[str, Any]], folder: Path, data: Path, label: str, seed: int) -> dict[str, Any]:
+    """A line of one set and one draw."""
+    name, _, size = label.partition("-")
+    return measuring(prepare(name, data, folder), int(size), HELD_OUT[name], seed)
+
+
+def measured(
+    file: Path,
+    sizes: Mapping[str, Sequence[int]],
+    only: str,
+    seeds: int,
+    measuring: Callable[[str, int], Mapping[str, Any]],
+) -> dict[str, list[Mapping[str, Any]]]:
+    """Lines of each set by seed; those that are not in `file` yet are measured and added to it, seed by seed."""
+    done = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    labels = [part for part in only.split(",") if part] or [f"{name}-{n}" for name, some in sizes.items() for n in some]
+    for seed in range(1, seeds + 1):
+        for label in labels:
+            if any((row["set"], row["seed"]) == (label, seed) for row in done):
+                continue
+            done.append({"set": label, "seed": seed, **measuring(label, seed)})
+            with open(file, "a") as out:
+                out.write(json.dumps(done[-1]) + "\n")
+            print(json.dumps(done[-1]), flush=True)
+    return {label: [row for row in done if row["set"] == label] for label in labels}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True)
@@ -240,21 +267,8 @@ def main() -> None:
         compare_trainings(folder, data)
         return
     file = folder / ("weights.jsonl" if asked.weights else "auto.jsonl")
-    done = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    labels = [f"{name}-{size}" for name, sizes in SIZES.items() for size in sizes]
-    wanted = [part for part in asked.only.split(",") if part] or labels
-    for seed in range(1, asked.seeds + 1):
-        for label in wanted:
-            if any((row["set"], row["seed"]) == (label, seed) for row in done):
-                continue
-            name, _, size = label.partition("-")
-            measuring = measure_weight if asked.weights else partial(measure, joined=not asked.one_layer)
-            row = measuring(prepare(name, data, folder), int(size), HELD_OUT[name], seed)
-            done.append({"set": label, "seed": seed, **row})
-            with open(file, "a") as out:
-                out.write(json.dumps(done[-1]) + "\n")
-            print(json.dumps(done[-1]), flush=True)
-    found = {label: [row for row in done if row["set"] == label] for label in wanted}
+    measuring = measure_weight if asked.weights else partial(measure, joined=not asked.one_layer)
+    found = measured(file, SIZES, asked.only, asked.seeds, partial(drawn, measuring, folder, data))
     print((weight_table if asked.weights else table)({label: rows for label, rows in found.items() if rows}))
 
 

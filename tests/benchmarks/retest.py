@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from structure.pipeline.aligners.structure_verdict import CONFLICT, INERT
 from structure.pipeline.model_selection.stored import layer_candidates
 from structure.pipeline.pairing.pairs import choose_sets, pair_rows
 from structure.store import Rows, open_store
-from tests.benchmarks.auto import HELD_OUT, TRAINED, mean_recall, prepare
+from tests.benchmarks.auto import TRAINED, drawn, mean_recall, measured
 
 SIZES = {"emoji": (100, 300, 896), "coco": (74,), "scenes": (300, 750, 2000), "icons": (100, 300, 1000, 5750)}
 STRUCTURE = TRAINED | {"regulariser": "structure"}
@@ -245,22 +245,8 @@ def main() -> None:
     given = parser.parse_args()
     folder, data = given.store.resolve(), given.data.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "retest.jsonl"
-    done = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    labels = [f"{name}-{size}" for name, sizes in SIZES.items() for size in sizes]
-    wanted = [part for part in given.only.split(",") if part] or labels
-    for seed in range(1, given.seeds + 1):
-        for label in wanted:
-            if any((row["set"], row["seed"]) == (label, seed) for row in done):
-                continue
-            name, _, size = label.partition("-")
-            row = measure(prepare(name, data, folder), int(size), HELD_OUT[name], seed)
-            done.append({"set": label, "seed": seed, **row})
-            with open(file, "a") as out:
-                out.write(json.dumps(done[-1]) + "\n")
-            print(json.dumps(done[-1]), flush=True)
+    found = measured(folder / "retest.jsonl", SIZES, given.only, given.seeds, partial(drawn, measure, folder, data))
     if given.page:
-        found = {label: [row for row in done if row["set"] == label] for label in wanted}
         figure = given.page.with_suffix(".png")
         draw(found, figure)
         given.page.write_text(page(found, figure.name))

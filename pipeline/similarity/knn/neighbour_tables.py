@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from structure.pipeline.device import one_thread
 from structure.pipeline.similarity.knn.neighbours import MEMORY, Neighbours, joined, search, search_part
 from structure.pipeline.similarity.knn.products_with_error_bounds import TILE_BYTES
 from structure.pipeline.similarity.knn.unit_rows import RowSlices
@@ -70,19 +70,8 @@ def _here(
     def run(name: str) -> Neighbours:
         return search(layers[name], k=k, memory=memory // count, device=device, name=name)
 
-    with _one_core_each(), ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with one_thread(), ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield from zip(layers, pool.map(run, layers), strict=True)
-
-
-@contextmanager
-def _one_core_each() -> Iterator[None]:
-    """Products on one core: the number is partly a thread's own and partly the process's, so it is put back."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _elsewhere(
