@@ -151,6 +151,12 @@ class ColumnLayout:
             return np.arange(stop - start + 1, dtype=np.int64) * (self.column.tokens or 1)
         return np.concatenate([[0], np.cumsum(self.lengths[start:stop], dtype=np.int64)])
 
+    def count(self, start: int, stop: int) -> int:
+        """How many vectors the rows `[start, stop)` have."""
+        if self.lengths is None:
+            return (stop - start) * (self.column.tokens or 1)
+        return int(self.lengths[start:stop].sum())
+
     def starts(self) -> np.ndarray:
         """(rows,) int64: where each row begins in the whole array `(token, feature)`."""
         size, shards = self.chunk_vectors, self.shards
@@ -167,8 +173,8 @@ class ColumnLayout:
         size, place = self.chunk_vectors, 0
         for index in overlapping(start, stop, self.shard_rows):
             shard = self.shards[index]
-            run = self.offsets(shard.start, min(stop, shard.stop))
-            first, last = int(run[max(start, shard.start) - shard.start]), int(run[-1])
+            first = self.count(shard.start, max(start, shard.start))
+            last = self.count(shard.start, min(stop, shard.stop))
             for chunk in overlapping(first, last, size):
                 low, high = max(first, chunk * size), min(last, (chunk + 1) * size)
                 number, begin = self.first[index] + chunk, chunk * size

@@ -237,8 +237,7 @@ class FeatureSet:
 
     def _vectors(self, path: str, start: int, stop: int) -> np.ndarray:
         files = self.column_reader(path)
-        count = int(files.layout.offsets(start, stop)[-1])
-        out = page_aligned((count, files.column.width), dtype=files.column.dtype)
+        out = page_aligned((files.layout.count(start, stop), files.column.width), dtype=files.column.dtype)
         files.read(start, stop, out, self.completion.known())
         return out
 

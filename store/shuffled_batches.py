@@ -278,7 +278,7 @@ def _block_rows(sources: Sequence[Rows], pool: int) -> int:
 def _range_vectors(rows: Rows) -> int:
     """Vectors from the first to the last of the rows."""
     layout = rows.features.layout(rows.path)
-    return int(layout.offsets(int(rows.numbers[0]), int(rows.numbers[-1]) + 1)[-1])
+    return layout.count(int(rows.numbers[0]), int(rows.numbers[-1]) + 1)
 
 
 def _chunk_rows(rows: Rows) -> int:

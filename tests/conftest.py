@@ -15,6 +15,7 @@ from tests.warm import Warm
 
 # As the command line does, before anything imports torch: threads that wait must not spin on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 # A shell has Ctrl-C ignored in what it starts in the background, and so would every command that a test starts.
