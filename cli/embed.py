@@ -9,14 +9,15 @@ from typing import Annotated
 import typer
 
 from structure.cli.choices import choice
+from structure.cli.consent import show_ahead
 from structure.cli.flags import takes_flags
-from structure.cli.using import DataArgument, UsingFlags
+from structure.cli.using import DataArgument, PlannedUsingFlags
 
 LAYOUTS, SIDES = ("file", "clip-retrieval"), ("images", "text")
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedFlags(UsingFlags):
+class EmbedFlags(PlannedUsingFlags):
     """What to embed, and into which file."""
 
     data: DataArgument
@@ -32,13 +33,17 @@ def embed(flags: EmbedFlags) -> None:
     Example: structure embed photos --out photos.parquet
     """
     of, layout = choice("--of", flags.of, SIDES), choice("--format", flags.format, LAYOUTS)
-    from structure.pipeline.stages.embed import EmbedRequest, run
+    from structure.pipeline.stages.embed import EmbedRequest, plan, run
 
     terminal = flags.terminal()
     request = EmbedRequest(flags.data, out=flags.out, of=of, format=layout, aligner=flags.aligner, split=flags.split)
     context = flags.context()
     with terminal.working() as listener:
-        done = run(request, replace(context, on_event=listener))
+        context = replace(context, on_event=listener)
+        done = plan(request, context) if flags.dry_run else run(request, context)
+    if isinstance(done, tuple):
+        show_ahead(terminal, flags.store, [part.row() for part in done])
+        return
     if flags.as_json:
         terminal.document(done.to_json())
     else:

@@ -12,6 +12,7 @@ CALLED = {
     "open_clip": "open_clip_torch",
     "vl_convert": "vl-convert-python",
     "sklearn": "scikit-learn",
+    "faiss": "faiss-cpu",
 }
 """What is installed for a package that is imported under another name; - and _ are the same to an installer."""
 

@@ -8,15 +8,16 @@ from typing import Annotated
 
 import typer
 
+from structure.cli.consent import show_ahead
 from structure.cli.flags import takes_flags
-from structure.cli.using import DataArgument, UsingFlags
+from structure.cli.using import DataArgument, PlannedUsingFlags
 
 SHOWN = 20
 """Images of the table, where no file is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelFlags(UsingFlags):
+class LabelFlags(PlannedUsingFlags):
     """Which images, and which classes."""
 
     data: DataArgument
@@ -39,7 +40,7 @@ def label(flags: LabelFlags) -> None:
 
     Example: structure label photos --classes "cat,dog" --out labels.csv
     """
-    from structure.pipeline.stages.label import LabelRequest, run
+    from structure.pipeline.stages.label import LabelRequest, plan, run
 
     terminal = flags.terminal()
     request = LabelRequest(
@@ -53,7 +54,11 @@ def label(flags: LabelFlags) -> None:
     )
     context = flags.context()
     with terminal.working() as listener:
-        done = run(request, replace(context, on_event=listener))
+        context = replace(context, on_event=listener)
+        done = plan(request, context) if flags.dry_run else run(request, context)
+    if isinstance(done, tuple):
+        show_ahead(terminal, flags.store, [part.row() for part in done])
+        return
     if flags.as_json:
         terminal.document(done.to_json())
         return

@@ -20,6 +20,7 @@ from structure.cli import (
     export,
     extract,
     importing,
+    index,
     label,
     models,
     rank_layers,
@@ -58,6 +59,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("search")(search.search)
 app.command("label")(label.label)
 app.command("embed")(embed.embed)
+app.command("index")(index.index)
 app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("run")(running.run)

@@ -10,9 +10,10 @@ import typer
 
 from structure.cli import completion
 from structure.cli.choices import byte_count, choice
+from structure.cli.consent import show_ahead
 from structure.cli.flags import takes_flags
 from structure.cli.terminal import Terminal
-from structure.cli.using import UsingFlags
+from structure.cli.using import PlannedUsingFlags
 
 if TYPE_CHECKING:
     from structure.pipeline.inference.search_result import Hit, SearchResult
@@ -23,7 +24,7 @@ COLUMNS = ("rank", "score", "id", "caption", "path", "file")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchFlags(UsingFlags):
+class SearchFlags(PlannedUsingFlags):
     """What to look for, and where."""
 
     queries: Annotated[
@@ -40,6 +41,9 @@ class SearchFlags(UsingFlags):
     images: Annotated[
         Path | None,
         typer.Option(help="Search this folder of images, which is encoded once.", show_default=False),
+    ] = None
+    index: Annotated[
+        Path | None, typer.Option(help="Search this folder of structure index: not exactly.", show_default=False)
     ] = None
     image: Annotated[
         list[Path] | None, typer.Option(help="An image file as query; repeat for several.", show_default=False)
@@ -62,7 +66,7 @@ def search(flags: SearchFlags) -> None:
     terminal = flags.terminal()
     memory = byte_count("--memory", flags.memory)
     to, scores = choice("--to", flags.to, TARGETS), choice("--scores", flags.scores, SCORES)
-    from structure.pipeline.stages.search import SearchRequest, run
+    from structure.pipeline.stages.search import SearchRequest, plan, run
 
     request = SearchRequest(
         flags.queries or (),
@@ -71,6 +75,7 @@ def search(flags: SearchFlags) -> None:
         dataset=flags.dataset,
         split=flags.split,
         images=flags.images,
+        index=flags.index,
         to=to,
         k=flags.k,
         scores=scores,
@@ -79,7 +84,11 @@ def search(flags: SearchFlags) -> None:
     )
     context = flags.context()
     with terminal.working() as listener:
-        done = run(request, replace(context, on_event=listener))
+        context = replace(context, on_event=listener)
+        done = plan(request, context) if flags.dry_run else run(request, context)
+    if isinstance(done, tuple):
+        show_ahead(terminal, flags.store, [part.row() for part in done])
+        return
     if flags.as_json:
         terminal.document(done.to_json())
     else:
@@ -93,8 +102,8 @@ def show(terminal: Terminal, done: SearchResult) -> None:
         columns = [name for name in COLUMNS if name in COLUMNS[:3] or any(row[name] for row in rows)]
         terminal.table(rows, columns, title=answer.query)
     terminal.say(
-        f"{done.rows:,} {'images' if done.to == 'images' else 'texts'} of {done.dataset} searched with {done.aligner} "
-        f"in {done.seconds:.1f} s."
+        f"{done.rows:,} {'images' if done.to == 'images' else 'texts'} of {done.dataset} searched with {done.aligner}"
+        f"{' and ' + done.index if done.index else ''} in {done.seconds:.1f} s."
     )
 
 

@@ -1,4 +1,4 @@
-"""Flags of the commands that use an aligner: search, label, embed."""
+"""Flags of the commands that use an aligner: search, label, embed, index."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from structure.cli import completion
-from structure.cli.consent import YesOption, asking
+from structure.cli.consent import DryRunOption, YesOption, asking
 from structure.cli.flags import DataFlags, StoreFlags, TrustFlags
 
 if TYPE_CHECKING:
@@ -47,3 +47,10 @@ class UsingFlags(TrustFlags, StoreFlags, DataFlags):
             trust_remote_code=self.trust_remote_code,
             confirm=asking(yes=self.yes),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedUsingFlags(UsingFlags):
+    """The same, and whether the command only plans."""
+
+    dry_run: DryRunOption = False

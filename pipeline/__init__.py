@@ -18,6 +18,7 @@ _HOMES = {
     "fit_csa": "aligners.csa_solver",
     "foscttm": "metrics.foscttm",
     "import_features": "stages.import_features",
+    "index": "stages.index",
     "info_nce": "aligners.losses.contrastive",
     "label": "stages.label",
     "klot": "aligners.losses.klot",

@@ -64,6 +64,7 @@ STAGES = {
         "search",
         "label",
         "embed",
+        "index",
     )
 }
 # Room -> rooms it may import. A room always may import itself; `store` and the values are open to all of pipeline.
@@ -126,6 +127,7 @@ ALLOWED["pipeline.stages.search"] |= {"pipeline.page", "pipeline.inference"}
 ALLOWED["pipeline.stages.gc"] |= {"pipeline.inference"}
 ALLOWED["pipeline.stages.label"] |= {"pipeline.inference"}
 ALLOWED["pipeline.stages.embed"] |= {"pipeline.inference"}
+ALLOWED["pipeline.stages.index"] |= {"pipeline.inference"}
 ALLOWED["cli"] |= {"pipeline.inference"}
 # A suite names metrics, which the registry knows.
 ALLOWED["pipeline.suites"] |= {"pipeline.metrics"}

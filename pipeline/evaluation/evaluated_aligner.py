@@ -11,6 +11,7 @@ from structure.pipeline.aligners.aligner_runs import RECORD
 from structure.pipeline.evaluation.embeddings import Embeddings
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, FeatureSource
+from structure.pipeline.run_context import RunContext
 from structure.store import Store
 from structure.store.errors import StructureError, unknown
 
@@ -37,6 +38,12 @@ class EvaluatedAligner:
             EncoderRecord.from_json(facts["encoders"]["text"]),
             facts["layers"],
         )
+
+    @classmethod
+    def of(cls, context: RunContext, name: str | None) -> EvaluatedAligner:
+        """The aligner of that name, the newest without one, on the context's device. Raises StructureError."""
+        (chosen,) = aligner_names(context.store, [name] if name else [])
+        return cls.load(context.store, chosen, device=context.resolved_device)
 
     def images(self, source: FeatureSource, rows: SampleIndex) -> Embeddings:
         """Embeddings of the images of `rows`, one a sample."""

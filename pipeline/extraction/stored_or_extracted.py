@@ -18,6 +18,7 @@ from structure.pipeline.extraction.plan_feature_set import Plan, identity_of, pl
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.token_plan import text_lengths
 from structure.pipeline.run_context import RunContext
+from structure.pipeline.work_estimate import WorkEstimate
 from structure.store import FeatureSet, Samples
 from structure.store.column_layout import tokens_path
 from structure.store.errors import FingerprintError, NotPresentError
@@ -213,6 +214,18 @@ class FeatureSource:
         """What `features` would have to encode, from a short timed probe. Raises as it does."""
         encoder, options, chosen = self._ahead(record, rows, captions, tokens, None)
         return estimate(encoder, rows, chosen, options, device=self.device)
+
+    def ahead(
+        self, record: EncoderRecord, rows: SampleIndex, *, captions: int | None = None, tokens: Sequence[str] = ()
+    ) -> WorkEstimate:
+        """The same as a part of a plan, with nothing pending where `features` would find them. Raises as it does."""
+        cached = self.find(record, rows.samples, captions=captions)
+        if cached is not None:
+            return WorkEstimate(f"{cached.key} (rows)", len(cached), 0, 0, 0, 0.0)
+        ahead = self.estimate(record, rows, captions=captions, tokens=tokens)
+        return WorkEstimate(
+            f"{ahead.features} (rows)", ahead.rows, ahead.rows, ahead.bytes, ahead.memory or 0, ahead.seconds
+        )
 
     def _ahead(
         self,

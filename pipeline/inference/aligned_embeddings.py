@@ -7,6 +7,7 @@ features, so that what was computed from other values is computed again and neve
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from typing import Literal
 
@@ -27,6 +28,7 @@ from structure.pipeline.inference.embedding_records import (
 )
 from structure.pipeline.progress import Progress
 from structure.pipeline.run_context import RunContext
+from structure.pipeline.work_estimate import WorkEstimate
 from structure.store import FeatureSet, Manifest, Shard, Store
 from structure.store.column_layout import tokens_path
 from structure.store.errors import DamageError
@@ -57,12 +59,13 @@ class AlignedEmbeddings:
             return self._read(held, start, stop)
         except DamageError as error:
             files = self.context.store.files
-            if not files.writable:
-                raise
             self.context.note(f"{str(error).partition(' Repair')[0]} The embeddings are computed again.")
-            files.remove_tree(self._prefix)
-            del self.held
             self._checked.clear()
+            if files.writable:
+                files.remove_tree(self._prefix)
+                del self.held
+            else:
+                self.held = self.in_memory()
             return self._read(self.held, start, stop)
 
     def _read(self, held: FeatureSet | np.ndarray, start: int, stop: int) -> list[np.ndarray]:
@@ -76,10 +79,35 @@ class AlignedEmbeddings:
     @cached_property
     def held(self) -> FeatureSet | np.ndarray:
         """All of them: from the store, computed and saved there first where they are missing; in memory where the store
-        cannot be written."""
+        cannot be written, which is said."""
         if self.context.store.files.writable:
             return self.stored()
-        return self.saved() or self.in_memory()
+        saved = self.saved()
+        if saved is not None:
+            return saved
+        self.context.may_save(f"{self._prefix}, computed in memory,")
+        return self.in_memory()
+
+    def ahead(self) -> WorkEstimate:
+        """What is pending of them, timed on one shard; nothing is written. Raises DamageError for damaged features."""
+        pending, dim = self._pending(), self.subject.aligner.dim
+        rows, seconds = sum(map(len, pending)), 0.0
+        if pending:
+            began = time.perf_counter()
+            self._of(pending[0])
+            seconds = (time.perf_counter() - began) * rows / len(pending[0])
+        size = np.dtype(DTYPE).itemsize * dim
+        held = max(map(len, pending), default=0) * size
+        return WorkEstimate(f"{self._prefix} (rows)", len(self.features), rows, rows * size, held, seconds)
+
+    def _pending(self) -> list[Shard]:
+        """Shards that `stored` would compute."""
+        wanted, there = self.manifest, _opened(self.context.store, self._prefix, remove=False)
+        if there is None or not continues(there.manifest, wanted):
+            return list(wanted.shards)
+        old, changed = there.manifest.shards, set(changed_shards(there.manifest, wanted))
+        done = {old[index] for index in there.markers() if index not in changed}
+        return [shard for shard in wanted.shards if shard not in done]
 
     def stored(self) -> FeatureSet:
         """All of them, from the store; what is missing or was made from other values is computed and saved first.
@@ -101,17 +129,19 @@ class AlignedEmbeddings:
     def saved(self) -> FeatureSet | None:
         """What is in the store, if it is whole and made from these features by this aligner."""
         there = _opened(self.context.store, self._prefix)
-        if there is None or there.manifest.body() != self._manifest().body() or not there.is_complete:
+        if there is None or there.manifest.body() != self.manifest.body() or not there.is_complete:
             return None
         return there
 
-    def _manifest(self) -> Manifest:
+    @cached_property
+    def manifest(self) -> Manifest:
+        """What they are when they are whole: see `manifest_of`."""
         alignment = {**aligner_identity(self.context.store, self.subject.name), "layer": self.path}
         return manifest_of(self.features, alignment, dim=self.subject.aligner.dim)
 
     def _allocated(self) -> FeatureSet:
         """The set that is there, brought up to date with the features; a new one where it is of something else."""
-        files, wanted = self.context.store.files, self._manifest()
+        files, wanted = self.context.store.files, self.manifest
         there = _opened(self.context.store, self._prefix)
         if there is not None and not continues(there.manifest, wanted):
             files.remove_tree(self._prefix)
@@ -167,15 +197,16 @@ class AlignedEmbeddings:
         return numbers, np.concatenate([np.empty((0, self.subject.aligner.dim), dtype=np.float32), *parts])
 
 
-def _opened(store: Store, prefix: str) -> FeatureSet | None:
-    """What is there; a set whose manifest or markers do not read is removed, for it follows from the features."""
+def _opened(store: Store, prefix: str, *, remove: bool = True) -> FeatureSet | None:
+    """What is there; a set whose manifest or markers do not read is none, and is removed unless only a plan is made,
+    for it follows from the features."""
     try:
         there = FeatureSet.open(store.files, prefix)
         there.markers()
     except FileNotFoundError:
         return None
     except DamageError:
-        if store.files.writable:
+        if remove and store.files.writable:
             store.files.remove_tree(prefix)
         return None
     return there

@@ -19,9 +19,13 @@ class FoundRows:
         self.files = {split.name: SplitFiles(context, split) for split in gallery.splits}
 
     def hits(self, found: TopK) -> list[tuple[Hit, ...]]:
-        """The hits of each query, best first."""
+        """The hits of each query, best first; a row of -1 is none."""
         return [
-            tuple(self._hit(rank, *pair) for rank, pair in enumerate(zip(rows, scores, strict=True), start=1))
+            tuple(
+                self._hit(rank, row, score)
+                for rank, (row, score) in enumerate(zip(rows, scores, strict=True), start=1)
+                if row >= 0
+            )
             for rows, scores in zip(found.rows.tolist(), found.scores.tolist(), strict=True)
         ]
 

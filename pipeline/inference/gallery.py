@@ -116,13 +116,15 @@ class SplitGallery:
         """Of every row its split and the id of its sample."""
         return [(split.name, split.row(number).sample) for split in self.splits for number in range(len(split))]
 
-    def blocks(self, rows: int = 4096) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Numbers (n,) of the usable rows, at most so many at a time, with their embeddings (n, dim) float16."""
+    def blocks(self, rows: int = 4096, *, among: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Numbers (n,) of the usable rows, at most so many at a time, with their embeddings (n, dim) float16. `among`
+        (rows,) bool takes others in their place."""
+        wanted = self.usable if among is None else among
         for start in range(0, len(self), rows):
             stop = min(start + rows, len(self))
-            usable = np.flatnonzero(self.usable[start:stop])
-            if len(usable):
-                yield usable + start, np.concatenate(self.pieces(start, stop))[usable]
+            chosen = np.flatnonzero(wanted[start:stop])
+            if len(chosen):
+                yield chosen + start, np.concatenate(self.pieces(start, stop))[chosen]
 
     def locate(self, row: int) -> tuple[GallerySplit, int]:
         """The split that a row is of, and its number there."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,11 @@ from structure.pipeline.extraction.command_to_repeat import command_to_repeat
 from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, FeatureSource
 from structure.pipeline.inference.aligned_embeddings import AlignedEmbeddings, Side
+from structure.pipeline.inference.embedding_records import prefix_of
 from structure.pipeline.inference.gallery import GallerySplit, SplitGallery
 from structure.pipeline.inference.image_folder import read_folder
 from structure.pipeline.run_context import RunContext
+from structure.pipeline.work_estimate import WorkEstimate, require_space
 from structure.store import FeatureSet, Samples, Store
 from structure.store.column_layout import tokens_path
 from structure.store.errors import StructureError, UsageError, unknown
@@ -49,11 +51,22 @@ def chosen_data(store: Store, data: str | Path, split: str | None = None) -> Gal
     return GalleryChoice(dataset=text, split=split)
 
 
-class GallerySource:
-    """Opens galleries for one aligner. `features.passes` counts how often an encoder had to run over data."""
+@dataclass(frozen=True)
+class _Part:
+    """One split of what is searched: its rows, their features (None: the encoder has to read them), and which of its
+    samples are there now, (samples,) bool (None: all)."""
 
-    def __init__(self, context: RunContext, subject: EvaluatedAligner) -> None:
-        self.context, self.subject = context, subject
+    index: SampleIndex
+    features: FeatureSet | None
+    current: np.ndarray | None = None
+
+
+class GallerySource:
+    """Opens galleries for one aligner. `features.passes` counts how often an encoder had to run over data. Without
+    `save`, for a plan, no sample table is written."""
+
+    def __init__(self, context: RunContext, subject: EvaluatedAligner, *, save: bool = True) -> None:
+        self.context, self.subject, self.save = context, subject, save and context.store.files.writable
         self.features = FeatureSource(context, append=True)
 
     def open(self, choice: GalleryChoice, side: Side) -> SplitGallery:
@@ -62,21 +75,49 @@ class GallerySource:
         Nothing is encoded that is in the store. Raises StructureError, offering what is there, for a dataset that is
         neither in the store nor of any kind, and NotPresentError for data or an encoder that are not here.
         """
-        if choice.folder is not None:
-            index, current = read_folder(self.context, choice.folder)
-            splits = [self._split(side, index, self._extracted(side, index), current)]
-        else:
-            splits = [self._split(side, index, features) for index, features in self._chosen(choice, side)]
+        return self._gallery(side, [self._with_features(side, part) for part in self._parts(choice, side)])
+
+    def open_stored(self, choice: GalleryChoice, side: Side) -> SplitGallery | None:
+        """The same if the features of every split are in the store; None where an encoder would have to run."""
+        parts = list(self._parts(choice, side))
+        return None if any(part.features is None for part in parts) else self._gallery(side, parts)
+
+    def ahead(self, choice: GalleryChoice, side: Side) -> Iterator[WorkEstimate]:
+        """What `open` would have to encode and to align, split by split; nothing is written. Raises as it does."""
+        for part in self._parts(choice, side):
+            if part.features is not None:
+                yield WorkEstimate(f"{part.features.key} (rows)", len(part.features), 0, 0, 0, 0.0)
+                yield AlignedEmbeddings(self.context, self.subject, side, part.features).ahead()
+                continue
+            captions, tokens = self._asked(side)
+            encoding = self.features.ahead(self._record(side), part.index, captions=captions, tokens=tokens)
+            yield encoding
+            size = encoding.rows * self.subject.aligner.dim * 2
+            where = prefix_of(self.subject.name, encoding.what)
+            yield WorkEstimate(where, encoding.rows, encoding.rows, size, 0, None)
+
+    def plan(self, choice: GalleryChoice, *sides: Side) -> tuple[WorkEstimate, ...]:
+        """`ahead` of these sides. Raises StructureError too where the disk of the store cannot hold it."""
+        parts = tuple(part for side in sides for part in self.ahead(choice, side))
+        require_space(self.context.store, parts)
+        return parts
+
+    def _gallery(self, side: Side, parts: Iterable[_Part]) -> SplitGallery:
+        splits = []
+        for part in parts:
+            assert part.features is not None
+            aligned = AlignedEmbeddings(self.context, self.subject, side, part.features)
+            usable = part.features.valid
+            if part.current is not None:
+                usable = usable & part.current[: len(part.features)]
+            splits.append(GallerySplit(part.index, aligned, usable))
         return SplitGallery(splits, dim=self.subject.aligner.dim)
 
-    def _split(
-        self, side: Side, index: SampleIndex, features: FeatureSet, current: np.ndarray | None = None
-    ) -> GallerySplit:
-        aligned = AlignedEmbeddings(self.context, self.subject, side, features)
-        usable = features.valid if current is None else features.valid & current[: len(features)]
-        return GallerySplit(index, aligned, usable)
-
-    def _chosen(self, choice: GalleryChoice, side: Side) -> Iterator[tuple[SampleIndex, FeatureSet]]:
+    def _parts(self, choice: GalleryChoice, side: Side) -> Iterator[_Part]:
+        if choice.folder is not None:
+            index, current = read_folder(self.context, choice.folder, save=self.save)
+            yield _Part(index, self._found(side, index), current)
+            return
         store = self.context.store
         dataset = choice.dataset if choice.dataset is not None else self._default(side)
         splits = _splits(store, dataset)
@@ -92,8 +133,9 @@ class GallerySource:
             features = stored.get(split)
             if features is None or self._lacks_tokens(side, features):
                 index = self._with_data(index, side)
-                features = self._extracted(side, index)
-            yield index, features
+                yield _Part(index, self._found(side, index))
+            else:
+                yield _Part(index, features)
 
     def _default(self, side: Side) -> str:
         """The dataset that is meant where none is named: the only one, or the one that the aligner was trained on."""
@@ -123,7 +165,7 @@ class GallerySource:
                 found[split] = features
         return found
 
-    def _opened(self, choice: GalleryChoice, side: Side) -> tuple[SampleIndex, FeatureSet]:
+    def _opened(self, choice: GalleryChoice, side: Side) -> _Part:
         """A dataset that is not in the store under this name."""
         spec, store = choice.dataset or "", self.context.store
         if ":" not in spec and spec not in DATASET_KINDS:
@@ -139,9 +181,9 @@ class GallerySource:
                     f"{spec} has {len(dataset):,} samples and {len(samples):,} are in the store: the new ones are not "
                     f"searched. Take them in: {command_to_repeat(stored, append=True)}"
                 )
-            return SampleIndex(samples, dataset, spec), stored
-        index = open_rows(self.context, spec, split=choice.split, save=store.files.writable)
-        return index, self._extracted(side, index)
+            return _Part(SampleIndex(samples, dataset, spec), stored)
+        index = open_rows(self.context, spec, split=choice.split, save=self.save)
+        return _Part(index, self._found(side, index))
 
     def _with_data(self, index: SampleIndex, side: Side) -> SampleIndex:
         """The same rows with their images, where the dataset is on this machine; texts need none."""
@@ -151,14 +193,26 @@ class GallerySource:
         for features in self.context.store.feature_sets(dataset=samples.dataset, split=samples.split):
             spec = (features.manifest.provenance or {}).get("dataset_spec")
             if spec:
-                return open_rows(self.context, spec, split=samples.split)
+                return open_rows(self.context, spec, split=samples.split, save=self.save)
         return index
 
-    def _extracted(self, side: Side, index: SampleIndex) -> FeatureSet:
-        """The features of these rows, from the store or extracted now."""
-        captions = None if side == "text" else 1
-        record, tokens = self._record(side), self.subject.tokens(side)
-        return self.features.features(record, index, captions=captions, tokens=tokens)
+    def _found(self, side: Side, index: SampleIndex) -> FeatureSet | None:
+        """Complete features of these rows, of whatever split."""
+        captions, _ = self._asked(side)
+        features = self.features.find(self._record(side), index.samples, captions=captions)
+        return None if features is None or self._lacks_tokens(side, features) else features
+
+    def _with_features(self, side: Side, part: _Part) -> _Part:
+        """The part with its features, extracted now where they are not in the store."""
+        if part.features is not None:
+            return part
+        captions, tokens = self._asked(side)
+        features = self.features.features(self._record(side), part.index, captions=captions, tokens=tokens)
+        return replace(part, features=features)
+
+    def _asked(self, side: Side) -> tuple[int | None, tuple[str, ...]]:
+        """Captions of a sample, and the layers with tokens, that are extracted where features are not there."""
+        return (None if side == "text" else 1), self.subject.tokens(side)
 
     def _lacks_tokens(self, side: Side, features: FeatureSet) -> bool:
         paths = {tokens_path(layer) for layer in self.subject.tokens(side)}

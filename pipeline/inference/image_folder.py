@@ -19,8 +19,9 @@ from structure.store import SampleItem, Samples
 from structure.store.errors import BadSampleError, DamageError
 
 
-def read_folder(context: RunContext, folder: str | Path) -> tuple[SampleIndex, np.ndarray]:
-    """The sample index of a folder's images, saved in the store, and which of its samples are in the folder now.
+def read_folder(context: RunContext, folder: str | Path, *, save: bool = True) -> tuple[SampleIndex, np.ndarray]:
+    """The sample index of a folder's images, saved in the store where it can be written unless only a plan is made
+    (without `save`), and which of its samples are in the folder now.
 
     Files whose size and time have not changed since the last time are not read. Raises as `ImagesBelow` does.
     """
@@ -51,7 +52,7 @@ def read_folder(context: RunContext, folder: str | Path) -> tuple[SampleIndex, n
     gone = {item: SampleItem(item, digest=digest, stamp=stamp) for item, (stamp, digest) in known.items()}
     samples = {item: now.get(item, old) for item, old in gone.items()} | now
     table = Samples.build(found.name, SPLIT, samples.values(), kind=found.kind)
-    if context.store.files.writable:
+    if save and context.store.files.writable:
         table = context.store.put_samples(table, append=True)
     listed = ImagesBelow(folder, ids=list(samples), paths=[paths.get(item, str(found.root / item)) for item in samples])
     index = SampleIndex(table, listed, f"images:{found.root.absolute()}")

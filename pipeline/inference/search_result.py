@@ -43,7 +43,8 @@ class QueryHits:
 @dataclass(frozen=True)
 class SearchResult:
     """What `structure search` answers. `rows` were searched; `encoder_passes` counts how often an encoder had to read
-    data that were not in the store (queries do not count)."""
+    data that were not in the store (queries do not count). `index` is the folder of the index that was asked, ""
+    for exact search."""
 
     aligner: str
     dataset: str
@@ -54,6 +55,7 @@ class SearchResult:
     queries: tuple[QueryHits, ...]
     encoder_passes: int
     seconds: float
+    index: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The document of `structure search --json`."""

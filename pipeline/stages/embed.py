@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner, aligner_names
+from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
+from structure.pipeline.inference.aligned_embeddings import Side
 from structure.pipeline.inference.embedding_files import (
     WRITERS,
     EmbeddedRow,
@@ -23,6 +24,7 @@ from structure.pipeline.inference.image_files import SplitFiles
 from structure.pipeline.inference.written_files import require_ending
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.run_context import RunContext
+from structure.pipeline.work_estimate import WorkEstimate
 from structure.store.errors import StructureError, UsageError, unknown
 
 Layout = Literal["file", "clip-retrieval"]
@@ -78,12 +80,23 @@ class EmbedResult:
         return asdict(self)
 
 
+def plan(request: EmbedRequest, context: RunContext) -> tuple[WorkEstimate, ...]:
+    """What has to be encoded, aligned and written; writes nothing. Raises as `run` does."""
+    source = GallerySource(context, EvaluatedAligner.of(context, request.aligner), save=False)
+    choice = chosen_data(context.store, request.data, request.split)
+    folders = request.format == CLIP_RETRIEVAL
+    sides: list[Side] = ["text" if request.of == "text" else "vision"]
+    parts = source.plan(choice, *sides, *(["text"] if folders and choice.folder is None else []))
+    rows = sum(part.rows for part in parts[1::2])
+    size = rows * source.subject.aligner.dim * (2 if folders else 4)
+    return (*parts, WorkEstimate(f"{request.out} (rows)", rows, rows, size, 0, 0.0))
+
+
 def run(request: EmbedRequest, context: RunContext) -> EmbedResult:
     """Write them. Raises NotPresentError for an encoder or data that are not here, StructureError for what is not
     there, OSError for a file that cannot be written."""
     began = time.perf_counter()
-    (name,) = aligner_names(context.store, [request.aligner] if request.aligner else [])
-    subject = EvaluatedAligner.load(context.store, name, device=context.resolved_device)
+    subject = EvaluatedAligner.of(context, request.aligner)
     source, out = GallerySource(context, subject), Path(request.out)
     choice = chosen_data(context.store, request.data, request.split)
     gallery = source.open(choice, "vision" if request.of == "images" else "text")
@@ -95,7 +108,7 @@ def run(request: EmbedRequest, context: RunContext) -> EmbedResult:
     else:
         WRITERS[out.suffix.lower()](out, table)
     return EmbedResult(
-        name,
+        subject.name,
         gallery.splits[0].samples.dataset,
         request.of,
         len(table.rows),
@@ -146,4 +159,6 @@ def _first_texts(images: SplitGallery, texts: SplitGallery) -> EmbeddingTable:
     return EmbeddingTable(rows, texts.shape[1], blocks)
 
 
-embed = keyword_form("embed", EmbedRequest, run, about="Write aligned embeddings with their ids, for other programs.")
+embed = keyword_form(
+    "embed", EmbedRequest, run, plan, about="Write aligned embeddings with their ids, for other programs."
+)

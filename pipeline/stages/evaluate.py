@@ -111,13 +111,7 @@ def _estimate(rows_of: TaskRows, candidate: EvaluatedAligner, side: str, source:
     record = candidate.vision if side == "vision" else candidate.text
     prompted = rows_of.prompts is not None and side == "text"
     rows, captions = (rows_of.prompt_rows(), 1) if prompted else (rows_of.rows, None)
-    cached = source.find(record, rows.samples, captions=captions)
-    if cached is not None:
-        return WorkEstimate(f"{cached.key} (rows)", len(cached), 0, 0, 0, 0.0)
-    ahead = source.estimate(record, rows, captions=captions, tokens=candidate.tokens(side))
-    return WorkEstimate(
-        f"{ahead.features} (rows)", ahead.rows, ahead.rows, ahead.bytes, ahead.memory or 0, ahead.seconds
-    )
+    return source.ahead(record, rows, captions=captions, tokens=candidate.tokens(side))
 
 
 def _tasks(request: EvaluateRequest) -> Sequence[SuiteTask]:

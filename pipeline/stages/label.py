@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner, aligner_names
+from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.inference.gallery import SplitGallery
 from structure.pipeline.inference.gallery_sources import GallerySource, chosen_data
 from structure.pipeline.inference.image_files import SplitFiles
@@ -29,6 +29,7 @@ from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.metrics.zero_shot_classifier import class_vectors_of
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.suites.prompts import Prompts
+from structure.pipeline.work_estimate import WorkEstimate
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,16 @@ class LabelResult:
         return {**facts, "images": len(self.rows), "labels": list(self.rows)}
 
 
+def plan(request: LabelRequest, context: RunContext) -> tuple[WorkEstimate, ...]:
+    """What has to be encoded and aligned before the labels; writes nothing. Raises as `run` does, but for classes."""
+    source = GallerySource(context, EvaluatedAligner.of(context, request.aligner), save=False)
+    return source.plan(chosen_data(context.store, request.data, request.split), "vision")
+
+
 def run(request: LabelRequest, context: RunContext) -> LabelResult:
     """Label. Raises NotPresentError for an encoder or data that are not here, StructureError for what is not there."""
     began = time.perf_counter()
-    (name,) = aligner_names(context.store, [request.aligner] if request.aligner else [])
-    subject = EvaluatedAligner.load(context.store, name, device=context.resolved_device)
+    subject = EvaluatedAligner.of(context, request.aligner)
     source = GallerySource(context, subject)
     gallery = source.open(chosen_data(context.store, request.data, request.split), "vision")
     worded = request.worded
@@ -104,7 +110,7 @@ def run(request: LabelRequest, context: RunContext) -> LabelResult:
         context.note(f"labels: {request.out}")
     counts = Counter(row["label"] for row in rows)
     return LabelResult(
-        name,
+        subject.name,
         gallery.splits[0].samples.dataset,
         worded.classes,
         temperature or TEMPERATURE,
@@ -128,4 +134,6 @@ def _rows(
             yield {"id": found.id, "path": file.path, "file": file.state, **label_row(labels, place, classes)}
 
 
-label = keyword_form("label", LabelRequest, run, about="Label images zero-shot, from cached features or of a folder.")
+label = keyword_form(
+    "label", LabelRequest, run, plan, about="Label images zero-shot, from cached features or of a folder."
+)

@@ -11,18 +11,23 @@ import numpy as np
 
 from structure.pipeline.datasets.decode_image import decode
 from structure.pipeline.datasets.image_files import read_file
-from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner, aligner_names
+from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.evaluation.examples import jpeg
+from structure.pipeline.inference.aligned_embeddings import Side
 from structure.pipeline.inference.found_rows import FoundRows
 from structure.pipeline.inference.gallery import SplitGallery
 from structure.pipeline.inference.gallery_sources import GalleryChoice, GallerySource
+from structure.pipeline.inference.index_folder import IndexFolder
+from structure.pipeline.inference.index_rows import nearest_rows, open_indexed
 from structure.pipeline.inference.queries import encode_images, encode_texts, require_texts
 from structure.pipeline.inference.search_result import Hit, QueryHits, Scores, SearchResult, Target
+from structure.pipeline.inference.written_files import whole_file
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.page.search_page import PageHit, PageQuery, search_page
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.similarity.knn.csls import csls_top_k, mean_nearest
 from structure.pipeline.similarity.knn.top_k import MEMORY, TopK, top_k
+from structure.pipeline.work_estimate import WorkEstimate
 from structure.store.errors import UsageError, unknown
 
 TARGETS: tuple[Target, ...] = ("images", "text")
@@ -35,7 +40,8 @@ class SearchRequest:
 
     `queries` are words, `image` image files that are queries too. `aligner` is a name in the store, the newest by
     default. What is searched: a `dataset` of the store or of any kind, one `split` of it, or the folder `images`, which
-    is encoded once; without these the dataset that the aligner was trained on. `to`: "images" or "text" (captions).
+    is encoded once; without these the dataset that the aligner was trained on, or the folder `index` of `structure
+    index`, whose answers may lack some of the nearest. `to`: "images" or "text" (captions).
     `k` answers a query. `scores`: the aligner's own ("cosine"), or "csls", corrected for rows that are near to every
     query (arXiv 1710.04087). `memory` bounds the bytes of the search. `out` is a file for a page with thumbnails.
     Raises StructureError for a name that does not exist (the nearest are offered), an empty query, a number that makes
@@ -49,6 +55,7 @@ class SearchRequest:
     dataset: str | None = None
     split: str | None = None
     images: str | Path | None = None
+    index: str | Path | None = None
     to: Target = "images"
     k: int = 10
     scores: Scores = "cosine"
@@ -67,11 +74,26 @@ class SearchRequest:
         if self.k < 1:
             raise UsageError(f"-k {self.k} must be 1 or more.")
         _ = self.gallery  # raises for places that exclude each other
+        if self.index is not None and (self.gallery != GalleryChoice() or self.scores != "cosine"):
+            raise UsageError(
+                f"--index {self.index} says what is searched, by cosine. Leave out --dataset, --split, --images and "
+                "--scores."
+            )
 
     @property
     def gallery(self) -> GalleryChoice:
         """What is searched."""
         return GalleryChoice(self.dataset, self.split, self.images)
+
+
+def plan(request: SearchRequest, context: RunContext) -> tuple[WorkEstimate, ...]:
+    """What has to be encoded and aligned before the search; writes nothing. Raises as `run` does, but for queries."""
+    folder, subject = _opened(request, context)
+    source = GallerySource(context, subject, save=False)
+    if folder is not None:
+        return ()
+    sides: list[Side] = ["vision", "text"] if request.to == "images" else ["text", "vision"]
+    return source.plan(request.gallery, *sides[: 2 if request.scores == "csls" else 1])
 
 
 def run(request: SearchRequest, context: RunContext) -> SearchResult:
@@ -80,30 +102,55 @@ def run(request: SearchRequest, context: RunContext) -> SearchResult:
     Raises NotPresentError for an encoder or data that are not here, StructureError for what is not in the store.
     """
     began = time.perf_counter()
-    (name,) = aligner_names(context.store, [request.aligner] if request.aligner else [])
-    subject = EvaluatedAligner.load(context.store, name, device=context.resolved_device)
+    folder, subject = _opened(request, context)
     source = GallerySource(context, subject)
-    gallery = source.open(request.gallery, "vision" if request.to == "images" else "text")
+    if folder is None:
+        gallery = source.open(request.gallery, "vision" if request.to == "images" else "text")
+    else:
+        gallery = open_indexed(folder, source)
     queries = _encoded(request, context, subject)
-    found = _search(request, context, source, gallery, queries)
+    if folder is None:
+        found, count = _search(request, context, source, gallery, queries), int(gallery.usable.sum())
+    else:
+        found, count = nearest_rows(folder, gallery, queries, request.k), folder.record.rows
+        if len(gallery) > count:
+            context.note(
+                f"{len(gallery):,} rows are in the store and {count:,} in {folder.path}: the others are not searched. "
+                f"Add them: structure index --append --out {folder.path}"
+            )
     words = [*request.queries, *map(str, request.image)]
     rows = FoundRows(context, gallery)
     answers = tuple(QueryHits(word, hits) for word, hits in zip(words, rows.hits(found), strict=True))
     done = SearchResult(
-        name,
+        subject.name,
         gallery.splits[0].samples.dataset,
         request.to,
         request.scores,
         request.k,
-        int(gallery.usable.sum()),
+        count,
         answers,
         source.features.passes,
         time.perf_counter() - began,
+        "" if folder is None else str(folder.path),
     )
     if request.out is not None:
-        Path(request.out).write_text(_page(request, done, rows), encoding="utf-8")
+        with whole_file(Path(request.out)) as partial:
+            partial.write_text(_page(request, done, rows), encoding="utf-8")
         context.note(f"page: {request.out}")
     return done
+
+
+def _opened(request: SearchRequest, context: RunContext) -> tuple[IndexFolder | None, EvaluatedAligner]:
+    """The index that is searched, and the aligner. Raises UsageError where they do not belong together."""
+    if request.index is None:
+        return None, EvaluatedAligner.of(context, request.aligner)
+    folder = IndexFolder(request.index)
+    record = folder.record
+    if request.aligner not in (None, record.aligner):
+        raise UsageError(f"--index {request.index} was made with the aligner {record.aligner}. Leave out --aligner.")
+    if request.to != record.of:
+        raise UsageError(f"--index {request.index} is an index of {record.of}. Write --to {record.of}.")
+    return folder, EvaluatedAligner.of(context, record.aligner)
 
 
 def _encoded(request: SearchRequest, context: RunContext, subject: EvaluatedAligner) -> np.ndarray:
@@ -160,5 +207,9 @@ def _query_thumbnail(path: str) -> bytes | None:
 
 
 search = keyword_form(
-    "search", SearchRequest, run, about="Find the images or texts nearest to words or images, from cached features."
+    "search",
+    SearchRequest,
+    run,
+    plan,
+    about="Find the images or texts nearest to words or images, from cached features.",
 )
