@@ -12,7 +12,7 @@ import numpy as np
 from structure.pipeline.inference.gallery import SplitGallery
 from structure.pipeline.inference.index_kinds import IndexKind
 from structure.pipeline.progress import Listener, Progress
-from structure.pipeline.similarity.knn.top_k import top_k
+from structure.pipeline.similarity.knn.top_k import Gallery, top_k
 
 K = 10
 QUERIES = 400
@@ -74,7 +74,7 @@ def spread(rows: np.ndarray, count: int = QUERIES) -> np.ndarray:
 def measure(
     kind: IndexKind,
     index: Any,
-    gallery: SplitGallery,
+    gallery: Gallery,
     rows: np.ndarray,
     queries: np.ndarray,
     *,
@@ -83,7 +83,7 @@ def measure(
 ) -> tuple[int | None, IndexRecall]:
     """Give the index the least effort whose recall@10 reaches `target` on every second query (the most, where none
     does), and measure it on the others. `rows` are the gallery's that are in the index. Returns the effort."""
-    wanted = np.zeros(len(gallery), dtype=bool)
+    wanted = np.zeros(gallery.shape[0], dtype=bool)
     wanted[rows] = True
     exact = top_k(queries, gallery, k=K, usable=wanted).scores
     chooses = np.arange(len(queries)) % 2 == (1 if len(queries) > 1 else 0)

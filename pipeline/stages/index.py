@@ -17,7 +17,7 @@ from structure.pipeline.inference.aligned_embeddings import Side
 from structure.pipeline.inference.gallery import SplitGallery
 from structure.pipeline.inference.gallery_sources import GalleryChoice, GallerySource, chosen_data
 from structure.pipeline.inference.index_building import add_rows, measure, spread, values_of
-from structure.pipeline.inference.index_folder import INDEX, IndexFolder, write_index
+from structure.pipeline.inference.index_folder import INDEX, ROWS, IndexFolder, write_index
 from structure.pipeline.inference.index_kinds import DEFAULT_KIND, KINDS, IndexKind, load_faiss
 from structure.pipeline.inference.index_rows import indexed_rows, require_order, require_same, rows_table
 from structure.pipeline.installed_package import NAME
@@ -166,7 +166,7 @@ def _work(request: IndexRequest, context: RunContext, *, save: bool) -> _Work:
     load_faiss()
     out = Path(request.out).expanduser()
     if not request.append:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if out.exists() and not _is_free(out):
             raise StructureError(
                 f"{out} is there and not empty. Add new rows to its index with --append, or choose another folder."
             )
@@ -191,6 +191,11 @@ def _work(request: IndexRequest, context: RunContext, *, save: bool) -> _Work:
     if record.folder is not None:
         choice = GalleryChoice(folder=record.folder)
     return _Work(folder, KINDS[record.kind], record.of, source, choice)
+
+
+def _is_free(out: Path) -> bool:
+    """Whether a folder is empty but for what a run that was stopped left in it."""
+    return out.is_dir() and all(file.name in (INDEX, ROWS) or file.suffix == ".part" for file in out.iterdir())
 
 
 def _queries(work: _Work, gallery: SplitGallery, rows: np.ndarray) -> tuple[np.ndarray, str]:

@@ -1,60 +1,90 @@
-"""What CSLS scores change, as JSON lines: `python tests/benchmarks/csls.py STORE`.
+"""What CSLS scores change, as JSON lines and a table: `python tests/benchmarks/csls.py FOLDER [--seeds 5]`.
 
-STORE holds the icons with EfficientNet-Lite0 and MiniLM, as `auto.py` extracts them. Of each seed, 2,400 pairs train an
-aligner and 1,000 others are searched among themselves: recall@1 and @10 both ways, by cosine and by CSLS, whose hubs
-are measured with the training pairs' side of the queries. Queries of the test take no part in that. `among all`: the
-same queries among the images of the training and the test, hubs measured with all captions but an image's own, as
-`structure search --scores csls` does.
+FOLDER holds the stores `icons`, `emoji` and `coco` as `auto.py` extracts and ranks them. A seed draws the pairs that
+train an aligner on the first layers of the ranking, and others that are held out. Recall@10 by cosine and by CSLS:
+captions held out find their image among the held-out images (T→I) and among all images, those of the training too (T→I
+among all); images held out find their caption among the held-out captions (I→T). Hubs are measured with the training's
+captions (I→T: images), a sample's own left out, as `structure search --scores csls` does; no query of the test is one
+of them. Differences are paired over the seeds, with their 95 % t-interval.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
 from structure.pipeline.aligners.aligner_method import fit
 from structure.pipeline.aligners.options import TrainingOptions, applicable
+from structure.pipeline.model_selection.stored import layer_candidates
+from structure.pipeline.pairing.pairs import choose_sets, pair_rows
 from structure.pipeline.similarity.knn.csls import csls_top_k, mean_nearest
 from structure.pipeline.similarity.knn.top_k import GalleryArray, top_k
 from structure.store import open_store
+from structure.store.joined_rows import layer_rows, loaded
+from tests.benchmarks.auto import interval
 
-TRAIN, TEST, SEEDS = 2400, 1000, 3
-KS = (1, 10)
+SETS = {"icons": (2400, 1000), "emoji": (896, 249), "coco": (74, 19)}
+"""Pairs of the training, and held out."""
+METHODS = ("ridge", "csa", "kernel-csa", "linear")
+K = 10
 
 
-def recalls(
-    queries: np.ndarray, gallery: np.ndarray, references: np.ndarray, *, pairs: bool = False
-) -> dict[str, list[float]]:
-    """Recall at `KS` of queries whose own row has their number; with `pairs` so do the references of each row."""
-    rows, own = GalleryArray(gallery), np.arange(len(queries))[:, None]
-    numbers = np.arange(len(gallery))
-    hubness = mean_nearest(rows, GalleryArray(references), samples=(numbers, numbers) if pairs else None)
-    found = {"cosine": top_k(queries, rows, k=max(KS)), "csls": csls_top_k(queries, rows, hubness, k=max(KS))}
-    return {name: [float((nearest.rows[:, :k] == own).any(1).mean()) for k in KS] for name, nearest in found.items()}
+def recalls(queries: np.ndarray, gallery: np.ndarray, references: np.ndarray, *, own: bool = False) -> list[float]:
+    """R@10 by cosine and by CSLS of queries that look for the row of their number. With `own` the last rows of the
+    gallery are the references' samples, in their order."""
+    rows, numbers = GalleryArray(gallery), np.arange(len(gallery))
+    samples = (numbers, numbers[len(gallery) - len(references) :]) if own else None
+    hubness = mean_nearest(rows, GalleryArray(references), samples=samples)
+    found = top_k(queries, rows, k=K), csls_top_k(queries, rows, hubness, k=K)
+    right = np.arange(len(queries))[:, None]
+    return [float((nearest.rows == right).any(axis=1).mean()) for nearest in found]
+
+
+def measured(store: str, name: str, method: str, seed: int) -> Iterator[tuple[str, list[float]]]:
+    """Each way of looking with R@10 by cosine and by CSLS."""
+    opened, (training, held_out) = open_store(store), SETS[name]
+    sets = choose_sets(opened, dataset=None, split=None, vision=None, text=None)
+    rows, layers = pair_rows(opened, *sets), layer_candidates(opened, sets, "auto", 1)[0]
+    order = np.random.default_rng(seed).permutation(len(rows))
+    test, train = order[:held_out], order[held_out : held_out + training]
+    sides = [
+        loaded(layer_rows(features, layer, numbers)).astype(np.float32)
+        for features, layer, numbers in zip(sets, layers, (rows.vision, rows.text), strict=True)
+    ]
+    options = TrainingOptions(**applicable({"method": method, "regulariser": "none", "seed": seed, "device": "cpu"}))
+    aligner = fit(*(side[train] for side in sides), options=options).aligner
+    heads = (aligner.embed_images, aligner.embed_texts)
+    images, texts = (
+        [np.asarray(embed(side[part])) for part in (test, train)] for embed, side in zip(heads, sides, strict=True)
+    )
+    yield "T→I", recalls(texts[0], images[0], texts[1])
+    yield "I→T", recalls(images[0], texts[0], images[1])
+    yield "T→I among all", recalls(texts[0], np.concatenate(images), texts[1], own=True)
 
 
 def main() -> None:
-    store = open_store(sys.argv[1])
-    sets = {features.modality: features for features in store.feature_sets(dataset="icons")}
-    vision, text = sets["vision"].rows("block.13"), sets["text"].rows("block.05")
-    for method in ("ridge", "csa", "kernel-csa"):
-        for seed in range(SEEDS):
-            order = np.random.default_rng(seed).permutation(len(vision))
-            test, train = order[:TEST], order[TEST : TEST + TRAIN]
-            options = TrainingOptions(**applicable({"method": method, "regulariser": "none", "seed": seed}))
-            aligner = fit(vision[train].astype(np.float32), text[train].astype(np.float32), options=options).aligner
-            images, texts = (
-                [np.asarray(embed(side[part].astype(np.float32))) for part in (test, train)]
-                for embed, side in ((aligner.embed_images, vision), (aligner.embed_texts, text))
-            )
-            for way, query, gallery in (("T→I", texts, images), ("I→T", images, texts)):
-                line = {"measure": f"csls|{method} {way}", "seed": seed, "ks": KS}
-                print(json.dumps(line | recalls(query[0], gallery[0], query[1]), ensure_ascii=False), flush=True)
-            line = {"measure": f"csls|{method} T→I among all", "seed": seed, "ks": KS}
-            every = recalls(texts[0], np.concatenate(images), np.concatenate(texts), pairs=True)
-            print(json.dumps(line | every, ensure_ascii=False), flush=True)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    given = parser.parse_args()
+    table = ["| set | method | queries | cosine | CSLS | CSLS - cosine |", "|---|---|---|---|---|---|"]
+    for name in SETS:
+        for method in METHODS:
+            found: dict[str, list[list[float]]] = {}
+            for seed in range(given.seeds):
+                for way, values in measured(str(given.folder / name), name, method, seed):
+                    line = {"measure": f"csls|{name} {method} {way}", "seed": seed, "cosine": values[0]}
+                    print(json.dumps(line | {"csls": values[1]}, ensure_ascii=False), flush=True)
+                    found.setdefault(way, []).append(values)
+            for way, values in found.items():
+                cosine, csls = np.array(values).T
+                means = f"{cosine.mean():.3f} | {csls.mean():.3f}"
+                table.append(f"| {name} | `{method}` | {way} | {means} | {interval(csls - cosine)} |")
+    print("\n".join(table))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,10 @@ A store gets `rows` x `width` unit rows in float16, in shards as an aligner's em
 bare product and top-k of torch over one array in memory (float16 rows made float32 in blocks of the same bytes, as
 float16 products on a processor are many times slower). `same`: queries whose rows are those of float64 brute force,
 ties by row. `peak_bytes`: what a search of 200 queries takes besides the mapped file, of the `memory` that it has.
+
+Then the kinds of `structure index` over `--index-rows` rows of the same width (0: none): random points of 32
+dimensions in `width`, with noise, for rows without any structure have no near ones. Recall@10 and milliseconds a query,
+of the index and of exact search, are those that `structure index` prints.
 """
 
 from __future__ import annotations
@@ -20,7 +24,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from structure.pipeline.similarity.knn.top_k import top_k
+from structure.pipeline.inference.index_building import measure
+from structure.pipeline.inference.index_kinds import KINDS
+from structure.pipeline.similarity.knn.top_k import GalleryArray, top_k
 from structure.store import Column, FeatureSet, Manifest, open_store
 from structure.store.shard_writer import ShardWriter
 
@@ -129,7 +135,17 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--exact", type=int, default=200, help="queries that are compared with float64 brute force")
+    parser.add_argument("--index-rows", type=int, default=100_000)
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS))
     given = parser.parse_args()
+    if given.rows:
+        exact_search(given)
+    if given.index_rows:
+        indexes(given)
+
+
+def exact_search(given: argparse.Namespace) -> None:
+    """Against the bare product and float64 brute force."""
     with tempfile.TemporaryDirectory() as folder:
         gallery = Stored(written(Path(folder), given.rows, given.width))
         random = np.random.default_rng(1)
@@ -150,6 +166,33 @@ def main() -> None:
             line |= {"seconds": ours[0], "bare_seconds": theirs[0], "times_bare": ours[0] / theirs[0]}
             line |= {"times_bare_processor": ours[1] / theirs[1], "same": same, "of": given.exact}
             print(json.dumps(line | {"peak_bytes": peak.bytes, "memory": MEMORY, "threads": torch.get_num_threads()}))
+
+
+def indexes(given: argparse.Namespace) -> None:
+    """Each kind of index: built, measured, and what it takes."""
+    random = np.random.default_rng(2)
+    directions = random.standard_normal((32, given.width), dtype=np.float32)
+
+    def drawn(count: int) -> np.ndarray:
+        values = random.standard_normal((count, 32), dtype=np.float32) @ directions
+        values += random.standard_normal((count, given.width), dtype=np.float32)
+        return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+    rows = np.concatenate([drawn(1 << 16).astype(np.float16) for _ in range(0, given.index_rows, 1 << 16)])
+    gallery, queries = GalleryArray(rows[: given.index_rows]), drawn(400)
+    every = np.arange(given.index_rows)
+    for name in given.kinds:
+        kind, began = KINDS[name], time.perf_counter()
+        index = kind.make(given.width, given.index_rows)
+        if count := kind.training_rows(given.index_rows):
+            index.train(gallery.values[:count].astype(np.float32))
+        for start in range(0, given.index_rows, 4096):
+            index.add(gallery.values[start : start + 4096].astype(np.float32))
+        seconds = time.perf_counter() - began
+        effort, found = measure(kind, index, gallery, every, queries, are="drawn alike", target=0.95)
+        line = {"measure": f"index|{name}", "rows": given.index_rows, "width": given.width, "build_seconds": seconds}
+        line |= {"bytes": given.index_rows * kind.bytes_per_row(given.width), "effort": effort}
+        print(json.dumps(line | found.to_json()), flush=True)
 
 
 if __name__ == "__main__":

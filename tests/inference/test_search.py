@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from structure.store.local_files import LocalFiles
 from tests.inference.conftest import LAYERS, MODELS, Place, write_photos
 
 WORDS = ["a red circle", "two blue squares"]
+PREFIX = prefix_of("ridge", "mine/all/scenes-vit")
 
 
 def noting(said: list[str]) -> Listener:
@@ -146,7 +148,7 @@ def test_a_folder_is_encoded_once_and_grows(place: Place, tmp_path: Path) -> Non
 def test_embeddings_are_written_once_grow_and_are_never_stale(place: Place) -> None:
     store = place.store
     search("a red circle", store=store)
-    prefix = prefix_of("ridge", "mine/all/scenes-vit")
+    prefix = PREFIX
     before = {key: store.files.modified(key) for key in store.files.keys(prefix)}
     search("a blue circle", store=store)
     assert before == {key: store.files.modified(key) for key in store.files.keys(prefix)}
@@ -181,10 +183,17 @@ def test_damaged_embeddings_are_computed_again(place: Place) -> None:
 
 
 def test_a_store_that_cannot_be_written_is_searched(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = search("a red circle", store=place.store)
-    place.store.files.remove_tree("embeddings")
+    store, said = place.store, list[str]()
+    first = search("a red circle", store=store)
     monkeypatch.setattr(LocalFiles, "writable", False)
-    assert search("a red circle", store=place.store).queries == first.queries
+    chunk = next(key for key in store.files.keys("embeddings") if "/aligned/c/" in key)
+    Path(store.url, chunk).write_bytes(b"\1" + store.files.read(chunk)[1:])
+    assert search("a red circle", store=store, on_event=noting(said)).queries == first.queries
+    assert any("bytes have changed. The embeddings are computed again." in text for text in said)
+    shutil.rmtree(Path(store.url) / "embeddings")
+    said.clear()
+    assert search("a red circle", store=store, on_event=noting(said)).queries == first.queries
+    assert any(f"cannot be written: {PREFIX}, computed in memory, is not saved." in text for text in said)
     assert not (place.root / "store" / "embeddings").exists()
 
 
@@ -227,6 +236,23 @@ def test_mistakes_are_told(place: Place, tmp_path: Path, capsys: pytest.CaptureF
     assert "Did you mean csls?" in capsys.readouterr().err
     assert run(["search", "a circle", "--store", str(tmp_path / "empty")]) == 1
     assert "has no aligner" in capsys.readouterr().err
+
+
+def test_a_query_that_is_too_long_is_cut_and_told(place: Place) -> None:
+    said: list[str] = []
+    found = search("a red circle and " * 2000, store=place.store, on_event=noting(said), k=1)
+    assert len(found.queries[0].hits) == 1
+    assert any("is longer than" in text and text.endswith("tokens and was cut") and len(text) < 200 for text in said)
+
+
+def test_features_that_are_gone_are_told(place: Place) -> None:
+    place.store.files.remove_tree("features/mine")
+    with pytest.raises(StructureError, match=r"no features of images by scenes-vit.* --dataset D, or --images DIR"):
+        search("a circle", store=place.store)
+    with pytest.raises(StructureError, match=r"Unknown dataset 'mine'"):
+        search("a circle", store=place.store, dataset="mine")
+    again = search("a circle", store=place.store, dataset=f"pairs:{place.pairs}")
+    assert (again.rows, again.encoder_passes) == (80, 1)
 
 
 def test_a_query_in_another_script_is_told(place: Place) -> None:
