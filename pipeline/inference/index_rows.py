@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from structure.pipeline.inference.aligned_embeddings import Side
 from structure.pipeline.inference.embedding_records import changed_shards, continues
-from structure.pipeline.inference.gallery import SplitGallery
+from structure.pipeline.inference.gallery import GallerySplit, SplitGallery
 from structure.pipeline.inference.gallery_sources import GalleryChoice, GallerySource
 from structure.pipeline.inference.image_files import SplitFiles
 from structure.pipeline.inference.index_folder import COLUMNS, IndexFolder
@@ -38,8 +39,8 @@ def open_indexed(folder: IndexFolder, source: GallerySource) -> SplitGallery:
     """What an index was made from, as it is in the store now. Raises FingerprintError where it is something else, and
     StructureError where it is not there."""
     record = folder.record
-    side = "vision" if record.of == "images" else "text"
-    splits = []
+    side: Side = "vision" if record.of == "images" else "text"
+    splits: list[GallerySplit] = []
     for manifest in record.manifests():
         gallery = source.open_stored(GalleryChoice(manifest.dataset, manifest.split), side)
         if gallery is None:

@@ -86,7 +86,9 @@ def plan(request: EmbedRequest, context: RunContext) -> tuple[WorkEstimate, ...]
     choice = chosen_data(context.store, request.data, request.split)
     folders = request.format == CLIP_RETRIEVAL
     sides: list[Side] = ["text" if request.of == "text" else "vision"]
-    parts = source.plan(choice, *sides, *(["text"] if folders and choice.folder is None else []))
+    if folders and choice.folder is None:
+        sides.append("text")
+    parts = source.plan(choice, *sides)
     rows = sum(part.rows for part in parts[1::2])
     size = rows * source.subject.aligner.dim * (2 if folders else 4)
     return (*parts, WorkEstimate(f"{request.out} (rows)", rows, rows, size, 0, 0.0))
