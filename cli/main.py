@@ -27,6 +27,7 @@ from structure.cli import (
     report,
     running,
     search,
+    serve,
     store,
     suites,
 )
@@ -60,6 +61,7 @@ app.command("search")(search.search)
 app.command("label")(label.label)
 app.command("embed")(embed.embed)
 app.command("index")(index.index)
+app.command("serve")(serve.serve)
 app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("run")(running.run)

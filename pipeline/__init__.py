@@ -34,6 +34,7 @@ _HOMES = {
     "search": "stages.search",
     "segmentation_metrics": "metrics.clip_benchmark_metrics",
     "select_aligner": "model_selection.select_aligner",
+    "serve": "stages.serve",
     "structure_loss": "aligners.losses.structure_loss",
     "submodular_information": "aligners.losses.submodular",
 }

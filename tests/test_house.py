@@ -65,6 +65,7 @@ STAGES = {
         "label",
         "embed",
         "index",
+        "serve",
     )
 }
 # Room -> rooms it may import. A room always may import itself; `store` and the values are open to all of pipeline.
@@ -92,6 +93,16 @@ ALLOWED: dict[str, set[str]] = {
     },
     # An aligned model in use: stored embeddings, search, labels.
     "pipeline.inference": {"store", *VALUES, *PARTS, *SHARED, "pipeline.evaluation", "pipeline.exports"},
+    # The page and the API of a search, and the server of both.
+    "pipeline.serving": {
+        "store",
+        *VALUES,
+        *PARTS,
+        *SHARED,
+        "pipeline.evaluation",
+        "pipeline.exports",
+        "pipeline.inference",
+    },
     # A recipe runs stages one after the other; only the command line runs recipes.
     "pipeline.recipe": {
         "store",
@@ -128,7 +139,8 @@ ALLOWED["pipeline.stages.gc"] |= {"pipeline.inference"}
 ALLOWED["pipeline.stages.label"] |= {"pipeline.inference"}
 ALLOWED["pipeline.stages.embed"] |= {"pipeline.inference"}
 ALLOWED["pipeline.stages.index"] |= {"pipeline.inference"}
-ALLOWED["cli"] |= {"pipeline.inference"}
+ALLOWED["pipeline.stages.serve"] |= {"pipeline.inference", "pipeline.serving"}
+ALLOWED["cli"] |= {"pipeline.inference", "pipeline.serving"}
 # A suite names metrics, which the registry knows.
 ALLOWED["pipeline.suites"] |= {"pipeline.metrics"}
 # The bundled encoders' pre-training reads generated scenes.

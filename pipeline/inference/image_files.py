@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -49,14 +50,14 @@ class SplitFiles:
 
     def file(self, sample: str) -> ImageFile:
         """Where the image of a sample is now; a file that was moved within its folder is found by its content."""
-        dataset = self._dataset
+        dataset = self.dataset
         if dataset is None:
             return ImageFile("", "absent")
-        if sample not in self._numbers:
+        if sample not in self.numbers:
             return ImageFile("", "removed")
         if not isinstance(dataset, ImageFiles):
             return ImageFile("", "")
-        number = self._numbers[sample]
+        number = self.numbers[sample]
         path, (stamp, digest) = dataset.paths[number], self._digests.get(sample, ("", ""))
         if not os.path.isfile(path):
             moved = self._elsewhere(path, digest)
@@ -67,17 +68,17 @@ class SplitFiles:
 
     def image(self, sample: str) -> Any:
         """The image itself, as it is now. Raises StructureError where there is none."""
-        if self._dataset is None or sample not in self._numbers:
+        if self.dataset is None or sample not in self.numbers:
             raise BadSampleError(sample, "its image is not on this machine")
         found = self.file(sample)
         if found.state == "moved":
             from structure.pipeline.datasets.decode_image import decode  # Pillow: only where an image is shown
 
             return decode(Path(found.path).read_bytes(), item=sample, source=found.path)
-        return self._dataset.image(self._numbers[sample])
+        return self.dataset.image(self.numbers[sample])
 
     @cached_property
-    def _dataset(self) -> Dataset | None:
+    def dataset(self) -> Dataset | None:
         """The dataset that the split was read from; None where it is not here or does not open any more."""
         if self.split.index.dataset is not None:
             return self.split.index.dataset
@@ -92,9 +93,9 @@ class SplitFiles:
             return None
 
     @cached_property
-    def _numbers(self) -> dict[str, int]:
+    def numbers(self) -> dict[str, int]:
         """Sample id -> its number in the dataset."""
-        dataset = self._dataset
+        dataset = self.dataset
         if isinstance(dataset, ImageFiles):
             return {item: number for number, item in enumerate(dataset.ids)}
         found = {}
@@ -104,6 +105,16 @@ class SplitFiles:
             except BadSampleError as error:
                 found[error.item] = number
         return found
+
+    @cached_property
+    def folders(self) -> tuple[str, ...]:
+        """The folder that holds all image files of the dataset; those of the single files where nothing but the root of
+        the file system does; none where its images are no files."""
+        if not isinstance(self.dataset, ImageFiles):
+            return ()
+        folders = sorted({os.path.dirname(os.path.abspath(path)) for path in self.dataset.paths if path})
+        top = os.path.commonpath(folders) if folders else ""
+        return (top,) if top != os.path.dirname(top) else tuple(folders)
 
     @cached_property
     def _digests(self) -> dict[str, tuple[str, str]]:
@@ -118,16 +129,11 @@ class SplitFiles:
 
     @cached_property
     def _by_name(self) -> dict[str, list[str]]:
-        """The files below the folder that holds all images of the dataset."""
-        assert isinstance(self._dataset, ImageFiles)
+        """The files below the folders of the dataset's images."""
         found: dict[str, list[str]] = {}
-        folders = {os.path.dirname(path) for path in self._dataset.paths}
-        top = os.path.commonpath(folders) if folders else ""
-        if os.path.isdir(top):
-            for count, file in enumerate(files_below(Path(top))):
-                if count == MOST_FILES:
-                    break
-                found.setdefault(file.name, []).append(str(file))
+        below = (file for folder in self.folders if os.path.isdir(folder) for file in files_below(Path(folder)))
+        for file in islice(below, MOST_FILES):
+            found.setdefault(file.name, []).append(str(file))
         return found
 
 

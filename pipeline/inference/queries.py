@@ -55,7 +55,10 @@ def encode_texts(context: RunContext, subject: EvaluatedAligner, queries: Sequen
     """(queries, dim) float32 unit rows. What is too long is cut, and a query in a script that no text of the training
     data is written in is said to be one."""
     require_texts(queries)
-    _note_scripts(context, subject, queries)
+    known = training_scripts(context, subject)
+    for query in queries:
+        if told := script_note(query, known, aligner=subject.name):
+            context.note(told)
     side = open_side(context, subject, "text")
     examples = tokenize(side.encoder, queries)
     for query, example in zip(queries, examples, strict=True):
@@ -77,23 +80,25 @@ def encoded(side: ExportedSide, examples: Sequence[Any]) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _note_scripts(context: RunContext, subject: EvaluatedAligner, queries: Sequence[str]) -> None:
-    """Say which queries are in a script in which the training data have no text."""
+def training_scripts(context: RunContext, subject: EvaluatedAligner) -> list[str]:
+    """The scripts of the texts that the aligner was trained on; none where they are not in the store."""
     data = subject.aligner.metadata.get("data") or {}
     try:
         samples = context.store.samples(data["dataset"], data["split"])
     except (KeyError, StructureError):
-        return
-    texts = [text for text in samples.table["text"].slice(0, TRAINING_TEXTS).to_pylist() if text]
-    known = scripts(texts)
-    for query in queries if known else ():
-        strange = [script for script in scripts([query]) if script not in known]
-        if strange:
-            context.note(
-                f"the query {_short(query)} is in {strange[0].title()} letters, and the texts that the aligner "
-                f"{subject.name} was trained on are in {' and '.join(name.title() for name in known)} ones: its order "
-                "may mean nothing"
-            )
+        return []
+    return scripts(text for text in samples.table["text"].slice(0, TRAINING_TEXTS).to_pylist() if text)
+
+
+def script_note(query: str, known: Sequence[str], *, aligner: str) -> str:
+    """That a query is in a script that is not among those `known`; "" where it is, and where none is known."""
+    strange = [script for script in scripts([query]) if script not in known]
+    if not known or not strange:
+        return ""
+    return (
+        f"the query {_short(query)} is in {strange[0].title()} letters, and the texts that the aligner {aligner} was "
+        f"trained on are in {' and '.join(name.title() for name in known)} ones: its order may mean nothing"
+    )
 
 
 def scripts(texts: Iterable[str]) -> list[str]:

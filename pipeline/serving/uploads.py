@@ -1,0 +1,25 @@
+"""An image that somebody sends: bounded in bytes and pixels before anything is decoded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from structure.pipeline.datasets.decode_image import decode, size
+from structure.pipeline.datasets.tiff_facts import tiff_facts
+from structure.store.errors import BadSampleError
+
+MOST_BYTES = 32 * 2**20
+MOST_PIXELS = 50_000_000
+"""Of an upload: 150 MB as RGB. Files of a dataset may have more."""
+
+ITEM = "the image"
+
+
+def open_upload(data: bytes) -> Any:
+    """The RGB image in `data`, upright. Raises BadSampleError for anything else and for more than `MOST_PIXELS`."""
+    facts = tiff_facts(data)
+    for width, height in filter(None, (size(data), facts and facts.size)):
+        if width * height > MOST_PIXELS:
+            pixels = f"{width} x {height} = {width * height:,} pixels"
+            raise BadSampleError(ITEM, f"it has {pixels}, at most {MOST_PIXELS:,} are read. Scale it down")
+    return decode(data, item=ITEM)
