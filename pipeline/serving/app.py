@@ -24,7 +24,7 @@ from structure.pipeline.serving.parameters import MOST_HITS, MOST_WORDS, read_qu
 from structure.pipeline.serving.refused import RefusedError
 from structure.pipeline.serving.search_engine import LocatedHit, SearchEngine, SearchQuestion, SearchReply
 from structure.pipeline.serving.uploads import MOST_BYTES, MOST_PIXELS, open_upload
-from structure.store.errors import StructureError
+from structure.store.errors import BadSampleError, StructureError
 
 BATCH = 32
 """Questions that go through the encoder together, at most."""
@@ -120,7 +120,10 @@ class SearchApp:
 
     async def image(self, read: Callable[[int], Content], request: Request) -> Response:
         """An image of the gallery, by its row."""
-        data, kind = await self._in(self.reader, read, request.path_params["row"])
+        try:
+            data, kind = await self._in(self.reader, read, request.path_params["row"])
+        except BadSampleError as error:  # its reason may name paths, or the first bytes of what is no image
+            raise RefusedError(404, f"{error.item}: its image cannot be read.") from None
         return Response(data, media_type=kind, headers=KEPT)
 
     async def _with_upload(self, request: Request, question: SearchQuestion) -> SearchQuestion:

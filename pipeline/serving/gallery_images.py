@@ -18,7 +18,6 @@ from structure.pipeline.inference.found_rows import FoundRows
 from structure.pipeline.inference.image_files import FILE_NOTES, SplitFiles
 from structure.pipeline.inference.search_result import Hit
 from structure.pipeline.serving.refused import RefusedError
-from structure.store.errors import StructureError
 
 SIDE = 320
 """Pixels of a thumbnail's longer side, at most."""
@@ -43,7 +42,8 @@ Content = tuple[bytes, str]
 
 class GalleryImages:
     """Images of the rows of a gallery. One thread at a time may ask: readers of tars and tables are not made for
-    several. Raises RefusedError (404) for a row without an image that may be shown, saying why."""
+    several. Raises RefusedError (404) for a row without an image that may be shown, saying why, BadSampleError for one
+    that cannot be read."""
 
     def __init__(self, found: FoundRows) -> None:
         self.found = found
@@ -74,10 +74,7 @@ class GalleryImages:
             raise RefusedError(404, f"There is no image {row}: rows count from 0, and {len(gallery):,} are searched.")
         split, number = gallery.locate(row)
         files, sample = self.found.files[split.name], split.row(number).sample
-        try:
-            return _content(files, sample)
-        except StructureError as error:
-            raise RefusedError(getattr(error, "status", 404), str(error)) from None
+        return _content(files, sample)
 
 
 def media_type(data: bytes) -> str:

@@ -81,7 +81,7 @@ def icons(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.skip(f"the package {package} is not installed")
     store = tmp_path_factory.mktemp("icons") / "store"
     extract(["bundled:scenes-vit", "minilm"], "icons:200", store=store, layers=["block.0[35]"])
-    align("block.03,block.05", store=store, method="asif", name="asif")
+    align("block.03,block.05", store=store, method="kernel-csa", name="icons")
     return store
 
 

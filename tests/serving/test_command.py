@@ -73,6 +73,7 @@ def test_without_its_extra_one_sentence_says_what_to_type(
 
 
 def test_a_plan_writes_and_listens_to_nothing(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    place.store.files.remove_tree("embeddings")
     before = sorted(place.store.files.children(""))
     command = ["serve", "--store", place.store.url, "--dry-run", "--json", "--quiet"]
     assert run(command) == 0
@@ -151,7 +152,8 @@ def test_a_folder_is_served(place: Place, tmp_path: Path) -> None:
         (folder / f"{number}.png").write_bytes((place.photos / f"{number:03d}.png").read_bytes())
     with serve(store=place.store, images=folder, port=0, device="cpu") as server:
         about = found(server, "/api/about")
-        assert (about["rows"], about["dataset"]) == ({"images": 3, "text": 0}, "album")
+        assert about["rows"] == {"images": 3, "text": 0}
+        assert about["dataset"].startswith("album")
         hits = found(server, "/api/search?q=a+red+circle")["hits"]
         assert sorted(hit["path"] for hit in hits) == ["0.png", "1.png", "2.png"]
         assert ask(server, f"/{hits[0]['file']}").body == (folder / hits[0]["path"]).read_bytes()
