@@ -54,7 +54,7 @@ class SearchApp:
         self.questions = BatchQueue[SearchQuestion, SearchReply](engine.answer, most=BATCH, waiting=WAITING)
         self.reader = ThreadPoolExecutor(1, "structure-images")
         self.uploads = ThreadPoolExecutor(1, "structure-uploads")
-        self.places = asyncio.Semaphore(AT_ONCE)
+        self.upload_slots = asyncio.Semaphore(AT_ONCE)
         self.starlette = Starlette(
             routes=[
                 *(Route(path, partial(_static, name, kind)) for path, (name, kind) in PAGE.items()),
@@ -128,7 +128,7 @@ class SearchApp:
 
     async def _with_upload(self, request: Request, question: SearchQuestion) -> SearchQuestion:
         """The question with the image of the request's body, made ready for the encoder."""
-        async with self.places:
+        async with self.upload_slots:
             data = await _body(request)
             return await self._in(self.uploads, self._prepared, data, question)
 

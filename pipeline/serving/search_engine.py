@@ -180,6 +180,6 @@ def _loaded_sides(context: RunContext, subject: EvaluatedAligner) -> dict[Side, 
             lacking.append(error)
     if not sides:
         raise lacking[0]
-    for error in lacking:
-        context.note(f"{error} Until then only {'images' if 'vision' in sides else 'words'} can be searched with.")
+    for reason in lacking:
+        context.note(f"{reason} Until then only {'images' if 'vision' in sides else 'words'} can be searched with.")
     return sides

@@ -18,8 +18,8 @@ ITEM = "the image"
 def open_upload(data: bytes) -> Any:
     """The RGB image in `data`, upright. Raises BadSampleError for anything else and for more than `MOST_PIXELS`."""
     facts = tiff_facts(data)
-    for width, height in filter(None, (size(data), facts and facts.size)):
-        if width * height > MOST_PIXELS:
-            pixels = f"{width} x {height} = {width * height:,} pixels"
+    for found in (size(data), facts.size if facts is not None else None):
+        if found is not None and found[0] * found[1] > MOST_PIXELS:
+            pixels = f"{found[0]} x {found[1]} = {found[0] * found[1]:,} pixels"
             raise BadSampleError(ITEM, f"it has {pixels}, at most {MOST_PIXELS:,} are read. Scale it down")
     return decode(data, item=ITEM)
