@@ -146,6 +146,17 @@ SCRIPTS = (
         "the product and top-k of torch over one array in memory",
         bounds=(Bound("times_bare", most=1.2),),
     ),
+    Script(
+        "serve",
+        "Serve: answers over loopback",
+        "the wait that a user of the page does not notice",
+        ("{work}/serve",),
+        before=(
+            (*SCENES, "--dataset", "scenes:2000", "--layers", "block.03", "--store", "{work}/serve", "--quiet"),
+            ("structure", "align", "--layers", "last", "--method", "ridge", "--store", "{work}/serve", "--quiet"),
+        ),
+        bounds=(Bound("p50_ms", most=60, of="serve|sequential"),),
+    ),
     Script("bundled_encoders", "Bundled encoders: information in their layers", "chance"),
     Script(
         "gpu",
