@@ -127,9 +127,12 @@ class TestEverySequenceMethod:
 def test_the_ablations_of_pal():
     pairs = sequences(150)
     options = options_of("pal")
-    attention, mean = (fit(*pairs, options=options.changed(pooling=how)).aligner for how in ("attention", "mean"))
+    ways = ("attention", "mean", "query")
+    attention, mean, query = (fit(*pairs, options=options.changed(pooling=how)).aligner for how in ways)
     assert recall(mean) > 0.15
+    assert recall(query) > 0.15
     assert not torch.equal(attention.vision.anchors, mean.vision.anchors)
+    assert [side.query.shape for side in (query.vision, query.text)] == [(12,), (9,)]  # one a side, for all anchors
     vectors = [side.take(slice(None)).first() for side in pairs]
     single = fit(*vectors, options=options.changed(pooling="global")).aligner
     assert single.vision.kind == "anchors"

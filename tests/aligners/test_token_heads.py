@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from structure.pipeline.aligners.aligner import Aligner, load_aligner
-from structure.pipeline.aligners.heads.anchors import anchor_code, anchor_profile
+from structure.pipeline.aligners.heads.anchors import anchor_code, anchor_profile, query_profile
 from structure.pipeline.aligners.heads.head import Head
 from structure.pipeline.aligners.heads.kinds import make_head
 from structure.pipeline.aligners.heads.token_heads import AnchorHead, TokenHead
@@ -54,6 +55,57 @@ def test_golden_mean_pooling(golden: Path):
     np.testing.assert_allclose(mean, file["h_v_mean"], atol=1e-9)
     mean = anchor_profile(file["tokens_t"], file["anchors_t"], mask=file["mask_t"], pooling="mean")
     np.testing.assert_allclose(mean, file["h_t_mean"], atol=1e-9)
+
+
+def by_formula(tokens: np.ndarray, mask: np.ndarray, anchors: np.ndarray, weigh: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """p_k = sum_t w_t cos(z_t, a_k) over the real tokens of each row, p / ||p||; `weigh` gives (tokens,) weights."""
+    rows = []
+    for own, real in zip(tokens, mask, strict=True):
+        unit = own[real] / np.linalg.norm(own[real], axis=1, keepdims=True)
+        profile = weigh(unit) @ (unit @ (anchors / np.linalg.norm(anchors, axis=1, keepdims=True)).T)
+        rows.append(profile / np.linalg.norm(profile))
+    return np.stack(rows)
+
+
+def test_the_controls_of_the_attention_are_their_formulas(golden: Path):
+    """Uniform weights, and one query for all anchors; both sides of padding hold garbage."""
+    file = np.load(golden / "pal.npz")
+    tokens, mask, anchors = file["tokens_t"], file["mask_t"], file["anchors_t"]
+    query = np.random.default_rng(0).normal(size=anchors.shape[1])
+
+    def uniform(unit: np.ndarray) -> np.ndarray:
+        return np.full(len(unit), 1 / len(unit))
+
+    def one_query(unit: np.ndarray) -> np.ndarray:
+        weights = np.exp(unit @ (query / np.linalg.norm(query)) / 0.1)
+        return np.asarray(weights / weights.sum())
+
+    head = make_head("anchors", 10, 5, pooling="query", temperature=0.1).double()
+    head.anchors.data.copy_(torch.from_numpy(anchors))
+    head.query.data.copy_(torch.from_numpy(query))
+    asked = head(Padded(torch.from_numpy(tokens), torch.from_numpy(mask))).detach()
+    np.testing.assert_allclose(asked, by_formula(tokens, mask, anchors, one_query), atol=1e-12)
+    plain = make_head("anchors", 10, 5, pooling="mean").double()
+    plain.anchors.data.copy_(torch.from_numpy(anchors))
+    mean = plain(Padded(torch.from_numpy(tokens), torch.from_numpy(mask))).detach()
+    np.testing.assert_allclose(mean, by_formula(tokens, mask, anchors, uniform), atol=1e-12)
+
+
+def test_one_query_has_the_same_gradient_in_pieces(monkeypatch):
+    tokens = torch.randn(9, 4, 6, generator=torch.Generator().manual_seed(0)).double()
+    mask = torch.arange(4)[None] <= torch.arange(9)[:, None] % 4
+    parameters = [torch.randn(*shape, generator=torch.Generator().manual_seed(1)).double() for shape in ((5, 6), (6,))]
+
+    def gradients() -> list[torch.Tensor]:
+        leaves = [one.clone().requires_grad_() for one in parameters]
+        query_profile(tokens, *leaves, mask=mask, temperature=0.2).pow(3).sum().backward()
+        return [leaf.grad for leaf in leaves]
+
+    whole = gradients()
+    monkeypatch.setattr("structure.pipeline.aligners.chunked._MOST", {"cpu": 50})
+    for one, other in zip(whole, gradients(), strict=True):
+        assert one.abs().max() > 0
+        torch.testing.assert_close(one, other)
 
 
 def test_golden_classes_and_patches(golden_pal):
@@ -101,13 +153,14 @@ def heads(width: int = 6) -> list[Head]:
         AnchorHead(width, 5),
         AnchorHead(width, 5, pooling="mean"),
         TokenHead(width, 5, hidden=4, cls=False),
+        AnchorHead(width, 5, pooling="query"),
     ]
     for head in made:
         head.reset(torch.Generator().manual_seed(1))
     return made
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(4))
 class TestEveryTokenHead:
     def test_padding_and_pieces_change_nothing(self, number, monkeypatch):
         head = heads()[number]
@@ -138,7 +191,8 @@ class TestEveryTokenHead:
             return
         unit = torch.nn.functional.normalize
         cosines = unit(rows, dim=1) @ unit(head.anchors, dim=1).T
-        share = torch.softmax(cosines / 0.03, dim=0) if number == 0 else torch.full_like(cosines, 1 / 4)
+        asked = unit(rows, dim=1) @ unit(head.query, dim=0)[:, None] if number == 3 else cosines
+        share = torch.full_like(cosines, 1 / 4) if number == 1 else torch.softmax(asked / 0.03, dim=0)
         torch.testing.assert_close(out, unit((share * cosines).sum(dim=0), dim=0))
 
     def test_an_aligner_of_it_saves_and_embeds(self, number, tmp_path):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from structure.pipeline.aligners.chunked import in_chunks
-from structure.pipeline.aligners.heads.anchors import anchor_code, anchor_profile
+from structure.pipeline.aligners.heads.anchors import anchor_code, anchor_profile, query_profile
 from structure.pipeline.aligners.heads.head import Head, draw, empty
 from structure.pipeline.aligners.padded import Padded
 from structure.store.errors import StructureError
@@ -15,8 +15,9 @@ from structure.store.errors import StructureError
 class AnchorHead(Head):
     """PAL (arXiv 2605.16834): cosines with `dim` learnable anchors, attention-pooled over tokens; no projection.
 
-    `pooling`: "attention" (per anchor, a softmax over tokens at `temperature`), "mean", or "global": no tokens but one
-    vector a sample, the paper's ablation.
+    `pooling`: "attention" (per anchor, a softmax over tokens at `temperature`), or one of its controls: "mean" (uniform
+    weights), "query" (one learnable query weighs the tokens for all anchors), "global" (no tokens but one vector a
+    sample).
     """
 
     kind = "anchors"
@@ -24,6 +25,8 @@ class AnchorHead(Head):
     def __init__(self, width: int, dim: int, *, temperature: float = 0.03, pooling: str = "attention") -> None:
         super().__init__(width, dim, temperature=temperature, pooling=pooling)
         self.anchors = empty(dim, width)
+        if pooling == "query":
+            self.query = empty(width)
 
     @property
     def takes_tokens(self) -> bool:
@@ -32,10 +35,14 @@ class AnchorHead(Head):
     @torch.no_grad()
     def reset(self, generator: torch.Generator) -> None:
         self.anchors.copy_(F.normalize(torch.randn(self.dim, self.width, generator=generator), dim=1))
+        if self.settings["pooling"] == "query":
+            self.query.copy_(F.normalize(torch.randn(self.width, generator=generator), dim=0))
 
     def forward(self, x: Padded | torch.Tensor) -> torch.Tensor:
         if isinstance(x, Padded):
             how = self.settings
+            if how["pooling"] == "query":
+                return query_profile(x.values, self.anchors, self.query, mask=x.mask, temperature=how["temperature"])
             return anchor_profile(
                 x.values, self.anchors, mask=x.mask, temperature=how["temperature"], pooling=how["pooling"]
             )

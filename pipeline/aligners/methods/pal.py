@@ -25,14 +25,16 @@ class PalOptions(ContrastiveOptions):
     """Of PAL; the shared space is as wide as there are anchors."""
 
     anchors: int = option(512, "Learnable anchors of each side.", above=0)
-    pool_temperature: float = option(0.03, "Of each anchor's softmax over tokens.", above=0)
-    pooling: Literal["attention", "mean", "global"] = option(
-        "attention", "Over tokens: attention, or its ablations mean and global (one vector a sample)."
+    pool_temperature: float = option(0.03, "Of the softmax over tokens, of each anchor or of the query.", above=0)
+    pooling: Literal["attention", "mean", "query", "global"] = option(
+        "attention",
+        "Over tokens: attention, or its controls: mean (uniform), query (one learnable query a side), global (one "
+        "vector a sample).",
     )
 
     @property
     def idle(self) -> Idle:
-        unused: Idle = {} if self.pooling == "attention" else {"pool_temperature": ("pooling", "attention")}
+        unused: Idle = {} if self.pooling in ("attention", "query") else {"pool_temperature": ("pooling", "attention")}
         return super().idle | unused
 
 
