@@ -19,7 +19,7 @@ from structure.pipeline.model_selection.select import pairs_used, select
 from structure.pipeline.pairing.layer_choice import last_block, pick_layers, plain
 from structure.pipeline.pairing.layer_pair import AlignedLayers, ItemKind
 from structure.pipeline.pairing.pairs import PairedRows, choose_sets, has_several
-from structure.pipeline.pairing.vector_sets import require_tokens
+from structure.pipeline.pairing.vector_sets import stored_tokens
 from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.similarity.layer_similarity import first_layers, second_layers
 from structure.store import FeatureSet, JoinedRows, Rows, Samples, Store
@@ -152,10 +152,7 @@ def _sequences(source: StoredSelection, pair: Layers, kind: Literal["tokens", "s
     """These layers, where their tokens or sets are stored."""
     if kind == "tokens":
         layers = (pair[0].partition("@")[0], pair[1].partition("@")[0])
-        try:
-            for features, layer in zip(source.sets, layers, strict=True):
-                require_tokens(features, layer)
-        except StructureError:
+        if not all(layer in stored_tokens(one) for one, layer in zip(source.sets, layers, strict=True)):
             return None
         return source.aligned(layers, kind)
     several = source.several

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from structure.pipeline.pairing.pairs import has_several
-from structure.pipeline.pairing.vector_sets import require_one_layer, require_tokens
-from structure.pipeline.similarity.layer_similarity import best_layers
+from structure.pipeline.pairing.vector_sets import require_one_layer, require_tokens, stored_tokens
+from structure.pipeline.similarity.layer_similarity import best_layers, first_layers
 from structure.store import FeatureSet, Store
 from structure.store.errors import StructureError
 from structure.store.joined_rows import layer_names
@@ -15,10 +15,12 @@ def pick_layers(
 ) -> tuple[str, str, str]:
     """(vision layer, text layer, how they were chosen); with `tokens` layers whose tokens are stored.
 
-    `layers` is "auto" (the newest ranking of these two feature sets), "last" (the last block of each), or
-    "<vision layer>,<text layer>", where a side may be several layers: "block.13+pooled,block.05". Raises StructureError
-    for a layer that is not there.
+    `layers` is "auto" (the newest ranking of these two feature sets; with `tokens` the first pair of it whose tokens
+    are stored), "last" (the last block of each), or "<vision layer>,<text layer>", where a side may be several layers:
+    "block.13+pooled,block.05". Raises StructureError for a layer that is not there.
     """
+    if layers == "auto" and tokens and (chosen := _first_with_tokens(store, vision, text)):
+        return chosen
     if layers == "auto":
         first, second, ranking = best_layers(store, plain(store, vision), plain(store, text))
         how = f"ranking {ranking}"
@@ -39,6 +41,20 @@ def pick_layers(
     for features, layer in ((vision, first), (text, second)):
         layer_names(features, layer)
     return first, second, how
+
+
+def _first_with_tokens(store: Store, vision: FeatureSet, text: FeatureSet) -> tuple[str, str, str] | None:
+    """Of the layers whose tokens are stored the pair that the newest ranking has first, or the only one there is; None
+    where a side has none."""
+    ours, theirs = stored_tokens(vision), stored_tokens(text)
+    if len(ours) == len(theirs) == 1:
+        return ours[0], theirs[0], "the layers whose tokens are stored"
+    if not (ours and theirs):
+        return None
+    ranked, ranking = first_layers(store, plain(store, vision), plain(store, text), None)
+    pairs = ((first.partition("@")[0], second.partition("@")[0]) for first, second in ranked)
+    both = next((pair for pair in pairs if pair[0] in ours and pair[1] in theirs), None)
+    return None if both is None else (*both, f"ranking {ranking}, of the layers whose tokens are stored")
 
 
 def last_block(features: FeatureSet) -> str:

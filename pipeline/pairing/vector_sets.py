@@ -21,10 +21,15 @@ def require_one_layer(features: FeatureSet, layer: str) -> None:
         )
 
 
+def stored_tokens(features: FeatureSet) -> list[str]:
+    """The layers all of whose tokens are in the store, in order of depth."""
+    lacking = {name for names in features.pending().values() for name in names}
+    return [layer for layer in features.token_layers if tokens_path(layer) not in lacking]
+
+
 def require_tokens(features: FeatureSet, layer: str) -> None:
     """Raises StructureError, with the command that helps, unless the tokens of this layer are all in the store."""
-    lacking = {name for names in features.pending().values() for name in names}
-    if layer in features.token_layers and tokens_path(layer) not in lacking:
+    if layer in stored_tokens(features):
         return
     kept = ", ".join(features.token_layers) or "none"
     raise StructureError(

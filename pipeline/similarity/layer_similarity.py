@@ -75,9 +75,11 @@ def best_layers(store: Store, vision: FeatureSet, text: FeatureSet) -> tuple[str
     return ranking["best"]["vision_layer"], ranking["best"]["text_layer"], name
 
 
-def first_layers(store: Store, vision: FeatureSet, text: FeatureSet, count: int) -> tuple[list[tuple[str, str]], str]:
-    """(the chosen layer pair and those that score highest besides, `count` together; ranking id), of the newest ranking
-    of exactly these two feature sets. Raises as `best_layers` does."""
+def first_layers(
+    store: Store, vision: FeatureSet, text: FeatureSet, count: int | None
+) -> tuple[list[tuple[str, str]], str]:
+    """(the chosen layer pair and those that score highest besides, `count` together, None for all; ranking id), of the
+    newest ranking of exactly these two feature sets. Raises as `best_layers` does."""
     name, ranking = newest_ranking(store, vision, text)
     scores = np.array(ranking["scores"], dtype=np.float64)
     order = np.unravel_index(np.argsort(-scores, axis=None, kind="stable"), scores.shape)

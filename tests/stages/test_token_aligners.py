@@ -16,6 +16,8 @@ from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.extraction.sample_index import open_rows
 from structure.pipeline.extraction.stored_or_extracted import FeatureSource
+from structure.pipeline.pairing.layer_choice import pick_layers
+from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.progress import Note
 from structure.pipeline.run_context import RunContext
 from structure.store import Store, open_store
@@ -175,6 +177,23 @@ def test_tokens_in_bounded_memory_give_the_same_weights(trained: Store, monkeypa
     assert any("read in windows" in note.text for note in notes if isinstance(note, Note))
     weights = [done.folder.read("aligner.safetensors") for done in (whole, windows)]
     assert weights[0] == weights[1]
+
+
+def test_auto_takes_the_layers_whose_tokens_are_stored(trained: Store) -> None:
+    sets = choose_sets(trained, dataset=None, split=None, vision=None, text=None)
+    assert pick_layers(trained, *sets, "auto", tokens=True)[:2] == ("block.03", "block.03")  # no ranking is needed
+    extract(MODELS, "scenes:24", store=trained, tokens=("block.0[03]",), layers=("block.0[0123]",))
+    here = {"dataset": "scenes", "split": "train.first24", "store": trained}
+    ranking = rank_layers(**here, k=3, calibrate=5, repeats=0, forecast=False).ranking
+    sets = choose_sets(trained, dataset="scenes", split="train.first24", vision=None, text=None)
+    layers = [ranking[side]["layers"] for side in ("vision", "text")]
+    scores = {
+        (layers[0][i], layers[1][j]): score for i, row in enumerate(ranking["scores"]) for j, score in enumerate(row)
+    }
+    stored = {pair: score for pair, score in scores.items() if {"block.00", "block.03"} >= set(pair)}
+    first, second, how = pick_layers(trained, *sets, "auto", tokens=True)
+    assert stored[first, second] == max(stored.values())
+    assert "of the layers whose tokens are stored" in how
 
 
 def test_what_does_not_fit_is_told(trained: Store) -> None:
