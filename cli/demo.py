@@ -142,7 +142,7 @@ def _learnt(done: RecipeRun, context: RunContext) -> dict[str, str]:
 def _show(terminal: Terminal, chosen: Demo, done: RecipeRun) -> None:
     """Means and paired differences of what is shown of the demo."""
     from structure.cli.sweeps import STARRED
-    from structure.pipeline.metrics.intervals import multiplicity
+    from structure.pipeline.metrics.intervals import multiplicity, signed
 
     rows = []
     for dataset, metric in chosen.shown:
@@ -163,7 +163,7 @@ def _show(terminal: Terminal, chosen: Demo, done: RecipeRun) -> None:
             "minus second": short(row.second),
             "task": row.dataset,
             "metric": row.metric,
-            "difference": f"{row.value:+.3f} [{row.low:+.3f}, {row.high:+.3f}]",
+            "difference": signed(row.value, row.low, row.high),
             "": "*" if row.is_significant else "",
         }
         for row in compared

@@ -154,7 +154,7 @@ def which_seeds(text: str | None, first: int | None) -> list[int]:
 
 def show(terminal: Terminal, done: RecipeRun) -> None:
     """Tables for a reader."""
-    from structure.pipeline.metrics.intervals import multiplicity
+    from structure.pipeline.metrics.intervals import multiplicity, signed
 
     summary = done.summary
     several = len(done.seeds) > 1
@@ -179,7 +179,7 @@ def show(terminal: Terminal, done: RecipeRun) -> None:
                 "minus second": row.second,
                 "data": row.dataset,
                 "metric": row.metric,
-                "difference": f"{row.value:+.3f}" + (f" [{row.low:+.3f}, {row.high:+.3f}]" if several else ""),
+                "difference": signed(row.value, row.low, row.high) if several else f"{row.value:+.3f}",
                 "": "*" if row.is_significant else "",
             }
             for row in shown

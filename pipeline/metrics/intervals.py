@@ -42,6 +42,21 @@ def holds_zero(low: float, high: float) -> bool:
     return not (low > 0 or high < 0)
 
 
+def is_significant(low: float, high: float, *, of_test: bool = True) -> bool:
+    """Whether a difference with this 95 % interval is called statistically significant, in every table and page: the
+    interval excludes zero, and is `of_test`, so that it holds the sampling error of the test. One over seeds alone says
+    nothing about other samples."""
+    return of_test and not holds_zero(low, high)
+
+
+def signed(value: float, low: float, high: float) -> str:
+    """A difference with its interval as text: `+0.020 [+0.001, +0.039]`. A bound that is not zero is not written as
+    zero: it has as many digits as tell it from that, up to six."""
+    digits = next((n for n in range(3, 6) if all(round(bound, n) or not bound for bound in (low, high))), 6)
+    bounds = [f"{bound:+.{3 if round(bound, 3) else digits}f}" for bound in (low, high)]
+    return f"{value:+.3f} [{', '.join(bounds)}]"
+
+
 def mean_interval(
     values: np.ndarray, *, clusters: np.ndarray | None = None, seed: int = 0, replicates: int = REPLICATES
 ) -> Interval:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from structure.pipeline.metrics.answers import answers_of
-from structure.pipeline.metrics.intervals import Interval, holds_zero, seeds_interval
+from structure.pipeline.metrics.intervals import Interval, is_significant, seeds_interval
 from structure.pipeline.metrics.paired_comparison import Pairing
 from structure.pipeline.metrics.registry import METRICS, metric_named, pattern_of
 from structure.pipeline.metrics.sampling import Sampling, sampling_of_share
@@ -74,9 +74,8 @@ class SeedDifference:
 
     @property
     def is_significant(self) -> bool:
-        """Whether the interval excludes zero and holds all error that there is: one over seeds alone says nothing about
-        other samples."""
-        return self.of_test and not holds_zero(self.low, self.high)
+        """Whether it is statistically significant."""
+        return is_significant(self.low, self.high, of_test=self.of_test)
 
 
 def seed_means(variant: str, runs: Runs, tables: Tables = no_tables) -> list[SeedMean]:
@@ -118,7 +117,14 @@ def _results(runs: Runs, key: tuple[str, str, str], seeds: Sequence[int]) -> lis
 
 
 def _interval(ours: Sequence[Result], theirs: Sequence[Result], tables: Tables) -> tuple[Interval, bool]:
-    """The mean over seeds with its interval, and whether that holds the sampling error of the test."""
+    """The mean over seeds with its interval, and whether that holds the sampling error of the test.
+
+    Of a single seed it is the metric's own over the test samples, the same that an evaluation of one aligner and a
+    comparison of two give.
+    """
+    single = _of_one_seed(ours[0], theirs[0] if theirs else None, tables) if len(ours) == 1 else None
+    if single is not None:
+        return single, True
     values = np.array([result.value for result in ours])
     other = np.array([result.value for result in theirs]) if theirs else None
     name = ours[0].metric
@@ -127,6 +133,20 @@ def _interval(ours: Sequence[Result], theirs: Sequence[Result], tables: Tables) 
     sampling = _sampling(ours, theirs, tables)
     bounds = metric_named(name).range_of(difference=bool(theirs))
     return seeds_interval(values, other, sampling=sampling, bounds=bounds), sampling is not None
+
+
+def _of_one_seed(one: Result, other: Result | None, tables: Tables) -> Interval | None:
+    """The interval over test samples of one run, or of the difference of two; None where the predictions are not at
+    hand or lack what the metric reads."""
+    first, second = tables(one), None if other is None else tables(other)
+    if first is None or pattern_of(one.metric)[0] not in METRICS:
+        return None
+    metric, answers = metric_named(one.metric), answers_of(first)
+    if other is None:
+        found = metric.interval(answers) if metric.holds(answers) else None
+    else:
+        found = None if second is None else Pairing.of(first, second).difference(one.metric)
+    return None if found is None else replace(found, n=1)
 
 
 def _sampling(ours: Sequence[Result], theirs: Sequence[Result], tables: Tables) -> Sampling | None:

@@ -10,8 +10,7 @@ from functools import cached_property
 import pyarrow as pa
 
 from structure.pipeline.metrics.chance import SATURATED
-from structure.pipeline.metrics.intervals import holds_zero
-from structure.pipeline.metrics.paired_comparison import Pairing
+from structure.pipeline.metrics.intervals import is_significant
 from structure.pipeline.metrics.registry import METRICS, pattern_of
 from structure.pipeline.metrics.seed_comparison import seed_differences, seed_means
 from structure.pipeline.page.variants import seed_of, variant
@@ -38,8 +37,8 @@ class Margin:
 
     @property
     def is_significant(self) -> bool:
-        """Whether the interval excludes zero and holds all error that there is."""
-        return self.of_test and not holds_zero(self.low, self.high)
+        """Whether it is statistically significant."""
+        return is_significant(self.low, self.high, of_test=self.of_test)
 
 
 @dataclass(frozen=True)
@@ -117,19 +116,16 @@ class Leaderboard:
         """Over the training seeds that both have, else of one run each; None where predictions were not saved or are
         of other samples."""
         seeds = sorted(first.runs.keys() & second.runs.keys())
+        ours, theirs = (
+            {seed: [side.runs[seed]] for seed in seeds} if seeds else {0: [side.result]} for side in (first, second)
+        )
+        if len(ours) == 1 and any(self.predictions(one) is None for side in (ours, theirs) for (one,) in side.values()):
+            return None
         try:
-            if len(seeds) > 1:
-                ours, theirs = ({seed: [side.runs[seed]] for seed in seeds} for side in (first, second))
-                (row,) = seed_differences(first.variant, ours, second.variant, theirs, self.predictions)
-                return Margin(row.value, row.low, row.high, row.seeds, row.of_test)
-            one, other = (side.runs[seeds[0]] if seeds else side.result for side in (first, second))
-            tables = self.predictions(one), self.predictions(other)
-            if tables[0] is None or tables[1] is None:
-                return None
-            found = Pairing.of(*tables).difference(self.metric)
+            rows = seed_differences(first.variant, ours, second.variant, theirs, self.predictions)
         except StructureError:
             return None
-        return None if found is None else Margin(found.value, found.low, found.high, 1, of_test=True)
+        return next((Margin(row.value, row.low, row.high, row.seeds, row.of_test) for row in rows), None)
 
     def _standing(self, name: str) -> Standing:
         runs = self.runs[name]

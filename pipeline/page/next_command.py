@@ -9,6 +9,7 @@ from typing import Any
 
 from structure.pipeline.aligners.options import TrainingOptions, option_names
 from structure.pipeline.page.leaderboard import Leaderboard, Standing
+from structure.pipeline.page.pairs_used import pairs_used
 from structure.pipeline.page.source import Source
 from structure.pipeline.results import HELD_OUT
 from structure.pipeline.suites.suite import suite_names
@@ -82,9 +83,7 @@ def _as_trained(source: Source, board: Leaderboard, standing: Standing) -> Itera
     facts = source.aligners[standing.result.aligner]
     yield f"--layers {_layers(facts)}"
     yield from _data(facts)
-    trained, tested = facts.get("pairs", 0) + facts.get("validation_pairs", 0), facts.get("test_pairs", 0)
-    if facts.get("refit_pairs"):
-        trained = facts["refit_pairs"]
+    trained, tested = pairs_used(facts), facts.get("test_pairs", 0)
     whole = _pairs_stored(source, facts)
     if tested:
         yield f"--test {tested / max(whole, trained + tested):.6f}".rstrip("0")

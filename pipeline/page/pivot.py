@@ -9,6 +9,7 @@ from structure.pipeline.metrics.intervals import multiplicity
 from structure.pipeline.metrics.registry import METRICS, pattern_of
 from structure.pipeline.page.blocks import Block, Pivot, PivotCell, PivotColumn, PivotRow, Section, Text, plural
 from structure.pipeline.page.leaderboard import Leaderboard, headline_boards
+from structure.pipeline.page.pairs_used import pairs_in_words
 from structure.pipeline.page.source import Source
 from structure.pipeline.results import HELD_OUT
 
@@ -102,6 +103,6 @@ def _about(source: Source, boards: Sequence[Leaderboard], name: str) -> str:
     if options.get("regulariser") == "structure":
         parts[0] += f" + R_S {options.get('weight'):g}"
     parts.append(" and ".join(str(layers[side]) for side in ("vision", "text") if side in layers))
-    parts += [f"{facts['pairs']:,} pairs"] if facts.get("pairs") else []
+    parts.append(pairs_in_words(facts))
     parts.append(plural(len(standing.runs), "seed"))
     return ", ".join(filter(None, parts))

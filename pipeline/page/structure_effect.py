@@ -7,6 +7,7 @@ from typing import Any
 
 from structure.pipeline.aligners.option_groups import StructureOptions
 from structure.pipeline.aligners.structure_verdict import StructureDiagnosis
+from structure.pipeline.metrics.intervals import signed
 from structure.pipeline.page.blocks import Finding
 from structure.pipeline.page.leaderboard import Leaderboard, Standing
 from structure.pipeline.page.metric_names import display_name
@@ -49,7 +50,7 @@ def _measured(source: Source, board: Leaderboard) -> Iterator[str]:
             clear = "" if margin.is_significant else ", not statistically significant"
             yield (
                 f"Measured on this test, {standing.variant} minus {twin.variant}, which is the same without R_S: "
-                f"{display_name(board.metric)} {margin.value:+.3f} [{margin.low:+.3f}, {margin.high:+.3f}]{clear}."
+                f"{display_name(board.metric)} {signed(margin.value, margin.low, margin.high)}{clear}."
             )
 
 

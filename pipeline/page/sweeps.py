@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from structure.pipeline import charts
 from structure.pipeline.charts import Fields, LineStyle, Marks, Reference
 from structure.pipeline.metrics.chance import shown_rows
-from structure.pipeline.metrics.intervals import holds_zero, multiplicity
+from structure.pipeline.metrics.intervals import is_significant, multiplicity
 from structure.pipeline.page.blocks import Block, Chart, Section, Table, Text, plural
 from structure.pipeline.page.metric_names import display_name, is_fraction, other_direction
 from structure.pipeline.page.source import Source
@@ -191,12 +191,12 @@ def _by_chance(rows: Rows) -> Text:
 
 
 def _is_clear(row: Mapping[str, Any]) -> bool:
-    """Whether an interval over seeds excludes zero and holds the sampling error of the test."""
-    return bool(row.get("of_test")) and not holds_zero(row["low"], row["high"])
+    """Whether a difference is statistically significant."""
+    return is_significant(row["low"], row["high"], of_test=bool(row.get("of_test")))
 
 
 def _samples(document: Mapping[str, Any]) -> Table:
-    rows = [{**row, "zero": holds_zero(row["low"], row["high"])} for row in document["differences"]]
+    rows = [{**row, "zero": not is_significant(row["low"], row["high"])} for row in document["differences"]]
     columns = {
         "dataset": "dataset",
         "metric": "metric",

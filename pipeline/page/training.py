@@ -8,6 +8,7 @@ from typing import Any
 from structure.pipeline import charts
 from structure.pipeline.charts import Fields, LineStyle, Marks
 from structure.pipeline.page.blocks import Block, Chart, Section, Table, Text, plural
+from structure.pipeline.page.pairs_used import pairs_used
 from structure.pipeline.page.source import Source
 from structure.pipeline.page.variants import variant
 
@@ -107,7 +108,8 @@ def _table(aligners: Mapping[str, Mapping[str, Any]]) -> Table:
                 "vision": facts.get("layers", {}).get("vision"),
                 "text": facts.get("layers", {}).get("text"),
                 "weight": options.get("weight") if regulariser == "structure" else None,
-                "pairs": facts.get("pairs"),
+                "pairs": pairs_used(facts) or None,
+                "validation": facts.get("validation_pairs"),
                 "epochs": facts.get("epochs"),
                 "best": facts.get("best_epoch"),
                 "rate": facts.get("rate"),
@@ -123,6 +125,7 @@ def _table(aligners: Mapping[str, Mapping[str, Any]]) -> Table:
         "text": "text layer",
         "weight": "R_S weight",
         "pairs": "pairs",
+        "validation": "for validation",
         "epochs": "epochs",
         "best": "best epoch",
         "rate": "learning rate",

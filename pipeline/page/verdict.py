@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from structure.pipeline.metrics.intervals import multiplicity
+from structure.pipeline.metrics.intervals import multiplicity, signed
 from structure.pipeline.page.blocks import Figure, Finding, Section, Verdict, plural
 from structure.pipeline.page.caveats import Caveats, has_random_start
 from structure.pipeline.page.forecast import forecast
 from structure.pipeline.page.leaderboard import Leaderboard, Margin, Standing, headline_boards
 from structure.pipeline.page.metric_names import display_name, other_direction
 from structure.pipeline.page.next_command import baseline, more_seeds, remake, search
+from structure.pipeline.page.pairs_used import pairs_in_words
 from structure.pipeline.page.source import Source
 from structure.pipeline.page.structure_effect import structure_effect
 from structure.pipeline.page.unevaluated import unevaluated
@@ -166,9 +167,8 @@ def _chance(board: Leaderboard) -> Iterator[Figure]:
 
 
 def _training(source: Source, board: Leaderboard) -> str:
-    facts = source.aligners[board.best.result.aligner]
-    pairs = facts.get("refit_pairs") or facts.get("pairs")
-    trained = f"trained on {plural(pairs, 'pair')}, " if pairs else ""
+    pairs = pairs_in_words(source.aligners[board.best.result.aligner])
+    trained = f"trained on {pairs}, " if pairs else ""
     return trained + plural(len(board.best.runs), "seed")
 
 
@@ -221,7 +221,7 @@ def _between(standing: Standing) -> str:
 
 def _significance(margin: Margin) -> str:
     clear = "" if margin.is_significant else ", not statistically significant"
-    return f"[{margin.low:+.3f}, {margin.high:+.3f}]{clear}"
+    return f"{signed(margin.value, margin.low, margin.high).partition(' ')[2]}{clear}"
 
 
 def _named(names: list[str], *, most: int = MOST_NAMED) -> str:

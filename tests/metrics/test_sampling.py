@@ -11,7 +11,8 @@ from scipy.stats import binomtest
 
 from structure.pipeline.metrics.answers import Answers, ClassAnswers, MultilabelAnswers, RetrievalAnswers
 from structure.pipeline.metrics.chance import shown_rows, unsaturated_ks
-from structure.pipeline.metrics.intervals import multiplicity, seeds_interval
+from structure.pipeline.metrics.intervals import is_significant, multiplicity, seeds_interval, signed
+from structure.pipeline.metrics.paired_comparison import Pairing
 from structure.pipeline.metrics.registry import metric_named
 from structure.pipeline.metrics.seed_comparison import seed_differences, seed_means
 from structure.pipeline.results import Result
@@ -84,14 +85,42 @@ def test_a_large_test_leaves_students_interval() -> None:
     assert row.high == pytest.approx(alone.high, abs=2e-3)
 
 
-def test_one_seed_has_the_interval_of_its_test() -> None:
+def test_one_seed_has_the_interval_that_the_metric_has_of_its_test() -> None:
+    """A demo of one seed, an evaluation and a comparison of two aligners say the same: one rule, one interval."""
     first, second = ({7: np.arange(400) % 10 < share} for share in (5, 4))
     said = tables(("a", first), ("b", second))
-    (mean,) = seed_means("a", results(first, name="a"), said)
-    assert (mean.low, mean.high) == pytest.approx((0.451, 0.549), abs=1e-3)  # .5 +- 1.97 sqrt(.25 / 403)
-    (row,) = seed_differences("a", results(first, name="a"), "b", results(second, name="b"), said)
+    ((ours,), (theirs,)) = results(first, name="a")[7], results(second, name="b")[7]
+    (mean,) = seed_means("a", {7: [ours]}, said)
+    alone = metric_named("acc1").interval(Answers(said(ours)))
+    assert (mean.value, mean.low, mean.high, mean.seeds) == (alone.value, alone.low, alone.high, 1)
+    (row,) = seed_differences("a", {7: [ours]}, "b", {7: [theirs]}, said)
+    paired = Pairing.of(said(ours), said(theirs)).difference("acc1")
+    assert paired is not None
+    assert (row.value, row.low, row.high, row.seeds) == (paired.value, paired.low, paired.high, 1)
     assert 0.06 < row.low < 0.1 < row.high < 0.14
     assert row.is_significant
+
+
+def test_a_star_of_one_seed_is_that_of_the_bootstrap() -> None:
+    """Of 794 queries the first has 35 alone and the second 20: Student's t over pseudo-units would exclude zero by
+    .0003, the bootstrap of the samples does not."""
+    order = np.arange(794)
+    first, second = {1: order < 435}, {1: (order < 400) | (order >= 774)}
+    sides = results(first, name="a"), results(second, name="b")
+    said = tables(("a", first), ("b", second))
+    (row,) = seed_differences("a", sides[0], "b", sides[1], said)
+    paired = Pairing.of(*(said(side[1][0]) for side in sides)).difference("acc1")
+    assert paired is not None
+    assert (row.low, row.is_significant) == (paired.low, False)
+    assert is_significant(0.001, 0.1)
+    assert not is_significant(0.001, 0.1, of_test=False)
+
+
+def test_a_bound_that_is_not_zero_is_not_written_as_zero() -> None:
+    assert signed(0.02, 0.0004, 0.04) == "+0.020 [+0.0004, +0.040]"
+    assert signed(-0.02, -0.04, -0.00002) == "-0.020 [-0.040, -0.00002]"
+    assert signed(0.02, 0.0, 0.04) == "+0.020 [+0.000, +0.040]"
+    assert signed(0.1, float("nan"), float("nan")) == "+0.100 [+nan, +nan]"
 
 
 def test_no_interval_leaves_the_range_of_its_metric() -> None:
