@@ -83,7 +83,8 @@ class TrainingFlags:
         float | None, typer.Option(help="Of pal's softmax over tokens.", rich_help_panel=TRAINING)
     ] = None
     pooling: Annotated[
-        str | None, typer.Option(help="Of pal: attention, mean, query (one a side), or global.", rich_help_panel=TRAINING)
+        str | None,
+        typer.Option(help="Of pal: attention, mean, query (one a side), global.", rich_help_panel=TRAINING),
     ] = None
     precision: Annotated[
         str | None, typer.Option(help="fp32, or bf16 for the heads' products.", rich_help_panel=TRAINING)

@@ -46,6 +46,10 @@ class EvaluateFlags(PlanFlags, TrustFlags, StoreFlags, DataFlags):
             show_default=False,
         ),
     ] = None
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Of --compare: samples with one value of it are not independent."),
+    ] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:0.")] = "auto"
 
 
@@ -63,7 +67,7 @@ def evaluate(flags: EvaluateFlags) -> None:
         if flags.compare is None:
             raise UsageError("Say what to evaluate on: --suite clip-benchmark (structure suites lists them).")
         require_two(*flags.compare)
-        _compare(terminal, flags.compare, flags.store)
+        _compare(terminal, flags.compare, flags)
         return
     request = EvaluateRequest(
         flags.suite,
@@ -72,6 +76,7 @@ def evaluate(flags: EvaluateFlags) -> None:
         prompts=flags.prompts,
         require_all=flags.require_all,
         compare=flags.compare,
+        group=flags.group,
     )
     context = RunContext.of(
         flags.store,
@@ -91,11 +96,11 @@ def evaluate(flags: EvaluateFlags) -> None:
         _show(terminal, done, flags.compare)
 
 
-def _compare(terminal: Terminal, compare: tuple[str, str], store: str) -> None:
+def _compare(terminal: Terminal, compare: tuple[str, str], flags: EvaluateFlags) -> None:
     """Two aligners on all that both were evaluated on before."""
     from structure.pipeline.stages.evaluate import compare_aligners
 
-    differences = [row.row() for row in compare_aligners(*compare, store=store)]
+    differences = [row.row() for row in compare_aligners(*compare, store=flags.store, group=flags.group)]
     if terminal.as_json:
         terminal.document({"compared": list(compare), "differences": differences})
     else:
@@ -132,12 +137,12 @@ def _show(terminal: Terminal, done: Evaluation, compare: tuple[str, str] | None)
 
 
 def _show_differences(terminal: Terminal, compare: tuple[str, str], rows: list[dict[str, Any]]) -> None:
-    from structure.pipeline.metrics.intervals import holds_zero, multiplicity
+    from structure.pipeline.metrics.intervals import is_significant, multiplicity, signed
 
     for row in rows:
-        row[""] = "" if holds_zero(row["low"], row["high"]) else "*"
-        row["difference"] = row["value"]
-    columns = ["dataset", "metric", "first", "second", "difference", "low", "high", "", "n"]
+        row[""] = "*" if is_significant(row["low"], row["high"]) else ""
+        row["difference"] = signed(row["value"], row["low"], row["high"])
+    columns = ["dataset", "metric", "first", "second", "difference", "", "n"]
     title = f"{compare[0]} (first) minus {compare[1]} (second) on the same samples; * = the interval excludes zero"
     terminal.table(rows, columns, title=title)
     terminal.say(multiplicity((row["low"], row["high"]) for row in rows))

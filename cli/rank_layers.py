@@ -14,7 +14,7 @@ from structure.cli.cluster import compute_on
 from structure.cli.consent import agreed, show_ahead
 from structure.cli.flags import PlanFlags, StoreFlags, takes_flags
 from structure.cli.terminal import Terminal
-from structure.pipeline.ranking.options import PRESETS
+from structure.pipeline.ranking.options import PERMUTE, PRESETS
 from structure.pipeline.similarity.k_rules import RULES
 from structure.pipeline.similarity.registry import SIMILARITIES, notation
 
@@ -65,6 +65,13 @@ class RankFlags(PlanFlags, StoreFlags):
     repeats: Annotated[
         int, typer.Option(min=0, help="Random subsets of 100, 500, 1,000 and 5,000 rows on which to choose again.")
     ] = 5
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="Of the sample index: samples with one value are not independent."),
+    ] = None
+    permute: Annotated[
+        str | None, typer.Option(help="What the test exchanges under --group: rows within a group, or whole groups.")
+    ] = None
     forecast: Annotated[
         bool, typer.Option(help="End with the recall to expect from 100 to 10,000 pairs; not with --all.")
     ] = True
@@ -114,6 +121,8 @@ def _request(flags: RankFlags) -> RankRequest | RankModelsRequest:
         "seed": flags.seed,
         "calibrate": flags.calibrate,
         "repeats": flags.repeats,
+        "group": flags.group,
+        "permute": choice("--permute", flags.permute or PERMUTE[0], PERMUTE),
         "memory": byte_count("--memory", flags.memory),
     }
     if flags.every or flags.between is not None or max(len(vision), len(text)) > 1:

@@ -6,7 +6,7 @@ import fnmatch
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from structure.pipeline.aligners.aligner_method import Inputs, method
@@ -19,7 +19,7 @@ from structure.pipeline.encoders.pooling import POOLINGS
 from structure.pipeline.model_selection.options import SELECTION_OPTIONS, SelectionOptions, weight_selection
 from structure.pipeline.pairing.layer_choice import pick_layers
 from structure.pipeline.pairing.pairs import choose_sets
-from structure.pipeline.ranking.options import Count, Preset, RankingOptions
+from structure.pipeline.ranking.options import Count, Permute, Preset, RankingOptions
 from structure.pipeline.suites.prompt_set import load_prompt_set
 from structure.pipeline.suites.suite import load_suite
 from structure.store import FeatureSet, Store
@@ -116,6 +116,8 @@ class RankingRequest:
     seed: int = 42
     calibrate: int | None = None
     repeats: int = 5
+    group: str | None = None
+    permute: Permute = "within"
     memory: int = SEARCH_MEMORY
     compute: Compute | None = field(default=None, compare=False)
 
@@ -125,7 +127,8 @@ class RankingRequest:
     @property
     def options(self) -> RankingOptions:
         """How to rank."""
-        return RankingOptions(self.metric, self.preset, self.k, self.samples, self.seed, self.calibrate, self.repeats)
+        own = {field.name: getattr(self, field.name) for field in fields(RankingOptions)}
+        return RankingOptions(**own)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +138,11 @@ class RankRequest(RankingRequest):
     `vision` and `text` name encoders; two of one modality may be compared too. `metric` ("mutual_knn"), `preset`
     ("structure" or "platonic"), `k` (a number or a rule) and `samples` (a number for a seeded subset, or "all"), both
     the preset's by default, `seed` (42), `calibrate` (permutations of the test; the metric's own number), `repeats` (5:
-    how often the choice is repeated on random subsets of each size), `memory` (bytes), `compute` (runs the search
-    elsewhere: a dask cluster). With `forecast` the ranking ends with the recall to expect from more pairs, from fits to
-    subsets of them. Raises StructureError for an unknown metric or preset.
+    how often the choice is repeated on random subsets of each size), `group` (a column of the sample index: samples of
+    one value are not independent) and `permute` (what the test exchanges of them: "within" groups, or "whole" ones),
+    `memory` (bytes), `compute` (runs the search elsewhere: a dask cluster). With `forecast` the ranking ends with the
+    recall to expect from more pairs, from fits to subsets of them. Raises StructureError for an unknown metric, preset
+    or `permute`.
     """
 
     vision: str | None = None
@@ -290,8 +295,9 @@ class EvaluateRequest:
 
     `suite` is a name or a YAML file; `datasets` takes some of its tasks alone, `prompts` other prompts. Datasets that
     are not on this machine are listed in `absent`; under `require_all` they are an error. `compare` names two
-    aligners, which are evaluated too and compared sample by sample; `seed` draws what is drawn. Raises StructureError
-    for a suite or dataset of it that does not exist.
+    aligners, which are evaluated too and compared sample by sample (with `group`, a column of the sample index, samples
+    of one value count together); `seed` draws what is drawn. Raises StructureError for a suite or dataset of it that
+    does not exist.
     """
 
     suite: str
@@ -301,6 +307,7 @@ class EvaluateRequest:
     prompts: str | None = None
     require_all: bool = False
     compare: tuple[str, str] | None = None
+    group: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -309,6 +316,8 @@ class EvaluateRequest:
             load_prompt_set(self.prompts)
         if self.compare:
             require_two(*self.compare)
+        elif self.group is not None:
+            raise UsageError(f"--group {self.group} is of a comparison: it changes nothing without --compare A B.")
 
     @property
     def asked(self) -> str:

@@ -6,9 +6,12 @@ from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from structure.pipeline.aligners.aligner_runs import run_of
 from structure.pipeline.metrics.paired_comparison import Pairing
 from structure.pipeline.metrics.registry import METRICS, metric_named, pattern_of
+from structure.pipeline.pairing.sample_groups import group_values
 from structure.pipeline.results import COMPARISONS, Result, read_results, read_table
 from structure.pipeline.strict_json import to_json
 from structure.store import Store
@@ -22,8 +25,9 @@ SAME = ("dataset_spec", "split", "prompts_digest", "captions")
 class Difference:
     """One metric of two aligners on one task, and `first - second` (`value`), all over the samples that both have.
 
-    `low` to `high` is its 95 % interval; where it contains zero, the samples do not tell the two apart. `left_out`
-    counts samples that only one of the two could be judged on.
+    `low` to `high` is its 95 % interval; where it contains zero, the samples do not tell the two apart. `n` units were
+    resampled: samples, or groups of them by the column `group`. `left_out` counts samples that only one of the two
+    could be judged on.
     """
 
     suite: str
@@ -38,17 +42,19 @@ class Difference:
     n: int
     left_out: int
     prompts: str = ""
+    group: str = ""
 
     def row(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def compare_kept(
-    store: Store, first: str, second: str, *, only: Sequence[Result] = (), seed: int = 0
+    store: Store, first: str, second: str, *, only: Sequence[Result] = (), group: str | None = None, seed: int = 0
 ) -> list[Difference]:
     """Compare what is saved of two aligners, or only the tasks of the results in `only`, and keep the differences.
 
-    Raises StructureError where they have no task in common, or where a task was asked in different ways.
+    Samples with one value in the column `group` of the sample index are resampled together. Raises StructureError where
+    they have no task in common, where a task was asked in different ways, or for a column that is not there.
     """
     wanted = {result.question for result in only}
     ours, theirs = (_numbers(store, name) for name in (first, second))
@@ -65,10 +71,10 @@ def compare_kept(
         one, other = ours[key], theirs[key]
         if key[0] not in pairings:
             _require_same_question(one, other)
-            tables = (
+            mine, its = (
                 read_table(store.folder("results", each.aligner), f"predictions/{each.file}") for each in (one, other)
             )
-            pairings[key[0]] = Pairing.of(*tables)
+            pairings[key[0]] = Pairing.of(mine, its, _groups(store, one, group))
         pairing = pairings[key[0]]
         difference = pairing.difference(one.metric, seed=seed)
         if difference is None:
@@ -83,6 +89,7 @@ def compare_kept(
                 n=difference.n,
                 left_out=pairing.left_out,
                 prompts=str(one.provenance.get("prompt_set", "")),
+                group=group or "",
             )
         )
     document = {
@@ -94,6 +101,20 @@ def compare_kept(
     if store.files.writable:
         store.folder(COMPARISONS).write(f"{first}..{second}.json", to_json(document))
     return found
+
+
+def _groups(store: Store, result: Result, column: str | None) -> dict[str, str | None] | None:
+    """Sample id -> value in a column of the sample index, of the samples that were asked about."""
+    if column is None:
+        return None
+    asked = result.provenance.get("samples")
+    if asked is None:
+        raise StructureError(
+            f"{result.dataset} was evaluated without a record of its samples, so that the groups of {column} are not "
+            f"known. Evaluate again: structure eval --suite SUITE --aligner {result.aligner}"
+        )
+    samples = store.samples(asked["dataset"], asked["split"])
+    return dict(zip(samples.item_ids, group_values(samples, np.arange(len(samples)), column), strict=True))
 
 
 def _require_unknown(result: Result, first: str, second: str) -> None:

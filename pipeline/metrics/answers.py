@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import pyarrow as pa
+
+from structure.store.errors import StructureError
 
 if TYPE_CHECKING:
     from structure.pipeline.metrics.confusion_areas import Areas
@@ -16,16 +18,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answers:
-    """`table` has one row a query, as the predictions file keeps it. `clusters` (rows,) int says which rows are
-    resampled together, counted from 0; None where each row is a unit of its own."""
+    """`table` has one row a query, as the predictions file keeps it. `clusters` (rows,) int says which rows are one
+    unit, counted from 0; None where each row is a unit of its own. `groups` (units,) int says which units are not
+    independent (images of one patient) and are resampled together; None where all are."""
 
     table: pa.Table
     clusters: np.ndarray | None = None
+    groups: np.ndarray | None = field(default=None, kw_only=True)
 
     @property
     def units(self) -> int:
-        """How many units a bootstrap draws: clusters, or rows."""
+        """How many units there are: clusters, or rows."""
         return len(self.table) if self.clusters is None else int(self.clusters.max()) + 1
+
+    @property
+    def resampled(self) -> np.ndarray | None:
+        """(rows,) int: the rows that a bootstrap draws together; None where it draws single rows."""
+        if self.groups is None:
+            return self.clusters
+        return self.groups if self.clusters is None else self.groups[self.clusters]
 
     def column(self, name: str) -> np.ndarray:
         """(rows,) float64 numbers of a column."""
@@ -34,8 +45,10 @@ class Answers:
     def where(self, name: str, value: str) -> Self:
         """The rows whose column holds the value."""
         rows = np.flatnonzero(self.table[name].to_numpy(zero_copy_only=False) == value)
-        clusters = None if self.clusters is None else self.clusters[rows]
-        return replace(self, table=self.table.take(pa.array(rows)), clusters=clusters)
+        table = self.table.take(pa.array(rows))
+        if self.clusters is not None:
+            return replace(self, table=table, clusters=self.clusters[rows])
+        return replace(self, table=table, groups=None if self.groups is None else self.groups[rows])
 
 
 @dataclass(frozen=True)
@@ -113,13 +126,33 @@ class SegmentationAnswers(Answers):
         return self.areas
 
 
-def answers_of(table: pa.Table) -> Answers:
-    """The answers of a predictions table that was read back; the images of a retrieval are numbered by their ids."""
+def answers_of(table: pa.Table, groups: Mapping[str, str | None] | None = None) -> Answers:
+    """The answers of a predictions table that was read back; the images of a retrieval are numbered by their ids.
+
+    `groups` has a value for each sample id; samples with one value are not independent, None is shared with nobody.
+    Raises StructureError for a sample that it does not have.
+    """
     if "labels" in table.column_names:
-        return MultilabelAnswers(table)
+        return MultilabelAnswers(table, groups=_numbered(table["sample"], groups))
     if "intersection" in table.column_names:
-        return SegmentationAnswers(table)
+        return SegmentationAnswers(table, groups=_numbered(table["sample"], groups))
     if "of" not in table.column_names:
-        return Answers(table)
-    _, images = np.unique(table["item"].to_numpy(zero_copy_only=False), return_inverse=True)
-    return RetrievalAnswers(table, images)
+        return Answers(table, groups=_numbered(table["sample"], groups))
+    names, images = np.unique(table["item"].to_numpy(zero_copy_only=False), return_inverse=True)
+    return RetrievalAnswers(table, images, groups=_numbered(pa.array(names.tolist()), groups))
+
+
+def _numbered(ids: pa.Array, groups: Mapping[str, str | None] | None) -> np.ndarray | None:
+    """(ids,) int64: the group of each sample, counted from 0."""
+    if groups is None:
+        return None
+    names = [str(one) for one in ids.to_pylist()]
+    absent = [name for name in names if name not in groups]
+    if absent:
+        raise StructureError(
+            f"{len(absent):,} of {len(names):,} answers are of no sample that has a group, the first is {absent[0]!r}. "
+            "Leave out --group."
+        )
+    numbers: dict[tuple[str | None, str], int] = {}
+    keys = [(groups[name], name if groups[name] is None else "") for name in names]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)

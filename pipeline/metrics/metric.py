@@ -109,16 +109,21 @@ class SampleMean(Metric[AnswersT]):
     def values(self, answers: AnswersT) -> np.ndarray:
         """(n,) float64 numbers whose mean it is."""
 
+    def resampled(self, answers: AnswersT) -> np.ndarray | None:
+        """(n,) int: the values that a bootstrap draws together; None where it draws single ones."""
+        return answers.resampled
+
     def interval(self, answers: AnswersT, *, seed: int = 0) -> Interval:
         rows = self.chosen(answers)
-        found = mean_interval(self.values(rows), clusters=rows.clusters, seed=seed)
+        found = mean_interval(self.values(rows), clusters=self.resampled(rows), seed=seed)
         return widened(found, self.sampling([answers]), self.bounds) if found.has_no_width else found
 
     def difference(self, first: AnswersT, second: AnswersT, *, seed: int = 0) -> Interval:
         ours, theirs = self.chosen(first), self.chosen(second)
         one, other = self.values(ours), self.values(theirs)
-        found = paired_interval(one, other, clusters=ours.clusters, seed=seed)
-        units = np.arange(len(one)) if ours.clusters is None else ours.clusters
+        clusters = self.resampled(ours)
+        found = paired_interval(one, other, clusters=clusters, seed=seed)
+        units = np.arange(len(one)) if clusters is None else clusters
         differing = len(np.unique(units[one != other]))
         if found.n > 1 and differing and (differing < FEW or found.has_no_width):
             return widened(found, self.sampling([first], [second]), self.range_of(difference=True))
@@ -130,7 +135,7 @@ class SampleMean(Metric[AnswersT]):
         values = [[np.asarray(self.values(one), dtype=np.float64) for one in each] for each in rows]
         if len({len(one) for each in values for one in each}) != 1:
             return None
-        mean, clusters = np.mean(values[0], axis=0), rows[0][0].clusters
+        mean, clusters = np.mean(values[0], axis=0), self.resampled(rows[0][0])
         if against:
             return sampling_of_differences(mean - np.mean(values[1], axis=0), clusters=clusters)
         return sampling_of_values(mean, bounds=self.bounds, clusters=clusters)
@@ -152,8 +157,8 @@ class SampleStatistic(Metric[AnswersT]):
         """The function (replicate, units) int64 counts -> (replicate,) values."""
 
     def interval(self, answers: AnswersT, *, seed: int = 0) -> Interval:
-        rows = self.chosen(answers)
-        found = statistic_interval(self.statistic(rows), n=rows.units, seed=seed)
+        statistic, n = self._resampled(self.chosen(answers))
+        found = statistic_interval(statistic, n=n, seed=seed)
         if found.n >= FEW and not found.has_no_width:
             return found
         if all(map(math.isfinite, self.bounds)):
@@ -162,21 +167,20 @@ class SampleStatistic(Metric[AnswersT]):
         return found if found.n >= FEW else replace(found, low=math.nan, high=math.nan)
 
     def difference(self, first: AnswersT, second: AnswersT, *, seed: int = 0) -> Interval:
-        ours, theirs = self.chosen(first), self.chosen(second)
-        one, other = self.statistic(ours), self.statistic(theirs)
-        found = statistic_interval(lambda counts: one(counts) - other(counts), n=ours.units, seed=seed)
+        (one, n), (other, _) = (self._resampled(self.chosen(each)) for each in (first, second))
+        found = statistic_interval(lambda counts: one(counts) - other(counts), n=n, seed=seed)
         if found.n == 1 or (found.n >= FEW and (not found.has_no_width or found.value == 0)):
             return found
         return widened(found, self.sampling([first], [second], seed=seed), self.range_of(difference=True))
 
     def sampling(self, runs: Sequence[AnswersT], against: Sequence[AnswersT] = (), *, seed: int = 0) -> Sampling | None:
         """By the bootstrap, all runs on the same resamples; where these do not differ, as of units that are alike."""
-        rows = [[self.chosen(one) for one in each] for each in (runs, against)]
-        units = {one.units for each in rows for one in each}
+        drawn = [[self._resampled(self.chosen(one)) for one in each] for each in (runs, against)]
+        units = {n for each in drawn for _, n in each}
         if len(units) != 1 or units == {1}:
             return None
         (n,) = units
-        ours, theirs = ([self.statistic(one) for one in each] for each in rows)
+        ours, theirs = ([statistic for statistic, _ in each] for each in drawn)
 
         def mean(counts: np.ndarray) -> np.ndarray:
             values = np.mean([each(counts) for each in ours], axis=0)
@@ -190,6 +194,13 @@ class SampleStatistic(Metric[AnswersT]):
             return None
         found = Sampling(value, variance, n - 1)
         return few_hold_zero(found, n) if against else found
+
+    def _resampled(self, answers: AnswersT) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
+        """The statistic of (replicate, n) counts of what a bootstrap draws, units or groups of them, and n."""
+        statistic, groups = self.statistic(answers), answers.groups
+        if groups is None:
+            return statistic, answers.units
+        return (lambda counts: statistic(counts[:, groups])), int(groups.max()) + 1
 
 
 AnyMetric = Metric[Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -16,15 +17,17 @@ from structure.store.errors import StructureError
 class Pairing:
     """Two tables of predictions with the same samples in the same order.
 
-    `left_out` counts samples that only one of the two has (an image that one encoder could not read).
+    `left_out` counts samples that only one of the two has (an image that one encoder could not read). `groups` has a
+    value for each sample id; samples with one value are resampled together.
     """
 
     first: pa.Table
     second: pa.Table
     left_out: int
+    groups: Mapping[str, str | None] | None = None
 
     @classmethod
-    def of(cls, first: pa.Table, second: pa.Table) -> Pairing:
+    def of(cls, first: pa.Table, second: pa.Table, groups: Mapping[str, str | None] | None = None) -> Pairing:
         """Bring two tables to the samples that both have, in the first one's order. Raises StructureError where they
         have none in common, or where the same sample has another label."""
         position = {key: row for row, key in enumerate(_keys(second))}
@@ -38,7 +41,7 @@ class Pairing:
                 raise StructureError(
                     f"The two aligners were scored by different answers ({name} differs). Evaluate both again."
                 )
-        return cls(one, other, len(first) + len(second) - 2 * len(rows))
+        return cls(one, other, len(first) + len(second) - 2 * len(rows), groups)
 
     def values(self, metric: str) -> tuple[float, float]:
         """Both values of a metric on the samples that both have, whose difference `difference` is."""
@@ -51,7 +54,8 @@ class Pairing:
         not hold, or that no installed package has."""
         if pattern_of(metric)[0] not in METRICS:
             return None
-        one, first, second = metric_named(metric), answers_of(self.first), answers_of(self.second)
+        one = metric_named(metric)
+        first, second = (answers_of(table, self.groups) for table in (self.first, self.second))
         return one.difference(first, second, seed=seed) if one.holds(first) and one.holds(second) else None
 
 

@@ -19,11 +19,12 @@ from structure.pipeline.model_selection.select import pairs_used, select
 from structure.pipeline.pairing.layer_choice import last_block, pick_layers, plain
 from structure.pipeline.pairing.layer_pair import AlignedLayers, ItemKind
 from structure.pipeline.pairing.pairs import PairedRows, choose_sets, has_several
+from structure.pipeline.pairing.sample_groups import group_values
 from structure.pipeline.pairing.vector_sets import stored_tokens
 from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.similarity.layer_similarity import first_layers, second_layers
-from structure.store import FeatureSet, JoinedRows, Rows, Samples, Store
-from structure.store.errors import StructureError, unknown
+from structure.store import FeatureSet, JoinedRows, Rows, Store
+from structure.store.errors import StructureError
 from structure.store.joined_rows import SIGN, is_joined, layer_names
 
 LARGEST_GROUP = 3
@@ -193,16 +194,8 @@ def sample_groups(
     samples = store.samples(manifest.dataset, manifest.split)
     table = samples.table.take(samples.first_rows[rows.items])
     images = [digest or None for digest in table["digest"].to_pylist()]
-    named = [] if column is None else [_values(samples, table, column)]
+    named = [] if column is None else [group_values(samples, rows.items, column)]
     groups = joint_groups(len(rows), images, table["text"].to_pylist(), *named)
     if np.bincount(groups).max() * LARGEST_GROUP > len(rows):
         return joint_groups(len(rows), images, *named)
     return groups
-
-
-def _values(samples: Samples, table: object, column: str) -> Sequence[object]:
-    """The values of a column of the sample index."""
-    names = [name for name in samples.table.column_names if name not in ("sample", "caption_index", "stamp")]
-    if column not in names:
-        raise unknown("column of --group", column, names, hint="A dataset's other columns are not in the store.")
-    return [str(value) if value is not None else None for value in table[column].to_pylist()]  # type: ignore[index]

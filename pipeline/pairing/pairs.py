@@ -31,9 +31,11 @@ class PairedRows:
 
     def subset(self, count: int, *, seed: int) -> PairedRows:
         """`count` pairs drawn without replacement, in dataset order; all of them if there are not more."""
-        if count >= len(self):
-            return self
-        return self.take(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+        return self if count >= len(self) else self.take(self.drawn(count, seed=seed))
+
+    def drawn(self, count: int, *, seed: int) -> np.ndarray:
+        """(count,) int64 ascending: the numbers of the pairs of a `subset`."""
+        return np.sort(np.random.default_rng(seed).permutation(len(self))[:count])
 
     def take(self, chosen: np.ndarray) -> PairedRows:
         """The pairs with these numbers."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from structure.pipeline.ranking.distinct_pairs import distinct_pairs
+from structure.pipeline.ranking.distinct_pairs import ranked_pairs
 from structure.pipeline.ranking.neighbour_cache import NeighbourCache
 from structure.pipeline.ranking.options import RankingOptions
 from structure.pipeline.run_context import RunContext
@@ -31,7 +31,7 @@ def estimate_tables(
     store, device = context.store, context.resolved_device
     parts: dict[tuple[str, int], WorkEstimate] = {}
     for sets in pairs:
-        rows_of = options.rows(distinct_pairs(store, *sets)[0])
+        rows_of = ranked_pairs(store, *sets, options).rows
         for features, rows in zip(sets, (rows_of.vision, rows_of.text), strict=True):
             if (features.key, len(rows)) not in parts:
                 parts[features.key, len(rows)] = _of_tables(store, features, rows, options, device, memory)

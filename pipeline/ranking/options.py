@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from structure.pipeline.similarity.k_rules import require_rule
 from structure.pipeline.similarity.registry import SIMILARITIES, metric_named
-from structure.store.errors import StructureError, unknown
+from structure.store.errors import StructureError, UsageError, unknown
 
 if TYPE_CHECKING:
-    from structure.pipeline.pairing.pairs import PairedRows
     from structure.pipeline.similarity.clamp import Clamp
 
 Preset = Literal["structure", "platonic"]
 Count = int | Literal["all"]
+Permute = Literal["within", "whole"]
+PERMUTE: tuple[Permute, ...] = ("within", "whole")
+"""What a test exchanges of samples in groups: rows within a group, or whole groups."""
+
 PRESETS: dict[str, dict[str, Any]] = {
     # arXiv 2506.16895, section 3: up to 5,000 pairs, no clamp, k by the Rice rule.
     "structure": {"k": "rice", "samples": 5000, "clamp": None},
@@ -28,7 +31,9 @@ class RankingOptions:
     """How to rank. `k` is a number or a rule and `samples` how many samples; None takes the preset's.
 
     `calibrate` is the number of permutations of the test; None means the metric's own. `repeats` subsets of each size
-    tell how stable the choice is. Raises StructureError for an unknown metric or preset; imports no metric to know.
+    tell how stable the choice is. `group` is a column of the sample index whose values are groups of samples that are
+    not independent, and `permute` what the test exchanges then (`Exchangeability`). Raises StructureError for an
+    unknown metric or preset; imports no metric to know.
     """
 
     metric: str = "mutual_knn"
@@ -38,10 +43,16 @@ class RankingOptions:
     seed: int = 42
     calibrate: int | None = None
     repeats: int = 5
+    group: str | None = None
+    permute: Permute = "within"
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise unknown("preset", self.preset, PRESETS)
+        if self.permute not in PERMUTE:
+            raise unknown("--permute", self.permute, PERMUTE)
+        if self.group is None and self.permute != "within":
+            raise UsageError(f"--permute {self.permute} is of groups: it changes nothing without --group COLUMN.")
         object.__setattr__(self, "metric", metric_named(self.metric))
         if isinstance(self.k, str) and not self.k.lstrip("-").isdigit():
             require_rule(self.k)
@@ -68,7 +79,8 @@ class RankingOptions:
         """How many permutations the test draws."""
         return SIMILARITIES[self.metric].permutations if self.calibrate is None else self.calibrate
 
-    def rows(self, pairs: PairedRows) -> PairedRows:
-        """The seeded subset that is ranked."""
+    @property
+    def most_rows(self) -> int | None:
+        """How many samples are ranked at most; None for all of them."""
         count = PRESETS[self.preset]["samples"] if self.samples is None else self.samples
-        return pairs.subset(count, seed=self.seed) if isinstance(count, int) else pairs
+        return count if isinstance(count, int) else None

@@ -17,7 +17,7 @@ import xarray as xr
 from structure.pipeline.pairing.pairs import PairedRows
 from structure.pipeline.progress import Note, Progress
 from structure.pipeline.ranking.compute_settings import ComputeSettings
-from structure.pipeline.ranking.distinct_pairs import distinct_pairs
+from structure.pipeline.ranking.distinct_pairs import ranked_pairs
 from structure.pipeline.ranking.options import RankingOptions
 from structure.pipeline.ranking.ranked_side import RankedSide
 from structure.pipeline.similarity.best_pair import best_pair
@@ -54,10 +54,10 @@ def rank_pair(
     StructureError for too few rows or layers that are all constant.
     """
     began = time.perf_counter()
-    pairs, duplicates = distinct_pairs(store, vision, text)
-    pairs = options.rows(pairs)
+    ranked_rows = ranked_pairs(store, vision, text, options)
+    pairs, exchange, permutations = ranked_rows.rows, ranked_rows.exchange, options.permutations
     k = k_of(options.rule, len(pairs))
-    if duplicates:
+    if duplicates := ranked_rows.duplicates:
         running.on_event(Note(f"{duplicates:,} samples repeat the image or the text of another and are ranked once"))
     sides = (
         RankedSide(store, vision, pairs.vision, options.clamp, running),
@@ -68,10 +68,13 @@ def rank_pair(
     ranked = permutation_test(
         metric,
         constant=constant,
-        draws=options.permutations,
+        draws=permutations,
         seed=options.seed,
-        on_draw=lambda done: running.on_event(Progress("null", done, options.permutations, "permutations")),
+        exchange=exchange,
+        on_draw=lambda done: running.on_event(Progress("null", done, exchange.drawn(permutations), "permutations")),
     )
+    if note := exchange.note(permutations):
+        running.on_event(Note(note))
     scores = _labelled(ranked.scores, sides, options, {"k": k, "rows": len(pairs)})
     document = {
         "metric": options.metric,
@@ -83,6 +86,7 @@ def rank_pair(
         "seed": options.seed,
         **_features(vision, text),
         "chance": metric.chance(),
+        "permutations": exchange.to_dict(permutations),
         **_scores(scores, ranked),
         **best_pair(metric, scores, ranked, curve, _stability(options, sides, pairs, ranked)),
         "seconds": time.perf_counter() - began,

@@ -69,8 +69,8 @@ def reason(
         text += f", where chance gives {chance:.4f}"
     if null is not None:
         text += (
-            f"; the largest of all pairs stays below {null.threshold:.4f} in 95 % of {len(null.largest)} permutations "
-            f"(p = {best['p_value']:.3g})"
+            f"; the largest of all pairs stays below {null.threshold:.4f} in 95 % of "
+            f"{ranked.exchange.describe(len(null.largest))} (p = {best['p_value']:.3g})"
         )
     else:
         text += "; no permutation test was made (--calibrate N draws N permutations)"

@@ -8,7 +8,7 @@ renames table entries; no feature is read again.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -66,6 +66,10 @@ class SimilarityMetric(ABC):
     def scores(self, permutation: np.ndarray | None = None) -> np.ndarray:
         """`(Lv, Lt)` float64; with `permutation` (rows,) text row n is moved to row `permutation[n]`, the same in
         every layer. NaN where the score is undefined."""
+
+    def permuted_scores(self, permutations: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """`scores` of each permutation, in order; a metric that can answer for many at once says so here."""
+        return map(self.scores, permutations)
 
     def per_row(self, i: int, j: int) -> np.ndarray | None:
         """`(rows,)` float64 whose mean is the score of a pair, for intervals; None where the score is no mean."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from structure.pipeline.similarity.metric import NeighbourMetric
 from structure.pipeline.similarity.neighbour_overlap import mutual_curve, shared_counts, shared_totals
+from structure.pipeline.similarity.permuted_overlap import permuted_totals
 
 
 class MultiscaleKnn(NeighbourMetric):
@@ -35,6 +36,11 @@ class MultiscaleKnn(NeighbourMetric):
         return self._mean(
             [shared_totals(self.vision[:, :, :s], text[:, :, :s]) / float(self.rows) for s in self.scales]
         )
+
+    def permuted_scores(self, permutations: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        every = list(permutations)
+        scales = [permuted_totals(self.vision[:, :, :s], self.text[:, :, :s], every) for s in self.scales]
+        return (self._mean([one / float(self.rows) for one in totals]) for totals in zip(*scales, strict=True))
 
     def per_row(self, i: int, j: int) -> np.ndarray:
         return self._mean([shared_counts(self.vision[i, :, :s], self.text[j, :, :s]) for s in self.scales])

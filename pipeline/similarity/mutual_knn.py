@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from structure.pipeline.similarity.metric import NeighbourMetric
 from structure.pipeline.similarity.neighbour_overlap import mutual_curve, shared_counts, shared_totals
+from structure.pipeline.similarity.permuted_overlap import permuted_totals
 
 
 class MutualKnn(NeighbourMetric):
@@ -16,6 +19,10 @@ class MutualKnn(NeighbourMetric):
 
     def scores(self, permutation: np.ndarray | None = None) -> np.ndarray:
         return shared_totals(self.vision, self.permuted(permutation)) / float(self.rows * self.k)
+
+    def permuted_scores(self, permutations: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        totals = permuted_totals(self.vision, self.text, permutations)
+        return (one / float(self.rows * self.k) for one in totals)
 
     def per_row(self, i: int, j: int) -> np.ndarray:
         return shared_counts(self.vision[i], self.text[j]) / float(self.k)

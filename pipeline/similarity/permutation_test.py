@@ -2,17 +2,20 @@
 
 The maximum of Lv x Lt scores is high even for unrelated spaces. The null distribution permutes which text row belongs
 to which vision row, the same way in every layer, and takes the maximum over all pairs each time; neighbour tables are
-relabelled, so no feature is touched. Scheme: the `calibrated-similarity` package's permutation null with the maximum
-as aggregate; p-value: Phipson and Smyth, "Permutation p-values should never be zero", 2010, eq. 2.
+relabelled, so no feature is touched. Rows in groups are exchanged as `Exchangeability` allows. Scheme: the
+`calibrated-similarity` package's permutation null with the maximum as aggregate; p-value: Phipson and Smyth,
+"Permutation p-values should never be zero", 2010, eq. 2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
+from structure.pipeline.similarity.exchangeability import Exchangeability
 from structure.pipeline.similarity.metric import SimilarityMetric
 from structure.store.errors import StructureError
 
@@ -49,15 +52,16 @@ class RankedScores:
 
     `scores` (Lv, Lt) float64; `constant` (Lv,) and (Lt,) bool; `informative` (Lv, Lt) bool is False where a layer is
     constant or the score undefined: those pairs are neither in the null nor eligible, and have a null-adjusted score of
-    0 with p = 1. `null` is None where no permutation was drawn. `interval` is the best pair's, `margin` the best's lead
-    over the runner-up, both by bootstrap over rows with the neighbours as they are; None where the score is no mean
-    over rows.
+    0 with p = 1. `exchange` says what the test exchanges; `null` is None where no permutation was drawn. `interval` is
+    the best pair's, `margin` the best's lead over the runner-up, both by bootstrap over rows (or groups of them) with
+    the neighbours as they are; None where the score is no mean over rows, or all rows are one group.
     """
 
     rows: int
     scores: np.ndarray
     constant: tuple[np.ndarray, np.ndarray]
     informative: np.ndarray
+    exchange: Exchangeability
     null: PermutationNull | None
     best: Pair
     runner_up: Pair | None
@@ -71,14 +75,16 @@ def permutation_test(
     constant: tuple[np.ndarray, np.ndarray],
     draws: int = 200,
     seed: int = 0,
+    exchange: Exchangeability | None = None,
     on_draw: Callable[[int], None] = lambda done: None,
 ) -> RankedScores:
-    """Scores of all pairs, tested with `draws` permutations (0: no test).
+    """Scores of all pairs, tested with `draws` permutations (0: no test), or all that `exchange` allows.
 
-    `constant` are (Lv,) and (Lt,) bool: layers whose rows are all equal. `on_draw` is told how many permutations are
-    done. Mutual kNN of 13 x 13 layers of 5,000 rows takes tens of milliseconds a permutation. Raises StructureError
-    where every layer of a side is constant.
+    `constant` are (Lv,) and (Lt,) bool: layers whose rows are all equal. `exchange` says which rows may take each
+    other's place, any by default; its groups are what intervals resample. `on_draw` is told how many permutations are
+    done. Raises StructureError where every layer of a side is constant.
     """
+    exchange = exchange or Exchangeability(metric.rows)
     for name, side in zip(("vision", "text"), constant, strict=True):
         if side.all():
             raise StructureError(
@@ -94,42 +100,43 @@ def permutation_test(
         )
     order = np.argsort(np.where(informative, -scores, np.inf).ravel(), kind="stable")[: informative.sum()]
     pairs = [(int(i), int(j)) for i, j in zip(*np.unravel_index(order[:2], scores.shape), strict=True)]
-    row_values = [metric.per_row(*pair) for pair in pairs]
+    row_values = [values for pair in pairs if (values := metric.per_row(*pair)) is not None and exchange.units > 1]
+    resampled = partial(bootstrap, groups=exchange.groups, seed=seed)
     null = None
     if draws:
-        largest = largest_permuted(metric, informative, draws=draws, seed=seed, on_draw=on_draw)
+        permutations = exchange.permutations(draws, seed=seed)
+        largest = largest_permuted(metric, informative, permutations, on_draw=on_draw)
         null = null_of(largest, scores, informative)
     return RankedScores(
         rows=metric.rows,
         scores=scores,
         constant=constant,
         informative=informative,
+        exchange=exchange,
         null=null,
         best=pairs[0],
         runner_up=pairs[1] if len(pairs) > 1 else None,
-        interval=None if row_values[0] is None else bootstrap(row_values[0], seed=seed),
-        margin=None if len(pairs) < 2 or row_values[0] is None else bootstrap(row_values[0] - row_values[1], seed=seed),
+        interval=resampled(row_values[0]) if row_values else None,
+        margin=resampled(row_values[0] - row_values[1]) if len(row_values) > 1 else None,
     )
 
 
 def largest_permuted(
     metric: SimilarityMetric,
     informative: np.ndarray,
+    permutations: Iterable[np.ndarray],
     *,
-    draws: int,
-    seed: int,
     on_draw: Callable[[int], None] = lambda done: None,
 ) -> np.ndarray:
-    """`(draws,)` float64: the largest score over the informative pairs when text rows are shuffled.
+    """`(permutations,)` float64: the largest score over the informative pairs when text rows are shuffled.
 
     One permutation s for all layers: text row n becomes row s(n), and its neighbours are renamed by s too.
     """
-    random = np.random.default_rng(seed)
-    largest = np.empty(draws)
-    for draw in range(draws):
-        largest[draw] = np.nanmax(metric.scores(random.permutation(metric.rows))[informative])
-        on_draw(draw + 1)
-    return largest
+    largest = []
+    for scores in metric.permuted_scores(permutations):
+        largest.append(np.nanmax(scores[informative]))
+        on_draw(len(largest))
+    return np.array(largest)
 
 
 def null_of(largest: np.ndarray, scores: np.ndarray, informative: np.ndarray) -> PermutationNull:
@@ -145,14 +152,23 @@ def null_of(largest: np.ndarray, scores: np.ndarray, informative: np.ndarray) ->
     )
 
 
-def bootstrap(values: np.ndarray, *, draws: int = 2000, seed: int = 0) -> ScoreInterval:
+def bootstrap(
+    values: np.ndarray, *, groups: np.ndarray | None = None, draws: int = 2000, seed: int = 0
+) -> ScoreInterval:
     """Mean of `(rows,)` per-row values and its 95 % percentile interval when rows are drawn with replacement.
 
-    Values repeat (counts out of k), so resampling rows is drawing how often each distinct value occurs: one
-    multinomial a draw.
+    With `groups` (rows,) int64, counted from 0, whole groups are drawn, and the mean is over the rows drawn. Values
+    repeat (counts out of k), so resampling rows is drawing how often each distinct value occurs: one multinomial a
+    draw.
     """
-    distinct, times = np.unique(values, return_counts=True)
-    rows = len(values)
-    drawn = np.random.default_rng(seed).multinomial(rows, times / rows, size=draws) @ distinct / rows
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    random = np.random.default_rng(seed)
+    if groups is None:
+        distinct, times = np.unique(values, return_counts=True)
+        means = random.multinomial(len(values), times / len(values), size=draws) @ distinct / len(values)
+    else:
+        of_groups = np.stack([np.bincount(groups, weights=values), np.bincount(groups)], axis=1)
+        kinds, times = np.unique(of_groups, axis=0, return_counts=True)
+        sums, rows = (random.multinomial(len(of_groups), times / len(of_groups), size=draws) @ kinds).T
+        means = sums / rows
+    low, high = np.quantile(means, [0.025, 0.975])
     return ScoreInterval(float(np.mean(values)), float(low), float(high))

@@ -168,7 +168,9 @@ def run(request: EvaluateRequest, context: RunContext) -> Evaluation:
     if not results or (request.require_all and (absent or failed)):
         raise _refusal(chosen.name, len(tasks), absent, failed, context.data_root, anything=bool(results))
     # what is compared are saved predictions
-    differences = compare_kept(target, *compare, only=results if saves else (), seed=seed) if compare else []
+    differences = (
+        compare_kept(target, *compare, only=results if saves else (), group=request.group, seed=seed) if compare else []
+    )
     return Evaluation(
         chosen.label,
         tuple(subject.name for subject in subjects),
@@ -182,15 +184,18 @@ def run(request: EvaluateRequest, context: RunContext) -> Evaluation:
     )
 
 
-def compare_aligners(first: str, second: str, *, store: Store | str | Path, seed: int = 0) -> list[Difference]:
-    """Differences of two aligners on every task that both were evaluated on before, sample by sample.
+def compare_aligners(
+    first: str, second: str, *, store: Store | str | Path, group: str | None = None, seed: int = 0
+) -> list[Difference]:
+    """Differences of two aligners on every task that both were evaluated on before, sample by sample; samples with one
+    value in the column `group` of the sample index are resampled together.
 
     Raises StructureError where there is none, or where a task was asked in different ways.
     """
     target = store if isinstance(store, Store) else open_store(store)
     require_two(first, second)
     aligner_names(target, [first, second])
-    return compare_kept(target, first, second, seed=seed)
+    return compare_kept(target, first, second, group=group, seed=seed)
 
 
 def _warn(

@@ -57,7 +57,9 @@ def test_golden_mean_pooling(golden: Path):
     np.testing.assert_allclose(mean, file["h_t_mean"], atol=1e-9)
 
 
-def by_formula(tokens: np.ndarray, mask: np.ndarray, anchors: np.ndarray, weigh: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def by_formula(
+    tokens: np.ndarray, mask: np.ndarray, anchors: np.ndarray, weigh: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
     """p_k = sum_t w_t cos(z_t, a_k) over the real tokens of each row, p / ||p||; `weigh` gives (tokens,) weights."""
     rows = []
     for own, real in zip(tokens, mask, strict=True):

@@ -12,7 +12,7 @@ from structure.pipeline.evaluation.comparison import compare_kept
 from structure.pipeline.metrics.confusion_areas import segmentation_areas
 from structure.pipeline.metrics.score_segmentation import score_segmentation
 from structure.pipeline.results import Result, keep_results, predictions_file, write_table
-from structure.store import Store, StructureError, open_store
+from structure.store import SampleItem, Samples, Store, StructureError, open_store
 
 TASK = ("masks", "voc", "segmentation")
 COUNT = 12
@@ -27,8 +27,9 @@ def saved(store: Store, aligner: str, wrong: float, *, without: int | None = Non
     areas = segmentation_areas([guess[n] for n in read], [truth[n] for n in read], classes=4)
     scores = score_segmentation(areas, ids=[str(n) for n in read], classes="abcd", without=[1])
     folder = store.folder("results", aligner)
+    asked = {"samples": {"dataset": "voc", "split": "test"}}
     rows = [
-        Result(aligner, *TASK, name, one.value, one.low, one.high, one.n, None, {})
+        Result(aligner, *TASK, name, one.value, one.low, one.high, one.n, None, asked)
         for name, one in scores.intervals.items()
     ]
     keep_results(folder, rows)
@@ -55,3 +56,20 @@ def test_predictions_without_what_a_difference_needs_are_told(tmp_path: Path) ->
     saved(store, "poor", 0.7, columns=5)
     with pytest.raises(StructureError, match="Evaluate both on the suite masks again: structure eval --suite SUITE"):
         compare_kept(store, "good", "poor")
+
+
+def test_images_of_one_patient_are_resampled_together(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    saved(store, "good", 0.1)
+    saved(store, "poor", 0.7)
+    patients = [n // 4 for n in range(COUNT)]
+    items = [SampleItem(str(n), (f"image {n}",), labels={"patient": patient}) for n, patient in enumerate(patients)]
+    store.put_samples(Samples.build("voc", "test", items, tasks={"patient": {"classes": ["a", "b", "c"]}}))
+    single = {row.metric: row for row in compare_kept(store, "good", "poor")}
+    grouped = {row.metric: row for row in compare_kept(store, "good", "poor", group="label.patient")}
+    for metric, row in grouped.items():
+        assert row.value == single[metric].value
+        assert (row.n, row.group, single[metric].n, single[metric].group) == (3, "label.patient", COUNT, "")
+        assert (row.low, row.high) != (single[metric].low, single[metric].high)
+    with pytest.raises(StructureError, match="Unknown column of --group 'patient'.*label.patient"):
+        compare_kept(store, "good", "poor", group="patient")

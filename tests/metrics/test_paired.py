@@ -83,6 +83,39 @@ def test_a_difference_is_the_difference_of_the_two_numbers(judged: Any) -> None:
     assert (same.low, same.high) == (0, 0)
 
 
+@pytest.mark.parametrize("judged", [segmented, classified, multilabelled, retrieved])
+def test_samples_in_groups_are_resampled_together(judged: Any) -> None:
+    first, second = judged(0.5).samples, judged(1.5).samples
+    ids = sorted(set(first["item" if "item" in first.column_names else "sample"].to_pylist()))
+    alone = Pairing.of(first, second, dict.fromkeys(ids))  # None: shared with nobody
+    together = Pairing.of(first, second, {name: str(n // 5) for n, name in enumerate(ids)})
+    for metric in judged(0.5).metrics():
+        plain, own, grouped = (each.difference(metric) for each in (Pairing.of(first, second), alone, together))
+        assert own == plain, metric
+        assert grouped.value == plain.value
+        if metric == "mean_per_class_recall":  # its units are classes
+            assert grouped == plain
+        else:
+            assert grouped.n == -(-len(ids) // 5)
+            is_whole = metric.endswith("median_rank")  # whole numbers, which another resampling may well give again
+            assert is_whole or (grouped.low, grouped.high) != (plain.low, plain.high)
+    with pytest.raises(StructureError, match=r"1 of \d+ answers are of no sample that has a group"):
+        Pairing.of(first, second, dict.fromkeys(ids[1:])).difference(metric)
+
+
+def test_an_interval_of_groups_is_as_wide_as_that_of_their_means() -> None:
+    """All rows of a group alike: 20 groups of 30 say no more than 20 samples."""
+    random = np.random.default_rng(0)
+    ranks = [np.repeat((random.random(20) < share).astype(int), 30) for share in (0.3, 0.6)]
+    first, second = (pa.table({"sample": [str(n) for n in range(600)], "rank": one}) for one in ranks)
+    few = [pa.table({"sample": [str(n) for n in range(20)], "rank": one[::30]}) for one in ranks]
+    grouped = Pairing.of(first, second, {str(n): str(n // 30) for n in range(600)}).difference("acc1")
+    of_groups = Pairing.of(*few).difference("acc1")
+    assert grouped is not None
+    assert of_groups is not None
+    assert (grouped.low, grouped.high, grouped.n) == pytest.approx((of_groups.low, of_groups.high, 20))
+
+
 def test_what_only_one_has_read_is_left_out_and_counted() -> None:
     whole = classified(1.0).samples
     pairing = Pairing.of(whole, whole.slice(3, 200))

@@ -30,8 +30,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     random = np.random.default_rng(3)
     latent = random.normal(size=(ROWS, 6))
     ids = [f"i{n}" for n in range(ROWS)]
-    items = [SampleItem(name, (f"caption {n if n >= 6 else n + 6}",), f"{n:064x}") for n, name in enumerate(ids)]
-    open_store(folder / "store").put_samples(Samples.build("things", "train", items))
+    items = [
+        SampleItem(name, (f"caption {n if n >= 6 else n + 6}",), f"{n:064x}", labels={"patient": n // 4, "one": n})
+        for n, name in enumerate(ids)
+    ]
+    tasks = {name: {"classes": [f"{name} {n}" for n in range(ROWS)]} for name in ("patient", "one")}
+    open_store(folder / "store").put_samples(Samples.build("things", "train", items, tasks=tasks))
     for model, (modality, depth) in MODELS.items():
         noise = [(depth - i) * random.normal(size=(ROWS, 12)) for i in range(depth)]
         layers = [latent @ random.normal(size=(6, 12)) + own for own in noise]
@@ -89,6 +93,44 @@ def test_what_was_computed_is_not_computed_again(store: Store, searched: list[An
     rank_layers(store=store, vision="small", text="long", k=12, calibrate=5)
     assert {name for name, *_ in searched} == {"block.00", "block.01", "block.02"}
     assert len(searched) == 3 * (1 + 5)
+
+
+def test_samples_in_groups_are_exchanged_within_them(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: dict[str, Any] = {"store": store, "vision": "small", "text": "short", "k": 5, "repeats": 0}
+    plain = rank_layers(**asked, calibrate=20).ranking
+    assert plain["permutations"]["scheme"] == "unrestricted"
+    told: list[Any] = []
+    within = rank_layers(**asked, calibrate=20, group="label.patient", on_event=told.append).ranking
+    assert within["permutations"] == {
+        "scheme": "within groups",
+        "group": "label.patient",
+        "groups": 39,  # the first six samples repeat other captions
+        "largest_group": 4,
+        "drawn": 20,
+        "possible": None,
+        "smallest_p": 1 / 21,
+    }
+    assert "in 95 % of 20 permutations within groups of label.patient (p = " in within["reason"]
+    assert within["scores"] == plain["scores"]
+    assert within["null"] != plain["null"]
+    assert within["interval"] != plain["interval"]
+    whole = rank_layers(**asked, calibrate=20, group="label.patient", permute="whole", samples=40).ranking
+    assert whole["permutations"]["scheme"] == "whole groups"
+    assert (whole["rows"], whole["permutations"]["largest_group"]) == (40, 4)  # whole groups are drawn
+    few = rank_layers(**asked, calibrate=20, group="label.patient", samples=12, forecast=False, on_event=told.append)
+    assert few.ranking["permutations"]["drawn"] == 20
+    tiny = rank_layers(store=store, vision="small", text="short", k=2, calibrate=20, repeats=0, samples=5,
+                       group="label.patient", forecast=False, on_event=told.append).ranking  # fmt: skip
+    possible = tiny["permutations"]["possible"]
+    if possible <= 20:
+        assert tiny["permutations"]["smallest_p"] == 1 / possible
+        assert any(f"allow {possible} permutations within groups of label.patient" in str(note) for note in told)
+    with pytest.raises(StructureError, match="groups of label.one, and each has one row.*leave out --group"):
+        rank_layers(**asked, group="label.one")
+    with pytest.raises(StructureError, match="Unknown column of --group 'patient'.*label.patient"):
+        rank_layers(**asked, group="patient")
+    assert run(["rank-layers", "--store", store.url, "--permute", "whole"]) == 2
+    assert "changes nothing without --group" in capsys.readouterr().err
 
 
 def test_a_ranking_tells_everything(store: Store) -> None:

@@ -23,5 +23,8 @@ class MeanPerClassRecall(SampleMean[ClassAnswers]):
         correct = np.bincount(member, weights=answers.column("rank") == 0, minlength=len(labels))
         return np.asarray(correct / np.bincount(member))
 
+    def resampled(self, answers: ClassAnswers) -> None:
+        """Classes are drawn one by one, whatever groups their samples are in."""
+
     def chance(self, answers: ClassAnswers) -> float:
         return 1 / answers.classes
