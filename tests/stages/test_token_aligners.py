@@ -182,7 +182,7 @@ def test_tokens_in_bounded_memory_give_the_same_weights(trained: Store, monkeypa
 def test_auto_takes_the_layers_whose_tokens_are_stored(trained: Store) -> None:
     sets = choose_sets(trained, dataset=None, split=None, vision=None, text=None)
     assert pick_layers(trained, *sets, "auto", tokens=True)[:2] == ("block.03", "block.03")  # no ranking is needed
-    extract(MODELS, "scenes:24", store=trained, tokens=("block.0[03]",), layers=("block.0[0123]",))
+    extract(MODELS, "scenes:64", store=trained, limit=24, tokens=("block.0[03]",), layers=("block.0[0123]",))
     here = {"dataset": "scenes", "split": "train.first24", "store": trained}
     ranking = rank_layers(**here, k=3, calibrate=5, repeats=0, forecast=False).ranking
     sets = choose_sets(trained, dataset="scenes", split="train.first24", vision=None, text=None)
