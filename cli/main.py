@@ -23,6 +23,7 @@ from structure.cli import (
     index,
     label,
     models,
+    opening,
     rank_layers,
     report,
     running,
@@ -63,7 +64,8 @@ app.command("embed")(embed.embed)
 app.command("index")(index.index)
 app.command("serve")(serve.serve)
 app.command("report")(report.report)
-app.command("export")(export.export)
+app.command("export", cls=export.FormatsInHelp)(export.export)
+app.command("open")(opening.open_bundle)
 app.command("run")(running.run)
 app.command("status")(running.status)
 datasets.app.command("check")(checking.check)

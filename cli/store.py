@@ -241,9 +241,9 @@ def export(
     """
     from structure.cli.choices import words
     from structure.store import open_store
-    from structure.store.export import export as run
+    from structure.store.layers_file import write_layers
 
-    path = run(open_store(store)[key], file, words("--layers", layers), words("--tokens", tokens))
+    path = write_layers(open_store(store)[key], file, words("--layers", layers), words("--tokens", tokens))
     terminal = Terminal(as_json=as_json, quiet=False)
     if as_json:
         terminal.document({"features": key, "file": str(path), "bytes": path.stat().st_size})

@@ -27,6 +27,7 @@ _HOMES = {
     "multilabel_metrics": "metrics.clip_benchmark_metrics",
     "mutual_knn": "similarity.score",
     "neighbours": "similarity.knn.neighbours",
+    "open_bundle": "stages.open_bundle",
     "rank_layers": "stages.rank_layers",
     "rank_models": "stages.rank_models",
     "report": "stages.report",

@@ -142,6 +142,6 @@ def test_the_page_on_using_an_aligner_works_as_it_stands(tmp_path: Path, monkeyp
         for line in body.splitlines() if not language else ():
             assert run([*shlex.split(line)[1:], "--quiet"]) == 0, line
             count += 1
-    assert count == 16
+    assert count == 19
     assert Path("found.html").stat().st_size > 10_000
     assert Path("labels.csv").read_text().count("\n") == 13

@@ -61,6 +61,7 @@ STAGES = {
         "gc",
         "check_data",
         "export",
+        "open_bundle",
         "search",
         "label",
         "embed",
@@ -131,6 +132,9 @@ ALLOWED["pipeline.stages.align"] |= SELECTION
 ALLOWED["pipeline.forecast"] = {"store", *VALUES, *PARTS, *SHARED, *SELECTION}
 ALLOWED["pipeline.stages.rank_layers"] |= {"pipeline.forecast"}
 ALLOWED["pipeline.stages.export"] |= {"pipeline.exports"}
+ALLOWED["pipeline.stages.open_bundle"] |= {"pipeline.exports", "pipeline.inference"}
+# The command line asks the registry for the formats.
+ALLOWED["cli"] |= {"pipeline.exports"}
 # The report's sections, charts and HTML.
 ALLOWED["pipeline.page"] = {"store", *VALUES, *PARTS}
 ALLOWED["pipeline.stages.report"] |= {"pipeline.page"}

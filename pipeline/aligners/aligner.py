@@ -200,8 +200,13 @@ def _head_record(head: Head) -> dict[str, Any]:
 
 
 def _filled(record: Mapping[str, Any], side: str, tensors: Mapping[str, torch.Tensor]) -> Head:
-    head = make_head(record["kind"], record["width"], record["dim"], **record["settings"])
     mine = {name.partition(".")[2]: value for name, value in tensors.items() if name.startswith(f"{side}.")}
+    with torch.device("meta"):  # a record from anywhere may state sizes that no memory holds
+        outline = make_head(record["kind"], record["width"], record["dim"], **record["settings"]).state_dict()
+    stated = {name: tuple(value.shape) for name, value in outline.items()}
+    if stated != {name: tuple(value.shape) for name, value in mine.items()}:
+        raise ValueError(f"its {side} head is stated with other tensors than the file holds")
+    head = make_head(record["kind"], record["width"], record["dim"], **record["settings"])
     head.load_state_dict(mine)
     head.eval().requires_grad_(False)
     return head

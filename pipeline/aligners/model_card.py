@@ -24,25 +24,31 @@ scores = aligner.similarity(images, texts)
 def card(aligner: Aligner, name: str) -> str:
     """What it is, what it was trained on, how well it did on pairs it was not fitted to, and what made it."""
     facts = aligner.metadata
-    options: Mapping[str, Any] = facts.get("options", {})
     sections = [
-        f"# {_plain(name)}",
-        f"Two heads (`{aligner.vision.kind}` and `{aligner.text.kind}`, method `{aligner.method}`) that bring frozen "
-        f"vision and text features into one space of {aligner.dim} dimensions.",
+        f"# {plain(name)}",
+        summary(aligner),
         _usage(aligner),
         "## Features it takes",
-        _table(["side", "encoder", "layer", "width", "fingerprint"], _sides(aligner)),
+        table(["side", "encoder", "layer", "width", "fingerprint"], encoder_rows(aligner)),
         *_several(aligner),
         "## Training",
-        _table(["", ""], _training(facts, options)),
+        table(["", ""], training_rows(facts)),
         "## Held-out pairs",
-        _table(["metric", "value"], _metrics(facts)),
+        table(["metric", "value"], _metrics(facts)),
         "The validation pairs chose the epoch, so their figures are a little too good; test pairs, where there are "
         "any, chose nothing.",
         "## Versions",
-        _table(["", ""], list(facts.get("versions", {}).items())),
+        table(["", ""], list(facts.get("versions", {}).items())),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def summary(aligner: Aligner) -> str:
+    """One sentence on what it is."""
+    return (
+        f"Two heads (`{aligner.vision.kind}` and `{aligner.text.kind}`, method `{plain_code(aligner.method)}`) that "
+        f"bring frozen vision and text features into one space of {aligner.dim} dimensions."
+    )
 
 
 def _usage(aligner: Aligner) -> str:
@@ -50,7 +56,7 @@ def _usage(aligner: Aligner) -> str:
     for side in ("vision", "text"):
         inputs[f"{side}_features"] = f"{side}_features"
         if aligner.takes_tokens:
-            inputs[f"{side}_features"] += '.tokens("' + _plain(str(aligner.metadata["layers"][side])) + '")'
+            inputs[f"{side}_features"] += '.tokens("' + plain(str(aligner.metadata["layers"][side])) + '")'
             inputs[side] = f"token, {inputs[side]}"
     return _USE.format(**inputs)
 
@@ -63,19 +69,25 @@ def _several(aligner: Aligner) -> list[str]:
     return [f"Of `{layers[0]}` the rows of the layers stand side by side in this order, each of any length."]
 
 
-def _sides(aligner: Aligner) -> list[tuple[Any, ...]]:
+def encoder_rows(aligner: Aligner) -> list[tuple[Any, ...]]:
+    """Of each side: what it is, its encoder, the layer, its width and the fingerprint of its features."""
     facts = aligner.metadata
     rows = []
     for side, width in (("vision", aligner.widths[0]), ("text", aligner.widths[1])):
-        encoder = facts.get("encoders", {}).get(side, {})
-        called = encoder.get("spec") or encoder.get("name", "")
+        called = encoder_name(facts.get("encoders", {}).get(side, {}))
         print_of = str(facts.get("fingerprints", {}).get(side, ""))[:16]
         rows.append((side, called, facts.get("layers", {}).get(side, ""), width, print_of))
     return rows
 
 
-def _training(facts: Mapping[str, Any], options: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    data = facts.get("data", {})
+def encoder_name(record: Mapping[str, Any]) -> str:
+    """Library and model of an encoder on record, without the folders of the machine where it was read."""
+    return str(record.get("identity", {}).get("source") or record.get("name", ""))
+
+
+def training_rows(facts: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """What the heads were trained on, and how."""
+    data, options = facts.get("data", {}), facts.get("options", {})
     rows = [
         ("data", " / ".join(str(part) for part in data.values())),
         ("training pairs", facts.get("pairs")),
@@ -106,13 +118,19 @@ def _metrics(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, f"{value:.4f}") for name, value in told]
 
 
-def _table(header: list[str], rows: list[Any]) -> str:
+def table(header: list[str], rows: list[Any]) -> str:
+    """A Markdown table; every cell is text that may come from anywhere."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join(lines + ["| " + " | ".join(_plain(str(cell)) for cell in row) + " |" for row in rows])
+    return "\n".join(lines + ["| " + " | ".join(plain(str(cell)) for cell in row) + " |" for row in rows])
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that comes from names of data: no markup, no cell break."""
-    for sign in "\\`*_[]<>|#":
+    for sign in "\\`*_[]<>|#~":
         text = text.replace(sign, f"\\{sign}")
-    return text.replace("\n", " ")
+    return " ".join(text.replace("&", "&amp;").split())
+
+
+def plain_code(text: str) -> str:
+    """The same within backticks, where nothing can be escaped."""
+    return " ".join(text.replace("`", "'").split())

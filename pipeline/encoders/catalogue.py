@@ -33,7 +33,8 @@ class Alias:
     width of the input of the first block, 0 where it is not read. `final_norm`: whether the blocks are followed by a
     norm. `pooled`: width of the model's own vector, 0 without one. `form`: of the blocks. `input`: side of the square
     image in pixels, the most tokens of a text, or the most seconds of an audio clip. `weights`: where they come from.
-    `note`: licence gates and traps. `package`: what brings the weights without a hub, None for nothing.
+    `licence`: of the weights, as their publisher names it, "" where it is not on record. `note`: licence gates and
+    traps. `package`: what brings the weights without a hub, None for nothing.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Alias:
     form: Form
     input: int
     weights: str
+    licence: str = ""
     note: str = ""
     package: WeightsPackage | None = None
 
@@ -80,6 +82,7 @@ class _Entry:
     final_norm: bool = False
     pooled: int = 0
     form: Form = "tokens"
+    licence: str = ""
     note: str = ""
     package: WeightsPackage | None = None
 

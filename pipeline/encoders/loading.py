@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from structure.pipeline.encoders.catalogue import WeightsPackage, catalogue
@@ -129,6 +130,19 @@ def weights_stamp(spec: str) -> str:
     parsed = _with_package(parse_spec(spec), None)
     weights = library_of(parsed).find_weights(parsed, revision=None)
     return "" if weights is None else files_stamp(weights)
+
+
+def parsed_here(spec: str) -> Spec:
+    """The parsed name, with the weights of an installed package that its alias names."""
+    return _with_package(parse_spec(spec), None)
+
+
+def weights_folder(spec: str) -> Path | None:
+    """The folder on this machine that holds the model's weights, that of an installed package first; None where they
+    are not here. Nothing is read or downloaded."""
+    parsed = parsed_here(spec)
+    weights = library_of(parsed).find_weights(parsed, revision=None)
+    return weights if weights is None or weights.is_dir() else weights.parent
 
 
 def _with_package(spec: Spec, revision: str | None) -> Spec:

@@ -56,6 +56,11 @@ class TimmEncoder(TorchEncoder):
             self.default_pooling = "cls" if has_cls else "mean"
             self.poolings = poolings_of("tokens", has_cls=has_cls)
 
+    @property
+    def reading(self) -> Reading:
+        """How the layers are read."""
+        return self._reading
+
     def collate(self, examples: Sequence[torch.Tensor]) -> EncodedBatch:
         return EncodedBatch({"pixels": stack_images(examples, self.device, channels_last=self._is_map)})
 
@@ -63,6 +68,12 @@ class TimmEncoder(TorchEncoder):
         features = self._reading.features(self.module, batch.inputs["pixels"], emit, wanted)
         if "pooled" in wanted:
             emit("pooled", self.module.forward_head(features, pre_logits=True).flatten(1))
+
+
+def arguments_of(spec: Spec) -> dict[str, Any]:
+    """What `timm.create_model` is given for this model besides its name: what its folder states."""
+    folder = Path(spec.weights).expanduser() if spec.weights else None
+    return dict(_folder_config(spec.model, folder)["kwargs"]) if folder is not None and folder.is_dir() else {}
 
 
 def load(spec: Spec, *, device: torch.device, amp: Amp, revision: str | None) -> TimmEncoder:

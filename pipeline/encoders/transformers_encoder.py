@@ -72,6 +72,16 @@ class TransformersEncoder(TorchEncoder):
         self.has_pooled = True
         self._taps = Taps(find_blocks(self.tower, depth=_depth(self.config), name=name))
 
+    @property
+    def taps(self) -> Taps:
+        """Where the layers are read."""
+        return self._taps
+
+    @property
+    def call_options(self) -> dict[str, Any]:
+        """What the forward pass is called with besides its inputs."""
+        return dict(self._call.keywords) if isinstance(self._call, partial) else {}
+
     def settle(self, probe: EncodedBatch) -> None:
         """Put the module in its place and find its layers with small passes over `probe`, a batch of one with more than
         one token or patch. Raises StructureError where the layers that are read are not what the library calls its

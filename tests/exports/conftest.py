@@ -55,3 +55,24 @@ def clip_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     extract([f"{model}#visual"], "scenes:60", store=store, pool=("cls", "mean"))
     extract([f"{model}#text"], "scenes:60", store=store, pool=("last", "mean"))
     return store
+
+
+@pytest.fixture(scope="session")
+def scenes_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The bundled encoders over 60 scenes, with an aligner of every kind of head that can be written elsewhere."""
+    from structure.pipeline import align
+    from structure.pipeline.aligners.options import TrainingOptions
+
+    store = open_store(tmp_path_factory.mktemp("scenes") / "store")
+    scenes = ["bundled:scenes-vit", "bundled:scenes-text"]
+    extract(scenes, "scenes:60", store=store, layers=["block.01", "block.03"])
+    quick = TrainingOptions(dim=10, epochs=1, learning_rate=1e-2)
+    for name, layers, method, more in (
+        ("ridge", "block.03,block.01", "ridge", {}),
+        ("mlp", "block.03,block.01", "mlp", {}),
+        ("csa", "block.01,block.01", "csa", {}),
+        ("kernel-csa", "block.03,block.01", "kernel-csa", {}),
+        ("joined", "block.03+block.01,block.03", "ridge", {}),
+    ):
+        align(layers, store=store, options=quick.changed(method=method, **more), name=name, test=0.1)
+    return store

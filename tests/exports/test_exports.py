@@ -201,7 +201,7 @@ def test_safetensors_are_the_aligner_itself(clip_store: Store, tmp_path: Path) -
 
     align("pooled,pooled", store=clip_store, options=QUICK, name="plain")
     done = export("plain", tmp_path / "out", format="safetensors", store=clip_store)
-    assert done.files == ("aligner.json", "aligner.safetensors")
+    assert done.files == ("README.md", "aligner.json", "aligner.safetensors")
     features = np.random.default_rng(0).standard_normal((4, 24)).astype(np.float32)
     weights = load_file(tmp_path / "out" / "aligner.safetensors")
     raw = features @ weights["vision.weight"].T + weights["vision.bias"]
@@ -216,7 +216,7 @@ def test_names_that_are_wrong(clip_store: Store, tmp_path: Path) -> None:
     with pytest.raises(StructureError, match="Did you mean plain"):
         export("plane", tmp_path / "out", format="onnx", store=clip_store)
     with pytest.raises(StructureError, match="Did you mean open-clip"):
-        export("plain", tmp_path / "out", format="open_clip", store=clip_store)  # type: ignore[arg-type]
+        export("plain", tmp_path / "out", format="open_clip", store=clip_store)
 
 
 def test_clip_benchmark_gets_a_model_of_the_shape_it_asks_for(
@@ -225,7 +225,7 @@ def test_clip_benchmark_gets_a_model_of_the_shape_it_asks_for(
     """A stand-in for its registry; the command line itself is run by hand (another NumPy is needed)."""
     align("block.01@mean,block.00@mean", store=clip_store, options=QUICK.changed(method="mlp"), name="any")
     done = export("any", tmp_path / "out", format="clip-benchmark", store=clip_store)
-    assert set(done.files) == {"aligner.json", "aligner.safetensors", "run.py"}
+    assert set(done.files) == {"README.md", "aligner.json", "aligner.safetensors", "run.py"}
     compile((tmp_path / "out" / "run.py").read_text(), "run.py", "exec")
     registry = types.ModuleType("clip_benchmark.models")
     registry.TYPE2FUNC, registry.MODEL_TYPES = {}, ["open_clip"]  # type: ignore[attr-defined]

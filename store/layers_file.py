@@ -16,7 +16,7 @@ from structure.store.feature_set import FeatureSet
 FORMATS = (".npz", ".safetensors", ".parquet")
 
 
-def export(features: FeatureSet, path: Path, layers: Sequence[str] = (), tokens: Sequence[str] = ()) -> Path:
+def write_layers(features: FeatureSet, path: Path, layers: Sequence[str] = (), tokens: Sequence[str] = ()) -> Path:
     """Write `ids`, the layers (all by default) and the tokens of some layers (none by default) of the rows that could
     be read; the ending decides the format.
 

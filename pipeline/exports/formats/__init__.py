@@ -1,0 +1,1 @@
+"""The formats of export, one class a file."""
