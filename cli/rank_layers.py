@@ -93,14 +93,16 @@ def rank_layers(flags: RankFlags) -> None:
     if flags.dry_run:
         show_ahead(terminal, flags.store, [part.row() for part in _plan(request, context)])
         return
-    agreed(lambda: _plan(request, context), yes=flags.yes or flags.scheduler is not None)
     from structure.pipeline.stage_requests import RankModelsRequest
     from structure.pipeline.stages import rank_layers as layers
-    from structure.pipeline.stages import rank_models as models
 
+    is_quick = not isinstance(request, RankModelsRequest) and layers.is_quick(request, context)
+    agreed(lambda: _plan(request, context), yes=flags.yes or flags.scheduler is not None or is_quick)
     with terminal.working() as listener, compute_on(flags.scheduler) as compute:
         request, context = replace(request, compute=compute), replace(context, on_event=listener)
         if isinstance(request, RankModelsRequest):
+            from structure.pipeline.stages import rank_models as models
+
             _show_models(terminal, models.run(request, context))
         else:
             _show_layers(terminal, layers.run(request, context), flags.store)
@@ -134,10 +136,14 @@ def _request(flags: RankFlags) -> RankRequest | RankModelsRequest:
 
 def _plan(request: RankRequest | RankModelsRequest, context: RunContext) -> list[WorkEstimate]:
     from structure.pipeline.stage_requests import RankModelsRequest
-    from structure.pipeline.stages import rank_layers as layers
-    from structure.pipeline.stages import rank_models as models
 
-    return models.plan(request, context) if isinstance(request, RankModelsRequest) else layers.plan(request, context)
+    if isinstance(request, RankModelsRequest):
+        from structure.pipeline.stages import rank_models
+
+        return rank_models.plan(request, context)
+    from structure.pipeline.stages import rank_layers
+
+    return rank_layers.plan(request, context)
 
 
 def _show_layers(terminal: Terminal, similarity: LayerSimilarity, store: str) -> None:

@@ -211,6 +211,11 @@ class Samples:
         files.write(f"{key}.crc32c", checksum.encode())
 
     @classmethod
+    def checksum(cls, files: Files, dataset: str, split: str) -> str:
+        """CRC-32C on record of the table's file; "" where there is none."""
+        return " ".join(_checksums(files, cls.file(dataset, split)))
+
+    @classmethod
     def kind_of(cls, files: Files, dataset: str, split: str) -> str:
         """The `kind` on record, from the table's metadata alone; "" where there is no table, or it does not read."""
         try:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from structure.pipeline.pairing.pairs import PairedRows
 from structure.pipeline.progress import Note, Progress
@@ -22,7 +21,7 @@ from structure.pipeline.ranking.options import RankingOptions
 from structure.pipeline.ranking.ranked_side import RankedSide
 from structure.pipeline.similarity.best_pair import best_pair
 from structure.pipeline.similarity.k_rules import k_of
-from structure.pipeline.similarity.layer_similarity import LayerSimilarity, ranking_id
+from structure.pipeline.similarity.layer_similarity import LayerSimilarity, labelled, ranking_id
 from structure.pipeline.similarity.metric import ComparedLayers, SimilarityMetric
 from structure.pipeline.similarity.permutation_test import RankedScores, permutation_test
 from structure.pipeline.similarity.registry import SIMILARITIES
@@ -75,7 +74,6 @@ def rank_pair(
     )
     if note := exchange.note(permutations):
         running.on_event(Note(note))
-    scores = _labelled(ranked.scores, sides, options, {"k": k, "rows": len(pairs)})
     document = {
         "metric": options.metric,
         "preset": options.preset,
@@ -87,12 +85,13 @@ def rank_pair(
         **_features(vision, text),
         "chance": metric.chance(),
         "permutations": exchange.to_dict(permutations),
-        **_scores(scores, ranked),
-        **best_pair(metric, scores, ranked, curve, _stability(options, sides, pairs, ranked)),
-        "seconds": time.perf_counter() - began,
+        **_scores(sides, ranked),
     }
+    scores = labelled(document)
+    document |= best_pair(metric, scores, ranked, curve, _stability(options, sides, pairs, ranked))
+    document["seconds"] = time.perf_counter() - began
     folder = store.folder("rankings", ranking_id(vision, text, metric=options.metric))
-    return RankedPair(LayerSimilarity(scores, document, folder), ranked, curve)
+    return RankedPair(LayerSimilarity(document, folder), ranked, curve)
 
 
 def _metric(options: RankingOptions, sides: Sides, k: int) -> tuple[SimilarityMetric, tuple[np.ndarray, np.ndarray]]:
@@ -119,17 +118,6 @@ def _stability(options: RankingOptions, sides: Sides, pairs: PairedRows, ranked:
     return stability(kind, subsets, vision, text, reference=ranked.best)
 
 
-def _labelled(scores: np.ndarray, sides: Sides, options: RankingOptions, size: dict[str, int]) -> xr.DataArray:
-    vision, text = (list(side.layers) for side in sides)
-    return xr.DataArray(
-        scores,
-        dims=("vision_layer", "text_layer"),
-        coords={"vision_layer": vision, "text_layer": text},
-        name=options.metric,
-        attrs={**size, "preset": options.preset, "seed": options.seed},
-    )
-
-
 def _features(vision: FeatureSet, text: FeatureSet) -> dict[str, Any]:
     """Which features were ranked."""
     sides = {
@@ -143,13 +131,13 @@ def _features(vision: FeatureSet, text: FeatureSet) -> dict[str, Any]:
     return {"dataset": vision.manifest.dataset, "split": vision.manifest.split, **sides}
 
 
-def _scores(scores: xr.DataArray, ranked: RankedScores) -> dict[str, Any]:
+def _scores(sides: Sides, ranked: RankedScores) -> dict[str, Any]:
     """The whole matrix, and the names of the constant layers."""
     return {
         # A metric can be undefined for a constant layer; JSON has no NaN.
         "scores": [[None if np.isnan(score) else float(score) for score in row] for row in ranked.scores],
         "constant": {
-            side: [str(name) for name in scores.coords[f"{side}_layer"].values[flags]]
-            for side, flags in zip(("vision", "text"), ranked.constant, strict=True)
+            name: [layer for layer, is_constant in zip(side.layers, flags, strict=True) if is_constant]
+            for name, side, flags in zip(("vision", "text"), sides, ranked.constant, strict=True)
         },
     }

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from structure.pipeline.charts import png
-from structure.pipeline.similarity.charts import ranking_charts
 from structure.store import FeatureSet, Store
+from structure.store.chunk import crc32c
 from structure.store.errors import DamageError, StructureError
 from structure.store.files import Files
+from structure.store.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -27,13 +28,17 @@ FILE, SCORES = "ranking.json", "scores.nc"
 class LayerSimilarity:
     """Scores of every (vision layer, text layer) and the choice made from them.
 
-    `scores` is an `xarray.DataArray` over `vision_layer` and `text_layer` with `k`, `rows`, `preset` and `seed` as
-    attributes; `ranking` the document of `structure rank-layers --json`; `folder` where both are saved.
+    `ranking` is the document of `structure rank-layers --json`; `folder` is where it is saved.
     """
 
-    scores: xr.DataArray
     ranking: Mapping[str, Any]
     folder: Files
+
+    @cached_property
+    def scores(self) -> xr.DataArray:
+        """The matrix over `vision_layer` and `text_layer`, float64, NaN where the metric is undefined, with `k`,
+        `rows`, `preset` and `seed` as attributes."""
+        return labelled(self.ranking)
 
     def best(self) -> tuple[str, str]:
         """The chosen (vision layer, text layer)."""
@@ -43,9 +48,17 @@ class LayerSimilarity:
         """The same with more in its document."""
         return replace(self, ranking={**self.ranking, **facts})
 
+    def mark_newest(self) -> None:
+        """Make a saved ranking the newest one, where the store can be written: the one that `align` goes by."""
+        if self.folder.writable:
+            self.folder.write(FILE, self.folder.read(FILE))
+
     def save(self, ranked: RankedScores, curve: np.ndarray | None) -> None:
         """Write `scores.nc` (where there are, with null-adjusted scores as `calibrated`, p-values, null and the curve
-        over k), the charts as PNG, and last `ranking.json`."""
+        over k), the charts as PNG, and last `ranking.json`, which has the checksums of the others."""
+        from structure.pipeline.charts import png
+        from structure.pipeline.similarity.charts import ranking_charts
+
         whole = self.scores.to_dataset()
         if ranked.null is not None:
             whole["calibrated"] = (self.scores.dims, ranked.null.adjusted)
@@ -54,10 +67,56 @@ class LayerSimilarity:
         if curve is not None:
             whole["mutual_knn_at_k"] = (("k", *self.scores.dims), curve)
             whole.coords["k"] = np.arange(1, len(curve) + 1)
-        self.folder.write(SCORES, whole.to_netcdf(engine="scipy"))
+        files = {SCORES: bytes(whole.to_netcdf(engine="scipy"))}
         for name, (title, spec) in ranking_charts(self.scores, self.ranking).items():
-            self.folder.write(f"{name}.png", png(spec, title=title))
-        self.folder.write(FILE, json.dumps(self.ranking, indent=1, allow_nan=False).encode())
+            files[f"{name}.png"] = png(spec, title=title)
+        for name, data in files.items():
+            self.folder.write(name, data)
+        checksums = {name: f"{crc32c(memoryview(data)):08x}" for name, data in files.items()}
+        document = {**self.ranking, "files": checksums}
+        document["digest"] = fingerprint(document)
+        self.folder.write(FILE, json.dumps(document, indent=1, allow_nan=False).encode())
+
+
+def labelled(ranking: Mapping[str, Any]) -> xr.DataArray:
+    """The scores of a ranking's document with the names of their layers."""
+    import xarray as xr
+
+    return xr.DataArray(
+        np.array(ranking["scores"], dtype=np.float64),  # null in JSON is NaN
+        dims=("vision_layer", "text_layer"),
+        coords={f"{side}_layer": ranking[side]["layers"] for side in ("vision", "text")},
+        name=ranking["metric"],
+        attrs={name: ranking[name] for name in ("k", "rows", "preset", "seed")},
+    )
+
+
+def made_before(folder: Files, made_from: str) -> LayerSimilarity | None:
+    """The ranking that is saved in a folder, if it was made from exactly this and all its files are as they were
+    written; None otherwise, for it can be made again."""
+    try:
+        ranking = _read(folder.read(FILE))
+        if ranking["made_from"] != made_from:
+            return None
+        files = ranking["files"].items()
+        intact = all(f"{crc32c(memoryview(folder.read(name))):08x}" == crc for name, crc in files)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return LayerSimilarity(_without(ranking, "files", "digest"), folder) if intact else None
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    """A ranking's document. Raises ValueError, TypeError or KeyError where it is not what was written; rankings from
+    before it held a digest of itself are taken as they are."""
+    ranking: dict[str, Any] = json.loads(data)
+    if "digest" in ranking and ranking["digest"] != fingerprint(_without(ranking, "digest")):
+        raise ValueError("it is not what was written")
+    _ = ranking["best"]["vision_layer"], ranking["best"]["text_layer"]
+    return ranking
+
+
+def _without(ranking: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in ranking.items() if name not in names}
 
 
 def ranking_id(vision: FeatureSet, text: FeatureSet, *, metric: str) -> str:
@@ -115,9 +174,8 @@ def newest_ranking(store: Store, vision: FeatureSet, text: FeatureSet) -> tuple[
     rankings = store.folder("rankings")
     for name, written in rankings.holding(FILE).items():
         try:
-            ranking = json.loads(rankings.read(f"{name}/{FILE}"))
+            ranking = _read(rankings.read(f"{name}/{FILE}"))
             prints = ranking["vision"]["fingerprint"], ranking["text"]["fingerprint"]
-            _ = ranking["best"]["vision_layer"], ranking["best"]["text_layer"]
         except (ValueError, KeyError, TypeError, RecursionError):
             raise DamageError(
                 f"{rankings}/{name}/{FILE} does not read. Remove its folder and run: structure rank-layers"

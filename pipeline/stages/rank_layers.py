@@ -4,43 +4,74 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any
 
-from structure.pipeline.forecast.estimate import estimate_forecast
-from structure.pipeline.forecast.forecast import forecast
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.pairing.pairs import choose_sets
-from structure.pipeline.ranking.compute_settings import ComputeSettings
-from structure.pipeline.ranking.estimate import estimate_tables
-from structure.pipeline.ranking.rank_pair import rank_pair
+from structure.pipeline.ranking.made_from import made_from
 from structure.pipeline.run_context import RunContext
-from structure.pipeline.similarity.layer_similarity import LayerSimilarity
+from structure.pipeline.similarity.layer_similarity import LayerSimilarity, made_before, ranking_id
 from structure.pipeline.stage_requests import RankRequest
 from structure.pipeline.work_estimate import WorkEstimate
 from structure.store import FeatureSet
 
+QUICK = 1e13
+"""Operations of a search that takes no hours anywhere: these are not timed by a probe before they begin."""
+
 
 def plan(request: RankRequest, context: RunContext) -> list[WorkEstimate]:
-    """The neighbour tables of each side that are to be searched (cached ones are not), and the fits of the forecast.
-    Raises as `run` does."""
+    """The neighbour tables of each side that are to be searched (cached ones are not), and the fits of the forecast;
+    nothing where the ranking is saved. Raises as `run` does."""
     sets = _sets(request, context)
+    if _saved(request, context, sets) is not None:
+        return []
+    from structure.pipeline.forecast.estimate import estimate_forecast
+    from structure.pipeline.ranking.estimate import estimate_tables
+
     tables = estimate_tables(context, [sets], request.options, memory=request.memory)
     return tables + (estimate_forecast(context.store, sets) if request.forecast else [])
 
 
+def is_quick(request: RankRequest, context: RunContext) -> bool:
+    """Whether it is no long work, from the sizes of the features alone. Raises StructureError as `run` does."""
+    wanted = request.options.most_rows
+    operations = 0.0
+    for features in _sets(request, context):
+        rows = len(features) if wanted is None else min(wanted, len(features))
+        operations += 2.0 * rows**2 * sum(features.column(layer).width for layer in features.layers)
+    return operations < QUICK
+
+
 def run(request: RankRequest, context: RunContext) -> LayerSimilarity:
-    """Rank, forecast, and save both where the store can be written. Raises StructureError for too few rows, or layers
-    that are all constant."""
+    """Rank, forecast, and save both where the store can be written; a ranking that is saved and was made from the same
+    is read. Raises StructureError for too few rows, or layers that are all constant."""
     sets = _sets(request, context)
+    before = _saved(request, context, sets)
+    if before is not None:
+        before.mark_newest()
+        context.note("this ranking is saved: it was made from the same features in the same way")
+        return before
+    from structure.pipeline.forecast.forecast import forecast
+    from structure.pipeline.ranking.compute_settings import ComputeSettings
+    from structure.pipeline.ranking.rank_pair import rank_pair
+
     limits = ComputeSettings(context.device, request.memory, request.compute, context.on_event)
     ranked = rank_pair(context.store, *sets, request.options, limits)
+    facts: dict[str, Any] = {"made_from": made_from(context.store, sets, request.options, forecast=request.forecast)}
     if request.forecast:
         began, similarity = time.perf_counter(), ranked.similarity
         made = forecast(context.store, sets, similarity.best(), seed=request.seed, on_event=context.on_event)
         seconds = similarity.ranking["seconds"] + time.perf_counter() - began
-        ranked = replace(ranked, similarity=similarity.describe(forecast=made.to_dict(), seconds=seconds))
+        facts |= {"forecast": made.to_dict(), "seconds": seconds}
+    ranked = replace(ranked, similarity=ranked.similarity.describe(**facts))
     if context.may_save("the ranking"):
         ranked.save()
     return ranked.similarity
+
+
+def _saved(request: RankRequest, context: RunContext, sets: tuple[FeatureSet, FeatureSet]) -> LayerSimilarity | None:
+    folder = context.store.folder("rankings", ranking_id(*sets, metric=request.options.metric))
+    return made_before(folder, made_from(context.store, sets, request.options, forecast=request.forecast))
 
 
 def _sets(request: RankRequest, context: RunContext) -> tuple[FeatureSet, FeatureSet]:

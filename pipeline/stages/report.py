@@ -3,68 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from structure.pipeline.evaluation.outdated import stale
-from structure.pipeline.page import (
-    costs,
-    examples,
-    glossary,
-    layers,
-    models,
-    pivot,
-    results,
-    selection,
-    setup,
-    sweeps,
-    training,
-    verdict,
-)
-from structure.pipeline.page.blocks import Section
-from structure.pipeline.page.files import write_files
-from structure.pipeline.page.html import render
-from structure.pipeline.page.source import Source
-from structure.pipeline.page.title import title
+from structure.pipeline.page.freshness import is_fresh, made_from, marked
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store import Store, open_store
 from structure.store.files import Files
 
 PAGE = "report.html"
 
-SECTIONS = (
-    verdict.section,
-    pivot.section,
-    setup.section,
-    sweeps.section,
-    sweeps.differences,
-    sweeps.efficiency,
-    layers.section,
-    models.section,
-    sweeps.correlations,
-    selection.section,
-    training.section,
-    results.section,
-    results.published,
-    examples.retrieval,
-    examples.confusion,
-    examples.segmentation,
-    costs.section,
-    glossary.section,
-)
-"""In the order of the page."""
-
 
 def page_of(store: Store) -> str:
     """The page itself, for a place of the caller's own; nothing is written. Raises as `report` does."""
-    return _rendered(store, None)[1]
+    from structure.pipeline.evaluation.outdated import stale
+    from structure.pipeline.page.whole import whole_page
 
-
-def _rendered(store: Store, summary: Mapping[str, Any] | None) -> tuple[list[Section], str]:
-    source = replace(Source.of(store, summary), stale=stale(store))
-    sections = [section(source) for section in SECTIONS]
-    return sections, render(title(source), store.url, sections)
+    return whole_page(store, None, stale(store))[1]
 
 
 def report(
@@ -79,20 +34,38 @@ def report(
     """Write the page to the file `out`, else as `report.html` into `folder` (the store by default); returns where.
 
     `summary` has a recipe's results (means over seeds, paired differences, correlations); without it the page shows
-    what every recipe left in the store. `files` is a folder for each chart as PNG and each table as CSV. Everything
-    from the data (captions, class names, model names) is escaped; the page loads nothing from elsewhere. Raises
-    DamageError for a record in the store that does not read.
+    what every recipe left in the store. A page that would come out the same is left as it is. `files` is a folder for
+    each chart as PNG and each table as CSV. Everything from the data (captions, class names, model names) is escaped;
+    the page loads nothing from elsewhere. Raises DamageError for a record in the store that does not read.
     """
     target = store if isinstance(store, Store) else open_store(store)
-    sections, page = _rendered(target, summary)
-    if out is not None:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        Path(out).write_text(page, encoding="utf-8")
-    else:
-        (folder or target.files).write(PAGE, page.encode())
+    digest = made_from(target, summary)
+    place = Path(out) if out is not None else None
+    before = _read(place, folder or target.files)
     address = str(out) if out is not None else f"{folder or target.files}/{PAGE}"
+    if files is None and is_fresh(before, digest):
+        on_event(Note(f"report: {address} shows all there is"))
+        return address
+    from structure.pipeline.evaluation.outdated import stale
+    from structure.pipeline.page.files import write_files
+    from structure.pipeline.page.whole import whole_page
+
+    sections, page = whole_page(target, summary, stale(target))
+    if place is not None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(marked(page, digest))
+    else:
+        (folder or target.files).write(PAGE, marked(page, digest))
     on_event(Note(f"report: {address}"))
     if files is not None:
         count = write_files(sections, Path(files))
         on_event(Note(f"{count} charts and tables: {files}"))
     return address
+
+
+def _read(place: Path | None, folder: Files) -> bytes:
+    """The page that is there, or nothing."""
+    try:
+        return folder.read(PAGE) if place is None else place.read_bytes()
+    except OSError:
+        return b""

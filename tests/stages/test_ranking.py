@@ -14,10 +14,13 @@ import xarray as xr
 from structure.cli.main import run
 from structure.pipeline import import_features, layer_similarity, rank_layers, rank_models
 from structure.pipeline.pairing.pairs import pair_rows
+from structure.pipeline.ranking import rank_pair as rank_pair_module
 from structure.pipeline.ranking import ranked_side as module
 from structure.pipeline.similarity import stability as subsets_module
 from structure.pipeline.similarity.knn import neighbour_tables as tables_module
-from structure.store import Rows, SampleItem, Samples, Store, StructureError, open_store
+from structure.pipeline.similarity.layer_similarity import newest_ranking
+from structure.store import FeatureSet, Rows, SampleItem, Samples, Store, StructureError, open_store
+from structure.store.errors import DamageError
 
 ROWS = 160
 MODELS = {"small": ("vision", 3), "large": ("vision", 4), "short": ("text", 2), "long": ("text", 3)}
@@ -83,6 +86,7 @@ def test_what_was_computed_is_not_computed_again(store: Store, searched: list[An
     assert len(whole) == 4 + 2
     assert len(searched) == 6 * (1 + 5)  # and every layer among five subsets of 100 rows
     searched.clear()
+    store.files.remove_tree("rankings")
     again = rank_layers(store=store, vision="small", text="short", k=12, calibrate=5)
     assert not searched
     assert again.ranking["scores"] == first.ranking["scores"]
@@ -131,6 +135,52 @@ def test_samples_in_groups_are_exchanged_within_them(store: Store, capsys: pytes
         rank_layers(**asked, group="patient")
     assert run(["rank-layers", "--store", store.url, "--permute", "whole"]) == 2
     assert "changes nothing without --group" in capsys.readouterr().err
+
+
+def test_a_saved_ranking_is_read_where_it_was_made_from_the_same(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read, it says the same and is the newest again; whatever it was made from has changed, or a file of it, it is
+    made anew."""
+    asked: dict[str, Any] = {"store": store, "vision": "small", "text": "long", "k": 9, "calibrate": 0, "repeats": 0}
+    first = rank_layers(**asked)
+    rank_layers(**asked, metric="cycle-knn")
+    made: list[Any] = []
+    true = rank_pair_module.rank_pair
+    monkeypatch.setattr(rank_pair_module, "rank_pair", lambda *a, **k: (made.append(a), true(*a, **k))[1])
+
+    def is_made_again(**other: Any) -> bool:
+        made.clear()
+        rank_layers(**asked | other)
+        return bool(made)
+
+    again = rank_layers(**asked)
+    assert not made
+    assert dict(again.ranking) == dict(first.ranking)
+    xr.testing.assert_identical(again.scores, first.scores)
+    sets = store["things/train/small"], store["things/train/long"]
+    assert newest_ranking(store, *sets)[1]["metric"] == "mutual_knn"
+    assert is_made_again(seed=7)
+    assert is_made_again(forecast=False)
+    for name, damage in (
+        ("scores.nc", lambda data: data[:-9] + b"x" + data[-8:]),
+        ("heatmap.png", lambda data: data[:100]),
+        ("ranking.json", lambda data: data.replace(b'"rows": 154', b'"rows": 155')),
+    ):
+        rank_layers(**asked)
+        first.folder.write(name, damage(first.folder.read(name)))
+        assert is_made_again(), name
+    first.folder.remove("scores.nc")
+    assert is_made_again()
+    assert not is_made_again()
+    monkeypatch.setattr(FeatureSet, "content", lambda features: "other-values")
+    assert is_made_again()
+
+
+def test_a_ranking_of_which_a_digit_changed_chooses_no_layers(store: Store) -> None:
+    found = rank_layers(store=store, vision="small", text="long", k=9, calibrate=0, repeats=0, forecast=False)
+    written = found.folder.read("ranking.json")
+    found.folder.write("ranking.json", written.replace(b'"rows": 154', b'"rows": 155'))
+    with pytest.raises(DamageError, match="does not read. Remove its folder and run: structure rank-layers"):
+        newest_ranking(store, store["things/train/small"], store["things/train/long"])
 
 
 def test_a_ranking_tells_everything(store: Store) -> None:
@@ -246,6 +296,7 @@ def test_a_cluster_gives_the_same_bytes(store: Store, monkeypatch: pytest.Monkey
     ):
         for path in files:
             path.unlink()
+        store.files.remove_tree("rankings")
         tasks: list[int] = []
 
         def compute(*delayed: Any) -> Any:

@@ -1,0 +1,53 @@
+"""Whether a page still shows what it would show if it were made again, without making it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from structure.store import Store
+from structure.store.chunk import crc32c
+from structure.store.fingerprint import fingerprint
+
+FOLDERS = ("aligners", "rankings", "results", "samples", "reports")
+"""Of the store: what a page is made from, besides the manifests of its features."""
+
+_MARK = re.compile(rb'<meta name="made-from" content="([0-9a-f]{64}) ([0-9a-f]{8})">\n')
+_BEFORE = '<meta name="viewport"'
+
+
+def made_from(store: Store, summary: Mapping[str, Any] | None = None) -> str:
+    """Hex digest of what a page is made from: names, sizes and times of the records in the store, the summary that it
+    is asked to show, and the code that makes it."""
+    files = store.files
+    keys = [key for folder in FOLDERS for key in files.keys(folder) if not key.endswith("/report.html")]
+    keys += [f"{features.prefix}/manifest.json" for features in store.feature_sets()]
+    records = [[key, files.size(key), files.modified(key)] for key in keys]
+    pending = [[features.key, features.state] for features in store.feature_sets()]
+    return fingerprint({"records": records, "features": pending, "summary": summary, "code": max(_code())})
+
+
+def marked(page: str, digest: str) -> bytes:
+    """The page with the digest of what it was made from, and a checksum of itself, in its head."""
+    before, found, after = page.partition(_BEFORE)
+    checksum = crc32c(memoryview(page.encode()))
+    return f'{before}<meta name="made-from" content="{digest} {checksum:08x}">\n{found}{after}'.encode()
+
+
+def is_fresh(page: bytes, digest: str) -> bool:
+    """Whether it is a whole page that was made from this."""
+    found = _MARK.search(page[:4096])
+    if found is None or found[1].decode() != digest:
+        return False
+    return f"{crc32c(memoryview(page[: found.start()] + page[found.end() :])):08x}" == found[2].decode()
+
+
+def _code() -> Iterator[float]:
+    """When each file of the package was changed."""
+    for folder, _, names in os.walk(Path(__file__).parents[1]):
+        for name in names:
+            if not name.endswith(".pyc"):
+                yield os.stat(os.path.join(folder, name)).st_mtime
