@@ -17,6 +17,7 @@ from structure.store.errors import UsageError
 
 if TYPE_CHECKING:
     from structure.pipeline.stages.evaluate import Evaluation
+    from structure.pipeline.suites.own_labels import OwnLabels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,29 @@ class EvaluateFlags(PlanFlags, TrustFlags, StoreFlags, DataFlags):
     aligner: Annotated[
         list[str] | None,
         typer.Option(help="Aligner; repeat for several. The newest by default.", autocompletion=completion.aligners),
+    ] = None
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="In place of --suite: zero-shot on the labels of one dataset, such as pairs:my.csv.",
+            autocompletion=completion.datasets,
+            show_default=False,
+        ),
+    ] = None
+    split: Annotated[str | None, typer.Option(help="Of --dataset; test where there is one.", show_default=False)] = None
+    label: Annotated[
+        str | None, typer.Option(help="Of --dataset: which of its labels; label by default.", show_default=False)
+    ] = None
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option(help="Of --dataset: template with {c} for the class name; repeat.", show_default=False),
+    ] = None
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Of --dataset: file with one class name a line, or a .yaml with the words for each.",
+            show_default=False,
+        ),
     ] = None
     datasets: Annotated[str, typer.Option(help="Only these, with commas; a collection's name works too.")] = ""
     prompts: Annotated[str | None, typer.Option(help="clip-benchmark, structure-paper, plain, or a YAML file.")] = None
@@ -62,15 +86,18 @@ def evaluate(flags: EvaluateFlags) -> None:
     from structure.pipeline.run_context import RunContext
     from structure.pipeline.stage_requests import EvaluateRequest, require_two
 
-    terminal = flags.terminal()
-    if flags.suite is None:
+    terminal, asked = flags.terminal(), _asked(flags)
+    if asked is None:
         if flags.compare is None:
-            raise UsageError("Say what to evaluate on: --suite clip-benchmark (structure suites lists them).")
+            raise UsageError(
+                "Say what to evaluate on: --suite clip-benchmark (structure suites lists them), or your own labels: "
+                '--dataset pairs:FILE --prompt "a photo of a {c}"'
+            )
         require_two(*flags.compare)
         _compare(terminal, flags.compare, flags)
         return
     request = EvaluateRequest(
-        flags.suite,
+        asked,
         aligners=flags.aligner or (),
         datasets=words("--datasets", flags.datasets),
         prompts=flags.prompts,
@@ -96,6 +123,32 @@ def evaluate(flags: EvaluateFlags) -> None:
         _show(terminal, done, flags.compare)
 
 
+def _asked(flags: EvaluateFlags) -> str | OwnLabels | None:
+    """The suite, or the labels of one dataset; None where neither is named. Raises UsageError for both."""
+    from structure.pipeline.suites.own_labels import TEMPLATE, OwnLabels
+
+    own = {name: getattr(flags, name) for name in ("dataset", "split", "label", "prompt", "classes")}
+    given = [name for name, value in own.items() if value]
+    if flags.dataset is None:
+        if given:
+            raise UsageError(
+                f"--{given[0]} is of --dataset: a suite says it in its file. Add --dataset, or leave it out."
+            )
+        return flags.suite
+    if flags.suite is not None or flags.prompts is not None or flags.datasets:
+        raise UsageError(
+            "--dataset asks for the labels of one dataset; --suite, --datasets and --prompts are of a suite. Leave out "
+            "one or the other. For one dataset of a suite: --suite SUITE --datasets NAME"
+        )
+    return OwnLabels(
+        flags.dataset,
+        label=flags.label or "label",
+        split=flags.split,
+        prompts=tuple(flags.prompt or (TEMPLATE,)),
+        classes=flags.classes,
+    )
+
+
 def _compare(terminal: Terminal, compare: tuple[str, str], flags: EvaluateFlags) -> None:
     """Two aligners on all that both were evaluated on before."""
     from structure.pipeline.stages.evaluate import compare_aligners
@@ -117,6 +170,9 @@ def _show(terminal: Terminal, done: Evaluation, compare: tuple[str, str] | None)
         terminal.document(document)
         raise typer.Exit(1 if done.failed else 0)
     terminal.table(document["results"], ["aligner", "dataset", "metric", "value", "low", "high", "chance", "n"])
+    if done.by_class:
+        columns = ["aligner", "dataset", "class", "positives", "auroc", "low", "high"]
+        terminal.table(document["by_class"], columns, title="AUROC by class; chance .5")
     if compare is not None:
         _show_differences(terminal, compare, document["differences"])
     published = published_comparison(done.results)

@@ -61,6 +61,9 @@ class ExtractFlags(TrustFlags, PlanFlags, StoreFlags, DataFlags):
     ] = 1
     on_bad_sample: Annotated[str, typer.Option(help="skip (counted and listed) or fail.")] = "skip"
     revision: Annotated[str | None, typer.Option(help="Pin the weights' revision.")] = None
+    name: Annotated[
+        str | None, typer.Option("--as", help="What to call the encoder in the store; its own name by default.")
+    ] = None
     append: Annotated[bool, typer.Option("--append", help="The dataset has grown: extract only what is new.")] = False
 
 
@@ -93,6 +96,7 @@ def extract(flags: ExtractFlags) -> None:
         on_bad_sample=choice("--on-bad-sample", flags.on_bad_sample, ON_BAD_SAMPLE),
         revision=flags.revision,
         append=flags.append,
+        name=flags.name,
     )
     context = RunContext.of(
         flags.store,

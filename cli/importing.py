@@ -20,7 +20,7 @@ class ImportFlags(StoreFlags):
         Path, typer.Argument(help=".npz, .safetensors, .npy, .pt or .parquet: one (rows, width) array a layer.")
     ]
     model: Annotated[str, typer.Option(help="Name of the encoder in the store.")]
-    modality: Annotated[str, typer.Option(help="vision, audio or text.")]
+    modality: Annotated[str, typer.Option(help="vision, audio, text, or any name: a modality of its own.")]
     dataset: Annotated[str, typer.Option(help="Name of the dataset in the store.")]
     split: Annotated[str, typer.Option(help="Name of the split in the store.")] = "train"
     samples: Annotated[str | None, typer.Option(help="Pairs file with ids, captions and labels.")] = None
@@ -40,7 +40,7 @@ def import_features(flags: ImportFlags) -> None:
         features = run(
             flags.file,
             model=flags.model,
-            modality=choice("--modality", flags.modality, ("vision", "audio", "text")),
+            modality=flags.modality,
             dataset=flags.dataset,
             store=flags.store,
             split=flags.split,

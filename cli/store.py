@@ -10,6 +10,7 @@ import typer
 
 from structure.cli.flags import DataFlags, StoreFlags, TrustFlags, takes_flags
 from structure.cli.options import DEFAULT_STORE, JsonOption, StoreOption
+from structure.cli.store_removal import drop_items, rm
 from structure.cli.terminal import Terminal
 from structure.store.errors import UsageError
 
@@ -249,6 +250,10 @@ def export(
         terminal.document({"features": key, "file": str(path), "bytes": path.stat().st_size})
     else:
         typer.echo(path)
+
+
+app.command("rm")(rm)
+app.command("drop-items")(drop_items)
 
 
 def _leaves(value: object, path: str = "") -> list[tuple[str, object]]:

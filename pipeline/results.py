@@ -70,7 +70,7 @@ HELD_OUT = "held-out pairs"
 TEST_PREDICTIONS = "test.parquet"
 """The file of an aligner with the ranks of its test pairs, a row a query as evaluations save them."""
 
-COUNTED = ("classes_without_samples", "unlabelled", "unreadable", "without_caption")
+COUNTED = ("classes_without_samples", "unlabelled", "unreadable", "withdrawn", "without_caption")
 """What a provenance may count of the data that took no part."""
 
 
@@ -94,10 +94,16 @@ def keep_results(folder: Files, results: Sequence[Result]) -> None:
     """Keep results in the folder's Parquet file, in place of earlier ones of the same question."""
     done = {result.question for result in results}
     kept = [result for result in every_result(folder) if result.question not in done]
-    rows = [
-        {**result.row(), "provenance": json.dumps(result.provenance, sort_keys=True)} for result in [*kept, *results]
-    ]
-    write_table(folder, FILE, pa.Table.from_pylist(rows))
+    write_results(folder, [*kept, *results])
+
+
+def write_results(folder: Files, results: Sequence[Result]) -> None:
+    """Write the folder's Parquet file; without results there is none."""
+    rows = [{**result.row(), "provenance": json.dumps(result.provenance, sort_keys=True)} for result in results]
+    if rows:
+        write_table(folder, FILE, pa.Table.from_pylist(rows))
+    else:
+        folder.remove(FILE)
 
 
 def read_results(folder: Files, *, run: str) -> list[Result]:

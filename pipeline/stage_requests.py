@@ -20,8 +20,9 @@ from structure.pipeline.model_selection.options import SELECTION_OPTIONS, Select
 from structure.pipeline.pairing.layer_choice import pick_layers
 from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.ranking.options import Count, Permute, Preset, RankingOptions
-from structure.pipeline.suites.prompt_set import load_prompt_set
-from structure.pipeline.suites.suite import load_suite
+from structure.pipeline.suites.own_labels import OwnLabels
+from structure.pipeline.suites.prompt_set import PromptSet, load_prompt_set
+from structure.pipeline.suites.suite import Suite, load_suite
 from structure.store import FeatureSet, Store
 from structure.store.errors import StructureError, UsageError, unknown
 from structure.store.files import plain_name
@@ -54,7 +55,8 @@ class ExtractRequest:
     whose tokens are stored besides; `pool` lists cls, mean, last, max (the encoder's own by default). `limit` takes the
     first samples alone. `batch_size`, `dtype`, `amp` are numbers or names, "auto" by default; `captions` is "first",
     "all" or a number for each sample, `views` the views of each image. `on_bad_sample`: "skip" or "fail". `append`: the
-    dataset has grown. `map_fn` runs the tasks of a run (one for each shard) elsewhere, to the same bytes.
+    dataset has grown. `name`: what one model is called in the store (`--as`).
+    `map_fn` runs the tasks of a run (one for each shard) elsewhere, to the same bytes.
     Raises StructureError for a name that does not exist (the nearest are offered) or a number that makes no sense.
     """
 
@@ -75,6 +77,7 @@ class ExtractRequest:
     on_bad_sample: Literal["skip", "fail"] = "skip"
     revision: str | None = None
     append: bool = False
+    name: str | None = None
     map_fn: MapFunction | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -85,6 +88,11 @@ class ExtractRequest:
             if alias is not None:
                 require_globs([*self.layers, *self.tokens], [layer.name for layer in alias.layers], of=alias.name)
         find_kind(self.dataset)
+        require_name("--as", self.name)
+        if self.name is not None and len(self.models) > 1:
+            raise UsageError(
+                f"--as {self.name} names one encoder, and there are {len(self.models)}. Extract one a run."
+            )
         if not self.layers:
             raise StructureError(
                 "--layers names no layer. Leave it out for all of them, or name some: --layers 'block.*'"
@@ -293,14 +301,14 @@ def requested_layers(store: Store, request: AlignRequest) -> Chosen:
 class EvaluateRequest:
     """Evaluate aligners (by name; the newest by default) on a suite and save the results below `results/<aligner>/`.
 
-    `suite` is a name or a YAML file; `datasets` takes some of its tasks alone, `prompts` other prompts. Datasets that
-    are not on this machine are listed in `absent`; under `require_all` they are an error. `compare` names two
-    aligners, which are evaluated too and compared sample by sample (with `group`, a column of the sample index, samples
-    of one value count together); `seed` draws what is drawn. Raises StructureError for a suite or dataset of it that
-    does not exist.
+    `suite` is a name or a YAML file, or `OwnLabels`: the labels of one dataset without a suite. `datasets` takes some
+    of its tasks alone, `prompts` other prompts. Datasets that are not on this machine are listed in `absent`; under
+    `require_all` they are an error. `compare` names two aligners, which are evaluated too and compared sample by sample
+    (with `group`, a column of the sample index, samples of one value count together); `seed` draws what is drawn.
+    Raises StructureError for a suite or dataset of it that does not exist.
     """
 
-    suite: str
+    suite: str | OwnLabels
     _: KW_ONLY
     aligners: Sequence[str] = ()
     datasets: Sequence[str] = ()
@@ -311,7 +319,7 @@ class EvaluateRequest:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        load_suite(self.suite).select(self.datasets)
+        self.opened_suite.select(self.datasets)
         if self.prompts:
             load_prompt_set(self.prompts)
         if self.compare:
@@ -320,8 +328,22 @@ class EvaluateRequest:
             raise UsageError(f"--group {self.group} is of a comparison: it changes nothing without --compare A B.")
 
     @property
+    def opened_suite(self) -> Suite:
+        """The suite, read from its file."""
+        return self.suite.suite if isinstance(self.suite, OwnLabels) else load_suite(self.suite)
+
+    @property
+    def prompt_set(self) -> PromptSet | None:
+        """The prompts in place of those that the suite names; None where it keeps its own."""
+        if self.prompts:
+            return load_prompt_set(self.prompts)
+        return self.suite.prompt_set if isinstance(self.suite, OwnLabels) else None
+
+    @property
     def asked(self) -> str:
         """The options that ask for it, as they are typed."""
+        if isinstance(self.suite, OwnLabels):
+            return self.suite.asked
         prompts = f" --prompts {shlex.quote(self.prompts)}" if self.prompts else ""
         return f"--suite {shlex.quote(self.suite)}{prompts}"
 

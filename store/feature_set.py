@@ -208,6 +208,10 @@ class FeatureSet:
         wider = FeatureSet(self.files, self.prefix, self.manifest.widened(name))
         return wider._write_metadata(self.ids.tolist(), self.token_lengths)
 
+    def described(self, manifest: Manifest, ids: Sequence[str], lengths: np.ndarray | None) -> FeatureSet:
+        """The same columns under another identity and other ids of the rows: metadata alone are written."""
+        return FeatureSet(self.files, self.prefix, manifest)._write_metadata(ids, lengths)
+
     def _write_metadata(self, ids: Sequence[str], lengths: np.ndarray | None) -> FeatureSet:
         """Everything that follows from the manifest, and last the manifest, which makes it count."""
         for name, data in zarr_documents(self.manifest, list(ids), lengths).items():

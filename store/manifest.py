@@ -24,7 +24,6 @@ ATTRIBUTE = "structure"
 
 RESERVED = ("sample", "length", "start", TOKENS, "done", "claims", "manifest.json", "zarr.json")
 
-Modality = Literal["vision", "audio", "text"]
 RowKind = Literal["items", "captions"]
 
 
@@ -42,7 +41,7 @@ class Manifest:
     dataset: str
     split: str
     encoder: str
-    modality: Modality
+    modality: str
     rows_of: RowKind
     rows: int
     shard_rows: int
@@ -69,9 +68,9 @@ class Manifest:
             raise ValueError(f"{self.key}: the columns of pooled layers and of tokens are mixed up")
         if bool(self.lengths) != self.is_ragged:
             raise ValueError(f"{self.key}: rows of different lengths need the digest of their lengths, and only they")
-        for name in (self.dataset, self.split, self.encoder, *names, *with_tokens):
+        for name in (self.dataset, self.split, self.encoder, self.modality, *names, *with_tokens):
             if check_key(name) in RESERVED or "/" in name:
-                raise StructureError(f"{name!r} cannot name a dataset, split, encoder or layer in the store.")
+                raise StructureError(f"{name!r} cannot name a dataset, split, encoder, modality or layer in the store.")
 
     @property
     def key(self) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -30,10 +30,20 @@ _BASE = pa.schema(
 )
 
 
+WITHDRAWN = "withdrawn"
+"""The digest of a sample that was withdrawn, and the reason why its rows are skipped."""
+
+
+def withdrawn_id(item: str) -> str:
+    """What a sample is called once it is withdrawn: the same sample is known again by it, its id is not told."""
+    return f"{WITHDRAWN}.{hashlib.sha256(item.encode(errors='surrogatepass')).hexdigest()[:24]}"
+
+
 @dataclass(frozen=True)
 class SampleItem:
     """One sample as the table keeps it. `digest` is the content digest of its image ("" without one), `stamp` a cheap
-    mark of change; `labels` maps a task to a class index or to several."""
+    mark of change; `labels` maps a task to a class index or to several. Of a sample with the digest `WITHDRAWN` only
+    the number of its captions is kept."""
 
     id: str
     captions: tuple[str, ...] = ()
@@ -79,12 +89,13 @@ class Samples:
                 )
             first[item.id] = position
             for index, text in enumerate(item.captions or (None,)):
-                if text is not None and not text.strip():
+                withdrawn = item.digest == WITHDRAWN
+                if text is not None and not withdrawn and not text.strip():
                     raise StructureError(f"{dataset}/{split}: caption {index} of sample {item.id!r} is empty.")
                 columns["sample"].append(item.id if text is None else f"{item.id}#{index}")
                 columns["item"].append(item.id)
                 columns["caption_index"].append(-1 if text is None else index)
-                columns["text"].append(text)
+                columns["text"].append(None if withdrawn else text)
                 columns["digest"].append(item.digest)
                 columns["stamp"].append(item.stamp)
                 for task, values in labels.items():
@@ -133,6 +144,24 @@ class Samples:
         columns = (self._of_samples(name) for name in ("item", "stamp", "digest"))
         return {item: (stamp, digest) for item, stamp, digest in zip(*columns, strict=True)}
 
+    @cached_property
+    def is_withdrawn(self) -> np.ndarray:
+        """(samples,) bool: the sample was withdrawn; nothing but its place is kept."""
+        return np.array([digest == WITHDRAWN for digest in self._of_samples("digest")], dtype=bool)
+
+    def without(self, items: Collection[str]) -> Samples:
+        """The same places with these samples withdrawn: their ids become `withdrawn_id`, their texts, digests, stamps
+        and labels are gone."""
+        rows = self.table.to_pylist()
+        for row in rows:
+            if row["item"] in items:
+                number, caption = row["caption_index"], row["sample"].removeprefix(row["item"])
+                name = withdrawn_id(row["item"])
+                row.update(dict.fromkeys(row))
+                row |= {"sample": f"{name}{caption}", "item": name, "caption_index": number}
+                row |= {"digest": WITHDRAWN, "stamp": ""}
+        return replace(self, table=pa.Table.from_pylist(rows, self.table.schema))
+
     @property
     def first_texts(self) -> list[str | None]:
         """The first caption of each sample; None where it has none."""
@@ -153,8 +182,9 @@ class Samples:
         return np.flatnonzero((index >= 0) & (index < (len(index) if limit is None else limit)))
 
     def texts(self, limit: int | None = None) -> list[str]:
-        """Captions in row order."""
-        return list(self.table["text"].take(pa.array(self.caption_rows(limit))).to_pylist())
+        """Captions in row order; "" of a withdrawn sample."""
+        texts = self.table["text"].take(pa.array(self.caption_rows(limit))).to_pylist()
+        return [text or "" for text in texts]
 
     def row_ids(self, rows_of: RowKind, limit: int | None = None, views: int = 1) -> list[str]:
         """Sample ids of feature rows: sample ids for samples, `<item>#<caption>` for captions.
@@ -171,6 +201,10 @@ class Samples:
         """(captions,) index of the sample that each caption row describes."""
         of_row = np.cumsum(self._caption_index <= 0) - 1
         return np.asarray(of_row[self.caption_rows(limit)], dtype=np.int64)
+
+    def item_of_row(self, rows_of: RowKind, limit: int | None = None, views: int = 1) -> np.ndarray:
+        """(rows,) index of the sample that each feature row is of; the rows are those of `row_ids`."""
+        return np.repeat(np.arange(len(self)), views) if rows_of == "items" else self.item_of_caption(limit)
 
     def digest(self, rows_of: RowKind, limit: int | None = None, *, rows: int | None = None) -> str:
         """Hex SHA-256 of what the rows (the first `rows` of them) are made from: ids and image digests, or ids and

@@ -27,6 +27,9 @@ class Shard:
     def __len__(self) -> int:
         return self.stop - self.start
 
+    def __contains__(self, row: int) -> bool:
+        return self.start <= row < self.stop
+
     def __str__(self) -> str:
         return f"rows {self.start}-{self.stop - 1}"
 

@@ -98,7 +98,12 @@ def _row_faults(files: Files, manifest: Manifest, ids: np.ndarray) -> Iterator[s
         yield f"row {row} is {ids[row]!r}, and {expected[row]!r} in the sample index {table}"
     written = manifest.identity.get("data", {}).get("digest")
     if written and samples.digest(manifest.rows_of, manifest.captions, rows=manifest.rows // manifest.views) != written:
-        yield f"the sample index {table} does not describe the data that the features were made from"
+        finish = ""
+        if samples.is_withdrawn.any():
+            finish = (
+                f": samples were withdrawn and this was not finished. Finish it with drop-items of {manifest.dataset}"
+            )
+        yield f"the sample index {table} does not describe the data that the features were made from{finish}"
 
 
 def _shard_faults(

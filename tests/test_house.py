@@ -67,6 +67,8 @@ STAGES = {
         "embed",
         "index",
         "serve",
+        "remove",
+        "drop_items",
     )
 }
 # Room -> rooms it may import. A room always may import itself; `store` and the values are open to all of pipeline.
@@ -141,6 +143,10 @@ ALLOWED["pipeline.stages.report"] |= {"pipeline.page"}
 ALLOWED["pipeline.stages.search"] |= {"pipeline.page", "pipeline.inference"}
 ALLOWED["pipeline.stages.gc"] |= {"pipeline.inference"}
 ALLOWED["pipeline.stages.label"] |= {"pipeline.inference"}
+# What was made from what: asked before something is removed.
+ALLOWED["pipeline.lineage"] = {"store", *VALUES, *PARTS, "pipeline.evaluation", "pipeline.inference"}
+ALLOWED["pipeline.stages.remove"] |= {"pipeline.lineage"}
+ALLOWED["pipeline.stages.drop_items"] |= {"pipeline.lineage"}
 ALLOWED["pipeline.stages.embed"] |= {"pipeline.inference"}
 ALLOWED["pipeline.stages.index"] |= {"pipeline.inference"}
 ALLOWED["pipeline.stages.serve"] |= {"pipeline.inference", "pipeline.serving"}

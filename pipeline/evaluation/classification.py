@@ -25,11 +25,17 @@ def classify_zeroshot(question: TaskRows, subject: EvaluatedAligner, source: Fea
         for row, present in enumerate(samples.label_sets(label)):
             targets[row, present] = 1
         judged = score_multilabel(
-            images.blocks(), vectors, targets[images.rows], ids=ids, metrics=question.metrics, seed=seed
+            images.blocks(),
+            vectors,
+            targets[images.rows],
+            ids=ids,
+            classes=prompts.classes,
+            metrics=question.metrics,
+            seed=seed,
         )
     else:
         labels = samples.labels(label)[images.rows]
         judged = score_classification(
             images.blocks(), vectors, labels, ids=ids, classes=prompts.classes, metrics=question.metrics, seed=seed
         )
-    return judged.noted(unreadable=images.unreadable)
+    return judged.noted(**images.left_out())

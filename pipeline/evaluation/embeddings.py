@@ -13,6 +13,7 @@ import torch
 from structure.pipeline.extraction.stored_or_extracted import FeatureSource
 from structure.pipeline.metrics.matrices import Array
 from structure.store import FeatureSet, Shard
+from structure.store.sample_table import WITHDRAWN
 
 Head = Callable[[Any], Any]
 """(rows, width) float32 features, or `Tokens` of rows -> (rows, dim) float32 embeddings, of the kind given."""
@@ -46,10 +47,12 @@ class Embeddings:
     def _valid(self) -> np.ndarray:
         return self.features.valid
 
-    @property
-    def unreadable(self) -> int:
-        """How many rows could not be read and are left out."""
-        return len(self.features) - len(self.rows)
+    def left_out(self) -> dict[str, int]:
+        """How many rows take no part: those that could not be read, and those of withdrawn samples where there are
+        any."""
+        withdrawn = sum(reason == WITHDRAWN for reason in self.features.skipped.values())
+        unreadable = len(self.features) - len(self.rows) - withdrawn
+        return {"unreadable": unreadable} | ({"withdrawn": withdrawn} if withdrawn else {})
 
     def __len__(self) -> int:
         return len(self.rows)

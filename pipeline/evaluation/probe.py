@@ -30,7 +30,7 @@ def probe_linear(question: TaskRows, subject: EvaluatedAligner, source: FeatureS
     task = question.task
     assert question.training is not None
     classes, own = _classes(question.samples.tasks, question.training.samples.tasks, task.label, task.dataset)
-    rows, labels, ids, unread = _side(question.rows, question, subject, source)
+    rows, labels, ids, left_out = _side(question.rows, question, subject, source)
     labels = own[labels]
     training, answers, _, _ = _side(question.training, question, subject, source)
     probe = fit_probe(training, answers, classes=len(classes), seed=seed)
@@ -45,7 +45,7 @@ def probe_linear(question: TaskRows, subject: EvaluatedAligner, source: FeatureS
     )
     notes = {
         **judged.notes,
-        "unreadable": unread,
+        **left_out,
         "training_samples": len(answers),
         "draws": DRAWS if task.shots else 0,
     }
@@ -64,8 +64,8 @@ def _shots(
 
 def _side(
     rows: SampleIndex, question: TaskRows, subject: EvaluatedAligner, source: FeatureSource
-) -> tuple[Array, np.ndarray, list[str], int]:
-    """Rows with a label: (n, dim) in the task's space, (n,) labels, ids; and how many images could not be read."""
+) -> tuple[Array, np.ndarray, list[str], dict[str, int]]:
+    """Rows with a label: (n, dim) in the task's space, (n,) labels, ids; and how many images take no part."""
     images = subject.images(source, rows)
     if question.task.space == "features":
         images = Embeddings(images.features, images.layer, lambda values: values, source)
@@ -74,7 +74,7 @@ def _side(
     if not len(kept):
         raise StructureError(f"{rows.samples.dataset}/{rows.samples.split} has no label for this task.")
     ids = rows.samples.item_ids
-    return images.whole()[kept], labels[kept], [ids[images.rows[i]] for i in kept], images.unreadable
+    return images.whole()[kept], labels[kept], [ids[images.rows[i]] for i in kept], images.left_out()
 
 
 def _classes(test: object, train: object, label: str, dataset: str) -> tuple[list[str], np.ndarray]:

@@ -13,6 +13,7 @@ from structure.pipeline.evaluation.examples import jpeg, retrieval_examples
 from structure.pipeline.evaluation.task import TaskRows
 from structure.pipeline.extraction.stored_or_extracted import FeatureSource
 from structure.pipeline.metrics.score import TaskScores, score_retrieval
+from structure.store import FeatureSet, Samples
 
 
 def retrieve_zeroshot(question: TaskRows, subject: EvaluatedAligner, source: FeatureSource, *, seed: int) -> TaskScores:
@@ -20,7 +21,8 @@ def retrieve_zeroshot(question: TaskRows, subject: EvaluatedAligner, source: Fea
     samples = question.samples
     images = subject.images(source, question.rows)
     texts = subject.texts(source, question.rows, captions=None)
-    of_text = samples.item_of_caption(texts.features.manifest.captions)
+    shown_texts, rows_of = _texts(samples, texts.features), texts.features.manifest
+    of_text = samples.item_of_row(rows_of.rows_of, rows_of.captions)[texts.rows]
     place = np.full(len(samples), -1)
     place[images.rows] = np.arange(len(images))
     kept = np.flatnonzero(place[of_text] >= 0)
@@ -29,20 +31,26 @@ def retrieve_zeroshot(question: TaskRows, subject: EvaluatedAligner, source: Fea
     items = images.rows[described]
     sides = images.whole()[described], texts.whole()[kept], np.searchsorted(described, place[of_text[kept]])
     ids = [item_ids[item] for item in items]
+    rows = texts.rows[kept]
     judged = score_retrieval(
-        *sides, image_ids=ids, text_ids=[str(text_ids[i]) for i in kept], metrics=question.metrics, seed=seed
+        *sides, image_ids=ids, text_ids=[str(text_ids[i]) for i in rows], metrics=question.metrics, seed=seed
     )
-    captions = samples.texts(texts.features.manifest.captions)
     ranks = judged.samples["rank"].to_numpy()
     shown = retrieval_examples(
         *sides,
         ranks=(ranks[: len(kept)], ranks[len(kept) :]),
         names=[(item_ids[item], _file(question, int(item))) for item in items],
-        captions=[captions[i] for i in kept],
+        captions=[shown_texts[i] for i in rows],
         thumbnail=lambda row: _thumbnail(question, int(items[row])),
     )
     judged = replace(judged, examples=shown)
-    return judged.noted(unreadable=images.unreadable, without_caption=len(images) - len(described))
+    return judged.noted(**images.left_out(), without_caption=len(images) - len(described))
+
+
+def _texts(samples: Samples, features: FeatureSet) -> list[str]:
+    """What each row of the second side says: its caption, or the id of the sample where its rows are no captions."""
+    manifest = features.manifest
+    return samples.texts(manifest.captions) if manifest.rows_of == "captions" else samples.item_ids
 
 
 def _file(question: TaskRows, item: int) -> str:

@@ -22,6 +22,7 @@ from structure.pipeline.results import (
 from structure.store import Samples, Store
 from structure.store.files import plain_name
 from structure.store.fingerprint import fingerprint
+from structure.store.sample_table import WITHDRAWN
 
 
 def trained_on(store: Store, question: TaskRows, subject: EvaluatedAligner) -> int | None:
@@ -37,7 +38,7 @@ def trained_on(store: Store, question: TaskRows, subject: EvaluatedAligner) -> i
         return None
     key = f"trained on {'/'.join(split)}"
     if key not in question.memo:
-        met = {digest for _, digest in store.samples(*split).digests.values() if digest}
+        met = {digest for _, digest in store.samples(*split).digests.values() if digest not in ("", WITHDRAWN)}
         question.memo[key] = sum(digest in met for _, digest in samples.digests.values())
     return int(question.memo[key])
 
@@ -104,7 +105,11 @@ def keep(
     write_table(folder, f"predictions/{file}", judged.samples)
     for name, picture in judged.pictures.items():
         folder.write(f"pictures/{file.removesuffix('.parquet')}_{plain_name(name)}", picture)
-    for name, table in (("confusion", judged.confusion), ("examples", judged.examples)):
+    for name, table in (
+        ("confusion", judged.confusion),
+        ("classes", judged.by_class),
+        ("examples", judged.examples),
+    ):
         if table is not None:
             write_table(folder, f"{name}/{file}", table)
     return results

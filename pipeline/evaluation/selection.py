@@ -22,7 +22,9 @@ def select_captions(question: TaskRows, subject: EvaluatedAligner, source: Featu
     groups, group = np.unique(names, return_inverse=True)
     whole = np.ones(len(groups), dtype=bool)
     whole[group[~images.features.valid]] = False
-    of_text = samples.item_of_caption(texts.features.manifest.captions)
+    of_every_text = samples.item_of_caption(texts.features.manifest.captions)
+    whole[group[of_every_text[~texts.features.valid]]] = False
+    of_text = of_every_text[texts.rows]
     pictures, captions = np.flatnonzero(whole[group[images.rows]]), np.flatnonzero(whole[group[of_text]])
     number = np.cumsum(whole) - 1
     judged = score_selection(
@@ -34,4 +36,4 @@ def select_captions(question: TaskRows, subject: EvaluatedAligner, source: Featu
         metrics=question.metrics,
         seed=seed,
     )
-    return judged.noted(unreadable=images.unreadable)
+    return judged.noted(**images.left_out())

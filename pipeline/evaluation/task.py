@@ -13,7 +13,7 @@ from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.metrics.metric import AnyMetric
 from structure.pipeline.metrics.registry import evaluated_metrics
 from structure.pipeline.run_context import RunContext
-from structure.pipeline.suites.prompt_set import load_prompt_set, resolve_prompts
+from structure.pipeline.suites.prompt_set import PromptSet, load_prompt_set, resolve_prompts
 from structure.pipeline.suites.prompts import Prompts
 from structure.pipeline.suites.suite import SuiteTask
 from structure.store import SampleItem, Samples
@@ -72,7 +72,7 @@ class TaskSource:
     Without `save` (a dry run) no sample index is written to the store.
     """
 
-    def __init__(self, context: RunContext, *, prompts: str | None, save: bool = True) -> None:
+    def __init__(self, context: RunContext, *, prompts: PromptSet | None, save: bool = True) -> None:
         self.context, self.prompts, self.save = context, prompts, save
         self._opened: dict[tuple[str, str | None], SampleIndex] = {}
 
@@ -104,9 +104,12 @@ class TaskSource:
             return None
         own = samples.tasks.get(task.label)
         if own is None:
-            raise unknown("label", task.label, list(samples.tasks), hint=f"It was looked for in {task.dataset}.")
+            hint = f"It was looked for in {task.dataset}."
+            if task.dataset.startswith("pairs:"):
+                hint += " For labels in a column of another name: pairs:FILE?label=COLUMN"
+            raise unknown("label", task.label, list(samples.tasks), hint=hint)
         return resolve_prompts(
-            load_prompt_set(self.prompts or task.prompts),
+            self.prompts or load_prompt_set(task.prompts),
             dataset=task.name,
             task=task.label,
             own=Task(tuple(own["classes"]), tuple(own["templates"]), own["source"]),
@@ -123,7 +126,7 @@ class TaskSource:
         names = protocol_of(pictures.mask_classes, task.background).names
         same = next((own.templates for own in pictures.tasks.values() if own.classes == names), ())
         return resolve_prompts(
-            load_prompt_set(self.prompts or task.prompts),
+            self.prompts or load_prompt_set(task.prompts),
             dataset=task.name,
             task="masks",
             own=Task(names, same, f"mask classes of {pictures.name}"),

@@ -28,6 +28,7 @@ def command_to_repeat(features: FeatureSet, *, tokens: Sequence[str] = (), appen
     captions = manifest.captions or "all"
     options = {
         "model": provenance["spec"],
+        "as": provenance.get("as"),
         "revision": encoder.get("revision"),
         "dataset": provenance.get("dataset_spec") or manifest.dataset,
         "split": split,

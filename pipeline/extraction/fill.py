@@ -22,6 +22,8 @@ from structure.store.cast import Float16OverflowError
 from structure.store.column_layout import tokens_path
 from structure.store.errors import BadSampleError
 from structure.store.leased_shards import LeasedShards, any_free
+from structure.store.sample_table import WITHDRAWN
+from structure.store.withdrawn import withdrawn_rows
 
 
 def fill(
@@ -106,11 +108,11 @@ def tell_cut(features: FeatureSet, cut: int, what: str, on_event: Listener) -> N
 def finish(store: Store, features: FeatureSet, samples: Samples, *, on_event: Listener = silent) -> FeatureSet:
     """Clear up after killed writers, and keep and tell which samples could not be read."""
     features.tidy()
-    if features.skipped:
-        store.put_skipped(
-            samples.dataset, samples.split, {str(features.ids[row]): why for row, why in features.skipped.items()}
-        )
-        on_event(Note(f"{features.key}: {len(features.skipped)} of {len(features)} samples could not be read."))
+    if skipped := features.skipped:
+        store.put_skipped(samples.dataset, samples.split, {str(features.ids[row]): why for row, why in skipped.items()})
+        unreadable = sum(why != WITHDRAWN for why in skipped.values())
+        if unreadable:
+            on_event(Note(f"{features.key}: {unreadable} of {len(features)} samples could not be read."))
     return features
 
 
@@ -139,9 +141,10 @@ def fill_shards(
     layers = choose_layers(encoder, options.layers)
     encoded, finished = len(features) - sum(len(shard) for shard in features.pending()), 0
     filled = cut = 0
-    within = WithinMemory(encoder, on_event=on_event)
+    within, withdrawn = WithinMemory(encoder, on_event=on_event), withdrawn_rows(features, rows.samples).tolist()
     for shard, group in groupby(source, key=lambda batch: batch.shard):
         writer = shards.writer_of(shard)
+        writer.skipped |= {row: WITHDRAWN for row in withdrawn if row in shard}
         columns = [features.column(path) for path in writer.lacking]
         pooled = [column.path for column in columns if column.is_pooled]
         tokens = {column.name: column.dtype for column in columns if not column.is_pooled}

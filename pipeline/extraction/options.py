@@ -14,7 +14,8 @@ Dtype = Literal["auto", "fp16", "fp32"]
 class ExtractionOptions:
     """How to extract. `layers` are globs over layer names, `tokens` globs over those whose tokens are saved besides; no
     `pooling` means the encoder's own; `captions` is how many captions of a sample are encoded (None = all), `views` how
-    many views of an image; `batch` None: the size that suits the device; `append` lets a set grow."""
+    many views of an image; `batch` None: the size that suits the device; `append` lets a set grow; `name` is the
+    encoder's in the store, its own where none is given."""
 
     layers: tuple[str, ...] = ("*",)
     tokens: tuple[str, ...] = ()
@@ -26,3 +27,4 @@ class ExtractionOptions:
     workers: int | None = None
     skip_bad: bool = True
     append: bool = False
+    name: str = ""

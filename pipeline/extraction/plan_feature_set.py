@@ -70,7 +70,7 @@ def plan(
     """
     samples = rows.samples
     layers = choose_layers(encoder, options.layers)
-    pooling = options.pooling or (encoder.default_pooling,)
+    pooling, name = options.pooling or (encoder.default_pooling,), options.name or encoder.name
     rows_of: RowKind = "captions" if encoder.modality == "text" else "items"
     limit = options.captions if rows_of == "captions" else None
     views = options.views if rows_of == "items" else 1
@@ -85,7 +85,7 @@ def plan(
     manifest = Manifest(
         dataset=samples.dataset,
         split=samples.split,
-        encoder=folder or folder_name(encoder.name, views=views, captions=limit if rows_of == "captions" else 1),
+        encoder=folder or folder_name(name, views=views, captions=limit if rows_of == "captions" else 1),
         modality=encoder.modality,
         rows_of=rows_of,
         rows=count,
@@ -111,7 +111,8 @@ def plan(
             "extraction": {"layers": layers, "pooling": list(pooling), "dtype": options.dtype},
         },
         provenance={
-            "encoder": encoder.name,
+            "encoder": name,
+            **({"as": name} if options.name else {}),
             "spec": spec,
             "dataset_spec": rows.spec,
             "batch": options.batch or first_batch(encoder.modality, device),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from structure.pipeline.datasets.dataset import Dataset
 from structure.pipeline.datasets.loading import open_dataset
+from structure.pipeline.datasets.withdrawn_places import in_stored_places
 from structure.pipeline.progress import Progress
 from structure.pipeline.run_context import RunContext
 from structure.store import SampleItem, Samples, Store
@@ -38,6 +39,7 @@ def open_rows(
 ) -> SampleIndex:
     """Open a dataset and read its sample index. Raises as `open_dataset` and `read_samples` do."""
     dataset = open_dataset(spec, split=split, data_root=context.data_root)
+    dataset = without_withdrawn(context, dataset, split=split_name(dataset.split, limit))
     samples = read_samples(context, dataset, limit=limit, append=append, skip_bad=skip_bad, save=save)
     return SampleIndex(samples, dataset, spec)
 
@@ -45,6 +47,19 @@ def open_rows(
 def split_name(split: str, limit: int | None) -> str:
     """The split's name in the store: the first N samples of a split are a split of their own."""
     return split if limit is None else f"{split}.first{limit}"
+
+
+def without_withdrawn(context: RunContext, dataset: Dataset, *, split: str) -> Dataset:
+    """The dataset as the store knows it: samples that were withdrawn from it keep their places and are not read."""
+    try:
+        stored = Samples.read(context.store.files, dataset.name, split)
+    except (FileNotFoundError, DamageError):
+        return dataset
+    found = in_stored_places(dataset, stored)
+    if found is not dataset:
+        count = int(stored.is_withdrawn.sum())
+        context.note(f"{dataset.name}/{split}: {count:,} withdrawn sample{'s are' if count > 1 else ' is'} left out")
+    return found
 
 
 def read_samples(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from structure.pipeline.datasets.loading import open_dataset
+from structure.pipeline.datasets.withdrawn_places import in_stored_places
 from structure.pipeline.device import resolve_device
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.loading import load_encoder
@@ -215,7 +216,8 @@ def _rows(bench: _Bench, features: FeatureSet) -> SampleIndex:
     if bench.rows is None:
         request, manifest = bench.request, features.manifest
         dataset = open_dataset(request.dataset, split=request.split, data_root=request.data_root)
-        bench.rows = SampleIndex(bench.store.samples(manifest.dataset, manifest.split), dataset, request.dataset)
+        samples = bench.store.samples(manifest.dataset, manifest.split)
+        bench.rows = SampleIndex(samples, in_stored_places(dataset, samples), request.dataset)
     return bench.rows
 
 

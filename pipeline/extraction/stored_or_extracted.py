@@ -244,7 +244,9 @@ class FeatureSource:
             )
         if record.modality != "text" and rows.dataset is None:
             raise NotPresentError(f"The images of {samples.dataset}/{samples.split} are not on this machine.")
-        encoder, options = self.encoder(record), replace(record.options(captions, tokens), append=self.append)
+        encoder = self.encoder(record)
+        named = "" if record.name == encoder.name else record.name  # as it was called with --as
+        options = replace(record.options(captions, tokens), append=self.append, name=named)
         folder = found.manifest.encoder if found else None
         return encoder, options, self._plan(encoder, rows, options, record.spec, folder)
 
@@ -257,7 +259,7 @@ class FeatureSource:
             return plan(self.store, encoder, rows, options, spec=spec, device=self.device, folder=folder)
         except FingerprintError:
             kind = {"layers": options.layers, "pooling": options.pooling, "dtype": options.dtype}
-            folder = f"{encoder.name}.captions-{options.captions or 'all'}.{fingerprint(kind)[:8]}"
+            folder = f"{options.name or encoder.name}.captions-{options.captions or 'all'}.{fingerprint(kind)[:8]}"
             return plan(self.store, encoder, rows, options, spec=spec, device=self.device, folder=folder)
 
 

@@ -25,6 +25,7 @@ from structure.store import FeatureSet, Samples, Store
 from structure.store.column_layout import tokens_path
 from structure.store.errors import StructureError, UsageError, unknown
 from structure.store.fingerprint import differences
+from structure.store.withdrawn import withdrawn_rows
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,10 @@ class GallerySource:
             usable = part.features.valid
             if part.current is not None:
                 usable = usable & part.current[: len(part.features)]
+            withdrawn = withdrawn_rows(part.features, part.index.samples)
+            if len(withdrawn):
+                usable[withdrawn] = False
+                self.context.note(f"{part.features.key}: {len(withdrawn):,} rows of withdrawn samples are not searched")
             splits.append(GallerySplit(part.index, aligned, usable))
         return SplitGallery(splits, dim=self.subject.aligner.dim)
 

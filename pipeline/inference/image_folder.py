@@ -17,6 +17,7 @@ from structure.pipeline.progress import Progress
 from structure.pipeline.run_context import RunContext
 from structure.store import SampleItem, Samples
 from structure.store.errors import BadSampleError, DamageError
+from structure.store.sample_table import withdrawn_id
 
 
 def read_folder(context: RunContext, folder: str | Path, *, save: bool = True) -> tuple[SampleIndex, np.ndarray]:
@@ -47,7 +48,8 @@ def read_folder(context: RunContext, folder: str | Path, *, save: bool = True) -
     paths: dict[str, str] = {}
     with ThreadPoolExecutor(READERS) as pool:
         for done, sample in enumerate(pool.map(described, range(len(found))), start=1):
-            now[sample.id], paths[sample.id] = sample, found.paths[done - 1]
+            if withdrawn_id(sample.id) not in known:  # a file of a sample that was withdrawn is not read again
+                now[sample.id], paths[sample.id] = sample, found.paths[done - 1]
             context.on_event(Progress(f"reading {found.name}", done, len(found), "samples"))
     gone = {item: SampleItem(item, digest=digest, stamp=stamp) for item, (stamp, digest) in known.items()}
     samples = {item: now.get(item, old) for item, old in gone.items()} | now

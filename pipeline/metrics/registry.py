@@ -22,6 +22,7 @@ METRICS: Registry[type[AnyMetric]] = Registry(
         "acc5": f"{_HOME}.classification.accuracy:Top5Accuracy",
         "mean_per_class_recall": f"{_HOME}.classification.mean_per_class_recall:MeanPerClassRecall",
         "mean_average_precision": f"{_HOME}.classification.mean_average_precision:MeanAveragePrecision",
+        "auroc": f"{_HOME}.classification.auroc:MacroAuroc",
         "image_retrieval_recall@k": f"{_HOME}.retrieval.recall:ImageRetrievalRecall",
         "text_retrieval_recall@k": f"{_HOME}.retrieval.recall:TextRetrievalRecall",
         "image_retrieval_map": f"{_HOME}.retrieval.mean_average_precision:ImageRetrievalMap",

@@ -18,6 +18,7 @@ from structure.pipeline.metrics.answers import (
     SelectionAnswers,
 )
 from structure.pipeline.metrics.average_precision import checked
+from structure.pipeline.metrics.classification.auroc import auroc_by_class
 from structure.pipeline.metrics.intervals import Interval
 from structure.pipeline.metrics.matrices import Array, as_numpy, unit_rows
 from structure.pipeline.metrics.metric import AnyMetric
@@ -35,7 +36,8 @@ class TaskScores:
     `intervals` and `chance` are by metric name, values are fractions; a metric that is undefined (acc5 below five
     classes) is in `undefined` instead. `samples` has one row a query; `notes` what a reader must know of the data;
     `confusion` (label, prediction, count) the pairs of classes that occur, None where classes are not predicted;
-    `pictures` PNGs by file name and `examples` a few queries with their answers, both for the report.
+    `by_class` one row a class where samples have several; `pictures` PNGs by file name and `examples` a few queries
+    with their answers, both for the report.
     """
 
     intervals: Mapping[str, Interval]
@@ -44,6 +46,7 @@ class TaskScores:
     undefined: tuple[str, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
     confusion: pa.Table | None = None
+    by_class: pa.Table | None = None
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     examples: pa.Table | None = None
 
@@ -147,10 +150,13 @@ def score_multilabel(
     targets: np.ndarray,
     *,
     ids: Sequence[str],
+    classes: Sequence[str] = (),
     metrics: Sequence[AnyMetric] = (),
     seed: int = 0,
 ) -> TaskScores:
-    """Zero-shot scores of embeddings, in blocks `(rows, dim)`, against 0/1 `targets` (n, classes)."""
+    """Zero-shot scores of embeddings, in blocks `(rows, dim)`, against 0/1 `targets` (n, classes).
+
+    With the names of the `classes`, each class's AUROC with its interval too."""
     logits = np.concatenate([as_numpy(class_logits(block, vectors)) for block in images])
     scores, targets = checked(logits, targets)
     table = pa.table(
@@ -162,7 +168,9 @@ def score_multilabel(
     )
     notes = {"classes_without_samples": int((targets.sum(axis=0) == 0).sum())}
     metrics = metrics or evaluated_metrics("zeroshot_classification")
-    return score_metrics(MultilabelAnswers(table), metrics, seed=seed, notes=notes)
+    answers = MultilabelAnswers(table)
+    by_class = auroc_by_class(answers, list(classes), seed=seed) if classes else None
+    return replace(score_metrics(answers, metrics, seed=seed, notes=notes), by_class=by_class)
 
 
 def retrieval_answers(ranks: Ranks, *, image_ids: Sequence[str], text_ids: Sequence[str]) -> RetrievalAnswers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 import numpy as np
@@ -18,13 +18,15 @@ from structure.store.errors import StructureError, unknown
 class PairedRows:
     """Row numbers into a vision and a text feature set: `vision[i]` and `text[i]` describe the sample `items[i]`.
 
-    All three are (n,) int64, in dataset order. `skipped` counts samples left out because one side could not be read.
+    All three are (n,) int64, in dataset order. `skipped` counts samples left out because one side could not be read,
+    `withdrawn` those of them that were withdrawn.
     """
 
     vision: np.ndarray
     text: np.ndarray
     items: np.ndarray
     skipped: int
+    withdrawn: int = 0
 
     def __len__(self) -> int:
         return len(self.items)
@@ -39,7 +41,13 @@ class PairedRows:
 
     def take(self, chosen: np.ndarray) -> PairedRows:
         """The pairs with these numbers."""
-        return PairedRows(self.vision[chosen], self.text[chosen], self.items[chosen], self.skipped)
+        return replace(self, vision=self.vision[chosen], text=self.text[chosen], items=self.items[chosen])
+
+    def left_out(self) -> str:
+        """A sentence on the samples that take no part; "" for none."""
+        told = {"one side could not be read": self.skipped - self.withdrawn, "withdrawn": self.withdrawn}
+        parts = [f"{count:,} samples are left out: {why}." for why, count in told.items() if count]
+        return " ".join(parts)
 
 
 def pair_rows(store: Store, vision: FeatureSet, text: FeatureSet) -> PairedRows:
@@ -57,7 +65,8 @@ def pair_rows(store: Store, vision: FeatureSet, text: FeatureSet) -> PairedRows:
     samples = store.samples(ours.dataset, ours.split)
     first, second = _rows_of_items(samples, vision), _rows_of_items(samples, text)
     both = np.flatnonzero((first >= 0) & (second >= 0))
-    return PairedRows(first[both], second[both], both, len(samples) - len(both))
+    withdrawn = int(samples.is_withdrawn.sum())
+    return PairedRows(first[both], second[both], both, len(samples) - len(both), withdrawn)
 
 
 def _rows_of_items(samples: Samples, features: FeatureSet) -> np.ndarray:
@@ -69,7 +78,7 @@ def _rows_of_items(samples: Samples, features: FeatureSet) -> np.ndarray:
         of_caption = samples.item_of_caption(features.manifest.captions)[: len(features)]
         rows = np.full(len(samples), -1, dtype=np.int64)
         rows[of_caption[::-1]] = np.arange(len(of_caption))[::-1]  # the first caption of a sample wins
-    return np.where((rows >= 0) & features.valid[rows], rows, -1)
+    return np.where((rows >= 0) & features.valid[rows] & ~samples.is_withdrawn, rows, -1)
 
 
 def choose_sets(
@@ -94,12 +103,8 @@ def choose_sets(
     sets = store.feature_sets(dataset=dataset, split=split, without_kind=PROMPTS)
     if not sets:
         raise no_features(store, dataset, split)
-    chosen = []
-    for option, name, modality in (("--vision", vision, "vision"), ("--text", text, "text")):
-        matching = [
-            s for s in sets if (s.manifest.encoder == name if name else (s.modality == "text") == (modality == "text"))
-        ]
-        chosen.append((option, name, modality, matching))
+    first, second = _sides(sets, vision=vision, text=text)
+    chosen = [("--vision", vision, "vision", first), ("--text", text, "text", second)]
     places = [{(s.manifest.dataset, s.manifest.split) for s in matching} for *_, matching in chosen]
     common = places[0] & places[1]
     if len(common) > 1 and ("train" in {split for _, split in common}) and split is None:
@@ -130,6 +135,25 @@ def choose_sets(
         picked.append(here[0])
     require_two_sides(picked[0], picked[1], one_modality=one_modality)
     return picked[0], picked[1]
+
+
+def _sides(
+    sets: Sequence[FeatureSet], *, vision: str | None, text: str | None
+) -> tuple[list[FeatureSet], list[FeatureSet]]:
+    """The sets that the first side ("vision") and the second ("text") may be. Unnamed, the first is vision or audio, or
+    else what is no text; the second is text, or else, of two modalities, the other one."""
+    others = [each for each in sets if each.modality != "text"]
+    usual = [each for each in others if each.modality in ("vision", "audio")]
+    first = [each for each in sets if each.manifest.encoder == vision] if vision else usual or others
+    if text:
+        return first, [each for each in sets if each.manifest.encoder == text]
+    if len(others) < len(sets):
+        return first, [each for each in sets if each.modality == "text"]
+    if not vision and len({each.modality for each in others}) == 2:  # in the order of their names, vision before others
+        taken = min(first, key=lambda each: each.modality).modality
+        first = [each for each in first if each.modality == taken]
+    taken_by = {each.modality for each in first}
+    return first, [each for each in others if each.modality not in taken_by]
 
 
 def no_features(store: Store, dataset: str | None, split: str | None) -> StructureError:

@@ -55,6 +55,8 @@ def rank_pair(
     began = time.perf_counter()
     ranked_rows = ranked_pairs(store, vision, text, options)
     pairs, exchange, permutations = ranked_rows.rows, ranked_rows.exchange, options.permutations
+    if pairs.withdrawn:
+        running.on_event(Note(pairs.left_out()))
     k = k_of(options.rule, len(pairs))
     if duplicates := ranked_rows.duplicates:
         running.on_event(Note(f"{duplicates:,} samples repeat the image or the text of another and are ranked once"))

@@ -300,8 +300,8 @@ def _rows(request: AlignRequest, chosen: ChosenLayers, context: RunContext) -> t
     """(the training pairs, the test pairs); no test pair for a share of 0."""
     sets, test, pairs, seed = chosen.sets, request.test, request.pairs, request.options.seed
     rows = pair_rows(context.store, *sets)
-    if rows.skipped:
-        context.note(f"{rows.skipped} samples are left out: one side could not be read.")
+    if told := rows.left_out():
+        context.note(told)
     out = np.zeros(0, dtype=np.int64)
     if test:
         kept, out = held_out(len(rows), share=test, seed=TEST_SEED)

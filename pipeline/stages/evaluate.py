@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from structure.pipeline.datasets.loading import open_dataset
+from structure.pipeline.datasets.split_names import pick_split
 from structure.pipeline.evaluation.comparison import Difference, compare_kept
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner, aligner_names
 from structure.pipeline.evaluation.save_results import keep, trained_on
@@ -20,8 +22,9 @@ from structure.pipeline.progress import Listener, Note, Progress
 from structure.pipeline.results import COUNTED, Result
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stage_requests import EvaluateRequest, require_two
+from structure.pipeline.suites.own_labels import OwnLabels
 from structure.pipeline.suites.published import published_comparison
-from structure.pipeline.suites.suite import SuiteTask, load_suite
+from structure.pipeline.suites.suite import SuiteTask
 from structure.pipeline.work_estimate import WorkEstimate, require_space
 from structure.store import Store, open_store
 from structure.store.errors import NotPresentError, StructureError
@@ -40,7 +43,8 @@ class Evaluation:
     """Every number, what could not be evaluated and how to get it, and how often an encoder had to run.
 
     `absent` lists what is not on this machine, `failed` what is here and cannot be used (a damaged tar, a template
-    without `{c}`); `differences` are those of two aligners that were compared.
+    without `{c}`); `differences` are those of two aligners that were compared, `by_class` the rows of each class where
+    samples have several.
     """
 
     suite: str
@@ -52,6 +56,7 @@ class Evaluation:
     encoder_passes: int
     seconds: float
     differences: tuple[Difference, ...] = ()
+    by_class: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def evaluated(self) -> int:
@@ -74,6 +79,7 @@ class Evaluation:
             "failed": [dict(entry) for entry in self.failed],
             "published": [entry.row() for entry in published_comparison(self.results)],
             "differences": [difference.row() for difference in self.differences],
+            "by_class": [dict(row) for row in self.by_class],
             "evaluated": self.evaluated,
             "asked": self.asked,
             "encoder_passes": self.encoder_passes,
@@ -86,8 +92,9 @@ def plan(request: EvaluateRequest, context: RunContext) -> EvaluationPlan:
 
     Raises as `run` does, but for data that are not here.
     """
+    request = _with_split(request, context)
     candidates, source = _candidates(request, context)
-    tasks = TaskSource(context, prompts=request.prompts, save=False)
+    tasks = TaskSource(context, prompts=request.prompt_set, save=False)
     parts: dict[str, WorkEstimate] = {}
     absent: list[Mapping[str, str]] = []
     for task in _tasks(request):
@@ -116,11 +123,25 @@ def _estimate(rows_of: TaskRows, candidate: EvaluatedAligner, side: str, source:
 
 def _tasks(request: EvaluateRequest) -> Sequence[SuiteTask]:
     """The tasks that are asked for. Raises StructureError for a kind that is not evaluated here."""
-    tasks = load_suite(request.suite).select(request.datasets)
+    tasks = request.opened_suite.select(request.datasets)
     for task in tasks:
         if task.kind not in JUDGES:
             raise StructureError(f"{task.title} asks for {task.kind}; this version evaluates {', '.join(JUDGES)}.")
     return tasks
+
+
+def _with_split(request: EvaluateRequest, context: RunContext) -> EvaluateRequest:
+    """The request with the test part of a dataset whose own labels are asked, where it has one and no split is named:
+    its default part is what aligners are trained on."""
+    own = request.suite
+    if not isinstance(own, OwnLabels) or own.split is not None:
+        return request
+    try:
+        splits = open_dataset(own.dataset, split=None, data_root=context.data_root).splits
+    except StructureError:  # told where the task is opened; the store may hold the data
+        return request
+    test = pick_split("test", splits) if splits else None
+    return request if test is None else replace(request, suite=replace(own, split=test))
 
 
 def _candidates(request: EvaluateRequest, context: RunContext) -> tuple[list[EvaluatedAligner], FeatureSource]:
@@ -138,13 +159,15 @@ def run(request: EvaluateRequest, context: RunContext) -> Evaluation:
     """
     began = time.perf_counter()
     target, on_event, seed, compare = context.store, context.on_event, request.seed, request.compare
-    chosen, tasks = load_suite(request.suite), _tasks(request)
+    request = _with_split(request, context)
+    chosen, tasks = request.opened_suite, _tasks(request)
     subjects, source = _candidates(request, context)
     saves = context.may_save("what the evaluation finds")
-    questions = TaskSource(context, prompts=request.prompts, save=saves)
+    questions = TaskSource(context, prompts=request.prompt_set, save=saves)
     absent: list[dict[str, str]] = []
     failed: list[dict[str, str]] = []
     results: list[Result] = []
+    by_class: list[Mapping[str, Any]] = []
     told: set[str] = set()
     for number, task in enumerate(tasks, start=1):
         try:
@@ -163,6 +186,8 @@ def run(request: EvaluateRequest, context: RunContext) -> Evaluation:
                     absent.append({"dataset": task.title, "why": why, "how_to_get": str(error)})
                 else:
                     results += keep(target, chosen.label, question, subject, judged, asked=request.asked)
+                    rows = [] if judged.by_class is None else judged.by_class.to_pylist()
+                    by_class += [{"aligner": subject.name, "dataset": task.title, **row} for row in rows]
                     told |= _warn(trained_on(target, question, subject), question, subject, told, on_event)
         on_event(Progress("evaluating", number, len(tasks), "tasks"))
     if not results or (request.require_all and (absent or failed)):
@@ -181,6 +206,7 @@ def run(request: EvaluateRequest, context: RunContext) -> Evaluation:
         source.passes,
         time.perf_counter() - began,
         tuple(differences),
+        tuple(by_class),
     )
 
 

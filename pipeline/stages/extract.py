@@ -172,6 +172,7 @@ def _options(request: ExtractRequest) -> ExtractionOptions:
         workers=request.workers,
         skip_bad=request.on_bad_sample == "skip",
         append=request.append,
+        name=request.name or "",
     )
 
 

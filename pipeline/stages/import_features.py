@@ -15,23 +15,28 @@ from structure.pipeline.datasets.loading import find_kind, open_dataset
 from structure.pipeline.datasets.pairs import PairsKind
 from structure.pipeline.datasets.registry import DATASET_KINDS
 from structure.pipeline.datasets.split_names import pick_split
-from structure.pipeline.extraction.sample_index import read_samples
+from structure.pipeline.extraction.sample_index import read_samples, without_withdrawn
 from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.run_context import RunContext
+from structure.pipeline.stage_requests import require_name
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
 from structure.store.cast import FLOAT16_MAX
-from structure.store.errors import FingerprintError, StructureError
+from structure.store.errors import FingerprintError, StructureError, nearest
 from structure.store.fingerprint import differences
 from structure.store.manifest import RowKind
+from structure.store.sample_table import WITHDRAWN
 from structure.store.shard_ranges import shard_size
 from structure.store.shard_writer import write_shard
+
+KNOWN_MODALITIES = ("vision", "audio", "text")
+"""Those that encoders have."""
 
 
 def import_features(
     file: str | Path,
     *,
     model: str,
-    modality: Literal["vision", "audio", "text"],
+    modality: str,
     dataset: str,
     store: Store | str | Path,
     split: str = "train",
@@ -40,7 +45,8 @@ def import_features(
     on_event: Listener = silent,
 ) -> FeatureSet:
     """Keep the `(rows, width)` arrays of a file (`read_feature_file`: NumPy, safetensors, torch, Parquet) as a feature
-    set; each key names a layer.
+    set; each key names a layer. `modality` is vision, audio, text or any other name: two of them are ranked and aligned
+    like vision and text.
 
     `ids` in the file (one a row) name the samples; without them, rows are in the order of the sample index, or named by
     their number if there is none yet. `samples` is a pairs file that brings captions and labels; its images need not be
@@ -48,6 +54,10 @@ def import_features(
     checked before anything is written. Raises StructureError for rows that do not match and values that do not fit, and
     NotPresentError where the file is not there.
     """
+    require_name("--modality", modality)
+    near = [] if modality in KNOWN_MODALITIES else nearest(modality, KNOWN_MODALITIES)
+    if near:
+        on_event(Note(f"{modality} is a modality of its own. If {near[0]} is meant: --modality {near[0]}"))
     target = store if isinstance(store, Store) else open_store(store)
     path = Path(file).expanduser()
     given = read_feature_file(path)
@@ -62,7 +72,9 @@ def import_features(
         _require_fit(path, given, column)
     table = _row_table(target, dataset, split, samples, ids, rows, on_event)
     rows_of, captions = _kind_of_rows(path, modality, table, rows)
-    order = _order(path, ids, table, rows_of, captions)
+    withdrawn = table.is_withdrawn[table.item_of_row(rows_of, captions)]
+    order = _order(path, ids, table, rows_of, captions, withdrawn=withdrawn, rows=rows)
+    rows = len(order)
     manifest = Manifest(
         dataset=dataset,
         split=split,
@@ -88,9 +100,15 @@ def import_features(
         provenance={"encoder": model, "imported_from": path.name},
     )
     features = _same_values(target, manifest) or _allocated(target, manifest, table, path)
+    if features.modality != modality:
+        raise StructureError(
+            f"{features.key} is there as {features.modality}, and --modality says {modality}: a feature set is of one "
+            f"modality. Pass another --model, or remove it first: structure store rm features/{features.key} --yes"
+        )
     for shard in features.pending():
         part = order[shard.start : shard.stop]
-        write_shard(features, shard, {name: np.asarray(values)[part] for name, values in arrays.items()})
+        skipped = {shard.start + int(row): WITHDRAWN for row in np.flatnonzero(withdrawn[shard.start : shard.stop])}
+        write_shard(features, shard, {n: np.asarray(values)[part] for n, values in arrays.items()}, skipped=skipped)
     return features
 
 
@@ -151,7 +169,8 @@ def _row_table(
             if source.splits:
                 source = open_dataset(spec, split=_part(source, split, spec=spec, dataset=dataset), data_root=".")
         source.name, source.split = dataset, split
-        return read_samples(RunContext.of(store, on_event=on_event), source)
+        context = RunContext.of(store, on_event=on_event)
+        return read_samples(context, without_withdrawn(context, source, split=split))
     if store.files.exists(Samples.file(dataset, split)):
         return store.samples(dataset, split)
     names = ids if ids is not None else [str(row) for row in range(rows)]
@@ -175,8 +194,9 @@ def _kind_of_rows(path: Path, modality: str, table: Samples, rows: int) -> tuple
     if modality == "text" and len(table.caption_rows()):
         kinds = [("captions", 1), ("captions", None)]
     counts = [len(table.row_ids(rows_of, captions)) for rows_of, captions in kinds]
-    for kind, count in zip(kinds, counts, strict=True):
-        if count == rows:
+    gone = [int(table.is_withdrawn[table.item_of_row(rows_of, captions)].sum()) for rows_of, captions in kinds]
+    for kind, count, fewer in zip(kinds, counts, gone, strict=True):
+        if rows in (count, count - fewer):  # with or without the samples that were withdrawn
             return kind
     names = {("items", None): "one a sample", ("captions", 1): "one a sample", ("captions", None): "one a caption"}
     wanted = " or ".join(f"{count:,} ({names[kind]})" for kind, count in zip(kinds, counts, strict=True))
@@ -186,15 +206,27 @@ def _kind_of_rows(path: Path, modality: str, table: Samples, rows: int) -> tuple
     )
 
 
-def _order(path: Path, ids: Sequence[str] | None, table: Samples, rows_of: RowKind, captions: int | None) -> np.ndarray:
-    """(rows,) position in the file of each row of the feature set. First captions go by the id of their sample."""
+def _order(
+    path: Path,
+    ids: Sequence[str] | None,
+    table: Samples,
+    rows_of: RowKind,
+    captions: int | None,
+    *,
+    withdrawn: np.ndarray,
+    rows: int,
+) -> np.ndarray:
+    """(rows of the feature set,) position of each in the file, of `rows` rows; 0 of a withdrawn one. First captions go
+    by the id of their sample."""
     expected = table.row_ids(rows_of, captions)
-    if ids is None:
+    if ids is None and rows == len(expected):
         return np.arange(len(expected))
+    if ids is None:
+        return np.where(withdrawn, 0, np.cumsum(~withdrawn) - 1)
     if rows_of == "captions" and captions == 1:
         expected = [table.item_ids[item] for item in table.item_of_caption(1)]
     place = {name: position for position, name in enumerate(ids)}
-    missing = [name for name in expected if name not in place]
+    missing = [name for name, gone in zip(expected, withdrawn, strict=True) if not gone and name not in place]
     if missing:
         fit = {name.strip() for name in ids}.issuperset(expected)
         hint = " Without the white space around them they would fit." if fit else ""
@@ -207,7 +239,7 @@ def _order(path: Path, ids: Sequence[str] | None, table: Samples, rows_of: RowKi
             f"{path.name} has no row for {len(missing):,} of {len(expected):,} ids of the sample index, the first is "
             f"{missing[0]!r}. Its ids are like {ids[0]!r}.{hint}"
         )
-    return np.array([place[name] for name in expected], dtype=np.int64)
+    return np.array([place.get(name, 0) for name in expected], dtype=np.int64)
 
 
 def _dtype(values: np.ndarray, dtype: str) -> str:

@@ -78,7 +78,7 @@ def _missing(found: Mapping[str, Rows], sets: Mapping[str, FeatureSet]) -> Rows:
         (side,) = sides
         other = "text" if side == "vision" else "vision"
         rows.append({"what": f"{other} features beside the {side} ones", "command": _beside(sets)})
-    if len(sides) == 2 and not found["rankings"]:
+    if len(sides) > 1 and not found["rankings"]:
         rows.append({"what": "a ranking of layers", "command": "structure rank-layers"})
     if found["rankings"] and not found["aligners"]:
         rows.append({"what": "an aligner", "command": "structure align --layers auto"})

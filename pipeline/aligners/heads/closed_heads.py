@@ -36,6 +36,7 @@ class RelativeHead(Head):
     """
 
     kind = "relative"
+    holds_rows = True
 
     def __init__(self, width: int, dim: int, *, keep: int, exponent: int) -> None:
         super().__init__(width, dim, keep=keep, exponent=exponent)
@@ -66,6 +67,7 @@ class KernelHead(Head):
     """z = C k(x) + b, with k(x) the RBF kernel of x with `landmarks` real rows (see `kernel_csa`)."""
 
     kind = "kernel"
+    holds_rows = True
 
     def __init__(self, width: int, dim: int, *, landmarks: int, gamma: float) -> None:
         super().__init__(width, dim, landmarks=landmarks, gamma=gamma)

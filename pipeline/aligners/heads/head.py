@@ -8,7 +8,7 @@ what its constructor takes besides the two widths, as JSON values. No head touch
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,8 @@ class Head(nn.Module):
     """What every head has: `width` in, `dim` out, `kind` (its name among `HEADS`) and `settings`."""
 
     kind: str
+    holds_rows: ClassVar[bool] = False
+    """Whether what it holds are rows of the training data themselves."""
 
     def __init__(self, width: int, dim: int, **settings: Any) -> None:
         super().__init__()

@@ -1,0 +1,1 @@
+"""What in a store was made from what, by what each record says of itself."""
