@@ -126,7 +126,7 @@ def align(flags: AlignFlags) -> None:
         "split": flags.split,
         "vision": flags.vision,
         "text": flags.text,
-        "pairs": None if flags.pairs is None else counts("--pairs", flags.pairs, such="500, or 100,300")[0],
+        "pairs": None if flags.pairs is None else counts("--pairs", flags.pairs, such="500, or 100,300", least=0)[0],
         "add": tuple(flags.add or ()),
         "unpaired": tuple(flags.unpaired or ()),
         "memory": None if flags.memory is None else byte_count("--memory", flags.memory),

@@ -46,7 +46,11 @@ class RegulariserFlags:
     centring: Annotated[str | None, typer.Option(help="mean, none or standard.", rich_help_panel=REGULARISER)] = None
     unpaired: Annotated[
         list[str] | None,
-        typer.Option(help="DATASET or DATASET/SPLIT: rows that only R_S sees; repeat.", rich_help_panel=REGULARISER),
+        typer.Option(
+            help="DATASET or DATASET/SPLIT: unpaired rows for R_S, sotalign, wasserstein-procrustes and mini-vec2vec, "
+            "less those with the content of a pair; repeat.",
+            rich_help_panel=REGULARISER,
+        ),
     ] = None
 
 

@@ -60,13 +60,13 @@ def axis(option: str, text: str) -> tuple[str, list[Any]]:
     return name, [TrainingOptions.parse(name, value) for value in values]
 
 
-def counts(option: str, text: str, *, such: str) -> list[int]:
-    """Whole numbers from 1, with commas; `such` is an example. Raises UsageError."""
+def counts(option: str, text: str, *, such: str, least: int = 1) -> list[int]:
+    """Whole numbers from `least`, with commas; `such` is an example. Raises UsageError."""
     from structure.cli.choices import words
 
     values = words(option, text)
-    if not all(value.isdigit() and int(value) > 0 for value in values):
-        raise UsageError(f"{option} {text!r}: write whole numbers from 1, with commas, such as {such}.")
+    if not all(value.isdigit() and int(value) >= least for value in values):
+        raise UsageError(f"{option} {text!r}: write whole numbers from {least}, with commas, such as {such}.")
     numbers = [int(value) for value in values]
     twice = next((number for number in numbers if numbers.count(number) > 1), None)
     if twice is not None:

@@ -10,7 +10,7 @@ from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from structure.pipeline.aligners.aligner_method import Inputs, method
-from structure.pipeline.aligners.option_effects import require_effect, require_unpaired
+from structure.pipeline.aligners.option_effects import require_effect, require_unpaired, require_use_of_unpaired
 from structure.pipeline.aligners.options import TrainingOptions, renamed
 from structure.pipeline.datasets.loading import find_kind
 from structure.pipeline.encoders.catalogue import catalogue
@@ -183,12 +183,13 @@ class AlignRequest:
     layer>,<text layer>"; a side may be several layers, "block.13+pooled,block.05". `options` say how to train. `test`
     holds out that fraction of the pairs, the same for every seed, before `pairs` takes a seeded subset of the others.
     `add` names labelled data as `DATASET:K`: K samples a class, captioned with their label, join the training pairs.
-    `unpaired` names feature sets of the same encoders that only R_S sees. `memory` bounds the bytes that both layers
-    may take. An aligner of that `name` that the same run made is taken as it is; `replace` puts the new one in the
-    place of one of another run, whose results are removed. `cache` keeps layers for further runs; `checkpoint_every` is
-    in seconds. Methods over tokens read those that are stored of the layers, within `memory`; `sma` reads all views and
-    captions of a sample. With `auto` method, options and layers are selected on the training pairs; `options` then hold
-    the seed and the device.
+    `unpaired` names feature sets of the same encoders, whose rows R_S sees and some methods match; rows with the
+    content of a pair are left out. `memory` bounds the bytes that both layers may take. An aligner of that `name` that
+    the same run made is taken as it is; `replace` puts the new one in the place of one of another run, whose results
+    are removed. `cache` keeps layers for further runs; `checkpoint_every` is in seconds. Methods over
+    tokens read those that are stored of the layers, within `memory`; `sma` reads all views and captions of a sample.
+    With `auto` method, options and layers are selected on the training pairs; `options` then hold the seed and the
+    device.
     """
 
     layers: str = "auto"
@@ -210,7 +211,8 @@ class AlignRequest:
     auto: SelectionOptions | None = None
 
     def __post_init__(self) -> None:
-        require_count("--pairs", self.pairs)
+        if self.pairs != 0 or self.auto is not None or method(self.options.method).least_pairs:
+            require_count("--pairs", self.pairs)
         if self.auto is not None and self.unpaired:
             raise UsageError(
                 "--unpaired rows are seen by R_S alone, and a selected method may train without it. Name one: --method "
@@ -225,11 +227,7 @@ class AlignRequest:
                 f"--layers {self.layers!r}: write auto, last, or the two layers with a comma, such as "
                 "--layers block.11,block.05."
             )
-        if self.unpaired and not self.options.uses_structure:
-            raise StructureError(
-                f"--unpaired changes nothing: only R_S sees unpaired rows, and {self.options.method} trains without it "
-                "here. Leave out --unpaired, or train with R_S: --method linear --regulariser structure"
-            )
+        require_use_of_unpaired(self.options, self.unpaired)
 
     @classmethod
     def of(cls, layers: str = "auto", *, options: TrainingOptions | None = None, **others: Any) -> AlignRequest:

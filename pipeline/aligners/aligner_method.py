@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 Inputs = Literal["rows", "tokens", "sets"]
 """What a sample is: one vector, the tokens of a layer, or sets of views and captions."""
 
+UseOfUnpaired = Literal["unused", "optional", "required"]
+"""What a method makes of unpaired rows; where they are required it is of both sides."""
+
 Options = TypeVar("Options", bound=TrainingOptions)
 
 
@@ -41,6 +44,12 @@ class Method(ABC, Generic[Options]):
     chooses_epoch: ClassVar[bool] = True
     """Whether a fit chooses by the validation pairs; else these give metrics alone, and no pair need be held out."""
 
+    least_pairs: ClassVar[int] = 8
+    """Pairs that it can be fitted to, those that are held out among them."""
+
+    reads_pairs: ClassVar[bool] = True
+    """Whether pairs take part; else it is the same with other pairs."""
+
     @abstractmethod
     def fit(
         self,
@@ -61,6 +70,10 @@ class Method(ABC, Generic[Options]):
     def reads(self, options: Options) -> Inputs:
         """What a sample is for a run with these options."""
         return "rows"
+
+    def use_of_unpaired(self, options: Options) -> UseOfUnpaired:
+        """What it makes of unpaired rows."""
+        return "optional" if options.uses_structure else "unused"
 
     def streams(self, options: Options) -> bool:
         """Whether it reads the pairs in passes, chunk by chunk; else both layers must fit the memory."""

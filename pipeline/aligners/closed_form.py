@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
-from structure.pipeline.aligners.aligner_method import Method, Options
+from structure.pipeline.aligners.aligner_method import Method, Options, UseOfUnpaired
 from structure.pipeline.aligners.training_data import Solution, TrainingData
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store.errors import StructureError
@@ -38,6 +38,13 @@ class ClosedForm(Method[Options]):
         from structure.pipeline.aligners.closed_form_fit import fit_closed
 
         return fit_closed(self.solve, data, options, on_event=on_event)
+
+
+class UnpairedMethod(ClosedForm[Options]):
+    """A method that matches unpaired rows of both sides; of pairs a handful, or none. It says `least_pairs`."""
+
+    def use_of_unpaired(self, options: Options) -> UseOfUnpaired:
+        return "required"
 
 
 def common_dim(dim: int, data: TrainingData, on_event: Listener) -> int:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from structure.pipeline.aligners.aligner import Aligner
+from structure.pipeline.aligners.aligner_method import method
 from structure.pipeline.aligners.arrays import as_tensor, check_pairs, whole
 from structure.pipeline.aligners.batches import LEAST_PAIRS, held_out
 from structure.pipeline.aligners.fit_result import FitResult, versions
@@ -26,27 +27,26 @@ def fit_closed(solve: Solve, data: TrainingData, options: TrainingOptions, *, on
     the held-out ones. Raises StructureError as `Method.fit`."""
     started = time.perf_counter()
     vision, text, unpaired = data.vision, data.text, data.unpaired or NO_EXTRAS
-    check_pairs(vision, text, least=LEAST_PAIRS, why=options.method)
+    aligning = method(options.method)
+    check_pairs(vision, text, least=aligning.least_pairs, why=options.method)
     unpaired.check(data.widths)
-    if unpaired and not options.uses_structure:
-        on_event(Note(f"{options.method} trains without R_S, which alone sees unpaired rows: they are not used"))
+    if unpaired and aligning.use_of_unpaired(options) == "unused":
+        on_event(Note(f"{options.method} trains without R_S here: unpaired rows are not used"))
     pairs, validation = TrainingData(vision, text, unpaired=unpaired), data.validation
-    if validation is None:
+    holds_out = validation is None and len(vision) >= LEAST_PAIRS
+    if validation is None and not holds_out:
+        on_event(Note(f"all {len(vision)} pairs train: held out, a part of so few would say nothing"))
+    if holds_out:
         training, out = held_out(len(vision), share=options.validation, seed=options.seed, groups=data.groups)
         validation = (vision[out], text[out])
         pairs = replace(pairs, vision=vision[training], text=text[training])
-    else:
+    elif validation is not None:
         check_pairs(*validation, least=2, why="validation")
         pairs = replace(pairs, shared=data.shared)
     solution = solve(pairs, options, on_event)
     aligner = _aligner(solution, options)
-    images, texts = (
-        as_tensor(side)
-        for side in (aligner.embed_images(whole(validation[0])), aligner.embed_texts(whole(validation[1])))
-    )
-    recalls = pair_recall(images, texts.to(images.device))
-    metrics = {"image_retrieval_recall@1": recalls[0], "text_retrieval_recall@1": recalls[1]}
-    refit_pairs = 0
+    metrics = {} if validation is None else _recalls(aligner, *validation)
+    held, refit_pairs = 0 if validation is None else len(validation[0]), 0
     if options.refit:
         everything = TrainingData(vision, text, unpaired=unpaired)
         solution, refit_pairs = solve(everything, options, silent), len(vision)
@@ -55,7 +55,7 @@ def fit_closed(solve: Solve, data: TrainingData, options: TrainingOptions, *, on
     seconds = time.perf_counter() - started
     described = aligner.describe(
         pairs=len(pairs.vision),
-        validation_pairs=len(validation[0]),
+        validation_pairs=held,
         options=options.to_dict(),
         metrics=metrics,
         versions=versions(),
@@ -66,11 +66,19 @@ def fit_closed(solve: Solve, data: TrainingData, options: TrainingOptions, *, on
         described,
         metrics=metrics,
         pairs=len(pairs.vision),
-        validation_pairs=len(validation[0]),
+        validation_pairs=held,
         refit_pairs=refit_pairs,
         seconds=seconds,
         pairs_per_second=len(pairs.vision) / seconds,
     )
+
+
+def _recalls(aligner: Aligner, vision: Any, text: Any) -> dict[str, float]:
+    """Recall@1 of validation pairs both ways."""
+    sides = (aligner.embed_images(whole(vision)), aligner.embed_texts(whole(text)))
+    images, texts = (as_tensor(side) for side in sides)
+    recalls = pair_recall(images, texts.to(images.device))
+    return {"image_retrieval_recall@1": recalls[0], "text_retrieval_recall@1": recalls[1]}
 
 
 def _aligner(solution: Solution, options: TrainingOptions) -> Aligner:

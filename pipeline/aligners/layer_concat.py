@@ -18,6 +18,7 @@ from structure.pipeline.aligners.heads.head import Head
 from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.store import JoinedRows
+from structure.store.errors import StructureError
 
 CHUNK = 8192
 """Rows that are read at a time."""
@@ -33,7 +34,12 @@ class LayerConcat:
 
     @classmethod
     def of(cls, rows: JoinedRows) -> LayerConcat:
-        """The step for these training rows."""
+        """The step for these training rows. Raises StructureError for fewer than two, which have no mean."""
+        if len(rows) < 2:
+            raise StructureError(
+                f"{len(rows)} pairs: several layers a side are centred on the mean of the training rows. Name one "
+                "layer a side, such as --layers block.11,block.05, or add pairs."
+            )
         total = torch.zeros(rows.shape[1], dtype=torch.float64)
         for at in range(0, len(rows), CHUNK):
             total += torch.from_numpy(rows[at : at + CHUNK]).double().sum(dim=0)

@@ -14,6 +14,7 @@ from structure.pipeline.aligners.options import (
     option_names,
     renamed,
 )
+from structure.pipeline.aligners.registry import ALIGNERS
 from structure.store.errors import StructureError
 
 OF_UNPAIRED = ("extras", "extra_rows")
@@ -60,6 +61,33 @@ def require_unpaired(given: Iterable[str], unpaired: Collection[str]) -> None:
     lonely = [] if unpaired else [name for name in given if name in OF_UNPAIRED]
     if lonely:
         raise StructureError(f"The option {lonely[0]} is of unpaired rows: it changes nothing without --unpaired.")
+
+
+def matching_methods() -> list[str]:
+    """The methods that match unpaired rows."""
+    return [name for name in ALIGNERS if use_of_unpaired(TrainingOptions(method=name)) == "required"]
+
+
+def use_of_unpaired(options: TrainingOptions) -> str:
+    """What the method of these options makes of unpaired rows, see `Method.use_of_unpaired`."""
+    return str(ALIGNERS[options.method]().use_of_unpaired(options))
+
+
+def require_use_of_unpaired(options: TrainingOptions, unpaired: Collection[str]) -> None:
+    """Raises StructureError for unpaired rows that the method does not see, and where it needs some."""
+    use = use_of_unpaired(options)
+    if unpaired and use == "unused":
+        raise StructureError(
+            f"--unpaired changes nothing: R_S sees unpaired rows, and {options.method} trains without it here. Leave "
+            "out --unpaired, train with R_S (--method linear --regulariser structure), or name a method that matches "
+            f"unpaired rows: {', '.join(matching_methods())}."
+        )
+    if use == "required" and not unpaired:
+        raise StructureError(
+            f"{options.method} matches unpaired images with unpaired texts, and there are none of either. Name feature "
+            "sets of both encoders, such as those of the pairs' own data, of which the rest is taken: --unpaired "
+            "DATASET/SPLIT"
+        )
 
 
 def _idle(name: str, options: TrainingOptions, *, grid: bool = False) -> StructureError:

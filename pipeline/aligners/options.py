@@ -133,7 +133,8 @@ class TrainingOptions:
         chosen = changes.get("method", DEFAULT_METHOD)
         known = {key: value for key, value in PRESETS[name].items() if key in option_names(chosen)}
         known |= ALIGNERS[chosen].presets.get(name, {})
-        if PRESETS[name] and TrainingOptions(method=chosen, **known) == TrainingOptions(method=chosen):
+        has_own = name in ALIGNERS[chosen].presets
+        if PRESETS[name] and not has_own and TrainingOptions(method=chosen, **known) == TrainingOptions(method=chosen):
             raise StructureError(
                 f"The preset {name} sets no option of the method {chosen}: it would change nothing. "
                 "Leave the preset out, or choose another method."

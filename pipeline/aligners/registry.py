@@ -27,6 +27,9 @@ ALIGNERS: Registry[Any] = Registry(
         "identity": f"{_METHODS}.identity:Identity",
         "pal": f"{_METHODS}.pal:Pal",
         "freezealign": f"{_METHODS}.freezealign:FreezeAlign",
+        "sotalign": f"{_METHODS}.sotalign:Sotalign",
+        "wasserstein-procrustes": f"{_METHODS}.wasserstein_procrustes:WassersteinProcrustes",
+        "mini-vec2vec": f"{_METHODS}.mini_vec2vec:MiniVec2Vec",
         "sma": f"{_METHODS}.sma:Sma",
     },
 )

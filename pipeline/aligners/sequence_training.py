@@ -43,7 +43,7 @@ def train_sequences(
     Raises StructureError as `Method.fit`, and for a row without any vector.
     """
     if data.unpaired:
-        on_event(Note(f"{options.method} trains without R_S, which alone sees unpaired rows: they are not used"))
+        on_event(Note(f"{options.method} trains without R_S here: unpaired rows are not used"))
     if isinstance(data.vision, Rows):
         return _train_stored(data, options, checkpoint=checkpoint, on_event=on_event)
     sides = _limited(data.vision, data.text, most)

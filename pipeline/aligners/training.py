@@ -51,7 +51,7 @@ def train(
     check_pairs(vision, text, least=LEAST_PAIRS, why="training")
     extras.check(data.widths)
     if extras and not options.uses_structure:
-        on_event(Note(f"{options.method} trains without R_S, which alone sees unpaired rows: they are not used"))
+        on_event(Note(f"{options.method} trains without R_S here: unpaired rows are not used"))
     everything = (vision, text)
     if validation is None:
         chosen, out = held_out(len(vision), share=options.validation, seed=options.seed, groups=data.groups)

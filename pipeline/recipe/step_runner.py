@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from structure.pipeline.aligners.aligner_method import method
 from structure.pipeline.aligners.aligner_runs import run_of
+from structure.pipeline.aligners.option_effects import use_of_unpaired
 from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.datasets.content_stamp import content_stamp
 from structure.pipeline.datasets.loading import open_dataset
@@ -213,8 +214,8 @@ class StepRunner:
         if step.selects:
             rate = {"learning_rate": needed["rate"].result["rate"]} if "rate" in needed else {}
             how = {**step.options["training"], **rate, "device": self.context.device}
-        if not options.uses_structure:
-            stored.pop("unpaired", None)  # only R_S sees them
+        if use_of_unpaired(options) == "unused":
+            stored.pop("unpaired", None)
         context = self.context.without_notes()  # dozens of runs would say the same of their layers and pairs
         done = align(
             layers_of(step, needed),

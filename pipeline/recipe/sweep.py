@@ -10,7 +10,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from structure.pipeline.aligners.option_effects import require_effects, require_unpaired
+from structure.pipeline.aligners.option_effects import (
+    require_effects,
+    require_unpaired,
+    require_use_of_unpaired,
+    use_of_unpaired,
+)
 from structure.pipeline.aligners.options import (
     DEFAULT_METHOD,
     RENAMED,
@@ -127,8 +132,7 @@ def sweep_recipe(
         given = [name for name in training if len(named) == len(options) or name not in SELECTION_OPTIONS]
         require_effects(named, preset=preset, varied=varied, given=given)
     require_unpaired([*training, *axes.varied], stored.unpaired)
-    if stored.unpaired:
-        _require_structure(options, preset)
+    _require_use_of_unpaired(options, preset, stored.unpaired)
     cells = axes.cells()
     known = {name for cell in options for name in options_of(cell.get("method", DEFAULT_METHOD))}
     selecting = any(cell.get("method") == AUTO for cell in options)
@@ -173,18 +177,25 @@ def _means(cell: GridCell, training: Mapping[str, Any], preset: str) -> tuple[st
     return cell.layers.given, TrainingOptions.preset(preset, **applicable(published({**training, **cell.training})))
 
 
-def _require_structure(runs: Sequence[Mapping[str, Any]], preset: str) -> None:
-    """Raises StructureError where unpaired rows are given that no run, or not every method, can use."""
-    if any(run.get("method") == AUTO for run in runs):
+def _require_use_of_unpaired(runs: Sequence[Mapping[str, Any]], preset: str, unpaired: Sequence[str]) -> None:
+    """Raises StructureError where unpaired rows are given that no run, or not every method, can use, and where a method
+    needs some and there are none."""
+    if unpaired and any(run.get("method") == AUTO for run in runs):
         raise UsageError(
             "--unpaired rows are seen by R_S alone, and a selected method may train without it. Name methods with R_S, "
             "such as linear."
         )
-    options = [TrainingOptions.preset(preset, **applicable(run)) for run in runs]
-    without = [each.method for each in options if "regulariser" not in option_names(each.method)]
-    if without or not any(each.uses_structure for each in options):
+    named = [published(run) for run in runs if run.get("method") != AUTO]
+    options = [TrainingOptions.preset(preset, **applicable(run)) for run in named]
+    if not unpaired:
+        for each in options:
+            require_use_of_unpaired(each, unpaired)
+        return
+    unused = [each.method for each in options if use_of_unpaired(each) == "unused"]
+    without = [name for name in unused if "regulariser" not in option_names(name)]
+    if without or len(unused) == len(options):
         told = without[0] if without else options[0].method
         raise StructureError(
-            f"--unpaired changes nothing for {told}: only R_S sees unpaired rows, and it trains without R_S here. "
+            f"--unpaired changes nothing for {told}: R_S sees unpaired rows, and it trains without R_S here. "
             f"Leave out --unpaired{f', or leave {told} out of the grid' if len(options) > 1 else ''}."
         )

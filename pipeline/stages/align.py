@@ -37,7 +37,7 @@ from structure.pipeline.pairing.labelled import Labelled, labelled_pairs
 from structure.pipeline.pairing.layer_pair import AlignedLayers
 from structure.pipeline.pairing.pairs import PairedRows, pair_rows
 from structure.pipeline.pairing.text_variance import text_within
-from structure.pipeline.pairing.unpaired_rows import named_sets, unpaired_rows
+from structure.pipeline.pairing.unpaired_rows import UnpairedSource, named_sets
 from structure.pipeline.progress import Listener, Note
 from structure.pipeline.results import TEST_PREDICTIONS, packed
 from structure.pipeline.run_context import RunContext
@@ -95,7 +95,8 @@ def plan(request: AlignRequest, context: RunContext, *, runs: int = 1, probe_fro
         require_space(context.store, parts)
         return parts
     tokens, seconds = sides.kind == "tokens", None
-    if runs * aligning.passes(options) * len(rows) * (16 if tokens else 1) >= probe_from:
+    is_probed = aligning.use_of_unpaired(options) != "required"  # of those methods the unpaired rows say the time
+    if is_probed and runs * aligning.passes(options) * len(rows) * (16 if tokens else 1) >= probe_from:
         probed = rows.subset(probed_pairs(options, tokens=tokens), seed=0)
         seconds = runs * seconds_at_most(*sides.read(probed), options, pairs=len(rows))
     parts = [
@@ -176,7 +177,7 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
     on_event(Note(f"layers {layers[0]} and {layers[1]} ({chosen.chosen_by}), {len(rows):,} pairs"))
     fits = kind == "tokens" or _fits(sides, rows, options, memory, adds=bool(labelled), on_event=on_event)
     device = resolve_device(options.device)
-    extras = Unpaired(*unpaired_rows(target, request.unpaired, sets, layers))
+    extras = _unpaired(request, chosen, context, rows, test_rows)
     this = _identified(request, chosen, context, rows)
     if selected is not None:
         this = replace(selected, facts=this.facts, identity=this.identity)
@@ -290,7 +291,7 @@ def default_name(vision: FeatureSet, text: FeatureSet, request: AlignRequest) ->
         AUTO if request.auto is not None and not request.auto.weights else options.method,
         *(["weight-auto"] if request.auto is not None and request.auto.weights else []),
         *(["plain"] if is_plain and request.auto is None else []),
-        *([f"{request.pairs}pairs"] if request.pairs else []),
+        *([] if request.pairs is None else [f"{request.pairs}pairs"]),
         f"seed{options.seed}",
     ]
     return "-".join(parts)
@@ -316,6 +317,20 @@ def _rows(request: AlignRequest, chosen: ChosenLayers, context: RunContext) -> t
         held_back = f" besides {len(out_rows):,} test pairs" if len(out_rows) else ""
         raise StructureError(f"--pairs {pairs:,} was asked for and {sets[0].key} has {len(rows):,} pairs{held_back}.")
     return rows.subset(pairs, seed=seed), out_rows
+
+
+def _unpaired(
+    request: AlignRequest, chosen: ChosenLayers, context: RunContext, rows: PairedRows, test_rows: PairedRows
+) -> Unpaired:
+    """The unpaired rows, none of which is in a pair that trains or tests; of methods that match them no sample is on
+    both sides."""
+    source = UnpairedSource(context.store, request.unpaired, chosen.sets, chosen.names)
+    matches = method(request.options.method).use_of_unpaired(request.options) == "required"
+    return source.read(
+        np.concatenate([rows.items, test_rows.items]),
+        halves=request.options.seed if matches else None,
+        on_event=context.on_event,
+    )
 
 
 def _fits(

@@ -26,6 +26,10 @@ from structure.store.errors import StructureError
 
 WITHOUT_PRESET = {"kernel-csa", "procrustes", "ridge", "asif", "relative", "mean-shift", "identity"}
 """Methods of which the presets say nothing."""
+WITHOUT_RELEASED = WITHOUT_PRESET | {"sotalign", "wasserstein-procrustes", "mini-vec2vec"}
+"""Methods of which the authors released no settings besides the paper's."""
+MATCHING = {"sotalign", "wasserstein-procrustes", "mini-vec2vec"}
+"""Methods that match unpaired rows."""
 WITH_STRUCTURE = {"linear", "mlp", "lowrank", "gated", "sail", "csa"}
 
 
@@ -46,7 +50,7 @@ class TestEveryMethod:
 
     def test_every_preset_gives_options_of_the_method(self, name: str) -> None:
         for preset in PRESETS:
-            if preset != "default" and name in WITHOUT_PRESET:
+            if name in {"default": set(), "paper": WITHOUT_PRESET, "released": WITHOUT_RELEASED}[preset]:
                 with pytest.raises(StructureError, match=f"The preset {preset} sets no option of the method {name}"):
                     TrainingOptions.preset(preset, method=name)
                 continue
@@ -54,6 +58,13 @@ class TestEveryMethod:
             assert (options.method, type(options)) == (name, method(name).options_class)
             if isinstance(options, GradientOptions):
                 assert options.epochs == (300 if preset == "default" else 1000)
+
+    def test_says_what_it_makes_of_unpaired_rows(self, name: str) -> None:
+        one, options = method(name), TrainingOptions(method=name)
+        use = one.use_of_unpaired(options)
+        assert use == ("required" if name in MATCHING else "optional" if name in WITH_STRUCTURE else "unused")
+        assert one.least_pairs < 8 if use == "required" else one.least_pairs == 8
+        assert one.reads_pairs == (name != "mini-vec2vec")
 
     def test_refuses_what_other_methods_have(self, name: str) -> None:
         for foreign in set(all_option_names()) - set(option_names(name)):

@@ -1,0 +1,1 @@
+"""What methods of few pairs and none compute: teachers, matchings of sets, and their training."""
