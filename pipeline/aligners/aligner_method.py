@@ -38,8 +38,8 @@ class Method(ABC, Generic[Options]):
     options_class: type[Options]
     """Its options: a frozen dataclass below `TrainingOptions`. R_S applies where `StructureOptions` is part of it."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """Preset -> what it means for this method beyond the common settings."""
+    presets: ClassVar[Mapping[str, Mapping[str, Any] | None]] = {}
+    """Preset -> what it means for this method beyond the common settings; None: it has no such settings."""
 
     chooses_epoch: ClassVar[bool] = True
     """Whether a fit chooses by the validation pairs; else these give metrics alone, and no pair need be held out."""

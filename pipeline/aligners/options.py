@@ -132,9 +132,10 @@ class TrainingOptions:
         changes = renamed(changes)
         chosen = changes.get("method", DEFAULT_METHOD)
         known = {key: value for key, value in PRESETS[name].items() if key in option_names(chosen)}
-        known |= ALIGNERS[chosen].presets.get(name, {})
-        has_own = name in ALIGNERS[chosen].presets
-        if PRESETS[name] and not has_own and TrainingOptions(method=chosen, **known) == TrainingOptions(method=chosen):
+        own = ALIGNERS[chosen].presets.get(name, {})
+        known |= own or {}
+        is_plain = TrainingOptions(method=chosen, **known) == TrainingOptions(method=chosen)
+        if PRESETS[name] and (own is None or (is_plain and not own)):
             raise StructureError(
                 f"The preset {name} sets no option of the method {chosen}: it would change nothing. "
                 "Leave the preset out, or choose another method."

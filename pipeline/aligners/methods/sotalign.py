@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from structure.pipeline.aligners.closed_form import UnpairedMethod
-from structure.pipeline.aligners.few_pairs.sotalign_options import RATE, SotalignOptions
+from structure.pipeline.aligners.few_pairs.sotalign_options import SotalignOptions
 from structure.pipeline.aligners.training_data import Solution, TrainingData
 from structure.pipeline.progress import Listener, silent
 
@@ -17,16 +17,17 @@ class Sotalign(UnpairedMethod[SotalignOptions]):
     about = "SOTAlign: ridge CCA of a few pairs teaches linear maps that keep its transport plan of unpaired rows."
     options_class = SotalignOptions
     least_pairs = 1
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets: ClassVar[Mapping[str, Mapping[str, Any] | None]] = {
         "paper": {
             "dim": 1024,
             "ridge": 0.1,
             "alpha": 1e-4,
             "epsilon_teacher": 0.005,
             "steps": 2000,
-            "learning_rate": RATE,
+            "learning_rate": 1e-4,
             "weight_decay": 1e-5,
-        }
+        },
+        "released": None,
     }
 
     def passes(self, options: SotalignOptions) -> int:
