@@ -1,13 +1,38 @@
-"""The command's entry point: Ctrl-C is answered from the first moment on, while everything else is still imported."""
+"""The command's entry point: Ctrl-C is answered from the first moment on, while everything else is still imported; and
+its end, where nothing is taken apart that the system takes back anyway."""
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
+import threading
+from contextlib import suppress
+
+from structure.cli import collector
 from structure.cli.stopping import stop_at_once
 
 
 def main() -> None:
     """Run the command line, and leave with its exit code."""
     stop_at_once()
+    collector.seldom()
     from structure.cli.main import main as run
 
-    run()
+    try:
+        run()
+    except SystemExit as leaving:
+        leave(leaving.code)
+
+
+def leave(code: str | int | None) -> None:
+    """End the process as Python does, up to where it would take every module apart: with torch and transformers that
+    takes a second. Threads are waited for, and what is registered for the end runs."""
+    if isinstance(code, str):
+        print(code, file=sys.stderr)
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a reader that has left
+            stream.flush()
+    os._exit(code if isinstance(code, int) else int(code is not None))

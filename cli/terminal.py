@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from structure.cli import collector
 from structure.cli.advice import complete
 from structure.cli.stopping import stop_by_exception
 from structure.pipeline.progress import Event, Listener, Note, Progress
@@ -33,8 +34,10 @@ class Terminal:
     def working(self) -> Iterator[Listener]:
         """A listener for a stage's events: a bar with rate and time left on a terminal, plain lines otherwise.
 
-        From here on there may be something to release: Ctrl-C becomes an exception."""
+        From here on there may be something to release: Ctrl-C becomes an exception, and garbage is collected as usual.
+        """
         stop_by_exception()
+        collector.usual()
         if self.quiet:
             yield lambda event: None
         elif self.err.is_terminal and not self.err.is_dumb_terminal:  # a dumb one cannot move the cursor back

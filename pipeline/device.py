@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from structure.store.errors import StructureError
 
@@ -56,6 +56,16 @@ def is_out_of_memory(error: BaseException) -> bool:
     RuntimeError, "... can't allocate memory: you tried ..."."""
     told = isinstance(error, RuntimeError) and any(w in str(error) for w in ("out of memory", "can't allocate memory"))
     return told or isinstance(error, MemoryError)
+
+
+SMALL = 200_000_000
+"""Parameters up to which one input at a time takes one thread: its products are so small that threads which wait for
+each other take longer than one alone, on a busy machine a hundred times."""
+
+
+def few_threads(parameters: int, inputs: int = 1) -> AbstractContextManager[None]:
+    """Within, torch computes with one thread if a model of so many parameters reads only a few inputs."""
+    return one_thread() if parameters <= SMALL and inputs <= 4 else nullcontext()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from structure.cli import collector
 from structure.cli.extras import CALLED, NAME, lacking
 from structure.cli.main import run
 from structure.cli.start import main
 from structure.cli.stopping import WORDS
+from structure.cli.terminal import Terminal
 from structure.pipeline.installed_package import extra_of
 
 INTERRUPTED_IMPORT = """
@@ -41,6 +44,35 @@ def test_a_signal_during_an_import_is_answered_in_words(name: str, number: str, 
     assert done.returncode == 130, done.stderr
     assert done.stderr.strip() == WORDS.strip()
     assert done.stdout == ""
+
+
+LEAVING = """
+import atexit, sys, threading
+atexit.register(print, "registered")
+threading.Thread(target=lambda: (threading.main_thread().join(), print("thread"))).start()
+sys.argv = ["structure", *{words!r}]
+from structure.cli.start import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("words", "number"), [(["--version"], 0), (["nonsense"], 2), (["store", "ls"], 0)])
+def test_the_end_waits_for_threads_and_for_what_is_registered(words: list[str], number: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LEAVING.format(words=words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
+    assert done.returncode == number, done.stderr
+    assert done.stdout.splitlines()[-2:] == ["thread", "registered"]
+    assert "Traceback" not in done.stderr
+
+
+def test_garbage_is_collected_as_usual_once_work_begins() -> None:
+    collector.seldom()
+    try:
+        assert gc.get_threshold()[0] == collector.OBJECTS
+        with Terminal(as_json=False, quiet=True).working():
+            assert gc.get_threshold() == collector.USUAL
+    finally:
+        collector.usual()
 
 
 def test_the_command_starts_there() -> None:

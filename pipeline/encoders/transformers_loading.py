@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from structure.pipeline.device import few_threads
 from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.device_placement import fitting, require_memory
 from structure.pipeline.encoders.digest import weights_digest
@@ -19,7 +20,7 @@ from structure.pipeline.encoders.library_errors import first_line
 from structure.pipeline.encoders.other_libraries import refuse_other_libraries
 from structure.pipeline.encoders.precision import Amp, Precision, multiplies_in_bfloat16, parameter_count, resolve
 from structure.pipeline.encoders.preprocessing_words import of_image_processor
-from structure.pipeline.encoders.quiet import quiet
+from structure.pipeline.encoders.quiet import quiet, without_collector
 from structure.pipeline.encoders.sentence_conventions import read_conventions
 from structure.pipeline.encoders.spec import Spec
 from structure.pipeline.encoders.text_prompt import refuse_prompt
@@ -79,21 +80,27 @@ def load(
             "location": str(folder),
             "dropped": dropped,
         }
-        if encoder.modality != "text":
-            refuse_prompt(spec.prompt, name=spec.source)
-        if encoder.modality == "vision":
-            provenance["preprocessing"] = prepare_images(encoder, folder, spec.image_preprocessing)
-        elif spec.image_preprocessing:
-            raise StructureError(
-                f"{spec.source} reads no images: ?{spec.image_preprocessing} has no effect there. Leave it out."
-            )
-        elif isinstance(encoder, AudioEncoder):
-            provenance["preprocessing"] = prepare_audio(encoder, folder)
-        else:
-            preprocessing, digest = prepare_text(encoder, folder, spec.prompt, trust_remote_code=trust_remote_code)
-            provenance |= {"preprocessing": preprocessing, "tokenizer": digest}
+        with few_threads(parameter_count(module)):
+            provenance |= _prepared(encoder, folder, spec, trust_remote_code=trust_remote_code)
     encoder.provenance = provenance
     return encoder
+
+
+def _prepared(encoder: TransformersEncoder, folder: Path, spec: Spec, *, trust_remote_code: bool) -> dict[str, Any]:
+    """Give the encoder its preprocessing and its layers; the provenance's part on preprocessing. Raises StructureError
+    for options that have no effect there."""
+    if encoder.modality != "text":
+        refuse_prompt(spec.prompt, name=spec.source)
+    if encoder.modality == "vision":
+        return {"preprocessing": prepare_images(encoder, folder, spec.image_preprocessing)}
+    if spec.image_preprocessing:
+        raise StructureError(
+            f"{spec.source} reads no images: ?{spec.image_preprocessing} has no effect there. Leave it out."
+        )
+    if isinstance(encoder, AudioEncoder):
+        return {"preprocessing": prepare_audio(encoder, folder)}
+    preprocessing, digest = prepare_text(encoder, folder, spec.prompt, trust_remote_code=trust_remote_code)
+    return {"preprocessing": preprocessing, "tokenizer": digest}
 
 
 def from_config(folder: Path, spec: Spec, *, trust_remote_code: bool) -> TransformersEncoder:
@@ -190,7 +197,8 @@ def _module(
     folder: Path, config: Any, placed: Mapping[str, Any], *, precision: Precision, trust_remote_code: bool
 ) -> tuple[nn.Module, list[str]]:
     """The model with its weights, `placed` as the spec asks, and the names of those that the checkpoint lacks."""
-    import transformers
+    with without_collector():
+        import transformers.modeling_utils
 
     config.use_cache = False
     with readable(folder):

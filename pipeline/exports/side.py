@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -82,7 +84,13 @@ def load_side(aligner: Aligner, which: Which, *, device: str = "cpu", trust_remo
             f"The {which} features {record.name} were imported: no encoder here makes them, so only the heads can be "
             "taken elsewhere. Use --format safetensors or onnx."
         )
-    encoder = record.load(device=device, trust_remote_code=trust_remote_code)
+    try:
+        encoder = record.load(device=device, trust_remote_code=trust_remote_code)
+    except NotPresentError as error:
+        if not Path(re.split("[:@]", record.spec)[-1]).is_absolute():
+            raise
+        told = f"{error} The aligner reads {record.name} from there: put it back, or a link to where it is now."
+        raise NotPresentError(told) from error
     require_encoder(encoder, record, any_precision=True)
     columns: list[Any] = []
     for part in str(aligner.metadata["layers"][which]).split(SIGN):

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from structure.cli.main import run
 from structure.pipeline import AlignedModel, align, extract, search
+from structure.pipeline.exports.side import ExportedSide
 from structure.pipeline.extraction import stored_or_extracted
 from structure.pipeline.inference.embedding_records import prefix_of
 from structure.pipeline.progress import Event, Listener, Note
@@ -64,16 +66,28 @@ def test_words_find_images_from_cached_features(place: Place, capsys: pytest.Cap
 
 
 def test_only_the_text_encoder_is_loaded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    loaded: list[str] = []
-    load = stored_or_extracted.load_encoder
+    loaded, threads = list[str](), set[int]()
+    load, embed = stored_or_extracted.load_encoder, ExportedSide.embed
 
     def spied(spec: str, **more: Any) -> Any:
         loaded.append(spec)
         return load(spec, **more)
 
+    def counted(self: ExportedSide, examples: Any) -> Any:
+        threads.add(torch.get_num_threads())
+        return embed(self, examples)
+
     monkeypatch.setattr(stored_or_extracted, "load_encoder", spied)
-    search("a red circle", store=place.store)
+    monkeypatch.setattr(ExportedSide, "embed", counted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        search("a red circle", store=place.store)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
     assert loaded == ["bundled:scenes-text"]
+    assert threads == {1}  # for a query alone, threads would wait for each other longer than they compute
 
 
 def test_an_image_finds_itself_and_texts_are_found(place: Place) -> None:

@@ -32,7 +32,7 @@ def test_an_encoder_that_is_gone_is_told(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rename_encoder(place, f"hf:{place.root}/nowhere")
-    with pytest.raises(NotPresentError, match=r"nowhere"):
+    with pytest.raises(NotPresentError, match=r"nowhere.* The aligner reads scenes-text from there: put it back, or a"):
         search("a red circle", store=place.store)
     rename_encoder(place, "open_clip:ViT-B-32/openai#text")
     monkeypatch.setitem(sys.modules, "open_clip", None)  # the package is not installed
