@@ -12,6 +12,7 @@ import torch
 
 from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.padded import Ragged
+from structure.pipeline.device import few_threads
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.pooling import Pooling
 from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, require_encoder
@@ -46,15 +47,16 @@ class ExportedSide:
     def embed(self, examples: Sequence[Any]) -> torch.Tensor:
         """(len(examples), dim) float32 unit rows on the encoder's device."""
         head = self.aligner.embed_images if self.which == "vision" else self.aligner.embed_texts
-        features: Any
-        if self.aligner.takes_tokens:
-            read = self.encoder.encode_tokens(examples, {self.layer: torch.float32}, layers=())[1][self.layer]
-            offsets = torch.tensor([0, *read.lengths]).cumsum(0)
-            features = Ragged(read.values, offsets, read.prefix)
-        else:
-            features = self._features(examples)
-        embeddings: torch.Tensor = head(features)  # type: ignore[assignment]
+        with few_threads(self.encoder.parameters, len(examples)):
+            embeddings: torch.Tensor = head(self._read(examples))  # type: ignore[assignment]
         return embeddings
+
+    def _read(self, examples: Sequence[Any]) -> Any:
+        """What the head takes: pooled layers, or tokens."""
+        if not self.aligner.takes_tokens:
+            return self._features(examples)
+        read = self.encoder.encode_tokens(examples, {self.layer: torch.float32}, layers=())[1][self.layer]
+        return Ragged(read.values, torch.tensor([0, *read.lengths]).cumsum(0), read.prefix)
 
     def _features(self, examples: Sequence[Any]) -> torch.Tensor:
         """(len(examples), widths together): pooled layers side by side, of any length."""

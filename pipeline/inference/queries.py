@@ -12,7 +12,6 @@ import numpy as np
 
 from structure.pipeline.datasets.decode_image import decode
 from structure.pipeline.datasets.image_files import read_file
-from structure.pipeline.device import few_threads
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.exports.side import ExportedSide, load_side
 from structure.pipeline.extraction.batches import tokenize
@@ -65,17 +64,14 @@ def encode_texts(context: RunContext, subject: EvaluatedAligner, queries: Sequen
     for query, example in zip(queries, examples, strict=True):
         if getattr(example, "cut", 0):
             context.note(f"the query {_short(query)} is longer than {side.encoder.limit} tokens and was cut")
-    with few_threads(side.encoder.parameters, len(examples)):
-        return encoded(side, examples)
+    return encoded(side, examples)
 
 
 def encode_images(context: RunContext, subject: EvaluatedAligner, paths: Sequence[str | Path]) -> np.ndarray:
     """(paths, dim) float32 unit rows of image files. Raises BadSampleError for a file that is not there or no image."""
     images = [decode(read_file(str(path), item=str(path)), item=str(path)) for path in paths]
     side = open_side(context, subject, "vision")
-    examples = [side.encoder.preprocess(image) for image in images]
-    with few_threads(side.encoder.parameters, len(examples)):
-        return encoded(side, examples)
+    return encoded(side, [side.encoder.preprocess(image) for image in images])
 
 
 def encoded(side: ExportedSide, examples: Sequence[Any]) -> np.ndarray:

@@ -67,7 +67,7 @@ def test_words_find_images_from_cached_features(place: Place, capsys: pytest.Cap
 
 def test_only_the_text_encoder_is_loaded(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, threads = list[str](), set[int]()
-    load, embed = stored_or_extracted.load_encoder, ExportedSide.embed
+    load, embed = stored_or_extracted.load_encoder, ExportedSide._read
 
     def spied(spec: str, **more: Any) -> Any:
         loaded.append(spec)
@@ -78,7 +78,7 @@ def test_only_the_text_encoder_is_loaded(place: Place, monkeypatch: pytest.Monke
         return embed(self, examples)
 
     monkeypatch.setattr(stored_or_extracted, "load_encoder", spied)
-    monkeypatch.setattr(ExportedSide, "embed", counted)
+    monkeypatch.setattr(ExportedSide, "_read", counted)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
