@@ -122,8 +122,12 @@ class SearchApp:
         """An image of the gallery, by its row."""
         try:
             data, kind = await self._in(self.reader, read, request.path_params["row"])
+        except RefusedError:
+            raise
         except BadSampleError as error:  # its reason may name paths, or the first bytes of what is no image
             raise RefusedError(404, f"{error.item}: its image cannot be read.") from None
+        except StructureError as error:
+            raise RefusedError(404, str(error)) from None
         return Response(data, media_type=kind, headers=KEPT)
 
     async def _with_upload(self, request: Request, question: SearchQuestion) -> SearchQuestion:

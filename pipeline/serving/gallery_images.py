@@ -47,6 +47,8 @@ class GalleryImages:
 
     def __init__(self, found: FoundRows) -> None:
         self.found = found
+        for split in found.files.values():
+            _ = split.folders  # read once, before somebody waits for it
         self.thumbnail: Callable[[int], Content] = lru_cache(THUMBNAILS)(self._thumbnail)
         """The image of a row, scaled down."""
 

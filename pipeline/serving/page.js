@@ -64,6 +64,10 @@ async function ask(question, saved = false) {
 
 function render(question, answer) {
   show(problem, "");
+  if (question.like !== undefined && !question.name) {
+    question.name = answer.hits.find((hit) => hit.row === Number(question.like))?.id;
+    showAsked(question);
+  }
   const kind = answer.to === "text" ? "captions" : "images";
   const milliseconds = Math.max(1, Math.round(1000 * answer.seconds));
   status.textContent =
@@ -71,7 +75,7 @@ function render(question, answer) {
   notes.replaceChildren(...answer.notes.map((note) => element("li", {}, note)));
   notes.hidden = !answer.notes.length;
   hits.className = answer.to === "text" ? "hits texts" : "hits";
-  hits.replaceChildren(...answer.hits.map(card));
+  hits.replaceChildren(...answer.hits.map((hit) => card(hit, answer.to)));
   document.title = `${called(question)} · structure`;
 }
 
@@ -82,8 +86,8 @@ function element(name, attributes, ...inside) {
   return made;
 }
 
-/* One hit: image, rank, score, id, caption, and what has become of its file. */
-function card(hit) {
+/* One hit: image, rank, score, id, caption, and what has become of its file; of a caption its text is the headline. */
+function card(hit, target) {
   const name = hit.caption || hit.id;
   const told = element("div", { class: "told" });
   told.append(
@@ -92,6 +96,7 @@ function card(hit) {
       element("span", { class: "score", title: "score: the aligner's similarity" }, hit.score.toFixed(3))),
     element("span", { class: "id" }, hit.id));
   if (hit.caption) told.append(element("span", { class: "caption" }, hit.caption));
+  if (target === "text") told.querySelector(".first").after(told.querySelector(".caption") ?? "");
   if (hit.path && hit.path !== hit.id) told.append(element("span", { class: "muted path" }, hit.path));
   if (hit.note) told.append(element("span", { class: "note" }, hit.note));
   if (hit.row !== null) {

@@ -29,9 +29,10 @@ def read_question(request: Request, engine: SearchEngine) -> SearchQuestion:
     Raises StructureError for parameters that make no sense, RefusedError for what this engine cannot be asked.
     """
     given = dict(request.query_params)
+    known = KNOWN["POST" if request.method == "POST" else "GET"]  # HEAD is a GET without its body
     for name, _ in request.query_params.multi_items():
-        if name not in KNOWN[request.method]:
-            raise unknown("parameter", name, KNOWN[request.method])
+        if name not in known:
+            raise unknown("parameter", name, known)
         if len(request.query_params.getlist(name)) > 1:
             raise RefusedError(400, f"The parameter {name} is given twice. Give it once.")
     to, k = _target(given.get("to", "images"), engine), _count(given.get("k", str(HITS)))

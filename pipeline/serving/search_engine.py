@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ from structure.pipeline.inference.gallery_sources import GalleryChoice, GalleryS
 from structure.pipeline.inference.queries import encoded, open_side, script_note, training_scripts
 from structure.pipeline.inference.search_result import Hit, Target
 from structure.pipeline.run_context import RunContext
-from structure.pipeline.similarity.knn.top_k import MEMORY, TopK, top_k
+from structure.pipeline.serving.gallery_in_memory import searched
+from structure.pipeline.serving.threads import threads_for
+from structure.pipeline.similarity.knn.top_k import MEMORY, Gallery, TopK, top_k
 from structure.store.errors import NotPresentError, StructureError
 
 SIDES: tuple[Side, ...] = ("text", "vision")
@@ -68,6 +71,9 @@ class SearchEngine:
     ) -> None:
         self.context, self.subject, self.found, self.sides, self.memory = context, subject, found, sides, memory
         self.scripts = training_scripts(context, subject)
+        self.searched: Mapping[Target, Gallery] = {to: searched(rows.gallery) for to, rows in found.items()}
+        self.threads: dict[str, Callable[[], AbstractContextManager[None]]] = {}
+        """Of the encoder of each side, and of "search"; all threads where nothing was measured."""
 
     @classmethod
     def load(
@@ -109,20 +115,24 @@ class SearchEngine:
         replies: dict[int, SearchReply] = {}
         for to in dict.fromkeys(question.to for question in questions):
             asked = [number for number, question in enumerate(questions) if question.to == to]
-            gallery = self.found[to].gallery
-            best = top_k(
-                vectors[asked],
-                gallery,
-                k=max(questions[number].k for number in asked),
-                usable=gallery.usable,
-                memory=self.memory,
-                device=self.context.resolved_device,
-            )
+            best = self._search(to, vectors[asked], max(questions[number].k for number in asked))
             for place, number in enumerate(asked):
                 cut = slice(None, questions[number].k)
                 own = TopK(best.scores[place : place + 1, cut], best.rows[place : place + 1, cut])
                 replies[number] = SearchReply(self._located(to, own), self.rows[to], tuple(notes[number]))
         return [replies[number] for number in range(len(questions))]
+
+    def _search(self, to: Target, vectors: np.ndarray, k: int) -> TopK:
+        usable, device = self.found[to].gallery.usable, self.context.resolved_device
+        with self._threads("search"):
+            return top_k(vectors, self.searched[to], k=k, usable=usable, memory=self.memory, device=device)
+
+    def _encode(self, side: Side, examples: Sequence[Any]) -> np.ndarray:
+        with self._threads(side):
+            return encoded(self.sides[side], examples)
+
+    def _threads(self, what: str) -> AbstractContextManager[None]:
+        return self.threads.get(what, nullcontext)()
 
     def _encoded(self, questions: Sequence[SearchQuestion]) -> tuple[np.ndarray, list[list[str]]]:
         """(questions, dim) float32, each kind of question in one pass, and what is odd about each question."""
@@ -132,18 +142,17 @@ class SearchEngine:
         if words:
             side = self.sides["text"]
             examples = tokenize(side.encoder, list(words.values()))
-            vectors[list(words)] = encoded(side, examples)
+            vectors[list(words)] = self._encode("text", examples)
             for (number, query), example in zip(words.items(), examples, strict=True):
                 notes[number] += filter(None, [script_note(query, self.scripts, aligner=self.subject.name)])
                 if getattr(example, "cut", 0):
                     notes[number].append(f"the query is longer than {side.encoder.limit} tokens and was cut")
         images = [number for number, question in enumerate(questions) if question.example is not None]
         if images:
-            vectors[images] = encoded(self.sides["vision"], [questions[number].example for number in images])
+            vectors[images] = self._encode("vision", [questions[number].example for number in images])
         for number, question in enumerate(questions):
             if question.like is not None:
-                gallery = self.found["images"].gallery
-                vectors[number] = gallery.pieces(question.like, question.like + 1)[0][0]
+                vectors[number] = self.searched["images"].pieces(question.like, question.like + 1)[0][0]
         return vectors, notes
 
     def _located(self, to: Target, best: TopK) -> tuple[LocatedHit, ...]:
@@ -159,27 +168,39 @@ class SearchEngine:
         return {sample: row for row, sample in enumerate(gallery.samples()) if gallery.usable[row]}
 
     def _warm(self) -> None:
-        """One question of each kind, so that no user waits for what is read or compiled once."""
+        """A question of each kind, so that no user waits for what is read or compiled once; measures the threads."""
+        examples: dict[Side, Any] = {}
         if "text" in self.sides:
-            self.answer([SearchQuestion(to, 1, words="warm") for to in self.found])
+            (examples["text"],) = tokenize(self.sides["text"].encoder, ["a red circle"])
         if "vision" in self.sides:
             from PIL import Image
 
-            example = self.sides["vision"].encoder.preprocess(Image.new("RGB", (64, 64), "white"))
-            self.answer([SearchQuestion("images", 1, example=example)])
+            examples["vision"] = self.sides["vision"].encoder.preprocess(Image.new("RGB", (64, 64), "white"))
+        for side, example in examples.items():
+            self.threads[side] = threads_for(partial(self._encode, side, [example]))
+        vector = np.ones((1, self.subject.aligner.dim), dtype=np.float32)
+        self.threads["search"] = threads_for(partial(self._search, "images", vector, 1))
+        for to in self.found:
+            self._located(to, self._search(to, vector, 1))
 
 
 def _loaded_sides(context: RunContext, subject: EvaluatedAligner) -> dict[Side, ExportedSide]:
-    """The encoders that are here. What cannot be asked for lack of one is said; raises where both are lacking."""
+    """The encoders that are here. What cannot be asked for lack of one is said; raises where there is none to ask."""
     sides: dict[Side, ExportedSide] = {}
     lacking: list[StructureError] = []
     for side in SIDES:
         try:
-            sides[side] = open_side(context, subject, side)
+            opened = open_side(context, subject, side)
         except NotPresentError as error:
             lacking.append(error)
+            continue
+        if opened.encoder.modality == side:
+            sides[side] = opened
+        else:
+            told = f"{opened.encoder.name} is an encoder of {opened.encoder.modality}, which the page cannot send."
+            lacking.append(NotPresentError(told))
     if not sides:
         raise lacking[0]
     for reason in lacking:
-        context.note(f"{reason} Until then only {'images' if 'vision' in sides else 'words'} can be searched with.")
+        context.note(f"{reason} Only {'images' if 'vision' in sides else 'words'} can be searched with.")
     return sides

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,7 @@ from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.similarity.knn.top_k import MEMORY
 from structure.pipeline.work_estimate import WorkEstimate
-from structure.store.errors import UsageError
+from structure.store.errors import StructureError, UsageError
 
 if TYPE_CHECKING:
     from structure.pipeline.serving.search_server import SearchServer
@@ -60,7 +60,18 @@ class ServeRequest:
 def plan(request: ServeRequest, context: RunContext) -> Sequence[WorkEstimate]:
     """What has to be encoded and aligned before the first search; nothing is written. Raises as `run` does."""
     subject = EvaluatedAligner.of(context, request.aligner)
-    return GallerySource(context, subject, save=False).plan(request.gallery, "vision")
+    source = GallerySource(context, subject, save=False)
+    return (*source.plan(request.gallery, "vision"), *_texts_ahead(source, request.gallery))
+
+
+def _texts_ahead(source: GallerySource, choice: GalleryChoice) -> Iterator[WorkEstimate]:
+    """What is pending of captions: they are searched where their features are in the store, and never encoded."""
+    if choice.folder is None:
+        try:
+            texts = source.open_stored(choice, "text")
+        except StructureError:
+            return
+        yield from (split.aligned.ahead() for split in (texts.splits if texts is not None else ()))
 
 
 def run(request: ServeRequest, context: RunContext) -> SearchServer:

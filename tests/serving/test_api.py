@@ -123,3 +123,10 @@ def test_what_is_not_there_is_said_as_json(server: SearchServer, method: str, pa
     answer = ask(server, path, method=method)
     assert answer.status == status
     assert "openapi.json" in answer.document["error"]
+
+
+def test_a_head_is_answered_without_a_body(server: SearchServer) -> None:
+    for path in ("/", "/api/about", f"{RED}&k=1", "/api/images/0/thumbnail"):
+        answer = ask(server, path, method="HEAD")
+        assert (answer.status, answer.body) == (200, b"")
+        assert int(answer.headers["content-length"]) > 100

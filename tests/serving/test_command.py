@@ -9,12 +9,16 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from structure.cli.main import run
 from structure.pipeline import serve
+from structure.pipeline.inference.queries import open_side
 from structure.pipeline.progress import Event, Note
 from structure.store.errors import NotPresentError, UsageError
 from tests.inference.conftest import Place
@@ -79,7 +83,7 @@ def test_a_plan_writes_and_listens_to_nothing(place: Place, capsys: pytest.Captu
     assert run(command) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["dry_run"]
-    assert sum(part["pending"] for part in document["parts"]) == 80
+    assert [part["pending"] for part in document["parts"] if part["what"].startswith("embeddings")] == [80, 80]
     assert sorted(place.store.files.children("")) == before
     serve(store=place.store, port=0, device="cpu").close()
     assert run(command) == 0
@@ -127,7 +131,7 @@ def test_an_aligner_without_its_encoders(place: Place) -> None:
         said.extend([event.text] if isinstance(event, Note) else [])
 
     with serve(store=place.store, port=0, device="cpu", on_event=listener) as server:
-        assert any("nowhere" in text and text.endswith("only words can be searched with.") for text in said)
+        assert any("nowhere" in text and text.endswith("Only words can be searched with.") for text in said)
         assert found(server, "/api/about")["queries"] == ["words"]
         assert found(server, "/api/search?q=a+red+circle&k=1")["hits"]
         assert found(server, "/api/search?like=3&k=1")["hits"][0]["row"] == 3
@@ -137,6 +141,24 @@ def test_an_aligner_without_its_encoders(place: Place) -> None:
     lose(place, "text")
     with pytest.raises(NotPresentError, match="nowhere"):
         serve(store=place.store, port=0, device="cpu")
+
+
+def test_an_encoder_of_sounds_is_not_asked_with_images(photos: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(*given: Any) -> Any:
+        side = open_side(*given)
+        if given[2] == "text":
+            return side
+        return replace(side, encoder=SimpleNamespace(modality="audio", name="clap"))  # type: ignore[arg-type]
+
+    monkeypatch.setattr("structure.pipeline.serving.search_engine.open_side", opened)
+    said: list[str] = []
+
+    def listener(event: Event) -> None:
+        said.extend([event.text] if isinstance(event, Note) else [])
+
+    with serve(store=photos.store, port=0, device="cpu", on_event=listener) as server:
+        assert found(server, "/api/about")["queries"] == ["words"]
+        assert any("clap is an encoder of audio" in text for text in said)
 
 
 def test_features_that_were_imported_have_no_encoder(imported: str) -> None:

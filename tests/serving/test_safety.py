@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import struct
 import zlib
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 
 from structure.pipeline import serve
 from structure.pipeline.serving import uploads
-from structure.pipeline.serving.address import Address
+from structure.pipeline.serving.address import Address, listen
 from structure.pipeline.serving.search_server import SearchServer
 from tests.inference.conftest import Place
 from tests.serving.conftest import ask, found
@@ -186,6 +187,25 @@ def test_uploads_are_bounded_in_bytes_and_named_by_their_type(
     assert form.status == 415
     assert "curl --data-binary @FILE" in form.document["error"]
     assert uploads.MOST_BYTES == 32 * 2**20
+
+
+def test_an_upload_that_does_not_come_is_not_waited_for(server: SearchServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("structure.pipeline.serving.app.UPLOAD_SECONDS", 0.0)
+    with socket.create_connection(("127.0.0.1", server.address.port), timeout=60) as slow:
+        slow.sendall(b"POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nabc")
+        assert b" 408 " in slow.recv(4096)
+    with socket.create_connection(("127.0.0.1", server.address.port)) as broken:
+        broken.sendall(b"POST /api/search HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nabc")
+    monkeypatch.undo()
+    assert ask(server, "/api/search?q=a").status == 200
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    """asyncio turns Nagle's algorithm off for sockets that say that they are TCP."""
+    listening, address = listen("127.0.0.1", 0)
+    with listening:
+        assert listening.proto == socket.IPPROTO_TCP
+        assert listening.getsockname()[1] == address.port
 
 
 def test_addresses() -> None:
