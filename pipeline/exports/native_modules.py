@@ -28,6 +28,8 @@ MODES = {"mean": "mean", "cls": "cls", "max": "max", "last": "lasttoken"}
 SAME = 1e-5
 """Norm of the difference over the norm of a layer that counts as the same layer."""
 
+PART = "the modules of sentence-transformers do not read one part of a larger model"
+
 Output = Sequence[str | int]
 """Where a layer stands in what the network returns: ("hidden_states", 6)."""
 
@@ -52,7 +54,7 @@ def write_native(side: ExportedSide, folder: Path, *, modality: str, probe: Any)
     stated = write_encoder(side, folder / "part")
     if stated["part"] != "whole":
         shutil.rmtree(folder / "part")
-        raise NotNative("the modules of sentence-transformers do not read one part of a larger model")
+        raise NotNative(PART)
     is_vector = layer == "pooled"
     names = {f"{modality}_0_Transformer": f"{MODULES}.Transformer"}
     (folder / "part").rename(folder / next(iter(names)))
@@ -97,6 +99,8 @@ def _plain(side: ExportedSide) -> TransformersEncoder:
     encoder = side.encoder
     if not isinstance(encoder, TransformersEncoder):
         raise NotNative(f"sentence-transformers has no module that reads the layers of {encoder.provenance['source']}")
+    if encoder.provenance.get("tower"):
+        raise NotNative(PART)
     odd = encoder.grouping != "batch" or encoder.fixed_length or encoder.pads_inside or encoder.call_options
     if odd or getattr(encoder.preprocess, "segments", False) or getattr(encoder.preprocess, "mode", "RGB") != "RGB":
         raise NotNative("this network needs inputs that the modules of sentence-transformers do not make")

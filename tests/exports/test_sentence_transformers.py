@@ -146,6 +146,30 @@ def test_real_encoders_of_transformers(real_data: Path, tmp_path: Path) -> None:
         same(loaded(tmp_path / name), AlignedModel.load(store, name, device="cpu"), pictures())
 
 
+def test_both_towers_of_one_model_are_read_apart(tmp_path: Path) -> None:
+    """A CLIP model of transformers: each route holds the model and runs one part of it."""
+    from transformers import CLIPConfig, CLIPModel, ViTImageProcessor
+
+    from tests.encoders.conftest import tokenizer
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    vision, words = (
+        {"image_size": 32, "patch_size": 8},
+        {"vocab_size": 600, "max_position_embeddings": 32, "eos_token_id": 2, "bos_token_id": 0},
+    )
+    config = CLIPConfig(vision_config=sizes | vision, text_config=sizes | words, projection_dim=24)
+    CLIPModel(config).save_pretrained(tmp_path / "clip")
+    tokenizer(tmp_path / "clip", longest=32)
+    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "clip")
+    store = open_store(tmp_path / "store")
+    extract([f"hf:{tmp_path}/clip#visual", f"hf:{tmp_path}/clip#text"], "scenes:20", store=store)
+    align("block.00,block.01", store=store, options=TrainingOptions(method="ridge"), name="a")
+    done = export("a", tmp_path / "out", format="sentence-transformers", store=store)
+    assert "one part of a larger model" in done.facts["own_code"]["text"]
+    same(loaded(tmp_path / "out", trust_remote_code=True), AlignedModel.load(store, "a", device="cpu"), pictures())
+
+
 @pytest.mark.parametrize("kind", sorted(HEADS))
 def test_every_head_of_vectors_runs_alone(kind: str) -> None:
     """The map in the file is the registered one, or a head over tokens, which is refused."""

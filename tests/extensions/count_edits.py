@@ -32,6 +32,7 @@ KINDS = {
         "metrics",
         "METRICS",
     ),
+    "export format": ("toy_export", "npz", "NpzFormat", "exports/formats", "exports", "EXPORT_FORMATS"),
 }
 
 

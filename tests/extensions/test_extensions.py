@@ -1,4 +1,4 @@
-"""Another package adds a member to every registry, a file each, and the four commands run with them."""
+"""Another package adds a member to every registry, a file each, and the commands run with them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def structure(folder: Path, *words: str) -> Any:
     return json.loads(done.stdout)
 
 
-def test_the_four_commands_run_with_members_of_another_package(folder: Path) -> None:
+def test_the_commands_run_with_members_of_another_package(folder: Path) -> None:
     extracted = structure(
         folder, "extract", "--model", "toy:pixels", "--model", "toy:letters", "--dataset", "stripes:96"
     )
@@ -64,6 +64,8 @@ def test_the_four_commands_run_with_members_of_another_package(folder: Path) -> 
     mrr = by_metric["image_retrieval_mrr"]
     assert mrr["chance"] < mrr["value"] <= 1
     assert mrr["low"] <= mrr["value"] <= mrr["high"]
+    exported = structure(folder, "export", "toy", "toy-heads", "--format", "npz")
+    assert exported["files"] == ["README.md", "heads.npz"]
 
 
 def test_the_toy_package_is_a_file_for_each_member() -> None:
@@ -88,6 +90,6 @@ def test_the_guide_names_what_is_there() -> None:
     assert len(rows) == len(KINDS)
     for base, folder, registry, example in rows:
         assert (ROOT / folder).is_dir()
-        assert re.search(r"structure\.pipeline\.|_METHODS|_HERE|_HOME", (ROOT / registry).read_text())
+        assert re.search(r"structure\.pipeline\.|_METHODS|_HERE|_HOME|_FORMATS", (ROOT / registry).read_text())
         assert "class " in (TOY / example).read_text()
         assert any(f"class {base}(" in path.read_text() for path in (ROOT / registry).parent.rglob("*.py")), base
