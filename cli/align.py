@@ -20,6 +20,7 @@ from structure.cli.align_flags import (
 from structure.cli.choices import byte_count
 from structure.cli.consent import agreed, show_ahead
 from structure.cli.flags import DataFlags, PlanFlags, StoreFlags, TrustFlags, takes_flags
+from structure.cli.pair_curves import compares_methods, run_curve
 from structure.cli.sweeps import SweepFlags, first_run, run_sweep
 from structure.pipeline.aligners.registry import ALIGNERS
 from structure.store.errors import StructureError, UsageError
@@ -50,7 +51,7 @@ class AlignFlags(
         str | None,
         typer.Option(
             help=f"auto (selected on the training pairs; the default), {', '.join(ALIGNERS)}. Of many runs, under a "
-            "preset and with --unpaired the default is linear.",
+            "preset and with --unpaired the default is linear. Several with commas: one --curve of all.",
             autocompletion=completion.methods,
         ),
     ] = None
@@ -111,6 +112,9 @@ def align(flags: AlignFlags) -> None:
     from structure.pipeline.run_context import RunContext
     from structure.pipeline.stage_requests import AUTO, AlignRequest, requested_layers
 
+    if compares_methods(flags):
+        run_curve(flags)
+        return
     terminal, flags = flags.terminal(), flags.with_pairs_as_axis()
     is_open = not flags.are_given and not flags.unpaired and flags.preset == "default"
     is_auto = flags.method == AUTO or (flags.method is None and is_open)

@@ -43,7 +43,12 @@ class SweepFlags:
         typer.Option(help="OPTION=A,B: paired differences at one learning rate.", rich_help_panel=MANY),
     ] = None
     curve: Annotated[
-        str | None, typer.Option(help="Numbers of pairs, such as 1000,2500,5000.", rich_help_panel=MANY)
+        str | None,
+        typer.Option(
+            help="Numbers of pairs, such as 1000,2500,5000. With several methods (--method A,B), or with 0 among "
+            "them, one figure of all.",
+            rich_help_panel=MANY,
+        ),
     ] = None
     suite: Annotated[
         str | None, typer.Option(help="Evaluate every aligner of many on this suite.", rich_help_panel=MANY)

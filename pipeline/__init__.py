@@ -28,6 +28,7 @@ _HOMES = {
     "mutual_knn": "similarity.score",
     "neighbours": "similarity.knn.neighbours",
     "open_bundle": "stages.open_bundle",
+    "pair_curve": "stages.pair_curve",
     "rank_layers": "stages.rank_layers",
     "rank_models": "stages.rank_models",
     "report": "stages.report",

@@ -60,6 +60,7 @@ STAGES = {
         "status",
         "gc",
         "check_data",
+        "pair_curve",
         "export",
         "open_bundle",
         "search",
@@ -133,6 +134,10 @@ ALLOWED["pipeline.stages.align"] |= SELECTION
 # What more pairs would bring: fits of a method on the folds of the selection; a ranking ends with it.
 ALLOWED["pipeline.forecast"] = {"store", *VALUES, *PARTS, *SHARED, *SELECTION}
 ALLOWED["pipeline.stages.rank_layers"] |= {"pipeline.forecast"}
+# Fits of several methods on the same pairs, and their figure.
+ALLOWED["pipeline.pair_curves"] = {"store", *VALUES, *PARTS, "pipeline.pairing"}
+ALLOWED["pipeline.stages.pair_curve"] |= {"pipeline.pair_curves"}
+ALLOWED["cli"] |= {"pipeline.pair_curves"}
 ALLOWED["pipeline.stages.export"] |= {"pipeline.exports"}
 ALLOWED["pipeline.stages.open_bundle"] |= {"pipeline.exports", "pipeline.inference"}
 # The command line asks the registry for the formats.

@@ -45,7 +45,8 @@ class Method(ABC, Generic[Options]):
     """Whether a fit chooses by the validation pairs; else these give metrics alone, and no pair need be held out."""
 
     least_pairs: ClassVar[int] = 8
-    """Pairs that it can be fitted to, those that are held out among them."""
+    """Pairs that it can be fitted to beside given validation pairs; where it holds out its own, 8 at least, unless it
+    matches unpaired rows."""
 
     reads_pairs: ClassVar[bool] = True
     """Whether pairs take part; else it is the same with other pairs."""

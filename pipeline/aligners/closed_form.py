@@ -22,6 +22,7 @@ class ClosedForm(Method[Options]):
     """
 
     chooses_epoch: ClassVar[bool] = False
+    least_pairs: ClassVar[int] = 2
 
     @abstractmethod
     def solve(self, data: TrainingData, options: Options, on_event: Listener = silent) -> Solution:

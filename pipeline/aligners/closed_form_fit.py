@@ -28,7 +28,8 @@ def fit_closed(solve: Solve, data: TrainingData, options: TrainingOptions, *, on
     started = time.perf_counter()
     vision, text, unpaired = data.vision, data.text, data.unpaired or NO_EXTRAS
     aligning = method(options.method)
-    check_pairs(vision, text, least=aligning.least_pairs, why=options.method)
+    divides = data.validation is None and aligning.use_of_unpaired(options) != "required"
+    check_pairs(vision, text, least=LEAST_PAIRS if divides else aligning.least_pairs, why=options.method)
     unpaired.check(data.widths)
     if unpaired and aligning.use_of_unpaired(options) == "unused":
         on_event(Note(f"{options.method} trains without R_S here: unpaired rows are not used"))

@@ -11,7 +11,6 @@ import numpy as np
 from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.aligner_method import fit_data, method
 from structure.pipeline.aligners.aligner_runs import AlignerName
-from structure.pipeline.aligners.batches import held_out
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.estimate import probed_pairs, seconds_at_most
 from structure.pipeline.aligners.fit_result import versions
@@ -33,6 +32,7 @@ from structure.pipeline.model_selection.folds import TooFewPairsError
 from structure.pipeline.model_selection.options import SELECTION_OPTIONS, SelectionOptions
 from structure.pipeline.model_selection.outcome import selection_files
 from structure.pipeline.model_selection.stored import StoredSelection, select_stored, several_of
+from structure.pipeline.pairing.held_out_pairs import training_and_test
 from structure.pipeline.pairing.labelled import Labelled, labelled_pairs
 from structure.pipeline.pairing.layer_pair import AlignedLayers
 from structure.pipeline.pairing.pairs import PairedRows, pair_rows
@@ -50,9 +50,6 @@ from structure.store.fingerprint import fingerprint
 SHORT_TRAINING = 2_000_000
 """Pairs up to which nobody is asked about a training: on two cores they take half an hour with R_S, of batches of
 4,096."""
-
-TEST_SEED = 0
-"""The test pairs are the same for every seed of a run: differences between seeds are then not those of the test."""
 
 
 @dataclass(frozen=True)
@@ -303,14 +300,13 @@ def _rows(request: AlignRequest, chosen: ChosenLayers, context: RunContext) -> t
     rows = pair_rows(context.store, *sets)
     if told := rows.left_out():
         context.note(told)
-    out = np.zeros(0, dtype=np.int64)
     if test:
-        kept, out = held_out(len(rows), share=test, seed=TEST_SEED)
-        if len(out) != round(test * len(rows)):
-            context.note(f"{len(out):,} of {len(rows):,} pairs are the test: at least 16, at most a third and 4,096")
-        rows, out_rows = rows.take(kept), rows.take(out)
+        count = len(rows)
+        rows, out_rows = training_and_test(rows, share=test)
+        if len(out_rows) != round(test * count):
+            context.note(f"{len(out_rows):,} of {count:,} pairs are the test: at least 16, at most a third and 4,096")
     else:
-        out_rows = rows.take(out)
+        out_rows = rows.take(np.zeros(0, dtype=np.int64))
     if pairs is None:
         return rows, out_rows
     if pairs > len(rows):

@@ -27,7 +27,7 @@ class SotalignOptions(BatchOptions):
     epsilon_student: float = option(0.05, "Temperature of the students' transport plan.", above=0)
     epsilon_teacher: float = option(0.01, "Temperature of the teacher's transport plan.", above=0)
     iterations: int = option(100, "Of Sinkhorn, for each plan.", above=0)
-    steps: int = option(200, "Of training; 2,000 as published.", above=0)
+    steps: int = option(100, "Of training; 2,000 as published.", above=0)
     learning_rate: float | None = option(None, "Of Lion, falling to 0 as a cosine; none: 3e-4.", above=0)
     weight_decay: float = option(1e-5, "Of Lion.", least=0)
 

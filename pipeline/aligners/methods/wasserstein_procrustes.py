@@ -18,7 +18,7 @@ class WassersteinProcrustesOptions(TrainingOptions):
 
     centres: int = option(30, "Centres of each side in a draw of the geometric start.", above=1)
     restarts: int = option(30, "Draws of the geometric start, which is their mean.", above=0)
-    block: int = option(1000, "Rows of each side that are matched one to one at a time; 10,000 as published.", above=0)
+    block: int = option(500, "Rows of each side that are matched one to one at a time; 10,000 as published.", above=0)
     rounds: int = option(100, "Rounds of matching and rotating.", least=0)
 
 

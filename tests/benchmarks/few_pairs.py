@@ -1,0 +1,155 @@
+"""Methods of few pairs and none beside those of pairs alone, over the number of pairs, on held-out pairs.
+
+    python tests/benchmarks/few_pairs.py --store /tmp/auto --out few-pairs.jsonl [--only emoji,icons,scenes] [--seeds 5]
+    python tests/benchmarks/few_pairs.py --out few-pairs.jsonl --table
+
+Stores are those of auto.py, at the first layer pair of their ranking. A seed draws the test pairs (emoji 249, icons
+1,438, scenes 500), then nested subsets of the others; what a subset leaves is unpaired, images from one half of it and
+texts from the other. Each fit is a JSON line, written when it is done; a run that was stopped goes on. `--table` makes
+Markdown of them: means over seeds with the 95 % interval, for each set and metric. `sotalign, paper` has the published
+settings but for the batch, which is 512; it is measured with one seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+
+from structure.pipeline.aligners.unpaired import Unpaired
+from structure.pipeline.metrics.intervals import seeds_interval
+from structure.pipeline.model_selection.stored import layer_candidates
+from structure.pipeline.pair_curves.fits import METRICS, CurveFit, Measuring, chance
+from structure.pipeline.pair_curves.variants import CurveVariant
+from structure.pipeline.pairing.pairs import choose_sets, pair_rows
+from structure.store import open_store
+from structure.store.joined_rows import layer_rows, loaded
+
+SIZES = {
+    "emoji": (0, 1, 5, 10, 20, 50, 100, 300, 896),
+    "icons": (0, 1, 5, 10, 20, 50, 100, 300, 1000, 5750),
+    "scenes": (0, 1, 5, 10, 20, 50, 100, 300, 1000),
+}
+HELD_OUT = {"emoji": 249, "icons": 1438, "scenes": 500}
+METHODS = (
+    CurveVariant("ridge"),
+    CurveVariant("procrustes"),
+    CurveVariant("kernel-csa"),
+    CurveVariant("linear"),
+    CurveVariant("linear", structure=True),
+    CurveVariant("sotalign"),
+    CurveVariant("wasserstein-procrustes"),
+    CurveVariant("mini-vec2vec"),
+)
+LEAST_REST = 60
+"""Items that a subset must leave, for unpaired rows to be matched."""
+
+
+class Data:
+    """Both layers of a set, in memory, and what a seed draws of them."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        opened = open_store(folder / name)
+        held = {features.manifest.dataset for features in opened.feature_sets()}
+        sets = choose_sets(opened, dataset=name if name in held else None, split=None, vision=None, text=None)
+        rows = pair_rows(opened, *sets)
+        self.name, self.layers = name, layer_candidates(opened, sets, "auto", 1)[0]
+        self.vision, self.text = (
+            np.asarray(loaded(layer_rows(features, layer, numbers)), dtype=np.float32)
+            for features, layer, numbers in zip(sets, self.layers, (rows.vision, rows.text), strict=True)
+        )
+
+    def draw(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """(the order of the pairs to train on, test pairs)."""
+        order = np.random.default_rng(seed).permutation(len(self.vision))
+        return order[HELD_OUT[self.name] :], order[: HELD_OUT[self.name]]
+
+
+def cells(data: Data, seed: int) -> Iterator[tuple[int, CurveVariant]]:
+    """(pairs, variant) of every fit of a seed."""
+    training = len(data.vision) - HELD_OUT[data.name]
+    for pairs in SIZES[data.name]:
+        for variant in METHODS:
+            use = variant.use_of_unpaired
+            rest = training - pairs
+            if (use == "unused" or rest >= LEAST_REST) and (variant.reads_pairs or not pairs):
+                yield min(pairs, training), variant
+
+
+def measure(data: Data, seed: int, pairs: int, variant: CurveVariant) -> CurveFit:
+    """One fit."""
+    training, test = data.draw(seed)
+    rest = training[pairs:]
+    half = len(rest) // 2
+    measuring = Measuring(
+        (data.vision[training], data.text[training]), (data.vision[test], data.text[test]), device="cpu"
+    )
+    unpaired = Unpaired(data.vision[rest[:half]], data.text[rest[half:]])
+    return measuring.fit(variant, np.arange(pairs), unpaired, seed=seed)
+
+
+def run(names: Sequence[str], folder: Path, out: Path, seeds: int) -> None:
+    """Measure what is not in `out` yet, seed by seed."""
+    lines = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
+    there = {(line["set"], line["variant"], line["pairs"], line["seed"]) for line in lines}
+    sets = [Data(name, folder) for name in names]
+    for seed in range(1, seeds + 1):
+        for data in sets:
+            for pairs, variant in cells(data, seed):
+                if (data.name, variant.label, pairs, seed) in there:
+                    continue
+                line = {"set": data.name, **measure(data, seed, pairs, variant).to_dict()}
+                with open(out, "a") as file:
+                    file.write(json.dumps(line) + "\n")
+
+
+def tables(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: a table for each set and metric, a row for each number of pairs."""
+    parts = []
+    for name in dict.fromkeys(line["set"] for line in lines):
+        own = [line for line in lines if line["set"] == name]
+        variants = [each.label for each in METHODS]
+        sizes = sorted({line["pairs"] for line in own})
+        for metric in METRICS:
+            seeds = len({line["seed"] for line in own})
+            head = f"{name}, {metric} (chance {chance(metric, HELD_OUT[name]):.3f}), {seeds} seeds"
+            rows = [f"| {head} | {' | '.join(variants)} |", "|---" * (len(variants) + 1) + "|"]
+            for pairs in sizes:
+                values = [_cell(own, metric, pairs, variant) for variant in variants]
+                rows.append(f"| {pairs:,} | {' | '.join(values)} |")
+            parts.append("\n".join(rows))
+    return "\n\n".join(parts)
+
+
+def _cell(lines: Sequence[Mapping[str, Any]], metric: str, pairs: int, variant: str) -> str:
+    """Mean and half the interval over seeds; "-" where it was refused or not run."""
+    found = [line for line in lines if (line["pairs"], line["variant"]) == (pairs, variant) and not line["refused"]]
+    if not found:
+        return "-"
+    got = seeds_interval(np.array([line["metrics"][metric]["value"] for line in found]))
+    return f"{got.value:.3f} ±{(got.high - got.low) / 2:.3f}" if len(found) > 1 else f"{got.value:.3f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", default=",".join(SIZES))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--table", action="store_true")
+    given = parser.parse_args()
+    if given.store is not None:
+        run(given.only.split(","), given.store, given.out, given.seeds)
+    if given.table:
+        print(tables([json.loads(line) for line in given.out.read_text().splitlines()]))
+
+
+if __name__ == "__main__":
+    main()
