@@ -8,6 +8,7 @@ from collections.abc import Hashable
 import numpy as np
 
 from structure.store import FeatureSet, Store
+from structure.store.withdrawn import withdrawn_rows
 
 Keys = tuple[Hashable, ...]
 
@@ -26,6 +27,12 @@ def content_of_samples(store: Store, features: FeatureSet, items: np.ndarray) ->
     of_caption = samples.item_of_caption()
     captions = samples.texts()
     return found | {("text", captions[row]) for row in np.flatnonzero(chosen[of_caption]).tolist()}
+
+
+def rows_there(store: Store, features: FeatureSet) -> np.ndarray:
+    """Ascending rows of a feature set that could be read, but for those of withdrawn samples."""
+    samples = store.samples(features.manifest.dataset, features.manifest.split)
+    return np.setdiff1d(np.flatnonzero(features.valid), withdrawn_rows(features, samples))
 
 
 def content_of_rows(store: Store, features: FeatureSet, rows: np.ndarray) -> list[Keys]:

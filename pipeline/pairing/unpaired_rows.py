@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from structure.pipeline.aligners.unpaired import Unpaired
-from structure.pipeline.pairing.content_keys import Keys, content_of_rows, content_of_samples
+from structure.pipeline.pairing.content_keys import Keys, content_of_rows, content_of_samples, rows_there
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store import FeatureSet, Store
 from structure.store.errors import StructureError
@@ -94,7 +94,7 @@ class UnpairedSource:
         return left[0], left[1]
 
     def _rows_of(self, features: FeatureSet) -> FreeRows:
-        rows = np.flatnonzero(features.valid)
+        rows = rows_there(self.store, features)
         return FreeRows(features, rows, content_of_rows(self.store, features, rows))
 
     def _named(self, side: int) -> list[FeatureSet]:
