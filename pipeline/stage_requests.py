@@ -188,8 +188,8 @@ class AlignRequest:
     the same run made is taken as it is; `replace` puts the new one in the place of one of another run, whose results
     are removed. `cache` keeps layers for further runs; `checkpoint_every` is in seconds. Methods over
     tokens read those that are stored of the layers, within `memory`; `sma` reads all views and captions of a sample.
-    With `auto` method, options and layers are selected on the training pairs; `options` then hold the seed and the
-    device.
+    With `auto` method, options and layers are selected on the training pairs, with `unpaired` rows from methods that
+    match them too; `options` then hold the seed and the device.
     """
 
     layers: str = "auto"
@@ -213,11 +213,6 @@ class AlignRequest:
     def __post_init__(self) -> None:
         if self.pairs != 0 or self.auto is not None or method(self.options.method).least_pairs:
             require_count("--pairs", self.pairs)
-        if self.auto is not None and self.unpaired:
-            raise UsageError(
-                "--unpaired rows are seen by R_S alone, and a selected method may train without it. Name one: --method "
-                "linear."
-            )
         require_name("--name", self.name)
         if self.test and not 0 < self.test < 1:
             raise StructureError(f"--test {self.test:g} is no fraction of the pairs; it must be between 0 and 1.")
@@ -227,7 +222,8 @@ class AlignRequest:
                 f"--layers {self.layers!r}: write auto, last, or the two layers with a comma, such as "
                 "--layers block.11,block.05."
             )
-        require_use_of_unpaired(self.options, self.unpaired)
+        if self.auto is None:
+            require_use_of_unpaired(self.options, self.unpaired)
 
     @classmethod
     def of(cls, layers: str = "auto", *, options: TrainingOptions | None = None, **others: Any) -> AlignRequest:

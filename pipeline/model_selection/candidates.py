@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from structure.pipeline.aligners.aligner_method import Inputs, method
+from structure.pipeline.aligners.aligner_method import Inputs, UseOfUnpaired, method
 from structure.pipeline.aligners.options import TrainingOptions, option_names
 from structure.pipeline.aligners.registry import ALIGNERS
 from structure.pipeline.model_selection.halving import Entry
@@ -33,6 +33,11 @@ class Candidate:
     def inputs(self) -> Inputs:
         """What a sample is for it."""
         return method(self.options.method).reads(self.options)
+
+    @property
+    def use_of_unpaired(self) -> UseOfUnpaired:
+        """What it makes of unpaired rows."""
+        return method(self.options.method).use_of_unpaired(self.options)
 
     @property
     def uses_structure(self) -> bool:

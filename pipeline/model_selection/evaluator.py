@@ -37,7 +37,14 @@ def fit_on(
     if not aligning.chooses_epoch:
         few = rows[:METRICS_ALONE]
         validation = features.of(candidate, few)
-    data = TrainingData(vision, text, validation=validation, groups=features.groups[rows], shared=shared)
+    data = TrainingData(
+        vision,
+        text,
+        validation=validation,
+        groups=features.groups[rows],
+        unpaired=features.unpaired_of(candidate),
+        shared=shared,
+    )
     return fit_data(data, candidate.options).aligner
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from structure.pipeline.aligners.aligner_method import Inputs
 from structure.pipeline.aligners.padded import as_sequences
+from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.model_selection.candidates import Candidate, Layers
 from structure.store import JoinedRows, Rows, Tokens
 
@@ -20,11 +21,12 @@ class PairedFeatures:
 
     A side is (n, width), `Rows` of the store or of several layers (`JoinedRows`), or sequences. Where there are sets
     there are the rows of the same layers: aligners of sets embed one vector a sample. `groups` (n,) int64: what stays
-    in one fold.
+    in one fold. `unpaired` are rows of the same layers of samples that are in no pair.
     """
 
     sides: Mapping[tuple[Inputs, Layers], tuple[Any, Any]]
     groups: np.ndarray
+    unpaired: Mapping[Layers, Unpaired] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -38,6 +40,10 @@ class PairedFeatures:
         """The features of these rows that its aligner embeds: of sets one vector a sample."""
         vision, text = self.sides["rows" if candidate.inputs == "sets" else candidate.inputs, candidate.layers]
         return taken(vision, rows), taken(text, rows)
+
+    def unpaired_of(self, candidate: Candidate) -> Unpaired | None:
+        """The unpaired rows of a candidate's layers, where it sees them."""
+        return self.unpaired.get(candidate.layers) if candidate.use_of_unpaired != "unused" else None
 
     def cost(self, candidate: Candidate, pairs: int) -> float:
         """Operations of a fit to so many pairs, roughly."""
@@ -58,7 +64,7 @@ class PairedFeatures:
             return read[id(side)]
 
         sides = {key: (once(vision), once(text)) for key, (vision, text) in self.sides.items()}
-        return PairedFeatures(sides, self.groups[rows])
+        return PairedFeatures(sides, self.groups[rows], self.unpaired)
 
 
 def taken(side: Any, rows: np.ndarray) -> Any:

@@ -136,7 +136,9 @@ def _candidates(
     for (inputs, layers), (vision, text) in features.sides.items():
         widths = (width_of(vision), width_of(text))
         made = candidates_on(layers, options, widths=widths, pairs=pairs, common=common, inputs=inputs)
-        found += [candidate for candidate in made if final.allows(candidate, widths)]
+        # Methods that match unpaired rows take part where there are some, or where they are named.
+        able = [one for one in made if features.unpaired or options.candidates or one.use_of_unpaired != "required"]
+        found += [candidate for candidate in able if final.allows(candidate, widths)]
     require_candidates(found, options.fixed, final)
     return found
 

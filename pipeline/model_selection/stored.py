@@ -10,6 +10,7 @@ import numpy as np
 
 from structure.pipeline.aligners.aligner_method import Inputs
 from structure.pipeline.aligners.padded import as_sequences
+from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.model_selection.candidates import FinalFit, Layers
 from structure.pipeline.model_selection.folds import joint_groups
 from structure.pipeline.model_selection.options import SelectionOptions
@@ -20,6 +21,7 @@ from structure.pipeline.pairing.layer_choice import last_block, pick_layers, pla
 from structure.pipeline.pairing.layer_pair import AlignedLayers, ItemKind
 from structure.pipeline.pairing.pairs import PairedRows, choose_sets, has_several
 from structure.pipeline.pairing.sample_groups import group_values
+from structure.pipeline.pairing.unpaired_rows import UnpairedSource
 from structure.pipeline.pairing.vector_sets import stored_tokens
 from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.similarity.layer_similarity import first_layers, second_layers
@@ -39,13 +41,22 @@ MOST_SEQUENCES = 2 << 30
 class StoredSelection:
     """What a selection chooses from: the training pairs `rows` of two feature `sets`, and the `several` in which a
     sample has several views or captions, where there are such. `memory` bounds the bytes of two layers of all pairs,
-    for the last fit too; None: no bound."""
+    for the last fit too; None: no bound. `unpaired` names feature sets of samples without a partner; rows with the
+    content of `rows` or of the `test` pairs are none."""
 
     store: Store
     sets: tuple[FeatureSet, FeatureSet]
     rows: PairedRows
     several: tuple[FeatureSet, FeatureSet] | None = None
     memory: int | None = None
+    unpaired: Sequence[str] = ()
+    test: PairedRows | None = None
+
+    def unpaired_rows(self, layers: Layers, *, seed: int, on_event: Listener) -> Unpaired:
+        """The unpaired rows of two pooled layers, of each sample one side. Raises as `UnpairedSource.read`."""
+        paired = [rows.items for rows in (self.rows, self.test) if rows is not None]
+        source = UnpairedSource(self.store, self.unpaired, self.sets, layers)
+        return source.read(np.concatenate(paired), halves=seed, on_event=on_event)
 
     def size(self, layers: Layers, rows: PairedRows) -> int:
         """Bytes of these rows of two pooled layers."""
@@ -78,7 +89,11 @@ def select_stored(
         count = min(count, source.memory * len(source.rows) // max(source.size(pairs[0], source.rows), 1))
     used = source.rows.subset(count, seed=common["seed"])
     groups = sample_groups(source.store, source.sets, used, column=options.group)
-    features = PairedFeatures(_sides(source, pairs, used, on_event), groups)
+    unpaired: dict[Layers, Unpaired] = {}
+    for pair in pairs if source.unpaired else ():
+        told = silent if unpaired else on_event  # the rows are the same for every layer pair
+        unpaired[pair] = source.unpaired_rows(pair, seed=common["seed"], on_event=told)
+    features = PairedFeatures(_sides(source, pairs, used, on_event), groups, unpaired)
     needed = [source.size(pair, source.rows) for pair in pairs]
     in_passes = source.memory is not None and max(needed) > source.memory and not options.weights
     return select(features, options, common=common, final=FinalFit(len(source.rows), in_passes), on_event=on_event)

@@ -15,6 +15,7 @@ from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.estimate import probed_pairs, seconds_at_most
 from structure.pipeline.aligners.fit_result import versions
 from structure.pipeline.aligners.layer_concat import ConcatenatedData
+from structure.pipeline.aligners.option_effects import use_of_unpaired
 from structure.pipeline.aligners.option_groups import PairOptions, StructureOptions
 from structure.pipeline.aligners.options import TrainingOptions, all_option_names, applicable
 from structure.pipeline.aligners.registry import ALIGNERS
@@ -136,7 +137,7 @@ def _selected(request: AlignRequest, auto: SelectionOptions, context: RunContext
     for text in request.add:
         Labelled.parse(text)  # what is wrong is told before anything is fitted
     chosen, options = _chosen_layers(request, context), request.options
-    rows, _ = _rows(request, chosen, context.without_notes())
+    rows, test_rows = _rows(request, chosen, context.without_notes())
     this = _identified(request, chosen, context, rows)
     before = find_aligned(context.store, this.name, this.id) if not request.add else None
     if before is not None:
@@ -146,7 +147,9 @@ def _selected(request: AlignRequest, auto: SelectionOptions, context: RunContext
     several = several_of(
         context.store, dataset=request.dataset, split=request.split, vision=request.vision, text=request.text
     )
-    source = StoredSelection(context.store, chosen.sets, rows, several, request.memory)
+    source = StoredSelection(
+        context.store, chosen.sets, rows, several, request.memory, unpaired=request.unpaired, test=test_rows
+    )
     try:
         selection = select_stored(source, request.layers, auto, common=common, on_event=context.on_event)
     except TooFewPairsError as error:
@@ -158,7 +161,8 @@ def _selected(request: AlignRequest, auto: SelectionOptions, context: RunContext
     weight = best.structure.get("weight", 0.0)
     context.note((f"R_S has the weight {weight:g}: " if auto.weights else "") + selection.why)
     made = options.changed(**best.structure) if auto.weights else best.options.changed(refit=True)
-    final = replace(request, auto=None, layers=",".join(best.layers), options=made, replace=True)
+    seen = request.unpaired if use_of_unpaired(made) != "unused" else ()
+    final = replace(request, auto=None, layers=",".join(best.layers), options=made, replace=True, unpaired=seen)
     weighed = options if auto.weights else None
     return _trained(final, context, replace(this, selection=selection.to_dict(), weighed=weighed))
 

@@ -9,6 +9,7 @@ import pytest
 
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.registry import ALIGNERS
+from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.model_selection import confirmation
 from structure.pipeline.model_selection import select as selecting
 from structure.pipeline.model_selection.budget import Budget
@@ -261,3 +262,28 @@ def test_select_aligner_fits_the_choice_to_all_pairs() -> None:
 def test_duplicates_and_groups_are_in_one_fold() -> None:
     fold_of = assign_folds(np.array([0, 0, 1, 2, 3, 4]), folds=2, seed=0)
     assert fold_of[0] == fold_of[1]
+
+
+def unpaired_features(rows: int = 90) -> PairedFeatures:
+    """Pairs, and unpaired rows of both sides of other samples."""
+    vision, text = pairs(rows + 80)
+    extras = Unpaired(vision[rows : rows + 40], text[rows + 40 :])
+    layers = ("good", "text")
+    return PairedFeatures({("rows", layers): (vision[:rows], text[:rows])}, np.arange(rows), {layers: extras})
+
+
+def test_methods_that_match_unpaired_rows_take_part_where_there_are_some() -> None:
+    matching = {"sotalign", "wasserstein-procrustes", "mini-vec2vec"}
+    ticks = iter(range(10**6))
+    for given, expected in ((unpaired_features(), matching), (features(), set())):
+        found = select(given, SelectionOptions(), common=COMMON, budget=Budget(3.0, lambda: float(next(ticks))))
+        assert {row.candidate.options.method for row in found.rows} & matching == expected
+    still: dict[str, Any] = {"common": COMMON, "budget": Budget(60.0, lambda: 0.0)}
+    fixed = {"rounds": 2, "restarts": 2, "centres": 4, "steps": 3, "batch": 32}
+    asked = SelectionOptions(candidates=("ridge", "sotalign", "wasserstein-procrustes"), fixed=fixed)
+    scores = {row.candidate.options.method: row for row in select(unpaired_features(), asked, **still).rows}
+    assert all(row.score is not None and row.score > 0.3 for row in scores.values())
+    lacking = select(features(), asked, **still)
+    notes = {row.candidate.options.method: row.note for row in lacking.rows if row.score is None}
+    assert set(notes) == {"sotalign", "wasserstein-procrustes"}
+    assert all("there are 0 and 0" in note for note in notes.values())

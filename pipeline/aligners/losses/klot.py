@@ -62,8 +62,8 @@ def klot_of_rows(
     _require_plans(epsilon_student, epsilon_teacher, iterations)
     with torch.autocast(student[0].device.type, enabled=False):
         ours = [F.normalize(side, dim=1) for side in student]
-        theirs = [F.normalize(side.detach(), dim=1) for side in teacher]
-        value: torch.Tensor = _KlotOfRows.apply(*ours, *theirs, epsilon_student, epsilon_teacher, iterations)
+        theirs = (F.normalize(teacher[0].detach(), dim=1), F.normalize(teacher[1].detach(), dim=1))
+        value: torch.Tensor = _KlotOfRows.apply(*ours, theirs, (epsilon_student, epsilon_teacher), iterations)
     return value
 
 
@@ -109,13 +109,12 @@ class _KlotOfRows(torch.autograd.Function):
         ctx: Any,
         a: torch.Tensor,
         b: torch.Tensor,
-        teacher_a: torch.Tensor,
-        teacher_b: torch.Tensor,
-        epsilon: float,
-        of_teacher: float,
+        teacher: tuple[torch.Tensor, torch.Tensor],
+        epsilons: tuple[float, float],
         iterations: int,
     ) -> torch.Tensor:
-        target = teacher_a @ teacher_b.T
+        epsilon, of_teacher = epsilons
+        target = teacher[0] @ teacher[1].T
         buffer = torch.empty_like(target)
         u, v = potentials(target, epsilon=of_teacher, iterations=iterations, buffer=buffer)
         write_plan(target, u, v, scale=1 / of_teacher, out=target)
@@ -138,4 +137,4 @@ class _KlotOfRows(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *of_value: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         of_a, of_b = ctx.saved_tensors
-        return of_a * of_value[0], of_b * of_value[0], None, None, None, None, None
+        return of_a * of_value[0], of_b * of_value[0], None, None, None

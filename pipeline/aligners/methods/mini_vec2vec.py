@@ -43,6 +43,12 @@ class MiniVec2Vec(UnpairedMethod[MiniVec2VecOptions]):
     def dim(self, options: MiniVec2VecOptions, *, widths: tuple[int, int], pairs: int) -> int:
         return widths[1]
 
+    def cost(self, options: MiniVec2VecOptions, *, widths: tuple[int, int], pairs: int) -> float:
+        rows = min(options.drawn, 2000)  # there are seldom more
+        of_centres = 20.0 * rows * options.centres * sum(widths)
+        of_rows = 4.0 * options.refined * rows * widths[1]
+        return options.rounds * of_centres + options.refinements * of_rows
+
     def solve(self, data: TrainingData, options: MiniVec2VecOptions, on_event: Listener = silent) -> Solution:
         from structure.pipeline.aligners.few_pairs.unpaired_sides import UnpairedSides
         from structure.pipeline.aligners.few_pairs.vec2vec import LAST_CENTRES, Vec2Vec

@@ -36,6 +36,11 @@ class Sotalign(UnpairedMethod[SotalignOptions]):
     def dim(self, options: SotalignOptions, *, widths: tuple[int, int], pairs: int) -> int:
         return max(1, min(options.dim, *widths, pairs - 1)) if pairs > 1 else widths[1]
 
+    def cost(self, options: SotalignOptions, *, widths: tuple[int, int], pairs: int) -> float:
+        dim = self.dim(options, widths=widths, pairs=pairs)
+        of_rows = 12.0 * (options.batch + min(pairs, options.batch)) * sum(widths) * dim
+        return options.steps * (of_rows + 12.0 * options.batch**2 * (options.iterations + dim))
+
     def solve(self, data: TrainingData, options: SotalignOptions, on_event: Listener = silent) -> Solution:
         from structure.pipeline.aligners.few_pairs.ridge_cca import teacher_of
         from structure.pipeline.aligners.few_pairs.sotalign_training import train_students

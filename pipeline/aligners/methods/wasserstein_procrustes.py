@@ -36,6 +36,10 @@ class WassersteinProcrustes(UnpairedMethod[WassersteinProcrustesOptions]):
     def dim(self, options: WassersteinProcrustesOptions, *, widths: tuple[int, int], pairs: int) -> int:
         return widths[1]
 
+    def cost(self, options: WassersteinProcrustesOptions, *, widths: tuple[int, int], pairs: int) -> float:
+        of_centres = 20.0 * options.block * options.centres * sum(widths)
+        return options.restarts * of_centres + options.rounds * options.block**2 * (2.0 * sum(widths) + 300.0)
+
     def solve(self, data: TrainingData, options: WassersteinProcrustesOptions, on_event: Listener = silent) -> Solution:
         from structure.pipeline.aligners.few_pairs.unpaired_sides import UnpairedSides
         from structure.pipeline.aligners.few_pairs.wasserstein import GeometricProcrustes
