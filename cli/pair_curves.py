@@ -12,7 +12,6 @@ from structure.cli.sweeps import CURVE_TEST, which_seeds
 from structure.store.errors import UsageError
 
 if TYPE_CHECKING:
-    from structure.cli.align import AlignFlags
     from structure.cli.terminal import Terminal
     from structure.pipeline.pair_curves.curve import PairCurve
 
@@ -22,7 +21,7 @@ OF_ONE_RUN = ("grid", "compare", "suite", "pairs", "add", "memory", "tensorboard
 SEEDS = "5"
 
 
-def compares_methods(flags: AlignFlags) -> bool:
+def compares_methods(flags: Any) -> bool:
     """Whether the flags ask for a curve of several methods: methods with commas, or no pairs among the numbers."""
     from structure.cli.choices import words
 
@@ -31,7 +30,7 @@ def compares_methods(flags: AlignFlags) -> bool:
     return "," in (flags.method or "") or "0" in words("--curve", flags.curve)
 
 
-def run_curve(flags: AlignFlags) -> None:
+def run_curve(flags: Any) -> None:
     """Fit what is not there, and show it. Raises UsageError and StructureError."""
     from structure.cli.choices import words
     from structure.cli.training import counts, given_options

@@ -118,6 +118,15 @@ SCRIPTS = (
             Bound("ours_over_plain", most=0.5, of="memory"),
         ),
     ),
+    Script(
+        "sotalign",
+        "Training: a step of SOTAlign on 4,096 pairs and 4,096 unpaired rows",
+        "the formula written plainly in torch",
+        bounds=(
+            Bound("ours_over_plain", most=1.3, of="time"),
+            Bound("ours_over_plain", most=0.5, of="memory"),
+        ),
+    ),
     Script("token_pooling", "Training: pooling tokens", "a direct implementation of the formula in torch"),
     Script(
         "training",
