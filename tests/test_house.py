@@ -143,7 +143,7 @@ ALLOWED["pipeline.stages.open_bundle"] |= {"pipeline.exports", "pipeline.inferen
 # The command line asks the registry for the formats.
 ALLOWED["cli"] |= {"pipeline.exports"}
 # The report's sections, charts and HTML.
-ALLOWED["pipeline.page"] = {"store", *VALUES, *PARTS}
+ALLOWED["pipeline.page"] = {"store", *VALUES, *PARTS, "pipeline.pair_curves"}
 ALLOWED["pipeline.stages.report"] |= {"pipeline.page"}
 ALLOWED["pipeline.stages.search"] |= {"pipeline.page", "pipeline.inference"}
 ALLOWED["pipeline.stages.gc"] |= {"pipeline.inference"}

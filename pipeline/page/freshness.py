@@ -12,7 +12,7 @@ from structure.store import Store
 from structure.store.chunk import crc32c
 from structure.store.fingerprint import fingerprint
 
-FOLDERS = ("aligners", "rankings", "results", "samples", "reports")
+FOLDERS = ("aligners", "curves", "rankings", "results", "samples", "reports")
 """Of the store: what a page is made from, besides the manifests of its features."""
 
 _MARK = re.compile(rb'<meta name="made-from" content="([0-9a-f]{64}) ([0-9a-f]{8})">\n')

@@ -16,6 +16,9 @@ from structure.pipeline.datasets.dataset import PROMPTS
 from structure.pipeline.metrics.answers import answers_of
 from structure.pipeline.metrics.registry import METRICS, metric_named, pattern_of
 from structure.pipeline.page.leaderboard import Leaderboard, leaderboards
+from structure.pipeline.pair_curves.curve import FILE as CURVE
+from structure.pipeline.pair_curves.curve import FOLDER as CURVES
+from structure.pipeline.pair_curves.curve import PairCurve
 from structure.pipeline.results import COMPARISONS, HELD_OUT, TEST_PREDICTIONS, Result, read_results, read_table
 from structure.pipeline.similarity.layer_similarity import FILE as RANKING
 from structure.pipeline.similarity.layer_similarity import SCORES
@@ -86,6 +89,12 @@ class Source:
     def models(self) -> list[Mapping[str, Any]]:
         """The documents of `rank-layers --all`."""
         return [body for _, body in _documents(self.store.folder("rankings"), MODELS)]
+
+    @cached_property
+    def pair_curves(self) -> dict[str, PairCurve]:
+        """The curves over the number of pairs, by name."""
+        folder = self.store.folder(CURVES)
+        return {name: PairCurve.read(folder.at(name)) for name in sorted(folder.holding(CURVE))}
 
     @cached_property
     def aligners(self) -> dict[str, Mapping[str, Any]]:

@@ -13,6 +13,8 @@ from structure.pipeline.metrics.intervals import seeds_interval
 from structure.pipeline.metrics.sampling import Sampling
 from structure.pipeline.pair_curves.fits import LOW_IS_GOOD, METRICS, CurveFit, chance
 from structure.pipeline.strict_json import from_json, to_json
+from structure.store.errors import DamageError
+from structure.store.files import Files
 
 FOLDER, FILE, FIGURE = "curves", "curve.json", "curve.png"
 SHOWN = "R@10"
@@ -86,13 +88,19 @@ class PairCurve:
         return to_json(self.to_dict())
 
     @classmethod
-    def read(cls, data: bytes) -> PairCurve:
-        """From `packed`."""
-        document = from_json(data)
-        fits = tuple(CurveFit.of_dict(each) for each in document.pop("fits"))
+    def read(cls, folder: Files) -> PairCurve:
+        """Of the folder that holds it. Raises DamageError for a record that does not read."""
+        try:
+            document = from_json(folder.read(FILE))
+            fits = tuple(CurveFit.of_dict(each) for each in document.pop("fits"))
+            identity = document["identity"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamageError(
+                f"{folder}/{FILE} does not read: {error}. Run its command again with --replace, or remove it."
+            ) from error
         derived = ("identity", "chance", "ceiling", "means")
         facts = {name: value for name, value in document.items() if name not in derived}
-        return cls(facts, document["identity"], fits)
+        return cls(facts, identity, fits, str(folder))
 
     def spec(self, metric: str = SHOWN) -> Spec:
         """The figure: a line for each variant, chance, and the ceiling. No pairs are drawn at half the least number."""

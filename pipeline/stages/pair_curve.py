@@ -12,7 +12,7 @@ from structure.pipeline.aligners.fit_result import versions
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.pair_curves.curve import FIGURE, FILE, FOLDER, PairCurve
-from structure.pipeline.pair_curves.fits import Measuring
+from structure.pipeline.pair_curves.measuring import Measuring
 from structure.pipeline.pair_curves.request import PairCurveRequest
 from structure.pipeline.pair_curves.variants import CurveVariant, variants_of
 from structure.pipeline.pairing.held_out_pairs import training_and_test
@@ -115,7 +115,7 @@ def run(request: PairCurveRequest, context: RunContext) -> PairCurve:
     folder = context.store.folder(FOLDER, name)
     curve = PairCurve(data.facts(request), data.identity(request, context))
     if folder.exists(FILE) and not request.replace:
-        before = PairCurve.read(folder.read(FILE))
+        before = PairCurve.read(folder)
         if before.identity != curve.identity:
             raise StructureError(
                 f"The curve {name} is there, of other data, layers, options or versions of libraries. Pass --replace "

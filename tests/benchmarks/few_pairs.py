@@ -1,12 +1,12 @@
 """Methods of few pairs and none beside those of pairs alone, over the number of pairs, on held-out pairs.
 
     python tests/benchmarks/few_pairs.py --store /tmp/auto --out few-pairs.jsonl [--only emoji,icons,scenes] [--seeds 5]
-    python tests/benchmarks/few_pairs.py --out few-pairs.jsonl --table
+    python tests/benchmarks/few_pairs.py --out few-pairs.jsonl --table --figure docs/few-pairs.png
 
 Stores are those of auto.py, at the first layer pair of their ranking. A seed draws the test pairs (emoji 249, icons
 1,438, scenes 500), then nested subsets of the others; what a subset leaves is unpaired, images from one half of it and
 texts from the other. Each fit is a JSON line, written when it is done; a run that was stopped goes on. `--table` makes
-Markdown of them: means over seeds with the 95 % interval, for each set and metric.
+Markdown of them: means over seeds with the 95 % interval, for each set and metric; `--figure` the figure of R@10.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 
 from structure.pipeline.aligners.unpaired import Unpaired
-from structure.pipeline.metrics.intervals import seeds_interval
+from structure.pipeline.charts import panels, png
 from structure.pipeline.model_selection.stored import layer_candidates
-from structure.pipeline.pair_curves.fits import METRICS, CurveFit, Measuring, chance
+from structure.pipeline.pair_curves.curve import PairCurve
+from structure.pipeline.pair_curves.fits import METRICS, CurveFit, chance
+from structure.pipeline.pair_curves.measuring import Measuring
 from structure.pipeline.pair_curves.variants import CurveVariant
 from structure.pipeline.pairing.pairs import choose_sets, pair_rows
 from structure.store import open_store
@@ -34,9 +36,10 @@ from structure.store.joined_rows import layer_rows, loaded
 SIZES = {
     "emoji": (0, 1, 5, 10, 20, 50, 100, 300, 896),
     "icons": (0, 1, 5, 10, 20, 50, 100, 300, 1000, 5750),
-    "scenes": (0, 1, 5, 10, 20, 50, 100, 300, 1000),
+    "scenes": (0, 1, 5, 10, 20, 50, 100, 300, 1000, 2000),
 }
-FIRST = (0, 10, 100, 896, 1000, 5750)
+SEEDS = 5
+FIRST = (0, 10, 100, 896, 1000, 2000, 5750)
 """Sizes that are measured before the others, for every seed."""
 HELD_OUT = {"emoji": 249, "icons": 1438, "scenes": 500}
 METHODS = (
@@ -110,31 +113,43 @@ def run(names: Sequence[str], folder: Path, out: Path, seeds: int) -> None:
             file.write(json.dumps(line) + "\n")
 
 
+def curves(lines: Sequence[Mapping[str, Any]]) -> dict[str, PairCurve]:
+    """The curve of each set; its ceiling is the best of the fits to most pairs."""
+    found = {}
+    for name in [name for name in SIZES if any(line["set"] == name for line in lines)]:
+        own = [{key: value for key, value in line.items() if key != "set"} for line in lines if line["set"] == name]
+        facts = {"dataset": name, "training_pairs": max(SIZES[name]), "test_pairs": HELD_OUT[name]}
+        found[name] = PairCurve(facts, "", tuple(CurveFit.of_dict(each) for each in own))
+    return found
+
+
 def tables(lines: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: a table for each set and metric, a row for each number of pairs."""
-    parts = []
-    for name in dict.fromkeys(line["set"] for line in lines):
-        own = [line for line in lines if line["set"] == name]
-        variants = [each.label for each in METHODS]
-        sizes = sorted({line["pairs"] for line in own})
+    """Markdown: a table for each set and metric, a row for each number of pairs; half the 95 % interval beside."""
+    labels, parts = [each.label for each in METHODS], []
+    for name, curve in curves(lines).items():
         for metric in METRICS:
-            seeds = len({line["seed"] for line in own})
-            head = f"{name}, {metric} (chance {chance(metric, HELD_OUT[name]):.3f}), {seeds} seeds"
-            rows = [f"| {head} | {' | '.join(variants)} |", "|---" * (len(variants) + 1) + "|"]
-            for pairs in sizes:
-                values = [_cell(own, metric, pairs, variant) for variant in variants]
-                rows.append(f"| {pairs:,} | {' | '.join(values)} |")
-            parts.append("\n".join(rows))
+            rows = {(row["pairs"], row["variant"]): row for row in curve.means(metric)}
+            head = f"{name}, {metric} (chance {chance(metric, HELD_OUT[name]):.3f})"
+            table = [f"| {head} | {' | '.join(labels)} |", "|---" * (len(labels) + 1) + "|"]
+            for pairs in SIZES[name]:
+                cells = " | ".join(_cell(rows.get((pairs, label))) for label in labels)
+                table.append(f"| {pairs:,} | {cells} |")
+            parts.append("\n".join(table))
     return "\n\n".join(parts)
 
 
-def _cell(lines: Sequence[Mapping[str, Any]], metric: str, pairs: int, variant: str) -> str:
-    """Mean and half the interval over seeds; "-" where it was refused or not run."""
-    found = [line for line in lines if (line["pairs"], line["variant"]) == (pairs, variant) and not line["refused"]]
-    if not found:
+def _cell(row: Mapping[str, Any] | None) -> str:
+    """Mean and half the interval over seeds, and how many seeds where not all; "-" where there is none."""
+    if row is None or row["value"] is None:
         return "-"
-    got = seeds_interval(np.array([line["metrics"][metric]["value"] for line in found]))
-    return f"{got.value:.3f} ±{(got.high - got.low) / 2:.3f}" if len(found) > 1 else f"{got.value:.3f}"
+    seeds = "" if row["seeds"] == SEEDS else f" ({row['seeds']})"
+    return f"{row['value']:.3f} ±{(row['high'] - row['low']) / 2:.3f}{seeds}"
+
+
+def figure(lines: Sequence[Mapping[str, Any]], metric: str) -> bytes:
+    """A panel for each set, as PNG."""
+    drawn = [(f"{name}, {curve.test_pairs:,} test pairs", curve.spec(metric)) for name, curve in curves(lines).items()]
+    return png(panels(drawn, columns=1, width=640))
 
 
 def main() -> None:
@@ -142,13 +157,17 @@ def main() -> None:
     parser.add_argument("--store", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", default=",".join(SIZES))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--figure", type=Path)
     given = parser.parse_args()
     if given.store is not None:
         run(given.only.split(","), given.store, given.out, given.seeds)
+    lines = [json.loads(line) for line in given.out.read_text().splitlines()]
     if given.table:
-        print(tables([json.loads(line) for line in given.out.read_text().splitlines()]))
+        print(tables(lines))
+    if given.figure is not None:
+        given.figure.write_bytes(figure(lines, "R@10"))
 
 
 if __name__ == "__main__":

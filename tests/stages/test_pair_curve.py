@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from structure.cli.main import run
-from structure.pipeline import pair_curve
+from structure.pipeline import pair_curve, report
 from structure.pipeline.pair_curves.curve import PairCurve
-from structure.pipeline.pair_curves.fits import METRICS, Measuring, chance, pair_metrics
+from structure.pipeline.pair_curves.fits import METRICS, chance
+from structure.pipeline.pair_curves.measuring import Measuring, pair_metrics
 from structure.pipeline.pair_curves.request import PairCurveRequest
 from structure.pipeline.pair_curves.variants import CurveVariant, variants_of
 from structure.store import Store
-from structure.store.errors import StructureError, UsageError
+from structure.store.errors import DamageError, StructureError, UsageError
 
 COMMON: dict[str, Any] = {"layers": "block.03,block.03", "unpaired": ["scenes/train"], "seeds": (1, 2)}
 SOLVER = {"rounds": 2, "restarts": 2, "centres": 5, "refinements": 2}
@@ -52,9 +54,17 @@ def test_all_methods_meet_the_same_pairs(copied: Store, monkeypatch: pytest.Monk
     assert all(each in more.fits for each in curve.fits)
     with pytest.raises(StructureError, match=r"The curve scenes-.*-curve is there, of other data, .*--replace"):
         pair_curve(store=copied, **{**given, "test": 0.3})
+    page = Path(report(store=copied)).read_text()
+    assert "Few pairs" in page
+    assert f"On all 192 training pairs {more.ceiling('R@10')['variant']} is best" in page  # type: ignore[index]
     kept = copied.folder("curves", "scenes-scenes-vit-scenes-text-curve")
     assert kept.read("curve.png").startswith(b"\x89PNG")
-    assert PairCurve.read(kept.read("curve.json")) == more
+    assert PairCurve.read(kept) == more
+    kept.write("curve.json", b"{}")
+    with pytest.raises(DamageError, match=r"curve\.json does not read.*--replace"):
+        report(store=copied)
+    with pytest.raises(DamageError, match=r"curve\.json does not read.*--replace"):
+        pair_curve(store=copied, **given)
 
 
 def test_the_command_shows_chance_ceiling_and_why_a_cell_is_empty(
