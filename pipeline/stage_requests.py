@@ -10,7 +10,12 @@ from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from structure.pipeline.aligners.aligner_method import Inputs, method
-from structure.pipeline.aligners.option_effects import require_effect, require_unpaired, require_use_of_unpaired
+from structure.pipeline.aligners.option_effects import (
+    require_effect,
+    require_no_need_of_pairs,
+    require_unpaired,
+    require_use_of_unpaired,
+)
 from structure.pipeline.aligners.options import TrainingOptions, renamed
 from structure.pipeline.datasets.loading import find_kind
 from structure.pipeline.encoders.catalogue import catalogue
@@ -211,7 +216,9 @@ class AlignRequest:
     auto: SelectionOptions | None = None
 
     def __post_init__(self) -> None:
-        if self.pairs != 0 or self.auto is not None or method(self.options.method).least_pairs:
+        if self.pairs == 0 and self.auto is None:
+            require_no_need_of_pairs(self.options.method)
+        else:
             require_count("--pairs", self.pairs)
         require_name("--name", self.name)
         if self.test and not 0 < self.test < 1:

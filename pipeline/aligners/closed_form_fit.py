@@ -35,8 +35,8 @@ def fit_closed(solve: Solve, data: TrainingData, options: TrainingOptions, *, on
         on_event(Note(f"{options.method} trains without R_S here: unpaired rows are not used"))
     pairs, validation = TrainingData(vision, text, unpaired=unpaired), data.validation
     holds_out = validation is None and len(vision) >= LEAST_PAIRS
-    if validation is None and not holds_out:
-        on_event(Note(f"all {len(vision)} pairs train: held out, a part of so few would say nothing"))
+    if validation is None and 0 < len(vision) < LEAST_PAIRS:
+        on_event(Note(f"no pair of {len(vision)} is held out: a part of so few would say nothing"))
     if holds_out:
         training, out = held_out(len(vision), share=options.validation, seed=options.seed, groups=data.groups)
         validation = (vision[out], text[out])

@@ -90,6 +90,13 @@ def require_use_of_unpaired(options: TrainingOptions, unpaired: Collection[str])
         )
 
 
+def require_no_need_of_pairs(method: str) -> None:
+    """Raises StructureError for a method that learns from pairs."""
+    if ALIGNERS[method].least_pairs:
+        without = " or ".join(name for name in matching_methods() if not ALIGNERS[name].least_pairs)
+        raise StructureError(f"--pairs 0: {method} learns from pairs. Pass 1 or more, or --method {without}.")
+
+
 def _idle(name: str, options: TrainingOptions, *, grid: bool = False) -> StructureError:
     other, value = options.idle[name]
     current = getattr(options, other)
