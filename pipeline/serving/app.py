@@ -39,7 +39,11 @@ PAGE = {
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
 }
-KEPT = {"cache-control": "private, max-age=300"}
+IMAGE_HEADERS = {
+    "cache-control": "private, max-age=300",
+    "content-security-policy": "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; sandbox",
+}
+"""Browsers show an image on a page of their own, which has a style inline."""
 
 Made = TypeVar("Made")
 
@@ -128,7 +132,7 @@ class SearchApp:
             raise RefusedError(404, f"{error.item}: its image cannot be read.") from None
         except StructureError as error:
             raise RefusedError(404, str(error)) from None
-        return Response(data, media_type=kind, headers=KEPT)
+        return Response(data, media_type=kind, headers=IMAGE_HEADERS)
 
     async def _with_upload(self, request: Request, question: SearchQuestion) -> SearchQuestion:
         """The question with the image of the request's body, made ready for the encoder."""

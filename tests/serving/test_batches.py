@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from structure.pipeline.serving.app import BATCH, WAITING
+from structure.pipeline.serving.app import WAITING
 from structure.pipeline.serving.batch_queue import BatchQueue
 from structure.pipeline.serving.refused import RefusedError
 from structure.pipeline.serving.search_server import SearchServer
@@ -50,7 +50,7 @@ def test_two_hundred_at_once_share_the_encoder_and_get_their_own_answers(
     monkeypatch.setattr(queue, "answer", held)
     with ThreadPoolExecutor(COUNT) as pool:
         waiting = [pool.submit(ask, server, path) for path in paths]
-        filled(queue, COUNT - BATCH)
+        filled(queue, COUNT - 32)
         held.free.set()
         answers = [one.result() for one in waiting]
     assert {answer.status for answer in answers} == {200}
@@ -60,7 +60,7 @@ def test_two_hundred_at_once_share_the_encoder_and_get_their_own_answers(
         assert [hit["score"] for hit in hits] == pytest.approx([hit["score"] for hit in own[: len(hits)]], abs=1e-5)
         assert hits[0]["id"] == own[0]["id"]
     assert sum(held.sizes) == COUNT
-    assert len(held.sizes) <= 2 + COUNT // BATCH
+    assert len(held.sizes) <= 2 + COUNT // 32
 
 
 def test_one_too_many_is_told_to_come_again(server: SearchServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,6 +180,12 @@ def test_a_folder_is_served(place: Place, tmp_path: Path) -> None:
         assert sorted(hit["path"] for hit in hits) == ["0.png", "1.png", "2.png"]
         assert ask(server, f"/{hits[0]['file']}").body == (folder / hits[0]["path"]).read_bytes()
         assert ask(server, "/api/search?q=a&to=text").status == 400
+    (folder / "1.png").unlink()
+    with serve(store=place.store, images=folder, port=0, device="cpu") as server:
+        assert found(server, "/api/about")["rows"]["images"] == 2
+        assert ask(server, "/api/images/1/file").status == 404  # its row is still in the store
+        assert "There is no image 1" in ask(server, "/api/images/1/thumbnail").document["error"]
+        assert ask(server, "/api/search?like=1").status == 404
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(UsageError):
