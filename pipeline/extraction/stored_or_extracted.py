@@ -123,13 +123,14 @@ class FeatureSource:
         """The complete feature set of this encoder over these rows, with the tokens of these layers.
 
         Raises NotPresentError where there is none and no encoder or images to make it, FingerprintError where the
-        encoder that loads now is not the one on record.
+        encoder that loads now is not the one on record, ReadOnlyError where they cannot be saved.
         """
         samples = rows.samples
         found = self.find(record, samples, captions=captions)
         paths = {tokens_path(layer) for layer in tokens}
         if found is not None and paths <= set(found.manifest.paths) and not paths & _lacking(found):
             return found
+        self.context.require_writable(f"features of {samples.dataset}/{samples.split} by {record.name}")
         encoder, options, chosen = self._ahead(record, rows, captions, tokens, found)
         ask(self.context.confirm, encoder, rows, chosen, options, self.device)
         self.passes += 1

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from structure.cli.main import run
-from structure.pipeline import search
+from structure.pipeline import embed, label, search
 from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.inference.embedding_records import prefix_of
 from structure.store import FeatureSet
-from structure.store.errors import NotPresentError
-from structure.store.shard_writer import lease_of
+from structure.store.errors import NotPresentError, ReadOnlyError
+from structure.store.local_files import LocalFiles
+from structure.store.shard_writer import ShardWriter, lease_of
 from tests.inference.conftest import Place
 
 PREFIX = prefix_of("ridge", "mine/all/scenes-vit")
 
 
-def rename_encoder(place: Place, spec: str) -> None:
-    """The aligner's record names another text encoder."""
+def rename_encoder(place: Place, spec: str, *, side: str = "text") -> None:
+    """The aligner's record names another encoder."""
     folder = place.store.folder("aligners", "ridge")
     record = json.loads(folder.read("aligner.json"))
-    record["metadata"]["encoders"]["text"]["spec"] = spec
+    record["metadata"]["encoders"][side]["spec"] = spec
     folder.write("aligner.json", json.dumps(record).encode())
 
 
@@ -41,6 +43,47 @@ def test_an_encoder_that_is_gone_is_told(
         "needs the package open_clip, which is not installed. Run: pip install open_clip_torch"
         in capsys.readouterr().err
     )
+
+
+def test_what_is_cached_needs_no_encoder(place: Place, tmp_path: Path) -> None:
+    for side in ("text", "vision"):
+        rename_encoder(place, f"hf:{place.root}/nowhere", side=side)
+    assert embed("mine", out=tmp_path / "e.npy", store=place.store).rows == 80
+    with pytest.raises(NotPresentError, match="nowhere"):
+        search(image=place.photos / "001.png", store=place.store)
+    with pytest.raises(NotPresentError, match="nowhere"):
+        search("a circle", store=place.store, images=place.photos)
+    with pytest.raises(NotPresentError, match="nowhere"):
+        label("mine", classes=["a", "b"], store=place.store)
+
+
+def test_a_folder_whose_encoding_was_stopped_is_encoded_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commit, stopped = ShardWriter.commit, list[str]()
+
+    def interrupted(self: ShardWriter) -> Any:
+        if not stopped:
+            stopped.append("once")
+            raise KeyboardInterrupt
+        return commit(self)
+
+    monkeypatch.setattr(ShardWriter, "commit", interrupted)
+    command = ["search", "a red circle", "--images", str(place.photos), "--store", place.store.url, "--json"]
+    assert run(command) == 130
+    assert "run the same command again to go on" in capsys.readouterr().err
+    assert run(command) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rows"], found["encoder_passes"]) == (80, 1)
+    assert all(features.verify() == [] for features in place.store.feature_sets(dataset=found["dataset"]))
+
+
+def test_a_folder_cannot_be_encoded_into_a_store_that_cannot_be_written(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LocalFiles, "writable", False)
+    with pytest.raises(ReadOnlyError, match="cannot be written"):
+        search("a circle", store=place.store, images=place.photos)
 
 
 def test_imported_features_answer_no_words(imported: str, capsys: pytest.CaptureFixture[str]) -> None:
