@@ -28,6 +28,21 @@ def test_paths_and_images_are_searched_and_labelled(place: Place) -> None:
     assert [set(row) >= {"label", "probability", "margin", "label_2"} for row in rows] == [True] * 6
 
 
+def test_images_of_any_mode_are_read_as_their_files_are(place: Place, tmp_path: Path) -> None:
+    model = AlignedModel.load(place.store, "ridge", device="cpu")
+    image = Image.open(place.photos / "003.png").convert("RGB")
+    image.putalpha(Image.radial_gradient("L").resize(image.size).point(lambda value: 255 * (value > 100)))
+    paths = []
+    for mode in ("RGBA", "LA", "P", "L", "1"):
+        paths.append(tmp_path / f"{mode}.png")
+        image.convert(mode).save(paths[-1])
+    found = model.encode_images([*map(str, paths[:2]), *paths[2:]])
+    assert np.array_equal(found, model.encode_images([Image.open(path) for path in paths]))
+    assert len(np.unique(found.round(4), axis=0)) > 2
+    assert model.search("a red circle", []) == [()]
+    assert model.encode_images([]).shape == model.encode_texts([]).shape == (0, model.dim)
+
+
 def test_a_dataset_of_its_store_is_searched_as_by_the_command(place: Place) -> None:
     model = AlignedModel.load(place.store, "ridge", device="cpu")
     (found,) = model.search("a red circle", "mine", k=4)
