@@ -25,6 +25,7 @@ VALUES = {
         "charts",
         "registry",
         "run_context",
+        "shown_paths",
         "keyword_form",
         "work_estimate",
         "strict_json",

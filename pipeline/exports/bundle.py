@@ -76,15 +76,17 @@ def write_bundle(subject: ExportSubject, folder: Path) -> dict[str, Any]:
 def portable(aligner: Aligner) -> tuple[Aligner, dict[str, bool]]:
     """The aligner with names of encoders that mean the same on any machine, and by side whether the encoder was a
     folder here: its last part alone is kept."""
-    records = json.loads(json.dumps(aligner.metadata["encoders"]))
+    records = json.loads(json.dumps(aligner.metadata.get("encoders") or {}))
     local: dict[str, bool] = {}
-    for which in WHICH:
-        parsed = parse_spec(records[which]["spec"])
+    for which, record in records.items():
+        if not record["spec"]:  # imported features
+            continue
+        parsed = parse_spec(record["spec"])
         local[which] = lies_in_a_folder(parsed)
         if local[which]:
-            _, mark, options = str(records[which]["spec"]).partition("?")
-            records[which]["spec"] = f"{parsed.source}{mark}{options}"
-    return aligner.describe(encoders=records), local
+            _, mark, options = str(record["spec"]).partition("?")
+            record["spec"] = f"{parsed.source}{mark}{options}"
+    return (aligner.describe(encoders=records) if records else aligner), local
 
 
 def lies_in_a_folder(spec: Spec) -> bool:

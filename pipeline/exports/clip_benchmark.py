@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 
 from structure.pipeline.aligners.aligner import Aligner, load_aligner
 from structure.pipeline.exports.side import WHICH, ExportedSide, load_side
+from structure.pipeline.shown_paths import name_beside, name_from
 
 MODEL_TYPE = "structure"
 SCRIPT, TRUST = "run.py", "--trust-remote-code"
@@ -43,13 +45,22 @@ def write_clip_benchmark(aligner: Aligner, folder: Path, *, trust_remote_code: b
     """Write the aligner and a script that runs `clip_benchmark` with it. Any head, any layer and any encoder.
 
     The encoders themselves are not copied: their names are in the aligner's record, and they are loaded where the
-    script runs; the code of one that brings its own runs only where `--trust-remote-code` is said there too.
+    script runs, one in a folder by its path from this one. The code of an encoder that brings its own runs only where
+    `--trust-remote-code` is said there too.
     """
     for which in WHICH:  # refuses now what would fail there
         load_side(aligner, which, trust_remote_code=trust_remote_code)
-    aligner.save(folder)
+    _named(aligner, partial(name_beside, folder=folder)).save(folder)
     (folder / SCRIPT).write_text(_SCRIPT, encoding="utf-8")
     return {"run": f"python {folder / SCRIPT} eval --dataset NAME --dataset_root ROOT"}
+
+
+def _named(aligner: Aligner, name: Callable[[str], str]) -> Aligner:
+    """The aligner with other names of its encoders."""
+    records = aligner.metadata["encoders"]
+    return aligner.describe(
+        encoders={which: {**record, "spec": name(str(record["spec"]))} for which, record in records.items()}
+    )
 
 
 def register(folder: str | Path, *, trust_remote_code: bool = False) -> None:
@@ -57,7 +68,7 @@ def register(folder: str | Path, *, trust_remote_code: bool = False) -> None:
     from clip_benchmark.models import MODEL_TYPES, TYPE2FUNC
 
     def load(model_name: str, pretrained: str, cache_dir: str | None, device: str) -> tuple[nn.Module, Any, Any]:
-        aligner = load_aligner(folder)
+        aligner = _named(load_aligner(folder), partial(name_from, folder=folder))
         vision, text = (
             load_side(aligner, which, device=device, trust_remote_code=trust_remote_code) for which in WHICH
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from structure.pipeline.shown_paths import shown_path
 from structure.store import Store
 from structure.store.chunk import crc32c
 from structure.store.fingerprint import fingerprint
@@ -21,13 +22,14 @@ _BEFORE = '<meta name="viewport"'
 
 def made_from(store: Store, summary: Mapping[str, Any] | None = None) -> str:
     """Hex digest of what a page is made from: names, sizes and times of the records in the store, the summary that it
-    is asked to show, and the code that makes it."""
+    is asked to show, the store as seen from the current folder, and the code that makes it."""
     files = store.files
     keys = [key for folder in FOLDERS for key in files.keys(folder) if not key.endswith("/report.html")]
     keys += [f"{features.prefix}/manifest.json" for features in store.feature_sets()]
     records = [[key, files.size(key), files.modified(key)] for key in keys]
     pending = [[features.key, features.state] for features in store.feature_sets()]
-    return fingerprint({"records": records, "features": pending, "summary": summary, "code": max(_code())})
+    shown = {"summary": summary, "store": shown_path(store.url)}
+    return fingerprint({"records": records, "features": pending, **shown, "code": max(_code())})
 
 
 def marked(page: str, digest: str) -> bytes:

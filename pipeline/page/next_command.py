@@ -12,6 +12,7 @@ from structure.pipeline.page.leaderboard import Leaderboard, Standing
 from structure.pipeline.page.pairs_used import pairs_used
 from structure.pipeline.page.source import Source
 from structure.pipeline.results import HELD_OUT
+from structure.pipeline.shown_paths import shown_command, shown_text
 from structure.pipeline.suites.suite import suite_names
 from structure.store import Samples
 from structure.store.errors import StructureError
@@ -33,8 +34,9 @@ Facts = Mapping[str, Any]
 
 
 def typed(source: Source, *words: str) -> str:
-    """A command on the page's store; words are quoted already, empty ones are left out."""
-    return " ".join([*filter(None, words), f"--store {shlex.quote(source.store.url)}"])
+    """A command on the page's store; words are quoted already, empty ones are left out. Paths are shown as
+    `shown_path` says."""
+    return shown_command(" ".join([*filter(None, words), f"--store {shlex.quote(source.store.url)}"]))
 
 
 def baseline(source: Source, board: Leaderboard, method: str) -> str:
@@ -75,7 +77,7 @@ def search(source: Source, aligner: str) -> str:
 def remake(source: Source, stale: Mapping[str, Any]) -> tuple[str, ...]:
     """What makes a stale part again, where one command does."""
     command = str(stale["command"])
-    return (typed(source, command),) if command.startswith("structure ") else (command,)
+    return (typed(source, command),) if command.startswith("structure ") else (shown_text(command),)
 
 
 def _as_trained(source: Source, board: Leaderboard, standing: Standing) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from structure.pipeline.page.blocks import Block, Section, Table, Text
 from structure.pipeline.page.source import Source
+from structure.pipeline.shown_paths import shown_name
 
 
 def section(source: Source) -> Section:
@@ -31,7 +32,7 @@ def _models(source: Source) -> Table:
         widths = sorted({column.width for column in manifest.columns})
         rows.append(
             {
-                "model": encoder.get("source") or manifest.encoder,
+                "model": shown_name(str(encoder.get("source") or manifest.encoder)),
                 "side": features.modality,
                 "data": f"{manifest.dataset}/{manifest.split}",
                 "layers": f"{len(names)}: {names[0]}" + (f" … {names[-1]}" if len(names) > 1 else ""),
@@ -70,7 +71,7 @@ def _data(source: Source) -> Table:
             {
                 "dataset": manifest.dataset,
                 "split": manifest.split,
-                "named": (manifest.provenance or {}).get("dataset_spec") or None,
+                "named": shown_name(str((manifest.provenance or {}).get("dataset_spec") or "")) or None,
                 "items": None,
                 "texts": None,
                 "digest": "",

@@ -14,6 +14,7 @@ from structure.pipeline.metrics.intervals import is_significant, multiplicity
 from structure.pipeline.page.blocks import Block, Chart, Section, Table, Text, plural
 from structure.pipeline.page.metric_names import display_name, is_fraction, other_direction
 from structure.pipeline.page.source import Source
+from structure.pipeline.shown_paths import shown_text
 from structure.pipeline.similarity.charts import correlation_titles, similarity_against_value
 
 MOST = 12
@@ -143,7 +144,8 @@ def _not_trained(run: Mapping[str, Any]) -> Iterator[Block]:
         )
     if run.get("failed"):
         columns = {"variant": "variant", "seed": "seed", "why": "why"}
-        yield Table(f"{run['recipe']}: variants that could not be trained", columns, run["failed"])
+        failed = [{**row, "why": shown_text(row["why"])} for row in run["failed"]]
+        yield Table(f"{run['recipe']}: variants that could not be trained", columns, failed)
 
 
 def _between(row: Mapping[str, Any]) -> str:

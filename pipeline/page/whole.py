@@ -25,6 +25,7 @@ from structure.pipeline.page.blocks import Section
 from structure.pipeline.page.html import render
 from structure.pipeline.page.source import Source
 from structure.pipeline.page.title import title
+from structure.pipeline.shown_paths import shown_path
 from structure.store import Store
 
 SECTIONS = (
@@ -58,4 +59,4 @@ def whole_page(
     store that does not read."""
     source = replace(Source.of(store, summary), stale=stale)
     sections = [section(source) for section in SECTIONS]
-    return sections, render(title(source), store.url, sections)
+    return sections, render(title(source), shown_path(store.url), sections)

@@ -25,6 +25,7 @@ from structure.pipeline.inference.written_files import whole_file
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.page.search_page import PageHit, PageQuery, search_page
 from structure.pipeline.run_context import RunContext
+from structure.pipeline.shown_paths import shown_name, shown_path
 from structure.pipeline.similarity.knn.csls import csls_top_k, mean_nearest
 from structure.pipeline.similarity.knn.top_k import MEMORY, TopK, top_k
 from structure.pipeline.work_estimate import WorkEstimate
@@ -191,14 +192,15 @@ def _page(request: SearchRequest, done: SearchResult, rows: FoundRows) -> str:
         is_image = number >= len(request.queries)
         own = _query_thumbnail(answer.query) if is_image else None
         hits = tuple(_page_hit(hit, rows) for hit in answer.hits)
-        shown.append(PageQuery(answer.query, own, hits))
-    about = f"{done.rows:,} {done.to} of {done.dataset}, aligner {done.aligner}, scores: {done.scores}."
-    return search_page(f"Search in {done.dataset}", about, shown)
+        shown.append(PageQuery(shown_path(answer.query) if is_image else answer.query, own, hits))
+    dataset = shown_name(done.dataset)
+    about = f"{done.rows:,} {done.to} of {dataset}, aligner {done.aligner}, scores: {done.scores}."
+    return search_page(f"Search in {dataset}", about, shown)
 
 
 def _page_hit(hit: Hit, rows: FoundRows) -> PageHit:
     thumbnail = jpeg(lambda: rows.image(hit))
-    notes = tuple(line for line in (hit.caption, hit.path, hit.note) if line)
+    notes = tuple(line for line in (hit.caption, shown_path(hit.path), hit.note) if line)
     return PageHit(hit.rank, hit.score, hit.id, thumbnail, notes)
 
 

@@ -20,6 +20,7 @@ from structure.pipeline.page.leaderboard import headline_boards
 from structure.pipeline.page.source import Source
 from structure.pipeline.page.title import title
 from structure.pipeline.results import HELD_OUT, Result, keep_results, write_table
+from structure.pipeline.shown_paths import shown_path
 from structure.store import Store, open_store
 from structure.store.sample_table import SampleItem, Samples
 
@@ -161,7 +162,7 @@ def test_missing_baselines_come_with_commands_that_exist(store: Store) -> None:
         assert f"--method {method} " in command
         assert "--layers block.13,block.05" in command
         assert f"--test {N / (2 * N)}" in command
-        assert parsed(command)["store"] == store.url
+        assert parsed(command)["store"] == shown_path(store.url) == "store"
     assert parsed(second)["regulariser"] == "none"
     assert parsed(first)["regulariser"] is None  # ridge has no such option
 
@@ -206,7 +207,7 @@ def test_few_samples_and_stale_parts_are_said(store: Store) -> None:
     rows = [{"what": "aligner a", "why": "icons has grown", "command": "structure align --name a --replace"}]
     found = told(store, stale=rows)
     assert "Stale: aligner a (icons has grown)." in words(found, "Caution")
-    assert commands(found) == [f"structure align --name a --replace --store {store.url}"]
+    assert commands(found) == ["structure align --name a --replace --store store"]
     few = [replaced(result, n=30) for result in Source(store, []).held_out]
     source = Source(store, [])
     source.__dict__["held_out"] = few

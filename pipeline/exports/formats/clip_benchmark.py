@@ -26,6 +26,6 @@ class ClipBenchmarkFormat(ExportFormat):
             MODEL,
             [
                 "Needs the packages structure-align and clip-benchmark. The encoders are not in the folder: they are "
-                "loaded by the names on record."
+                "loaded by the names on record, one in a folder by its path from this folder."
             ],
         )

@@ -18,7 +18,9 @@ class SafetensorsFormat(ExportFormat):
     }
 
     def write(self, subject: ExportSubject, folder: Path) -> Written:
-        subject.aligner.save(folder)
+        from structure.pipeline.exports.bundle import portable
+
+        portable(subject.aligner)[0].save(folder)
         return Written(
             {"loads_with": f"structure.pipeline.load_aligner('{folder}')"},
             features_usage(subject.aligner, "from structure.pipeline import load_aligner", 'load_aligner(".")'),
