@@ -98,11 +98,13 @@ def _curve(document: Mapping[str, Any], pair: str) -> Chart:
 
 def _null(document: Mapping[str, Any], pair: str) -> Chart:
     null, best = document["null"], document["best"]
-    caption = f"Largest score of all pairs in {len(null)} permutations, {pair}"
+    drawn = document.get("permutations") or {}
+    kind = f" {drawn['scheme']} of {drawn['group']}" if drawn.get("group") else ""
+    caption = f"Largest score of all pairs in {len(null)} permutations{kind}, {pair}"
     columns = {**charts.null_titles(document), "low": "from"}
     table = Table(caption, columns, charts.null_rows(document), {"low": 4, "high": 4})
     alt = (
-        f"Histogram of the largest score in each of {len(null)} permutations, from {min(null):.4f} to {max(null):.4f}; "
-        f"95 % lie below {document['threshold']:.4f}. The best pair scores {best['score']:.4f}."
+        f"Histogram of the largest score in each of {len(null)} permutations{kind}, from {min(null):.4f} to "
+        f"{max(null):.4f}; 95 % lie below {document['threshold']:.4f}. The best pair scores {best['score']:.4f}."
     )
     return Chart("Permutation test", alt, charts.null_histogram(document), table)

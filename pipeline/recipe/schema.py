@@ -50,6 +50,8 @@ class Rank:
     calibrate: int | None = None
     preset: str | None = None
     seed: int | None = None
+    group: str | None = None
+    permute: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -100,6 +100,12 @@ SCRIPTS = (
         ),
     ),
     Script(
+        "permutation_null",
+        "Ranking: the null distribution of a permutation test",
+        "counting the shared neighbours of each permutation anew",
+        bounds=(Bound("plain_over_ours", least=3), Bound("seconds", most=0.5)),
+    ),
+    Script(
         "regulariser",
         "Training: a step with R_S",
         "a direct implementation of the formula in torch",
