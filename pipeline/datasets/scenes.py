@@ -78,7 +78,6 @@ class Scenes(Dataset):
         self.split: Split = split  # type: ignore[assignment, mutable-override]
         self.seed = seed
         self.count = DEFAULT_COUNTS[self.split] if count is None else count
-        self.formula = f"scenes renderer={RENDERER} seed={self.seed} split={self.split}"
 
     def __len__(self) -> int:
         return self.count
@@ -115,7 +114,7 @@ class Scenes(Dataset):
 
     def _key(self, index: int, part: str) -> str:
         index = within(index, self.count)
-        return f"{self.formula} index={index} {part}"
+        return f"scenes renderer={RENDERER} seed={self.seed} split={self.split} index={index} {part}"
 
 
 class ScenesKind(DatasetKind):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from structure.pipeline.aligners.aligner import Aligner, load_aligner
-from structure.pipeline.aligners.aligner_runs import RECORD
+from structure.pipeline.aligners.aligner_runs import BUNDLE, RECORD
 from structure.pipeline.evaluation.embeddings import Embeddings
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, FeatureSource
@@ -68,6 +69,10 @@ def aligner_names(store: Store, names: Sequence[str]) -> list[str]:
     if not there:
         raise StructureError(f"The store {store.url} has no aligner. Train one with: structure align --layers auto")
     for name in names:
+        if name not in there and Path(name, BUNDLE).is_file():
+            raise StructureError(
+                f"{name} is a bundle, and an aligner is used from a store. Add it to one first: structure open {name}"
+            )
         if name not in there:
             raise unknown("aligner", name, sorted(there), hint=f"The store is {store.url}.")
     return list(dict.fromkeys(names)) or [max(there, key=lambda name: (there[name], name))]

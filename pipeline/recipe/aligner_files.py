@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from structure.pipeline.aligners.aligner_runs import RECORD, WEIGHTS
+from structure.pipeline.aligners.aligner import WEIGHTS
+from structure.pipeline.aligners.aligner_runs import RECORD
 from structure.store import Store
 
 

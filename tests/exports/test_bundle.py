@@ -14,10 +14,11 @@ from safetensors.numpy import load_file, save_file
 
 from structure.cli.main import run
 from structure.pipeline import AlignedModel, align, export, extract, load_aligner, open_bundle
+from structure.pipeline.aligners.aligner_runs import BUNDLE
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.encoders.libraries.bundled import BundledLibrary
 from structure.pipeline.exports import bundle_reading
-from structure.pipeline.exports.bundle import BUNDLE, PROBE, digest, portable
+from structure.pipeline.exports.bundle import PROBE, digest, portable
 from structure.store import Store, StructureError, open_store
 from structure.store.errors import DamageError, FingerprintError, NotPresentError
 
@@ -66,6 +67,11 @@ def test_it_opens_with_the_same_answers_and_joins_a_store(
     words = ["label", "scenes:20", "--classes", classes, "--prompts", prompts, "--json", "--quiet", "--yes"]
     assert run([*words, *store]) == 0
     assert json.loads(capsys.readouterr().out)["classes"] == ["circle", "square"]
+    assert run(["search", "a star", "--aligner", str(bundle), *store]) == 1
+    assert (
+        f"is a bundle, and an aligner is used from a store. Add it to one first: structure open {bundle}"
+        in " ".join(capsys.readouterr().err.split())
+    )
     assert run(["open", str(bundle), "--as", "mine", *store, "--quiet"]) == 0  # the same run again
     other = bundle.parent / "another"
     export("mlp", other, format="bundle", store=scenes_store)

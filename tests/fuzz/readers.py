@@ -33,7 +33,7 @@ from structure.store.fingerprint import canonical
 from structure.store.local_files import LocalFiles
 from structure.store.shard_writer import write_shard
 
-from . import hostile
+from . import bundles, hostile
 from .mutations import Reader
 
 
@@ -149,6 +149,7 @@ def readers(folder: Path) -> list[Reader]:
             document=True,
         ),
         Reader("aligner.safetensors", ".safetensors", (weights,), lambda path: _aligner(path, record)),
+        *bundles.readers(folder / "bundle"),
         Reader("checkpoint", ".safetensors", (state.folder.read("c"),), checkpoint, (b"\x08" + b"\0" * 7 + b"[" * 8,)),
         Reader(
             "ranking.json",
