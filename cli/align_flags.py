@@ -163,6 +163,13 @@ class PairFlags:
         float | None,
         typer.Option(help="Test fraction: share of the pairs that no run trains on.", rich_help_panel=DATA),
     ] = None
+    split_column: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of the sample index with train, val, test; or split: the data's own split val selects.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
     add: Annotated[
         list[str] | None,
         typer.Option(help="DATASET:K, K labelled images a class, captioned with it; repeat.", rich_help_panel=DATA),

@@ -22,6 +22,7 @@ from structure.pipeline.encoders.catalogue import catalogue
 from structure.pipeline.encoders.model_names import parse_spec
 from structure.pipeline.encoders.pooling import POOLINGS
 from structure.pipeline.model_selection.options import SELECTION_OPTIONS, SelectionOptions, weight_selection
+from structure.pipeline.pairing.given_splits import require_undivided
 from structure.pipeline.pairing.layer_choice import pick_layers
 from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.ranking.options import Count, Permute, Preset, RankingOptions
@@ -187,6 +188,7 @@ class AlignRequest:
     `layers`: "auto" (the newest ranking of these two feature sets), "last" (the last block of each side), or "<vision
     layer>,<text layer>"; a side may be several layers, "block.13+pooled,block.05". `options` say how to train. `test`
     holds out that fraction of the pairs, the same for every seed, before `pairs` takes a seeded subset of the others.
+    With `split_column` the data say which pairs train, which select the epoch (val) and which are the test.
     `add` names labelled data as `DATASET:K`: K samples a class, captioned with their label, join the training pairs.
     `unpaired` names feature sets of the same encoders, whose rows R_S sees and some methods match; rows with the
     content of a pair are left out. `memory` bounds the bytes that both layers may take. An aligner of that `name` that
@@ -206,6 +208,7 @@ class AlignRequest:
     options: TrainingOptions = field(default_factory=TrainingOptions)
     pairs: int | None = None
     test: float = 0.0
+    split_column: str | None = None
     add: Sequence[str] = ()
     unpaired: Sequence[str] = ()
     memory: int | None = None
@@ -221,6 +224,9 @@ class AlignRequest:
         else:
             require_count("--pairs", self.pairs)
         require_name("--name", self.name)
+        if self.split_column is not None:
+            selects = self.auto is not None and not self.auto.weights
+            require_undivided({"--test": self.test, "--memory": self.memory, "--method auto": selects})
         if self.test and not 0 < self.test < 1:
             raise StructureError(f"--test {self.test:g} is no fraction of the pairs; it must be between 0 and 1.")
         object.__setattr__(self, "layers", re.sub(r"\s*([,+])\s*", r"\1", self.layers.strip()))

@@ -12,14 +12,14 @@ OTHERS = ("sample", "caption_index", "stamp")
 """Columns of the sample index that say nothing of a sample."""
 
 
-def group_values(samples: Samples, items: np.ndarray, column: str) -> list[str | None]:
+def group_values(samples: Samples, items: np.ndarray, column: str, *, option: str = "--group") -> list[str | None]:
     """The value of each of these samples (numbers of `samples`) in a column; None where it has none.
 
     Raises StructureError for a column that the sample index does not have, with those that it has.
     """
     names = [name for name in samples.table.column_names if name not in OTHERS]
     if column not in names:
-        raise unknown("column of --group", column, names, hint="A dataset's other columns are not in the store.")
+        raise unknown(f"column of {option}", column, names, hint="A dataset's other columns are not in the store.")
     rows = pa.array(samples.first_rows[items])
     return [None if value is None else str(value) for value in samples.table[column].take(rows).to_pylist()]
 

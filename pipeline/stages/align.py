@@ -33,6 +33,7 @@ from structure.pipeline.model_selection.folds import TooFewPairsError
 from structure.pipeline.model_selection.options import SELECTION_OPTIONS, SelectionOptions
 from structure.pipeline.model_selection.outcome import selection_files
 from structure.pipeline.model_selection.stored import StoredSelection, select_stored, several_of
+from structure.pipeline.pairing.given_splits import given_split, given_validation, split_identity
 from structure.pipeline.pairing.held_out_pairs import training_and_test
 from structure.pipeline.pairing.labelled import Labelled, labelled_pairs
 from structure.pipeline.pairing.layer_pair import AlignedLayers
@@ -202,7 +203,7 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
             more = labelled_pairs(extra, source, sets, layers, seed=options.seed)
             on_event(Note(f"{len(more[0]):,} labelled pairs of {extra.dataset} are added"))
             both = _joined(both, more)
-        data = TrainingData(*both, unpaired=extras, memory=memory)
+        data = TrainingData(*both, given_validation(sides, request.split_column), unpaired=extras, memory=memory)
     diagnosis, weighed = None, None if selected is None else selected.weighed
     if isinstance(asked := weighed or options, PairOptions) and asked.uses_structure:
         within = text_within(target, sets[1], layers[1])
@@ -266,6 +267,7 @@ def _identified(request: AlignRequest, chosen: ChosenLayers, context: RunContext
         "content": [features.content() for features in (*sets, *named_sets(context.store, request.unpaired))],
         "rows": fingerprint({"rows": rows.items.tolist()}),
         **({} if request.auto is None else {"auto": request.auto.to_dict(), "layer_candidates": request.layers}),
+        **split_identity(chosen.sides, request.split_column),
     }
     run = fingerprint({**identity, "versions": versions(), "test": request.test})
     default = default_name(*sets, request)
@@ -304,7 +306,10 @@ def _rows(request: AlignRequest, chosen: ChosenLayers, context: RunContext) -> t
     rows = pair_rows(context.store, *sets)
     if told := rows.left_out():
         context.note(told)
-    if test:
+    given = given_split(chosen.sides, request.split_column)
+    if given is not None:
+        rows, out_rows = given.training, given.test
+    elif test:
         count = len(rows)
         rows, out_rows = training_and_test(rows, share=test)
         if len(out_rows) != round(test * count):
