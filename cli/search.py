@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from structure.cli import completion
-from structure.cli.choices import byte_count, choice
+from structure.cli.choices import byte_count, choice, words
 from structure.cli.consent import show_ahead
 from structure.cli.flags import takes_flags
 from structure.cli.terminal import Terminal
 from structure.cli.using import PlannedUsingFlags
+from structure.store.errors import UsageError
 
 if TYPE_CHECKING:
     from structure.pipeline.inference.search_result import Hit, SearchResult
 
 TARGETS, SCORES = ("images", "text"), ("cosine", "csls")
+NOUNS = {"images": "images", "vision": "images", "text": "texts"}
 COLUMNS = ("rank", "score", "id", "caption", "path", "file")
 """Of the table; those after the first three only where a row has something in it."""
 
@@ -48,7 +50,21 @@ class SearchFlags(PlannedUsingFlags):
     image: Annotated[
         list[Path] | None, typer.Option(help="An image file as query; repeat for several.", show_default=False)
     ] = None
-    to: Annotated[str, typer.Option("--to", help="images, or text: captions.")] = "images"
+    to: Annotated[
+        str, typer.Option("--to", help="images, or text: captions; with --hub any modality of its aligners.")
+    ] = "images"
+    hub: Annotated[
+        str | None,
+        typer.Option(
+            help="In place of --aligner: aligners with commas, each of one modality with the hub.", show_default=False
+        ),
+    ] = None
+    hub_modality: Annotated[str, typer.Option(help="Of --hub: the modality that all of its aligners have.")] = "text"
+    item: Annotated[
+        list[str] | None,
+        typer.Option(help="Of --hub: a sample as query, by its row of modality --from; repeat.", show_default=False),
+    ] = None
+    origin: Annotated[str, typer.Option("--from", help="Of --hub: the modality of --item.", show_default=False)] = ""
     k: Annotated[int, typer.Option("-k", "--top", help="Answers for each query.", min=1)] = 10
     scores: Annotated[
         str, typer.Option(help="cosine: the aligner's own; csls: corrected for images that are near to every query.")
@@ -65,6 +81,11 @@ def search(flags: SearchFlags) -> None:
     """
     terminal = flags.terminal()
     memory = byte_count("--memory", flags.memory)
+    if flags.hub is not None:
+        _search_hub(flags, terminal, memory)
+        return
+    if flags.item or flags.origin:
+        raise UsageError("--item and --from are of --hub. Name the aligners: --hub A,B")
     to, scores = choice("--to", flags.to, TARGETS), choice("--scores", flags.scores, SCORES)
     from structure.pipeline.stages.search import SearchRequest, plan, run
 
@@ -95,6 +116,42 @@ def search(flags: SearchFlags) -> None:
         show(terminal, done)
 
 
+def _search_hub(flags: SearchFlags, terminal: Terminal, memory: int) -> None:
+    """The same across several modalities. Raises UsageError for what is of one aligner alone."""
+    alone: dict[str, object] = {
+        "--aligner": flags.aligner,
+        "--images": flags.images,
+        "--index": flags.index,
+        "--out": flags.out,
+    }
+    alone |= {"--scores csls": flags.scores != "cosine", "--dry-run": flags.dry_run}
+    given = [option for option, value in alone.items() if value]
+    if given:
+        raise UsageError(f"{given[0]} is of a search with one aligner. Leave it out beside --hub.")
+    from structure.pipeline.stages.search_hub import HubSearchRequest, run
+
+    request = HubSearchRequest(
+        words("--hub", flags.hub or ""),
+        flags.to,
+        queries=flags.queries or (),
+        image=flags.image or (),
+        item=flags.item or (),
+        origin=flags.origin,
+        hub=flags.hub_modality,
+        dataset=flags.dataset,
+        split=flags.split,
+        k=flags.k,
+        memory=memory,
+    )
+    context = flags.context()
+    with terminal.working() as listener:
+        done = run(request, replace(context, on_event=listener))
+    if flags.as_json:
+        terminal.document(done.to_json())
+    else:
+        show(terminal, done)
+
+
 def show(terminal: Terminal, done: SearchResult) -> None:
     """One table for each query."""
     for answer in done.queries:
@@ -102,7 +159,7 @@ def show(terminal: Terminal, done: SearchResult) -> None:
         columns = [name for name in COLUMNS if name in COLUMNS[:3] or any(row[name] for row in rows)]
         terminal.table(rows, columns, title=answer.query)
     terminal.say(
-        f"{done.rows:,} {'images' if done.to == 'images' else 'texts'} of {done.dataset} searched with {done.aligner}"
+        f"{done.rows:,} {NOUNS.get(done.to, f'rows of {done.to}')} of {done.dataset} searched with {done.aligner}"
         f"{' and ' + done.index if done.index else ''} in {done.seconds:.1f} s."
     )
 

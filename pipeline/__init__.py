@@ -34,6 +34,7 @@ _HOMES = {
     "report": "stages.report",
     "retrieval_metrics": "metrics.clip_benchmark_metrics",
     "search": "stages.search",
+    "search_hub": "stages.search_hub",
     "segmentation_metrics": "metrics.clip_benchmark_metrics",
     "select_aligner": "model_selection.select_aligner",
     "serve": "stages.serve",

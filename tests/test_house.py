@@ -65,6 +65,7 @@ STAGES = {
         "export",
         "open_bundle",
         "search",
+        "search_hub",
         "label",
         "embed",
         "index",
@@ -147,6 +148,7 @@ ALLOWED["cli"] |= {"pipeline.exports"}
 ALLOWED["pipeline.page"] = {"store", *VALUES, *PARTS, "pipeline.pair_curves"}
 ALLOWED["pipeline.stages.report"] |= {"pipeline.page"}
 ALLOWED["pipeline.stages.search"] |= {"pipeline.page", "pipeline.inference"}
+ALLOWED["pipeline.stages.search_hub"] |= {"pipeline.inference"}
 ALLOWED["pipeline.stages.gc"] |= {"pipeline.inference"}
 ALLOWED["pipeline.stages.label"] |= {"pipeline.inference"}
 # What was made from what: asked before something is removed.

@@ -43,12 +43,12 @@ class QueryHits:
 @dataclass(frozen=True)
 class SearchResult:
     """What `structure search` answers. `rows` were searched; `encoder_passes` counts how often an encoder had to read
-    data that were not in the store (queries do not count). `index` is the folder of the index that was asked, ""
-    for exact search."""
+    data that were not in the store (queries do not count). `to` is a `Target`, or a modality of a hub. `index` is the
+    folder of the index that was asked, "" for exact search."""
 
     aligner: str
     dataset: str
-    to: Target
+    to: str
     scores: Scores
     k: int
     rows: int
