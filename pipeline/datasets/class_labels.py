@@ -47,6 +47,28 @@ def number_classes(
     return tuple(map(str, ordered)), [None if value is None else number[value] for value in values]
 
 
+def class_values(label: Any) -> str | int | tuple[str | int, ...] | None:
+    """As `class_value`; of a list, for a sample that may have several classes, each of them once."""
+    if not isinstance(label, list | tuple):
+        return class_value(label)
+    known = (class_value(one) for one in label)
+    return tuple(dict.fromkeys(one for one in known if one is not None))
+
+
+def number_label_sets(
+    values: Sequence[str | int | tuple[str | int, ...] | None], *, where: str, untyped: bool = False
+) -> tuple[tuple[str, ...], list[int | tuple[int, ...] | None]]:
+    """As `number_classes`. Where a value is a tuple of classes all of them become tuples: a sample may have several.
+    Raises StructureError as it does."""
+    parts = [value if isinstance(value, tuple) else (value,) for value in values]
+    classes, numbers = number_classes([one for part in parts for one in part], where=where, untyped=untyped)
+    if not any(isinstance(value, tuple) for value in values):
+        return classes, list(numbers)
+    left = iter(numbers)
+    sets = [tuple(number for number in (next(left) for _ in part) if number is not None) for part in parts]
+    return classes, [None if value is None else found for value, found in zip(values, sets, strict=True)]
+
+
 MISSING_WORDS = frozenset({"nan", "NaN", "None", "null", "NULL", "<NA>", "N/A", "#N/A"})
 """What programs write into a cell of text that is empty."""
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from structure.pipeline.datasets.class_labels import number_classes, odd_classes
+from structure.pipeline.datasets.class_labels import number_label_sets, odd_classes
 from structure.pipeline.datasets.dataset import AudioClip, Item, Task, within
 from structure.pipeline.datasets.decode_audio import decode_audio
 from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles
@@ -48,7 +48,7 @@ class PairsFile(ImageFiles):
 
     - Ids: `id`, or else `image` as written. An id that appears with two images is an error.
     - Labels: names, numbered in sorted order, or whole numbers, numbered in numeric order, over the whole file, so
-      that every split agrees. They are the task `label`.
+      that every split agrees. They are the task `label`. A list of them is of a sample with several classes (or none).
     - Splits: with a column `split` its values (default `train` where there is one, else all); every row must then
       have one. Without the column, `all` (default), or `train`, `val`, `test` by a seeded hash of the id: 80, 10, 10
       per cent; adding rows moves no other row. `all` takes every row either way.
@@ -81,12 +81,15 @@ class PairsFile(ImageFiles):
         self.signal = "audio" if "audio" in meanings and "image" not in meanings else "image"
         self._require_columns(table, meanings)
         self._require_known_parts(table, meanings)
-        self.kind = "retrieval" if {"caption", "captions"} & set(meanings) else "classification"
+        self.has_captions = bool({"caption", "captions"} & set(meanings))
+        self.kind = "retrieval" if self.has_captions else "classification"
         read = read_pairs(self.file, table.rows, signal=self.signal)
         require_readable(self.file, [Row(pair.place, {}, pair.problem) for pair in read.pairs])
         untyped = self.file.suffix.lower() in (".csv", ".tsv")
         labels = [pair.label for pair in read.pairs]
-        classes, numbers = number_classes(labels, where=str(self.file), untyped=untyped)
+        classes, numbers = number_label_sets(labels, where=str(self.file), untyped=untyped)
+        if any(isinstance(number, tuple) for number in numbers):
+            self.kind = "multilabel"
         self.tasks = {"label": Task(classes, source=f"column label of {self.file.name}")} if classes else {}
         self.notes = (*read.notes, *odd_classes(classes))
         paths = self._located([pair.path for pair in read.pairs])
@@ -103,7 +106,7 @@ class PairsFile(ImageFiles):
             raise self._bad(index, pair.problem)
         if self.with_images and not pair.path:
             raise self._bad(index, f"a caption without {self.signal}: the column {self.signal} is empty")
-        if self.kind == "retrieval" and not pair.captions:
+        if self.has_captions and not pair.captions:
             raise self._bad(index, f"{'an image' if self.signal == 'image' else 'an audio clip'} without caption")
         for number, caption in enumerate(pair.captions, start=1):
             if not caption:

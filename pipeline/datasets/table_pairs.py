@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from structure.pipeline.datasets.class_labels import MISSING_WORDS, class_value
+from structure.pipeline.datasets.class_labels import MISSING_WORDS, class_values
 from structure.pipeline.datasets.image_files import require_text
 from structure.pipeline.datasets.table_rows import Row
 from structure.pipeline.datasets.text_cells import are_listed, listed_texts, texts_in
@@ -23,7 +23,7 @@ class Pair:
     id: str
     path: str = ""
     captions: tuple[str, ...] = ()
-    label: str | int | None = None
+    label: str | int | tuple[str | int, ...] | None = None
     split: str = ""
     place: str = ""
     problem: str = ""
@@ -130,7 +130,7 @@ def _pair(file: Path, row: Row, signal: str) -> Pair:
         path = _path(row, signal)
         split = _path(row, "split").strip()
         captions = tuple(_captions(row))
-        label = class_value(row.values.get("label"))
+        label = class_values(row.values.get("label"))
     except ValueError as error:
         written = row.values.get(signal)
         name = given or (written if isinstance(written, str) else "") or _slug(row.place)

@@ -12,17 +12,19 @@ from structure.pipeline.extraction.command_to_repeat import command_to_repeat
 from structure.pipeline.results import ASKED, RUN, Result, every_result
 from structure.store import FeatureSet, Samples, Store
 from structure.store.errors import StructureError
+from structure.store.withdrawn import is_pending
 
 Row = dict[str, Any]
 
 
 def stale(store: Store) -> list[Row]:
-    """Rows `what`, `why` and `command`: features that lack samples of their split, rankings and aligners of features
-    that are no longer those, results of other samples or of an earlier aligner of the name."""
+    """Rows `what`, `why` and `command`: features that lack samples of their split or hold withdrawn ones, rankings and
+    aligners of features that are no longer those, results of other samples or of an earlier aligner of the name."""
     sets = {features.key: features for features in store.feature_sets(without_kind=PROMPTS)}
     samples = _tables(store, sets.values())
     return [
         *_short(sets.values(), samples),
+        *_unfinished(sets.values(), samples),
         *_rankings(store, sets),
         *_aligners(store, sets),
         *_results(store),
@@ -52,6 +54,19 @@ def _short(sets: Any, samples: Mapping[tuple[str, str], Samples]) -> Iterator[Ro
                 "what": f"features {features.key}",
                 "why": f"{len(features):,} rows; the split has grown to {expected:,}",
                 "command": command_to_repeat(features, append=True),
+            }
+
+
+def _unfinished(sets: Any, samples: Mapping[tuple[str, str], Samples]) -> Iterator[Row]:
+    """Features with rows of samples that were withdrawn, where the run that overwrites them was interrupted."""
+    for features in sets:
+        manifest = features.manifest
+        table = samples.get((manifest.dataset, manifest.split))
+        if table is not None and is_pending(features, table):
+            yield {
+                "what": f"features {features.key}",
+                "why": "samples were withdrawn, and their rows are still there: this was interrupted",
+                "command": f"structure store drop-items --dataset {manifest.dataset}",
             }
 
 

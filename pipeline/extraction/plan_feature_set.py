@@ -140,7 +140,11 @@ def plan(
     if options.append and fields == {"data.digest"} and _is_longer(samples, manifest, there.manifest):
         provenance = {**(manifest.provenance or {}), "batch": batch_of(there.manifest)}
         manifest = replace(there.manifest, rows=manifest.rows, identity=manifest.identity, provenance=provenance)
-        manifest, lengths = _with_tokens(manifest, encoder, samples, wanted, dtype=dtype)
+        lengths = there.token_lengths
+        if lengths is not None:  # those on record, for a text that was withdrawn since has no tokens any more
+            more = text_lengths(encoder, samples, manifest.captions)[len(lengths) :]
+            lengths = np.concatenate([lengths, more])
+        manifest, lengths = _with_tokens(manifest, encoder, samples, wanted, dtype=dtype, lengths=lengths)
         first = there.manifest.rows // manifest.shard_rows * manifest.shard_rows
         pending_bytes = (count - first) * row_bytes(manifest)
         return Plan(manifest, count - first, pending_bytes, store.files.free(), grows=True, lengths=lengths)

@@ -14,6 +14,7 @@ from structure.pipeline.page.leaderboard import Leaderboard, Standing
 from structure.pipeline.page.source import Source
 from structure.pipeline.results import HELD_OUT, Result, notes_of
 from structure.store.errors import StructureError
+from structure.store.sample_table import WITHDRAWN
 
 FEW = 100
 """Test samples below which an interval is wider than most differences between methods: at a recall of .5 it is .2."""
@@ -97,7 +98,8 @@ class Caveats:
         skipped: dict[str, int] = {}
         for features in self.source.features:
             data = f"{features.manifest.dataset}/{features.manifest.split}"
-            skipped[data] = max(skipped.get(data, 0), len(features.skipped))
+            unreadable = sum(reason != WITHDRAWN for reason in features.skipped.values())
+            skipped[data] = max(skipped.get(data, 0), unreadable)
         told += [f"{data}: {plural(count, 'sample')} could not be read" for data, count in skipped.items() if count]
         return "; ".join(told) + "." if told else "No sample."
 

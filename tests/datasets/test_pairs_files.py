@@ -182,7 +182,7 @@ GOOD = {"image": "a.png", "caption": "fine"}
         ([{"image": {"bytes": "x"}, "caption": "a"}], r"line 1: image is an object; it must be text"),
         ([{**GOOD, "captions": ["b"]}], r"line 1 has both caption and captions"),
         ([{**GOOD, "id": 1.5}], r"line 1: id is 1.5"),
-        ([{**GOOD, "label": [1]}], r"line 1: label is \[1\]"),
+        ([{**GOOD, "label": [[1]]}], r"line 1: label is \[1\]"),
         (
             [{**GOOD, "label": 1}, {"image": "b.png", "caption": "x", "label": "dog"}],
             r"names \('dog', ...\).*numbers \(1, ",

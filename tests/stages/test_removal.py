@@ -184,12 +184,17 @@ def test_every_stage_skips_it_and_says_so(store: Store) -> None:
     more = extract("bundled:scenes-vit", "scenes:120", store=store, layers=["block.01"], name="other")
     assert (more[0].plan.manifest.encoder, more[0].features.skipped) == ("other", dict.fromkeys([1, 70], WITHDRAWN))
     assert more[0].features.verify() == []
+    (said,) = extract(
+        "bundled:scenes-text", "scenes:120", store=store, layers=["block.01"], name="said", on_bad_sample="fail"
+    )
+    assert (said.features.skipped, said.features.verify()) == (dict.fromkeys([1, 70], WITHDRAWN), [])
     notes.clear()
     ranking = rank_layers(
         store=store, vision="scenes-vit", text="scenes-text", k=5, calibrate=8, forecast=False, on_event=listen
     )
     assert ranking.ranking["rows"] <= 118
-    aligned = align("last", store=store, vision="scenes-vit", method="ridge", name="again", on_event=listen)
+    sides = {"vision": "scenes-vit", "text": "scenes-text"}
+    aligned = align("last", store=store, method="ridge", name="again", on_event=listen, **sides)
     assert aligned.trained.pairs + aligned.trained.validation_pairs == 118
     assert notes.count("2 samples are left out: withdrawn.") == 2
     found = search("a red circle", store=store, aligner="again", split="train", k=200, on_event=listen)
@@ -241,6 +246,8 @@ def test_a_drop_that_is_killed_is_finished_by_the_same_command_or_without_ids(
         patch.setattr(LocalFiles, "write", killed)
         with pytest.raises(Killed):
             dropped(store, *ids)
+    unfinished = [row for row in status(store)["stale"] if "interrupted" in row["why"]]
+    assert {row["command"] for row in unfinished} == {"structure store drop-items --dataset scenes"}
     assert run(["store", "verify", "--store", store.url]) == 1
     assert "Finish it with drop-items of scenes" in " ".join(capsys.readouterr().out.split())
     command = ["store", "drop-items", "--dataset", "scenes", "--store", store.url, "--json"]
@@ -253,6 +260,23 @@ def test_a_drop_that_is_killed_is_finished_by_the_same_command_or_without_ids(
     assert run([*command, "--ids", str(tmp_path / "ids.txt")]) == 0  # known again by what they were called
     assert json.loads(capsys.readouterr().out)["rows"] == {}
     assert withdrawn_id(ids[0]) in store.samples("scenes", "train").item_ids
+
+
+def test_texts_with_tokens_grow_after_one_was_withdrawn(tmp_path: Path) -> None:
+    """The tokens that are there stay where they are, although nobody can count those of the withdrawn text again."""
+    options: dict[str, Any] = {"layers": ["block.03"], "tokens": ["block.03"], "captions": 2}
+    store, whole = open_store(tmp_path / "store"), open_store(tmp_path / "whole")
+    extract("bundled:scenes-text", "scenes:40", store=store, **options)
+    drop(DropItemsRequest("scenes", ids=[store.samples("scenes", "train").item_ids[4]]), RunContext.of(store))
+    for place in (store, whole):
+        (done,) = extract("bundled:scenes-text", "scenes:45", store=place, append=True, **options)
+    assert done.plan.manifest.key == "scenes/train/scenes-text.captions-2"
+    grown, fresh = (place[done.plan.manifest.key] for place in (store, whole))
+    assert (len(grown), grown.verify(), sorted(grown.skipped)) == (90, [], [8, 9])
+    for row in (0, 7, 10, 63, 64, 89):
+        ours, theirs = (each.tokens("block.03", row, row + 1).values for each in (grown, fresh))
+        assert ours.shape == theirs.shape
+        assert np.allclose(ours, theirs, atol=0.05)
 
 
 @pytest.mark.parametrize(

@@ -119,3 +119,28 @@ def test_the_template_is_a_suite_that_loads_and_runs(
     mine.write_text(mine.read_text().replace("pairs:mine/pairs.jsonl", f"pairs:{place / 'my.csv'}"))
     done = evaluate(str(mine), store=place / "store")
     assert {row.metric for row in done.results} >= {"acc1", "image_retrieval_recall@10"}
+
+
+def test_labels_that_are_lists_are_of_samples_with_several_classes(
+    place: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    scenes = open_dataset("scenes:60", split="test", data_root=place)
+    lines = []
+    for number in range(40):
+        said = scenes.item(number).captions[0]
+        labels = [word for word in ("red", "blue", "green", "circle", "square") if word in said]
+        lines.append({"image": str(place / f"{number}.png"), "caption": said, "label": labels})
+    (tmp_path / "several.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    command = ["eval", "--dataset", f"pairs:{tmp_path / 'several.jsonl'}", "--prompt", "{c}", "--store"]
+    assert run([*command, str(place / "store"), "--json", "--quiet", "--yes"]) == 0
+    done = json.loads(capsys.readouterr().out)
+    rows = {row["metric"]: row for row in done["results"]}
+    assert set(rows) == {"mean_average_precision", "auroc"}
+    assert rows["auroc"]["chance"] == 0.5
+    assert rows["auroc"]["value"] > 0.55
+    named = sorted({name for line in lines for name in line["label"]})
+    assert [row["class"] for row in done["by_class"]] == named
+    counts = {name: sum(name in line["label"] for line in lines) for name in named}
+    assert {row["class"]: row["positives"] for row in done["by_class"]} == counts
+    assert run([*command, str(place / "store"), "--yes"]) == 0
+    assert "AUROC by class" in capsys.readouterr().out
