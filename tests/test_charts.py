@@ -39,6 +39,24 @@ def test_every_panel_has_its_own_dots() -> None:
     assert not blue[height // 2 :, width // 2 :].any()
 
 
+def test_every_panel_has_its_own_lines() -> None:
+    """A long line in the first panel, a short one in the second: neither is drawn in the other."""
+
+    def line(*ups: float) -> charts.Spec:
+        rows = [{"a": number, "b": up, "of": "one"} for number, up in enumerate(ups)]
+        return charts.lines(
+            rows, Fields("a", "b", TITLES | {"of": "of"}, ["a"]), series="of", style=charts.LineStyle(dots=False)
+        )
+
+    pixels = [
+        near(image(charts.png(charts.panels(pair, columns=2))), charts.SERIES[0])
+        for pair in ([("x", line(0, 9, 0, 9)), ("y", line(1, 1, 2))], [("x", line(1, 1, 2)), ("y", line(0, 9, 0, 9))])
+    ]
+    left, right = ([each[:, half].sum() for half in (slice(None, 640), slice(640, None))] for each in pixels)
+    assert left[0] > 1.5 * left[1]
+    assert right[1] > 1.5 * right[0]
+
+
 def test_a_title_stands_above_and_the_width_is_kept() -> None:
     plain, titled = (
         image(charts.png(dots(0.0, 1.0), title=title, width=300)) for title in ("", "a title\nof two lines")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ def panels(charts: Sequence[tuple[str, Spec]], *, columns: int = 3, width: int =
     parts = [
         {key: value for key, value in spec.items() if key not in apart}
         | {"width": width, "title": {"text": title.split("\n"), "fontSize": 11}}
-        for title, spec in charts
+        for title, spec in ((title, _named_apart(spec, number)) for number, (title, spec) in enumerate(charts))
     ]
     return {
         "concat": parts,
@@ -45,3 +46,10 @@ def panels(charts: Sequence[tuple[str, Spec]], *, columns: int = 3, width: int =
         "config": charts[0][1]["config"],
         "datasets": {name: rows for _, spec in charts for name, rows in spec.get("datasets", {}).items()},
     }
+
+
+def _named_apart(spec: Spec, number: int) -> Spec:
+    """The chart with names of its own for views and parameters. Altair names them by what a chart encodes: those of two
+    charts with other data are the same, and both would draw the lines of the last one."""
+    renamed: Spec = json.loads(re.sub(r'"(view|param)_', rf'"panel{number}_\1_', json.dumps(spec)))
+    return renamed
