@@ -53,7 +53,7 @@ def chosen_data(store: Store, data: str | Path, split: str | None = None) -> Gal
 
 
 @dataclass(frozen=True)
-class _Part:
+class _GalleryPart:
     """One split of what is searched: its rows, their features (None: the encoder has to read them), and which of its
     samples are there now, (samples,) bool (None: all)."""
 
@@ -103,7 +103,7 @@ class GallerySource:
         require_space(self.context.store, parts)
         return parts
 
-    def _gallery(self, side: Side, parts: Iterable[_Part]) -> SplitGallery:
+    def _gallery(self, side: Side, parts: Iterable[_GalleryPart]) -> SplitGallery:
         splits = []
         for part in parts:
             assert part.features is not None
@@ -118,10 +118,10 @@ class GallerySource:
             splits.append(GallerySplit(part.index, aligned, usable))
         return SplitGallery(splits, dim=self.subject.aligner.dim)
 
-    def _parts(self, choice: GalleryChoice, side: Side) -> Iterator[_Part]:
+    def _parts(self, choice: GalleryChoice, side: Side) -> Iterator[_GalleryPart]:
         if choice.folder is not None:
             index, current = read_folder(self.context, choice.folder, save=self.save)
-            yield _Part(index, self._found(side, index), current)
+            yield _GalleryPart(index, self._found(side, index), current)
             return
         store = self.context.store
         dataset = choice.dataset if choice.dataset is not None else self._default(side)
@@ -138,9 +138,9 @@ class GallerySource:
             features = stored.get(split)
             if features is None or self._lacks_tokens(side, features):
                 index = self._with_data(index, side)
-                yield _Part(index, self._found(side, index))
+                yield _GalleryPart(index, self._found(side, index))
             else:
-                yield _Part(index, features)
+                yield _GalleryPart(index, features)
 
     def _default(self, side: Side) -> str:
         """The dataset that is meant where none is named: the only one, or the one that the aligner was trained on."""
@@ -170,7 +170,7 @@ class GallerySource:
                 found[split] = features
         return found
 
-    def _opened(self, choice: GalleryChoice, side: Side) -> _Part:
+    def _opened(self, choice: GalleryChoice, side: Side) -> _GalleryPart:
         """A dataset that is not in the store under this name."""
         spec, store = choice.dataset or "", self.context.store
         if ":" not in spec and spec not in DATASET_KINDS:
@@ -186,9 +186,9 @@ class GallerySource:
                     f"{spec} has {len(dataset):,} samples and {len(samples):,} are in the store: the new ones are not "
                     f"searched. Take them in: {command_to_repeat(stored, append=True)}"
                 )
-            return _Part(SampleIndex(samples, dataset, spec), stored)
+            return _GalleryPart(SampleIndex(samples, dataset, spec), stored)
         index = open_rows(self.context, spec, split=choice.split, save=self.save)
-        return _Part(index, self._found(side, index))
+        return _GalleryPart(index, self._found(side, index))
 
     def _with_data(self, index: SampleIndex, side: Side) -> SampleIndex:
         """The same rows with their images, where the dataset is on this machine; texts need none."""
@@ -207,7 +207,7 @@ class GallerySource:
         features = self.features.find(self._record(side), index.samples, captions=captions)
         return None if features is None or self._lacks_tokens(side, features) else features
 
-    def _with_features(self, side: Side, part: _Part) -> _Part:
+    def _with_features(self, side: Side, part: _GalleryPart) -> _GalleryPart:
         """The part with its features, extracted now where they are not in the store."""
         if part.features is not None:
             return part

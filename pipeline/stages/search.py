@@ -17,7 +17,7 @@ from structure.pipeline.inference.aligned_embeddings import Side
 from structure.pipeline.inference.found_rows import FoundRows
 from structure.pipeline.inference.gallery import SplitGallery
 from structure.pipeline.inference.gallery_sources import GalleryChoice, GallerySource
-from structure.pipeline.inference.index_folder import IndexFolder
+from structure.pipeline.inference.index_folder import INDEX, IndexFolder
 from structure.pipeline.inference.index_rows import nearest_rows, open_indexed
 from structure.pipeline.inference.queries import encode_images, encode_texts, require_texts
 from structure.pipeline.inference.search_result import Hit, QueryHits, Scores, SearchResult, Target
@@ -92,7 +92,9 @@ def plan(request: SearchRequest, context: RunContext) -> tuple[WorkEstimate, ...
     folder, subject = _opened(request, context)
     source = GallerySource(context, subject, save=False)
     if folder is not None:
-        return ()
+        open_indexed(folder, source)
+        size = folder.record.files[INDEX]["bytes"]
+        return (WorkEstimate(f"{folder.path} (rows)", folder.record.rows, 0, 0, size, 0.0),)
     sides: list[Side] = ["vision", "text"] if request.to == "images" else ["text", "vision"]
     return source.plan(request.gallery, *sides[: 2 if request.scores == "csls" else 1])
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from structure.cli.main import run
-from structure.pipeline import search
+from structure.pipeline import index, search
 from structure.store.local_files import LocalFiles
 from tests.inference.conftest import Place
 
@@ -47,8 +47,11 @@ def test_what_is_pending_is_told_and_gone_once_it_is_done(place: Place, capsys: 
     assert [part["pending"] for part in parts["embed"]] == [0, 0, 80]
     assert parts["index"][2]["what"] == f"{out / 'index' / 'index.faiss'} (rows)"
     assert [part["pending"] for part in parts["index"]] == [0, 0, 80]
+    index("mine", out=out / "index", kind="flat", store=place.store)
+    (indexed,) = ahead(capsys, place, "search", "a red circle", "--index", str(out / "index"))
+    assert (indexed["rows"], indexed["pending"], indexed["disk"]) == (80, 0, 0)
     both = ahead(capsys, place, *commands["search"], "--scores", "csls")
-    assert [part["pending"] for part in both] == [0, 0, 0, 80]
+    assert [part["pending"] for part in both] == [0, 0, 0, 0]  # the index was measured with the captions
 
 
 def test_a_folder_is_probed_and_not_encoded(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
