@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from structure.pipeline.aligners.aligner_runs import RECORD
+from structure.pipeline.aligners.aligner_runs import RECORD, WEIGHTS
 from structure.pipeline.aligners.arrays import Array, as_tensor, check_rows
 from structure.pipeline.aligners.heads.head import Head
 from structure.pipeline.aligners.heads.kinds import make_head
@@ -24,7 +24,6 @@ from structure.store.files_at_url import open_files
 
 FORMAT = "structure-aligner"
 VERSION = 1
-WEIGHTS = "aligner.safetensors"
 _CHUNK = 16384
 _TOKEN_CHUNK = 256
 

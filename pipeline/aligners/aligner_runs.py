@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from structure.store import Store
 from structure.store.errors import StructureError
 
-RECORD = "aligner.json"
-"""The file of an aligner that is written last and vouches for the others."""
+WEIGHTS, RECORD = "aligner.safetensors", "aligner.json"
+"""Files of an aligner: its tensors, and its record, which is written last and vouches for the others."""
 BUNDLE = "bundle.json"
 """The file that makes a folder a bundle of an aligner."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from structure.pipeline.aligners.aligner import Aligner
 from structure.store.joined_rows import SIGN
+
+if TYPE_CHECKING:
+    from structure.pipeline.aligners.aligner import Aligner
 
 CARD = "README.md"
 

@@ -25,7 +25,11 @@ def content_stamp(spec: str, *, split: str | None, data_root: str | Path, limit:
     tasks = {name: [task.classes, task.templates] for name, task in dataset.tasks.items()}
     meaning = dataset.pixels.identity()
     _add(digest, [dataset.name, dataset.split, dataset.kind, tasks, *([meaning] if meaning else [])])
-    for index in range(len(dataset) if limit is None else min(limit, len(dataset))):
+    count = len(dataset) if limit is None else min(limit, len(dataset))
+    if dataset.formula:
+        _add(digest, [dataset.formula, count])
+        return digest.hexdigest()
+    for index in range(count):
         try:
             item = dataset.item(index)
             _add(digest, [item.id, item.captions, dict(item.labels), dataset.stamp(index)])

@@ -69,6 +69,7 @@ class Dataset(ABC):
     `spec` is the name by which it was opened, "" where it was not opened by one.
     `pixels` says what the image files leave open, as the dataset's name does; `checks_pixels` whether `digest` refuses
     files of which nothing says it.
+    `formula` determines every sample of generated data, with its number; "" where samples are read from files.
     `notes` are sentences about what was left out or looks odd when the dataset was opened, to be shown to the user.
 
     Whatever concerns the dataset as a whole (no such column, a repeated id) is a `StructureError` when it is opened.
@@ -86,6 +87,7 @@ class Dataset(ABC):
     spec: str = ""
     pixels: PixelMeaning = AS_THE_FILE_SAYS
     checks_pixels: bool = True
+    formula: str = ""
 
     @abstractmethod
     def __len__(self) -> int:

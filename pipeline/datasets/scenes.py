@@ -78,6 +78,7 @@ class Scenes(Dataset):
         self.split: Split = split  # type: ignore[assignment, mutable-override]
         self.seed = seed
         self.count = DEFAULT_COUNTS[self.split] if count is None else count
+        self.formula = f"scenes renderer={RENDERER} seed={self.seed} split={self.split}"
 
     def __len__(self) -> int:
         return self.count
@@ -114,7 +115,7 @@ class Scenes(Dataset):
 
     def _key(self, index: int, part: str) -> str:
         index = within(index, self.count)
-        return f"scenes renderer={RENDERER} seed={self.seed} split={self.split} index={index} {part}"
+        return f"{self.formula} index={index} {part}"
 
 
 class ScenesKind(DatasetKind):

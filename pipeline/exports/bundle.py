@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from structure.pipeline.aligners.aligner import WEIGHTS, Aligner
-from structure.pipeline.aligners.aligner_runs import BUNDLE, RECORD
+from structure.pipeline.aligners.aligner import Aligner
+from structure.pipeline.aligners.aligner_runs import BUNDLE, RECORD, WEIGHTS
 from structure.pipeline.encoders.model_names import parse_spec
 from structure.pipeline.encoders.spec import Spec
 from structure.pipeline.exports.export_format import ExportSubject, LabelPrompts

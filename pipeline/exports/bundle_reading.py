@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from structure.pipeline.aligners.aligner import WEIGHTS, Aligner, load_aligner
-from structure.pipeline.aligners.aligner_runs import BUNDLE
+from structure.pipeline.aligners.aligner import Aligner, load_aligner
+from structure.pipeline.aligners.aligner_runs import BUNDLE, WEIGHTS
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.model_names import parse_spec
 from structure.pipeline.exports.bundle import (

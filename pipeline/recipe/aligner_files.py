@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from structure.pipeline.aligners.aligner import WEIGHTS
-from structure.pipeline.aligners.aligner_runs import RECORD
+from structure.pipeline.aligners.aligner_runs import RECORD, WEIGHTS
 from structure.store import Store
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from structure.pipeline.aligners.aligner import WEIGHTS, load_aligner
-from structure.pipeline.aligners.aligner_runs import RECORD, run_of
+from structure.pipeline.aligners.aligner_runs import RECORD, WEIGHTS, run_of
 from structure.pipeline.aligners.model_card import CARD, card
 from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.recipe.run_cache import StepResult
@@ -46,6 +45,8 @@ def identical_step(
 
 def copy_aligner(store: Store, source: str, name: str, chosen_by: str) -> None:
     """The aligner `source` once more as `name`; its record, which vouches for the rest, goes first and comes last."""
+    from structure.pipeline.aligners.aligner import load_aligner
+
     old, new = store.folder("aligners", source), store.folder("aligners", name)
     aligner = load_aligner(old).describe(layers_chosen_by=chosen_by, identical_to=source)
     if run_of(store, name) not in (None, aligner.metadata.get("run")):

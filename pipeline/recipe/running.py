@@ -10,11 +10,10 @@ from typing import Any, Literal, Protocol
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.pipeline.recipe.recipe import Recipe
 from structure.pipeline.recipe.run_cache import CachedStep, RunCache, StepResult, identity_of
-from structure.pipeline.recipe.saved_predictions import SavedPredictions
 from structure.pipeline.recipe.schema import load_recipe
 from structure.pipeline.recipe.step_runner import StepRunner
 from structure.pipeline.recipe.steps import Step, steps_of
-from structure.pipeline.recipe.summary import Summary, summarise
+from structure.pipeline.recipe.summary import Summary
 from structure.pipeline.recipe.variant_error import VariantError
 from structure.pipeline.run_context import RunContext
 from structure.store.errors import StructureError
@@ -124,7 +123,7 @@ def run(recipe: str | Recipe, context: RunContext, *, changes: Sequence[str] = (
     return RecipeRun(
         name=recipe.name,
         seeds=recipe.seeds,
-        summary=summarise(recipe, results, SavedPredictions(context.store)),
+        summary=runner.summary(),
         report=results["report"].result["report"],
         steps=tuple((key, *outcomes[key]) for key in results),
         absent=tuple(absent.values()),

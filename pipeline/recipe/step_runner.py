@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
@@ -21,28 +21,23 @@ from structure.pipeline.pairing.require_two_sides import require_side
 from structure.pipeline.progress import Progress
 from structure.pipeline.recipe.aligner_files import aligner_digest, weights_digest
 from structure.pipeline.recipe.identical import candidates, copy_aligner, identical_step
+from structure.pipeline.recipe.own_suite import suite_named, suite_of
 from structure.pipeline.recipe.recipe import Recipe
-from structure.pipeline.recipe.run_cache import FOLDER, StepResult, digest, stated
+from structure.pipeline.recipe.run_cache import StepResult, digest, stated
 from structure.pipeline.recipe.saved_predictions import SavedPredictions
 from structure.pipeline.recipe.step_layers import layers_of
 from structure.pipeline.recipe.steps import Step, runs_of, steps_of
-from structure.pipeline.recipe.summary import summarise
+from structure.pipeline.recipe.summary import Summary
 from structure.pipeline.recipe.variant_error import VariantError
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stage_requests import AUTO, published, selected
-from structure.pipeline.stages.align import align
-from structure.pipeline.stages.evaluate import evaluate
-from structure.pipeline.stages.extract import extract
-from structure.pipeline.stages.rank_layers import rank_layers
-from structure.pipeline.stages.report import report
-from structure.pipeline.strict_json import to_json
+from structure.pipeline.strict_json import from_json, to_json
 from structure.pipeline.suites.prompt_set import load_prompt_set
-from structure.pipeline.suites.suite import Suite, SuiteTask, load_suite, read_suite
-from structure.pipeline.yaml_file import parse_yaml
+from structure.pipeline.suites.suite import SuiteTask
 from structure.store import FeatureSet, Samples
 from structure.store.errors import NotPresentError, StructureError
 
-SUITE = "suite.yaml"
+SUMMARY = "summary.json"
 TOGETHER = 16
 """Aligners of one evaluation: their tasks' data are opened once for all, and results cached when all are done."""
 
@@ -82,7 +77,7 @@ class StepRunner:
         if step.stage == "align":
             return bool(aligner_digest(self.store, written["aligner"]) == written["files"])
         if step.stage == "report":
-            return all(self.store.files.exists(key) for key in written["files"])
+            return all(self.store.files.exists(key) for key in written["files"]) and self._is_summary(written)
         return True
 
     def batch(self, step: Step) -> int:
@@ -121,14 +116,7 @@ class StepRunner:
         """What the recipe evaluates."""
         if self.recipe.evaluate is None:
             return ()
-        return self._suite.select(self.recipe.evaluate.get("datasets", ()))
-
-    @cached_property
-    def _suite(self) -> Suite:
-        suite = (self.recipe.evaluate or {})["suite"]
-        if isinstance(suite, str):
-            return load_suite(suite)
-        return read_suite(parse_yaml(self._own_suite(suite).decode(), name=f"the suite of {self.recipe.source}"))
+        return suite_of(self.recipe).select(self.recipe.evaluate.get("datasets", ()))
 
     @property
     def _prompts(self) -> str | None:
@@ -159,7 +147,17 @@ class StepRunner:
                 absent.setdefault(task.dataset, str(error))
         return [{"what": dataset, "how_to_get": why} for dataset, why in absent.items()]
 
+    def summary(self) -> Summary:
+        """What the report step found, from the store."""
+        return Summary.from_json(from_json(self.store.folder("reports", self.recipe.name).read(SUMMARY)))
+
+    def _is_summary(self, written: Mapping[str, Any]) -> bool:
+        data = self.store.folder("reports", self.recipe.name).read(SUMMARY)
+        return hashlib.sha256(data).hexdigest() == written.get("summary")
+
     def _extract(self, options: Mapping[str, Any]) -> StepResult:
+        from structure.pipeline.stages.extract import extract
+
         given = dict(options)
         done = extract(
             given.pop("model"),
@@ -189,6 +187,8 @@ class StepRunner:
         return StepResult(result, digest(result))
 
     def _rank(self, step: Step, needed: Mapping[str, StepResult]) -> StepResult:
+        from structure.pipeline.stages.rank_layers import rank_layers
+
         ranked = rank_layers(
             store=self.store,
             device=self.context.device,
@@ -209,6 +209,8 @@ class StepRunner:
             raise VariantError(run.variant, run.seed, str(error)) from error
 
     def _train(self, step: Step, needed: Mapping[str, StepResult]) -> StepResult:
+        from structure.pipeline.stages.align import align
+
         stored, options = dict(step.options.get("stored", {})), self._options(step, needed)
         how: dict[str, Any] = {"options": options}
         if step.selects:
@@ -298,9 +300,11 @@ class StepRunner:
         return TrainingOptions.preset(step.options["preset"], device=self.context.device, **applicable(training))
 
     def _evaluate(self, steps: Sequence[Step]) -> list[StepResult]:
+        from structure.pipeline.stages.evaluate import evaluate
+
         names = [step.options["aligner"] for step in steps]
         done = evaluate(
-            self._suite_spec(),
+            suite_named(self.recipe, self.store),
             store=self.store,
             aligners=names,
             datasets=(self.recipe.evaluate or {}).get("datasets", ()),
@@ -319,6 +323,9 @@ class StepRunner:
         return results
 
     def _report(self, results: Mapping[str, StepResult]) -> StepResult:
+        from structure.pipeline.recipe.summarise import summarise, write_correlations
+        from structure.pipeline.stages.report import report
+
         summary = summarise(self.recipe, results, SavedPredictions(self.store))
         folder = self.store.folder("reports", self.recipe.name)
         document = {
@@ -331,28 +338,18 @@ class StepRunner:
             "seconds": summary.seconds,
             "runs": {name: run_of(self.store, name) for names in summary.aligners.values() for name in names},
         }
-        folder.write("summary.json", to_json(document))
-        summary.write(folder)
+        summary_json = to_json(document)
+        folder.write(SUMMARY, summary_json)
+        write_correlations(summary.correlations, folder)
         page = ""
         if not self.recipe.stored:
             page = report(store=self.store, summary=document, folder=folder, on_event=self.context.on_event)
-        result = {"report": page, "files": self.store.files.keys(f"reports/{self.recipe.name}")}
+        result = {
+            "report": page,
+            "files": self.store.files.keys(f"reports/{self.recipe.name}"),
+            "summary": hashlib.sha256(summary_json).hexdigest(),
+        }
         return StepResult(result, digest(result))
-
-    def _suite_spec(self) -> str:
-        """The suite's name, or the file of the store in which a suite that the recipe writes out is saved."""
-        suite = (self.recipe.evaluate or {})["suite"]
-        if isinstance(suite, str):
-            return suite
-        folder, text = self.store.folder(FOLDER, self.recipe.name), self._own_suite(suite)
-        if not folder.exists(SUITE) or folder.read(SUITE) != text:
-            folder.write(SUITE, text)
-        return f"{folder}/{SUITE}"
-
-    def _own_suite(self, suite: Mapping[str, Any]) -> bytes:
-        """A suite that the recipe writes out, of the recipe's dataset where it says no other; JSON is YAML."""
-        defaults = {"dataset": self.recipe.extract["dataset"], **suite.get("defaults", {})}
-        return json.dumps({"name": self.recipe.name, "version": 1, **suite, "defaults": defaults}, indent=1).encode()
 
     def _listing(self, spec: str, split: str | None, limit: int | None) -> str:
         key = (spec, split, limit)

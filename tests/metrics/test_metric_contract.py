@@ -27,7 +27,7 @@ from structure.pipeline.metrics.score_segmentation import score_segmentation
 from structure.pipeline.page.blocks import METRIC, Table
 from structure.pipeline.page.glossary import section
 from structure.pipeline.page.metric_names import other_direction
-from structure.pipeline.recipe.summary import held_out_results
+from structure.pipeline.recipe.summarise import held_out_results
 from structure.store.errors import StructureError
 
 GUESS = 0.0

@@ -15,7 +15,7 @@ from structure.pipeline.recipe.running import Outcomes, carry_out
 from structure.pipeline.recipe.schema import load_recipe, read, recipe_names
 from structure.pipeline.recipe.spaced_pairs import spaced_pairs
 from structure.pipeline.recipe.steps import compared, runs_of, steps_of
-from structure.pipeline.recipe.summary import summarise
+from structure.pipeline.recipe.summarise import summarise
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.yaml_file import parse_yaml
 from structure.store import Store, StructureError
