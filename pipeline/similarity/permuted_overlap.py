@@ -50,19 +50,19 @@ def _totals(tables: np.ndarray, edges: _Edges, permutations: Iterable[np.ndarray
     """`(layers, edges.layers)` int64 of each permutation of the edges' rows."""
     parts = list(_chunks(tables))
     if len(parts) == 1:
-        part = _Part(tables, *parts[0], edges)
+        part = _DenseRows(tables, *parts[0], edges)
         yield from map(part.met, permutations)
         return
     every = list(permutations)
     totals = np.zeros((len(every), len(tables), edges.layers), np.int64)
     for bounds in parts:
-        part = _Part(tables, *bounds, edges)
+        part = _DenseRows(tables, *bounds, edges)
         for total, permutation in zip(totals, every, strict=True):
             total += part.met(permutation)
     yield from totals
 
 
-class _Part:
+class _DenseRows:
     """The dense words of rows `start` to `stop`, one column more than there are rows: nothing is ever there.
 
     The arrays of a permutation are made once: to ask the system for them each time takes as long as to fill them.
