@@ -6,7 +6,8 @@
 Stores are those of auto.py, at the first layer pair of their ranking. A seed draws the test pairs (emoji 249, icons
 1,438, scenes 500), then nested subsets of the others; what a subset leaves is unpaired, images from one half of it and
 texts from the other. Each fit is a JSON line, written when it is done; a run that was stopped goes on. `--table` makes
-Markdown of them: means over seeds with the 95 % interval, for each set and metric; `--figure` the figure of R@10.
+Markdown of them: means over seeds with the 95 % interval, for each set and metric, and
+paired differences over the seeds; `--figure` the figure of R@10.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from PIL import Image
 
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.charts import panels, png
+from structure.pipeline.metrics.intervals import seeds_interval
 from structure.pipeline.model_selection.stored import layer_candidates
 from structure.pipeline.pair_curves.curve import PairCurve
 from structure.pipeline.pair_curves.fits import METRICS, CurveFit, chance
@@ -53,6 +55,12 @@ METHODS = (
     CurveVariant("sotalign"),
     CurveVariant("wasserstein-procrustes"),
     CurveVariant("mini-vec2vec"),
+)
+COMPARED = (
+    ("sotalign", "kernel-csa"),
+    ("sotalign", "ridge"),
+    ("wasserstein-procrustes", "procrustes"),
+    ("linear + R_S", "linear"),
 )
 LEAST_REST = 60
 """Items that a subset must leave, for unpaired rows to be matched."""
@@ -148,6 +156,33 @@ def _cell(row: Mapping[str, Any] | None) -> str:
     return f"{row['value']:.3f} ±{(row['high'] - row['low']) / 2:.3f}{seeds}"
 
 
+def differences(lines: Sequence[Mapping[str, Any]], metric: str) -> str:
+    """Markdown: what one method has more than another with the same pairs, unpaired rows and test, seed by seed."""
+    found = {
+        (line["set"], line["pairs"], line["variant"], line["seed"]): line["metrics"][metric]["value"]
+        for line in lines
+        if not line["refused"]
+    }
+    seeds = sorted({seed for *_, seed in found})
+    heads = [(name, pairs) for name in SIZES for pairs in SIZES[name] if pairs in FIRST[1:]]
+    rows = [
+        f"| {metric} | {' | '.join(f'{name}, {pairs:,}' for name, pairs in heads)} |",
+        "|---" * (len(heads) + 1) + "|",
+    ]
+    for first, second in COMPARED:
+        cells = []
+        for head in heads:
+            both = [seed for seed in seeds if {(*head, first, seed), (*head, second, seed)} <= found.keys()]
+            if len(both) < SEEDS:
+                cells.append("-")
+                continue
+            one, other = (np.array([found[*head, each, seed] for seed in both]) for each in (first, second))
+            got = seeds_interval(one, other)
+            cells.append(f"{got.value:+.3f} ±{(got.high - got.low) / 2:.3f}")
+        rows.append(f"| {first} - {second} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 def figure(lines: Sequence[Mapping[str, Any]], metric: str) -> bytes:
     """A panel for each set, as PNG of few colours."""
     drawn = [(f"{name}, {curve.test_pairs:,} test pairs", curve.spec(metric)) for name, curve in curves(lines).items()]
@@ -169,7 +204,7 @@ def main() -> None:
         run(given.only.split(","), given.store, given.out, given.seeds)
     lines = [json.loads(line) for line in given.out.read_text().splitlines()]
     if given.table:
-        print(tables(lines))
+        print(tables(lines), differences(lines, "R@10"), sep="\n\n")
     if given.figure is not None:
         given.figure.write_bytes(figure(lines, "R@10"))
 
