@@ -31,8 +31,17 @@ def leave(code: str | int | None) -> None:
     if isinstance(code, str):
         print(code, file=sys.stderr)
     threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # a reader that has left
-            stream.flush()
-    os._exit(code if isinstance(code, int) else int(code is not None))
+    with suppress(Exception):  # Python has printed it
+        atexit._run_exitfuncs()
+    status = code if isinstance(code, int) else int(code is not None)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        pass  # a reader that has left
+    except (OSError, ValueError) as error:  # a full disk, a closed stream: what was to be said is lost
+        status = status or 1
+        with suppress(OSError, ValueError):
+            print(f"Error: the output could not be written: {error}.", file=sys.stderr)
+    with suppress(OSError, ValueError):
+        sys.stderr.flush()
+    os._exit(status)

@@ -75,6 +75,15 @@ def test_garbage_is_collected_as_usual_once_work_begins() -> None:
         collector.usual()
 
 
+def test_output_that_cannot_be_written_at_the_end_is_no_success() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no device that is always full")
+    code = "import sys; from structure.cli.start import leave; sys.stdout = open('/dev/full', 'w'); print(1); leave(0)"
+    done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, timeout=120, check=False)
+    assert done.returncode == 1
+    assert b"the output could not be written: [Errno 28] No space left on device" in done.stderr
+
+
 def test_the_command_starts_there() -> None:
     assert main.__module__ == "structure.cli.start"
     pyproject = Path(__file__).resolve().parents[1] / "pyproject.toml"
