@@ -44,16 +44,14 @@ def open_bundle(flags: OpenFlags) -> None:
     from structure.pipeline.stages.open_bundle import open_bundle as run
 
     terminal = flags.terminal()
-    done = run(
+    opened = run(
         flags.bundle,
-        store=flags.store,
-        name=flags.name,
-        replace=flags.replace,
         vision=flags.vision,
         text=flags.text,
         device=flags.device,
         trust_remote_code=flags.trust_remote_code,
     )
+    done = opened.add_to(flags.store, name=flags.name, replace=flags.replace)
     if flags.as_json:
         terminal.document(done.to_json())
         return

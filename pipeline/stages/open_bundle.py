@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
 from structure.pipeline.aligners.aligner_runs import RECORD, AlignerName
 from structure.pipeline.aligners.model_card import CARD, card
 from structure.pipeline.device import resolve_device
-from structure.pipeline.exports.bundle_reading import open_sides, read_bundle
+from structure.pipeline.exports.bundle_reading import Bundle, open_sides, read_bundle
 from structure.pipeline.inference.aligned_model import AlignedModel
 from structure.pipeline.results import remove_results
-from structure.pipeline.run_context import RunContext
-from structure.store import Store
+from structure.store import Store, open_store
 from structure.store.files import plain_name
 
 
@@ -24,6 +24,7 @@ class Opened:
     none was given. `largest_difference`: by side, of the embeddings of the probes. `notes`: what differs all the same.
     `labels`: paths of the prompts of labels that came along."""
 
+    bundle: Bundle
     model: AlignedModel
     name: str
     largest_difference: Mapping[str, float]
@@ -41,43 +42,42 @@ class Opened:
             "labels": list(self.labels),
         }
 
+    def add_to(self, store: Store | str | Path, *, name: str | None = None, replace: bool = False) -> Opened:
+        """The same with its aligner in a store, under `name` (its own by default). Raises `StructureError` for a name
+        that another run's aligner has, unless `replace`, which removes that one with its results."""
+        opened, aligner = store if isinstance(store, Store) else open_store(store), self.model.aligner
+        run = str(aligner.metadata.get("run", ""))
+        taken = AlignerName(name, plain_name(self.bundle.name) or "bundle", replace).of(run, opened)
+        target = opened.folder("aligners", taken)
+        if target.exists(RECORD):
+            target.remove(RECORD)
+            remove_results(opened, taken)
+        target.remove_tree("")
+        labels = self.bundle.label_files
+        for file, content in labels.items():
+            target.write(file, content)
+        target.write(CARD, card(aligner, taken).encode())
+        aligner.save(target)
+        return replaced(self, name=taken, labels=tuple(f"{target.url}/{file}" for file in labels))
+
 
 def open_bundle(
     folder: str | Path,
     *,
-    store: Store | str | Path | None = None,
-    name: str | None = None,
-    replace: bool = False,
     vision: str | None = None,
     text: str | None = None,
     device: str = "cpu",
     trust_remote_code: bool = False,
 ) -> Opened:
-    """Check a bundle and load its model; with a `store` add its aligner there, under `name` (its own by default).
+    """Check a bundle and load its model; `add_to` then adds its aligner to a store.
 
     `vision` and `text` say what its encoders are called on this machine, where that differs. Raises `NotPresentError`
     for an encoder that is not here, `FingerprintError` for one with other weights, `DamageError` for a file that is not
-    the one that was written, `StructureError` where answers differ (with the versions that do), and for a name that
-    another run's aligner has unless `replace`.
+    the one that was written, `StructureError` where answers differ, with the versions that do.
     """
     bundle = read_bundle(folder)
     place = resolve_device(device)
     opened = open_sides(bundle, vision=vision, text=text, device=place, trust_remote_code=trust_remote_code)
-    labels = opened.bundle.label_files
-    home, taken, paths = None, "", [str(bundle.folder / file) for file in labels]
-    if store is not None:
-        context = RunContext.of(store, device=device, trust_remote_code=trust_remote_code)
-        run = str(opened.aligner.metadata.get("run", ""))
-        taken = AlignerName(name, plain_name(bundle.name) or "bundle", replace).of(run, context.store)
-        target = context.store.folder("aligners", taken)
-        if target.exists(RECORD):
-            target.remove(RECORD)
-            remove_results(context.store, taken)
-        target.remove_tree("")
-        for file, content in labels.items():
-            target.write(file, content)
-        target.write(CARD, card(opened.aligner, taken).encode())
-        opened.aligner.save(target)
-        home, paths = (context, taken), [f"{target.url}/{file}" for file in labels]
-    model = AlignedModel(opened.vision, opened.text, home=home)
-    return Opened(model, taken, opened.largest_difference, opened.notes, tuple(paths))
+    labels = tuple(str(bundle.folder / file) for file in bundle.label_files)
+    model = AlignedModel(opened.vision, opened.text)
+    return Opened(bundle, model, "", opened.largest_difference, opened.notes, labels)

@@ -101,9 +101,9 @@ def test_folders_of_a_machine_are_not_named_and_can_be_told(tmp_path: Path) -> N
     with pytest.raises(NotPresentError, match=r"hf:scenes-vit was a folder .*structure open .* --vision hf:/path/to"):
         open_bundle(tmp_path / "out")
     names = {"vision": "bundled:scenes-vit", "text": f"hf:{(tmp_path / 'private' / 'scenes-text')}"}
-    opened = open_bundle(tmp_path / "out", store=tmp_path / "other", **names)  # type: ignore[arg-type]
+    opened = open_bundle(tmp_path / "out", **names)  # type: ignore[arg-type]
     np.testing.assert_array_equal(opened.model.encode_texts(["a red circle"]), expected)
-    again = AlignedModel.load(tmp_path / "other", opened.name, device="cpu")
+    again = AlignedModel.load(tmp_path / "other", opened.add_to(tmp_path / "other").name, device="cpu")
     np.testing.assert_array_equal(again.encode_texts(["a red circle"]), expected)
     with pytest.raises(FingerprintError, match=r"vision encoder here is not the one .*\(weights: .*with --vision"):
         open_bundle(tmp_path / "out", vision="bundled:scenes-text", text=names["text"])

@@ -173,7 +173,7 @@ def test_both_towers_of_one_model_are_read_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", sorted(HEADS))
 def test_every_head_of_vectors_runs_alone(kind: str) -> None:
     """The map in the file is the registered one, or a head over tokens, which is refused."""
-    from structure.pipeline.exports.portable.aligned_tower import MAPS, Head
+    from structure.pipeline.exports.portable.aligned_tower import MAPS, AlignedHead
 
     settings: dict[str, dict[str, Any]] = {
         "mlp": {"hidden": 5},
@@ -193,7 +193,7 @@ def test_every_head_of_vectors_runs_alone(kind: str) -> None:
     if kind in ("anchors", "tokens"):
         assert kind not in MAPS
         return
-    alone = Head(kind, head.settings, dict(head.state_dict()))
+    alone = AlignedHead(kind, head.settings, dict(head.state_dict()))
     rows = torch.randn(4, 6, generator=random)
     torch.testing.assert_close(alone(rows), head(rows), atol=0, rtol=0)
 

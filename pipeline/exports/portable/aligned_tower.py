@@ -35,7 +35,7 @@ class AlignedTower(InputModule):
         self.stated: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         self.encoder, self._prepare = _encoder(self.stated, folder / ENCODER)
         self.encoder.eval().requires_grad_(False)
-        self.head = Head(self.stated["head"]["kind"], self.stated["head"]["settings"], load_file(folder / HEAD))
+        self.head = AlignedHead(self.stated["head"]["kind"], self.stated["head"]["settings"], load_file(folder / HEAD))
 
     @property
     def modalities(self) -> list[Any]:
@@ -138,7 +138,7 @@ class AlignedTower(InputModule):
         return values.masked_fill(~real, 0.0).sum(dim=1) / real.sum(dim=1)
 
 
-class Head(nn.Module):
+class AlignedHead(nn.Module):
     """The map of one side into the shared space, (rows, width) -> (rows, dim), by the name of its kind."""
 
     def __init__(self, kind: str, settings: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
@@ -146,7 +146,7 @@ class Head(nn.Module):
         self.map, self.settings = MAPS[kind], settings
         if kind == "concat":
             inner = {name[6:]: value for name, value in tensors.items() if name.startswith("inner.")}
-            self.inner = Head(settings["inner"]["kind"], settings["inner"]["settings"], inner)
+            self.inner = AlignedHead(settings["inner"]["kind"], settings["inner"]["settings"], inner)
         for name, value in tensors.items():
             if "." not in name:
                 self.register_buffer(name, value)
@@ -265,7 +265,7 @@ def _run_transformers(module: Any, inputs: dict[str, Any], emit: Callable[..., N
         images = stated["part"] == "visual"
         call = module.get_image_features if images else module.get_text_features
         tower = getattr(module, stated["tower"])
-    with Taps(tower, stated["blocks"], emit):
+    with LayerTaps(tower, stated["blocks"], emit):
         out = call(**inputs, return_dict=True, **options)
     pooled = getattr(out, "pooler_output", None)
     if pooled is not None and set(pooled.shape[2:]) <= {1}:
@@ -275,7 +275,7 @@ def _run_transformers(module: Any, inputs: dict[str, Any], emit: Callable[..., N
 def _run_timm(module: Any, inputs: dict[str, Any], emit: Callable[..., None], stated: dict[str, Any]) -> None:
     pixels, stages = inputs["pixel_values"], stated["stages"]
     if stages is None:
-        with Taps(module, stated["blocks"], emit):
+        with LayerTaps(module, stated["blocks"], emit):
             features = module.forward_features(pixels)
     else:
         handle = None
@@ -297,7 +297,7 @@ def _run_timm(module: Any, inputs: dict[str, Any], emit: Callable[..., None], st
         emit("pooled", module.forward_head(features, pre_logits=True).flatten(1))
 
 
-class Taps:
+class LayerTaps:
     """Within: the blocks emit `embed`, `block.NN` and, after the last one, `final_norm`."""
 
     def __init__(self, module: nn.Module, stated: dict[str, Any], emit: Callable[..., None]) -> None:
