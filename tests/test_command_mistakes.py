@@ -53,8 +53,8 @@ def test_advice_names_the_store_that_was_given(
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["align", "--pairs", "0"], 2, "write whole numbers from 1, with commas, such as 500"),
-        (["align", "--pairs", "x"], 2, "write whole numbers from 1, with commas, such as 500"),
+        (["align", "--pairs", "0"], 1, "--pairs 0 must be 1 or more"),
+        (["align", "--pairs", "x"], 2, "write whole numbers from 0, with commas, such as 500"),
         (["align", "--layers", "a,b", "--memory", "0"], 2, "--memory 0 is 0 bytes; it must be 1 byte or more"),
         (["align", "--layers", "a,b", "--set", "=5"], 2, "write OPTION=VALUE"),
         (["align", "--layers", "a,b", "--set", "method=ridge"], 2, "write --method ridge"),
