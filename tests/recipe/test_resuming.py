@@ -98,6 +98,7 @@ CHANGES: dict[str, tuple[Any, Callable[[str], bool]]] = {
     "rank.0.calibrate": (6, of_ranking("auto")),
     "rank.0.preset": ("platonic", of_ranking("auto")),
     "rank.0.seed": (1, of_ranking("auto")),
+    "rank.0.group": ("label.shape", of_ranking("auto")),
     "align.preset": ("paper", after_extraction),
     "align.share_rate": (False, lambda key: page(key) or ("seed" in key and not key.endswith("structure-seed1"))),
     "align.seeds": ([1, 2, 3], lambda key: page(key) or key.endswith("seed3")),
@@ -135,7 +136,8 @@ def test_the_tables_below_name_every_field_of_the_schema() -> None:
         ("correlate", keys_of(schema.Correlate)),
     ):
         fields = {p.removeprefix(f"{section}.").split(".")[0] for p in CHANGES if p.startswith(f"{section}.")}
-        assert fields | {"name", "options"} >= set(known), section
+        # permute means nothing without group, and is an option of the same step
+        assert fields | {"name", "options", "permute"} >= set(known), section
 
 
 TRAINING = [f"align.options.{name}" for name in option_names("linear") if name not in schema.ELSEWHERE]
