@@ -62,8 +62,8 @@ def test_a_script_is_run_to_its_end_or_stopped(bench: ModuleType) -> None:
 def test_every_script_of_the_folder_is_run(bench: ModuleType) -> None:
     there = {path.stem for path in FOLDER.glob("*.py")} - {"__main__"}
     # Studies of accuracy, not of speed: all methods, method selection, the icons as data for it, R_S and layers again,
-    # few pairs.
-    assert there - {"methods", "auto", "icons", "retest", "forecast", "csls", "layer_concat", "few_pairs"} <= {
+    # few pairs, three modalities.
+    assert there - {"methods", "auto", "icons", "retest", "forecast", "csls", "layer_concat", "few_pairs", "hub"} <= {
         script.name for script in bench.SCRIPTS
     }
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import structure.pipeline.stages.align as training
+import structure.pipeline.stages.rank_layers as ranking
 from structure.cli.consent import asking
 from structure.cli.main import run
 from structure.pipeline import align, evaluate, extract, rank_layers
@@ -115,6 +116,7 @@ def test_long_rankings_and_trainings_are_asked_about(
 ) -> None:
     monkeypatch.setattr(forecast, "LONG_SECONDS", 0.0)
     monkeypatch.setattr(training, "SHORT_TRAINING", 0)
+    monkeypatch.setattr(ranking, "QUICK", 0.0)
     before, where = files_of(copied), ["--store", copied.url, "--quiet"]
     assert run([*command, *where]) == 2
     assert "pass --yes if it is meant" in capsys.readouterr().err
