@@ -38,7 +38,8 @@ class Measuring:
         try:
             widths = (int(vision.shape[1]), int(text.shape[1]))
             if len(rows) < method(variant.method).least_pairs:
-                return replace(done, refused=f"it needs at least {method(variant.method).least_pairs} pairs")
+                least = method(variant.method).least_pairs
+                return replace(done, refused=f"it needs at least {least} pair{'s' if least > 1 else ''}")
             options = variant.options(widths=widths, pairs=len(rows), common={"seed": seed, "device": self.device})
             aligning = method(options.method)
             seen = Unpaired() if aligning.use_of_unpaired(options) == "unused" else unpaired
