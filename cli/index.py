@@ -52,7 +52,7 @@ class IndexFlags(PlannedUsingFlags):
 
 @takes_flags
 def index(flags: IndexFlags) -> None:
-    """Make a faiss index of aligned embeddings, with its recall@10 against exact search. Needs the extra [index].
+    """Make a faiss index of aligned embeddings, with its recall@10 against exact search. Needs the extra `index`.
 
     Example: structure index --dataset coco --out coco-index
     """

@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import typer
+from rich.markup import render
 
 from structure.cli import main
 from structure.cli.choices import byte_count
@@ -293,6 +296,17 @@ def test_help_says_what_each_method_does(capsys: pytest.CaptureFixture[str]) -> 
     assert run(["align", "--help"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert all(f"{name}: {ALIGNERS[name].about}" in told for name in ALIGNERS)
+
+
+def test_help_loses_no_word_to_the_markup_of_its_terminal() -> None:
+    def helps(command: Any) -> Iterator[str]:
+        yield from (each.help for each in (command, *command.params) if getattr(each, "help", None))
+        for each in getattr(command, "commands", {}).values():
+            yield from helps(each)
+
+    texts = list(helps(typer.main.get_command(main.app)))
+    assert len(texts) > 100
+    assert [text for text in texts if render(text).plain != text] == []
 
 
 def files_of(folder: Path) -> dict[str, int]:

@@ -11,24 +11,27 @@ from typing import Any
 from structure.pipeline.shown_paths import shown_path
 from structure.store import Store
 from structure.store.chunk import crc32c
+from structure.store.disk_usage import disk_usage
 from structure.store.fingerprint import fingerprint
 
 FOLDERS = ("aligners", "curves", "rankings", "results", "samples", "reports")
-"""Of the store: what a page is made from, besides the manifests of its features."""
+"""Of the store: what a page is made from, besides the manifests of its features and the bytes on the disk."""
 
 _MARK = re.compile(rb'<meta name="made-from" content="([0-9a-f]{64}) ([0-9a-f]{8})">\n')
 _BEFORE = '<meta name="viewport"'
 
 
 def made_from(store: Store, summary: Mapping[str, Any] | None = None) -> str:
-    """Hex digest of what a page is made from: names, sizes and times of the records in the store, the summary that it
-    is asked to show, the store as seen from the current folder, and the code that makes it."""
+    """Hex digest of what a page is made from: names, sizes and times of the records in the store, the bytes of each of
+    its parts (but of pages), the summary that it is asked to show, the store as seen from the current folder, and the
+    code that makes it."""
     files = store.files
     keys = [key for folder in FOLDERS for key in files.keys(folder) if not key.endswith("/report.html")]
     keys += [f"{features.prefix}/manifest.json" for features in store.feature_sets()]
     records = [[key, files.size(key), files.modified(key)] for key in keys]
     pending = [[features.key, features.state] for features in store.feature_sets()]
-    shown = {"summary": summary, "store": shown_path(store.url)}
+    usage = {part: size for part, size in disk_usage(store).items() if part not in ("report.html", "reports")}
+    shown = {"summary": summary, "store": shown_path(store.url), "usage": usage}
     return fingerprint({"records": records, "features": pending, **shown, "code": max(_code())})
 
 

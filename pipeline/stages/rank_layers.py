@@ -14,6 +14,7 @@ from structure.pipeline.similarity.layer_similarity import LayerSimilarity, made
 from structure.pipeline.stage_requests import RankRequest
 from structure.pipeline.work_estimate import WorkEstimate
 from structure.store import FeatureSet
+from structure.store.files import Files
 
 QUICK = 1e13
 """Operations of a search that takes no hours anywhere: these are not timed by a probe before they begin."""
@@ -23,7 +24,8 @@ def plan(request: RankRequest, context: RunContext) -> list[WorkEstimate]:
     """The neighbour tables of each side that are to be searched (cached ones are not), and the fits of the forecast;
     nothing where the ranking is saved. Raises as `run` does."""
     sets = _sets(request, context)
-    if _saved(request, context, sets) is not None:
+    digest = made_from(context.store, sets, request.options, forecast=request.forecast)
+    if made_before(_folder(request, context, sets), digest) is not None:
         return []
     from structure.pipeline.forecast.estimate import estimate_forecast
     from structure.pipeline.ranking.estimate import estimate_tables
@@ -46,7 +48,9 @@ def run(request: RankRequest, context: RunContext) -> LayerSimilarity:
     """Rank, forecast, and save both where the store can be written; a ranking that is saved and was made from the same
     is read. Raises StructureError for too few rows, or layers that are all constant."""
     sets = _sets(request, context)
-    before = _saved(request, context, sets)
+    # Before the values are read: a ranking during which they change is not taken for one of the new values.
+    digest = made_from(context.store, sets, request.options, forecast=request.forecast)
+    before = made_before(_folder(request, context, sets), digest)
     if before is not None:
         before.mark_newest()
         context.note("this ranking is saved: it was made from the same features in the same way")
@@ -57,7 +61,7 @@ def run(request: RankRequest, context: RunContext) -> LayerSimilarity:
 
     limits = ComputeSettings(context.device, request.memory, request.compute, context.on_event)
     ranked = rank_pair(context.store, *sets, request.options, limits)
-    facts: dict[str, Any] = {"made_from": made_from(context.store, sets, request.options, forecast=request.forecast)}
+    facts: dict[str, Any] = {"made_from": digest}
     if request.forecast:
         began, similarity = time.perf_counter(), ranked.similarity
         made = forecast(context.store, sets, similarity.best(), seed=request.seed, on_event=context.on_event)
@@ -69,9 +73,8 @@ def run(request: RankRequest, context: RunContext) -> LayerSimilarity:
     return ranked.similarity
 
 
-def _saved(request: RankRequest, context: RunContext, sets: tuple[FeatureSet, FeatureSet]) -> LayerSimilarity | None:
-    folder = context.store.folder("rankings", ranking_id(*sets, metric=request.options.metric))
-    return made_before(folder, made_from(context.store, sets, request.options, forecast=request.forecast))
+def _folder(request: RankRequest, context: RunContext, sets: tuple[FeatureSet, FeatureSet]) -> Files:
+    return context.store.folder("rankings", ranking_id(*sets, metric=request.options.metric))
 
 
 def _sets(request: RankRequest, context: RunContext) -> tuple[FeatureSet, FeatureSet]:

@@ -175,6 +175,24 @@ def test_a_saved_ranking_is_read_where_it_was_made_from_the_same(store: Store, m
     assert is_made_again()
 
 
+def test_a_ranking_during_which_the_features_change_is_not_taken_for_one_of_the_new_ones(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {"store": store, "vision": "small", "text": "long", "k": 9, "calibrate": 0, "repeats": 0}
+    true, calls = rank_pair_module.rank_pair, []
+
+    def changed_under_way(*given: Any, **named: Any) -> Any:
+        calls.append(given)
+        made = true(*given, **named)
+        monkeypatch.setattr(FeatureSet, "content", lambda features: "other-values")
+        return made
+
+    monkeypatch.setattr(rank_pair_module, "rank_pair", changed_under_way)
+    for count in (1, 2, 2):
+        rank_layers(**asked, forecast=False)
+        assert len(calls) == count
+
+
 def test_a_ranking_of_which_a_digit_changed_chooses_no_layers(store: Store) -> None:
     found = rank_layers(store=store, vision="small", text="long", k=9, calibrate=0, repeats=0, forecast=False)
     written = found.folder.read("ranking.json")
