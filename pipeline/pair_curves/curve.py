@@ -94,7 +94,7 @@ class PairCurve:
             document = from_json(folder.read(FILE))
             fits = tuple(CurveFit.of_dict(each) for each in document.pop("fits"))
             identity = document["identity"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamageError(
                 f"{folder}/{FILE} does not read: {error}. Run its command again with --replace, or remove it."
             ) from error

@@ -18,6 +18,10 @@ from structure.store.fingerprint import differences
 from structure.store.joined_rows import has_layers, layer_rows
 
 
+class NoneUnpairedError(StructureError):
+    """All rows that the names mean have the content of a pair."""
+
+
 @dataclass(frozen=True)
 class FreeRows:
     """Rows of a feature set, ascending numbers, with the keys of what each was computed from."""
@@ -63,7 +67,7 @@ class UnpairedSource:
 
         With `halves`, a seed, no sample is on both sides: of those that are, one half gives its images and the other
         its texts. Raises StructureError where a name means no set of either encoder or one that lacks the layer, and
-        where nothing is left.
+        NoneUnpairedError where nothing is left.
         """
         if not self.names:
             return [], []
@@ -76,7 +80,7 @@ class UnpairedSource:
             count = sum(len(part.rows) for part in there)
             out.append(count - sum(len(part.rows) for part in free))
             if there and out[side] == count:
-                raise StructureError(
+                raise NoneUnpairedError(
                     f"--unpaired {' '.join(self.names)}: all {count:,} {what} rows have the content of the "
                     f"{len(paired):,} training, validation and test pairs: none is unpaired. Take fewer --pairs, or "
                     "name features of other data."

@@ -19,7 +19,7 @@ from structure.pipeline.pairing.held_out_pairs import training_and_test
 from structure.pipeline.pairing.layer_choice import pick_layers
 from structure.pipeline.pairing.layer_pair import AlignedLayers
 from structure.pipeline.pairing.pairs import PairedRows, choose_sets, pair_rows
-from structure.pipeline.pairing.unpaired_rows import UnpairedSource, named_sets
+from structure.pipeline.pairing.unpaired_rows import NoneUnpairedError, UnpairedSource, named_sets
 from structure.pipeline.progress import Progress
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.work_estimate import WorkEstimate
@@ -62,7 +62,7 @@ class CurveData:
         """The unpaired rows of a fit to the chosen pairs, one side of each sample; none where the pairs hold all."""
         try:
             return self.source.read(np.concatenate([chosen.items, self.test.items]), halves=seed)
-        except StructureError:
+        except NoneUnpairedError:
             return Unpaired()
 
     def cells(self, request: PairCurveRequest) -> Iterator[tuple[int, int, CurveVariant]]:

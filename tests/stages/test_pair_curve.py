@@ -16,6 +16,8 @@ from structure.pipeline.pair_curves.fits import METRICS, chance
 from structure.pipeline.pair_curves.measuring import Measuring, pair_metrics
 from structure.pipeline.pair_curves.request import PairCurveRequest
 from structure.pipeline.pair_curves.variants import CurveVariant, variants_of
+from structure.pipeline.run_context import RunContext
+from structure.pipeline.stages.pair_curve import CurveData
 from structure.store import Store
 from structure.store.errors import DamageError, StructureError, UsageError
 
@@ -60,11 +62,24 @@ def test_all_methods_meet_the_same_pairs(copied: Store, monkeypatch: pytest.Monk
     kept = copied.folder("curves", "scenes-scenes-vit-scenes-text-curve")
     assert kept.read("curve.png").startswith(b"\x89PNG")
     assert PairCurve.read(kept) == more
-    kept.write("curve.json", b"{}")
-    with pytest.raises(DamageError, match=r"curve\.json does not read.*--replace"):
-        report(store=copied)
+    for damaged in (b"{}", b"null"):
+        kept.write("curve.json", damaged)
+        with pytest.raises(DamageError, match=r"curve\.json does not read.*--replace"):
+            report(store=copied)
     with pytest.raises(DamageError, match=r"curve\.json does not read.*--replace"):
         pair_curve(store=copied, **given)
+
+
+def test_damaged_unpaired_rows_stop_a_curve(copied: Store) -> None:
+    for shard in Path(copied.url, "features/scenes/train/scenes-vit/block.03/c").rglob("*"):
+        if shard.is_file():
+            shard.write_bytes(b"damaged")
+    request = PairCurveRequest(methods=["linear"], pairs=[10], layers=COMMON["layers"], unpaired=COMMON["unpaired"])
+    data = CurveData.of(request, RunContext(copied))
+    with pytest.raises(DamageError, match="Repair the feature set scenes"):  # not a fit without them
+        data.unpaired(data.training.subset(10, seed=1), 1)
+    everything = data.unpaired(data.training, 1)
+    assert (everything.vision, everything.text) == (None, None)
 
 
 def test_the_command_shows_chance_ceiling_and_why_a_cell_is_empty(
