@@ -97,9 +97,10 @@ class CurveData:
 
 
 def plan(request: PairCurveRequest, context: RunContext) -> list[WorkEstimate]:
-    """How many fits there are; what they take is not known beforehand. Raises as `run` does."""
+    """How many fits are not there yet; what they take is not known beforehand. Raises as `run` does."""
     data = CurveData.of(request, context)
-    fits = sum(1 for _ in data.cells(request))
+    there = {each.key for each in curve_so_far(request, data, context).fits}
+    fits = sum(1 for seed, pairs, variant in data.cells(request) if (variant.label, pairs, seed) not in there)
     what = f"curve of {len(data.variants)} methods over {len(request.pairs)} numbers of pairs (fits)"
     return [WorkEstimate(what, len(data.training), fits, 1000 * fits, data.sides.size(data.training), None)]
 
@@ -111,17 +112,8 @@ def run(request: PairCurveRequest, context: RunContext) -> PairCurve:
     Raises StructureError for what is not in the store, and where a curve of that name is of other data or options.
     """
     data = CurveData.of(request, context)
-    name = request.name or default_name(data)
-    folder = context.store.folder(FOLDER, name)
-    curve = PairCurve(data.facts(request), data.identity(request, context))
-    if folder.exists(FILE) and not request.replace:
-        before = PairCurve.read(folder)
-        if before.identity != curve.identity:
-            raise StructureError(
-                f"The curve {name} is there, of other data, layers, options or versions of libraries. Pass --replace "
-                "to make it anew, or another --name."
-            )
-        curve = before
+    curve = curve_so_far(request, data, context)
+    folder = context.store.folder(FOLDER, request.name or default_name(data))
     context.require_writable("a curve")
     there = {each.key for each in curve.fits}
     cells = list(data.cells(request))
@@ -141,6 +133,23 @@ def run(request: PairCurveRequest, context: RunContext) -> PairCurve:
         folder.write(FILE, curve.packed())
     folder.write(FIGURE, curve.figure())
     return replace(curve, place=str(folder))
+
+
+def curve_so_far(request: PairCurveRequest, data: CurveData, context: RunContext) -> PairCurve:
+    """What the store has of the curve; one without fits where there is none, or where it is made anew. Raises
+    StructureError where the one of that name is of other data or options."""
+    name = request.name or default_name(data)
+    folder = context.store.folder(FOLDER, name)
+    curve = PairCurve(data.facts(request), data.identity(request, context))
+    if request.replace or not folder.exists(FILE):
+        return curve
+    before = PairCurve.read(folder)
+    if before.identity != curve.identity:
+        raise StructureError(
+            f"The curve {name} is there, of other data, layers, options or versions of libraries. Pass --replace "
+            "to make it anew, or another --name."
+        )
+    return before
 
 
 def default_name(data: CurveData) -> str:

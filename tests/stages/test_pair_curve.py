@@ -97,6 +97,8 @@ def test_the_command_shows_chance_ceiling_and_why_a_cell_is_empty(
     assert rows[0, "ridge"]["value"] is None
     assert rows[10, "ridge"]["low"] < rows[10, "ridge"]["value"] < rows[10, "ridge"]["high"]
     assert len(document["fits"]) == 12
+    assert run([*command, "--dry-run", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["parts"][0]["pending"] == 0
     assert run(command) == 0
     told = capsys.readouterr().err
     assert "Ceiling, all 192 pairs" in told
