@@ -16,6 +16,7 @@ from structure.pipeline.recipe.steps import Step, steps_of
 from structure.pipeline.recipe.summary import Summary
 from structure.pipeline.recipe.variant_error import VariantError
 from structure.pipeline.run_context import RunContext
+from structure.pipeline.stages.report import PAGE
 from structure.store.errors import StructureError
 from structure.store.fingerprint import differences, fingerprint
 from structure.store.lease import Lease
@@ -124,7 +125,8 @@ def run(recipe: str | Recipe, context: RunContext, *, changes: Sequence[str] = (
         name=recipe.name,
         seeds=recipe.seeds,
         summary=runner.summary(),
-        report=results["report"].result["report"],
+        # Where it is now: a cached step names the place that the store had when it ran.
+        report="" if recipe.stored else f"{context.store.folder('reports', recipe.name)}/{PAGE}",
         steps=tuple((key, *outcomes[key]) for key in results),
         absent=tuple(absent.values()),
         metrics=tuple(dict.fromkeys([*(recipe.correlate or {}).get("metrics", ()), *runner.metrics()])),

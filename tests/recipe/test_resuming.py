@@ -258,6 +258,10 @@ def test_a_recipe_killed_twice_ends_with_the_results_of_one_that_was_not(tmp_pat
     (found,) = [c for c in whole.summary.correlations if c.metric == "acc1"]
     assert len(found.points) == 3
     assert 'id="correlations"' in Path(whole.report).read_text()
+    (tmp_path / "whole").rename(tmp_path / "moved")
+    moved = running.run(str(file), RunContext.of(tmp_path / "moved", device="cpu"))
+    assert {was for _, was, _ in moved.steps} == {"cached"}
+    assert moved.report == str(tmp_path / "moved/reports/tiny/report.html")
 
 
 def test_two_runs_of_a_recipe_do_not_work_at_once(tmp_path: Path) -> None:
