@@ -94,6 +94,7 @@ def drop_items(
     told = ", ".join(f"{count:,} in {split}" for split, count in done.samples.items()) or "none that was not before"
     verb = "Would be withdrawn" if dry_run else "Withdrawn"
     terminal.say(f"{verb}: {told}. Exports, indexes and copies outside the store are not touched.")
+    terminal.say("A structure serve that is running holds what was there when it began: end it and start it again.")
 
 
 def _ids(file: Path | None) -> list[str]:
