@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from structure.cli.choices import choice
-from structure.cli.consent import show_ahead
 from structure.cli.flags import takes_flags
 from structure.cli.using import DataArgument, PlannedUsingFlags
 
@@ -37,12 +36,8 @@ def embed(flags: EmbedFlags) -> None:
 
     terminal = flags.terminal()
     request = EmbedRequest(flags.data, out=flags.out, of=of, format=layout, aligner=flags.aligner, split=flags.split)
-    context = flags.context()
-    with terminal.working() as listener:
-        context = replace(context, on_event=listener)
-        done = plan(request, context) if flags.dry_run else run(request, context)
-    if isinstance(done, tuple):
-        show_ahead(terminal, flags.store, [part.row() for part in done])
+    done = flags.done(terminal, request, run, plan)
+    if done is None:
         return
     if flags.as_json:
         terminal.document(done.to_json())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +10,6 @@ import typer
 
 from structure.cli import completion
 from structure.cli.choices import choice
-from structure.cli.consent import show_ahead
 from structure.cli.flags import takes_flags
 from structure.cli.using import PlannedUsingFlags
 from structure.pipeline.inference.index_kinds import DEFAULT_KIND, KINDS
@@ -71,13 +70,10 @@ def index(flags: IndexFlags) -> None:
         append=flags.append,
         recall=flags.recall,
     )
-    context = flags.context()
-    with terminal.working() as listener:
-        context = replace(context, on_event=listener)
-        done = plan(request, context) if flags.dry_run else run(request, context)
-    if isinstance(done, tuple):
-        show_ahead(terminal, flags.store, [part.row() for part in done])
-    elif flags.as_json:
+    done = flags.done(terminal, request, run, plan)
+    if done is None:
+        return
+    if flags.as_json:
         terminal.document(done.to_json())
     else:
         _show(terminal, done)

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from structure.cli import completion
 from structure.cli.choices import byte_count, choice, words
-from structure.cli.consent import show_ahead
 from structure.cli.flags import takes_flags
 from structure.cli.terminal import Terminal
-from structure.cli.using import PlannedUsingFlags
+from structure.cli.using import GalleryFlags
 from structure.store.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,23 +24,11 @@ COLUMNS = ("rank", "score", "id", "caption", "path", "file")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchFlags(PlannedUsingFlags):
+class SearchFlags(GalleryFlags):
     """What to look for, and where."""
 
     queries: Annotated[
         list[str] | None, typer.Argument(metavar="[WORDS]...", help="What the images show; several queries in quotes.")
-    ] = None
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="Dataset of the store, or pairs:FILE, coco, ...; by default the one the aligner was trained on.",
-            autocompletion=completion.kept_datasets,
-            show_default=False,
-        ),
-    ] = None
-    images: Annotated[
-        Path | None,
-        typer.Option(help="Search this folder of images, which is encoded once.", show_default=False),
     ] = None
     index: Annotated[
         Path | None, typer.Option(help="Search this folder of structure index: not exactly.", show_default=False)
@@ -103,12 +89,8 @@ def search(flags: SearchFlags) -> None:
         memory=memory,
         out=flags.out,
     )
-    context = flags.context()
-    with terminal.working() as listener:
-        context = replace(context, on_event=listener)
-        done = plan(request, context) if flags.dry_run else run(request, context)
-    if isinstance(done, tuple):
-        show_ahead(terminal, flags.store, [part.row() for part in done])
+    done = flags.done(terminal, request, run, plan)
+    if done is None:
         return
     if flags.as_json:
         terminal.document(done.to_json())

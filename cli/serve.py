@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from structure.cli import completion
 from structure.cli.choices import byte_count
-from structure.cli.consent import show_ahead
 from structure.cli.flags import takes_flags
-from structure.cli.using import PlannedUsingFlags
+from structure.cli.using import GalleryFlags
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServeFlags(PlannedUsingFlags):
+class ServeFlags(GalleryFlags):
     """What is searched, and where the server listens."""
 
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            help="Dataset of the store, or pairs:FILE, coco, ...; by default the one the aligner was trained on.",
-            autocompletion=completion.kept_datasets,
-            show_default=False,
-        ),
-    ] = None
-    images: Annotated[
-        Path | None,
-        typer.Option(help="Search this folder of images, which is encoded once.", show_default=False),
-    ] = None
     host: Annotated[
         str, typer.Option(help="Address to listen at. Any other than this one lets the network in, without a password.")
     ] = "127.0.0.1"
@@ -58,14 +43,9 @@ def serve(flags: ServeFlags) -> None:
         port=flags.port,
         memory=memory,
     )
-    context = flags.context()
-    if flags.dry_run:
-        with terminal.working() as listener:
-            parts = plan(request, replace(context, on_event=listener))
-        show_ahead(terminal, context.store.url, [part.row() for part in parts])
+    server = flags.done(terminal, request, run, plan)
+    if server is None:
         return
-    with terminal.working() as listener:
-        server = run(request, replace(context, on_event=listener))
     with server:
         facts = server.facts
         if terminal.as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from structure.pipeline.evaluation.clip_benchmark_json import Record
-from structure.pipeline.lineage.made_from import comparisons_of
+from structure.pipeline.lineage.dependents import comparisons_of
 from structure.pipeline.results import FILE, Result, every_result, write_results
 from structure.store import Store
 from structure.store.errors import DamageError

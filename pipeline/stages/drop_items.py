@@ -8,8 +8,7 @@ from dataclasses import KW_ONLY, dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from structure.pipeline.lineage.forget import REPORTS, forget_results, results_on
-from structure.pipeline.lineage.made_from import (
+from structure.pipeline.lineage.dependents import (
     StoredSet,
     aligners_of,
     comparisons_of,
@@ -19,6 +18,7 @@ from structure.pipeline.lineage.made_from import (
     neighbours_of,
     rankings_of,
 )
+from structure.pipeline.lineage.forget import REPORTS, forget_results, results_on
 from structure.pipeline.progress import Progress
 from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet, Samples, Store

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from structure.pipeline.aligners.aligner_runs import RECORD
-from structure.pipeline.lineage.made_from import (
+from structure.pipeline.lineage.dependents import (
     StoredSet,
     aligners_by_ranking,
     aligners_of,
