@@ -27,7 +27,7 @@ from structure.store.errors import StructureError, UsageError
 
 if TYPE_CHECKING:
     from structure.pipeline.recipe.recipe import Recipe
-    from structure.pipeline.stage_requests import AlignRequest
+    from structure.pipeline.stage_requests.align import AlignRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class MethodsInHelp(TyperCommand):
 def _has_epochs(request: AlignRequest, recipe: Recipe | None) -> bool:
     """Whether some run trains in epochs; a selection may choose such a method."""
     from structure.pipeline.aligners.options import option_names
-    from structure.pipeline.stage_requests import AUTO
+    from structure.pipeline.stage_requests.align import AUTO
 
     methods = [request.options.method] if recipe is None else [cell.values.get("method") for cell in recipe.cells]
     known = [method or request.options.method for method in methods]
@@ -110,7 +110,7 @@ def align(flags: AlignFlags) -> None:
     from structure.pipeline.aligners.options import DEFAULT_METHOD, TrainingOptions
     from structure.pipeline.recipe.steps import runs_of
     from structure.pipeline.run_context import RunContext
-    from structure.pipeline.stage_requests import AUTO, AlignRequest, requested_layers
+    from structure.pipeline.stage_requests.align import AUTO, AlignRequest, requested_layers
 
     if compares_methods(flags):
         run_curve(flags)

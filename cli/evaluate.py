@@ -84,7 +84,8 @@ def evaluate(flags: EvaluateFlags) -> None:
     Example: structure eval --suite clip-benchmark
     """
     from structure.pipeline.run_context import RunContext
-    from structure.pipeline.stage_requests import EvaluateRequest, require_two
+    from structure.pipeline.stage_requests.checks import require_two
+    from structure.pipeline.stage_requests.evaluate import EvaluateRequest
 
     terminal, asked = flags.terminal(), _asked(flags)
     if asked is None:

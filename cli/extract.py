@@ -74,7 +74,7 @@ def extract(flags: ExtractFlags) -> None:
     Example: structure extract --model dinov2 --model roberta --dataset coco
     """
     from structure.pipeline.run_context import RunContext
-    from structure.pipeline.stage_requests import AMPS, DTYPES, ON_BAD_SAMPLE, ExtractRequest
+    from structure.pipeline.stage_requests.extract import AMPS, DTYPES, ON_BAD_SAMPLE, ExtractRequest
 
     if flags.scheduler is not None and flags.dry_run:
         raise UsageError("--dry-run times the encoder on this machine: leave out --scheduler.")

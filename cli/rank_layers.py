@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from structure.pipeline.run_context import RunContext
     from structure.pipeline.similarity.layer_similarity import LayerSimilarity
     from structure.pipeline.similarity.model_matrix import ModelSimilarity
-    from structure.pipeline.stage_requests import RankModelsRequest, RankRequest
+    from structure.pipeline.stage_requests.rank import RankModelsRequest, RankRequest
     from structure.pipeline.work_estimate import WorkEstimate
 
 METRICS = listed(SIMILARITIES)
@@ -93,7 +93,7 @@ def rank_layers(flags: RankFlags) -> None:
     if flags.dry_run:
         show_ahead(terminal, flags.store, [part.row() for part in _plan(request, context)])
         return
-    from structure.pipeline.stage_requests import RankModelsRequest
+    from structure.pipeline.stage_requests.rank import RankModelsRequest
     from structure.pipeline.stages import rank_layers as layers
 
     is_quick = not isinstance(request, RankModelsRequest) and layers.is_quick(request, context)
@@ -110,7 +110,7 @@ def rank_layers(flags: RankFlags) -> None:
 
 def _request(flags: RankFlags) -> RankRequest | RankModelsRequest:
     """One pair of feature sets, or every two models where several are named or `--all` is given."""
-    from structure.pipeline.stage_requests import BETWEEN, RankModelsRequest, RankRequest
+    from structure.pipeline.stage_requests.rank import BETWEEN, RankModelsRequest, RankRequest
 
     vision, text = flags.vision or [], flags.text or []
     shared: dict[str, Any] = {
@@ -135,7 +135,7 @@ def _request(flags: RankFlags) -> RankRequest | RankModelsRequest:
 
 
 def _plan(request: RankRequest | RankModelsRequest, context: RunContext) -> list[WorkEstimate]:
-    from structure.pipeline.stage_requests import RankModelsRequest
+    from structure.pipeline.stage_requests.rank import RankModelsRequest
 
     if isinstance(request, RankModelsRequest):
         from structure.pipeline.stages import rank_models

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from structure.pipeline.recipe.running import RecipeRun
     from structure.pipeline.recipe.sweep import Axes
     from structure.pipeline.run_context import RunContext
-    from structure.pipeline.stage_requests import AlignRequest
+    from structure.pipeline.stage_requests.align import AlignRequest
 
 MANY = "Many runs"
 CURVE_TEST = 0.2
@@ -101,7 +101,7 @@ class SweepFlags:
 def first_run(recipe: Recipe, *, name: str | None, device: str) -> AlignRequest:
     """The first run of a sweep as a request: what can be told of all of them before any is trained."""
     from structure.pipeline.aligners.options import TrainingOptions, applicable
-    from structure.pipeline.stage_requests import AUTO, AlignRequest, published, selected
+    from structure.pipeline.stage_requests.align import AUTO, AlignRequest, published, selected
 
     (cell, *_), stored = recipe.cells, recipe.stored
     assert stored is not None

@@ -45,7 +45,7 @@ def axis(option: str, text: str) -> tuple[str, list[Any]]:
     """`OPTION=A,B` -> (option, its values). Layers are given as `A+B` for the pair A,B, as `A+B:C` for A+B,C."""
     from structure.cli.choices import words
     from structure.pipeline.aligners.options import TrainingOptions
-    from structure.pipeline.stage_requests import AUTO
+    from structure.pipeline.stage_requests.align import AUTO
 
     name, equals, listed = text.partition("=")
     if not equals or not listed:

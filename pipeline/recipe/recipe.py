@@ -9,7 +9,7 @@ from typing import Any
 from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.model_selection.options import SELECTION_OPTIONS
 from structure.pipeline.recipe.grid import Contrast, GridCell
-from structure.pipeline.stage_requests import AUTO, published, selected, selects
+from structure.pipeline.stage_requests.align import AUTO, published, selected, selects
 from structure.store.errors import StructureError
 
 

@@ -17,7 +17,7 @@ from structure.pipeline.model_selection.options import SELECTION_OPTIONS
 from structure.pipeline.pairing.require_two_sides import require_side
 from structure.pipeline.recipe.grid import NOT_TRAINING, Contrast, GridCell, cells_of, contrasts_between, matching
 from structure.pipeline.recipe.recipe import Encoders, Recipe, named_runs
-from structure.pipeline.stage_requests import RankRequest
+from structure.pipeline.stage_requests.rank import RankRequest
 from structure.pipeline.yaml_file import Place, YamlFile, load_yaml, parse_yaml, shipped, yaml_value
 from structure.pipeline.yaml_record import key, read_record
 from structure.store.errors import StructureError, UsageError, nearest

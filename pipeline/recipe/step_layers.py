@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from structure.pipeline.recipe.run_cache import StepResult
 from structure.pipeline.recipe.spaced_pairs import layer_pair, spaced_pairs
 from structure.pipeline.recipe.steps import Step
-from structure.pipeline.stage_requests import AUTO
+from structure.pipeline.stage_requests.align import AUTO
 
 
 def layers_of(step: Step, needed: Mapping[str, StepResult]) -> str:

@@ -30,7 +30,7 @@ from structure.pipeline.recipe.steps import Step, runs_of, steps_of
 from structure.pipeline.recipe.summary import Summary
 from structure.pipeline.recipe.variant_error import VariantError
 from structure.pipeline.run_context import RunContext
-from structure.pipeline.stage_requests import AUTO, published, selected
+from structure.pipeline.stage_requests.align import AUTO, published, selected
 from structure.pipeline.strict_json import from_json, to_json
 from structure.pipeline.suites.prompt_set import load_prompt_set
 from structure.pipeline.suites.suite import SuiteTask

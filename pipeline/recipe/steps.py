@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from structure.pipeline.recipe.grid import GridCell
 from structure.pipeline.recipe.recipe import Encoders, Recipe
-from structure.pipeline.stage_requests import AUTO, selects
+from structure.pipeline.stage_requests.align import AUTO, selects
 from structure.store.errors import StructureError
 
 Stage = Literal["extract", "rank", "align", "evaluate", "report"]

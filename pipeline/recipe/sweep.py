@@ -29,7 +29,7 @@ from structure.pipeline.aligners.options import (
 from structure.pipeline.model_selection.options import SELECTION_OPTIONS
 from structure.pipeline.recipe.grid import NOT_TRAINING, GridCell, LayerChoice, contrasts_along
 from structure.pipeline.recipe.recipe import Encoders, Recipe, StoredPairs, named_runs
-from structure.pipeline.stage_requests import AUTO, published
+from structure.pipeline.stage_requests.align import AUTO, published
 from structure.pipeline.suites.suite import load_suite
 from structure.store.errors import StructureError, UsageError
 

@@ -43,7 +43,7 @@ from structure.pipeline.pairing.unpaired_rows import UnpairedSource, named_sets
 from structure.pipeline.progress import Listener, Note
 from structure.pipeline.results import TEST_PREDICTIONS, packed
 from structure.pipeline.run_context import RunContext
-from structure.pipeline.stage_requests import AUTO, AlignRequest, requested_layers
+from structure.pipeline.stage_requests.align import AUTO, AlignRequest, requested_layers
 from structure.pipeline.work_estimate import WorkEstimate, require_space
 from structure.store import FeatureSet, JoinedRows
 from structure.store.errors import StructureError

@@ -21,7 +21,8 @@ from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.progress import Listener, Note, Progress
 from structure.pipeline.results import COUNTED, Result
 from structure.pipeline.run_context import RunContext
-from structure.pipeline.stage_requests import EvaluateRequest, require_two
+from structure.pipeline.stage_requests.checks import require_two
+from structure.pipeline.stage_requests.evaluate import EvaluateRequest
 from structure.pipeline.suites.own_labels import OwnLabels
 from structure.pipeline.suites.published import published_comparison
 from structure.pipeline.suites.suite import SuiteTask

@@ -21,7 +21,7 @@ from structure.pipeline.extraction.shard_tasks import EncoderJob, fill_by_tasks
 from structure.pipeline.extraction.token_plan import choose_token_layers
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.run_context import RunContext
-from structure.pipeline.stage_requests import ExtractRequest
+from structure.pipeline.stage_requests.extract import ExtractRequest
 from structure.store import FeatureSet
 from structure.store.errors import UsageError
 

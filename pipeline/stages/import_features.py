@@ -18,7 +18,7 @@ from structure.pipeline.datasets.split_names import pick_split
 from structure.pipeline.extraction.sample_index import read_samples, without_withdrawn
 from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.run_context import RunContext
-from structure.pipeline.stage_requests import require_name
+from structure.pipeline.stage_requests.checks import require_name
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
 from structure.store.cast import FLOAT16_MAX
 from structure.store.errors import FingerprintError, StructureError, nearest

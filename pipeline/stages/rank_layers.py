@@ -11,7 +11,7 @@ from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.ranking.made_from import made_from
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.similarity.layer_similarity import LayerSimilarity, made_before, ranking_id
-from structure.pipeline.stage_requests import RankRequest
+from structure.pipeline.stage_requests.rank import RankRequest
 from structure.pipeline.work_estimate import WorkEstimate
 from structure.store import FeatureSet
 from structure.store.files import Files

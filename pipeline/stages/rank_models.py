@@ -13,7 +13,7 @@ from structure.pipeline.ranking.estimate import estimate_tables
 from structure.pipeline.ranking.rank_pair import rank_pair
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.similarity.model_matrix import ModelPair, ModelSimilarity, both_ways
-from structure.pipeline.stage_requests import RankModelsRequest
+from structure.pipeline.stage_requests.rank import RankModelsRequest
 from structure.pipeline.work_estimate import WorkEstimate
 from structure.store import FeatureSet
 from structure.store.errors import StructureError

@@ -21,7 +21,7 @@ from structure.pipeline.aligners.options import (
     option_names,
     owners,
 )
-from structure.pipeline.stage_requests import AlignRequest
+from structure.pipeline.stage_requests.align import AlignRequest
 from structure.store.errors import StructureError
 
 WITHOUT_PRESET = {"kernel-csa", "procrustes", "ridge", "asif", "relative", "mean-shift", "identity"}

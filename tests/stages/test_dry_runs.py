@@ -18,7 +18,7 @@ from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.extraction import estimate as forecast
 from structure.pipeline.extraction.estimate import ExtractionEstimate
 from structure.pipeline.run_context import RunContext
-from structure.pipeline.stage_requests import AlignRequest
+from structure.pipeline.stage_requests.align import AlignRequest
 from structure.store import Store, StructureError
 from structure.store.errors import UsageError
 from structure.store.local_files import LocalFiles
