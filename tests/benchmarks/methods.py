@@ -1,6 +1,6 @@
 """Every method in one table: held-out retrieval and zero-shot accuracy, on real images and on scenes.
 
-    python tests/benchmarks/methods.py --data ../shared/data --store /tmp/methods [--sets coco,emoji,scenes] [--seeds 5]
+    python -m tests.benchmarks.methods --data ../shared/data --store /tmp/methods [--sets coco,emoji,scenes] [--seeds 5]
         [--only 'linear;pal'] [--page docs/methods-table.md]
 
 coco: 93 photos with five captions each, through MobileNetV2 (ImageNet) and MiniLM. emoji: 1,245 small images with
@@ -39,6 +39,7 @@ from structure.pipeline.run_context import RunContext
 from structure.pipeline.similarity.layer_similarity import best_layers
 from structure.store import open_store
 from structure.store.errors import StructureError
+from tests.equality.rows import Row, of_method
 
 SPLIT_SEED = 0
 SCENES = 1000
@@ -198,22 +199,30 @@ def markdown(name: str, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
         "",
         f"{ABOUT[name]} Sizes: {sizes}.",
         "",
-        f"| method | {' | '.join(HEADINGS)} | s a run |",
-        "|---|---|---|---|---|---|",
+        f"| method | {' | '.join(HEADINGS)} | s a run | authors' code |",
+        "|---|---|---|---|---|---|---|",
     ]
     chance: dict[str, float] = {}
     for label in VARIANTS:
         if label not in rows:
             continue
         row = rows[label]
+        verdict = of_variant(label).verdict
         if "refused" in row:
-            lines.append(f"| {label} | refused: {row['refused'].split('. ')[0]} | | | | |")
+            lines.append(f"| {label} | refused: {row['refused'].split('. ')[0]} | | | | | {verdict} |")
             continue
         chance |= {metric: value for metric, value in row["chance"].items() if value is not None}
         figures = {metric: f"{mean:.3f} ±{high - mean:.3f}" for metric, (mean, _, high) in row["figures"].items()}
-        lines.append(f"| {label} | {' | '.join(figures.get(m, '') for m in SHOWN)} | {row['seconds']:.1f} |")
-    lines.append(f"| chance | {' | '.join(f'{chance[m]:.3f}' if m in chance else '' for m in SHOWN)} | |")
+        lines.append(
+            f"| {label} | {' | '.join(figures.get(m, '') for m in SHOWN)} | {row['seconds']:.1f} | {verdict} |"
+        )
+    lines.append(f"| chance | {' | '.join(f'{chance[m]:.3f}' if m in chance else '' for m in SHOWN)} | | |")
     return [*lines, ""]
+
+
+def of_variant(label: str) -> Row:
+    """How near the method of this row is to its authors' code."""
+    return of_method(VARIANTS[label].get("method", "linear"))
 
 
 def main() -> None:
