@@ -16,7 +16,7 @@ from structure.store.column_layout import MOST, TOKENS, Column, ColumnLayout
 from structure.store.errors import DamageError, StructureError
 from structure.store.files import check_key
 from structure.store.fingerprint import canonical, fingerprint
-from structure.store.shard_ranges import Shard, plan_shards
+from structure.store.shard_ranges import Shard, plan_shards, stored_rows
 
 FORMAT = 2
 ATTRIBUTE = "structure"
@@ -120,7 +120,7 @@ class Manifest:
 
     def _size_of(self, column: Column) -> int:
         if column.is_pooled:
-            return len(self.shards) * self.shard_rows * column.vector_bytes
+            return stored_rows(self.rows, self.shard_rows) * column.vector_bytes
         return column.size
 
     def widened(self, path: str) -> Manifest:

@@ -53,6 +53,16 @@ def shard_size(rows: int, row_bytes: int, *, shards: int = MIN_SHARDS) -> int:
     return size
 
 
+def least_shards(modality: str) -> int:
+    """How many shards features of this modality have at least, where the rows allow."""
+    return TEXT_SHARDS if modality == "text" else MIN_SHARDS
+
+
+def stored_rows(rows: int, size: int) -> int:
+    """Rows that the chunks of `rows` rows hold on the disk: the last of the shards takes as much as the others."""
+    return -(-rows // size) * size
+
+
 def overlapping(start: int, stop: int, size: int) -> range:
     """Indices of the shards of `size` rows that `[start, stop)` touches."""
     return range(start // size, -(-stop // size)) if stop > start else range(0)

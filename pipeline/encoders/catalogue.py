@@ -32,7 +32,8 @@ class Alias:
     `spec`: what it stands for. `parameters`: of the part that is loaded. `widths`: of each block, in order. `embed`:
     width of the input of the first block, 0 where it is not read. `final_norm`: whether the blocks are followed by a
     norm. `pooled`: width of the model's own vector, 0 without one. `form`: of the blocks. `input`: side of the square
-    image in pixels, the most tokens of a text, or the most seconds of an audio clip. `weights`: where they come from.
+    image in pixels, the most tokens of a text, or the most seconds of an audio clip. `patch`: side of a patch of that
+    image in pixels, 0 where it is not cut into patches. `weights`: where they come from.
     `licence`: of the weights, as their publisher names it, "" where it is not on record. `note`: licence gates and
     traps. `package`: what brings the weights without a hub, None for nothing.
     """
@@ -52,6 +53,7 @@ class Alias:
     licence: str = ""
     note: str = ""
     package: WeightsPackage | None = None
+    patch: int = 0
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -75,6 +77,7 @@ class _Entry:
     input: int
     weights: str
     pooling: Pooling = "mean"
+    patch: int = 0
     blocks: int | None = None
     width: int | None = None
     widths: tuple[int, ...] = ()

@@ -21,7 +21,7 @@ from structure.store import Column, Manifest, Samples, Store
 from structure.store.errors import StructureError, unknown
 from structure.store.fingerprint import differences
 from structure.store.manifest import RowKind
-from structure.store.shard_ranges import MIN_SHARDS, TEXT_SHARDS, shard_size
+from structure.store.shard_ranges import least_shards, shard_size
 
 NOT_IDENTITY = ("libraries", "location")
 
@@ -94,7 +94,7 @@ def plan(
         shard_rows=shard_size(
             count,
             sum(column.vector_bytes for column in columns),
-            shards=TEXT_SHARDS if encoder.modality == "text" else MIN_SHARDS,
+            shards=least_shards(encoder.modality),
         ),
         columns=columns,
         identity={

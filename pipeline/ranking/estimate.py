@@ -10,6 +10,7 @@ import numpy as np
 from structure.pipeline.ranking.distinct_pairs import ranked_pairs
 from structure.pipeline.ranking.neighbour_cache import NeighbourCache
 from structure.pipeline.ranking.options import RankingOptions
+from structure.pipeline.ranking.search_size import table_bytes
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.similarity.k_rules import k_of
 from structure.pipeline.similarity.knn.neighbours import neighbours
@@ -50,7 +51,7 @@ def _of_tables(
     pending = [layer for layer in features.layers if cache.load(layer, k=k) is None]
     seconds = _search_seconds(features, pending, rows, k, device) if pending else 0.0
     what = f"neighbour tables of {features.key}"
-    return WorkEstimate(what, len(rows), len(pending), len(pending) * len(rows) * k * 4, memory, seconds)
+    return WorkEstimate(what, len(rows), len(pending), table_bytes(len(pending), len(rows), k), memory, seconds)
 
 
 def _search_seconds(features: FeatureSet, layers: Sequence[str], rows: np.ndarray, k: int, device: str) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.ranking.made_from import made_from
+from structure.pipeline.ranking.search_size import search_operations
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.similarity.layer_similarity import LayerSimilarity, made_before, ranking_id
 from structure.pipeline.stage_requests.rank import RankRequest
@@ -40,7 +41,7 @@ def is_quick(request: RankRequest, context: RunContext) -> bool:
     operations = 0.0
     for features in _sets(request, context):
         rows = len(features) if wanted is None else min(wanted, len(features))
-        operations += 2.0 * rows**2 * sum(features.column(layer).width for layer in features.layers)
+        operations += search_operations(rows, (features.column(layer).width for layer in features.layers))
     return operations < QUICK
 
 

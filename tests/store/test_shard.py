@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from structure.store.shard_ranges import MAX_ROWS, MIN_ROWS, SHARD_BYTES, Shard, overlapping, plan_shards, shard_size
+from structure.store.shard_ranges import MAX_ROWS, MIN_ROWS, SHARD_BYTES, Shard, overlapping, plan_shards, shard_size, stored_rows
 
 
 @given(st.integers(0, 3000), st.integers(1, 700))
@@ -29,6 +29,11 @@ def test_shard_size_keeps_its_limits(rows: int, row_bytes: int, shards: int) -> 
     assert MIN_ROWS <= size <= MAX_ROWS
     assert size & (size - 1) == 0
     assert size == MIN_ROWS or (size * row_bytes <= SHARD_BYTES and size * shards <= rows)
+
+
+@given(st.integers(1, 3000), st.integers(1, 700))
+def test_stored_rows_are_those_of_whole_shards(rows: int, size: int) -> None:
+    assert stored_rows(rows, size) == len(plan_shards(rows, size)) * size
 
 
 @pytest.mark.parametrize(("start", "stop"), [(3, 3), (5, 2), (-1, 4)])

@@ -1,0 +1,18 @@
+"""How large a neighbour search is, from rows and widths alone: what it writes and what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+INDEX_BYTES = 4
+"""Of one neighbour in a table, int32."""
+
+
+def table_bytes(layers: int, rows: int, k: int) -> int:
+    """Bytes of the neighbour tables (rows, k) of so many layers."""
+    return layers * rows * k * INDEX_BYTES
+
+
+def search_operations(rows: int, widths: Iterable[int]) -> float:
+    """Floating-point operations of the products of all rows with all rows, 2 n^2 d, of layers of these widths."""
+    return 2.0 * rows**2 * sum(widths)
