@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from structure.store.shard_ranges import MAX_ROWS, MIN_ROWS, SHARD_BYTES, Shard, overlapping, plan_shards, shard_size, stored_rows
+from structure.store.shard_ranges import (
+    MAX_ROWS,
+    MIN_ROWS,
+    SHARD_BYTES,
+    Shard,
+    overlapping,
+    plan_shards,
+    shard_size,
+    stored_rows,
+)
 
 
 @given(st.integers(0, 3000), st.integers(1, 700))
