@@ -95,6 +95,7 @@ def parse_yaml(text: str, *, name: str) -> YamlFile:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
+        lines = {} if node is None else _lines(node, name)
         data = None if node is None else loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -103,8 +104,13 @@ def parse_yaml(text: str, *, name: str) -> YamlFile:
         raise StructureError(f"{name}: not YAML: it is nested too deeply.") from None
     except (yaml.YAMLError, ValueError, TypeError) as error:  # ValueError: a date that is none
         raise StructureError(f"{name}: not YAML: {error}.") from error
-    if node is None or not isinstance(data, dict):
+    if not isinstance(data, dict):
         raise StructureError(f"{name}, line 1: expected keys with values at the top.")
+    return YamlFile(name, data, lines)
+
+
+def _lines(node: yaml.Node, name: str) -> dict[Place, int]:
+    """Where each value stands; before anything is made of the nodes, because merged aliases swell while they are."""
     lines: dict[Place, int] = {}
     for place, line in _walk(node, (), name):
         lines[place] = line
@@ -113,12 +119,15 @@ def parse_yaml(text: str, *, name: str) -> YamlFile:
                 f"{name}, line {line}: more than {MOST:,} values, or {DEEPEST} in each other: aliases that hold each "
                 "other swell to that. Write the values out."
             )
-    return YamlFile(name, data, lines)
+    return lines
 
 
 def yaml_value(text: str) -> Any:
-    """The value that a text is as YAML. Raises yaml.YAMLError."""
-    return yaml.load(text, Loader=_Loader)
+    """The value that a text is as YAML. Raises yaml.YAMLError, also for what is nested too deeply or is no date."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (RecursionError, ValueError, TypeError) as error:
+        raise yaml.YAMLError(str(error)) from None
 
 
 def read_yaml(path: str | Path) -> YamlFile:

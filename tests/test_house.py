@@ -29,6 +29,7 @@ VALUES = {
         "keyword_form",
         "work_estimate",
         "strict_json",
+        "csv_text",
         "yaml_file",
         "yaml_record",
         "hub_access",

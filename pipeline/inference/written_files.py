@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from structure.pipeline.csv_text import csv_text
 from structure.store.errors import UsageError
 
 TABLES = (".csv", ".parquet", ".json")
@@ -48,15 +48,4 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         elif ending == ".json":
             partial.write_text(json.dumps(list(rows), ensure_ascii=False, indent=1), encoding="utf-8")
         else:
-            with partial.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerow(rows[0])
-                writer.writerows([[harmless(value) for value in row.values()] for row in rows])
-
-
-def harmless(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula: text that begins with = + - @, a tab or a line end gets an
-    apostrophe before it; numbers stay numbers."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r", "\n"):
-        return f"'{value}"
-    return value
+            partial.write_text(csv_text(rows[0], (row.values() for row in rows)), encoding="utf-8", newline="")

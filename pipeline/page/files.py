@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from structure.pipeline.charts import png
+from structure.pipeline.csv_text import csv_text
 from structure.pipeline.page.blocks import Chart, ImageBlock, Pivot, Section, Table
 
 
@@ -37,8 +37,5 @@ def _name(section: Section, number: int, title: str) -> str:
 
 
 def _csv(path: Path, table: Table) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(table.columns.values())
-        for row in table.rows:
-            writer.writerow(["" if row.get(field) is None else row[field] for field in table.columns])
+    rows = ([row.get(field) for field in table.columns] for row in table.rows)
+    path.write_text(csv_text(table.columns.values(), rows), encoding="utf-8", newline="")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from structure.pipeline.charts import panels, png
+from structure.pipeline.csv_text import csv_text
 from structure.pipeline.metrics.registry import METRICS, metric_named, pattern_of
 from structure.pipeline.metrics.seed_comparison import SeedMean, Tables, no_tables, seed_differences, seed_means
 from structure.pipeline.recipe.efficiency import efficiency_of
@@ -162,12 +161,11 @@ def write_correlations(correlations: Sequence[Correlation], folder: Files) -> No
     """As `similarity.csv` (a line a point) and `similarity.png`; nothing where there are none."""
     if not correlations:
         return
-    table = io.StringIO(newline="")
-    writer = csv.writer(table)
-    writer.writerow(["group", "dataset", "metric", "vision_layer", "text_layer", "similarity", "value"])
-    for each in correlations:
-        for point in each.points:
-            values = [point.vision_layer, point.text_layer, point.similarity, point.value]
-            writer.writerow([each.group, each.dataset, each.metric, *values])
-    folder.write("similarity.csv", table.getvalue().encode())
+    columns = ["group", "dataset", "metric", "vision_layer", "text_layer", "similarity", "value"]
+    rows = [
+        [each.group, each.dataset, each.metric, *(getattr(point, name) for name in columns[3:])]
+        for each in correlations
+        for point in each.points
+    ]
+    folder.write("similarity.csv", csv_text(columns, rows).encode())
     folder.write("similarity.png", correlation_chart(correlations))

@@ -14,7 +14,6 @@ from structure.cli.main import run
 from structure.pipeline import AlignedModel, align, label
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.inference.labels import top_labels
-from structure.pipeline.inference.written_files import harmless
 from structure.pipeline.metrics.zero_shot_classifier import class_vectors
 from structure.store import StructureError
 from structure.store.errors import UsageError
@@ -79,12 +78,6 @@ def test_files_of_a_folder(place: Place, tmp_path: Path, ending: str, capsys: py
     assert run([*command, "--json", "--quiet"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["images"], document["encoder_passes"], len(document["labels"])) == (3, 0, 3)
-
-
-def test_a_cell_is_made_harmless() -> None:
-    assert [harmless(value) for value in ("=1", "+1", "-1", "@x", "\t1", "a=1", "", -1.5, None)] == [
-        *("'=1", "'+1", "'-1", "'@x", "'\t1", "a=1", "", -1.5, None)
-    ]
 
 
 def test_a_method_without_temperature_says_so(place: Place) -> None:

@@ -33,6 +33,47 @@ from .conftest import ATTACK, CLASSES, COUNT
 SECTIONS = ["verdict", "pivot", "setup", "means", "differences", "efficiency", "layers", "models", "correlations"]
 SECTIONS += ["selection", "training", "results", "examples", "confusion", "costs", "words"]
 
+PARTS = Path(__file__).resolve().parents[2] / "pipeline" / "page"
+SVG = {
+    "svg",
+    "g",
+    "path",
+    "text",
+    "defs",
+    "linearGradient",
+    "stop",
+    "clipPath",
+    "rect",
+    "line",
+    "style",
+    "title",
+    "tspan",
+}
+
+OF_PAGE = """
+const found = [];
+for (const element of document.querySelectorAll('*')) {
+  const names = element.getAttributeNames();
+  found.push([element.localName, names.filter(name => name.startsWith('on')),
+    names.map(name => element.getAttribute(name)).filter(value => /^\\s*(javascript|vbscript):/i.test(value))]);
+}
+return found;
+"""
+
+HOVER = """
+const marks = [...document.querySelectorAll('.chart svg [class*=mark-] path, .chart svg [class*=mark-] text')];
+const told = new Set();
+for (const mark of marks) {
+  const box = mark.getBoundingClientRect();
+  const at = {bubbles: true, view: window, clientX: box.x + box.width / 2, clientY: box.y + box.height / 2};
+  for (const kind of ['pointerover', 'mouseover', 'pointermove', 'mousemove'])
+    mark.dispatchEvent(new MouseEvent(kind, at));
+  const tooltip = document.getElementById('vg-tooltip-element');
+  if (tooltip) told.add(tooltip.innerHTML);
+}
+return [marks.length, [...told]];
+"""
+
 
 class Elements(HTMLParser):
     """Every element with its attributes, the text of scripts, and what stands outside them."""
@@ -199,6 +240,27 @@ def test_it_draws_everything_without_a_word_on_the_console_and_asks_nobody(opene
     )
 
 
+def test_no_element_attribute_or_address_comes_from_data(opened: Any) -> None:
+    """Every kind of element is one that the templates or Vega write; nothing has a handler of its own."""
+    written = {"button", "form"} | {  # of the page's script and of Vega's
+        name
+        for path in PARTS.rglob("*")
+        if path.suffix in (".html", ".j2", ".py")
+        for name in re.findall(r"<([a-z][a-z0-9]*)", path.read_text())
+    }
+    found = opened.execute_script(OF_PAGE)
+    assert {name for name, *_ in found} <= written | SVG
+    assert not {"b", "i"} & {name for name, *_ in found}
+    assert [each for each in found if each[1] or each[2]] == []
+    assert opened.execute_script("return document.querySelectorAll('script:not([type])').length") == 2
+
+
+def test_hostile_text_is_shown_as_it_is(opened: Any) -> None:
+    text = opened.execute_script("return document.body.textContent")
+    for attack in (ATTACK, "<i>0", *CLASSES):
+        assert attack in text
+
+
 def test_the_first_tab_leads_past_the_navigation(opened: Any) -> None:
     ActionChains(opened).send_keys(Keys.TAB).perform()
     assert opened.switch_to.active_element.text == "Skip to the content"
@@ -291,3 +353,12 @@ def test_a_script_that_got_in_would_not_run(opened: Any) -> None:
     opened.execute_async_script("setTimeout(arguments[0], 50)")
     assert opened.execute_script("return window.hacked") is None
     assert any("Content Security Policy" in entry["message"] for entry in opened.get_log("browser"))
+
+
+def test_what_a_chart_says_when_hovered_is_text(opened: Any) -> None:
+    marks, told = opened.execute_script(HOVER)
+    assert marks > 100
+    assert any("&lt;/script&gt;" in each for each in told), told[:5]
+    kinds = {name for each in told for name in re.findall(r"<([a-zA-Z]+)", each)}
+    assert kinds <= {"h2", "table", "tbody", "tr", "td"}
+    assert opened.execute_script("return window.hacked") is None
