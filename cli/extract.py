@@ -59,6 +59,9 @@ class ExtractFlags(TrustFlags, PlanFlags, StoreFlags, DataFlags):
     views: Annotated[
         int, typer.Option(min=1, help="Views of each image: the plain one and N-1 augmented ones, for --method sma.")
     ] = 1
+    frames: Annotated[
+        int, typer.Option(min=1, help="Frames of each video, evenly spaced and averaged; 1: the middle one.")
+    ] = 1
     on_bad_sample: Annotated[str, typer.Option(help="skip (counted and listed) or fail.")] = "skip"
     revision: Annotated[str | None, typer.Option(help="Pin the weights' revision.")] = None
     name: Annotated[
@@ -93,6 +96,7 @@ def extract(flags: ExtractFlags) -> None:
         workers=flags.workers,
         captions=count_or("--captions", flags.captions, ("first", "all")),
         views=flags.views,
+        frames=flags.frames,
         on_bad_sample=choice("--on-bad-sample", flags.on_bad_sample, ON_BAD_SAMPLE),
         revision=flags.revision,
         append=flags.append,

@@ -95,8 +95,22 @@ def test_the_walk_with_a_table_as_people_have_it(
     exec(compile(blocks(page, "python")[1], "your-data.md", "exec"), {})
     (suite,) = blocks(page, "yaml")
     Path("clinic.yaml").write_text(suite)
+    assert walked(blocks(page, "console")[:-1], capfd) == 10
+
+
+def test_the_walk_with_videos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = DOCS / "your-data.md"
+    exec(compile(blocks(page, "python")[2], "your-data.md", "exec"), {})
+    assert walked(blocks(page, "console")[-1:], capfd) == 4
+
+
+def walked(sessions: list[str], capfd: pytest.CaptureFixture[str]) -> int:
+    """Every command of these, and every line of its answer as far as the page shows it; how many there are."""
     commands = 0
-    for session in blocks(page, "console"):
+    for session in sessions:
         for part in re.split(r"^\$ structure ", session, flags=re.MULTILINE)[1:]:
             command, *shown = part.splitlines()
             code = run(shlex.split(command))
@@ -106,7 +120,7 @@ def test_the_walk_with_a_table_as_people_have_it(
                 pieces = [re.escape(re.sub(r"\s+", "", piece)) for piece in line.split("...")]
                 assert re.search(".*?".join(pieces), said), (command, line, said)
             commands += 1
-    assert commands == 10
+    return commands
 
 
 def test_the_security_page_names_every_command_that_may_run_a_models_code() -> None:

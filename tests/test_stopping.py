@@ -94,6 +94,7 @@ def test_the_command_starts_there() -> None:
     ("package", "extra"),
     [
         ("soundfile", "audio"),
+        ("av", "video"),
         ("datasets", "hub"),
         ("distributed", "distributed"),
         ("s3fs", "s3"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -113,6 +113,21 @@ class Dataset(ABC):
         """The sample's audio clip; only for datasets of audio clips. Raises `BadSampleError` where it cannot be
         read."""
         raise StructureError(f"{self.name} has images and no audio clips: an audio encoder cannot read it.")
+
+    def frames(self, index: int, count: int) -> Iterator[Image.Image]:
+        """`count` frames of the sample's video, evenly spaced in time, as `decode_frames` reads them; of a sample that
+        is an image, the image alone. Raises `BadSampleError` where they cannot be read."""
+        from structure.pipeline.datasets.decode_video import decode_frames, is_video
+
+        data = self.payload(index)
+        if not is_video(data):
+            return iter([self.image(index)])
+        return decode_frames(data, count, item=self.item(index).id)
+
+    @property
+    def videos(self) -> int:
+        """How many samples are videos by the endings of their file names; 0 where that is not known."""
+        return 0
 
     def stamp(self, index: int) -> str:
         """A cheap mark that changes when the image may have changed (size and mtime); "" where there is none."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 from io import BytesIO
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from structure.pipeline.datasets.decode_video import VIDEO_SUFFIXES, decode_frames, is_video
 from structure.pipeline.datasets.deep_bands import read_bands
 from structure.pipeline.datasets.deep_pixels import RefusalError, depth, is_grey, raw_values, to_bytes, unclear
 from structure.pipeline.datasets.pixel_meaning import AS_THE_FILE_SAYS, PixelMeaning, UnclearPixelsError
@@ -38,7 +40,7 @@ def decode(data: bytes, *, item: str, source: str = "", pixels: PixelMeaning = A
     - Turned upright by its EXIF orientation, as people see it; damaged EXIF counts as none.
     - Transparency (alpha, palette, colour key) is laid on white, so that what lies under clear pixels does not show.
     - Values beyond 8 bits become 0 to 255 as `pixels` says. CMYK, grey and palettes become RGB.
-    - Of an animation the first frame is taken.
+    - Of an animation the first frame is taken, of a video the middle one.
 
     Raises `BadSampleError` for empty or truncated data, for anything that is not an image and for more than
     `MAX_PIXELS` pixels; `UnclearPixelsError`, which is one, where `pixels` does not say what a file leaves open: the
@@ -47,6 +49,8 @@ def decode(data: bytes, *, item: str, source: str = "", pixels: PixelMeaning = A
     prefix = f"{source}: " if source else ""
     if not data:
         raise BadSampleError(item, f"{prefix}the file is empty (0 bytes)")
+    if is_video(data) or PurePath(source).suffix.lower() in VIDEO_SUFFIXES:
+        return next(decode_frames(data, 1, item=item, source=source))
     try:
         # What Pillow warns of (large images, odd EXIF) is decided here, or is of no use to the reader of a log.
         with without_warnings(module=r"PIL\."):

@@ -14,7 +14,7 @@ from structure.pipeline.datasets.folder_splits import (
     read_splits,
     subfolders,
 )
-from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles
+from structure.pipeline.datasets.image_files import VISUAL_SUFFIXES, ImageFiles, images_or_videos
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe, locate
 from structure.pipeline.datasets.split_names import choose_split
@@ -30,9 +30,9 @@ class Folder(ImageFiles):
     classes of all; default `train`, or the first. `splits` says it otherwise (`read_splits`). Without such folders
     `all` (default), or a seeded `train`, `val`, `test` by a hash of the id.
 
-    Ids are paths relative to DIR, with `/`. Hidden files, what archivers leave behind (`__MACOSX`), files that are no
-    images by their ending, images outside class folders and classes without image are counted in `notes`. Links to
-    folders are followed, each folder once.
+    Ids are paths relative to DIR, with `/`. Where there is no image, the videos are the samples. Hidden files, what
+    archivers leave behind (`__MACOSX`), files that are no images by their ending, images outside class folders and
+    classes without image are counted in `notes`. Links to folders are followed, each folder once.
     Raises `NotPresentError` without DIR, `StructureError` where no image lies in a class folder, and where names leave
     it open which folders are splits.
     """
@@ -58,6 +58,7 @@ class Folder(ImageFiles):
         scan = _ScannedFolder(root)
         for top in [root / parts.folders[chosen_split]] if parts.folders else tops:
             scan.read(top)
+        scan.leave_videos_beside_images()
         if not scan.paths:
             raise StructureError(
                 f"{root.absolute()} has {len(classes)} class folders and no image inside them "
@@ -104,13 +105,21 @@ class _ScannedFolder:
             shown = path.relative_to(self.root).as_posix()
             if any(map(is_leftover, relative.parts)):
                 self.hidden.append(shown)
-            elif path.suffix.lower() not in SUFFIXES:
+            elif path.suffix.lower() not in VISUAL_SUFFIXES:
                 self.others.append(shown)
             elif len(relative.parts) == 1:
                 self.outside.append(shown)
             else:
                 self.paths.append(str(path))
                 self.classes.append(relative.parts[0])
+
+    def leave_videos_beside_images(self) -> None:
+        """A few videos beside photos are left out; where there is no image, the videos are the samples."""
+        kept = set(map(str, images_or_videos([Path(path) for path in self.paths])))
+        pairs = list(zip(self.paths, self.classes, strict=True))
+        self.others += [Path(path).relative_to(self.root).as_posix() for path, _ in pairs if path not in kept]
+        self.paths = [path for path, _ in pairs if path in kept]
+        self.classes = [name for path, name in pairs if path in kept]
 
     def summary(self) -> str:
         return "; ".join(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from structure.pipeline.datasets.image_files import SUFFIXES
+from structure.pipeline.datasets.image_files import VISUAL_SUFFIXES
 from structure.pipeline.datasets.spec import typed
 from structure.pipeline.datasets.split_names import hinted, meaning, split_folders, split_of
 from structure.store.errors import StructureError, unknown
@@ -149,11 +149,11 @@ def files_below(top: Path) -> Iterator[Path]:
 
 
 def has_images(top: Path) -> bool:
-    """Whether an image that is not hidden lies in `top`, at any depth; stops at the first."""
+    """Whether an image or a video that is not hidden lies in `top`, at any depth; stops at the first."""
     return any(
         _is_image(path) and not any(map(is_leftover, path.relative_to(top).parts[:-1])) for path in files_below(top)
     )
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not is_leftover(path.name)
+    return path.suffix.lower() in VISUAL_SUFFIXES and not is_leftover(path.name)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from structure.pipeline.datasets.dataset import Dataset, within
+from structure.pipeline.datasets.decode_video import MOST_BYTES, VIDEO_SUFFIXES, decode_frames, is_video
 from structure.store.errors import BadSampleError, StructureError
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ SUFFIXES = frozenset(
     }
 )
 """File name endings that are taken for images, in lower case."""
+
+VISUAL_SUFFIXES = SUFFIXES | VIDEO_SUFFIXES
+"""Those of images and of videos."""
 
 
 class ImageFiles(Dataset):
@@ -45,6 +49,16 @@ class ImageFiles(Dataset):
 
         return decode(self.payload(index), item=self.ids[index], source=self.paths[index], pixels=self.pixels)
 
+    def frames(self, index: int, count: int) -> Iterator[Image.Image]:
+        data = self.payload(index)
+        if not (is_video(data) or names_video(self.paths[index])):
+            return iter([self.image(index)])
+        return decode_frames(data, count, item=self.ids[index], source=self.paths[index])
+
+    @property
+    def videos(self) -> int:
+        return sum(map(names_video, self.paths))
+
     def stamp(self, index: int) -> str:
         return stamp(self.paths[within(index, len(self))])
 
@@ -52,11 +66,33 @@ class ImageFiles(Dataset):
 def read_file(path: str, *, item: str) -> bytes:
     """The file's content. Raises `BadSampleError` where there is no such file or it cannot be read."""
     try:
+        if names_video(path) and (size := os.path.getsize(path)) > MOST_BYTES:
+            raise BadSampleError(item, f"{path} has {size:,} bytes; of a video at most {MOST_BYTES:,} are read")
         return Path(path).read_bytes()
     except FileNotFoundError:
         raise BadSampleError(item, f"there is no file {path}") from None
     except (OSError, ValueError) as error:
         raise BadSampleError(item, f"{path} cannot be read: {error}") from None
+
+
+def frames_of(data: bytes, count: int, *, item: str, source: str) -> Iterator[Image.Image]:
+    """`count` frames of the video in `data`, as `decode_frames`; the image alone where it is one."""
+    from structure.pipeline.datasets.decode_image import decode  # Pillow: only where an image is read
+
+    if is_video(data) or names_video(source):
+        return decode_frames(data, count, item=item, source=source)
+    return iter([decode(data, item=item, source=source)])
+
+
+def names_video(path: str | Path) -> bool:
+    """Whether a file name ends as those of videos do."""
+    return os.path.splitext(path)[1].lower() in VIDEO_SUFFIXES
+
+
+def images_or_videos(paths: Sequence[Path]) -> list[Path]:
+    """The image files among these, or the videos where there is no image: a few videos beside photos are left out."""
+    images = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    return images or [path for path in paths if names_video(path)]
 
 
 def stamp(path: str) -> str:

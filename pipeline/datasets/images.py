@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from structure.pipeline.datasets.dataset import Item, within
+from structure.pipeline.datasets.decode_video import VIDEO_SUFFIXES
 from structure.pipeline.datasets.folder_splits import files_below, is_leftover
-from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles
+from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles, images_or_videos
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe, locate
 from structure.store.errors import NotPresentError, StructureError, unknown
@@ -17,7 +18,8 @@ SPLIT = "all"
 
 
 class ImagesBelow(ImageFiles):
-    """The image files of a folder and of all folders in it; ids are paths relative to it, with `/`, in sorted order.
+    """The image files of a folder and of all folders in it, or its videos where there is no image; ids are paths
+    relative to it, with `/`, in sorted order.
 
     Its name in the store ends in eight digits of the folder's full path: two folders `photos` are two datasets. Hidden
     files and what archivers leave behind are left out; files that are no images by their ending are counted in `notes`.
@@ -55,15 +57,17 @@ def _scan(root: Path) -> tuple[list[Path], list[Path]]:
     if not root.is_dir():
         what = "is a file" if root.exists() else "is not there"
         raise NotPresentError(f"The folder {root.absolute()} {what}. Name a folder with images, at any depth.")
-    found: list[Path] = []
-    others: list[Path] = []
-    for path in files_below(root):
-        if not any(map(is_leftover, path.relative_to(root).parts)):
-            (found if path.suffix.lower() in SUFFIXES else others).append(path)
+    files = [path for path in files_below(root) if not any(map(is_leftover, path.relative_to(root).parts))]
+    found = images_or_videos(files)
+    chosen = set(found)
+    others = [path for path in files if path not in chosen]
     if not found:
         has = f"{len(others):,} other files, the first is {others[0].name}" if others else "no file"
         endings = ", ".join(sorted(SUFFIXES))
-        raise StructureError(f"{root.absolute()} has no image at any depth ({has}). Images end in {endings}.")
+        films = ", ".join(sorted(VIDEO_SUFFIXES))
+        raise StructureError(
+            f"{root.absolute()} has no image at any depth ({has}). Images end in {endings}; videos in {films}."
+        )
     return found, others
 
 

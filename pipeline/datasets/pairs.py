@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from structure.pipeline.datasets.class_labels import number_label_sets, odd_classes
 from structure.pipeline.datasets.dataset import AudioClip, Item, Task, within
 from structure.pipeline.datasets.decode_audio import decode_audio
-from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles
+from structure.pipeline.datasets.image_files import VISUAL_SUFFIXES, ImageFiles
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe, locate
 from structure.pipeline.datasets.split_names import called, default_split, pick_split
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PROBED = 8
+SIGNALS = ("image", "audio", "video")
+"""The columns that name a file each; the first of them that a table has is read."""
+WHAT = {"image": "an image", "audio": "an audio clip", "video": "a video"}
 
 Given = Mapping[str, tuple[str, ...]]
 
@@ -40,11 +43,11 @@ Given = Mapping[str, tuple[str, ...]]
 class PairsFile(ImageFiles):
     """One sample per image of a JSON Lines, CSV, TSV, Parquet or JSON file.
 
-    Columns: `image`, or `audio` for audio clips (a path relative to the file's folder, or absolute: the file is the
-    user's own and may name any file that the user can read), `caption` (text) or `captions` (a list of texts), optional
-    `id`, `label` and `split`; other columns are left unread. `given` names other columns, and how the file is written.
-    Captions lose white space at their ends. Rows of the same image are one sample with all their captions, unless they
-    have ids of their own; then they are of one split all the same.
+    Columns: `image` (which may name videos too), `video`, or `audio` for audio clips (a path relative to the file's
+    folder, or absolute: the file is the user's own and may name any file that the user can read), `caption` (text) or
+    `captions` (a list of texts), optional `id`, `label` and `split`; other columns are left unread. `given` names
+    other columns, and how the file is written. Captions lose white space at their ends. Rows of the same image are
+    one sample with all their captions, unless they have ids of their own; then they are of one split all the same.
 
     - Ids: `id`, or else `image` as written. An id that appears with two images is an error.
     - Labels: names, numbered in sorted order, or whole numbers, numbered in numeric order, over the whole file, so
@@ -78,7 +81,7 @@ class PairsFile(ImageFiles):
         columns.require(table.names, file=self.file)
         meanings = columns.meanings(table.names)
         self.name = folder_safe(self.file.absolute().parent.name if self.file.stem == "pairs" else self.file.stem)
-        self.signal = "audio" if "audio" in meanings and "image" not in meanings else "image"
+        self.signal = next((signal for signal in SIGNALS if signal in meanings), "image")
         self._require_columns(table, meanings)
         self._require_known_parts(table, meanings)
         self.has_captions = bool({"caption", "captions"} & set(meanings))
@@ -107,7 +110,7 @@ class PairsFile(ImageFiles):
         if self.with_images and not pair.path:
             raise self._bad(index, f"a caption without {self.signal}: the column {self.signal} is empty")
         if self.has_captions and not pair.captions:
-            raise self._bad(index, f"{'an image' if self.signal == 'image' else 'an audio clip'} without caption")
+            raise self._bad(index, f"{WHAT[self.signal]} without caption")
         for number, caption in enumerate(pair.captions, start=1):
             if not caption:
                 which = "its caption" if len(pair.captions) == 1 else f"caption {number} of {len(pair.captions)}"
@@ -138,7 +141,7 @@ class PairsFile(ImageFiles):
         return super().image(index)
 
     def audio(self, index: int) -> AudioClip:
-        if self.signal == "image":
+        if self.signal != "audio":
             return super().audio(index)
         return decode_audio(self.payload(index), item=self.ids[index], source=self.paths[index])
 
@@ -146,8 +149,8 @@ class PairsFile(ImageFiles):
         return BadSampleError(self.ids[index], f"{self.file}, {at_place(self._pairs[index].place, reason)}")
 
     def _require_columns(self, table: PairsTable, meanings: Mapping[str, Sequence[str]]) -> None:
-        if not {"image", "audio", "caption", "captions", "label"} & set(meanings):
-            headless = [name for name in table.names if Path(name).suffix.lower() in SUFFIXES]
+        if not {*SIGNALS, "caption", "captions", "label"} & set(meanings):
+            headless = [name for name in table.names if Path(name).suffix.lower() in VISUAL_SUFFIXES]
             if headless:
                 raise StructureError(
                     f"{self.file} has no line with the names of its columns: its first line holds {headless[0]}. "
@@ -169,7 +172,7 @@ class PairsFile(ImageFiles):
                 typed
                 if "image" in more
                 else (
-                    " Call the column with the paths of the images image (or audio, for audio clips), or say which it "
+                    " Call the column with the paths of the images image (or video, or audio), or say which it "
                     f"is: {spelled(self.file, self.given, {'image': 'COLUMN'})}; the first line of a CSV names them."
                 )
             )
@@ -256,7 +259,7 @@ class PairsFile(ImageFiles):
         raise self._none_there(folder, probed, inside)
 
     def _none_there(self, folder: Path, probed: Sequence[tuple[str, str]], inside: str) -> NotPresentError:
-        what = "audio clips" if self.signal == "audio" else "images"
+        what = {"image": "images", "audio": "audio clips", "video": "videos"}[self.signal]
         if probed[0][1].startswith(("http://", "https://")):
             return NotPresentError(
                 f"{self.file}: the column {self.signal} holds web addresses, for example {probed[0][1]}; nothing is "

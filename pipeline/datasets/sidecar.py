@@ -7,7 +7,7 @@ from pathlib import Path
 
 from structure.pipeline.datasets.dataset import Item, Task, within
 from structure.pipeline.datasets.folder_splits import SPLITS_OPTION, files_below, is_leftover, read_splits
-from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles
+from structure.pipeline.datasets.image_files import ImageFiles, images_or_videos
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe, locate
 from structure.pipeline.datasets.split_names import choose_split
@@ -45,10 +45,9 @@ class Sidecar(ImageFiles):
         if parts.folders:
             chosen_split = choose_split(split, self.splits, hint=f"{root} has a folder for each of its splits.")
             tops = [root / parts.folders[chosen_split]]
-        paths = sorted(
-            (path for top in tops for path in files_below(top) if _is_sample(path, root)),
-            key=lambda path: path.as_posix(),
-        )
+        files = [path for top in tops for path in files_below(top)]
+        shown = [path for path in files if not any(map(is_leftover, path.relative_to(root).parts))]
+        paths = sorted(images_or_videos(shown), key=lambda path: path.as_posix())
         texts = [path for path in paths if path.with_suffix(".txt").is_file()]
         if not texts:
             raise StructureError(
@@ -98,7 +97,3 @@ class SidecarKind(DatasetKind):
         needs = "a folder of images with a text file beside each"
         root = locate(argument, data_root=data_root, kind=self.name, needs=needs)
         return Sidecar(root, split=split, seed=seed, splits=self.option("splits"))
-
-
-def _is_sample(path: Path, root: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not any(map(is_leftover, path.relative_to(root).parts))

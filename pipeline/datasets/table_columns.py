@@ -9,7 +9,7 @@ from typing import Any
 
 from structure.store.errors import StructureError, unknown
 
-COLUMNS = ("image", "audio", "caption", "captions", "id", "label", "split")
+COLUMNS = ("image", "video", "audio", "caption", "captions", "id", "label", "split")
 """What a column can mean, by its usual name; all other columns are left unread."""
 
 NO_SPLITS = "none"
@@ -17,6 +17,7 @@ NO_SPLITS = "none"
 
 COLUMN_OPTIONS: Mapping[str, str] = {
     "image": "the column with the paths of the images",
+    "video": "the column with the paths of the videos",
     "audio": "the column with the paths of the audio clips",
     "caption": "the column with the texts; repeat it for several",
     "captions": "the column with a list of texts",

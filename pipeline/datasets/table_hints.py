@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from structure.pipeline.datasets.image_files import SUFFIXES
+from structure.pipeline.datasets.image_files import VISUAL_SUFFIXES
 from structure.pipeline.datasets.spec import typed
 from structure.store.errors import nearest
 
@@ -30,7 +30,7 @@ def image_hint(first: Sequence[Mapping[str, Any]], names: Sequence[str], folder:
 
 def ending_of(cells: Sequence[str], folder: Path) -> str:
     """The ending (`.jpg`) with which all cells are files in `folder`; "" without one."""
-    for suffix in sorted(SUFFIXES):
+    for suffix in sorted(VISUAL_SUFFIXES):
         for ending in (suffix, suffix.upper()):
             if cells and all((folder / f"{cell}{ending}").is_file() for cell in cells):
                 return ending

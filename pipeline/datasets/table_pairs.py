@@ -147,7 +147,7 @@ def _path(row: Row, column: str) -> str:
     value = row.values.get(column, "")
     if not isinstance(value, str):
         inside = isinstance(value, dict) and "bytes" in value
-        path = " (a path to a file)" if column in ("image", "audio") else ""
+        path = " (a path to a file)" if column in ("image", "audio", "video") else ""
         raise ValueError(
             f"{column} is {_called(value)}; it must be text{path}"
             + (". For images inside a Parquet file type hf: and the folder of the file" if inside else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from structure.pipeline.datasets.dataset import AudioClip, Dataset, Item, within
@@ -34,6 +35,13 @@ class WithdrawnPlaces(Dataset):
 
     def image(self, index: int) -> Image.Image:
         return self.dataset.image(self._number(index))
+
+    def frames(self, index: int, count: int) -> Iterator[Image.Image]:
+        return self.dataset.frames(self._number(index), count)
+
+    @property
+    def videos(self) -> int:
+        return self.dataset.videos
 
     def payload(self, index: int) -> bytes:
         return self.dataset.payload(self._number(index))

@@ -13,7 +13,7 @@ from structure.pipeline.encoders.layer import Layer, Modality
 from structure.pipeline.encoders.pooling import POOLINGS, Pooling, pool
 from structure.store.errors import StructureError, unknown
 
-__all__ = ["Encoder", "Hidden", "Layer", "LayerTokens", "Modality", "Visitor", "column"]
+__all__ = ["Encoder", "Hidden", "Layer", "LayerTokens", "Modality", "Visitor", "column", "layer_tokens"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class Encoder(ABC):
     poolings: tuple[Pooling, ...] = tuple(POOLINGS)
     provenance: Mapping[str, Any]
     limit: int | None = None
+    frames: int = 1
+    """How many frames of a video it reads; 1 for an encoder of images, which reads the middle one."""
     notes: tuple[str, ...] = ()
     """What of the model is not read, for people."""
     preprocess: Callable[[Any], Any]
@@ -81,6 +83,11 @@ class Encoder(ABC):
     def input_size(self) -> int:
         """Side of the square image in pixels, or the most tokens of a text; 0 where there is no limit."""
         return self.limit or 0
+
+    @property
+    def token_layers(self) -> tuple[str, ...]:
+        """Names of the layers whose tokens can be saved, in order of depth."""
+        return tuple(layer.name for layer in self.layers if layer.form != "vector")
 
     @property
     def too_long(self) -> str:
@@ -125,7 +132,7 @@ class Encoder(ABC):
 
         def visit(name: str, hidden: Hidden) -> None:
             if name in tokens:
-                token_rows[name] = _tokens(hidden, tokens[name])
+                token_rows[name] = layer_tokens(hidden, tokens[name])
             if name not in pooled:
                 return
             if forms[name] == "vector":
@@ -176,7 +183,8 @@ def column(layer: str, kind: Pooling, kinds: Sequence[Pooling]) -> str:
     return layer if len(kinds) == 1 else f"{layer}@{kind}"
 
 
-def _tokens(hidden: Hidden, dtype: torch.dtype) -> LayerTokens:
+def layer_tokens(hidden: Hidden, dtype: torch.dtype) -> LayerTokens:
+    """All real tokens of a layer in `dtype`, in float32 where float16 does not hold a value."""
     values, grid = hidden.values, hidden.grid
     if values.ndim == 4:
         grid = (values.shape[2], values.shape[3])

@@ -67,9 +67,14 @@ def load_encoder(
 
     chosen, parsed = checked_device(device), _with_package(parsed, revision)
     with library_errors(str(parsed)), _offering_package(parsed, revision):
-        return library_of(parsed).load(
+        encoder = library_of(parsed).load(
             parsed, device=chosen, amp=amp, revision=revision, trust_remote_code=trust_remote_code
         )
+    if parsed.frames == 1:
+        return encoder
+    from structure.pipeline.encoders.video_frames import FramesEncoder
+
+    return FramesEncoder(encoder, parsed.frames)
 
 
 def describe(spec: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Description:

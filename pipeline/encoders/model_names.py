@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 
 from structure.pipeline.encoders.catalogue import catalogue
 from structure.pipeline.encoders.device_placement import PLACEMENT_OPTIONS, read_placement
+from structure.pipeline.encoders.frames_option import FRAMES_OPTION, read_frames
 from structure.pipeline.encoders.image_preprocessing import IMAGE_OPTIONS, read_image_preprocessing
 from structure.pipeline.encoders.registry import ENCODER_LIBRARIES, library_of
 from structure.pipeline.encoders.spec import Spec, safe
@@ -14,7 +15,7 @@ from structure.pipeline.encoders.text_prompt import PROMPT_OPTIONS, read_prompt
 from structure.store.errors import UsageError, nearest, unknown
 
 TOWERS = ("visual", "text")
-OPTIONS = (*IMAGE_OPTIONS, *PLACEMENT_OPTIONS, *PROMPT_OPTIONS)
+OPTIONS = (*IMAGE_OPTIONS, *PLACEMENT_OPTIONS, *PROMPT_OPTIONS, FRAMES_OPTION)
 
 
 def parse_spec(text: str) -> Spec:
@@ -22,7 +23,8 @@ def parse_spec(text: str) -> Spec:
 
     `?image_size=N&crop_pct=P` at the end prepares images in another way than the model's own, `?bits=4&device_map=auto`
     says on which devices and in how many bits the weights of a large model are held, `?prompt=query` which of a text
-    model's own prompts is put before every text. No library is imported.
+    model's own prompts is put before every text, `?frames=8` how many frames of a video an image model reads. No
+    library is imported.
     Raises `UsageError` for a form or option that does not exist, `StructureError` with the nearest names for an unknown
     alias.
     """
@@ -30,13 +32,13 @@ def parse_spec(text: str) -> Spec:
     spec = _parse_plain(plain)
     if plain == text:
         return spec
-    accepted = library_of(spec).options
+    accepted = (*library_of(spec).options, FRAMES_OPTION)
     options = dict(parse_qsl(asked, keep_blank_values=True) or [(asked, "")])
     for name in options:
         if name not in OPTIONS:
             raise UsageError(f"{text!r}: {unknown('option of a model name', name, OPTIONS)}")
         if name not in accepted:
-            allowed = f"only ?{' and ?'.join(accepted)}" if accepted else "no options"
+            allowed = f"only ?{' and ?'.join(accepted)}"
             raise UsageError(
                 f"{text!r}: {name} means nothing here: {spec.library} models take {allowed}. Leave it out."
             )
@@ -45,6 +47,7 @@ def parse_spec(text: str) -> Spec:
         image_preprocessing=read_image_preprocessing(options, spec=text),
         placement=read_placement(options, spec=text),
         prompt=read_prompt(options, spec=text),
+        frames=read_frames(options, spec=text),
     )
 
 

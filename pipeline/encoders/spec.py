@@ -19,7 +19,8 @@ class Spec:
     `tower`: "visual", "text" or "". `alias`: as typed, "" without one. `stem`: what tells the model apart in the name
     of its features, `identity`: the same independent of where a folder lies on this machine, each `model` where it is
     "". `in_order`: the file of weights has the tensors in the model's order, under names of its own.
-    `image_preprocessing`, `placement` and `prompt`: what the options ask for in place of the model's own way.
+    `image_preprocessing`, `placement` and `prompt`: what the options ask for in place of the model's own way; `frames`:
+    how many frames of a video are read.
     """
 
     library: str
@@ -34,13 +35,15 @@ class Spec:
     image_preprocessing: ImagePreprocessing = AS_STATED
     placement: Placement = WHOLE
     prompt: TextPrompt = CHECKPOINTS_OWN
+    frames: int = 1
 
     @property
     def name(self) -> str:
         """Safe as a folder name: the alias, or what tells the model apart, with the tower, the image preprocessing and
         the bits where one was picked."""
         stem = self.alias or safe(f"{self.stem or self.model}/{self.tower}")
-        return f"{stem}{self.image_preprocessing.suffix}{self.placement.suffix}{self.prompt.suffix}"
+        frames = f"-{self.frames}-frames" if self.frames > 1 else ""
+        return f"{stem}{self.image_preprocessing.suffix}{self.placement.suffix}{self.prompt.suffix}{frames}"
 
     @property
     def source(self) -> str:
@@ -53,7 +56,9 @@ class Spec:
         return f"{self.library}:{self.identity or self.model}"
 
     def __str__(self) -> str:
-        options = "&".join(str(part) for part in (self.image_preprocessing, self.placement, self.prompt) if part)
+        frames = f"frames={self.frames}" if self.frames > 1 else ""
+        parts = (self.image_preprocessing, self.placement, self.prompt, frames)
+        options = "&".join(str(part) for part in parts if part)
         tower = f"#{self.tower}" if self.tower else ""
         return f"{self.library}:{self.body}{tower}{f'?{options}' if options else ''}"
 

@@ -33,9 +33,9 @@ GAIN = 1.05
 """A size twice as large must be this much faster to be taken, or else the larger batches only cost memory."""
 
 
-def first_batch(modality: Modality, device: str) -> int:
-    """The size to begin with, which suits most models."""
-    return FIRST["cuda" if device.startswith("cuda") else "cpu"][modality]
+def first_batch(encoder: Encoder, device: str) -> int:
+    """The size to begin with, which suits most models: as many videos as have that many frames together."""
+    return max(1, FIRST["cuda" if device.startswith("cuda") else "cpu"][encoder.modality] // encoder.frames)
 
 
 def batch_of(manifest: Manifest) -> int:
@@ -58,8 +58,8 @@ def choose_batch(
     On a GPU the set's first rows, for texts the longest of the first shard, are encoded in batches of twice the size
     as long as that is faster and memory allows.
     """
-    start = first_batch(encoder.modality, device)
-    most = min(MOST[encoder.modality], manifest.shard_rows)
+    start = first_batch(encoder, device)
+    most = min(MOST[encoder.modality] // encoder.frames, manifest.shard_rows)
     if not device.startswith("cuda") or manifest.rows < WORTH * start or most <= start:
         return start
     source = batches(

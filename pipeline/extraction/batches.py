@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,7 @@ def batches(
         return _text_batches(encoder, rows.samples.texts(captions), shards, size)
     if rows.dataset is None:
         raise ValueError(f"a {encoder.modality} encoder needs the dataset's images or audio clips")
-    return _picture_batches(_Pictures(rows, encoder.preprocess, views, encoder.modality), shards, size, workers)
+    return _picture_batches(_Pictures(rows, encoder, views), shards, size, workers)
 
 
 def default_workers(device: str) -> int:
@@ -75,19 +75,22 @@ def tokenize(encoder: Encoder, texts: Sequence[str]) -> list[Any]:
 
 
 class _Pictures(torch.utils.data.Dataset[Any]):
-    """Row -> preprocessed image or audio clip, in a worker process; one that cannot be read comes as its error."""
+    """Row -> preprocessed image, frames or audio clip, in a worker process; one that cannot be read comes as its
+    error."""
 
-    def __init__(self, rows: SampleIndex, preprocess: Callable[[Any], Any], views: int, modality: str) -> None:
+    def __init__(self, rows: SampleIndex, encoder: Encoder, views: int) -> None:
         assert rows.dataset is not None
-        self.dataset, self.preprocess, self.views = rows.dataset, preprocess, views
+        self.dataset, self.preprocess, self.views = rows.dataset, encoder.preprocess, views
         self.items = rows.samples.item_ids if views > 1 else []
-        self.heard = modality == "audio"
+        self.heard, self.frames = encoder.modality == "audio", encoder.frames
 
     def __getitem__(self, row: int) -> Any:
         index, view = divmod(row, self.views)
         try:
             if self.heard:
                 return self.preprocess(self.dataset.audio(index))
+            if self.frames > 1:
+                return self.preprocess(self.dataset.frames(index, self.frames))
             picture = self.dataset.image(index)
             return self.preprocess(augmented(picture, item=self.items[index], view=view) if view else picture)
         except BadSampleError as error:

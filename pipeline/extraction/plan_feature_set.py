@@ -115,7 +115,7 @@ def plan(
             **({"as": name} if options.name else {}),
             "spec": spec,
             "dataset_spec": rows.spec,
-            "batch": options.batch or first_batch(encoder.modality, device),
+            "batch": options.batch or first_batch(encoder, device),
             **{name: encoder.provenance.get(name) for name in NOT_IDENTITY},
             "structure": importlib.metadata.version("structure-align"),
         },

@@ -23,7 +23,7 @@ TEXTS = 8192  # tokenized at a time
 def choose_token_layers(encoder: Encoder, globs: Sequence[str]) -> list[str]:
     """Names of layers with tokens (or maps) that match any glob, in order of depth. Raises StructureError for a glob
     that matches none."""
-    names = [layer.name for layer in encoder.layers if layer.form != "vector"]
+    names = encoder.token_layers
     for pattern in globs:
         if not fnmatch.filter(names, pattern):
             raise unknown("token layer", pattern, names, hint=f"These layers of {encoder.name} have tokens.")

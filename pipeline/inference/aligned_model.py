@@ -11,8 +11,8 @@ import numpy as np
 
 from structure.pipeline.aligners.aligner import Aligner, load_aligner
 from structure.pipeline.aligners.aligner_runs import RECORD
-from structure.pipeline.datasets.decode_image import as_rgb, decode
-from structure.pipeline.datasets.image_files import read_file
+from structure.pipeline.datasets.decode_image import as_rgb
+from structure.pipeline.datasets.image_files import frames_of, read_file
 from structure.pipeline.device import resolve_device
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.exports.side import WHICH, ExportedSide, load_side
@@ -106,10 +106,10 @@ class AlignedModel:
                 raise StructureError(
                     f"Sample {index} is a {type(image).__name__}, not a PIL image or the path of an image file."
                 )
-        preprocess = self.vision.encoder.preprocess
+        preprocess, frames = self.vision.encoder.preprocess, self.vision.encoder.frames
 
         def prepare(some: Sequence[Picture]) -> list[Any]:
-            return [preprocess(_opened(image)) for image in some]
+            return [preprocess(_opened(image, frames)) for image in some]
 
         return self._encode(self.vision, images, prepare, batch_size)
 
@@ -210,10 +210,11 @@ class AlignedModel:
         return np.concatenate(parts)
 
 
-def _opened(image: Picture) -> Image.Image:
-    """An RGB image, upright."""
+def _opened(image: Picture, frames: int) -> Image.Image | list[Image.Image]:
+    """An RGB image, upright; of a video file so many frames."""
     if isinstance(image, str | Path):
-        return decode(read_file(str(image), item=str(image)), item=str(image))
+        shown = list(frames_of(read_file(str(image), item=str(image)), frames, item=str(image), source=""))
+        return shown if frames > 1 else shown[0]
     return as_rgb(image, item=f"image of {image.size}")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from structure.pipeline.datasets.decode_image import decode
-from structure.pipeline.datasets.image_files import read_file
+from structure.pipeline.datasets.image_files import frames_of, read_file
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.exports.side import ExportedSide, load_side
 from structure.pipeline.extraction.batches import tokenize
@@ -69,9 +69,14 @@ def encode_texts(context: RunContext, subject: EvaluatedAligner, queries: Sequen
 
 def encode_images(context: RunContext, subject: EvaluatedAligner, paths: Sequence[str | Path]) -> np.ndarray:
     """(paths, dim) float32 unit rows of image files. Raises BadSampleError for a file that is not there or no image."""
-    images = [decode(read_file(str(path), item=str(path)), item=str(path)) for path in paths]
+    shown = [read_file(str(path), item=str(path)) for path in paths]
+    images = [decode(data, item=str(path)) for data, path in zip(shown, paths, strict=True)]  # before weights are read
     side = open_side(context, subject, "vision")
-    return encoded(side, [side.encoder.preprocess(image) for image in images])
+    count = side.encoder.frames
+    if count == 1:
+        return encoded(side, [side.encoder.preprocess(image) for image in images])
+    clips = (frames_of(data, count, item=str(path), source="") for data, path in zip(shown, paths, strict=True))
+    return encoded(side, [side.encoder.preprocess(clip) for clip in clips])
 
 
 def encoded(side: ExportedSide, examples: Sequence[Any]) -> np.ndarray:

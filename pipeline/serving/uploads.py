@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from structure.pipeline.datasets.decode_image import decode, size
+from structure.pipeline.datasets.decode_video import is_video
 from structure.pipeline.datasets.tiff_facts import tiff_facts
 from structure.store.errors import BadSampleError
 
@@ -17,6 +18,8 @@ ITEM = "the image"
 
 def open_upload(data: bytes) -> Any:
     """The RGB image in `data`, upright. Raises BadSampleError for anything else and for more than `MOST_PIXELS`."""
+    if is_video(data):
+        raise BadSampleError(ITEM, "it is a video; send an image, such as one of its frames")
     facts = tiff_facts(data)
     for found in (size(data), facts.size if facts is not None else None):
         if found is not None and found[0] * found[1] > MOST_PIXELS:

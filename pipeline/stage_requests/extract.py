@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from structure.pipeline.datasets.loading import find_kind
 from structure.pipeline.encoders.catalogue import catalogue
+from structure.pipeline.encoders.frames_option import MOST_FRAMES
 from structure.pipeline.encoders.model_names import parse_spec
 from structure.pipeline.encoders.pooling import POOLINGS
 from structure.pipeline.stage_requests.checks import require_choice, require_count, require_globs, require_name
@@ -30,7 +31,8 @@ class ExtractRequest:
     `models` and `dataset` are named as on the command line. `layers` are globs over layer names, `tokens` over those
     whose tokens are stored besides; `pool` lists cls, mean, last, max (the encoder's own by default). `limit` takes the
     first samples alone. `batch_size`, `dtype`, `amp` are numbers or names, "auto" by default; `captions` is "first",
-    "all" or a number for each sample, `views` the views of each image. `on_bad_sample`: "skip" or "fail". `append`: the
+    "all" or a number for each sample, `views` the views of each image, `frames`
+    how many frames of each video the image models read. `on_bad_sample`: "skip" or "fail". `append`: the
     dataset has grown. `name`: what one model is called in the store (`--as`).
     `map_fn` runs the tasks of a run (one for each shard) elsewhere, to the same bytes.
     Raises StructureError for a name that does not exist (the nearest are offered) or a number that makes no sense.
@@ -50,6 +52,7 @@ class ExtractRequest:
     workers: int | None = None
     captions: int | Literal["first", "all"] = "first"
     views: int = 1
+    frames: int = 1
     on_bad_sample: Literal["skip", "fail"] = "skip"
     revision: str | None = None
     append: bool = False
@@ -80,5 +83,12 @@ class ExtractRequest:
         require_choice("--on-bad-sample", self.on_bad_sample, ON_BAD_SAMPLE)
         require_count("--limit", self.limit)
         require_count("--views", self.views)
+        require_count("--frames", self.frames)
+        if self.frames > MOST_FRAMES:
+            raise UsageError(f"--frames {self.frames} is more than {MOST_FRAMES}, which pass through a model at once.")
+        if self.frames > 1 and self.views > 1:
+            raise UsageError(
+                f"--frames {self.frames} --views {self.views}: views are of images. Leave one of the two out."
+            )
         require_count("--batch-size", None if self.batch_size == "auto" else self.batch_size)
         require_count("--captions", None if self.captions in ("first", "all") else self.captions)

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from structure.pipeline.datasets.image_files import ImageFiles
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.encoders.encoder import Encoder
-from structure.pipeline.encoders.loading import load_encoder
+from structure.pipeline.encoders.frames_option import with_frames
+from structure.pipeline.encoders.loading import describe, load_encoder
+from structure.pipeline.encoders.model_names import parse_spec
 from structure.pipeline.extraction.estimate import ExtractionEstimate, ask, estimate
 from structure.pipeline.extraction.fill import fill
 from structure.pipeline.extraction.options import ExtractionOptions
@@ -19,11 +22,12 @@ from structure.pipeline.extraction.plan_feature_set import plan as plan_features
 from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.extraction.shard_tasks import EncoderJob, fill_by_tasks
 from structure.pipeline.extraction.token_plan import choose_token_layers
+from structure.pipeline.installed_package import install_command, is_installed
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stage_requests.extract import ExtractRequest
 from structure.store import FeatureSet
-from structure.store.errors import UsageError
+from structure.store.errors import NotPresentError, UsageError
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def _planned(
 ) -> Iterator[tuple[Encoder, SampleIndex, Plan]]:
     """Each encoder with the rows and its plan. One at a time: two large encoders need not fit the device together."""
     options, device, rows = _options(request), context.resolved_device, None
-    open_dataset(request.dataset, split=request.split, data_root=context.data_root)  # before weights are read
+    request = _over_frames(request, context)  # before weights are read
     modalities: set[str] = set()
     for name in request.models:
         encoder = load_encoder(
@@ -121,6 +125,41 @@ def _planned(
         yield encoder, rows, chosen
 
 
+def _over_frames(request: ExtractRequest, context: RunContext) -> ExtractRequest:
+    """The request with `--frames` in the names of its vision models.
+
+    Opens the dataset: raises UsageError where it has no video, NotPresentError where what reads videos is not
+    installed. Tells where of each video one frame is read.
+    """
+    dataset = open_dataset(request.dataset, split=request.split, data_root=context.data_root)
+    models = list(request.models)
+    if request.frames > 1:
+        if isinstance(dataset, ImageFiles) and not dataset.videos:
+            raise UsageError(
+                f"--frames {request.frames} reads videos, and {request.dataset} has none among its "
+                f"{len(dataset):,} files. Leave it out."
+            )
+        models = [
+            with_frames(model, request.frames) if _is_vision(model, request, context) else model for model in models
+        ]
+    if dataset.videos and not is_installed("av"):
+        raise NotPresentError(
+            f"{request.dataset} has {dataset.videos:,} videos, and what reads them is not installed. Type: "
+            f"{install_command('av')}"
+        )
+    if dataset.videos and all(parse_spec(model).frames == 1 for model in models):
+        context.note(
+            f"{request.dataset}: {dataset.videos:,} of {len(dataset):,} files are videos; the middle frame of each is "
+            "read. --frames 8 reads 8 of each"
+        )
+    return replace(request, models=models)
+
+
+def _is_vision(model: str, request: ExtractRequest, context: RunContext) -> bool:
+    trust = context.trust_remote_code
+    return describe(model, revision=request.revision, trust_remote_code=trust).modality == "vision"
+
+
 def _require_side(options: ExtractionOptions, modalities: set[str]) -> None:
     """Raises UsageError for --captions or --views where none of the encoders reads what they count."""
     if options.captions != 1 and "text" not in modalities:
@@ -137,6 +176,8 @@ def _require_side(options: ExtractionOptions, modalities: set[str]) -> None:
 
 def _by_tasks(request: ExtractRequest, context: RunContext) -> list[Extracted]:
     """The same by tasks that run anywhere: one that plans, then one for each shard."""
+    assert request.map_fn is not None
+    request = _over_frames(request, context)
     assert request.map_fn is not None
     task = EncoderJob(
         run=secrets.token_hex(8),
