@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from structure.store.arrow_arrays import Ids
 from structure.store.chunk import page_aligned
 from structure.store.column_layout import Column, ColumnLayout, tokens_path
 from structure.store.column_reader import ColumnReader
@@ -48,7 +49,7 @@ class FeatureSet:
 
     @classmethod
     def allocate(
-        cls, files: Files, prefix: str, manifest: Manifest, ids: Sequence[str], lengths: np.ndarray | None = None
+        cls, files: Files, prefix: str, manifest: Manifest, ids: Ids, lengths: np.ndarray | None = None
     ) -> FeatureSet:
         """Create the feature set, or open it if it is already there for the same identity; token columns that it does
         not have yet are added.
@@ -70,7 +71,7 @@ class FeatureSet:
         wider = replace(there.manifest, tokens=(*there.manifest.tokens, *more), lengths=manifest.lengths)
         return cls(files, prefix, wider)._write_metadata(ids, lengths)
 
-    def grow(self, manifest: Manifest, ids: Sequence[str], lengths: np.ndarray | None = None) -> FeatureSet:
+    def grow(self, manifest: Manifest, ids: Ids, lengths: np.ndarray | None = None) -> FeatureSet:
         """The same feature set with more rows: the old ones, then new ones. Only new rows, and the last shard if it
         was not full, are pending.
 
@@ -208,13 +209,13 @@ class FeatureSet:
         wider = FeatureSet(self.files, self.prefix, self.manifest.widened(name))
         return wider._write_metadata(self.ids.tolist(), self.token_lengths)
 
-    def described(self, manifest: Manifest, ids: Sequence[str], lengths: np.ndarray | None) -> FeatureSet:
+    def described(self, manifest: Manifest, ids: Ids, lengths: np.ndarray | None) -> FeatureSet:
         """The same columns under another identity and other ids of the rows: metadata alone are written."""
         return FeatureSet(self.files, self.prefix, manifest)._write_metadata(ids, lengths)
 
-    def _write_metadata(self, ids: Sequence[str], lengths: np.ndarray | None) -> FeatureSet:
+    def _write_metadata(self, ids: Ids, lengths: np.ndarray | None) -> FeatureSet:
         """Everything that follows from the manifest, and last the manifest, which makes it count."""
-        for name, data in zarr_documents(self.manifest, list(ids), lengths).items():
+        for name, data in zarr_documents(self.manifest, ids, lengths).items():
             self.files.write(f"{self.prefix}/{name}", data)
         self.files.write(f"{self.prefix}/manifest.json", self.manifest.to_json())
         return self

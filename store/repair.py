@@ -46,7 +46,7 @@ def repair_features(
     Good shards are not touched. Filling what is pending then gives the bytes that were there before.
     """
     manifest = features.manifest
-    ids = samples.row_ids(manifest.rows_of, manifest.captions, manifest.views)[: manifest.rows]
+    ids = samples.row_id_array(manifest.rows_of, manifest.captions, manifest.views)[: manifest.rows]
     if any(fault.part != "shard" for fault in faults):
         lengths = features.token_lengths if lengths is None else lengths
         if lengths is not None and lengths_digest(lengths) != manifest.lengths:

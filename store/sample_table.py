@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from structure.store.arrow_arrays import integers, joined_chunks, numpy_of, string, string_bytes, strings
 from structure.store.chunk import crc32c
 from structure.store.errors import DamageError, FingerprintError, StructureError
 from structure.store.files import Files
 from structure.store.manifest import RowKind
+from structure.store.sample_columns import BATCH_ROWS, SampleColumns
 
 _BASE = pa.schema(
     [
@@ -57,12 +60,13 @@ class Samples:
     """An Arrow table with one row per caption (one row with `caption_index` -1 for a sample without captions), samples
     in dataset order. Columns: sample, item, caption_index, text, digest, stamp, and `label` or `label.<task>` per task.
 
+    `columns` are in memory, or in the file that they were written to: what is not asked for is not read.
     `tasks` maps a task to its `{"classes": [...], "templates": [...], "source": ...}`; `kind` is the dataset's.
     """
 
     dataset: str
     split: str
-    table: pa.Table
+    columns: pa.Table | SampleColumns
     tasks: Mapping[str, Mapping[str, Any]]
     kind: str = "retrieval"
 
@@ -111,7 +115,29 @@ class Samples:
             names.append(label_column(task))
         return cls(dataset, split, pa.table(arrays, names=names), dict(tasks or {}), kind)
 
+    @classmethod
+    def of_ids(cls, dataset: str, split: str, ids: pa.Array) -> Samples:
+        """The table of samples of which nothing but the ids, n different texts, is known: what `build` makes of
+        `SampleItem(id)` of each."""
+        nothing = pa.repeat(string(""), len(ids))
+        index = pa.repeat(integers(np.array([-1]))[0], len(ids)).cast(pa.int32())
+        arrays = [ids, ids, index, pa.nulls(len(ids), pa.string()), nothing, nothing]
+        return cls(dataset, split, pa.table(arrays, schema=_BASE), {})
+
     # -- samples and captions ---------------------------------------------------------------------------------------
+
+    @property
+    def table(self) -> pa.Table:
+        """All columns in memory."""
+        return self.columns if isinstance(self.columns, pa.Table) else self.columns.table()
+
+    @property
+    def column_names(self) -> list[str]:
+        return list(self.columns.column_names)
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """A column, one value a row of the table. Raises KeyError."""
+        return self.columns.column(name)
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -124,30 +150,45 @@ class Samples:
 
     @cached_property
     def _caption_index(self) -> np.ndarray:
-        """(rows,) int32. Through DLPack: `to_numpy` imports pandas, for which every command would wait."""
-        chunks = self.table["caption_index"].chunks
-        return np.concatenate([np.from_dlpack(chunk) for chunk in chunks]) if chunks else np.empty(0, dtype=np.int32)
+        """(rows,) int32."""
+        return numpy_of(self.column("caption_index"))
 
-    def _of_samples(self, column: str) -> list[Any]:
-        """A column's values in the first row of each sample."""
-        values = self.table[column].to_pylist()
+    def values(self, column: str, samples: np.ndarray | None = None) -> list[Any]:
+        """A column's values in the first row of each sample, or of the samples of these numbers."""
+        if samples is not None:
+            return list(self.column(column).take(integers(self.first_rows[samples])).to_pylist())
+        values: list[Any] = self.column(column).to_pylist()
         return values if len(self.first_rows) == len(values) else [values[row] for row in self.first_rows.tolist()]
+
+    def read_through(self) -> None:
+        """Read every column and keep none. Raises DamageError where one does not read."""
+        for _ in self._batches(*self.column_names):
+            pass
+
+    def _batches(self, *columns: str) -> Iterator[pa.RecordBatch]:
+        """Some columns in parts."""
+        if isinstance(self.columns, pa.Table):
+            return iter(self.columns.select(list(columns)).to_batches(BATCH_ROWS))
+        return self.columns.batches(columns)
 
     @property
     def item_ids(self) -> list[str]:
         """Ids of the samples, in order."""
-        return self._of_samples("item")
+        return self.values("item")
 
     @property
     def digests(self) -> dict[str, tuple[str, str]]:
         """Sample id -> (stamp, digest): what was read last time."""
-        columns = (self._of_samples(name) for name in ("item", "stamp", "digest"))
+        columns = (self.values(name) for name in ("item", "stamp", "digest"))
         return {item: (stamp, digest) for item, stamp, digest in zip(*columns, strict=True)}
 
     @cached_property
     def is_withdrawn(self) -> np.ndarray:
         """(samples,) bool: the sample was withdrawn; nothing but its place is kept."""
-        return np.array([digest == WITHDRAWN for digest in self._of_samples("digest")], dtype=bool)
+        name = string(WITHDRAWN)
+        rows = [numpy_of(pc.equal(batch["digest"], name).cast(pa.uint8())) for batch in self._batches("digest")]
+        found: np.ndarray = np.concatenate(rows).astype(bool)[self.first_rows]
+        return found
 
     def without(self, items: Collection[str]) -> Samples:
         """The same places with these samples withdrawn: their ids become `withdrawn_id`, their texts, digests, stamps
@@ -160,21 +201,21 @@ class Samples:
                 row.update(dict.fromkeys(row))
                 row |= {"sample": f"{name}{caption}", "item": name, "caption_index": number}
                 row |= {"digest": WITHDRAWN, "stamp": ""}
-        return replace(self, table=pa.Table.from_pylist(rows, self.table.schema))
+        return replace(self, columns=pa.Table.from_pylist(rows, self.columns.schema.remove_metadata()))
 
     @property
     def first_texts(self) -> list[str | None]:
         """The first caption of each sample; None where it has none."""
-        return self._of_samples("text")
+        return self.values("text")
 
     def labels(self, task: str) -> np.ndarray:
         """(samples,) int64 class indices, -1 where the sample has no label of this task. Raises KeyError."""
-        column = self.table[label_column(task)].take(pa.array(self.first_rows))
+        column = self.column(label_column(task)).take(integers(self.first_rows))
         return np.asarray(column.fill_null(-1).to_numpy(), dtype=np.int64)
 
     def label_sets(self, task: str) -> list[list[int]]:
         """Class indices of each sample of a multi-label task."""
-        return [value or [] for value in self.table[label_column(task)].take(pa.array(self.first_rows)).to_pylist()]
+        return [value or [] for value in self.values(label_column(task))]
 
     def caption_rows(self, limit: int | None = None) -> np.ndarray:
         """Table rows of the captions with index below `limit` (None = all)."""
@@ -183,19 +224,31 @@ class Samples:
 
     def texts(self, limit: int | None = None) -> list[str]:
         """Captions in row order; "" of a withdrawn sample."""
-        texts = self.table["text"].take(pa.array(self.caption_rows(limit))).to_pylist()
+        texts = self.column("text").take(integers(self.caption_rows(limit))).to_pylist()
         return [text or "" for text in texts]
+
+    def row_count(self, rows_of: RowKind, limit: int | None = None, views: int = 1) -> int:
+        """How many rows `row_ids` names."""
+        return len(self) * views if rows_of == "items" else len(self.caption_rows(limit))
 
     def row_ids(self, rows_of: RowKind, limit: int | None = None, views: int = 1) -> list[str]:
         """Sample ids of feature rows: sample ids for samples, `<item>#<caption>` for captions.
 
         With several views a sample has its own id and `<item>#view<n>` for its augmented views.
         """
-        if rows_of == "items" and views > 1:
-            return [f"{item}#view{view}" if view else item for item in self.item_ids for view in range(views)]
-        if rows_of == "items":
-            return self.item_ids
-        return list(self.table["sample"].take(pa.array(self.caption_rows(limit))).to_pylist())
+        return list(self.row_id_array(rows_of, limit, views).to_pylist())
+
+    def row_id_array(self, rows_of: RowKind, limit: int | None = None, views: int = 1) -> pa.Array:
+        """`row_ids` as Arrow's texts, which take a tenth of the memory."""
+        if rows_of != "items":
+            return joined_chunks(self.column("sample").take(integers(self.caption_rows(limit))))
+        items = self.column("item")
+        if views == 1:
+            whole = len(self.first_rows) == len(items)
+            return joined_chunks(items if whole else items.take(integers(self.first_rows)))
+        names = joined_chunks(items.take(integers(np.repeat(self.first_rows, views))))
+        endings = strings([f"#view{view}" if view else "" for view in range(views)])
+        return pc.binary_join_element_wise(names, endings.take(integers(np.arange(len(names)) % views)), string(""))
 
     def item_of_caption(self, limit: int | None = None) -> np.ndarray:
         """(captions,) index of the sample that each caption row describes."""
@@ -209,11 +262,19 @@ class Samples:
     def digest(self, rows_of: RowKind, limit: int | None = None, *, rows: int | None = None) -> str:
         """Hex SHA-256 of what the rows (the first `rows` of them) are made from: ids and image digests, or ids and
         texts."""
-        if rows_of == "items":
-            values = [f"{item}\0{digest}" for item, (_, digest) in self.digests.items()]
-        else:
-            values = [f"{a}\0{b}" for a, b in zip(self.row_ids("captions", limit), self.texts(limit), strict=True)]
-        return hashlib.sha256("\1".join(values[:rows]).encode()).hexdigest()
+        names = ("item", "digest") if rows_of == "items" else ("sample", "text")
+        chosen = (self.first_rows if rows_of == "items" else self.caption_rows(limit))[:rows]
+        digest, start = hashlib.sha256(), 0
+        for batch in self._batches(*names):
+            low, high = np.searchsorted(chosen, (start, start + len(batch)))
+            here, content = batch.take(integers(chosen[low:high] - start)).columns
+            pairs = pc.binary_join_element_wise(here, pc.fill_null(content, string("")), string("\0"))
+            if low and low < high:
+                digest.update(b"\1")
+            text = string_bytes(pc.binary_join_element_wise(pairs, string(""), string("\1")))[1]
+            digest.update(text[:-1].data)
+            start += len(batch)
+        return digest.hexdigest()
 
     def extends(self, stored: Samples) -> bool:
         """Whether these are the stored samples, unchanged and in their order, followed by new ones."""
@@ -260,20 +321,18 @@ class Samples:
 
     @classmethod
     def read(cls, files: Files, dataset: str, split: str) -> Samples:
-        """Read the table back. Raises FileNotFoundError, or DamageError where the file does not read."""
+        """Open the table. Raises FileNotFoundError, or DamageError where the file is not what was written."""
         key = cls.file(dataset, split)
         data = files.read(key)
         if f"{crc32c(memoryview(data)):08x}" not in _checksums(files, key):
             raise DamageError(f"{key} or its checksum file is not what was written.")
         try:
-            # Without pyarrow's threads: where a process ends while they start (a message, exit code 1), they abort it.
-            # As one file: `read_table` imports pyarrow's datasets and pandas, for which every command would wait.
-            table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read(use_threads=False)
-            meta = json.loads(table.schema.metadata[b"structure"])
-            lacking = [name for name in _BASE.names if name not in table.column_names]
+            columns = SampleColumns(data, key=key)
+            meta = json.loads(columns.schema.metadata[b"structure"])
+            lacking = [name for name in _BASE.names if name not in columns.column_names]
             if lacking:
                 raise ValueError(f"it has no column {lacking[0]}")
-            return cls(dataset, split, table.replace_schema_metadata(None), meta["tasks"], meta["kind"])
+            return cls(dataset, split, columns, meta["tasks"], meta["kind"])
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
             raise DamageError(f"{key} does not read: {error}.") from None
 

@@ -155,7 +155,9 @@ def write_shard(
     """
     with ShardWriter(features, shard) as writer:
         writer.skipped = dict(skipped or {})
-        rows = np.setdiff1d(np.arange(shard.start, shard.stop), list(writer.skipped))
+        rows = np.arange(shard.start, shard.stop)
+        if writer.skipped:
+            rows = np.setdiff1d(rows, list(writer.skipped))
         kept = slice(None) if len(rows) == len(shard) else rows - shard.start
         for layer, of_layer in values.items():
             if len(of_layer) != len(shard):

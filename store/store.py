@@ -94,7 +94,7 @@ class Store:
 
         `lengths` (rows,) are the token counts of its texts, where their tokens are saved.
         """
-        ids = samples.row_ids(manifest.rows_of, manifest.captions, manifest.views)
+        ids = samples.row_id_array(manifest.rows_of, manifest.captions, manifest.views)
         return FeatureSet.allocate(self.files, f"features/{manifest.key}", manifest, ids, lengths)
 
     def samples(self, dataset: str, split: str) -> Samples:
@@ -118,9 +118,10 @@ class Store:
         except (FileNotFoundError, DamageError):
             samples.write(self.files)  # what was made from a damaged table still holds its rows by their digest
             return samples
-        if not (append and samples.extends(stored)):
+        same = samples.table == stored.table
+        if not same and not (append and samples.extends(stored)):
             samples.require_same(stored)
-        if samples.table != stored.table or samples.tasks != stored.tasks:
+        if not same or samples.tasks != stored.tasks:
             samples.write(self.files)  # same rows; stamps, labels or class names are newer
         return samples
 

@@ -65,7 +65,7 @@ def withdraw_rows(features: FeatureSet, samples: Samples) -> FeatureSet:
             if marker is None or not set(here.tolist()) <= set(withdrawn_of(marker)):
                 _withdraw(features, index, here, marker)
     features.tidy()
-    ids = samples.row_ids(features.manifest.rows_of, features.manifest.captions, features.manifest.views)
+    ids = samples.row_id_array(features.manifest.rows_of, features.manifest.captions, features.manifest.views)
     manifest = replace(
         features.manifest,
         identity=_identity(features, samples),

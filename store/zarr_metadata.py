@@ -7,19 +7,22 @@ from typing import Any
 
 import numpy as np
 
+from structure.store.arrow_arrays import Ids, strings
 from structure.store.column_layout import TOKENS, Column
 from structure.store.manifest import ATTRIBUTE, Manifest
 from structure.store.without_warnings import without_warnings
+from structure.store.zarr_strings import string_chunk
 
 
-def zarr_documents(manifest: Manifest, ids: list[str], lengths: np.ndarray | None = None) -> dict[str, bytes]:
+def zarr_documents(manifest: Manifest, ids: Ids, lengths: np.ndarray | None = None) -> dict[str, bytes]:
     """Every metadata file of the zarr group, the `sample` coordinate, and the token counts, as relative key -> bytes.
 
-    Written by zarr itself into memory, so that they are what zarr writes; deterministic, so that `verify` can compare
-    and `repair` can write them again. The group's attributes hold a second copy of the manifest. Columns of the
-    commonest width share the dimension `feature`; others get `feature_<width>`, since one name must have one size.
-    Tokens lie in the subgroup `tokens`, as `(sample, token, feature)`, or, where rows differ in their tokens
-    (`lengths` must be given then), as `(token, feature)` with `start` and `length` of each sample.
+    Written by zarr itself into memory, so that they are what zarr writes (but for the ids, `string_chunk`);
+    deterministic, so that `verify` can compare and `repair` can write them again. The group's attributes hold a second
+    copy of the manifest. Columns of the commonest width share the dimension `feature`; others get `feature_<width>`,
+    since one name must have one size. Tokens lie in the subgroup `tokens`, as `(sample, token, feature)`, or, where
+    rows differ in their tokens (`lengths` must be given then), as `(token, feature)` with `start` and `length` of each
+    sample.
     """
     import zarr
     from zarr.storage import MemoryStore
@@ -30,18 +33,22 @@ def zarr_documents(manifest: Manifest, ids: list[str], lengths: np.ndarray | Non
     for column in manifest.columns:
         shape, chunk = (manifest.rows, column.width), (manifest.shard_rows, column.width)
         _features(group, manifest, column, shape, chunk, ("sample", feature(column.width)))
-    _coordinate(group, "sample", np.array(ids, dtype=np.dtypes.StringDType()))
+    _samples(group, len(ids))
     if manifest.tokens:
-        _tokens(group.create_group(TOKENS), manifest, ids, lengths)
+        _tokens(group.create_group(TOKENS), manifest, len(ids), lengths)
     with without_warnings():  # that consolidated metadata are not in the v3 text yet; xarray reads them
         zarr.consolidate_metadata(group.store)
-    return {name: buffer.to_bytes() for name, buffer in sorted(documents.items())}
+    written = {name: buffer.to_bytes() for name, buffer in documents.items()}
+    of_ids = string_chunk(strings(ids))
+    if of_ids is not None:
+        written |= {f"{part}sample/c/0": of_ids for part in ("", f"{TOKENS}/")[: 2 if manifest.tokens else 1]}
+    return dict(sorted(written.items()))
 
 
-def _tokens(group: Any, manifest: Manifest, ids: list[str], lengths: np.ndarray | None) -> None:
+def _tokens(group: Any, manifest: Manifest, count: int, lengths: np.ndarray | None) -> None:
     feature = _dimension("feature", [column.width for column in manifest.tokens])
     token = _dimension("token", [column.tokens or 0 for column in manifest.tokens])
-    _coordinate(group, "sample", np.array(ids, dtype=np.dtypes.StringDType()))
+    _samples(group, count)
     for column in manifest.tokens:
         shape: tuple[int, ...]
         chunk: tuple[int, ...]
@@ -88,19 +95,27 @@ def _features(
     )
 
 
+def _samples(group: Any, count: int) -> None:
+    """The array of the sample ids, without its chunk."""
+    _one_chunk(group, "sample", count, str)
+
+
 def _coordinate(group: Any, name: str, values: np.ndarray) -> None:
     """An array `(sample,)` of one chunk."""
+    _one_chunk(group, name, len(values), values.dtype)[:] = values
+
+
+def _one_chunk(group: Any, name: str, count: int, dtype: Any) -> Any:
     from zarr.codecs import Crc32cCodec
 
-    array = group.create_array(
+    return group.create_array(
         name,
-        shape=values.shape,
-        chunks=values.shape,
-        dtype=str if values.dtype.kind == "T" else values.dtype,
+        shape=(count,),
+        chunks=(count,),
+        dtype=dtype,
         compressors=[Crc32cCodec()],
         dimension_names=("sample",),
     )
-    array[:] = values
 
 
 def _dimension(name: str, sizes: list[int]) -> Callable[[int], str]:

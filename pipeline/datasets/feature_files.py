@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from structure.pipeline.datasets.row_blocks import bounds, row_blocks
 from structure.store.errors import NotPresentError, StructureError
 
 IDS = ("ids", "id")
@@ -103,9 +104,11 @@ def _layers(path: Path, name: str, values: np.ndarray) -> Iterator[tuple[str, np
         for layer in range(values.shape[1]):
             yield from _layers(path, f"{name}.{layer:02d}", values[:, layer])
         return
-    low, high = float(values.min()), float(values.max())
+    low, high = bounds(values)
     if not np.isfinite(low) or not np.isfinite(high):
-        broken = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        broken = np.concatenate(
+            [start + np.flatnonzero(~np.isfinite(block).all(axis=1)) for start, block in row_blocks(values)]
+        )
         raise StructureError(
             f"{path.name}: {name!r} holds a NaN or an infinity in {len(broken):,} of {len(values):,} rows, first in "
             f"row {broken[0]}. Such a row spoils every head and every similarity. Leave it out of every array."

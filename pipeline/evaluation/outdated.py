@@ -48,7 +48,7 @@ def _short(sets: Any, samples: Mapping[tuple[str, str], Samples]) -> Iterator[Ro
         table = samples.get((manifest.dataset, manifest.split))
         if table is None:
             continue
-        expected = len(table.row_ids(manifest.rows_of, manifest.captions, manifest.views))
+        expected = table.row_count(manifest.rows_of, manifest.captions, manifest.views)
         if len(features) < expected:
             yield {
                 "what": f"features {features.key}",

@@ -33,7 +33,7 @@ def trained_on(store: Store, question: TaskRows, subject: EvaluatedAligner) -> i
         return None
     split = data["dataset"], data["split"]
     if split == (samples.dataset, samples.split):
-        return len(samples.digests)
+        return len(samples)
     if not store.files.exists(Samples.file(*split)):
         return None
     key = f"trained on {'/'.join(split)}"

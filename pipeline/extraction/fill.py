@@ -73,7 +73,7 @@ def allocate(
     """The planned feature set, allocated or grown. Raises StructureError where the disk cannot hold it."""
     chosen.require_space(store)
     if chosen.grows:
-        ids = samples.row_ids(chosen.manifest.rows_of, chosen.manifest.captions, chosen.manifest.views)
+        ids = samples.row_id_array(chosen.manifest.rows_of, chosen.manifest.captions, chosen.manifest.views)
         features = store[chosen.manifest.key].grow(chosen.manifest, ids, chosen.lengths)
     else:
         features = store.allocate(chosen.manifest, samples, chosen.lengths)

@@ -74,7 +74,7 @@ def plan(
     rows_of: RowKind = "captions" if encoder.modality == "text" else "items"
     limit = options.captions if rows_of == "captions" else None
     views = options.views if rows_of == "items" else 1
-    count = len(samples.row_ids(rows_of, limit, views))
+    count = samples.row_count(rows_of, limit, views)
     if not count:
         raise StructureError(
             f"{samples.dataset}/{samples.split} has no caption: the text encoder {encoder.name} has nothing to read. "

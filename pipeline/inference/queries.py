@@ -92,7 +92,7 @@ def training_scripts(context: RunContext, subject: EvaluatedAligner) -> list[str
         samples = context.store.samples(data["dataset"], data["split"])
     except (KeyError, StructureError):
         return []
-    return scripts(text for text in samples.table["text"].slice(0, TRAINING_TEXTS).to_pylist() if text)
+    return scripts(text for text in samples.column("text").slice(0, TRAINING_TEXTS).to_pylist() if text)
 
 
 def script_note(query: str, known: Sequence[str], *, aligner: str) -> str:

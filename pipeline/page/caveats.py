@@ -67,8 +67,7 @@ class Caveats:
         if table is None:
             return None
         tested = {int(item) for item in table["item"].to_pylist()}
-        rows = samples.table.take(samples.first_rows)
-        contents = list(zip(rows["digest"].to_pylist(), rows["text"].to_pylist(), strict=True))
+        contents = list(zip(samples.values("digest"), samples.values("text"), strict=True))
         outside = [content for number, content in enumerate(contents) if number not in tested]
         images, texts = ({content[side] for content in outside} - {"", None} for side in (0, 1))
         return sum(contents[number][0] in images or contents[number][1] in texts for number in tested)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pyarrow as pa
 
 from structure.store import Samples
 from structure.store.errors import unknown
@@ -17,11 +16,10 @@ def group_values(samples: Samples, items: np.ndarray, column: str, *, option: st
 
     Raises StructureError for a column that the sample index does not have, with those that it has.
     """
-    names = [name for name in samples.table.column_names if name not in OTHERS]
+    names = [name for name in samples.column_names if name not in OTHERS]
     if column not in names:
         raise unknown(f"column of {option}", column, names, hint="A dataset's other columns are not in the store.")
-    rows = pa.array(samples.first_rows[items])
-    return [None if value is None else str(value) for value in samples.table[column].take(rows).to_pylist()]
+    return [None if value is None else str(value) for value in samples.values(column, items)]
 
 
 def numbered(values: list[str | None]) -> np.ndarray:

@@ -61,5 +61,5 @@ def _chosen(pairs: PairedRows, groups: np.ndarray | None, options: RankingOption
 
 
 def _text(samples: Samples, item: int) -> str | None:
-    text: str | None = samples.table["text"][int(samples.first_rows[item])].as_py()
+    text: str | None = samples.column("text")[int(samples.first_rows[item])].as_py()
     return text

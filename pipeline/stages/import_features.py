@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -14,19 +15,27 @@ from structure.pipeline.datasets.feature_files import FeatureFile, read_feature_
 from structure.pipeline.datasets.loading import find_kind, open_dataset
 from structure.pipeline.datasets.pairs import PairsKind
 from structure.pipeline.datasets.registry import DATASET_KINDS
+from structure.pipeline.datasets.row_blocks import bounds, forget, row_blocks
 from structure.pipeline.datasets.split_names import pick_split
 from structure.pipeline.extraction.sample_index import read_samples, without_withdrawn
 from structure.pipeline.progress import Listener, Note, silent
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stage_requests.checks import require_name
-from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
+from structure.store import Column, FeatureSet, Manifest, Samples, Store, open_store
+from structure.store.arrow_arrays import numbered, strings
 from structure.store.cast import FLOAT16_MAX
 from structure.store.errors import FingerprintError, StructureError, nearest
 from structure.store.fingerprint import differences
 from structure.store.manifest import RowKind
 from structure.store.sample_table import WITHDRAWN
-from structure.store.shard_ranges import shard_size
+from structure.store.shard_ranges import Shard, shard_size
 from structure.store.shard_writer import write_shard
+
+WRITERS = 4
+"""Shards that are written at a time: a write waits for the disk several times."""
+
+IN_FLIGHT_BYTES = 64 * 2**20
+"""What these shards have together at most (one where a shard has more)."""
 
 KNOWN_MODALITIES = ("vision", "audio", "text")
 """Those that encoders have."""
@@ -105,17 +114,27 @@ def import_features(
             f"{features.key} is there as {features.modality}, and --modality says {modality}: a feature set is of one "
             f"modality. Pass another --model, or remove it first: structure store rm features/{features.key} --yes"
         )
-    for shard in features.pending():
+
+    def write(shard: Shard) -> None:
         part = order[shard.start : shard.stop]
+        in_place = slice(int(part[0]), int(part[-1]) + 1) if (np.diff(part) == 1).all() else part
         skipped = {shard.start + int(row): WITHDRAWN for row in np.flatnonzero(withdrawn[shard.start : shard.stop])}
-        write_shard(features, shard, {n: np.asarray(values)[part] for n, values in arrays.items()}, skipped=skipped)
+        write_shard(features, shard, {name: values[in_place] for name, values in arrays.items()}, skipped=skipped)
+        for values in arrays.values():
+            forget(values)
+
+    shard_bytes = manifest.shard_rows * sum(column.vector_bytes for column in columns)
+    with ThreadPoolExecutor(max(1, min(WRITERS, IN_FLIGHT_BYTES // shard_bytes))) as pool:
+        for _ in pool.map(write, features.pending()):
+            pass
     return features
 
 
 def _require_fit(path: Path, given: FeatureFile, column: Column) -> None:
     """Refuse values that the layer's type cannot hold, before the feature set has its name."""
     values = given.layers[column.name]
-    if column.dtype == "float32" or max(-float(values.min()), float(values.max())) <= FLOAT16_MAX:
+    low, high = (0.0, 0.0) if column.dtype == "float32" else bounds(values)
+    if max(-low, high) <= FLOAT16_MAX:
         return
     row = int(np.flatnonzero((np.abs(values) > FLOAT16_MAX).any(axis=1))[0])
     sample = given.ids[row] if given.ids is not None else f"row {row}"
@@ -173,8 +192,8 @@ def _row_table(
         return read_samples(context, without_withdrawn(context, source, split=split))
     if store.files.exists(Samples.file(dataset, split)):
         return store.samples(dataset, split)
-    names = ids if ids is not None else [str(row) for row in range(rows)]
-    return store.put_samples(Samples.build(dataset, split, [SampleItem(name) for name in names]))
+    names = numbered(rows) if ids is None else strings(ids)
+    return store.put_samples(Samples.of_ids(dataset, split, names))
 
 
 def _part(whole: Dataset, split: str, *, spec: str, dataset: str) -> str:
@@ -193,7 +212,7 @@ def _kind_of_rows(path: Path, modality: str, table: Samples, rows: int) -> tuple
     kinds: list[tuple[RowKind, int | None]] = [("items", None)]
     if modality == "text" and len(table.caption_rows()):
         kinds = [("captions", 1), ("captions", None)]
-    counts = [len(table.row_ids(rows_of, captions)) for rows_of, captions in kinds]
+    counts = [table.row_count(rows_of, captions) for rows_of, captions in kinds]
     gone = [int(table.is_withdrawn[table.item_of_row(rows_of, captions)].sum()) for rows_of, captions in kinds]
     for kind, count, fewer in zip(kinds, counts, gone, strict=True):
         if rows in (count, count - fewer):  # with or without the samples that were withdrawn
@@ -218,11 +237,11 @@ def _order(
 ) -> np.ndarray:
     """(rows of the feature set,) position of each in the file, of `rows` rows; 0 of a withdrawn one. First captions go
     by the id of their sample."""
-    expected = table.row_ids(rows_of, captions)
-    if ids is None and rows == len(expected):
-        return np.arange(len(expected))
+    if ids is None and rows == len(withdrawn):
+        return np.arange(rows)
     if ids is None:
         return np.where(withdrawn, 0, np.cumsum(~withdrawn) - 1)
+    expected = table.row_ids(rows_of, captions)
     if rows_of == "captions" and captions == 1:
         expected = [table.item_ids[item] for item in table.item_of_caption(1)]
     place = {name: position for position, name in enumerate(ids)}
@@ -246,12 +265,16 @@ def _dtype(values: np.ndarray, dtype: str) -> str:
     if values.dtype == np.float16 or dtype == "fp16":
         return "float16"
     with np.errstate(over="ignore"):
-        return "float16" if np.array_equal(values.astype(np.float16).astype(values.dtype), values) else "float32"
+        exact = all(
+            np.array_equal(block.astype(np.float16).astype(values.dtype), block) for _, block in row_blocks(values)
+        )
+    return "float16" if exact else "float32"
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
     for name in sorted(arrays):
         digest.update(f"{name}\0{arrays[name].dtype}\0{arrays[name].shape}\0".encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
+        for _, block in row_blocks(arrays[name]):
+            digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()
