@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TypeVar
 
 from structure.store.errors import StructureError
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 def require_device_name(device: str) -> None:
@@ -80,3 +85,15 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def side_by_side(work: Callable[[Given], Made], given: Iterable[Given], *, at_once: int) -> Iterator[Made]:
+    """`work` of each, in order, `at_once` at a time with one torch thread each: what is not a large matrix product then
+    runs on every core, too. Where it is one at a time, torch has its threads."""
+    if at_once == 1:
+        yield from map(work, given)
+        return
+    import torch
+
+    with one_thread(), ThreadPoolExecutor(at_once, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield from pool.map(work, given)

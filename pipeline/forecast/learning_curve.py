@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.methods.kernel_csa import KernelCsa, KernelCsaOptions
 from structure.pipeline.aligners.training_data import TrainingData
-from structure.pipeline.device import one_thread
+from structure.pipeline.device import one_thread, side_by_side
 from structure.pipeline.model_selection.criterion import pair_values
 from structure.pipeline.model_selection.folds import assign_folds, draw_rows
 
@@ -92,18 +93,22 @@ def measure_curve(
     fold_of = assign_folds(groups, folds=FOLDS, seed=seed)
     sizes = np.bincount(fold_of)
     gallery, most = min(int(sizes.min()), LARGEST_GALLERY), len(groups) - int(sizes.max())
+
+    def recall(fit: tuple[int, int, int]) -> float:
+        fold, size, draw = fit
+        test = draw_rows(np.flatnonzero(fold_of == fold), groups, gallery, seed=seed)[:gallery]
+        rows = draw_rows(np.flatnonzero(fold_of != fold), groups, size, seed=seed + 1 + draw)
+        fitted = fit_closed_form(vision[rows], text[rows], seed=seed)
+        return recall_of(fitted, vision[test], text[test])
+
+    fits = [(fold, size, draw) for fold in range(FOLDS) for size, draw in fits_of(fold, most)]
     found: dict[int, list[float]] = {}
-    done = 0
+    cores = torch.get_num_threads()
     with one_thread():  # matrices are small: threads wait for each other longer than they compute
-        for fold in range(FOLDS):
-            test = draw_rows(np.flatnonzero(fold_of == fold), groups, gallery, seed=seed)[:gallery]
-            training = np.flatnonzero(fold_of != fold)
-            for size, draw in fits_of(fold, most):
-                rows = draw_rows(training, groups, size, seed=seed + 1 + draw)
-                fitted = fit_closed_form(vision[rows], text[rows], seed=seed)
-                found.setdefault(size, []).append(recall_of(fitted, vision[test], text[test]))
-                done += 1
-                on_fit(done)
+        recalls = side_by_side(recall, fits, at_once=cores)
+        for done, ((_, size, _), value) in enumerate(zip(fits, recalls, strict=True), 1):
+            found.setdefault(size, []).append(value)
+            on_fit(done)
     return LearningCurve(tuple(CurvePoint(size, np.array(found[size])) for size in sorted(found)), gallery)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from structure.pipeline.device import one_thread
 from structure.pipeline.forecast.learning_curve import K
 from structure.pipeline.similarity.score import mutual_knn
 from structure.pipeline.yaml_file import load_yaml
@@ -124,7 +125,8 @@ def subset_similarity(vision: np.ndarray, text: np.ndarray, *, seed: int) -> flo
     random = np.random.default_rng(seed)
     subsets = [random.permutation(len(vision))[: table.rows] for _ in range(SUBSETS)]
     try:
-        return float(np.mean([mutual_knn(vision[rows], text[rows], k=table.k) for rows in subsets]))
+        with one_thread():  # the searches are small
+            return float(np.mean([mutual_knn(vision[rows], text[rows], k=table.k) for rows in subsets]))
     except StructureError:  # rows of a subset that all point one way have no neighbours
         return None
 

@@ -207,10 +207,10 @@ def sample_groups(
     """
     manifest = sets[0].manifest
     samples = store.samples(manifest.dataset, manifest.split)
-    table = samples.table.take(samples.first_rows[rows.items])
-    images = [digest or None for digest in table["digest"].to_pylist()]
+    images = [digest or None for digest in samples.values("digest", rows.items)]
+    texts = samples.values("text", rows.items)
     named = [] if column is None else [group_values(samples, rows.items, column)]
-    groups = joint_groups(len(rows), images, table["text"].to_pylist(), *named)
+    groups = joint_groups(len(rows), images, texts, *named)
     if np.bincount(groups).max() * LARGEST_GROUP > len(rows):
         return joint_groups(len(rows), images, *named)
     return groups

@@ -44,8 +44,8 @@ def _ranking(ranking: Ranking) -> Iterator[Block]:
 
 
 def _heatmap(ranking: Ranking, pair: str) -> Chart:
-    document, values = ranking.document, charts.meaningful(ranking.scores, ranking.document)
-    vision, text = (charts.layer_names(ranking.scores, side) for side in SIDES)
+    document, values = ranking.document, charts.meaningful(ranking.document)
+    vision, text = (document[side]["layers"] for side in SIDES)
     best, metric = document["best"], charts.metric_of(document)
     cells = [
         {"layer": one, **{other: _number(values[i, j]) for j, other in enumerate(text)}} for i, one in enumerate(vision)
@@ -56,7 +56,7 @@ def _heatmap(ranking: Ranking, pair: str) -> Chart:
         f"{best['score']:.4f}, is {best['vision_layer']} with {best['text_layer']}, which is framed."
     )
     values_table = Table(f"{metric} of every layer pair, {pair}", columns, cells, dict.fromkeys(text, 4))
-    spec = charts.heatmap(ranking.scores, document)
+    spec = charts.heatmap(document)
     return Chart(f"{metric} of every layer pair; the chosen one is framed", alt, spec, values_table, wide=True)
 
 
@@ -66,14 +66,14 @@ def _number(value: float) -> float | None:
 
 def _depth(ranking: Ranking, pair: str) -> Chart:
     document = ranking.document
-    rows = charts.depth_rows(ranking.scores, document)
+    rows = charts.depth_rows(document)
     columns = {"side": "encoder", "layer": "layer", "depth": "relative depth", "score": "score"}
     table = Table(f"Best {charts.metric_of(document)} of each layer, {pair}", columns, rows, {"depth": 2, "score": 4})
     alt = (
         "Two lines over relative depth, one an encoder: each layer's best score with any layer of the other side. "
         f"{_peaks(rows)} Chosen layers are ringed."
     )
-    spec = charts.depth(ranking.scores, document)
+    spec = charts.depth(document)
     return Chart("Score over depth; the chosen layers are ringed", alt, spec, table)
 
 

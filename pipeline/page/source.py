@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
 import pyarrow as pa
-import xarray as xr
 
 from structure.pipeline.aligners.aligner_runs import RECORD, run_of
 from structure.pipeline.datasets.dataset import PROMPTS
@@ -21,7 +19,6 @@ from structure.pipeline.pair_curves.curve import FOLDER as CURVES
 from structure.pipeline.pair_curves.curve import PairCurve
 from structure.pipeline.results import COMPARISONS, HELD_OUT, TEST_PREDICTIONS, Result, read_results, read_table
 from structure.pipeline.similarity.layer_similarity import FILE as RANKING
-from structure.pipeline.similarity.layer_similarity import SCORES
 from structure.pipeline.similarity.model_matrix import FILE as MODELS
 from structure.pipeline.strict_json import from_json
 from structure.store import FeatureSet, Store
@@ -34,11 +31,10 @@ TABLES_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Ranking:
-    """A ranking's document and its matrix of scores over (vision_layer, text_layer)."""
+    """A ranking's document by its name."""
 
     name: str
     document: Mapping[str, Any]
-    scores: xr.DataArray
 
 
 @dataclass(frozen=True)
@@ -78,12 +74,7 @@ class Source:
 
     @cached_property
     def rankings(self) -> list[Ranking]:
-        folder = self.store.folder("rankings")
-        rankings = []
-        for name, document in _documents(folder, RANKING):
-            with xr.open_dataset(io.BytesIO(folder.read(f"{name}/{SCORES}")), engine="scipy") as scores:
-                rankings.append(Ranking(name, document, scores[document["metric"]].load()))
-        return rankings
+        return [Ranking(name, body) for name, body in _documents(self.store.folder("rankings"), RANKING)]
 
     @cached_property
     def models(self) -> list[Mapping[str, Any]]:

@@ -11,15 +11,15 @@ from structure.pipeline.pairing.sample_groups import group_values, numbered, who
 from structure.pipeline.ranking.options import RankingOptions
 from structure.pipeline.similarity.deduplicate import deduplicate
 from structure.pipeline.similarity.exchangeability import Exchangeability
-from structure.store import FeatureSet, Samples, Store
+from structure.store import FeatureSet, Store
 
 
 def distinct_pairs(store: Store, vision: FeatureSet, text: FeatureSet) -> tuple[PairedRows, int]:
     """The pairs without those whose image or text repeats an earlier one, and how many were left out for that."""
     rows = pair_rows(store, vision, text)
     samples = store.samples(vision.manifest.dataset, vision.manifest.split)
-    digests = [digest or None for _, digest in samples.digests.values()]
-    distinct = deduplicate([digests[item] for item in rows.items], [_text(samples, item) for item in rows.items])
+    digests, captions = (samples.values(column, rows.items) for column in ("digest", "text"))
+    distinct = deduplicate([digest or None for digest in digests], captions)
     return rows.take(distinct.rows), distinct.duplicates
 
 
@@ -58,8 +58,3 @@ def _chosen(pairs: PairedRows, groups: np.ndarray | None, options: RankingOption
     if groups is not None:
         return whole_groups(groups, count, seed=options.seed)
     return pairs.drawn(count, seed=options.seed)
-
-
-def _text(samples: Samples, item: int) -> str | None:
-    text: str | None = samples.column("text")[int(samples.first_rows[item])].as_py()
-    return text

@@ -21,7 +21,7 @@ from structure.pipeline.ranking.options import RankingOptions
 from structure.pipeline.ranking.ranked_side import RankedSide
 from structure.pipeline.similarity.best_pair import best_pair
 from structure.pipeline.similarity.k_rules import k_of
-from structure.pipeline.similarity.layer_similarity import LayerSimilarity, labelled, ranking_id
+from structure.pipeline.similarity.layer_similarity import LayerSimilarity, ranking_id
 from structure.pipeline.similarity.metric import ComparedLayers, SimilarityMetric
 from structure.pipeline.similarity.permutation_test import RankedScores, permutation_test
 from structure.pipeline.similarity.registry import SIMILARITIES
@@ -89,8 +89,7 @@ def rank_pair(
         "permutations": exchange.to_dict(permutations),
         **_scores(sides, ranked),
     }
-    scores = labelled(document)
-    document |= best_pair(metric, scores, ranked, curve, _stability(options, sides, pairs, ranked))
+    document |= best_pair(metric, document, ranked, curve, _stability(options, sides, pairs, ranked))
     document["seconds"] = time.perf_counter() - began
     folder = store.folder("rankings", ranking_id(vision, text, metric=options.metric))
     return RankedPair(LayerSimilarity(document, folder), ranked, curve)

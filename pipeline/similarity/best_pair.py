@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,35 +12,33 @@ from structure.pipeline.similarity.permutation_test import RankedScores
 from structure.pipeline.similarity.registry import notation
 from structure.pipeline.similarity.stability import Stability
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 
 def best_pair(
     metric: SimilarityMetric,
-    scores: xr.DataArray,
+    ranking: Mapping[str, Any],
     ranked: RankedScores,
     curve: np.ndarray | None,
     stable: Sequence[Stability],
 ) -> dict[str, Any]:
-    """Best pair, runner-up, in a sentence why, and the numbers behind it: the ranking's part that decides."""
+    """Best pair, runner-up, in a sentence why, and the numbers behind it: the part that decides of a `ranking`'s
+    document, which has its metric, k and layers already."""
     pairs = [pair for pair in (ranked.best, ranked.runner_up) if pair is not None]
-    entries = [_pair(scores, ranked, *pair) for pair in pairs]
+    entries = [_pair(ranking, ranked, *pair) for pair in pairs]
     null, interval, margin = ranked.null, ranked.interval, ranked.margin
     document: dict[str, Any] = {
         "best": entries[0],
         "runner_up": entries[1] if len(entries) > 1 else None,
-        "reason": reason(metric, scores, ranked, entries, stable),
+        "reason": reason(metric, ranking, ranked, entries, stable),
         "interval": None if interval is None else [interval.low, interval.high],
         "margin": None if margin is None else {"value": margin.value, "low": margin.low, "high": margin.high},
         "threshold": None if null is None else null.threshold,
         "null": None if null is None else null.largest.tolist(),
         "curve": None,
-        "stability": [_stability(scores, each) for each in stable],
+        "stability": [_stability(ranking, each) for each in stable],
     }
     if curve is not None:
         eligible = np.where(ranked.informative, curve, -1.0).reshape(len(curve), -1)
-        winners = [_names(scores, *divmod(int(pair), scores.shape[1])) for pair in eligible.argmax(axis=1)]
+        winners = [_names(ranking, *divmod(int(pair), curve.shape[2])) for pair in eligible.argmax(axis=1)]
         ks = np.arange(1, len(curve) + 1)
         document["curve"] = {
             "k": ks.tolist(),
@@ -53,14 +51,14 @@ def best_pair(
 
 def reason(
     metric: SimilarityMetric,
-    scores: xr.DataArray,
+    ranking: Mapping[str, Any],
     ranked: RankedScores,
     entries: Sequence[Mapping[str, Any]],
     stable: Sequence[Stability],
 ) -> str:
     """In a sentence why the pair was chosen, and how far that can be trusted."""
     best, chance, null = entries[0], metric.chance(), ranked.null
-    name = notation(str(scores.name), scores.attrs["k"])
+    name = notation(ranking["metric"], ranking["k"])
     text = f"{best['vision_layer']} and {best['text_layer']} have the largest {name}: {best['score']:.4f}"
     if ranked.interval is not None:
         text += f" [{ranked.interval.low:.4f}, {ranked.interval.high:.4f}]"
@@ -91,28 +89,28 @@ def reason(
     return f"{text}."
 
 
-def _names(scores: xr.DataArray, i: int, j: int) -> list[str]:
-    return [str(scores.coords[side].values[index]) for side, index in (("vision_layer", i), ("text_layer", j))]
+def _names(ranking: Mapping[str, Any], i: int, j: int) -> list[str]:
+    return [ranking["vision"]["layers"][i], ranking["text"]["layers"][j]]
 
 
-def _pair(scores: xr.DataArray, ranked: RankedScores, i: int, j: int) -> dict[str, Any]:
-    vision, text = _names(scores, i, j)
+def _pair(ranking: Mapping[str, Any], ranked: RankedScores, i: int, j: int) -> dict[str, Any]:
+    vision, text = _names(ranking, i, j)
     null = ranked.null
     return {
         "vision_layer": vision,
         "text_layer": text,
-        "score": float(scores.values[i, j]),
+        "score": float(ranked.scores[i, j]),
         "calibrated": None if null is None else float(null.adjusted[i, j]),
         "p_value": None if null is None else float(null.p_values[i, j]),
     }
 
 
-def _stability(scores: xr.DataArray, repeated: Stability) -> dict[str, Any]:
+def _stability(ranking: Mapping[str, Any], repeated: Stability) -> dict[str, Any]:
     return {
         "rows": repeated.size,
         "k": repeated.k,
         "agreement": repeated.agreement,
-        "chosen": [_names(scores, *pair) for pair in repeated.chosen],
+        "chosen": [_names(ranking, *pair) for pair in repeated.chosen],
         "score": list(repeated.score),
         "score_of_best": list(repeated.reference_score),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,20 +11,17 @@ from structure.pipeline import charts
 from structure.pipeline.charts import Fields, LineStyle, Marks, Reference, Spec
 from structure.pipeline.similarity.registry import notation
 
-if TYPE_CHECKING:
-    import xarray as xr
-
 SIDES = ("vision", "text")
 
 
-def ranking_charts(scores: xr.DataArray, ranking: Mapping[str, Any]) -> dict[str, tuple[str, Spec]]:
+def ranking_charts(ranking: Mapping[str, Any]) -> dict[str, tuple[str, Spec]]:
     """Title and specification of every chart that the ranking has numbers for, by the name of its file."""
     pair = f"{ranking['vision']['model']} with {ranking['text']['model']}\n"
     pair += f"{ranking['dataset']}/{ranking['split']}, {ranking['rows']:,} rows"
     metric = metric_of(ranking)
     drawn = {"heatmap": (f"{metric} of every layer pair; the chosen pair is framed", heatmap)}
     drawn["depth"] = (f"Best {metric} of each layer over depth; chosen layers are ringed", depth)
-    found = {name: (f"{title}\n{pair}", draw(scores, ranking)) for name, (title, draw) in drawn.items()}
+    found = {name: (f"{title}\n{pair}", draw(ranking)) for name, (title, draw) in drawn.items()}
     if ranking.get("curve"):
         found["curve"] = (f"The chosen pair over k\n{pair}", over_k(ranking))
     if ranking.get("null"):
@@ -38,27 +35,22 @@ def metric_of(ranking: Mapping[str, Any]) -> str:
     return notation(ranking["metric"], ranking["k"])
 
 
-def layer_names(scores: xr.DataArray, side: str) -> list[str]:
-    """The layers of one side in order of depth."""
-    return [str(name) for name in scores.coords[f"{side}_layer"].values]
-
-
-def meaningful(scores: xr.DataArray, ranking: Mapping[str, Any]) -> np.ndarray:
+def meaningful(ranking: Mapping[str, Any]) -> np.ndarray:
     """(vision layers, text layers) float64 scores, NaN where a layer is the same for every row: such a pair may score
     1 and says nothing."""
-    values = np.array(scores.values, dtype=np.float64)
+    values = np.array(ranking["scores"], dtype=np.float64)  # null in JSON is NaN
     for axis, side in enumerate(SIDES):
         constant = set(ranking.get("constant", {}).get(side, ()))
-        for index, name in enumerate(layer_names(scores, side)):
+        for index, name in enumerate(ranking[side]["layers"]):
             if name in constant:
                 values[(slice(None),) * axis + (index,)] = np.nan
     return values
 
 
-def heatmap(scores: xr.DataArray, ranking: Mapping[str, Any]) -> Spec:
+def heatmap(ranking: Mapping[str, Any]) -> Spec:
     """Vision layers down, text layers across, the chosen pair framed; pairs without a meaning are left empty."""
-    values, best = meaningful(scores, ranking), ranking["best"]
-    vision, text = (layer_names(scores, side) for side in SIDES)
+    values, best = meaningful(ranking), ranking["best"]
+    vision, text = (ranking[side]["layers"] for side in SIDES)
     rows = [
         {"vision": one, "text": other, "score": float(values[i, j])}
         for i, one in enumerate(vision)
@@ -71,13 +63,13 @@ def heatmap(scores: xr.DataArray, ranking: Mapping[str, Any]) -> Spec:
     return charts.heatmap(rows, fields, value="score", order=(text, vision), marked=marked)
 
 
-def depth_rows(scores: xr.DataArray, ranking: Mapping[str, Any]) -> list[dict[str, Any]]:
+def depth_rows(ranking: Mapping[str, Any]) -> list[dict[str, Any]]:
     """For every layer of each side (`side`, `layer`) its relative `depth`, its best `score` with any layer of the
     other, and whether it was `chosen`; layers without a meaningful score are left out."""
-    values = meaningful(scores, ranking)
+    values = meaningful(ranking)
     rows: list[dict[str, Any]] = []
     for axis, side in enumerate(SIDES):
-        names = layer_names(scores, side)
+        names = ranking[side]["layers"]
         best = np.where(np.isfinite(values), values, -np.inf).max(axis=1 - axis)
         for index, name in enumerate(names):
             if np.isfinite(best[index]):
@@ -93,9 +85,9 @@ def depth_rows(scores: xr.DataArray, ranking: Mapping[str, Any]) -> list[dict[st
     return rows
 
 
-def depth(scores: xr.DataArray, ranking: Mapping[str, Any]) -> Spec:
+def depth(ranking: Mapping[str, Any]) -> Spec:
     """A line an encoder: `depth_rows`, with chance and the threshold of the permutation test where there are."""
-    rows = depth_rows(scores, ranking)
+    rows = depth_rows(ranking)
     titles = {
         "depth": "relative depth (0 = first layer, 1 = last)",
         "score": f"best {metric_of(ranking)}",

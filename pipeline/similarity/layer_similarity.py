@@ -38,7 +38,16 @@ class LayerSimilarity:
     def scores(self) -> xr.DataArray:
         """The matrix over `vision_layer` and `text_layer`, float64, NaN where the metric is undefined, with `k`,
         `rows`, `preset` and `seed` as attributes."""
-        return labelled(self.ranking)
+        import xarray as xr
+
+        ranking = self.ranking
+        return xr.DataArray(
+            np.array(ranking["scores"], dtype=np.float64),  # null in JSON is NaN
+            dims=("vision_layer", "text_layer"),
+            coords={f"{side}_layer": ranking[side]["layers"] for side in ("vision", "text")},
+            name=ranking["metric"],
+            attrs={name: ranking[name] for name in ("k", "rows", "preset", "seed")},
+        )
 
     def best(self) -> tuple[str, str]:
         """The chosen (vision layer, text layer)."""
@@ -58,17 +67,10 @@ class LayerSimilarity:
         over k), the charts as PNG, and last `ranking.json`, which has the checksums of the others."""
         from structure.pipeline.charts import png
         from structure.pipeline.similarity.charts import ranking_charts
+        from structure.pipeline.similarity.scores_file import scores_file
 
-        whole = self.scores.to_dataset()
-        if ranked.null is not None:
-            whole["calibrated"] = (self.scores.dims, ranked.null.adjusted)
-            whole["p_value"] = (self.scores.dims, ranked.null.p_values)
-            whole["null"] = (("permutation",), ranked.null.largest)
-        if curve is not None:
-            whole["mutual_knn_at_k"] = (("k", *self.scores.dims), curve)
-            whole.coords["k"] = np.arange(1, len(curve) + 1)
-        files = {SCORES: bytes(whole.to_netcdf(engine="scipy"))}
-        for name, (title, spec) in ranking_charts(self.scores, self.ranking).items():
+        files = {SCORES: scores_file(self.ranking, ranked, curve)}
+        for name, (title, spec) in ranking_charts(self.ranking).items():
             files[f"{name}.png"] = png(spec, title=title)
         for name, data in files.items():
             self.folder.write(name, data)
@@ -76,19 +78,6 @@ class LayerSimilarity:
         document = {**self.ranking, "files": checksums}
         document["digest"] = fingerprint(document)
         self.folder.write(FILE, json.dumps(document, indent=1, allow_nan=False).encode())
-
-
-def labelled(ranking: Mapping[str, Any]) -> xr.DataArray:
-    """The scores of a ranking's document with the names of their layers."""
-    import xarray as xr
-
-    return xr.DataArray(
-        np.array(ranking["scores"], dtype=np.float64),  # null in JSON is NaN
-        dims=("vision_layer", "text_layer"),
-        coords={f"{side}_layer": ranking[side]["layers"] for side in ("vision", "text")},
-        name=ranking["metric"],
-        attrs={name: ranking[name] for name in ("k", "rows", "preset", "seed")},
-    )
 
 
 def made_before(folder: Files, made_from: str) -> LayerSimilarity | None:

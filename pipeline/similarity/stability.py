@@ -13,8 +13,10 @@ from itertools import groupby
 
 import numpy as np
 
+from structure.pipeline.device import side_by_side
 from structure.pipeline.similarity.k_rules import k_of
-from structure.pipeline.similarity.knn.neighbours import MEMORY, search
+from structure.pipeline.similarity.knn.neighbour_tables import searches_at_once
+from structure.pipeline.similarity.knn.neighbours import MEMORY, Neighbours, search
 from structure.pipeline.similarity.knn.unit_rows import RowSlices, read
 from structure.pipeline.similarity.metric import ComparedLayers, SimilarityMetric
 
@@ -78,12 +80,17 @@ def draw_subsets(
 def subset_tables(
     layers: Mapping[str, RowSlices], subsets: Sequence[Subset], *, memory: int = MEMORY
 ) -> list[SubsetTables]:
-    """The tables of every layer among each subset."""
-    by_layer = [
-        [search(part, k=subset.k, memory=memory, name=name) for subset, part in zip(subsets, parts, strict=True)]
-        for name, layer in layers.items()
-        for parts in [_taken(layer, [subset.rows for subset in subsets])]
-    ]
+    """The tables of every layer among each subset; as many layers side by side as `memory` bytes allow."""
+    count = searches_at_once(layers, memory)
+
+    def of_layer(name: str) -> list[Neighbours]:
+        parts = _taken(layers[name], [subset.rows for subset in subsets])
+        return [
+            search(part, k=subset.k, memory=memory // count, name=name)
+            for subset, part in zip(subsets, parts, strict=True)
+        ]
+
+    by_layer = side_by_side(of_layer, layers, at_once=count)
     return [
         SubsetTables(np.stack([own.table for own in of_layers]), np.array([own.constant for own in of_layers]))
         for of_layers in zip(*by_layer, strict=True)

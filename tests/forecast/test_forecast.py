@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from structure.pipeline.forecast import learning_curve as module
 from structure.pipeline.forecast.extrapolation import extrapolate
@@ -52,6 +53,18 @@ def test_fits_that_disagree_widen_every_interval() -> None:
     assert calm[0].value == pytest.approx(noisy[0].value, abs=0.02)
 
 
+def test_fits_side_by_side_give_the_same_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+    vision, text = pairs(120, noise=3.0)
+    curves = []
+    for cores in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda cores=cores: cores)
+        told: list[int] = []
+        curves.append(measure_curve(vision, text, np.arange(120), seed=3, on_fit=told.append))
+        assert told == list(range(1, len(training_sizes(120)) + 1))
+    one, three = ([point.recalls.tolist() for point in curve.points] for curve in curves)
+    assert one == three
+
+
 def test_a_curve_keeps_groups_on_one_side(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every fit trains on other groups than it is tested on, a fold's held-out pairs are the same for every size, and
     smaller subsets are part of larger ones."""
@@ -72,6 +85,7 @@ def test_a_curve_keeps_groups_on_one_side(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(module, "fit_closed_form", fit)
     monkeypatch.setattr(module, "recall_of", recall)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # a fit after the other: they are told by their order
     curve = measure_curve(vision, text, groups, seed=3)
     assert len(set(tested)) == module.FOLDS
     for own, test in zip(trained, tested, strict=True):

@@ -299,7 +299,7 @@ def test_layers_side_by_side_and_as_tasks(way: str, monkeypatch: pytest.MonkeyPa
     told: list[str] = []
     options: dict[str, Any] = {} if way == "side by side" else {"compute": dask.compute}
     if way == "side by side":
-        monkeypatch.setattr(tables, "side_by_side", lambda *_: 3)
+        monkeypatch.setattr(tables, "searches_at_once", lambda *_: 3)
     if way == "dask tiles":
         options["task_rows"] = 47
     found = neighbour_tables(layers, k=6, on_table=lambda name, _: told.append(name), **options)
@@ -313,10 +313,10 @@ def test_layers_side_by_side_and_as_tasks(way: str, monkeypatch: pytest.MonkeyPa
 def test_how_many_layers_fit_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     small, large = np.empty((5000, 768), np.float16), np.empty((100_000, 384), np.float16)
-    assert tables.side_by_side(dict.fromkeys("abcd", small), 1 << 30) == 4
-    assert tables.side_by_side(dict.fromkeys("abcdefghijkl", small), 1 << 30) == 8
-    assert tables.side_by_side(dict.fromkeys("abcd", large), 1 << 30) == 1
-    assert tables.side_by_side({}, 1 << 30) == 1
+    assert tables.searches_at_once(dict.fromkeys("abcd", small), 1 << 30) == 4
+    assert tables.searches_at_once(dict.fromkeys("abcdefghijkl", small), 1 << 30) == 8
+    assert tables.searches_at_once(dict.fromkeys("abcd", large), 1 << 30) == 1
+    assert tables.searches_at_once({}, 1 << 30) == 1
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 
-from structure.pipeline.device import one_thread
+from structure.pipeline.device import side_by_side
 from structure.pipeline.similarity.knn.neighbours import MEMORY, Neighbours, joined, search, search_part
 from structure.pipeline.similarity.knn.products_with_error_bounds import TILE_BYTES
 from structure.pipeline.similarity.knn.unit_rows import RowSlices
@@ -50,7 +49,7 @@ def neighbour_tables(
     return tables
 
 
-def side_by_side(layers: Mapping[str, RowSlices], memory: int) -> int:
+def searches_at_once(layers: Mapping[str, RowSlices], memory: int) -> int:
     """How many searches run at once: each holds its rows four times over as float32, and tiles of products."""
     most = max((int(layer.shape[0]) * int(layer.shape[1]) * 16 for layer in layers.values()), default=0)
     cores: int = torch.get_num_threads()
@@ -61,17 +60,12 @@ def _here(
     layers: Mapping[str, RowSlices], k: int, memory: int, device: str | torch.device | None
 ) -> Iterator[tuple[str, Neighbours]]:
     on_cpu = device is None or torch.device(device).type == "cpu"
-    count = side_by_side(layers, memory) if on_cpu else 1
-    if count == 1:
-        for name, layer in layers.items():
-            yield name, search(layer, k=k, memory=memory, device=device, name=name)
-        return
+    count = searches_at_once(layers, memory) if on_cpu else 1
 
     def run(name: str) -> Neighbours:
         return search(layers[name], k=k, memory=memory // count, device=device, name=name)
 
-    with one_thread(), ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from zip(layers, pool.map(run, layers), strict=True)
+    yield from zip(layers, side_by_side(run, layers, at_once=count), strict=True)
 
 
 def _elsewhere(

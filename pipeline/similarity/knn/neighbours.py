@@ -200,7 +200,7 @@ def _crowded(products: Products, block: Block, positions: np.ndarray, k: int, mo
 def _ranked(products: Products, block: Block, positions: np.ndarray, pairs: CandidatePairs, k: int) -> Nearest:
     """The nearest of those rows of a block that have candidates; `pairs` count rows within `positions`."""
     value = products.precision.seen(pairs.key)[0]
-    pairs = pairs[np.argsort(_by_row_and_value(pairs.row, value))]
+    pairs = pairs[np.argsort(order.by_row_and_value(pairs.row, value))]
     value, error = products.precision.seen(pairs.key)
     error += (products.error[positions] + 2.0**-50)[pairs.row]
     cosines = PairCosines(products.rows, block, positions - block.start, products.device)
@@ -210,10 +210,3 @@ def _ranked(products: Products, block: Block, positions: np.ndarray, pairs: Cand
     )
     has_any = np.bincount(pairs.row, minlength=len(positions)) > 0
     return positions[has_any], nearest
-
-
-def _by_row_and_value(row: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """`(pairs,)` int64 whose order is by row, then by float32 value descending: its bits, read as an integer, are in
-    the order of the values once those of negative ones are turned round."""
-    bits = value.astype(np.float32).view(np.int32)
-    return (row.astype(np.int64) << 32) - (bits ^ ((bits >> 31) & np.int32(2**31 - 1)))

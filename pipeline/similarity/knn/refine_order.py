@@ -72,10 +72,31 @@ def rank(
         if not len(where):
             break
         value, error = refine(row[where], column[where])
-        order = np.lexsort((column[where], -value, run))
+        order = in_order(run, value, column[where])
         column[where], value, error = column[where[order]], value[order], error[order]
     nearest: np.ndarray = column[first[:, None] + np.arange(k)]
     return nearest
+
+
+def in_order(run: np.ndarray, value: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """`(pairs,)` int64 that order pairs by run, then value descending, then column: as `np.lexsort` in a tenth of the
+    time. Integers of the run and the float32 value are sorted; only where they are equal is more looked at."""
+    key = by_row_and_value(run, value)
+    order = np.argsort(key)
+    key = key[order]
+    is_tied = np.zeros(len(key) + 1, bool)
+    is_tied[1:-1] = key[1:] == key[:-1]
+    tied = np.flatnonzero(is_tied[1:] | is_tied[:-1])
+    among = order[tied]
+    order[tied] = among[np.lexsort((column[among], -value[among], key[tied]))]
+    return order
+
+
+def by_row_and_value(row: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """`(pairs,)` int64 whose order is by row, then by float32 value descending: its bits, read as an integer, are in
+    the order of the values once those of negative ones are turned round."""
+    bits = (value.astype(np.float32) + np.float32(0.0)).view(np.int32)  # -0 becomes 0
+    return np.asarray((row.astype(np.int64) << 32) - (bits ^ ((bits >> 31) & np.int32(2**31 - 1))))
 
 
 def unsettled(
