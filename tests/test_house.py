@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("store", "pipeline", "cli", "configs")
@@ -363,9 +364,15 @@ def test_top_level_is_the_floor_plan() -> None:
         "LICENSE",
         "CONTRIBUTING.md",
         "CHANGELOG.md",
+        "CITATION.cff",
         ".gitignore",
     }
     assert top <= allowed | {"BENCHMARKS.md"}
+
+
+def test_the_citation_is_of_this_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
 
 
 def test_types(tmp_path: Path) -> None:

@@ -6,26 +6,18 @@ import pytest
 import torch
 
 from tests.encoders.architectures import comparison, of_timm, of_transformers
-
-TEXT = "albert aimv2_text_model bart bert bloom convbert deberta-v2 distilbert electra fnet funnel gpt2 ibert led llama"
-TEXT += " longformer mamba modernbert mpnet nystromformer openai-gpt opt roberta-prelayernorm t5 xlnet"
-VISION = "beit deit dinov2 dinov3_convnext hiera ijepa mobilenet_v1 pixtral pixio radio segformer vitdet yolos"
-VISION += " sam_vision_model"
-AUDIO = "audio-spectrogram-transformer hubert wavlm"
-REFUSED = ["bros", "canine", "deepseek_v4", "flava", "poolformer", "pvt_v2", "siglip2_vision_model"]
-TIMM = ["ghostnet_050", "mobilenetv3_small_050", "resnet18", "test_convnext", "test_vit", "vit_tiny_patch16_224"]
+from tests.encoders.architectures.page import PAGE, aliases
+from tests.encoders.architectures.sample import REFUSED, TIMM, TRANSFORMERS
 
 
-@pytest.mark.parametrize("name", [*TEXT.split(), *VISION.split(), *AUDIO.split(), "clip", "owlvit"])
+@pytest.mark.parametrize("name", TRANSFORMERS)
 @pytest.mark.filterwarnings("ignore")  # libraries' own, about configs that no checkpoint has
 def test_layers_equal_transformers_alone_and_in_a_batch(name, tmp_path):
     verdicts = of_transformers.check(name, tmp_path / "model")
     assert {verdict.kind for verdict in verdicts.values()} <= {"equal", "not built"}, verdicts
 
 
-@pytest.mark.parametrize(
-    "name", ["bros", "canine", "deepseek_v4", "flava", "poolformer", "pvt_v2", "siglip2_vision_model"]
-)
+@pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.filterwarnings("ignore")
 def test_what_cannot_be_read_is_refused_in_one_line(name, tmp_path):
     for verdict in of_transformers.check(name, tmp_path / "model").values():
@@ -36,6 +28,16 @@ def test_what_cannot_be_read_is_refused_in_one_line(name, tmp_path):
 @pytest.mark.parametrize("name", TIMM)
 def test_layers_equal_timm_alone_and_in_a_batch(name):
     assert of_timm.check(name) == {name: comparison.Verdict("equal")}
+
+
+def test_the_page_lists_what_is_compared_here_and_every_alias():
+    text = PAGE.read_text()
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    shown = {cells[0].strip("| `").partition("#")[0]: cells[2] for cells in rows if len(cells) == 7}
+    assert shown.keys() == {*TRANSFORMERS, *REFUSED, *TIMM}
+    assert {name for name, verdict in shown.items() if verdict.startswith("refused")} == set(REFUSED)
+    assert {verdict for name, verdict in shown.items() if name not in REFUSED} <= {"equal", "not built"}
+    assert aliases() in text
 
 
 def test_the_comparison_finds_faults(tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,10 +17,25 @@ TOLERANCE = 2e-4
 
 @dataclass(frozen=True)
 class Verdict:
-    """`kind`: "equal", "refused" (in words), "different", "stopped" (an exception that is no answer) or "not built"."""
+    """`kind`: "equal", "refused" (in words), "different", "stopped" (an exception that is no answer) or "not built".
+
+    `facts` say what was read: modality, pooling by default, poolings, forms of the layers.
+    """
 
     kind: str
     why: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+
+def of_faults(encoder: Encoder, faults: Sequence[str]) -> Verdict:
+    """Equal where there is no fault."""
+    facts = {
+        "modality": encoder.modality,
+        "default": encoder.default_pooling,
+        "poolings": ", ".join(encoder.poolings),
+        "forms": ", ".join(dict.fromkeys(layer.form for layer in encoder.layers)),
+    }
+    return Verdict("different" if faults else "equal", "; ".join(dict.fromkeys(faults)), facts)
 
 
 def read(encoder: Encoder, examples: Sequence[Any]) -> dict[str, tuple[Hidden, torch.Tensor]]:

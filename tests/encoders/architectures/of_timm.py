@@ -10,7 +10,7 @@ import torch
 from structure.pipeline.encoders.encoder import Hidden
 from structure.pipeline.encoders.timm_encoder import TimmEncoder
 from structure.store.errors import StructureError
-from tests.encoders.architectures.comparison import Verdict, batch_faults, order_faults, read
+from tests.encoders.architectures.comparison import Verdict, batch_faults, of_faults, order_faults, read
 
 LARGE, MOST_PARAMETERS, A_CLASS = 12_000_000, 60_000_000, 2
 SMALLER: tuple[dict[str, int], ...] = (
@@ -62,7 +62,7 @@ def check(name: str) -> dict[str, Verdict]:
         return {name: Verdict("refused", str(error))}
     except Exception as error:  # any model of the library
         return {name: Verdict("stopped", f"{type(error).__name__}: {str(error)[:160]}")}
-    return {name: Verdict("different", "; ".join(faults)) if faults else Verdict("equal")}
+    return {name: of_faults(encoder, faults)}
 
 
 def _built(name: str, attempts: tuple[dict[str, int], ...]) -> tuple[Any, dict[str, int]]:

@@ -15,7 +15,7 @@ from PIL import Image
 from structure.pipeline.encoders.encoder import Encoder
 from structure.pipeline.encoders.loading import load_encoder
 from structure.store.errors import StructureError
-from tests.encoders.architectures.comparison import Verdict, batch_faults, order_faults, read
+from tests.encoders.architectures.comparison import Verdict, batch_faults, of_faults, order_faults, read
 from tests.encoders.architectures.shrunken import build
 from tests.encoders.conftest import TEXTS, tokenizer
 
@@ -70,7 +70,7 @@ def _check(spec: str, module: Any) -> Verdict:
         return Verdict("refused", str(error))
     except Exception as error:  # any architecture of the library
         return Verdict("stopped", f"{type(error).__name__}: {str(error)[:160]}")
-    return Verdict("different", "; ".join(dict.fromkeys(faults))) if faults else Verdict("equal")
+    return of_faults(encoder, faults)
 
 
 def _examples(encoder: Encoder) -> list[Any]:
