@@ -26,7 +26,7 @@ This command writes the page. The first table has the architectures that the tes
 itself: a small model of the architecture is built, saved and loaded as a user would, and every layer is compared with
 the library's hidden states. "equal" means that the norm of the difference is at most {TOLERANCE:g} of the norm of the
 library's values (float32), for one example and (text and images) in a batch, and that `pooled` is the library's own
-where it has one. "not built" means that no small model of it could be made: no statement is made. Other architectures are
+where it has one. "not built" means that no small model of it could be made here. Other architectures are
 read by the same code; `python -m tests.encoders.architectures transformers` (or `timm`) compares every architecture of
 the installed library, in some ten minutes.
 
