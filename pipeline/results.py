@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from structure.pipeline.owned_files import damaged
 from structure.store import Store
+from structure.store.errors import DamageError
 from structure.store.files import Files, plain_name
+from structure.store.fingerprint import fingerprint
+from structure.store.sealed_tables import listed_beside, packed, unpacked
+from structure.store.seals import Seal, SealError, is_sealed, read_listed
 
 FILE = "results.parquet"
 RUN = "aligner_run"
@@ -64,6 +68,12 @@ class Result:
         """Path of the question's table below `predictions/`, `confusion/` and `examples/` of the aligner's results."""
         return str(self.provenance.get("file") or predictions_file(self.suite, self.dataset, self.task))
 
+    @property
+    def owner(self) -> str:
+        """Whom its predictions belong to: the run of the aligner and the samples that were asked about."""
+        facts = self.provenance
+        return fingerprint({"run": facts.get(RUN, ""), "samples": facts.get("samples"), "question": self.question})[:32]
+
 
 HELD_OUT = "held-out pairs"
 """The task of what a training measures on pairs that it does not train on."""
@@ -101,29 +111,36 @@ def write_results(folder: Files, results: Sequence[Result]) -> None:
     """Write the folder's Parquet file; without results there is none."""
     rows = [{**result.row(), "provenance": json.dumps(result.provenance, sort_keys=True)} for result in results]
     if rows:
-        write_table(folder, FILE, pa.Table.from_pylist(rows))
+        write_table(folder, FILE, pa.Table.from_pylist(rows), owner=str(results[0].provenance.get(RUN, "")))
     else:
         folder.remove(FILE)
 
 
 def read_results(folder: Files, *, run: str) -> list[Result]:
-    """The results saved in a folder of the aligner that the training `run` made; none where nothing was evaluated."""
+    """The results saved in a folder of the aligner that the training `run` made; none where nothing was evaluated.
+    Raises as `every_result`."""
     return [result for result in every_result(folder) if result.provenance.get(RUN, "") == run]
 
 
 def every_result(folder: Files) -> list[Result]:
-    """The results saved in a folder, those of an earlier aligner of the name among them."""
+    """The results saved in a folder, those of an earlier aligner of the name among them. Raises DamageError where they
+    are not what was written, or lie in the folder of another aligner."""
     try:
         rows = read_table(folder, FILE).to_pylist()
+        return [Result(**{**row, "provenance": json.loads(row["provenance"])}) for row in rows]
     except FileNotFoundError:
         return []
-    return [Result(**{**row, "provenance": json.loads(row["provenance"])}) for row in rows]
+    except (TypeError, ValueError, KeyError, RecursionError) as error:
+        raise damaged(folder, FILE, SealError(f"does not read: {error}")) from None
 
 
 def remove_results(store: Store, aligner: str) -> int:
     """Remove everything that was evaluated of an aligner, its comparisons too; returns how many numbers that were."""
     folder, comparisons = store.folder("results", aligner), store.folder(COMPARISONS)
-    count = len(every_result(folder))
+    try:
+        count = len(every_result(folder))
+    except DamageError:
+        count = 0  # nobody can say; they go
     folder.remove_tree("")
     for key in comparisons.keys(""):
         if aligner in key.removesuffix(".json").split(".."):
@@ -131,18 +148,55 @@ def remove_results(store: Store, aligner: str) -> int:
     return count
 
 
-def write_table(folder: Files, name: str, table: pa.Table) -> None:
-    """Write a Parquet file whole or not at all."""
-    folder.write(name, packed(table))
+def write_table(
+    folder: Files, name: str, table: pa.Table, *, owner: str, beside: Mapping[str, str] | None = None
+) -> None:
+    """Write a Parquet file whole or not at all, with a seal; `beside` are the digests of files that belong to it."""
+    folder.write(name, packed(table, Seal.of(folder, name, owner), beside=beside))
 
 
-def packed(table: pa.Table) -> bytes:
-    """The content of a Parquet file."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    return bytes(memoryview(sink.getvalue()))
+def read_table(folder: Files, name: str, *, owner: str | None = None) -> pa.Table:
+    """Read back what `write_table` wrote; `owner` None takes that of any. Raises FileNotFoundError, DamageError where
+    it is not what was written, or is the file of another place or owner."""
+    try:
+        return unpacked(folder.read(name), Seal.of(folder, name, owner or ""), any_owner=owner is None)
+    except SealError as error:
+        raise damaged(folder, name, error) from None
 
 
-def read_table(folder: Files, name: str) -> pa.Table:
-    """Read back what `write_table` wrote. Raises FileNotFoundError."""
-    return pq.read_table(pa.BufferReader(folder.read(name)))
+def read_predictions(folder: Files, result: Result) -> pa.Table | None:
+    """A row for each sample of the question that a result answers, of the folder of its aligner; None where an earlier
+    version saved none. Raises DamageError where they are missing, changed, or of another run or other samples."""
+    name = f"predictions/{result.file}"
+    try:
+        return read_table(folder, name, owner=result.owner)
+    except FileNotFoundError:
+        if not is_sealed(folder.read(FILE)):
+            return None
+        raise damaged(folder, name, SealError("is missing, and its results are there")) from None
+
+
+def require_predictions(folder: Files, result: Result) -> pa.Table:
+    """As `read_predictions`. Raises DamageError where there are none."""
+    table = read_predictions(folder, result)
+    if table is None:
+        raise damaged(folder, f"predictions/{result.file}", SealError("is missing, and its results are there"))
+    return table
+
+
+def read_beside(folder: Files, name: str, table: pa.Table | None) -> bytes | None:
+    """A file that a table of the folder lists; None where it lists none of that name. Raises DamageError where it is
+    missing or another."""
+    try:
+        return read_listed(folder, name, None if table is None else listed_beside(table))
+    except SealError as error:
+        raise damaged(folder, name, error) from None
+
+
+def table_of(folder: Files, name: str, listed_in: pa.Table | None) -> pa.Table | None:
+    """As `read_beside`, of a Parquet file."""
+    data = read_beside(folder, name, listed_in)
+    try:
+        return None if data is None else unpacked(data)
+    except SealError as error:
+        raise damaged(folder, name, error) from None

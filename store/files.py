@@ -42,6 +42,8 @@ class Files(ABC):
     readers: int
     mapped = False
     """Whether `view` shows files in place, not copied."""
+    place: str = ""
+    """Where it lies below what was opened first, as a key; "" for the whole."""
 
     @property
     def writable(self) -> bool:
@@ -55,6 +57,10 @@ class Files(ABC):
     def name(self) -> str:
         """The last part of where it lies."""
         return self.url.rpartition("/")[2]
+
+    def key(self, name: str) -> str:
+        """What a file of that name here is called in what was opened first."""
+        return f"{self.place}/{name}" if self.place else name
 
     @abstractmethod
     def at(self, prefix: str) -> Files:

@@ -24,8 +24,8 @@ class LocalFiles(Files):
     readers = min(4, os.cpu_count() or 1)  # copying out of the page cache keeps a core busy
     mapped = True
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).expanduser().absolute()
+    def __init__(self, root: str | Path, place: str = "") -> None:
+        self.root, self.place = Path(root).expanduser().absolute(), place
         self.url = str(self.root)
 
     def path(self, key: str) -> Path:
@@ -33,7 +33,7 @@ class LocalFiles(Files):
         return self.root / check_key(key) if key else self.root
 
     def at(self, prefix: str) -> LocalFiles:
-        return LocalFiles(self.path(prefix))
+        return LocalFiles(self.path(prefix), self.key(prefix) if prefix else self.place)
 
     def read(self, key: str) -> bytes:
         return self.path(key).read_bytes()

@@ -36,8 +36,8 @@ class RemoteFiles(Files):
 
     readers = 16  # they wait for the service, mostly
 
-    def __init__(self, file_system: Any, root: str, url: str) -> None:
-        self._fs, self._root, self.url = file_system, root.rstrip("/"), url.rstrip("/")
+    def __init__(self, file_system: Any, root: str, url: str, place: str = "") -> None:
+        self._fs, self._root, self.url, self.place = file_system, root.rstrip("/"), url.rstrip("/"), place
 
     @classmethod
     def open(cls, url: str) -> RemoteFiles:
@@ -59,7 +59,9 @@ class RemoteFiles(Files):
         return cls(file_system, root, url)
 
     def at(self, prefix: str) -> RemoteFiles:
-        return RemoteFiles(self._fs, self._path(prefix), f"{self.url}/{check_key(prefix)}") if prefix else self
+        if not prefix:
+            return self
+        return RemoteFiles(self._fs, self._path(prefix), f"{self.url}/{check_key(prefix)}", self.key(prefix))
 
     def read(self, key: str) -> bytes:
         return bytes(self._tried(key, self._fs.cat_file, self._path(key)))

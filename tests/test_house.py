@@ -23,6 +23,7 @@ VALUES = {
         "progress",
         "device",
         "results",
+        "owned_files",
         "charts",
         "registry",
         "run_context",
@@ -130,6 +131,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 # Where a stage works: the device is resolved there, and what is told goes through it.
 ALLOWED["pipeline.run_context"] |= {"pipeline.device", "pipeline.progress"}
+ALLOWED["pipeline.results"] |= {"pipeline.owned_files"}
 ALLOWED["pipeline.yaml_record"] |= {"pipeline.yaml_file"}
 ALLOWED["pipeline.keyword_form"] |= {"pipeline.run_context"}
 # The suites take class names and templates as datasets bring them, and name the metrics.

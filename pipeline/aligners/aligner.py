@@ -18,9 +18,11 @@ from structure.pipeline.aligners.arrays import Array, as_tensor, check_rows
 from structure.pipeline.aligners.heads.head import Head
 from structure.pipeline.aligners.heads.kinds import make_head
 from structure.pipeline.aligners.padded import Padded, Ragged, as_sequences, check_sequences
+from structure.pipeline.owned_files import remedy_of
 from structure.store.errors import DamageError, StructureError
 from structure.store.files import Files
 from structure.store.files_at_url import open_files
+from structure.store.seals import LISTED, Seal, SealError, digests, require_own
 
 FORMAT = "structure-aligner"
 VERSION = 1
@@ -111,8 +113,9 @@ class Aligner:
         """The same aligner with its heads on `device` (the heads are moved, not copied)."""
         return replace(self, vision=self.vision.to(device), text=self.text.to(device))
 
-    def pack(self) -> dict[str, bytes]:
-        """The aligner's files by name, to be written in this order: the record last, it vouches for the weights."""
+    def pack(self, *, place: str = "", beside: Mapping[str, str] | None = None) -> dict[str, bytes]:
+        """The aligner's files by name, to be written in this order: the record last, it vouches for the weights and for
+        the files `beside` (name -> hex SHA-256). `place` is the folder's key in a store, "" in none."""
         from safetensors.torch import save
 
         tensors = {
@@ -130,13 +133,16 @@ class Aligner:
             "text": _head_record(self.text),
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
             "metadata": dict(self.metadata),
+            LISTED: dict(beside or {}),
         }
-        return {WEIGHTS: weights, RECORD: json.dumps(record, indent=2, sort_keys=True, allow_nan=False).encode()}
+        seal = Seal(f"{place}/{RECORD}".lstrip("/"), str(self.metadata.get("run", "")))
+        return {WEIGHTS: weights, RECORD: seal.json(record, indent=2, sort_keys=True)}
 
-    def save(self, folder: str | Path | Files) -> Files:
-        """Write `aligner.safetensors` and `aligner.json` into a folder (a path or an fsspec URL), each whole."""
-        target = open_files(folder)
-        for name, content in self.pack().items():
+    def save(self, folder: str | Path | Files, *, beside: Mapping[str, bytes] | None = None) -> Files:
+        """Write `aligner.safetensors` and `aligner.json` into a folder (a path or an fsspec URL), each whole, after the
+        files `beside`, which the record lists with their digests."""
+        target, others = open_files(folder), dict(beside or {})
+        for name, content in (others | self.pack(place=target.place, beside=digests(others))).items():
             target.write(name, content)
         return target
 
@@ -156,19 +162,25 @@ def load_aligner(place: str | Path | Files) -> Aligner:
             raise StructureError(
                 f"There is no aligner in {folder}: {name} is missing. Train one with `structure align`."
             ) from None
-    return unpack(files, source=str(folder))
+    return unpack(files, source=str(folder), place=folder.place)
 
 
-def unpack(files: Mapping[str, bytes], *, source: str) -> Aligner:
-    """The aligner whose files `pack` made; `source` says where they were read. Raises as `load_aligner` does."""
+def unpack(files: Mapping[str, bytes], *, source: str, place: str = "") -> Aligner:
+    """The aligner whose files `pack` made; `source` says where they were read, `place` which folder of a store that is.
+    Raises as `load_aligner` does."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
+    own = f"{place}/{RECORD}".lstrip("/")
+    again = remedy_of(own) if place else "Train the aligner again."
     try:
+        require_own(files[RECORD], Seal(own), any_owner=True)
         record = json.loads(files[RECORD])
         known = isinstance(record, dict) and record.get("format") == FORMAT
+    except SealError as error:
+        raise DamageError(f"{source}/{RECORD} {error}. {again}") from None
     except (ValueError, RecursionError):
-        raise DamageError(f"{source}/{RECORD} is not JSON: it is damaged. Train the aligner again.") from None
+        raise DamageError(f"{source}/{RECORD} is not JSON: it is damaged. {again}") from None
     if not known:
         raise StructureError(f"{source}/{RECORD} is not the record of an aligner (its format is not {FORMAT}).")
     if record.get("version") != VERSION:
@@ -180,17 +192,17 @@ def unpack(files: Mapping[str, bytes], *, source: str) -> Aligner:
     if digest != record.get("weights_sha256"):
         raise DamageError(
             f"{source}/{WEIGHTS} has SHA-256 {digest[:12]}..., its record says "
-            f"{str(record.get('weights_sha256'))[:12]}...: damaged, or of another aligner. Train the aligner again."
+            f"{str(record.get('weights_sha256'))[:12]}...: damaged, or of another aligner. {again}"
         )
     try:
         tensors = load(files[WEIGHTS])
         heads = {side: _filled(record[side], side, tensors) for side in ("vision", "text")}
         method, metadata = record["method"], record["metadata"]
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise DamageError(f"The aligner in {source} cannot be read: {error}. Train it again.") from error
+        raise DamageError(f"The aligner in {source} cannot be read: {error}. {again}") from error
     strange = [name for name in tensors if name.partition(".")[0] not in heads]
     if strange:
-        raise DamageError(f"{source}/{WEIGHTS} holds {strange[0]}, which no head takes. Train the aligner again.")
+        raise DamageError(f"{source}/{WEIGHTS} holds {strange[0]}, which no head takes. {again}")
     return Aligner(heads["vision"], heads["text"], method, metadata)
 
 

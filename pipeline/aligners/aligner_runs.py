@@ -1,15 +1,22 @@
-"""Which training run made the aligner of a name, and which name a new run takes."""
+"""Which training run made the aligner of a name, which files are of it, and which name a new run takes."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from typing import Any
 
+import pyarrow as pa
+
+from structure.pipeline.owned_files import damaged
 from structure.store import Store
 from structure.store.errors import StructureError
+from structure.store.sealed_tables import unpacked
+from structure.store.seals import LISTED, SealError, read_json, read_listed
 
 WEIGHTS, RECORD = "aligner.safetensors", "aligner.json"
 """Files of an aligner: its tensors, and its record, which is written last and vouches for the others."""
+HISTORY, RATES = "history.parquet", "learning_rate.parquet"
+"""Tables beside them: a row an epoch, and the learning-rate range test."""
 BUNDLE = "bundle.json"
 """The file that makes a folder a bundle of an aligner."""
 
@@ -17,11 +24,40 @@ BUNDLE = "bundle.json"
 def run_of(store: Store, name: str) -> str | None:
     """The run on record of an aligner: "" where the record names none or does not read, None without an aligner."""
     try:
-        return str(json.loads(store.folder("aligners", name).read(RECORD))["metadata"].get("run", ""))
+        return str(read_json(store.folder("aligners", name), RECORD)["metadata"].get("run", ""))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return ""
+
+
+def aligner_record(store: Store, name: str) -> dict[str, Any]:
+    """The record of an aligner. Raises FileNotFoundError without one, DamageError where it is not what was written, or
+    is that of another aligner."""
+    folder = store.folder("aligners", name)
+    try:
+        return read_json(folder, RECORD)
+    except SealError as error:
+        raise damaged(folder, RECORD, error) from None
+
+
+def file_beside(store: Store, name: str, file: str) -> bytes | None:
+    """A file of an aligner besides its weights, such as the history of its training; None where it has none. Raises as
+    `aligner_record` does, and DamageError where the file is not the one that the record lists."""
+    folder = store.folder("aligners", name)
+    try:
+        return read_listed(folder, file, aligner_record(store, name).get(LISTED))
+    except SealError as error:
+        raise damaged(folder, file, error) from None
+
+
+def table_beside(store: Store, name: str, file: str) -> pa.Table | None:
+    """Such a file as a table. Raises as `file_beside` does."""
+    data = file_beside(store, name, file)
+    try:
+        return None if data is None else unpacked(data)
+    except SealError as error:
+        raise damaged(store.folder("aligners", name), file, error) from None
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,15 @@ from typing import Any
 import pyarrow as pa
 
 from structure.pipeline.aligners.aligner import Aligner, load_aligner
-from structure.pipeline.aligners.aligner_runs import RECORD
+from structure.pipeline.aligners.aligner_runs import HISTORY, RATES, RECORD, table_beside
 from structure.pipeline.aligners.fit_result import FitResult
 from structure.pipeline.aligners.model_card import CARD, card
 from structure.pipeline.progress import Listener, Note, silent
-from structure.pipeline.results import read_table, remove_results, write_table
+from structure.pipeline.results import remove_results
 from structure.store import Store
+from structure.store.errors import DamageError
 from structure.store.files import Files
-
-HISTORY = "history.parquet"
+from structure.store.sealed_tables import packed
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,24 @@ class Aligned:
         return {"selection": self.selection["candidates"], "selected": rest}
 
 
-def find_aligned(store: Store, name: str, run: str) -> Aligned | None:
-    """The aligner of that name, if the same run made it."""
+def find_aligned(
+    store: Store, name: str, run: str, *, replace: bool = False, on_event: Listener = silent
+) -> Aligned | None:
+    """The aligner of that name, if the same run made it. Raises DamageError for one that is damaged, which counts as
+    none where it may be replaced."""
+    try:
+        found = _found(store, name, run)
+    except DamageError:
+        if not replace:
+            raise
+        on_event(Note(f"the aligner {name} is there and is damaged: it is trained again"))
+        return None
+    if found is not None:
+        on_event(Note(f"the aligner {name} is there, made by the same run"))
+    return found
+
+
+def _found(store: Store, name: str, run: str) -> Aligned | None:
     folder = store.folder("aligners", name)
     if not folder.exists(RECORD):
         return None
@@ -77,6 +93,7 @@ def find_aligned(store: Store, name: str, run: str) -> Aligned | None:
     facts = aligner.metadata
     if facts.get("run") != run:
         return None
+    history = table_beside(store, name, HISTORY)
     trained = FitResult(
         aligner,
         metrics=dict(facts["metrics"]),
@@ -87,7 +104,7 @@ def find_aligned(store: Store, name: str, run: str) -> Aligned | None:
         epochs=facts.get("epochs", 0),
         best_epoch=facts.get("best_epoch", 0),
         seconds=facts["seconds"],
-        history=read_table(folder, HISTORY).to_pylist() if folder.exists(HISTORY) else [],
+        history=[] if history is None else history.to_pylist(),
         pairs_per_second=facts["pairs"] * max(facts.get("epochs", 0), 1) / facts["seconds"],
     )
     test, layers = dict(facts.get("test_metrics", {})), dict(facts["layers"])
@@ -113,13 +130,10 @@ def save_aligned(
         gone = remove_results(store, name)
         on_event(Note(f"the aligner {name} was there and is replaced; {gone:,} results of it are removed"))
     folder.remove_tree("")
+    files = dict(more or {})
     if trained.history:
-        write_table(folder, HISTORY, pa.Table.from_pylist(trained.history))
+        files[HISTORY] = packed(pa.Table.from_pylist(trained.history))
     if trained.curve is not None:
-        curve = pa.table({"rate": trained.curve.rates, "loss": trained.curve.losses})
-        write_table(folder, "learning_rate.parquet", curve)
-    for file, content in (more or {}).items():
-        folder.write(file, content)
+        files[RATES] = packed(pa.table({"rate": trained.curve.rates, "loss": trained.curve.losses}))
     folder.write(CARD, card(aligner, name).encode())
-    aligner.save(folder)
-    return folder
+    return aligner.save(folder, beside=files)

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from structure.pipeline.aligners.aligner_runs import run_of
+from structure.pipeline.aligners.aligner_runs import RECORD, aligner_record, run_of
 from structure.pipeline.metrics.paired_comparison import Pairing
 from structure.pipeline.metrics.registry import METRICS, metric_named, pattern_of
 from structure.pipeline.pairing.sample_groups import group_values
-from structure.pipeline.results import COMPARISONS, Result, read_results, read_table
-from structure.pipeline.strict_json import to_json
+from structure.pipeline.results import COMPARISONS, Result, read_results, require_predictions
+from structure.pipeline.strict_json import strict
 from structure.store import Store
 from structure.store.errors import StructureError
+from structure.store.seals import Seal
 
 SAME = ("dataset_spec", "split", "prompts_digest", "captions")
 """What must be equal in both records, or the two numbers answer different questions."""
@@ -71,9 +72,7 @@ def compare_kept(
         one, other = ours[key], theirs[key]
         if key[0] not in pairings:
             _require_same_question(one, other)
-            mine, its = (
-                read_table(store.folder("results", each.aligner), f"predictions/{each.file}") for each in (one, other)
-            )
+            mine, its = (require_predictions(store.folder("results", each.aligner), each) for each in (one, other))
             pairings[key[0]] = Pairing.of(mine, its, _groups(store, one, group))
         pairing = pairings[key[0]]
         difference = pairing.difference(one.metric, seed=seed)
@@ -99,7 +98,8 @@ def compare_kept(
         "differences": [difference.row() for difference in found],
     }
     if store.files.writable:
-        store.folder(COMPARISONS).write(f"{first}..{second}.json", to_json(document))
+        folder, name = store.folder(COMPARISONS), f"{first}..{second}.json"
+        folder.write(name, Seal.of(folder, name).json(strict(document), indent=1))
     return found
 
 
@@ -132,7 +132,9 @@ _Numbers = dict[tuple[tuple[str, ...], str], Result]
 
 
 def _numbers(store: Store, aligner: str) -> _Numbers:
-    results = read_results(store.folder("results", aligner), run=run_of(store, aligner) or "")
+    there = store.folder("aligners", aligner).exists(RECORD)
+    run = str(aligner_record(store, aligner)["metadata"].get("run", "")) if there else ""
+    results = read_results(store.folder("results", aligner), run=run)
     return {(result.question, result.metric): result for result in results}
 
 

@@ -11,6 +11,7 @@ from structure.pipeline.evaluation.task import TaskRows
 from structure.pipeline.metrics.score import TaskScores
 from structure.pipeline.results import (
     ASKED,
+    FILE,
     RUN,
     Result,
     every_result,
@@ -20,9 +21,24 @@ from structure.pipeline.results import (
     write_table,
 )
 from structure.store import Samples, Store
+from structure.store.errors import DamageError
 from structure.store.files import plain_name
 from structure.store.fingerprint import fingerprint
 from structure.store.sample_table import WITHDRAWN
+from structure.store.sealed_tables import packed
+from structure.store.seals import digests
+
+
+def drop_damaged(store: Store, aligner: str) -> bool:
+    """Remove the numbers of an aligner where they are damaged or those of another, so that an evaluation can write its
+    own; whether they were."""
+    folder = store.folder("results", aligner)
+    try:
+        every_result(folder)
+    except DamageError:
+        folder.remove(FILE)
+        return True
+    return False
 
 
 def trained_on(store: Store, question: TaskRows, subject: EvaluatedAligner) -> int | None:
@@ -100,18 +116,22 @@ def keep(
         metrics=judged.metrics(),
         language=task.language,
     )
-    folder.write(record.file_name, record.to_json().encode())
-    keep_results(folder, results)
-    write_table(folder, f"predictions/{file}", judged.samples)
+    beside = {record.file_name: record.to_json().encode()}
     for name, picture in judged.pictures.items():
-        folder.write(f"pictures/{file.removesuffix('.parquet')}_{plain_name(name)}", picture)
-    for name, table in (
+        beside[f"pictures/{file.removesuffix('.parquet')}_{plain_name(name)}"] = picture
+    for kind, table in (
         ("confusion", judged.confusion),
         ("classes", judged.by_class),
         ("examples", judged.examples),
     ):
         if table is not None:
-            write_table(folder, f"{name}/{file}", table)
+            beside[f"{kind}/{file}"] = packed(table)
+    for name, content in beside.items():
+        folder.write(name, content)
+    if results:
+        owner = results[0].owner
+        write_table(folder, f"predictions/{file}", judged.samples, owner=owner, beside=digests(beside))
+    keep_results(folder, results)
     return results
 
 

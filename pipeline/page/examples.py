@@ -133,14 +133,13 @@ def segmentation(source: Source) -> Section:
     overlays: dict[tuple[str, str], ImageBlock] = {}
     evaluated = {result.aligner for result in source.results if result.task == "segmentation"}
     for name in source.aligners:
-        folder = source.store.folder("results", name)
-        for key in folder.keys("pictures"):
+        for key, read in source.pictures(name):
             shown = (variant(name), key)
-            if key.endswith(".png") and shown not in overlays and len(overlays) < MOST_OVERLAYS:
+            if shown not in overlays and len(overlays) < MOST_OVERLAYS and (picture := read()) is not None:
                 alt = f"Segmentation by {name}: rows of an image, its true and its predicted classes, in colours."
                 suite, _, what = key.removeprefix("pictures/").partition("/")
                 dataset = what.removesuffix(".png").removesuffix("_segmentation_overlays")
-                overlays[shown] = ImageBlock(f"{dataset}, {name} (suite {suite})", alt, folder.read(key))
+                overlays[shown] = ImageBlock(f"{dataset}, {name} (suite {suite})", alt, picture)
     blocks: list[Block] = []
     bare = len({variant(name) for name in evaluated} - {name for name, _ in overlays})
     if overlays and bare:

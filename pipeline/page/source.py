@@ -4,26 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, partial
 from typing import Any
 
 import pyarrow as pa
 
-from structure.pipeline.aligners.aligner_runs import RECORD, run_of
+from structure.pipeline.aligners.aligner_runs import HISTORY, RATES, RECORD, aligner_record, run_of, table_beside
 from structure.pipeline.datasets.dataset import PROMPTS
 from structure.pipeline.metrics.answers import answers_of
 from structure.pipeline.metrics.registry import METRICS, metric_named, pattern_of
+from structure.pipeline.owned_files import damaged
 from structure.pipeline.page.leaderboard import Leaderboard, leaderboards
 from structure.pipeline.pair_curves.curve import FILE as CURVE
 from structure.pipeline.pair_curves.curve import FOLDER as CURVES
 from structure.pipeline.pair_curves.curve import PairCurve
-from structure.pipeline.results import COMPARISONS, HELD_OUT, TEST_PREDICTIONS, Result, read_results, read_table
+from structure.pipeline.results import (
+    COMPARISONS,
+    HELD_OUT,
+    TEST_PREDICTIONS,
+    Result,
+    read_beside,
+    read_predictions,
+    read_results,
+    table_of,
+)
 from structure.pipeline.similarity.layer_similarity import FILE as RANKING
 from structure.pipeline.similarity.model_matrix import FILE as MODELS
 from structure.pipeline.strict_json import from_json
 from structure.store import FeatureSet, Store
-from structure.store.errors import DamageError
 from structure.store.files import Files
+from structure.store.sealed_tables import listed_beside
+from structure.store.seals import SealError, read_json
 
 TABLES_AT_ONCE = 64
 """Predictions that are in memory at one time."""
@@ -90,17 +101,18 @@ class Source:
     @cached_property
     def aligners(self) -> dict[str, Mapping[str, Any]]:
         """The metadata of each aligner, by name."""
-        return {name: body["metadata"] for name, body in _documents(self.store.folder("aligners"), RECORD)}
+        names = sorted(self.store.folder("aligners").holding(RECORD))
+        return {name: aligner_record(self.store, name)["metadata"] for name in names}
 
     @cached_property
     def histories(self) -> dict[str, list[dict[str, Any]]]:
         """A row an epoch, of each aligner that was trained in epochs."""
-        return self._tables("history.parquet")
+        return self._tables(HISTORY)
 
     @cached_property
     def rates(self) -> dict[str, list[dict[str, Any]]]:
         """The learning-rate range test of each aligner that ran one: `rate` and smoothed `loss`."""
-        return self._tables("learning_rate.parquet")
+        return self._tables(RATES)
 
     @cached_property
     def results(self) -> list[Result]:
@@ -121,9 +133,9 @@ class Source:
 
     def predictions(self, result: Result) -> pa.Table | None:
         """What a result was computed from; None where it was not saved."""
-        is_held_out = result.task == HELD_OUT
-        kind, file = ("aligners", TEST_PREDICTIONS) if is_held_out else ("results", f"predictions/{result.file}")
-        return self._table(kind, result.aligner, file)
+        if result.task == HELD_OUT:
+            return self._held_out_ranks(result.aligner)
+        return self._predictions(result)
 
     @cached_property
     def comparisons(self) -> list[Mapping[str, Any]]:
@@ -135,24 +147,50 @@ class Source:
     def saved(self, kind: str) -> list[tuple[Result, pa.Table]]:
         """The tables of one kind ("confusion", "examples") that evaluations saved, each with a result of that task."""
         tables = []
-        for result in {(r.aligner, *r.question): r for r in self.results}.values():
-            folder, file = self.store.folder("results", result.aligner), f"{kind}/{result.file}"
-            if folder.exists(file):
-                tables.append((result, read_table(folder, file)))
+        for result in self._questions.values():
+            folder, name = self.store.folder("results", result.aligner), f"{kind}/{result.file}"
+            table = table_of(folder, name, self.predictions(result))
+            if table is not None:
+                tables.append((result, table))
         return tables
 
+    def pictures(self, aligner: str) -> Iterator[tuple[str, Callable[[], bytes | None]]]:
+        """(name, what reads it) of every picture of segmentations that evaluations of the aligner drew."""
+        folder = self.store.folder("results", aligner)
+        for result in self._questions.values():
+            if result.aligner == aligner and result.task == "segmentation":
+                table = self.predictions(result)
+                listed = listed_beside(table) if table is not None else None
+                for name in sorted(folder.keys("pictures") if listed is None else listed):
+                    if name.startswith("pictures/") and name.endswith(".png"):
+                        yield name, partial(read_beside, folder, name, table)
+
     @cached_property
-    def _table(self) -> Callable[[str, str, str], pa.Table | None]:
-        @lru_cache(maxsize=TABLES_AT_ONCE)
-        def read(kind: str, aligner: str, file: str) -> pa.Table | None:
-            folder = self.store.folder(kind, aligner)
-            return read_table(folder, file) if folder.exists(file) else None
+    def _questions(self) -> dict[tuple[str, ...], Result]:
+        """A result of each question that each aligner answered."""
+        return {(result.aligner, *result.question): result for result in self.results}
+
+    @cached_property
+    def _held_out_ranks(self) -> Callable[[str], pa.Table | None]:
+        return cache(lambda aligner: table_beside(self.store, aligner, TEST_PREDICTIONS))
+
+    @cached_property
+    def _predictions(self) -> Callable[[Result], pa.Table | None]:
+        kept: dict[tuple[str, ...], pa.Table | None] = {}
+
+        def read(result: Result) -> pa.Table | None:
+            key = (result.aligner, *result.question)
+            if key not in kept:
+                if len(kept) >= TABLES_AT_ONCE:
+                    kept.pop(next(iter(kept)))
+                kept[key] = read_predictions(self.store.folder("results", result.aligner), result)
+            return kept[key]
 
         return read
 
     def _held_out(self, aligner: str) -> Iterator[Result]:
         facts = self.aligners[aligner]
-        table, pairs = self._table("aligners", aligner, TEST_PREDICTIONS), facts.get("test_pairs", 0)
+        table, pairs = self._held_out_ranks(aligner), facts.get("test_pairs", 0)
         if table is None:
             return
         data, answers = facts.get("data", {}), answers_of(table)
@@ -170,8 +208,8 @@ class Source:
         return str(self.aligners[aligner].get("run", "")) if aligner in self.aligners else None
 
     def _tables(self, file: str) -> dict[str, list[dict[str, Any]]]:
-        folders = {name: self.store.folder("aligners", name) for name in self.aligners}
-        return {name: read_table(folder, file).to_pylist() for name, folder in folders.items() if folder.exists(file)}
+        found = {name: table_beside(self.store, name, file) for name in self.aligners}
+        return {name: table.to_pylist() for name, table in found.items() if table is not None}
 
 
 def _is_current(store: Store, summary: Mapping[str, Any]) -> bool:
@@ -187,9 +225,6 @@ def _documents(folder: Files, file: str) -> list[tuple[str, dict[str, Any]]]:
 
 def _json(folder: Files, key: str) -> dict[str, Any]:
     try:
-        body = from_json(folder.read(key))
-    except (ValueError, RecursionError) as error:
-        raise DamageError(f"{folder}/{key} does not read ({error}). Remove it, or make it again.") from None
-    if not isinstance(body, dict):
-        raise DamageError(f"{folder}/{key} is no record. Remove it, or make it again.")
-    return body
+        return read_json(folder, key, loads=from_json)
+    except SealError as error:
+        raise damaged(folder, key, error) from None

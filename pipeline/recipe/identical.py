@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from structure.pipeline.aligners.aligner_runs import RECORD, WEIGHTS, run_of
+from structure.pipeline.aligners.aligner_runs import RECORD, WEIGHTS, file_beside, run_of
 from structure.pipeline.aligners.model_card import CARD, card
 from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.recipe.run_cache import StepResult
@@ -54,11 +54,9 @@ def copy_aligner(store: Store, source: str, name: str, chosen_by: str) -> None:
     if new.exists(RECORD):
         new.remove(RECORD)
     new.remove_tree("")
-    for file in old.keys(""):
-        if file not in (WEIGHTS, RECORD, CARD):
-            new.write(file, old.read(file))
+    files = {file: file_beside(store, source, file) for file in old.keys("") if file not in (WEIGHTS, RECORD, CARD)}
     new.write(CARD, card(aligner, name).encode())
-    aligner.save(new)
+    aligner.save(new, beside={file: data for file, data in files.items() if data is not None})
 
 
 def _settings(step: Step) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from structure.pipeline.aligners.aligner_runs import run_of
-from structure.pipeline.results import HELD_OUT, RUN, TEST_PREDICTIONS, Result, read_table
+from structure.pipeline.aligners.aligner_runs import run_of, table_beside
+from structure.pipeline.results import FILE, HELD_OUT, RUN, TEST_PREDICTIONS, Result, read_predictions
 from structure.store import Store
 
 
@@ -18,17 +18,20 @@ class SavedPredictions:
         self._read: dict[tuple[str, str], pa.Table | None] = {}
 
     def __call__(self, result: Result) -> pa.Table | None:
-        if result.task == HELD_OUT:
-            return self._table("aligners", result.aligner, TEST_PREDICTIONS) if result.dataset == "test" else None
-        if result.provenance.get(RUN) != run_of(self.store, result.aligner):
+        key = result.aligner, TEST_PREDICTIONS if result.task == HELD_OUT else result.file
+        if result.task == HELD_OUT and result.dataset != "test":
             return None
-        return self._table("results", result.aligner, f"predictions/{result.file}")
-
-    def _table(self, kind: str, aligner: str, file: str) -> pa.Table | None:
-        key = f"{kind}/{aligner}", file
         if key not in self._read:
-            try:
-                self._read[key] = read_table(self.store.folder(kind, aligner), file)
-            except FileNotFoundError:
-                self._read[key] = None
+            self._read[key] = self._table(result)
         return self._read[key]
+
+    def _table(self, result: Result) -> pa.Table | None:
+        run = run_of(self.store, result.aligner)
+        if run is None:
+            return None
+        if result.task == HELD_OUT:
+            return table_beside(self.store, result.aligner, TEST_PREDICTIONS)
+        folder = self.store.folder("results", result.aligner)
+        if result.provenance.get(RUN) != run or not folder.exists(FILE):
+            return None
+        return read_predictions(folder, result)

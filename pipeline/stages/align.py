@@ -41,13 +41,14 @@ from structure.pipeline.pairing.pairs import PairedRows, pair_rows
 from structure.pipeline.pairing.text_variance import text_within
 from structure.pipeline.pairing.unpaired_rows import UnpairedSource, named_sets
 from structure.pipeline.progress import Listener, Note
-from structure.pipeline.results import TEST_PREDICTIONS, packed
+from structure.pipeline.results import TEST_PREDICTIONS
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stage_requests.align import AUTO, AlignRequest, requested_layers
 from structure.pipeline.work_estimate import WorkEstimate, require_space
 from structure.store import FeatureSet, JoinedRows
 from structure.store.errors import StructureError
 from structure.store.fingerprint import fingerprint
+from structure.store.sealed_tables import packed
 
 SHORT_TRAINING = 2_000_000
 """Pairs up to which nobody is asked about a training: on two cores they take half an hour with R_S, of batches of
@@ -140,9 +141,7 @@ def _selected(request: AlignRequest, auto: SelectionOptions, context: RunContext
     chosen, options = _chosen_layers(request, context), request.options
     rows, test_rows = _rows(request, chosen, context.without_notes())
     this = _identified(request, chosen, context, rows)
-    before = find_aligned(context.store, this.name, this.id) if not request.add else None
-    if before is not None:
-        context.note(f"the aligner {this.name} is there, made by the same run")
+    if (before := _before(request, context, this)) is not None:
         return before
     common = {"seed": options.seed, "device": options.device}
     several = several_of(
@@ -184,9 +183,7 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
     if selected is not None:
         this = replace(selected, facts=this.facts, identity=this.identity)
     called, facts = this.name, this.facts
-    before = find_aligned(target, called, this.id) if not labelled else None  # whose data may have changed
-    if before is not None:
-        on_event(Note(f"the aligner {called} is there, made by the same run"))
+    if (before := _before(request, context, this)) is not None:
         return before
     context.require_writable("an aligner")
     state = target.folder("checkpoints", called)
@@ -249,6 +246,13 @@ class _Run:
     name: str
     selection: Mapping[str, Any] | None = None
     weighed: TrainingOptions | None = None
+
+
+def _before(request: AlignRequest, context: RunContext, this: _Run) -> Aligned | None:
+    """What the same run made; None with labelled pairs, whose data may have changed."""
+    if request.add:
+        return None
+    return find_aligned(context.store, this.name, this.id, replace=request.replace, on_event=context.on_event)
 
 
 def _identified(request: AlignRequest, chosen: ChosenLayers, context: RunContext, rows: PairedRows) -> _Run:

@@ -13,7 +13,7 @@ from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.datasets.split_names import pick_split
 from structure.pipeline.evaluation.comparison import Difference, compare_kept
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner, aligner_names
-from structure.pipeline.evaluation.save_results import keep, trained_on
+from structure.pipeline.evaluation.save_results import drop_damaged, keep, trained_on
 from structure.pipeline.evaluation.task import TaskRows, TaskSource
 from structure.pipeline.evaluation.task_kinds import JUDGES
 from structure.pipeline.extraction.stored_or_extracted import KEPT_BYTES, FeatureSource
@@ -164,6 +164,9 @@ def run(request: EvaluateRequest, context: RunContext) -> Evaluation:
     chosen, tasks = request.opened_suite, _tasks(request)
     subjects, source = _candidates(request, context)
     saves = context.may_save("what the evaluation finds")
+    for subject in subjects:
+        if saves and drop_damaged(target, subject.name):
+            on_event(Note(f"the results of {subject.name} are damaged: they are removed, those of other suites too"))
     questions = TaskSource(context, prompts=request.prompt_set, save=saves)
     absent: list[dict[str, str]] = []
     failed: list[dict[str, str]] = []

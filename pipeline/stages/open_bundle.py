@@ -54,10 +54,8 @@ class Opened:
             remove_results(opened, taken)
         target.remove_tree("")
         labels = self.bundle.label_files
-        for file, content in labels.items():
-            target.write(file, content)
         target.write(CARD, card(aligner, taken).encode())
-        aligner.save(target)
+        aligner.save(target, beside=labels)
         return replaced(self, name=taken, labels=tuple(f"{target.url}/{file}" for file in labels))
 
 

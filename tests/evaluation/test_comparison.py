@@ -34,7 +34,7 @@ def saved(store: Store, aligner: str, wrong: float, *, without: int | None = Non
     ]
     keep_results(folder, rows)
     table = scores.samples if columns is None else scores.samples.select(list(range(columns)))
-    write_table(folder, f"predictions/{predictions_file(*TASK)}", pa.table(table))
+    write_table(folder, f"predictions/{predictions_file(*TASK)}", pa.table(table), owner=rows[0].owner)
 
 
 @pytest.mark.parametrize("without", [None, COUNT - 1])
