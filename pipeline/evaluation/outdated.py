@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +10,8 @@ from structure.pipeline.datasets.dataset import PROMPTS
 from structure.pipeline.extraction.command_to_repeat import command_to_repeat
 from structure.pipeline.results import ASKED, RUN, Result, every_result
 from structure.store import FeatureSet, Samples, Store
-from structure.store.errors import StructureError
+from structure.store.errors import DamageError, StructureError
+from structure.store.seals import SealError, read_json
 from structure.store.withdrawn import is_pending
 
 Row = dict[str, Any]
@@ -122,7 +122,7 @@ def _results(store: Store) -> Iterator[Row]:
     for name in folder.holding("results.parquet"):
         try:
             results = every_result(folder.at(name))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, DamageError):
             continue  # a damaged file is told where it is read
         run = run_of(store, name)
         earlier = [result for result in results if result.provenance.get(RUN, "") != (run or "")]
@@ -169,6 +169,6 @@ def _documents(store: Store, kind: str, file: str) -> Iterator[tuple[str, Any]]:
     folder = store.folder(kind)
     for name in folder.holding(file):
         try:
-            yield name, json.loads(folder.read(f"{name}/{file}"))
-        except (ValueError, RecursionError):
-            continue
+            yield name, read_json(folder, f"{name}/{file}")
+        except SealError:
+            continue  # a damaged one is told where it is read

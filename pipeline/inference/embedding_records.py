@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from structure.pipeline.aligners.aligner_runs import RECORD
+from structure.pipeline.aligners.aligner_runs import RECORD, aligner_record
 from structure.store import Column, FeatureSet, Manifest, Store
 from structure.store.column_layout import tokens_path
 from structure.store.errors import DamageError, StructureError
@@ -35,9 +34,9 @@ def embedding_prefixes(store: Store) -> Iterator[str]:
 def aligner_identity(store: Store, name: str) -> dict[str, str]:
     """The run and the weights of an aligner. Raises FileNotFoundError, DamageError for a record that does not read."""
     try:
-        record = json.loads(store.folder("aligners", name).read(RECORD))
+        record = aligner_record(store, name)
         return {"run": str(record["metadata"].get("run", "")), "weights": str(record["weights_sha256"])}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise DamageError(f"aligners/{name}/{RECORD} does not read: {error}. Train the aligner again.") from None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from structure.pipeline.similarity.layer_similarity import FILE as RANKING
 from structure.pipeline.similarity.model_matrix import FILE as MODELS
 from structure.store import Store
 from structure.store.errors import StructureError
+from structure.store.seals import SealError, read_json
 
 SIDES = ("vision", "text")
 
@@ -97,7 +97,7 @@ def aligners_by_ranking(store: Store, ranking: str) -> list[str]:
 def holds_rows(store: Store, aligner: str) -> bool:
     """Whether the aligner's weights are rows of its training data themselves: anchors, or landmarks of a kernel."""
     try:
-        body = json.loads(store.folder("aligners", aligner).read(RECORD))
+        body = read_json(store.folder("aligners", aligner), RECORD)
         heads = [body[side] for side in SIDES]
         kinds = {head["kind"] for head in heads} | {head["settings"].get("inner", {}).get("kind") for head in heads}
     except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
@@ -120,8 +120,6 @@ def _documents(store: Store, kind: str, file: str) -> Iterator[tuple[str, dict[s
     folder = store.folder(kind)
     for name in folder.holding(file):
         try:
-            body = json.loads(folder.read(f"{name}/{file}"))
-        except (ValueError, RecursionError):
+            yield name, read_json(folder, f"{name}/{file}")
+        except SealError:
             continue
-        if isinstance(body, dict):
-            yield name, body

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -231,6 +232,10 @@ def test_damage_is_told_from_absence(fitted, tmp_path):
     record.write_text(text[: len(text) // 2])
     with pytest.raises(DamageError, match="not JSON"):
         load_aligner(folder)
+    record.write_text(text.replace('"dim": 6', '"dim": 7'))
+    with pytest.raises(DamageError, match="not what was written"):
+        load_aligner(folder)
+    text = re.sub(r'  "seal": [^\n]*\n', "", text)  # of an earlier version
     record.write_text('{"format": "other"}')
     with pytest.raises(StructureError, match="not the record of an aligner"):
         load_aligner(folder)

@@ -242,7 +242,8 @@ def _features(store: Store, side: str) -> Any:
 
 def _aligner(path: Path, record: bytes) -> object:
     """Its weights' digest fits, so that the bytes are read."""
-    body = {**json.loads(record), "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    written = {name: value for name, value in json.loads(record).items() if name != "seal"}
+    body = {**written, "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     home = path.parent / "aligner"
     home.mkdir(exist_ok=True)
     shutil.copyfile(path, home / "aligner.safetensors")

@@ -26,6 +26,7 @@ def rename_encoder(place: Place, spec: str, *, side: str = "text") -> None:
     """The aligner's record names another encoder."""
     folder = place.store.folder("aligners", "ridge")
     record = json.loads(folder.read("aligner.json"))
+    record.pop("seal", None)
     record["metadata"]["encoders"][side]["spec"] = spec
     folder.write("aligner.json", json.dumps(record).encode())
 

@@ -119,6 +119,7 @@ def lose(place: Place, side: str) -> None:
     """The aligner's record names an encoder that is not here."""
     folder = place.store.folder("aligners", "ridge")
     record = json.loads(folder.read("aligner.json"))
+    record.pop("seal", None)
     record["metadata"]["encoders"][side]["spec"] = f"hf:{place.root}/nowhere"
     folder.write("aligner.json", json.dumps(record).encode())
 
