@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from structure.cli.flags import DataFlags, takes_flags
+from structure.cli.option_values import CommandGroup
 from structure.cli.options import DEFAULT_DATA, DataRootOption, JsonOption, QuietOption
 from structure.cli.terminal import Terminal
 
 
-class NameOrCommand(TyperGroup):
+class NameOrCommand(CommandGroup):
     """`structure datasets coco` shows coco: a word that is no command is a name."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

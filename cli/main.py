@@ -34,6 +34,7 @@ from structure.cli import (
 )
 from structure.cli.advice import complete, given
 from structure.cli.extras import lacking
+from structure.cli.option_values import CommandGroup
 from structure.cli.stopping import INTERRUPTED, WORDS, listen, was_interrupted
 from structure.pipeline.device import is_out_of_memory
 from structure.store.errors import DamageError, StructureError, UsageError
@@ -46,6 +47,7 @@ DUMB = os.environ.get("TERM") == "dumb"
 
 app = typer.Typer(
     name="structure",
+    cls=CommandGroup,
     help="Align frozen vision and text encoders from little paired data: extract every layer once, rank the layers, "
     "train light heads from the cached shards, evaluate zero-shot.\n\nExample: structure demo",
     no_args_is_help=True,

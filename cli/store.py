@@ -9,12 +9,15 @@ from typing import Annotated
 import typer
 
 from structure.cli.flags import DataFlags, StoreFlags, TrustFlags, takes_flags
+from structure.cli.option_values import CommandGroup
 from structure.cli.options import DEFAULT_STORE, JsonOption, StoreOption
 from structure.cli.store_removal import drop_items, rm
 from structure.cli.terminal import Terminal
 from structure.store.errors import UsageError
 
-app = typer.Typer(help="Look after the store.\n\nExample: structure store verify", no_args_is_help=True)
+app = typer.Typer(
+    help="Look after the store.\n\nExample: structure store verify", no_args_is_help=True, cls=CommandGroup
+)
 
 KeyArgument = Annotated[str | None, typer.Argument(help="<dataset>/<split>/<encoder>; all feature sets by default.")]
 
@@ -204,6 +207,8 @@ def gc(
 ) -> None:
     """Say what nothing refers to any more, and why; remove it with --yes. Stop running extractions first.
 
+    Without --yes nothing is removed, and the exit code is 1 where something would go.
+
     Example: structure store gc --yes
     """
     from structure.pipeline.stages.gc import orphans, remove
@@ -220,11 +225,12 @@ def gc(
     rows = [{"what": orphan.key, "why": orphan.why, "bytes": orphan.bytes} for orphan in orphaned]
     if as_json:
         terminal.document({"store": opened.url, "removed": yes, "orphans": rows})
-        return
+        raise typer.Exit(0 if yes or dry_run or not rows else 1)
     if rows:
         terminal.table(rows, ["what", "why", "bytes"])
     total = sum(orphan.bytes for orphan in orphaned)
     terminal.say(f"{len(rows)} orphaned files, {total:,} bytes {'removed' if yes else 'would go with --yes'}.")
+    raise typer.Exit(0 if yes or dry_run or not rows else 1)
 
 
 @app.command("export")

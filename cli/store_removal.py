@@ -34,8 +34,7 @@ def rm(
     from structure.pipeline.run_context import RunContext
     from structure.pipeline.stages.remove import RemoveRequest, plan, run
 
-    if yes and dry_run:
-        raise UsageError("--yes removes and --dry-run only says what would go. Leave one of them out.")
+    _require_one(yes=yes, dry_run=dry_run)
     request, context = RemoveRequest(name), RunContext.of(store)
     done = run(request, context) if yes else plan(request, context)
     terminal = Terminal(as_json=as_json, quiet=False)
@@ -57,44 +56,57 @@ def drop_items(
         Path | None,
         typer.Option(help="Text file, one id a line. Without it, what an interrupted run began is finished."),
     ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, nothing is withdrawn.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be overwritten and go.")] = False,
     store: StoreOption = DEFAULT_STORE,
     as_json: JsonOption = False,
 ) -> None:
-    """Withdraw samples: their rows are overwritten in every feature set, nothing is extracted again.
+    """Say what withdrawing samples takes; under --yes, overwrite their rows everywhere. Nothing is extracted again.
 
     Ids, captions and labels leave the sample index. What holds rows or answers of them is removed: neighbours, aligned
-    embeddings, results, aligners whose weights are training rows. Files outside the store are not touched.
+    embeddings, results, aligners whose weights are training rows. Files outside the store are not touched. Without
+    --yes nothing is changed, and the exit code is 1.
 
-    Example: structure store drop-items --dataset clinic --ids withdrawn.txt
+    Example: structure store drop-items --dataset clinic --ids withdrawn.txt --yes
     """
     from structure.pipeline.run_context import RunContext
     from structure.pipeline.stages.drop_items import DropItemsRequest, plan, run
 
+    _require_one(yes=yes, dry_run=dry_run)
     request, terminal = DropItemsRequest(dataset, ids=_ids(ids)), Terminal(as_json=as_json, quiet=False)
     with terminal.working() as listener:
         context = RunContext.of(store, on_event=listener)
-        done = plan(request, context) if dry_run else run(request, context)
+        done = run(request, context) if yes else plan(request, context)
     if as_json:
-        document = {"store": store, "dry_run": dry_run, "samples": dict(done.samples), "rows": dict(done.rows)}
+        document = {"store": store, "dry_run": not yes, "samples": dict(done.samples), "rows": dict(done.rows)}
         document |= {"removed": list(done.removed), "results": dict(done.results), "stale": list(done.stale)}
         terminal.document({**document, "elsewhere": list(done.elsewhere)})
-        return
+        raise typer.Exit(0 if yes or dry_run else 1)
     rows = [{"features": key, "withdrawn rows": count} for key, count in done.rows.items()]
     if rows:
         terminal.table(rows, list(rows[0]))
     if done.removed:
-        terminal.table([{"removed": key} for key in done.removed], ["removed"])
+        gone = "removed" if yes else "would go"
+        terminal.table([{gone: key} for key in done.removed], [gone])
     for name, count in done.results.items():
-        terminal.say(f"{count:,} results of {name} and their reports: removed")
+        terminal.say(f"{count:,} results of {name} and their reports: {'removed' if yes else 'would go'}")
     for sentence in done.stale:
         terminal.say(f"{sentence}: stale, see structure status")
     for other, split, item in done.elsewhere:
         terminal.say(f"The same content is in {other}/{split} as {item}; it stays there.")
     told = ", ".join(f"{count:,} in {split}" for split, count in done.samples.items()) or "none that was not before"
-    verb = "Would be withdrawn" if dry_run else "Withdrawn"
+    verb = "Withdrawn" if yes else "Would be withdrawn"
     terminal.say(f"{verb}: {told}. Exports, indexes and copies outside the store are not touched.")
-    terminal.say("A structure serve that is running holds what was there when it began: end it and start it again.")
+    if yes:
+        terminal.say("A structure serve that is running shows them no longer, from its next request on.")
+    else:
+        terminal.say("Nothing was withdrawn; to do it: --yes")
+    raise typer.Exit(0 if yes or dry_run else 1)
+
+
+def _require_one(*, yes: bool, dry_run: bool) -> None:
+    if yes and dry_run:
+        raise UsageError("--yes removes and --dry-run only says what would go. Leave one of them out.")
 
 
 def _ids(file: Path | None) -> list[str]:

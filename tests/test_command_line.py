@@ -65,7 +65,9 @@ def test_gc_says_what_would_go_and_removes_only_with_yes(imported: str, capsys: 
     old.mkdir(parents=True)
     (old / "block.00.npz").write_bytes(b"old")
     capsys.readouterr()
-    assert run(["store", "gc", "--store", imported, "--json"]) == 0
+    assert run(["store", "gc", "--store", imported, "--dry-run"]) == 0
+    capsys.readouterr()
+    assert run(["store", "gc", "--store", imported, "--json"]) == 1
     told = json.loads(capsys.readouterr().out)["orphans"]
     assert [row["why"] for row in told] == [
         "a write that was interrupted",

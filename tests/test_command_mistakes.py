@@ -90,3 +90,25 @@ def test_a_name_that_cannot_be_is_told_first(name: str, imported: str, capsys: p
     assert "cannot be a name in the store" in told
     advised = told.split("Write --name ")[1].strip().removesuffix(".")
     assert run(["align", "--layers", "block.00,block.01", "--name", advised, "--dry-run", "--store", imported]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "option", "follows"),
+    [
+        (["search", "x", "--hub", "--store", "S"], "--hub", "--store"),
+        (["search", "x", "--index", "--store=S"], "--index", "--store"),
+        (["eval", "--compare", "--suite", "scenes"], "--compare", "--suite"),
+        (["store", "rm", "aligners/x", "--store", "--yes"], "--store", "--yes"),
+        (["datasets", "check", "scenes", "--model", "--json"], "--model", "--json"),
+    ],
+)
+def test_an_option_does_not_take_the_next_option_for_its_value(
+    words: list[str], option: str, follows: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) == 2
+    assert f"{option} takes a value, and {follows} follows it" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_value_may_begin_with_a_dash_where_it_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["store", "rm", "--store", "-5", "aligners/x"]) in (1, 2)
+    assert "takes a value" not in capsys.readouterr().err

@@ -66,13 +66,14 @@ class EvaluatedAligner:
 def aligner_names(store: Store, names: Sequence[str]) -> list[str]:
     """The aligners that are meant: those named, else the newest. Raises StructureError for one that is not there."""
     there = store.folder("aligners").holding(RECORD)
-    if not there:
-        raise StructureError(f"The store {store.url} has no aligner. Train one with: structure align --layers auto")
     for name in names:
         if name not in there and Path(name, BUNDLE).is_file():
             raise StructureError(
                 f"{name} is a bundle, and an aligner is used from a store. Add it to one first: structure open {name}"
             )
+    if not there:
+        raise StructureError(f"The store {store.url} has no aligner. Train one with: structure align --layers auto")
+    for name in names:
         if name not in there:
             raise unknown("aligner", name, sorted(there), hint=f"The store is {store.url}.")
     return list(dict.fromkeys(names)) or [max(there, key=lambda name: (there[name], name))]

@@ -66,7 +66,7 @@ def _unfinished(sets: Any, samples: Mapping[tuple[str, str], Samples]) -> Iterat
             yield {
                 "what": f"features {features.key}",
                 "why": "samples were withdrawn, and their rows are still there: this was interrupted",
-                "command": f"structure store drop-items --dataset {manifest.dataset}",
+                "command": f"structure store drop-items --dataset {manifest.dataset} --yes",
             }
 
 

@@ -62,6 +62,11 @@ def write_sentence_folder(subject: ExportSubject, folder: Path) -> SentenceFolde
             "hand on pooled vectors. Use --format clip-benchmark or bundle, which run the aligner itself."
         )
     sides = {which: load_side(aligner, which, trust_remote_code=subject.trust_remote_code) for which in WHICH}
+    if (frames := sides["vision"].encoder.frames) > 1:
+        raise StructureError(
+            f"{sides['vision'].encoder.name} reads {frames} frames of a video, and sentence-transformers reads images: "
+            "its embeddings would be of other data. Use --format bundle or clip-benchmark."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     reasons: dict[str, str] = {}
     modules: dict[Which, dict[str, str]] = {}

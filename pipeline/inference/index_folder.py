@@ -76,7 +76,10 @@ class IndexFolder:
                 f"{self.path} has no index. Make one: structure index --dataset D --out {self.path}"
             ) from None
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise DamageError(f"{self.path / RECORD} does not read: {error}. {self._again}") from None
+            raise DamageError(
+                f"{self.path / RECORD} does not read: {error}. Make the index again in a new folder: structure index "
+                "--dataset D --out DIR"
+            ) from None
         for name in (INDEX, ROWS):
             size = (self.path / name).stat().st_size if (self.path / name).is_file() else 0
             if size != self.record.files[name]["bytes"]:
@@ -87,17 +90,28 @@ class IndexFolder:
 
     @property
     def _again(self) -> str:
-        return f"Remove {self.path} and make the index again."
+        split = f" --split {self.record.split}" if self.record.split else ""
+        side = " --of text" if self.record.of == "text" else ""
+        data = f"--images {self.record.folder}" if self.record.folder else f"--dataset {self.record.dataset}{split}"
+        return (
+            "A search in it could give wrong rows. Make it again in a new folder: structure index "
+            f"{data}{side} --aligner {self.record.aligner} --out DIR"
+        )
 
     def require_unchanged(self) -> None:
         """Read both files and compare their SHA-256. Raises DamageError."""
         for name in (INDEX, ROWS):
-            if _digest(self.path / name) != self.record.files[name]["sha256"]:
-                raise DamageError(f"{self.path / name}: its bytes have changed since it was written. {self._again}")
+            self._require_digest(name)
+
+    def _require_digest(self, name: str) -> None:
+        if _digest(self.path / name) != self.record.files[name]["sha256"]:
+            raise DamageError(f"{self.path / name}: its bytes have changed since it was written. {self._again}")
 
     @cached_property
     def index(self) -> Any:
-        """The faiss index. Raises UsageError without faiss, DamageError for a file that does not read."""
+        """The faiss index, compared with its SHA-256. Raises UsageError without faiss, DamageError for a file that has
+        changed or does not read."""
+        self._require_digest(INDEX)
         try:
             found = load_faiss().read_index(str(self.path / INDEX))
         except RuntimeError as error:
@@ -110,7 +124,8 @@ class IndexFolder:
 
     @cached_property
     def table(self) -> pa.Table:
-        """`rows.parquet`: `COLUMNS`."""
+        """`rows.parquet`: `COLUMNS`. Raises DamageError for a file that has changed."""
+        self._require_digest(ROWS)
         return pq.ParquetFile(self.path / ROWS).read(use_threads=False)
 
     def nearest(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

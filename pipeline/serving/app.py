@@ -93,6 +93,7 @@ class SearchApp:
     def facts(self) -> dict[str, Any]:
         """What is searched, with what, and the limits."""
         engine = self.engine
+        engine.refresh()
         return {
             "structure": version("structure-align"),
             "aligner": engine.subject.name,
@@ -125,7 +126,7 @@ class SearchApp:
     async def image(self, read: Callable[[int], Content], request: Request) -> Response:
         """An image of the gallery, by its row."""
         try:
-            data, kind = await self._in(self.reader, read, request.path_params["row"])
+            data, kind = await self._in(self.reader, self._read, read, request.path_params["row"])
         except RefusedError:
             raise
         except BadSampleError as error:  # its reason may name paths, or the first bytes of what is no image
@@ -133,6 +134,11 @@ class SearchApp:
         except StructureError as error:
             raise RefusedError(404, str(error)) from None
         return Response(data, media_type=kind, headers=IMAGE_HEADERS)
+
+    def _read(self, read: Callable[[int], Content], row: int) -> Content:
+        if self.engine.refresh():
+            self.images.forget()
+        return read(row)
 
     async def _with_upload(self, request: Request, question: SearchQuestion) -> SearchQuestion:
         """The question with the image of the request's body, made ready for the encoder."""

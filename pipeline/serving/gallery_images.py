@@ -49,8 +49,16 @@ class GalleryImages:
         self.found = found
         for split in found.files.values():
             _ = split.folders  # read once, before somebody waits for it
-        self.thumbnail: Callable[[int], Content] = lru_cache(THUMBNAILS)(self._thumbnail)
+        self._thumbnails = lru_cache(THUMBNAILS)(self._thumbnail)
+
+    def thumbnail(self, row: int) -> Content:
         """The image of a row, scaled down."""
+        self._require(row)
+        return self._thumbnails(row)
+
+    def forget(self) -> None:
+        """Leave no image in memory."""
+        self._thumbnails.cache_clear()
 
     def original(self, row: int) -> Content:
         """The image of a row as its dataset holds it; as PNG where it holds none that browsers show."""
@@ -71,12 +79,15 @@ class GalleryImages:
 
     def _read(self, row: int) -> tuple[bytes, Callable[[], Any]]:
         """The bytes of the image of a row, or those that determine it, and what makes it an RGB image."""
+        self._require(row)
+        split, number = self.found.gallery.locate(row)
+        files, sample = self.found.files[split.name], split.row(number).sample
+        return _content(files, sample)
+
+    def _require(self, row: int) -> None:
         gallery = self.found.gallery
         if not 0 <= row < len(gallery) or not gallery.usable[row]:
             raise RefusedError(404, f"There is no image {row}: rows count from 0, and {len(gallery):,} are searched.")
-        split, number = gallery.locate(row)
-        files, sample = self.found.files[split.name], split.row(number).sample
-        return _content(files, sample)
 
 
 def media_type(data: bytes) -> str:

@@ -21,7 +21,8 @@ from structure.pipeline.inference.search_result import Hit, Target
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.serving.gallery_in_memory import searched
 from structure.pipeline.serving.threads import threads_for
-from structure.pipeline.similarity.knn.top_k import MEMORY, Gallery, TopK, top_k
+from structure.pipeline.serving.withdrawals import Withdrawals
+from structure.pipeline.similarity.knn.top_k import MEMORY, Gallery, GalleryArray, TopK, top_k
 from structure.store.errors import NotPresentError, StructureError
 
 SIDES: tuple[Side, ...] = ("text", "vision")
@@ -72,6 +73,7 @@ class SearchEngine:
         self.context, self.subject, self.found, self.sides, self.memory = context, subject, found, sides, memory
         self.scripts = training_scripts(context, subject)
         self.searched: Mapping[Target, Gallery] = {to: searched(rows.gallery) for to, rows in found.items()}
+        self.withdrawals = Withdrawals(context.store, [rows.gallery for rows in found.values()])
         self.threads: dict[str, Callable[[], AbstractContextManager[None]]] = {}
         """Of the encoder of each side, and of "search"; all threads where nothing was measured."""
 
@@ -99,6 +101,19 @@ class SearchEngine:
     def dataset(self) -> str:
         return self.found["images"].gallery.splits[0].samples.dataset
 
+    def refresh(self) -> bool:
+        """Leave out what was withdrawn from the store since the last time; whether there was anything."""
+        gone = self.withdrawals.refresh()
+        for to, found in self.found.items():
+            values = self.searched[to]
+            for gallery, rows in gone:
+                if gallery is found.gallery and isinstance(values, GalleryArray):
+                    values.values[rows] = 0
+        if gone:
+            self.__dict__.pop("rows", None)
+            self.__dict__.pop("_image_rows", None)
+        return bool(gone)
+
     @cached_property
     def rows(self) -> Mapping[Target, int]:
         """How many images, and texts, can be found."""
@@ -106,11 +121,13 @@ class SearchEngine:
 
     def is_image(self, row: int) -> bool:
         """Whether an image of that row may be shown."""
+        self.refresh()
         usable = self.found["images"].gallery.usable
         return 0 <= row < len(usable) and bool(usable[row])
 
     def answer(self, questions: Sequence[SearchQuestion]) -> list[SearchReply]:
         """The replies in order. Scores are those of `structure search`, up to the rounding of a padded batch."""
+        self.refresh()
         vectors, notes = self._encoded(questions)
         replies: dict[int, SearchReply] = {}
         for to in dict.fromkeys(question.to for question in questions):

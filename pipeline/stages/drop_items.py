@@ -22,9 +22,12 @@ from structure.pipeline.lineage.forget import REPORTS, forget_results, results_o
 from structure.pipeline.progress import Progress
 from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet, Samples, Store
-from structure.store.errors import UsageError, unknown
+from structure.store.errors import StructureError, UsageError, nearest, unknown
 from structure.store.sample_table import WITHDRAWN, withdrawn_id
 from structure.store.withdrawn import is_pending, withdraw_rows, withdrawn_rows
+
+SHOWN = 5
+"""Ids that a message names."""
 
 WINDOWS = ("square-", "sliding-")
 """What the names of datasets of windows, which segmentations make of images, have behind that of the dataset."""
@@ -125,14 +128,20 @@ def _splits(request: DropItemsRequest, store: Store) -> list[_Split]:
         splits.append(_Split(before, after, due))
     missing = [one for one in wanted if one not in found]
     if missing:
-        known = [item for split in splits for item in split.before.item_ids]
-        raise unknown(
-            f"sample of {request.dataset}",
-            missing[0],
-            known,
-            hint=f"{len(missing):,} of {len(wanted):,} ids are of no sample of it; nothing was changed.",
-        )
+        raise _missing(request.dataset, splits, missing, len(wanted))
     return splits
+
+
+def _missing(dataset: str, splits: Sequence[_Split], missing: Sequence[str], asked: int) -> StructureError:
+    """That some ids are of no sample: which, of how many, what was meant perhaps, and that nothing was changed."""
+    known = [item for split in splits for item in split.before.item_ids]
+    shown = ", ".join(map(repr, missing[:SHOWN])) + (f" and {len(missing) - SHOWN:,} more" * (len(missing) > SHOWN))
+    close = nearest(missing[0], known, most=1)
+    return StructureError(
+        f"{len(missing):,} of the {asked:,} ids are of no sample of {dataset}: {shown}. Nothing was withdrawn, of the "
+        f"others neither. {f'Did you mean {close[0]!r}? ' if close else ''}Ids are written as in the dataset, such as "
+        f"{known[0]!r}; correct the file, or take these lines out."
+    )
 
 
 def _split_names(store: Store, dataset: str) -> list[str]:

@@ -43,7 +43,7 @@ def test_stale_embeddings_are_orphans(place: Place, capsys: pytest.CaptureFixtur
     store, at = place.store, ("--store", place.store.url)
     search("a red circle", store=store)
     align("last", store=store, method="csa", regulariser="none", dim=6, name="ridge", replace=True)
-    (orphan,) = asked(capsys, "store", "gc", *at)["orphans"]
+    (orphan,) = asked(capsys, "store", "gc", *at, code=1)["orphans"]
     assert (orphan["what"], orphan["why"]) == (f"{PREFIX}/", "aligned embeddings by an earlier aligner ridge")
     (row,) = asked(capsys, "store", "ls", *at)["embeddings"]
     assert row["state"] == "stale"
@@ -51,5 +51,5 @@ def test_stale_embeddings_are_orphans(place: Place, capsys: pytest.CaptureFixtur
     assert store.files.keys("embeddings") == []
     search("a red circle", store=store)
     store.files.remove_tree("aligners/ridge")
-    (orphan,) = asked(capsys, "store", "gc", *at)["orphans"]
+    (orphan,) = asked(capsys, "store", "gc", *at, code=1)["orphans"]
     assert orphan["why"] == "aligned embeddings by ridge, which is not there"

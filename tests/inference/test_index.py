@@ -141,8 +141,14 @@ def test_damage_is_found(place: Place, tmp_path: Path) -> None:
     with pytest.raises(DamageError, match=r"index.faiss has .* bytes and .* were written"):
         search("a circle", store=store, index=out)
     (out / "index.faiss").write_bytes(whole[:100] + b"\1" + whole[101:])
-    with pytest.raises(DamageError, match="its bytes have changed since it was written"):
-        index(out=out, append=True, store=store)
+    for work in (lambda: index(out=out, append=True, store=store), lambda: search("a circle", store=store, index=out)):
+        with pytest.raises(DamageError, match=r"its bytes have changed .* structure index --dataset mine --aligner"):
+            work()
+    (out / "index.faiss").write_bytes(whole)
+    rows = (out / "rows.parquet").read_bytes()
+    (out / "rows.parquet").write_bytes(rows[:60] + bytes([rows[60] ^ 1]) + rows[61:])
+    with pytest.raises(DamageError, match=r"rows.parquet: its bytes have changed"):
+        search("a circle", store=store, index=out)
     (out / "index.json").write_text("{")
     with pytest.raises(DamageError, match=r"index.json does not read"):
         search("a circle", store=store, index=out)

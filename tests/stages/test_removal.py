@@ -247,17 +247,19 @@ def test_a_drop_that_is_killed_is_finished_by_the_same_command_or_without_ids(
         with pytest.raises(Killed):
             dropped(store, *ids)
     unfinished = [row for row in status(store)["stale"] if "interrupted" in row["why"]]
-    assert {row["command"] for row in unfinished} == {"structure store drop-items --dataset scenes"}
+    assert {row["command"] for row in unfinished} == {"structure store drop-items --dataset scenes --yes"}
     assert run(["store", "verify", "--store", store.url]) == 1
     assert "Finish it with drop-items of scenes" in " ".join(capsys.readouterr().out.split())
     command = ["store", "drop-items", "--dataset", "scenes", "--store", store.url, "--json"]
     assert run([*command, "--dry-run"]) == 0
     assert list(json.loads(capsys.readouterr().out)["rows"].values())[:1] == [2]
-    assert run(command) == 0
+    assert run(command) == 1
+    assert json.loads(capsys.readouterr().out)["dry_run"]
+    assert run([*command, "--yes"]) == 0
     assert json.loads(capsys.readouterr().out)["samples"] == {"scenes/train": 2}
     assert run(["store", "verify", "--store", store.url]) == 0
     capsys.readouterr()
-    assert run([*command, "--ids", str(tmp_path / "ids.txt")]) == 0  # known again by what they were called
+    assert run([*command, "--yes", "--ids", str(tmp_path / "ids.txt")]) == 0  # known again by what they were called
     assert json.loads(capsys.readouterr().out)["rows"] == {}
     assert withdrawn_id(ids[0]) in store.samples("scenes", "train").item_ids
 
@@ -281,7 +283,12 @@ def test_texts_with_tokens_grow_after_one_was_withdrawn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("lines", "told"),
-    [("nobody", "Unknown sample of scenes 'nobody'"), ("", "holds no id"), (None, "nothing to finish")],
+    [
+        ("nobody", "1 of the 1 ids are of no sample of scenes: 'nobody'. Nothing was withdrawn"),
+        ("0\nn1\nn2\nn3\nn4\nn5\nn6\nn7", "'n4' and 3 more. Nothing was withdrawn, of the others neither."),
+        ("", "holds no id"),
+        (None, "nothing to finish"),
+    ],
 )
 def test_what_is_not_there_is_told_and_nothing_changes(
     store: Store, lines: str | None, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -289,6 +296,6 @@ def test_what_is_not_there_is_told_and_nothing_changes(
     (tmp_path / "ids.txt").write_text(lines or "")
     before = {key: store.files.read(key) for key in store.files.keys("samples")}
     flags = [] if lines is None else ["--ids", str(tmp_path / "ids.txt")]
-    assert run(["store", "drop-items", "--dataset", "scenes", *flags, "--store", store.url]) in (1, 2)
+    assert run(["store", "drop-items", "--dataset", "scenes", "--yes", *flags, "--store", store.url]) in (1, 2)
     assert told in " ".join(capsys.readouterr().err.split())
     assert {key: store.files.read(key) for key in store.files.keys("samples")} == before
