@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -23,6 +24,16 @@ def as_tensor(values: Array) -> torch.Tensor:
 def whole(rows: Array) -> Array:
     """All rows in memory, where they are read on demand."""
     return rows if isinstance(rows, torch.Tensor) else rows[:]
+
+
+def some_rows(sides: Sequence[Array], count: int, *, seed: int) -> list[Array]:
+    """`count` rows of both sides in memory, the same of each, drawn by the seed and in their order; all of them where
+    there are not more."""
+    rows = len(sides[0])
+    if count >= rows:
+        return [whole(side) for side in sides]
+    drawn = np.sort(np.random.default_rng(seed).permutation(rows)[:count])
+    return [whole(side[drawn]) for side in sides]
 
 
 def computing_dtype(*values: torch.Tensor) -> torch.dtype:
@@ -75,8 +86,14 @@ def check_pairs(vision: Array, text: Array, *, least: int, why: str) -> None:
         if len(side) < 2:
             continue
         rows = as_tensor(side[:256])
-        if bool((rows == rows[0]).all()) and bool((as_tensor(side[:]) == rows[0]).all()):
+        if bool((rows == rows[0]).all()) and _is_constant(side):
             raise StructureError(
                 f"The {what} features are constant: all {len(side)} rows are the same, so nothing can be aligned. "
                 "Choose another layer or pooling."
             )
+
+
+def _is_constant(rows: Array, chunk: int = 65536) -> bool:
+    """Whether all rows are the same; rows that are read on demand are read some at a time."""
+    first = as_tensor(rows[:1])
+    return all(bool((as_tensor(rows[at : at + chunk]) == first).all()) for at in range(0, len(rows), chunk))

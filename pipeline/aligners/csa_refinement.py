@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from structure.pipeline.aligners.adamw import AdamW
-from structure.pipeline.aligners.arrays import as_tensor
+from structure.pipeline.aligners.arrays import as_tensor, whole
 from structure.pipeline.aligners.batches import PairsInMemory
 from structure.pipeline.aligners.csa_solver import CanonicalMap, Moments
 from structure.pipeline.aligners.losses.structure_loss import structure_loss
@@ -39,7 +39,7 @@ def refine(
     """
     device = pick_device(options.device)
     mix = options.mix if isinstance(options, MixOptions) else None
-    source = PairsInMemory(*(as_tensor(side[:]) for side in (data.vision, data.text)), batch=options.batch, mix=mix)
+    source = PairsInMemory(*(as_tensor(whole(side)) for side in (data.vision, data.text)), batch=options.batch, mix=mix)
     unpaired = (data.unpaired or NO_EXTRAS).to(device)
     means = [mean.to(device, torch.float32) for mean in (gathered.mean_x, gathered.mean_y)]
     moving = [

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
-from structure.pipeline.aligners.arrays import Array, as_tensor
-from structure.pipeline.aligners.csa_solver import CHUNK, FLOOR, Moments, moments
+from structure.pipeline.aligners.arrays import Array, as_tensor, some_rows
+from structure.pipeline.aligners.csa_solver import CHUNK, FLOOR, Moments, fit_csa_moments, moments
 
 LANDMARKS = 2048
 """Training pairs that span the space at most; fewer pairs are all used."""
@@ -42,9 +41,15 @@ def whitening(landmarks: torch.Tensor, gamma: float) -> torch.Tensor:
     return vectors[:, kept] / values[kept].sqrt()
 
 
-def choose_landmarks(pairs: int, *, seed: int) -> np.ndarray:
-    """Sorted row numbers of at most `LANDMARKS` pairs."""
-    return np.sort(np.random.default_rng(seed).permutation(pairs)[:LANDMARKS])
+@dataclass(frozen=True)
+class KernelMap:
+    """One side: its landmarks (m, width) float32, its bandwidth, and z = coefficients k(x) + bias, (dim, m) and (dim,),
+    float64."""
+
+    landmarks: torch.Tensor
+    gamma: float
+    coefficients: torch.Tensor
+    bias: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,7 @@ class KernelPairs:
 def kernel_pairs(vision: Array, text: Array, *, seed: int) -> KernelPairs:
     """Of paired rows (n, dv), (n, dt), read chunk by chunk; the landmarks are drawn by the `seed`."""
     sides, pairs = (vision, text), len(vision)
-    chosen = choose_landmarks(pairs, seed=seed)
-    first, second = (as_tensor(side[chosen]).detach().float().cpu() for side in sides)
+    first, second = (as_tensor(side).detach().float().cpu() for side in some_rows(sides, LANDMARKS, seed=seed))
     gammas = (bandwidth(first), bandwidth(second))
     bases = (whitening(first, gammas[0]), whitening(second, gammas[1]))
 
@@ -72,3 +76,22 @@ def kernel_pairs(vision: Array, text: Array, *, seed: int) -> KernelPairs:
 
     gathered = moments((features(0, at), features(1, at)) for at in range(0, pairs, CHUNK))
     return KernelPairs((first, second), gammas, bases, gathered)
+
+
+def solve_pairs(spanned: KernelPairs, *, dim: int, ridge: float) -> tuple[KernelMap, KernelMap]:
+    """Both maps into the `dim` strongest directions, fewer where the pairs span no more, scaled by their
+    correlation."""
+    fitted = fit_csa_moments(spanned.moments, dim=dim, ridge=ridge, clamp=True)
+    scale = torch.as_tensor(fitted.correlations)
+    first, second = (
+        KernelMap(rows, gamma, (basis @ (projection * scale)).T, -(mean @ (projection * scale)))
+        for rows, gamma, basis, mean, projection in zip(
+            spanned.landmarks,
+            spanned.gammas,
+            spanned.bases,
+            (fitted.mean_x, fitted.mean_y),
+            (fitted.projection_x, fitted.projection_y),
+            strict=True,
+        )
+    )
+    return first, second

@@ -169,6 +169,35 @@ def test_csa_refinement_whitens_and_lowers_r_s(world):
     assert after < before
 
 
+def test_csa_is_refined_on_some_pairs_where_there_are_many(world):
+    """R_S sees some pairs, the closed form and the whitening all; where there are not more, nothing changes."""
+    from structure.pipeline.aligners.csa_solver import moments
+
+    vision, text = world(200)
+    notes = []
+    fits = {
+        most: fit(
+            vision,
+            text,
+            options=options_of("csa", structure_pairs=most),
+            validation=(vision[:9], text[:9]),
+            on_event=lambda event: notes.append(str(event)),
+        )
+        for most in (None, 200, 64)
+    }
+    heads = {most: fitted.aligner.vision.weight.detach().double() for most, fitted in fits.items()}
+    assert torch.equal(heads[None], heads[200])
+    assert not torch.equal(heads[None], heads[64])
+    facts = {most: fitted.aligner.metadata for most, fitted in fits.items()}
+    assert "structure_pairs" not in facts[200]
+    assert facts[64]["structure_pairs"] == 64
+    assert sum("on 64 of 200 pairs" in note for note in notes) == 1
+    covariance = moments([(vision, text)]).xx
+    covariance += facts[64]["ridge"] * covariance.diagonal().mean() * torch.eye(24, dtype=torch.float64)
+    white = heads[64] @ covariance @ heads[64].T
+    torch.testing.assert_close(white, torch.eye(6, dtype=torch.float64), atol=1e-5, rtol=0)
+
+
 def test_weighted_csa_is_a_cosine(golden, world, tmp_path):
     """The cosine of the embeddings, which everything scores by, is the weighted similarity of the golden file."""
     file = np.load(golden / "csa.npz")
@@ -296,6 +325,25 @@ def test_the_package_names_methods_without_torch():
 
     code = "import sys, structure.pipeline.aligners as a; list(a.ALIGNERS); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_asif_takes_some_pairs_as_anchors_and_its_rows_in_tiles(world, monkeypatch):
+    vision, text = world(200)
+    notes = []
+    given = {"validation": (vision[:9], text[:9]), "on_event": lambda event: notes.append(str(event))}
+    every = fit(vision, text, options=options_of("asif"), **given).aligner
+    assert every.dim == 200
+    assert not any("as anchors" in note for note in notes)
+    monkeypatch.setattr("structure.pipeline.aligners.heads.closed_heads.AT_ONCE", 7 * 200)
+    whole = every.embed_images(vision)
+    np.testing.assert_allclose(whole, np.concatenate([every.embed_images(row[None]) for row in vision]), atol=1e-6)
+    some = fit(vision, text, options=options_of("asif", most_anchors=50), **given).aligner
+    assert any("asif has 50 of 200 training pairs as anchors" in note for note in notes)
+    assert (some.dim, some.metadata["anchors"]) == (50, 50)
+    ours, theirs = some.vision.anchors.numpy(), some.text.anchors.numpy()
+    rows = [int(np.flatnonzero((vision == row).all(axis=1))[0]) for row in ours]
+    assert rows == sorted(set(rows))
+    np.testing.assert_array_equal(theirs, text[rows].astype(np.float32))
 
 
 def test_asif_keeps_a_row_that_is_like_no_anchor_and_small_cosines():

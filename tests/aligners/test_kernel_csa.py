@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from scipy.linalg import inv, sqrtm
 
 from structure.pipeline.aligners import TrainingOptions, fit
+from structure.pipeline.aligners import kernel_csa_many_pairs as many
 from structure.pipeline.aligners import kernel_csa_solver as kernel_csa
 from structure.pipeline.aligners.csa_solver import fit_csa_moments, moments
 from structure.pipeline.aligners.options import applicable
@@ -65,3 +67,22 @@ def test_landmarks_are_a_seeded_subset_and_their_number_is_told(world, monkeypat
     assert "kernel-csa: 40 of 180 training pairs are landmarks" in notes
     again = fit(*world(200), options=OPTIONS)
     assert again.aligner.pack() == trained.aligner.pack()
+
+
+@pytest.mark.parametrize(("directions", "told"), [(24, False), (2, True)])
+def test_many_pairs_are_solved_by_float32_products(monkeypatch, directions, told):
+    """The scores are those of the exact road, which takes over where the kernel has too few directions."""
+    random = np.random.default_rng(0)
+    common = random.standard_normal((1200, directions))
+    vision, text = (np.tanh(common @ random.standard_normal((directions, width))) for width in (48, 40))
+    for solver in (kernel_csa, many):
+        monkeypatch.setattr(solver, "LANDMARKS", 200)
+    options = OPTIONS.changed(dim=16, ridge=0.1)
+    scores, notes = [], []
+    for most in (10_000, 1000):
+        monkeypatch.setattr(many, "MANY_PAIRS", most)
+        aligner = fit(vision, text, options=options, on_event=lambda event: notes.append(str(event))).aligner
+        scores.append(aligner.embed_images(vision[:50]) @ aligner.embed_texts(text[:50]).T)
+    assert any("solved again in float64" in note for note in notes) is told
+    np.testing.assert_allclose(scores[1], scores[0], atol=1e-6 if told else 0.01)
+    assert told or not np.array_equal(*scores)

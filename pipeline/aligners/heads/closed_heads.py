@@ -8,8 +8,11 @@ from torch import nn
 
 from structure.pipeline.aligners.arrays import Array, as_tensor
 from structure.pipeline.aligners.heads.head import Head
-from structure.pipeline.aligners.kernel_csa_solver import kernel
+from structure.pipeline.aligners.kernel_csa_solver import KernelMap, kernel
 from structure.store.errors import StructureError
+
+AT_ONCE = 1 << 22
+"""Cosines with anchors that are held at a time."""
 
 
 class IdentityHead(Head):
@@ -43,15 +46,15 @@ class RelativeHead(Head):
         self.anchors = nn.Buffer(torch.zeros(dim, width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        cosines = F.normalize(x, dim=1) @ F.normalize(self.anchors, dim=1).T
+        rows, anchors = F.normalize(x, dim=1), F.normalize(self.anchors, dim=1)
         keep, exponent = self.settings["keep"], self.settings["exponent"]
         if keep >= self.dim and exponent == 1:
-            return cosines
-        values, places = cosines.topk(min(keep, self.dim), dim=1)
-        # Over the largest: a power of small cosines has no length in float32, and length does not count.
-        shares = values.clamp_min(0) / values[:, :1].clamp_min(torch.finfo(values.dtype).tiny)
-        shares[:, 0] = (values[:, 0] != 0).to(shares)
-        return torch.zeros_like(cosines).scatter_(1, places, shares**exponent)
+            return rows @ anchors.T
+        out = rows.new_empty(len(rows), self.dim)
+        step = max(1, AT_ONCE // self.dim)
+        for start in range(0, len(rows), step):
+            out[start : start + step] = _sparse(rows[start : start + step] @ anchors.T, min(keep, self.dim), exponent)
+        return out
 
     @classmethod
     @torch.no_grad()
@@ -61,6 +64,15 @@ class RelativeHead(Head):
         head = cls(rows.shape[1], len(rows), keep=min(keep, len(rows)), exponent=exponent)
         head.anchors.copy_(rows)
         return head
+
+
+def _sparse(cosines: torch.Tensor, keep: int, exponent: int) -> torch.Tensor:
+    """(rows, anchors): powers of the `keep` largest cosines of each row over its largest, 0 elsewhere."""
+    values, places = cosines.topk(keep, dim=1)
+    # Over the largest: a power of small cosines has no length in float32, and length does not count.
+    shares = values.clamp_min(0) / values[:, :1].clamp_min(torch.finfo(values.dtype).tiny)
+    shares[:, 0] = (values[:, 0] != 0).to(shares)
+    return torch.zeros_like(cosines).scatter_(1, places, shares**exponent)
 
 
 class KernelHead(Head):
@@ -76,6 +88,17 @@ class KernelHead(Head):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(kernel(x, self.landmarks, self.settings["gamma"]), self.coefficients, self.bias)
+
+    @classmethod
+    @torch.no_grad()
+    def of_map(cls, made: KernelMap) -> KernelHead:
+        """The head of a fitted side."""
+        rows, dim = made.landmarks, len(made.bias)
+        head = cls(rows.shape[1], dim, landmarks=len(rows), gamma=made.gamma)
+        head.landmarks.copy_(rows)
+        head.coefficients.copy_(made.coefficients)
+        head.bias.copy_(made.bias)
+        return head
 
 
 class WeightedHead(Head):

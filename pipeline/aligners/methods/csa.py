@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from structure.pipeline.aligners.closed_form import ClosedForm, common_dim
@@ -30,10 +30,14 @@ class CsaOptions(SpaceOptions, StructureOptions, MixOptions):
         least=0,
     )
     weighted: bool = option(False, "Score by the correlation-weighted similarity instead of the cosine.")
+    structure_pairs: int | None = option(
+        8192, "Training pairs that R_S refines the closed form on, at most, drawn by the seed; none: all.", above=1
+    )
 
     @property
     def idle(self) -> Idle:
-        return super().idle if self.uses_structure else super().idle | dict.fromkeys(("batch", "mix"), R_S)
+        of_refinement = ("batch", "mix", "structure_pairs")
+        return super().idle if self.uses_structure else super().idle | dict.fromkeys(of_refinement, R_S)
 
 
 class Csa(ClosedForm[CsaOptions]):
@@ -41,15 +45,17 @@ class Csa(ClosedForm[CsaOptions]):
 
     about = "Canonical similarity analysis (CCA with whitening), refined under R_S unless the regulariser is none."
     options_class = CsaOptions
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {"ridge": 0.0}, "released": {"ridge": 0.0}}
-    """Published as plain CCA."""
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        name: {"ridge": 0.0, "structure_pairs": None} for name in ("paper", "released")
+    }
+    """Published as plain CCA, refined on all pairs."""
 
     def grid(self, *, widths: tuple[int, int], pairs: int) -> Sequence[Mapping[str, Any]]:
         plain = {"regulariser": "none", "dim": min(512, pairs // 2)}
         return (plain, {**plain, "weighted": True})
 
     def streams(self, options: CsaOptions) -> bool:
-        return not options.uses_structure
+        return not options.uses_structure or options.structure_pairs is not None
 
     def passes(self, options: CsaOptions) -> int:
         return 1 + (REFINING_EPOCHS if options.uses_structure else 0)
@@ -87,16 +93,37 @@ class Csa(ClosedForm[CsaOptions]):
             )
         projections = (fitted.projection_x, fitted.projection_y)
         rho = torch.as_tensor(fitted.correlations)
+        facts: dict[str, Any] = {}
         if options.uses_structure:
+            refining = _refining_pairs(data, options)
+            if len(refining.vision) < pairs:
+                facts["structure_pairs"] = len(refining.vision)
+                on_event(
+                    Note(
+                        f"R_S refines csa on {len(refining.vision):,} of {pairs:,} pairs; closed form and last "
+                        "whitening are of all. --set structure_pairs=none: on all"
+                    )
+                )
             projections, rho = refine(
-                fitted, gathered, data, options=options, ridge=ridge, epochs=REFINING_EPOCHS, on_event=on_event
+                fitted, gathered, refining, options=options, ridge=ridge, epochs=REFINING_EPOCHS, on_event=on_event
             )
-        facts = {"correlations": [round(float(value), 6) for value in rho], "cut": list(fitted.cut), "ridge": ridge}
+        facts |= {"correlations": [round(float(value), 6) for value in rho], "cut": list(fitted.cut), "ridge": ridge}
         vision, text = zip(projections, (gathered.mean_x, gathered.mean_y), strict=True)
         if options.weighted:
             weighted = (WeightedHead.of_map(*vision, rho, place=0), WeightedHead.of_map(*text, rho, place=1))
             return Solution(weighted, facts)
         return Solution((LinearHead.of_map(*vision), LinearHead.of_map(*text)), facts)
+
+
+def _refining_pairs(data: TrainingData, options: CsaOptions) -> TrainingData:
+    """The pairs that R_S sees: some of them, in their order, where there are more than it takes."""
+    from structure.pipeline.aligners.arrays import some_rows
+
+    pairs, most = len(data.vision), options.structure_pairs
+    if most is None or pairs <= most:
+        return data
+    vision, text = some_rows((data.vision, data.text), most, seed=options.seed)
+    return replace(data, vision=vision, text=text, shared=None)
 
 
 def usual_ridge(gathered: Moments) -> float:

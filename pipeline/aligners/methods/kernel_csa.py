@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from structure.pipeline.aligners.closed_form import ClosedForm
 from structure.pipeline.aligners.option_groups import SpaceOptions
 from structure.pipeline.aligners.options import option
 from structure.pipeline.aligners.training_data import Solution, TrainingData
 from structure.pipeline.progress import Listener, Note, silent
+
+if TYPE_CHECKING:
+    from structure.pipeline.aligners.kernel_csa_solver import KernelMap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,9 @@ class KernelCsa(ClosedForm[KernelCsaOptions]):
     def grid(self, *, widths: tuple[int, int], pairs: int) -> Sequence[Mapping[str, Any]]:
         return tuple({"ridge": ridge} for ridge in (0.3, 1.0, 3.0))
 
+    def streams(self, options: KernelCsaOptions) -> bool:
+        return True
+
     def cost(self, options: KernelCsaOptions, *, widths: tuple[int, int], pairs: int) -> float:
         from structure.pipeline.aligners.kernel_csa_solver import LANDMARKS
 
@@ -40,34 +46,41 @@ class KernelCsa(ClosedForm[KernelCsaOptions]):
         return min(options.dim, pairs)
 
     def solve(self, data: TrainingData, options: KernelCsaOptions, on_event: Listener = silent) -> Solution:
-        import torch
-
-        from structure.pipeline.aligners.csa_solver import fit_csa_moments
         from structure.pipeline.aligners.heads.closed_heads import KernelHead
-        from structure.pipeline.aligners.kernel_csa_solver import kernel_pairs
+        from structure.pipeline.aligners.kernel_csa_solver import kernel_pairs, solve_pairs
 
         pairs = len(data.vision)
-        spanned = data.once(f"kernel {options.seed}", lambda: kernel_pairs(data.vision, data.text, seed=options.seed))
-        if len(spanned.landmarks[0]) < pairs:
-            on_event(Note(f"kernel-csa: {len(spanned.landmarks[0]):,} of {pairs:,} training pairs are landmarks"))
-        fitted = fit_csa_moments(spanned.moments, dim=options.dim, ridge=options.ridge, clamp=True)
-        scale = torch.as_tensor(fitted.correlations)
-        dim = len(scale)
+        maps = _of_many_pairs(data, options, on_event)
+        if maps is None:
+            spanned = data.once(
+                f"kernel {options.seed}", lambda: kernel_pairs(data.vision, data.text, seed=options.seed)
+            )
+            maps = solve_pairs(spanned, dim=options.dim, ridge=options.ridge)
+        landmarks = len(maps[0].landmarks)
+        if landmarks < pairs:
+            on_event(Note(f"kernel-csa: {landmarks:,} of {pairs:,} training pairs are landmarks"))
+        dim = len(maps[0].bias)
         if dim < options.dim:
             on_event(Note(f"the shared space has {dim} dimensions, not {options.dim}: {pairs} pairs span no more"))
-        heads = []
-        for rows, gamma, basis, mean, projection in zip(
-            spanned.landmarks,
-            spanned.gammas,
-            spanned.bases,
-            (fitted.mean_x, fitted.mean_y),
-            (fitted.projection_x, fitted.projection_y),
-            strict=True,
-        ):
-            head = KernelHead(rows.shape[1], dim, landmarks=len(rows), gamma=gamma)
-            scaled = projection * scale
-            head.landmarks.copy_(rows)
-            head.coefficients.copy_((basis @ scaled).T)
-            head.bias.copy_(-(mean @ scaled))
-            heads.append(head)
-        return Solution((heads[0], heads[1]), {"ridge": options.ridge, "landmarks": len(spanned.landmarks[0])})
+        vision, text = (KernelHead.of_map(one) for one in maps)
+        return Solution((vision, text), {"ridge": options.ridge, "landmarks": landmarks})
+
+
+def _of_many_pairs(
+    data: TrainingData, options: KernelCsaOptions, on_event: Listener
+) -> tuple[KernelMap, KernelMap] | None:
+    """The maps by the road of many pairs; None where there are few, or float32 does not resolve their kernel."""
+    from torch.linalg import LinAlgError
+
+    from structure.pipeline.aligners import kernel_csa_many_pairs as many
+
+    if len(data.vision) <= many.MANY_PAIRS or options.ridge < many.LEAST_RIDGE:
+        return None
+    gathered = data.once(
+        f"kernel rows {options.seed}", lambda: many.kernel_moments(data.vision, data.text, seed=options.seed)
+    )
+    try:
+        return many.solve_many_pairs(gathered, dim=options.dim, ridge=options.ridge)
+    except LinAlgError:
+        on_event(Note("kernel-csa: the features span too few directions for float32; it is solved again in float64"))
+        return None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from structure.pipeline.aligners.closed_form import ClosedForm
 from structure.pipeline.aligners.options import TrainingOptions, option
 from structure.pipeline.aligners.training_data import Solution, TrainingData
@@ -25,19 +23,20 @@ class Relative(ClosedForm[RelativeOptions]):
     about = "Relative representations: a row is its cosines with random training pairs; nothing is trained."
     options_class = RelativeOptions
 
+    def streams(self, options: RelativeOptions) -> bool:
+        return True
+
     def dim(self, options: RelativeOptions, *, widths: tuple[int, int], pairs: int) -> int:
         return min(options.anchors, pairs)
 
     def solve(self, data: TrainingData, options: RelativeOptions, on_event: Listener = silent) -> Solution:
-        from structure.pipeline.aligners.arrays import whole
+        from structure.pipeline.aligners.arrays import some_rows
         from structure.pipeline.aligners.heads.closed_heads import RelativeHead
 
         pairs = len(data.vision)
         count = min(options.anchors, pairs)
         if count < options.anchors:
             on_event(Note(f"relative has {count} anchors: there are no {options.anchors} training pairs"))
-        rows = np.sort(np.random.default_rng(options.seed).permutation(pairs)[:count])
-        vision, text = (
-            RelativeHead.of_anchors(whole(side[rows]), keep=count, exponent=1) for side in (data.vision, data.text)
-        )
+        sides = some_rows((data.vision, data.text), count, seed=options.seed)
+        vision, text = (RelativeHead.of_anchors(side, keep=count, exponent=1) for side in sides)
         return Solution((vision, text), {"anchors": count})

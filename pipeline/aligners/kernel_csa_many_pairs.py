@@ -1,0 +1,125 @@
+"""Kernel CSA of many pairs: the same ridge CSA of Nyström features, by products of float32 and without eigenvectors.
+
+Of n pairs and m landmarks the exact road of `kernel_csa_solver` takes 20 n m^2 operations in float64 and four
+eigendecompositions; here the kernel rows themselves are summed, 6 n m^2 operations in float32 whose sums are float64,
+and whitened afterwards. With K the kernel of the landmarks, K + e I = R R^T, the features are R^-1 k(x) (a rotation of
+K^-1/2 k(x), which ridge CSA does not see); e = 1e-6 m keeps directions out that float32 does not resolve, whose
+variance is below a hundredth of the ridge's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from scipy.linalg import eigh
+
+from structure.pipeline.aligners.arrays import Array, as_tensor, some_rows
+from structure.pipeline.aligners.csa_solver import Moments
+from structure.pipeline.aligners.kernel_csa_solver import LANDMARKS, KernelMap, bandwidth, kernel
+
+MANY_PAIRS = 16384
+"""Pairs above which this road is taken, where the ridge is `LEAST_RIDGE` or more."""
+
+LEAST_RIDGE = 0.1
+"""Below this share the rounding of float32 would show beside the ridge."""
+
+JITTER = 1e-6
+"""Of the landmarks' kernel, as a share of its trace."""
+
+CHUNK = 4096
+"""Pairs that are taken at a time."""
+
+
+@dataclass(frozen=True)
+class KernelMoments:
+    """Landmarks and bandwidths of both sides, and the moments of the kernel rows of all pairs, whatever the ridge."""
+
+    landmarks: tuple[torch.Tensor, torch.Tensor]
+    gammas: tuple[float, float]
+    gathered: Moments
+
+
+def kernel_moments(vision: Array, text: Array, *, seed: int) -> KernelMoments:
+    """Of paired rows (n, dv), (n, dt), read once, chunk by chunk; the landmarks are drawn by the `seed`."""
+    first, second = (as_tensor(side).detach().float().cpu() for side in some_rows((vision, text), LANDMARKS, seed=seed))
+    gammas = (bandwidth(first), bandwidth(second))
+    units = (F.normalize(first, dim=1), F.normalize(second, dim=1))
+    total, count = Moments(), len(first)
+    # Rows less the mean of the landmarks' own: sums of small numbers lose less.
+    near = [kernel(unit, unit, gamma).mean(dim=0) for unit, gamma in zip(units, gammas, strict=True)]
+    sums = [torch.zeros(count, dtype=torch.float64) for _ in units]
+    products = [torch.zeros(count, count, dtype=torch.float64) for _ in range(3)]
+    for at in range(0, len(vision), CHUNK):
+        k_x, k_y = (
+            kernel(as_tensor(side[at : at + CHUNK]).detach().float().cpu(), unit, gamma).sub_(mean)
+            for side, unit, gamma, mean in zip((vision, text), units, gammas, near, strict=True)
+        )
+        for own, rows in zip(sums, (k_x, k_y), strict=True):
+            own += rows.sum(dim=0)
+        _add_gram(products[0], k_x)
+        _add_gram(products[1], k_y)
+        products[2] += k_x.T @ k_y
+    pairs = len(vision)
+    mean_x, mean_y = (own / pairs for own in sums)
+    total.rows = pairs
+    total.mean_x, total.mean_y = mean_x + near[0], mean_y + near[1]
+    for product in products[:2]:
+        product.copy_(product.tril() + product.tril(-1).T)
+    total.xx, total.yy, total.xy = (
+        product.div_(pairs).addr_(one, two, alpha=-1)
+        for product, (one, two) in zip(products, ((mean_x, mean_x), (mean_y, mean_y), (mean_x, mean_y)), strict=True)
+    )
+    return KernelMoments((first, second), gammas, total)
+
+
+def solve_many_pairs(moments: KernelMoments, *, dim: int, ridge: float) -> tuple[KernelMap, KernelMap]:
+    """Both maps into the `dim` strongest directions (fewer where the landmarks are), scaled by their correlation.
+
+    Raises torch's LinAlgError where the landmarks span so few directions that rounding exceeds the ridge.
+    """
+    gathered = moments.gathered
+    roots = [
+        _root(landmarks, gamma, covariance, ridge)
+        for landmarks, gamma, covariance in zip(
+            moments.landmarks, moments.gammas, (gathered.xx, gathered.yy), strict=True
+        )
+    ]
+    dim = min(dim, len(roots[0]))
+    crossed = roots[0] @ gathered.xy @ roots[1].T
+    values, left = (
+        torch.from_numpy(one)
+        for one in eigh((crossed @ crossed.T).numpy(), subset_by_index=[len(crossed) - dim, len(crossed) - 1])
+    )
+    correlations = values.flip(0).clamp_min(0).sqrt()
+    left = left.flip(1)
+    right = (crossed.T @ left) / correlations.clamp_min(1e-12)
+    maps = []
+    for index, (directions, mean) in enumerate(zip((left, right), (gathered.mean_x, gathered.mean_y), strict=True)):
+        coefficients = ((roots[index].T @ directions) * correlations).T
+        maps.append(KernelMap(moments.landmarks[index], moments.gammas[index], coefficients, -(coefficients @ mean)))
+    return maps[0], maps[1]
+
+
+def _root(landmarks: torch.Tensor, gamma: float, covariance: torch.Tensor, ridge: float) -> torch.Tensor:
+    """P (m, m) whose features P k(x) have the identity as their ridge covariance."""
+    rows = landmarks.double()
+    among = kernel(rows, rows, gamma)
+    among.diagonal().add_(JITTER * len(among))
+    whitening = _inverse(torch.linalg.cholesky(among))
+    features = whitening @ covariance @ whitening.T
+    features.diagonal().add_(ridge * features.diagonal().mean())
+    return _inverse(torch.linalg.cholesky(features)) @ whitening
+
+
+def _add_gram(total: torch.Tensor, rows: torch.Tensor, blocks: int = 4) -> None:
+    """Add rows^T rows to `total`, on and below the diagonal alone, block by block."""
+    step = -(-rows.shape[1] // blocks)
+    for top in range(0, rows.shape[1], step):
+        end = min(top + step, rows.shape[1])
+        total[top:end, :end] += rows[:, top:end].T @ rows[:, :end]
+
+
+def _inverse(lower: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.solve_triangular(lower, torch.eye(len(lower), dtype=lower.dtype), upper=False)
