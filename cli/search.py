@@ -100,16 +100,18 @@ def search(flags: SearchFlags) -> None:
 
 def _search_hub(flags: SearchFlags, terminal: Terminal, memory: int) -> None:
     """The same across several modalities. Raises UsageError for what is of one aligner alone."""
-    alone: dict[str, object] = {
-        "--aligner": flags.aligner,
-        "--images": flags.images,
-        "--index": flags.index,
-        "--out": flags.out,
+    reasons: dict[str, tuple[object, str]] = {
+        "--aligner": (flags.aligner, "--hub names the aligners"),
+        "--index": (flags.index, "an index holds the space of one aligner, and a query may come from another"),
+        "--scores csls": (
+            flags.scores != "cosine",
+            "csls compares what is searched with the texts of one aligner, and a query may be of any modality",
+        ),
+        "--dry-run": (flags.dry_run, "a hub searches what its aligners have in the store"),
     }
-    alone |= {"--scores csls": flags.scores != "cosine", "--dry-run": flags.dry_run}
-    given = [option for option, value in alone.items() if value]
-    if given:
-        raise UsageError(f"{given[0]} is of a search with one aligner. Leave it out beside --hub.")
+    for option, (value, reason) in reasons.items():
+        if value:
+            raise UsageError(f"{option} has no meaning beside --hub: {reason}. Leave it out.")
     from structure.pipeline.stages.search_hub import HubSearchRequest, run
 
     request = HubSearchRequest(
@@ -122,8 +124,10 @@ def _search_hub(flags: SearchFlags, terminal: Terminal, memory: int) -> None:
         hub=flags.hub_modality,
         dataset=flags.dataset,
         split=flags.split,
+        images=flags.images,
         k=flags.k,
         memory=memory,
+        out=flags.out,
     )
     context = flags.context()
     with terminal.working() as listener:

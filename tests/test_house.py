@@ -155,6 +155,8 @@ ALLOWED["pipeline.stages.search"] |= {"pipeline.page", "pipeline.inference"}
 ALLOWED["pipeline.stages.search_hub"] |= {"pipeline.inference"}
 ALLOWED["pipeline.stages.gc"] |= {"pipeline.inference"}
 ALLOWED["pipeline.stages.label"] |= {"pipeline.inference"}
+# The page of a search is made of its hits.
+ALLOWED["pipeline.inference"] |= {"pipeline.page"}
 # What was made from what: asked before something is removed.
 ALLOWED["pipeline.lineage"] = {"store", *VALUES, *PARTS, "pipeline.evaluation", "pipeline.inference"}
 ALLOWED["pipeline.stages.remove"] |= {"pipeline.lineage"}

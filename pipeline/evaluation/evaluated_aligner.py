@@ -16,6 +16,9 @@ from structure.pipeline.run_context import RunContext
 from structure.store import Store
 from structure.store.errors import StructureError, unknown
 
+SHOWN = 3
+"""Names of other aligners that a note has."""
+
 
 @dataclass(frozen=True)
 class EvaluatedAligner:
@@ -44,6 +47,11 @@ class EvaluatedAligner:
     def of(cls, context: RunContext, name: str | None) -> EvaluatedAligner:
         """The aligner of that name, the newest without one, on the context's device. Raises StructureError."""
         (chosen,) = aligner_names(context.store, [name] if name else [])
+        if not name and len(there := context.store.folder("aligners").holding(RECORD)) > 1:
+            others = [one for one in sorted(there, key=lambda one: -there[one]) if one != chosen]
+            more = ", ..." if len(others) > SHOWN else ""
+            named = f"{', '.join(others[:SHOWN])}{more}"
+            context.note(f"aligner {chosen}, the newest of {len(there)}; another with --aligner: {named}")
         return cls.load(context.store, chosen, device=context.resolved_device)
 
     def images(self, source: FeatureSource, rows: SampleIndex) -> Embeddings:

@@ -32,7 +32,7 @@ def made_from(store: Store, summary: Mapping[str, Any] | None = None) -> str:
     pending = [[features.key, features.state] for features in store.feature_sets()]
     usage = {part: size for part, size in disk_usage(store).items() if part not in ("report.html", "reports")}
     shown = {"summary": summary, "store": shown_path(store.url), "usage": usage}
-    return fingerprint({"records": records, "features": pending, **shown, "code": max(_code())})
+    return fingerprint({"records": records, "features": pending, **shown, "code": sorted(_code())})
 
 
 def marked(page: str, digest: str) -> bytes:
@@ -50,9 +50,12 @@ def is_fresh(page: bytes, digest: str) -> bool:
     return f"{crc32c(memoryview(page[: found.start()] + page[found.end() :])):08x}" == found[2].decode()
 
 
-def _code() -> Iterator[float]:
-    """When each file of the package was changed."""
-    for folder, _, names in os.walk(Path(__file__).parents[1]):
+def _code() -> Iterator[list[Any]]:
+    """Each file of the package with its size and time: an older version that is put back has other times too."""
+    top = Path(__file__).parents[1]
+    for folder, _, names in os.walk(top):
         for name in names:
             if not name.endswith(".pyc"):
-                yield os.stat(os.path.join(folder, name)).st_mtime
+                path = os.path.join(folder, name)
+                status = os.stat(path)
+                yield [os.path.relpath(path, top), status.st_size, status.st_mtime_ns]

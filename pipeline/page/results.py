@@ -27,6 +27,15 @@ def section(source: Source) -> Section:
     }
     caption = "Every number with its 95 % bootstrap interval over the test samples, and the level of chance"
     blocks: list[Block] = [Table(caption, columns, [result.shown() for result in source.results])]
+    areas = [
+        {"aligner": result.aligner, "dataset": result.dataset, **row}
+        for result, table in source.saved("classes")
+        for row in table.to_pylist()
+    ]
+    if areas:
+        named = {name: name for name in ("aligner", "dataset", "class", "positives", "auroc", "low", "high")}
+        caption = "AUROC by class with its 95 % bootstrap interval over the test samples; chance is .5 for every class"
+        blocks.append(Table(caption, named, areas))
     without = notes_of(source.results)
     blocks += [Text(f"Excluded samples: {'; '.join(without)}.", small=True)] if without else []
     seen = sorted({r.dataset for r in source.results if r.provenance.get("items_trained_on")})

@@ -262,7 +262,7 @@ def _refusal(
     first = (
         f"{lacking} of {asked} datasets of the suite {suite} could not be evaluated and --require-all was given"
         if anything
-        else f"Nothing could be evaluated: {_none_of(asked, len(failed))} of the suite {suite} can be used here "
+        else f"Nothing could be evaluated: {_none_of(asked, len(failed), suite)} be used here "
         f"(looked below {data_root.absolute()})"
     )
     kind = StructureError if failed else NotPresentError
@@ -274,9 +274,11 @@ def _likewise(names: Sequence[str]) -> str:
     return f"Likewise: {', '.join(names[:4])}{more}. See: structure datasets"
 
 
-def _none_of(asked: int, failed: int) -> str:
+def _none_of(asked: int, failed: int, suite: str) -> str:
+    if asked == 1:
+        return f"the one dataset of the suite {suite}{', which has a fault,' if failed else ''} cannot"
     damaged = f", {failed} of which {'has' if failed == 1 else 'have'} a fault," if failed else ""
-    return f"none of the {asked} dataset{'s' if asked > 1 else ''}{damaged}"
+    return f"none of the {asked} datasets{damaged} of the suite {suite} can"
 
 
 evaluate = keyword_form(

@@ -9,23 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from structure.pipeline.datasets.decode_image import decode
-from structure.pipeline.datasets.image_files import read_file
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
-from structure.pipeline.evaluation.examples import jpeg
 from structure.pipeline.inference.aligned_embeddings import Side
+from structure.pipeline.inference.found_page import found_page
 from structure.pipeline.inference.found_rows import FoundRows
 from structure.pipeline.inference.gallery import SplitGallery
 from structure.pipeline.inference.gallery_sources import GalleryChoice, GallerySource
 from structure.pipeline.inference.index_folder import INDEX, IndexFolder
 from structure.pipeline.inference.index_rows import nearest_rows, open_indexed
 from structure.pipeline.inference.queries import encode_images, encode_texts, require_texts
-from structure.pipeline.inference.search_result import Hit, QueryHits, Scores, SearchResult, Target
+from structure.pipeline.inference.search_result import QueryHits, Scores, SearchResult, Target
 from structure.pipeline.inference.written_files import whole_file
 from structure.pipeline.keyword_form import keyword_form
-from structure.pipeline.page.search_page import PageHit, PageQuery, search_page
 from structure.pipeline.run_context import RunContext
-from structure.pipeline.shown_paths import shown_name, shown_path
 from structure.pipeline.similarity.knn.csls import csls_top_k, mean_nearest
 from structure.pipeline.similarity.knn.top_k import MEMORY, TopK, top_k
 from structure.pipeline.work_estimate import WorkEstimate
@@ -137,8 +133,9 @@ def run(request: SearchRequest, context: RunContext) -> SearchResult:
         "" if folder is None else str(folder.path),
     )
     if request.out is not None:
+        images = range(len(request.queries), len(words))
         with whole_file(Path(request.out)) as partial:
-            partial.write_text(_page(request, done, rows), encoding="utf-8")
+            partial.write_text(found_page(done, rows, images=images), encoding="utf-8")
         context.note(f"page: {request.out}")
     return done
 
@@ -185,29 +182,6 @@ def _search(
         gallery, others, samples=(samples, of_others), usable=others.usable, memory=memory, device=device
     )
     return csls_top_k(queries, gallery, hubness, k=request.k, usable=usable, memory=memory, device=device)
-
-
-def _page(request: SearchRequest, done: SearchResult, rows: FoundRows) -> str:
-    """The page, with a thumbnail of every image that is on this machine."""
-    shown = []
-    for number, answer in enumerate(done.queries):
-        is_image = number >= len(request.queries)
-        own = _query_thumbnail(answer.query) if is_image else None
-        hits = tuple(_page_hit(hit, rows) for hit in answer.hits)
-        shown.append(PageQuery(shown_path(answer.query) if is_image else answer.query, own, hits))
-    dataset = shown_name(done.dataset)
-    about = f"{done.rows:,} {done.to} of {dataset}, aligner {done.aligner}, scores: {done.scores}."
-    return search_page(f"Search in {dataset}", about, shown)
-
-
-def _page_hit(hit: Hit, rows: FoundRows) -> PageHit:
-    thumbnail = jpeg(lambda: rows.image(hit))
-    notes = tuple(line for line in (hit.caption, shown_path(hit.path), hit.note) if line)
-    return PageHit(hit.rank, hit.score, hit.id, thumbnail, notes)
-
-
-def _query_thumbnail(path: str) -> bytes | None:
-    return jpeg(lambda: decode(read_file(path, item=path), item=path))
 
 
 search = keyword_form(

@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from structure.pipeline.datasets.class_files import read_lines
+from structure.pipeline.datasets.registry import DATASET_KINDS
 from structure.pipeline.suites.prompt_set import ClassWording, PromptSet
 from structure.pipeline.suites.prompts import refuse_slotless
 from structure.pipeline.suites.suite import Suite, SuiteTask
@@ -20,7 +21,8 @@ TEMPLATE = "a photo of a {c}."
 
 @dataclass(frozen=True)
 class OwnLabels:
-    """The labels of `dataset` (a spec, as `--dataset` takes it), asked with `prompts`: templates with `{c}`.
+    """The labels of `dataset` (a spec, as `--dataset` takes it; a bare folder is one of class folders), asked with
+    `prompts`: templates with `{c}`.
 
     `label` names one of the dataset's labels, `split` one of its splits (by default `test` where there is one). In
     `classes`, a file, a text has one class name a line and a YAML file the words by class name; both are bound to the
@@ -35,6 +37,8 @@ class OwnLabels:
     classes: str | None = None
 
     def __post_init__(self) -> None:
+        if self.dataset not in DATASET_KINDS and ":" not in self.dataset and Path(self.dataset).is_dir():
+            object.__setattr__(self, "dataset", f"folder:{self.dataset}")
         for number, template in enumerate(self.prompts, start=1):
             refuse_slotless(template, f"--prompt {number}")
         _ = self.prompt_set  # raises for a file of classes that cannot be read

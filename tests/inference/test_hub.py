@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_with_one_head_for_the_hub_nothing_is_carried(store: Store, monkeypatch:
         recall(store, "csa", "path", "vision")
 
 
-def test_the_command_and_what_it_refuses(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_and_what_it_refuses(store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["search", "--store", store.url, "--hub", "csa-photos,csa-strokes", "--dataset", "things"]
     query = ["--item", "thing3", "--from", "path", "--to", "images", "-k", "3"]
     assert run([*command, *query, "--json", "--quiet"]) == 0
@@ -77,10 +78,18 @@ def test_the_command_and_what_it_refuses(store: Store, capsys: pytest.CaptureFix
         (["--item", "thing3", "--from", "smell"], "Unknown modality 'smell'"),
         (["--item", "thing3", "--from", "path", "--hub-modality", "sound"], "the hub is sound"),
         (["words"], "were imported"),
-        ([*query, "--aligner", "csa-photos"], "--aligner is of a search with one aligner"),
+        ([*query, "--aligner", "csa-photos"], "--aligner has no meaning beside --hub: --hub names the aligners"),
+        ([*query, "--index", "x"], "an index holds the space of one aligner"),
+        ([*query, "--scores", "csls"], "csls compares what is searched with the texts of one aligner"),
+        ([*query[:4], "--to", "text", "--images", "x"], "--images x is a folder of images, and --to text looks"),
+        ([*query, "--images", "x"], "a folder of images has no path"),
     ):
         assert run([*command, *flags]) in (1, 2), flags
         assert told in " ".join(capsys.readouterr().err.split())
+    page = tmp_path / "page.html"
+    assert run([*command, *query, "--out", str(page), "--quiet"]) == 0
+    assert "thing3" in page.read_text()
+    capsys.readouterr()
     twice = [*command[:4], "csa-photos,ridge-photos", *command[5:], *query]
     assert run(twice) == 2
     assert "both bring vision to the hub" in " ".join(capsys.readouterr().err.split())

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from structure.pipeline import import_features, rank_layers, report
-from structure.pipeline.page import whole
+from structure.pipeline.page import freshness, whole
 from structure.store import SampleItem, Samples, Store, open_store
 
 
@@ -52,3 +55,18 @@ def test_a_page_is_made_again_only_where_it_would_say_something_else(
     for damaged in (written[:-40], written.replace(b"things", b"thungs", 1), b"", written[:200]):
         store.files.write("report.html", damaged)
         assert (times_made(), times_made()) == (1, 0)
+
+
+def test_an_older_file_of_the_code_that_is_put_back_makes_the_page_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest time of all files does not change where an older file takes the place of a newer one."""
+    before = sorted(freshness._code())
+    stat = os.stat
+
+    def older(path: Any, **given: Any) -> Any:
+        found = stat(path, **given)
+        if not str(path).endswith("freshness.py"):
+            return found
+        return SimpleNamespace(st_size=found.st_size, st_mtime_ns=found.st_mtime_ns - 10**12)
+
+    monkeypatch.setattr(freshness.os, "stat", older)
+    assert sorted(freshness._code()) != before

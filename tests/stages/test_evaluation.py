@@ -206,7 +206,8 @@ def test_a_fault_of_one_copy_is_told_with_its_place_and_the_others_go_on(
     with pytest.raises(StructureError, match=words):
         raise StructureError(failed["why"])
     with pytest.raises(
-        StructureError, match="Nothing could be evaluated: none of the 1 dataset, 1 of which has a fault,"
+        StructureError,
+        match="Nothing could be evaluated: the one dataset of the suite .*, which has a fault, cannot be used here",
     ):
         evaluate(suite, store=store, data_root=data, datasets=["colours"])
     with pytest.raises(StructureError, match="1 of 2 datasets .* --require-all was given"):

@@ -11,6 +11,8 @@ import pytest
 from structure.cli.main import run
 from structure.pipeline import align, evaluate, extract
 from structure.pipeline.datasets import open_dataset
+from structure.pipeline.page import results
+from structure.pipeline.page.source import Source
 from structure.pipeline.results import every_result
 from structure.pipeline.suites.own_labels import OwnLabels
 from structure.pipeline.suites.suite import load_suite
@@ -144,3 +146,15 @@ def test_labels_that_are_lists_are_of_samples_with_several_classes(
     assert {row["class"]: row["positives"] for row in done["by_class"]} == counts
     assert run([*command, str(place / "store"), "--yes"]) == 0
     assert "AUROC by class" in capsys.readouterr().out
+    section = results.section(Source.of(open_store(place / "store"), None))
+    (table,) = [block for block in section.blocks if getattr(block, "caption", "").startswith("AUROC by class")]
+    assert [row["class"] for row in table.rows] == named
+
+
+def test_a_bare_folder_is_one_of_class_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "scenes").mkdir()
+    assert OwnLabels("photos").asked.startswith("--dataset folder:photos ")
+    assert OwnLabels("scenes").dataset == "scenes"
+    assert OwnLabels("nowhere").dataset == "nowhere"
