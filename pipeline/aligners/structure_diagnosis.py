@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from structure.pipeline.aligners.arrays import as_tensor
+from structure.pipeline.aligners.losses.structure_gradients import divergence_of
 from structure.pipeline.aligners.losses.structure_loss import freeze
 from structure.pipeline.aligners.option_groups import PairOptions
 from structure.pipeline.aligners.pair_objective import structure_space
@@ -25,13 +26,11 @@ def diagnose(vision: Any, text: Any, options: PairOptions, *, text_within: float
     """
     rows = np.sort(np.random.default_rng(options.seed).permutation(len(vision))[: min(options.batch, MOST_ROWS)])
     space = structure_space(options)
-    log_v, log_t = (freeze(as_tensor(side[rows][:]).float(), space).log_p for side in (vision, text))
-    log_m = torch.logaddexp(log_v, log_t) - float(np.log(2))
-    parts = [(log.exp() * (log - log_m)).sum(dim=1).mean() for log in (log_v, log_t)]
-    js = max(float(sum(parts)) / 2, 0.0)
+    of_vision, of_text = (freeze(as_tensor(side[rows][:]).float(), space).p for side in (vision, text))
+    js = max(float(divergence_of(of_vision, of_text, "js")[0]) / len(rows), 0.0)
     weight = min(options.side_weights) / (2 if options.combine == "mean" else 1)
-    of_vision, of_text = (float(log.diagonal().exp().mean()) for log in (log_v, log_t))
-    return StructureDiagnosis(js, of_vision, of_text, weight * js / 2, len(rows), text_within)
+    vision_diagonal, text_diagonal = (float(p.diagonal().mean()) for p in (of_vision, of_text))
+    return StructureDiagnosis(js, vision_diagonal, text_diagonal, weight * js / 2, len(rows), text_within)
 
 
 def share_within(rows: np.ndarray, samples: np.ndarray) -> float | None:

@@ -80,7 +80,7 @@ def peak_mb() -> float:
 
 def measure_peak(way: str, batch: int, width: int, dim: int) -> None:
     """Print the MB of peak memory that one step adds to its inputs. A small step first, so that code is loaded."""
-    make_step(way, 64, width, dim)()
+    make_step(way, 512, width, dim)()
     step = make_step(way, batch, width, dim)
     before = peak_mb()
     started = time.perf_counter()

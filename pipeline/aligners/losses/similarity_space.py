@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from structure.pipeline.aligners.losses.choices import Centring, Similarity
+from structure.pipeline.aligners.products import by_transpose
 from structure.store.errors import unknown
 
 
@@ -46,12 +47,12 @@ class SimilaritySpace:
         ranks = z.detach().argsort(dim=1).argsort(dim=1).to(z.dtype)
         return F.normalize(ranks - ranks.mean(dim=1, keepdim=True), dim=1)
 
-    def logits(self, rows: torch.Tensor, z: torch.Tensor, *, out: torch.Tensor | None = None) -> torch.Tensor:
+    def logits(self, rows: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """Similarities over the temperature (n, N) of some placed rows to placed rows `z`."""
         if self.similarity != "rbf":
-            return torch.mm(rows / self.temperature, z.T, out=out)
+            return by_transpose(rows / self.temperature, z)
         squares = (rows.square().sum(dim=1)[:, None], z.square().sum(dim=1))
-        distances = torch.mm(rows * -2, z.T, out=out).add_(squares[0]).add_(squares[1]).clamp_min_(0)
+        distances = by_transpose(rows * -2, z).add_(squares[0]).add_(squares[1]).clamp_min_(0)
         return distances.mul_(-self.gamma).exp_().div_(self.temperature)
 
     def pull(self, slope: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:

@@ -8,21 +8,21 @@ of the frozen S (96 MB at most): symmetry then halves the products, half of each
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from structure.pipeline.aligners.losses.choices import Divergence
 from structure.pipeline.aligners.losses.similarity_space import SimilaritySpace
+from structure.pipeline.aligners.products import by_transpose
 
-LogRows = Callable[[slice], torch.Tensor]
+SoftmaxRows = Callable[[slice], torch.Tensor]
+"""Rows of a row softmax by their range; not to be written over."""
 
 RELEASED_EPS = 1e-12
-_TILE = {"cpu": 1 << 19}
+_TILE = {"cpu": 1 << 18}
 """Elements of one tile: on a CPU a few tiles must fit the cache, elsewhere they should fill the device."""
 
 _HELD = 1 << 24
@@ -49,12 +49,17 @@ def tiles(z: torch.Tensor) -> Iterator[tuple[int, int]]:
         yield start, min(rows, start + step)
 
 
-def log_rows(z: torch.Tensor, space: SimilaritySpace) -> LogRows:
-    """Rows of the log of the row softmax of S, tile by tile on demand; where it may be held, from its upper half."""
+def softmax_rows(z: torch.Tensor, space: SimilaritySpace) -> SoftmaxRows:
+    """Rows of the row softmax of S, tile by tile on demand; where it may be held, from its upper half."""
     if len(z) ** 2 > _HELD:
-        return lambda mine: torch.log_softmax(space.logits(z[mine], z), dim=1)
+        return lambda mine: torch.softmax(space.logits(z[mine], z), dim=1)
     starts = [start for start, _ in tiles(z)]
-    strips = [space.logits(z[start:stop], z[start:]) for start, stop in tiles(z)]
+    sizes = [(stop - start) * (len(z) - start) for start, stop in tiles(z)]
+    # One piece of memory: many small ones would leave gaps that the next square does not fit.
+    pieces = torch.empty(sum(sizes), dtype=z.dtype, device=z.device).split(sizes)
+    strips = [piece.view(-1, len(z) - start) for piece, start in zip(pieces, starts, strict=True)]
+    for strip, (start, stop) in zip(strips, tiles(z), strict=True):
+        strip.copy_(space.logits(z[start:stop], z[start:]))
 
     def rows(mine: slice) -> torch.Tensor:
         at = starts.index(mine.start)
@@ -62,7 +67,7 @@ def log_rows(z: torch.Tensor, space: SimilaritySpace) -> LogRows:
             strip[:, mine.start - start : mine.stop - start].T
             for start, strip in zip(starts[:at], strips, strict=False)
         ]
-        return torch.log_softmax(torch.cat([*left, strips[at]], dim=1), dim=1)
+        return torch.softmax(torch.cat([*left, strips[at]], dim=1), dim=1)
 
     return rows
 
@@ -72,43 +77,50 @@ def all_logits(z: torch.Tensor, space: SimilaritySpace) -> torch.Tensor:
     out = torch.empty(len(z), len(z), dtype=z.dtype, device=z.device)
     for start in range(0, len(z), _STRIP):
         stop = start + _STRIP
-        space.logits(z[start:stop], z[start:], out=out[start:stop, start:])
-        out[stop:, start:stop] = out[start:stop, stop:].T
+        out[start:stop, start:] = space.logits(z[start:stop], z[start:])
+        for right in range(stop, len(z), _STRIP):
+            out[right : right + _STRIP, start:stop] = out[start:stop, right : right + _STRIP].T
     return out
 
 
 def _add_transpose(square: torch.Tensor) -> torch.Tensor:
-    """G + G^T, in place."""
-    for start in range(0, len(square), _STRIP):
-        stop = start + _STRIP
-        # A new strip: adding in place would read what it has already written.
-        strip = square[start:stop, start:] + square[start:, start:stop].T
-        square[start:stop, start:] = strip
-        square[start:, start:stop] = strip.T
+    """G + G^T, in place, by blocks that fit the cache."""
+    for top in range(0, len(square), _STRIP):
+        for left in range(top, len(square), _STRIP):
+            above = square[top : top + _STRIP, left : left + _STRIP]
+            below = square[left : left + _STRIP, top : top + _STRIP]
+            # A new block: adding in place would read what it has already written.
+            both = below.T.contiguous().add_(above)
+            above.copy_(both)
+            below.copy_(both.T)
     return square
 
 
-def _compare(
-    log_p: torch.Tensor, log_q: torch.Tensor, divergence: Divergence, *, slope: bool
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Sum over all entries of the divergence, q, and its derivative in q entry by entry.
+def divergence_of(
+    p: torch.Tensor, q: torch.Tensor, divergence: Divergence, *, slope: bool = False
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Sum over all entries of the divergence of two softmaxes, and its derivative in q entry by entry.
 
-    Jensen-Shannon through log(q / m) = log 2 - softplus(log p - log q), m = (p + q) / 2: exact where p and q are
-    close, finite where one of them is 0 in floating point. d JS / d q = log(q / m) / 2.
+    Jensen-Shannon through log(p / m) = log(1 + d) and log(q / m) = log(1 - d), d = (p - q) / (p + q), m = (p + q) / 2:
+    exact where p and q are close, finite where one of them is 0 in floating point, and two logarithms are all that it
+    takes. d JS / d q = log(q / m) / 2.
     """
-    p, q = log_p.exp(), log_q.exp()
     if divergence == "js":
-        gap = log_p - log_q
-        q_over_m = F.softplus(gap, threshold=40).neg_().add_(math.log(2))
-        p_over_m = gap.add_(q_over_m)
-        total = (torch.vdot(p.view(-1), p_over_m.view(-1)) + torch.vdot(q.view(-1), q_over_m.view(-1))) / 2
-        return total, q, q_over_m.div_(2) if slope else None
-    p.add_(RELEASED_EPS)
-    raised = q + RELEASED_EPS
-    m = (p + raised).div_(2)
-    excess = m.log().sub_(p.log_(), alpha=0.5).sub_(raised.log(), alpha=0.5)
-    total = torch.vdot(m.view(-1), excess.view(-1))
-    return total, q, excess.add_(1).sub_(m.div_(raised)).div_(2) if slope else None
+        numbers = torch.finfo(p.dtype)
+        most = 1 - numbers.eps / 2
+        apart = torch.sub(p, q).div_(torch.add(p, q).clamp_min_(numbers.tiny)).clamp_(-most, most)
+        q_over_m = apart.neg().log1p_()
+        total = (_dot(p, apart.log1p_()) + _dot(q, q_over_m)) / 2
+        return total, q_over_m.div_(2) if slope else None
+    raised, other = q + RELEASED_EPS, p + RELEASED_EPS
+    m = (other + raised).div_(2)
+    excess = m.log().sub_(other.log_(), alpha=0.5).sub_(raised.log(), alpha=0.5)
+    return _dot(m, excess), excess.add_(1).sub_(m.div_(raised)).div_(2) if slope else None
+
+
+def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Sum of the products of all entries."""
+    return torch.vdot(a.reshape(-1), b.reshape(-1))
 
 
 def _through_softmax(q: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
@@ -130,34 +142,35 @@ class Tiled(_MadeForward):
     """Level 1: the gradient is made while each tile is at hand."""
 
     @staticmethod
-    def forward(ctx: Any, z: torch.Tensor, of_p: LogRows, how: Comparison) -> torch.Tensor:
+    def forward(ctx: Any, z: torch.Tensor, of_p: SoftmaxRows, how: Comparison) -> torch.Tensor:
         space, weights, margin = how.space, how.weights, how.margin
         slope = ctx.needs_input_grad[0]
         rows = len(z)
         total = z.new_zeros(())
-        product = torch.zeros_like(z) if slope else None
-        degrees = z.new_zeros(rows)
         held = rows * rows <= _HELD
         of_q = all_logits(z, space) if held else z
+        product = torch.zeros_like(z) if slope and not held else None
+        degrees = z.new_zeros(rows)
         for start, stop in tiles(z):
             mine = slice(start, stop)
             logits = of_q[mine] if held else space.logits(z[mine], z)
-            part, q, change = _compare(of_p(mine), torch.log_softmax(logits, dim=1), how.divergence, slope=slope)
+            q = torch.softmax(logits, dim=1)
+            part, change = divergence_of(of_p(mine), q, how.divergence, slope=slope)
             total += part
-            if product is None or change is None:
+            if change is None:
                 continue
             pull = space.pull(_through_softmax(q, change), logits)
-            if held:
+            if product is None:
                 of_q[mine] = pull
             else:
                 product[mine].addmm_(pull, z)
                 product.addmm_(pull.T, z[mine])
                 degrees[mine] += pull.sum(dim=1)
                 degrees += pull.sum(dim=0)
-        if product is not None and held:
+        if slope and held:
             both = _add_transpose(of_q)
-            torch.mm(both, z, out=product)
             degrees = both.sum(dim=1)
+            product = by_transpose(both, z.T)
         value = total / rows
         above = (value > margin).to(z.dtype)
         if product is not None:
@@ -172,12 +185,11 @@ class Powers(_MadeForward):
     """
 
     @staticmethod
-    def forward(ctx: Any, z: torch.Tensor, of_p: LogRows, how: Comparison) -> torch.Tensor:
+    def forward(ctx: Any, z: torch.Tensor, of_p: SoftmaxRows, how: Comparison) -> torch.Tensor:
         space, weights, margin = how.space, how.weights, how.margin
         slope = ctx.needs_input_grad[0]
         rows = len(z)
-        tiny = torch.finfo(z.dtype).tiny
-        first = torch.cat([of_p(slice(*tile)) for tile in tiles(z)]).exp_()
+        first = torch.cat([of_p(slice(*tile)) for tile in tiles(z)])
         powers = [torch.softmax(all_logits(z, space), dim=1)]
         power = first
         loss = z.new_zeros(())
@@ -189,9 +201,7 @@ class Powers(_MadeForward):
             change = torch.empty_like(power) if slope else None
             value = z.new_zeros(())
             for start, stop in tiles(z):
-                log_p = power[start:stop].clamp_min(tiny).log_()
-                log_q = powers[level][start:stop].clamp_min(tiny).log_()
-                part, _, tile = _compare(log_p, log_q, how.divergence, slope=slope)
+                part, tile = divergence_of(power[start:stop], powers[level][start:stop], how.divergence, slope=slope)
                 value += part / rows
                 if change is not None and tile is not None:
                     change[start:stop] = tile

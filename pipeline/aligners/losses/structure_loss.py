@@ -18,11 +18,11 @@ from structure.pipeline.aligners.losses.choices import Centring, Divergence, Sim
 from structure.pipeline.aligners.losses.similarity_space import SimilaritySpace
 from structure.pipeline.aligners.losses.structure_gradients import (
     Comparison,
-    LogRows,
     Powers,
+    SoftmaxRows,
     Tiled,
     all_logits,
-    log_rows,
+    softmax_rows,
     tiles,
 )
 from structure.store.errors import unknown
@@ -30,9 +30,9 @@ from structure.store.errors import unknown
 
 @dataclass(frozen=True)
 class Frozen:
-    """The frozen side of R_S, saved: `log_p` (N, N) is the log of its row softmax. For a batch that never changes."""
+    """The frozen side of R_S, saved: `p` (N, N) is its row softmax. For a batch that never changes."""
 
-    log_p: torch.Tensor
+    p: torch.Tensor
     space: SimilaritySpace
 
 
@@ -67,7 +67,7 @@ def structure_loss(
     space = SimilaritySpace(temperature, similarity, gamma, centring, centre_first)
     aligned = as_tensor(after)
     dtype = computing_dtype(aligned)
-    rows = len(before.log_p) if isinstance(before, Frozen) else len(before)
+    rows = len(before.p) if isinstance(before, Frozen) else len(before)
     if aligned.ndim != 2 or rows != len(aligned) or not rows:
         raise ValueError(f"before has {rows} rows, after has shape {tuple(aligned.shape)}: row i must be row i")
     if levels < 1:
@@ -77,11 +77,11 @@ def structure_loss(
         if isinstance(before, Frozen):
             if before.space != space:
                 raise ValueError(f"the frozen side was saved for another temperature or space: {before.space}")
-            of_p: LogRows = before.log_p.__getitem__
+            of_p: SoftmaxRows = before.p.__getitem__
         else:
             with torch.no_grad():
                 features = as_tensor(before).detach().to(aligned.device, dtype)
-                of_p = log_rows(space.place(features), space)
+                of_p = softmax_rows(space.place(features), space)
         weights = [1 / (levels * (level if weighting == "inverse" else 1)) for level in range(1, levels + 1)]
         how = Comparison(space, divergence, weights, margin)
         loss: torch.Tensor = (Tiled if levels == 1 else Powers).apply(z, of_p, how)
@@ -94,7 +94,7 @@ def freeze(before: Array, space: SimilaritySpace | None = None) -> Frozen:
     space = space or SimilaritySpace()
     features = as_tensor(before)
     z = space.place(features.to(computing_dtype(features)))
-    log_p = all_logits(z, space)
+    p = all_logits(z, space)
     for start, stop in tiles(z):
-        log_p[start:stop] = torch.log_softmax(log_p[start:stop], dim=1)
-    return Frozen(log_p, space)
+        p[start:stop] = torch.softmax(p[start:stop], dim=1)
+    return Frozen(p, space)
