@@ -140,9 +140,7 @@ def align(flags: AlignFlags) -> None:
             raise UsageError(
                 "--replace is of one run: many runs replace what an earlier command made under their names."
             )
-        if flags.split_column is not None:
-            raise UsageError("--split-column is of one run. Leave it out of many runs, or run one.")
-        stored = {**data, "test": flags.test}
+        stored = {**data, "test": flags.test, "split_column": flags.split_column}
         options = {"method": AUTO if is_auto else method, **training, **selection}
         recipe = flags.recipe(flags.layers, preset=flags.preset, training=options, name=flags.name, stored=stored)
         request, runs = first_run(recipe, name=flags.name, device=flags.device), len(runs_of(recipe))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from structure.cli.terminal import Terminal
     from structure.pipeline.pair_curves.curve import PairCurve
 
-OF_ONE_RUN = ("grid", "compare", "suite", "pairs", "add", "memory", "tensorboard", "yes")
+OF_ONE_RUN = ("grid", "compare", "suite", "pairs", "add", "memory", "tensorboard", "split_column", "yes")
 """Flags of trainings that are saved; a curve saves its numbers alone."""
 
 SEEDS = "5"
@@ -37,6 +37,7 @@ def run_curve(flags: Any) -> None:
     from structure.pipeline.aligners.options import DEFAULT_METHOD
     from structure.pipeline.pair_curves.request import PairCurveRequest
     from structure.pipeline.run_context import RunContext
+    from structure.pipeline.stage_requests.align import AUTO
 
     given = [name for name in OF_ONE_RUN if getattr(flags, name)] + list(selection_options(flags))
     if given or flags.preset != "default":
@@ -45,6 +46,12 @@ def run_curve(flags: Any) -> None:
             "or train one method over several numbers of pairs: --curve 100,300 --method linear"
         )
     methods = words("--method", flags.method or DEFAULT_METHOD)
+    if AUTO in methods:
+        raise UsageError(
+            "A curve of several methods compares named ones, and --method auto selects another for each number of "
+            "pairs. Name them: --method ridge,linear,kernel-csa; or select one a number of pairs: --curve 100,300 "
+            "--method auto"
+        )
     training = given_options(training_options(flags), flags.setting or [], method=methods[0])
     first = training.pop("seed", None)
     request = PairCurveRequest(

@@ -17,6 +17,7 @@ from structure.cli.terminal import Terminal
 from structure.pipeline.ranking.options import PERMUTE, PRESETS
 from structure.pipeline.similarity.k_rules import RULES
 from structure.pipeline.similarity.registry import SIMILARITIES, notation
+from structure.store.errors import UsageError
 
 if TYPE_CHECKING:
     from structure.pipeline.run_context import RunContext
@@ -113,6 +114,8 @@ def _request(flags: RankFlags) -> RankRequest | RankModelsRequest:
     from structure.pipeline.stage_requests.rank import BETWEEN, RankModelsRequest, RankRequest
 
     vision, text = flags.vision or [], flags.text or []
+    if flags.permute is not None and flags.group is None:
+        raise UsageError(f"--permute {flags.permute} is of groups: it changes nothing without --group COLUMN.")
     shared: dict[str, Any] = {
         "dataset": flags.dataset,
         "split": flags.split,

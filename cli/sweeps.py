@@ -91,7 +91,8 @@ class SweepFlags:
         for option, given in (("layers", layers != "auto"), ("pairs", stored["pairs"] is not None)):
             if given and (option in axes.varied or (option == "pairs" and self.curve is not None)):
                 raise UsageError(f"--{option} is given for every run and varied as well. Leave one of them out.")
-        test = stored["test"] if stored["test"] is not None else CURVE_TEST if self.curve else 0.0
+        held_out = CURVE_TEST if self.curve and stored["split_column"] is None else 0.0
+        test = stored["test"] if stored["test"] is not None else held_out
         pairs = StoredPairs(**{**stored, "test": test})
         return sweep_recipe(
             name or "sweep", axes, preset=preset, training=options, stored=pairs, seeds=seeds, suite=self.suite
@@ -120,6 +121,7 @@ def first_run(recipe: Recipe, *, name: str | None, device: str) -> AlignRequest:
         **how,
         pairs=cell.pairs or stored.pairs,
         test=stored.test,
+        split_column=stored.split_column,
         memory=stored.memory,
         name=name,
         replace=True,

@@ -109,6 +109,12 @@ def test_an_option_does_not_take_the_next_option_for_its_value(
     assert f"{option} takes a value, and {follows} follows it" in " ".join(capsys.readouterr().err.split())
 
 
+def test_permute_is_of_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    for value in ("within", "whole"):
+        assert run(["rank-layers", "--permute", value]) == 2
+        assert f"--permute {value} is of groups: it changes nothing without --group COLUMN" in capsys.readouterr().err
+
+
 def test_a_value_may_begin_with_a_dash_where_it_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["store", "rm", "--store", "-5", "aligners/x"]) in (1, 2)
     assert "takes a value" not in capsys.readouterr().err

@@ -90,8 +90,13 @@ class PairCurve:
     @classmethod
     def read(cls, folder: Files) -> PairCurve:
         """Of the folder that holds it. Raises DamageError for a record that does not read."""
+        return cls.parse(folder.read(FILE), str(folder))
+
+    @classmethod
+    def parse(cls, data: bytes, folder: str) -> PairCurve:
+        """Of the bytes of a record in `folder`. Raises DamageError for what is none."""
         try:
-            document = from_json(folder.read(FILE))
+            document = from_json(data)
             fits = tuple(CurveFit.of_dict(each) for each in document.pop("fits"))
             identity = document["identity"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -100,7 +105,7 @@ class PairCurve:
             ) from error
         derived = ("identity", "chance", "ceiling", "means")
         facts = {name: value for name, value in document.items() if name not in derived}
-        return cls(facts, identity, fits, str(folder))
+        return cls(facts, identity, fits, folder)
 
     def spec(self, metric: str = SHOWN) -> Spec:
         """The figure: a line for each variant, chance, and the ceiling. No pairs are drawn at half the least number."""

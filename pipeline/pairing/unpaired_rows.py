@@ -15,7 +15,7 @@ from structure.pipeline.progress import Listener, Note, silent
 from structure.store import FeatureSet, Store
 from structure.store.errors import StructureError
 from structure.store.fingerprint import differences
-from structure.store.joined_rows import has_layers, layer_rows
+from structure.store.joined_rows import has_layers, layer_names, layer_rows
 
 
 class NoneUnpairedError(StructureError):
@@ -121,8 +121,18 @@ class UnpairedSource:
                         f"--unpaired {name}: {features.key} has no complete layer {self.layers[side]} "
                         f"({features.state}). Extract it with the same --layers."
                     )
+                mine, theirs = (_widths(one, self.layers[side]) for one in (self.sets[side], features))
+                if mine != theirs:
+                    raise StructureError(
+                        f"--unpaired {name}: the layer {self.layers[side]} of {features.key} is {theirs} wide, and "
+                        f"that of {self.sets[side].key} {mine}: two encoders have one name. Name features of the same."
+                    )
                 found.setdefault(features.key, features)
         return list(found.values())
+
+
+def _widths(features: FeatureSet, layer: str) -> int:
+    return sum(features.column(name).width for name in layer_names(features, layer))
 
 
 def named_sets(store: Store, names: Sequence[str]) -> list[FeatureSet]:

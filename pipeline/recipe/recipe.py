@@ -37,6 +37,7 @@ class StoredPairs:
     add: tuple[str, ...] = ()
     unpaired: tuple[str, ...] = ()
     memory: int | None = None
+    split_column: str | None = None
 
     @property
     def sets(self) -> dict[str, str | None]:

@@ -27,6 +27,7 @@ from structure.pipeline.aligners.options import (
     unknown_option,
 )
 from structure.pipeline.model_selection.options import SELECTION_OPTIONS
+from structure.pipeline.pairing.given_splits import require_undivided
 from structure.pipeline.recipe.grid import NOT_TRAINING, GridCell, LayerChoice, contrasts_along
 from structure.pipeline.recipe.recipe import Encoders, Recipe, StoredPairs, named_runs
 from structure.pipeline.stage_requests.align import AUTO, published
@@ -131,6 +132,8 @@ def sweep_recipe(
     if named:
         given = [name for name in training if len(named) == len(options) or name not in SELECTION_OPTIONS]
         require_effects(named, preset=preset, varied=varied, given=given)
+    if stored.split_column and any(run.get("method") == AUTO for run in options):
+        require_undivided({"--method auto": True})
     require_unpaired([*training, *axes.varied], stored.unpaired)
     _require_use_of_unpaired(options, preset, stored.unpaired)
     cells = axes.cells()
@@ -182,8 +185,8 @@ def _require_use_of_unpaired(runs: Sequence[Mapping[str, Any]], preset: str, unp
     needs some and there are none."""
     if unpaired and any(run.get("method") == AUTO for run in runs):
         raise UsageError(
-            "--unpaired rows are seen by R_S alone, and a selected method may train without it. Name methods with R_S, "
-            "such as linear."
+            "--unpaired with a selected method is of one run: leave out the flags of many runs, or name methods that "
+            "use unpaired rows, such as --method linear (R_S sees them) or sotalign (which matches them)."
         )
     named = [published(run) for run in runs if run.get("method") != AUTO]
     options = [TrainingOptions.preset(preset, **applicable(run)) for run in named]

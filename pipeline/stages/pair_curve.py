@@ -24,6 +24,7 @@ from structure.pipeline.progress import Progress
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.work_estimate import WorkEstimate
 from structure.store.errors import StructureError
+from structure.store.files import Files
 from structure.store.fingerprint import fingerprint
 
 
@@ -115,6 +116,8 @@ def run(request: PairCurveRequest, context: RunContext) -> PairCurve:
     curve = curve_so_far(request, data, context)
     folder = context.store.folder(FOLDER, request.name or default_name(data))
     context.require_writable("a curve")
+    if request.replace and folder.exists(FILE):
+        folder.remove(FILE)
     there = {each.key for each in curve.fits}
     cells = list(data.cells(request))
     measuring = Measuring(data.sides.read(data.training), data.sides.read(data.test), context.resolved_device)
@@ -122,7 +125,7 @@ def run(request: PairCurveRequest, context: RunContext) -> PairCurve:
     unpaired: dict[tuple[int, int], Unpaired] = {}
     for done, (seed, pairs, variant) in enumerate(cells, start=1):
         context.on_event(Progress("curve", done, len(cells), "fits"))
-        if (variant.label, pairs, seed) in there:
+        if (variant.label, pairs, seed) in there | {each.key for each in curve.fits}:
             continue
         chosen = data.training.subset(pairs, seed=seed)
         if variant.use_of_unpaired != "unused" and (seed, pairs) not in unpaired:
@@ -130,9 +133,26 @@ def run(request: PairCurveRequest, context: RunContext) -> PairCurve:
         rows = np.array([numbers[item] for item in chosen.items.tolist()], dtype=np.int64)
         fitted = measuring.fit(variant, rows, unpaired.get((seed, pairs), Unpaired()), seed=seed)
         curve = replace(curve, fits=(*curve.fits, fitted))
-        folder.write(FILE, curve.packed())
+        curve = _written(folder, curve)
     folder.write(FIGURE, curve.figure())
     return replace(curve, place=str(folder))
+
+
+def _written(folder: Files, curve: PairCurve) -> PairCurve:
+    """The curve with the fits that another run of it has saved meanwhile, written in their place. Raises DamageError
+    for a record that does not read; one of other data is replaced."""
+    while True:
+        if not folder.exists(FILE):
+            if folder.create(FILE, curve.packed()):
+                return curve
+            continue
+        before = folder.read(FILE)
+        saved = PairCurve.parse(before, str(folder))
+        if saved.identity == curve.identity:
+            own = {each.key for each in curve.fits}
+            curve = replace(curve, fits=(*curve.fits, *(each for each in saved.fits if each.key not in own)))
+        if folder.swap(FILE, before, curve.packed()):
+            return curve
 
 
 def curve_so_far(request: PairCurveRequest, data: CurveData, context: RunContext) -> PairCurve:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from structure.cli.main import run
-from structure.pipeline import align
+from structure.pipeline import align, load_aligner
 from structure.pipeline.stages.import_features import import_features
 from structure.store import Store, open_store
 from structure.store.errors import StructureError
@@ -70,6 +71,15 @@ def test_the_own_split_val_selects(store: Store) -> None:
     assert (closed.trained.pairs, closed.trained.validation_pairs) == (60, 20)
 
 
+def test_many_runs_take_the_same_parts(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["align", "--layers", "last", "--dataset", "column", "--split-column", "label", "--method", "ridge"]
+    assert run([*command, "--grid", "ridge=.1,1", "--name", "many", "--store", store.url, "--json", "--quiet"]) == 0
+    done = json.loads(capsys.readouterr().out)
+    for name in (name for names in done["aligners"].values() for name in names):
+        facts = load_aligner(store.folder("aligners", name)).metadata
+        assert (facts["pairs"], facts["validation_pairs"], facts["test_pairs"]) == (60, 20, 24)
+
+
 def test_what_cannot_be_is_told(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["align", "--layers", "last", "--method", "ridge", "--store", store.url, "--split-column"]
     for flags, told in (
@@ -78,7 +88,12 @@ def test_what_cannot_be_is_told(store: Store, capsys: pytest.CaptureFixture[str]
         (["item", "--dataset", "column"], "is no name of a split"),
         (["colour", "--dataset", "column"], "Unknown column of --split-column 'colour'"),
         (["label", "--dataset", "column", "--test", ".2"], "Leave out --test"),
-        (["label", "--dataset", "column", "--seeds", "2"], "--split-column is of one run"),
+        (["label", "--dataset", "column", "--seeds", "2", "--test", ".2"], "Leave out --test"),
+        (
+            ["label", "--dataset", "column", "--method", "linear", "--grid", "method=auto,ridge"],
+            "Leave out --method auto and name",
+        ),
+        (["label", "--dataset", "column", "--curve", "10,20", "--method", "ridge,linear"], "--split-column is no part"),
     ):
         assert run([*command, *flags]) in (1, 2), flags
         assert told in " ".join(capsys.readouterr().err.split())

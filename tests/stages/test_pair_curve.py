@@ -70,6 +70,24 @@ def test_all_methods_meet_the_same_pairs(copied: Store, monkeypatch: pytest.Monk
         pair_curve(store=copied, **given)
 
 
+def test_two_runs_of_one_curve_keep_the_fits_of_both(copied: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, given = Measuring.fit, {"layers": "block.03,block.03", "seeds": (1,)}
+    other: list[PairCurve] = []
+
+    def beside(self: Measuring, *args: Any, **options: Any) -> Any:
+        if not other:  # another run of it begins and ends while this one fits
+            other.append(PairCurve({}, ""))
+            other[0] = pair_curve(store=copied, methods=["csa"], pairs=[40], **given)
+        return plain(self, *args, **options)
+
+    monkeypatch.setattr(Measuring, "fit", beside)
+    done = pair_curve(store=copied, methods=["ridge"], pairs=[20], **given)
+    assert {each.key for each in other[0].fits} < {each.key for each in done.fits}
+    assert PairCurve.read(copied.folder("curves", "scenes-scenes-vit-scenes-text-curve")) == done
+    again = pair_curve(store=copied, methods=["ridge"], pairs=[20], replace=True, **given)
+    assert {each.variant for each in again.fits} == {"ridge"}
+
+
 def test_damaged_unpaired_rows_stop_a_curve(copied: Store) -> None:
     for shard in Path(copied.url, "features/scenes/train/scenes-vit/block.03/c").rglob("*"):
         if shard.is_file():
@@ -107,6 +125,7 @@ def test_the_command_shows_chance_ceiling_and_why_a_cell_is_empty(
         (["--grid", "dim=4,8"], "--grid is no part of a curve of several methods"),
         (["--preset", "paper"], "--preset is no part"),
         (["--unpaired", "flickr"], "--unpaired flickr"),
+        (["--method", "auto,ridge"], "--method auto selects another for each number of pairs"),
         (["--set", "pool_temperature=0.1"], "The methods ridge, linear have no option 'pool_temperature'"),
     ):
         assert run([*command, *wrong]) in (1, 2)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from structure.pipeline import align, extract
+from structure.pipeline import align, extract, import_features
 from structure.pipeline.aligners import TrainingOptions, load_aligner
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.pairing.pairs import choose_sets, pair_rows
@@ -110,3 +110,14 @@ def test_no_pair_of_validation_or_test_is_unpaired(scenes_store: Store) -> None:
     held = rows.take(np.arange(200, 240))
     vision, _ = source(scenes_store, ["scenes/train"]).disjoint(np.concatenate([rows.items[:50], held.items]))
     assert vision[0].rows.max() < 200
+
+
+def test_features_of_another_width_under_one_name_are_refused(tmp_path: Path) -> None:
+    store, random = open_store(tmp_path / "store"), np.random.default_rng(0)
+    for dataset, width in (("mine", 6), ("more", 7)):
+        for model, modality in (("eye", "vision"), ("ear", "text")):
+            values = random.standard_normal((40, width if model == "eye" else 5)).astype(np.float32)
+            np.savez(tmp_path / "f.npz", layer=values, ids=np.array([f"{dataset}{row}" for row in range(40)]))
+            import_features(tmp_path / "f.npz", model=model, modality=modality, dataset=dataset, store=store)
+    with pytest.raises(StructureError, match=r"--unpaired more: the layer layer of more/.*/eye is 7 wide, .* 6: two"):
+        align("last", store=store, dataset="mine", unpaired=["more"], options=TrainingOptions(method="linear"))
