@@ -18,14 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structure.pipeline.similarity.knn import candidates as sweep
-from structure.pipeline.similarity.knn import floors
 from structure.pipeline.similarity.knn import neighbour_tables as tables
 from structure.pipeline.similarity.knn import neighbours as module
 from structure.pipeline.similarity.knn import products_with_error_bounds as products
 from structure.pipeline.similarity.knn import refine_order as order
+from structure.pipeline.similarity.knn import search_radii as radii
 from structure.pipeline.similarity.knn.neighbour_tables import neighbour_tables
 from structure.pipeline.similarity.knn.neighbours import Neighbours, neighbours, search
-from structure.pipeline.similarity.knn.products_with_error_bounds import BFloat16, Float32, Precision, bound, factor
+from structure.pipeline.similarity.knn.products_with_error_bounds import BFloat16, Float32, Precision, factor
 from structure.pipeline.similarity.knn.unit_rows import UnitRows
 from structure.store.errors import StructureError
 
@@ -105,8 +105,8 @@ def every_path(request: pytest.FixtureRequest) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "worth_narrowing", lambda *_: request.param == "bfloat16")
         if request.param == "device":
-            patch.setattr(floors, "_kth", floors._kth_on_device)
-            patch.setattr(floors, "_reached", floors._reached_on_device)
+            patch.setattr(radii, "_kth", radii._kth_on_device)
+            patch.setattr(radii, "_within", radii._within_on_device)
             patch.setattr(order, "sampled", order.gathered)
         yield
 
@@ -256,14 +256,14 @@ def test_constant_layers_are_flagged() -> None:
 def test_products_stay_within_the_proved_bound(kind: str, precision: Precision) -> None:
     x = data(kind, 500, 300, 10)
     (block,) = UnitRows(x, k=10, memory=1 << 30, name="x").blocks()
-    rounded = factor(block, precision, torch.device("cpu"))
+    rounded, own = factor(block, precision, torch.device("cpu"))
     out = torch.empty(500, 500, dtype=precision.dtype)
-    found = rounded.strip(slice(0, 500)).times(rounded, slice(0, 500), out).double().numpy()
+    found = rounded.strip(slice(0, 500)).distances(rounded, slice(0, 500), out).double().numpy()
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-    true = unit @ unit.T - block.shift
-    allowed = bound(300, precision, block.radius, np.abs(block.tilt), rounded.residual)[:, None]
+    true = 1.0 - unit @ unit.T
+    allowed = own[:, None] + own
     rounding = np.abs(true) * 2.0**-8 if precision is BFloat16 else 0.0
-    error = np.abs(found - true)
+    error = np.abs(found + allowed - true)
     assert (error <= allowed + rounding + 1e-13).all()
     assert error.max() > 1e-3 * allowed.max()  # the bound is about this arithmetic, not a guess far above it
 
@@ -273,8 +273,8 @@ def test_products_coarser_than_assumed_are_noticed(coarse: torch.dtype, monkeypa
     """A library that multiplies more coarsely than its type says: bfloat16 is given up, float32 is an error."""
     true = {name: getattr(torch, name) for name in ("mm", "addmm")}
 
-    def blurred(name: str, *factors: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-        product: torch.Tensor = true[name](*factors, out=out)
+    def blurred(name: str, *factors: torch.Tensor, out: torch.Tensor, **scale: float) -> torch.Tensor:
+        product: torch.Tensor = true[name](*factors, **scale, out=out)
         return product.mul_(1.02) if out.dtype == coarse else product
 
     for name in true:

@@ -15,8 +15,8 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from structure.pipeline.similarity.knn.floors import CandidatePairs, Floors, Harvest, groups_for
 from structure.pipeline.similarity.knn.products_with_error_bounds import Products
+from structure.pipeline.similarity.knn.search_radii import CandidatePairs, Harvest, SearchRadii, groups_for
 from structure.pipeline.similarity.knn.unit_rows import Block
 
 STRIP = 512
@@ -26,6 +26,9 @@ PANEL = 8192
 """Rows whose candidates are handed over together, at most."""
 
 _DEVICE_STRIP = 4096
+
+_CROWD = 8
+"""A row with more than this share of all others as candidates takes float32 products with all of them."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,12 @@ def sweep(products: Products, span: slice, searched: np.ndarray, k: int, most: i
 
     Rows with fewer than about `most` / rows candidates, or 4 k, are not left out.
     """
-    rows, precision = products.rows, products.precision
-    floors = Floors(k, precision, products.error[span], searched[span], products.device, span.start)
-    few = max(4 * k + 64, 128 if precision.terms else most // (span.stop - span.start))
-    harvest = Harvest(floors, few=few, most=most)
+    rows = products.rows
+    radii = SearchRadii(k, products, span, searched[span])
+    few = most // (span.stop - span.start)
+    if products.precision.terms:  # of more it is faster to multiply the row with all others again
+        few = min(few, len(searched) // _CROWD)
+    harvest = Harvest(radii, few=max(4 * k + 64, few), most=most)
     height = max(STRIP if products.device.type == "cpu" else _DEVICE_STRIP, groups_for(k))
     for start, stop in panels(rows.edges, span):
         own = rows.block_at(start)
@@ -61,10 +66,10 @@ def sweep(products: Products, span: slice, searched: np.ndarray, k: int, most: i
             for a in range(start, stop, height):
                 b = min(a + height, stop)
                 strip = products.factor(own).strip(slice(a - own.start, b - own.start))
-                is_due = rises(a - span.start, b - span.start)
+                is_due = shrinks(a - span.start, b - span.start)
                 for tile in tiles(a, b, span, block, products.tile // height):
                     keys = products.keys(strip, block, tile.start, tile.stop)
-                    _search(keys, slice(a, b), tile, floors, harvest, is_due=is_due)
+                    _search(keys, slice(a, b), tile, radii, harvest, is_due=is_due)
         pairs = harvest.take(start, stop)
         yield Candidates(
             own, start, stop, pairs, start + np.flatnonzero(harvest.many[start - span.start : stop - span.start])
@@ -72,17 +77,17 @@ def sweep(products: Products, span: slice, searched: np.ndarray, k: int, most: i
 
 
 def _search(
-    keys: torch.Tensor, strip: slice, tile: Tile, floors: Floors, harvest: Harvest, *, is_due: bool = False
+    keys: torch.Tensor, strip: slice, tile: Tile, radii: SearchRadii, harvest: Harvest, *, is_due: bool = False
 ) -> None:
-    """Take a tile's candidates for the strip, then those for its shared columns; `is_due` raises their floors first."""
-    floors.see(keys, strip, axis=0)
-    floors.raise_(strip)
+    """Take a tile's candidates for the strip, then those for its shared columns; `is_due` shrinks their radii first."""
+    radii.see(keys, strip, axis=0)
+    radii.shrink(strip)
     harvest.add(keys, strip, slice(tile.start, tile.stop), axis=0)
     if tile.shared < tile.stop:
         keys, columns = keys[:, tile.shared - tile.start :], slice(tile.shared, tile.stop)
-        floors.see(keys, columns, axis=1)
+        radii.see(keys, columns, axis=1)
         if is_due:
-            floors.raise_(columns)
+            radii.shrink(columns)
         harvest.add(keys, strip, columns, axis=1)
 
 
@@ -97,13 +102,14 @@ def sweep_few(products: Products, block: Block, positions: np.ndarray, k: int, m
     """
     strip = products.factor(block).strip(positions - block.start)
     all_ = slice(0, len(positions))
-    floors = Floors(k, products.precision, products.error[positions], np.ones(len(positions), bool), products.device)
-    harvest = Harvest(floors, few=len(products.error), most=max(most, len(products.error)))
+    count = len(products.bounds.error)
+    radii = SearchRadii(k, products, positions, np.ones(len(positions), bool))
+    harvest = Harvest(radii, few=count, most=max(most, count))
     for other in products.rows.blocks():
         width = products.tile // len(positions)
         for tile in tiles(0, 0, slice(0, 0), other, width):
             keys = products.keys(strip, other, tile.start, tile.stop)
-            _search(keys, all_, tile, floors, harvest)
+            _search(keys, all_, tile, radii, harvest)
             if len(positions) > 1 and harvest.count > most and len(harvest.prune()) > most:
                 raise TooManyCandidates
     return harvest.take(0, len(positions))
@@ -145,7 +151,7 @@ def panels(edges: list[int], span: slice) -> Iterator[tuple[int, int]]:
             yield start, min(start + PANEL, stop)
 
 
-def rises(before: int, after: int) -> bool:
-    """Whether the floors of columns are raised again, now that they have met `after` rows instead of `before`: each
+def shrinks(before: int, after: int) -> bool:
+    """Whether the radii of columns are shrunk again, now that they have met `after` rows instead of `before`: each
     time that is half as many again, so that this costs log(rows) times, not once a strip."""
     return not before or int(np.log(after) / np.log(1.5)) > int(np.log(before) / np.log(1.5))

@@ -12,7 +12,7 @@ from structure.pipeline.similarity.knn import extended_precision as exact
 from structure.pipeline.similarity.knn.refine_order import dots
 from structure.pipeline.similarity.knn.unit_rows import Block, UnitRows
 
-_STRETCH = 96
+_STRETCH = 192
 _DOUBLES = 32 << 20  # bytes of float64 columns at once
 
 
@@ -34,7 +34,7 @@ class PairCosines:
         Sums of `_STRETCH` products are taken in float32 and added in float64, so the error of c_i . c_j is at most
         (`_STRETCH` + 6) 2^-24 r_i r_j: rounded operands, products and sums, in any order.
         """
-        value, most = np.empty(len(row)), 0.0
+        value, radius = np.empty(len(row)), np.empty(len(row))
         for other, here in self._by_block(column):
             i, j = row[here], column[here] - other.start
             mine, theirs, j = self._used(self.block.centred, other.centred, j)
@@ -44,8 +44,9 @@ class PairCosines:
                 left = right if mine is theirs else mine[:, a : a + _STRETCH].to(self.device)
                 total += dots(left, right, i, j)
             value[here] = total
-            most = max(most, float(other.radius.max()))
-        return value, 1.01 * (_STRETCH + 6) * 2.0**-24 * most * self.block.radius[self.part[row]] + 1e-12
+            radius[here] = other.radius[column[here] - other.start]
+        size = self.block.radius[self.part[row]] * most_of_row(row, radius)
+        return value, 1.01 * (_STRETCH + 6) * 2.0**-24 * size + 1e-12
 
     def double(self, row: np.ndarray, column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """In float64, with the bound of its rounding: products, sum, both norms and their inverses."""
@@ -86,10 +87,17 @@ class PairCosines:
     ) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
         """The rows of the part, those that `j` names and `j` among them; nothing is copied where most are used."""
         whole = len(self.part) == len(mine) and mine.data_ptr() == theirs.data_ptr()
-        columns = np.unique(j)
-        if 2 * len(columns) < len(theirs):
-            theirs, j = theirs[torch.from_numpy(columns)], np.searchsorted(columns, j)
+        is_used = np.zeros(len(theirs), bool)
+        is_used[j] = True
+        if 2 * np.count_nonzero(is_used) < len(theirs):
+            theirs, j = theirs[torch.from_numpy(np.flatnonzero(is_used))], np.cumsum(is_used)[j] - 1
             whole = False
         if whole:
             return theirs, theirs, j
         return (mine[torch.from_numpy(self.part)] if len(self.part) < len(mine) else mine), theirs, j
+
+
+def most_of_row(row: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """`(pairs,)`: the largest value of the pairs of each pair's row; `row` ascending."""
+    first = np.flatnonzero(np.diff(row, prepend=-1))
+    return np.repeat(np.maximum.reduceat(value, first), np.diff(first, append=len(row))) if len(row) else value

@@ -4,8 +4,8 @@ What exact means: neighbours are ordered by the cosine of the stored values, as 
 2**-50 (`extended_precision.GRID_BITS`), descending; equal cosines by index, ascending. The definition names no
 machine, so the table does not depend on tile size, memory budget, thread count, processor or accelerator. It is
 reached in steps that each prove what they leave out: low-precision products with an error bound
-(`products_with_error_bounds`), the pairs that can be among the nearest (`candidates`, `floors`), then just those whose
-order is still open (`refine_order`, `cosine_refinements`, `extended_precision`).
+(`products_with_error_bounds`), the pairs that can be among the nearest (`candidates`, `search_radii`), then just those
+whose order is still open (`refine_order`, `cosine_refinements`, `extended_precision`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ import torch
 
 from structure.pipeline.similarity.knn import refine_order as order
 from structure.pipeline.similarity.knn.candidates import STRIP, TooManyCandidates, sweep, sweep_few
-from structure.pipeline.similarity.knn.cosine_refinements import PairCosines
-from structure.pipeline.similarity.knn.floors import CandidatePairs
+from structure.pipeline.similarity.knn.cosine_refinements import PairCosines, most_of_row
 from structure.pipeline.similarity.knn.products_with_error_bounds import (
     BFloat16,
     Float32,
@@ -27,6 +26,7 @@ from structure.pipeline.similarity.knn.products_with_error_bounds import (
     Products,
     has_bfloat16_units,
 )
+from structure.pipeline.similarity.knn.search_radii import CandidatePairs
 from structure.pipeline.similarity.knn.unit_rows import Block, RowSlices, UnitRows, shape_of
 from structure.store.errors import StructureError
 
@@ -168,12 +168,12 @@ def _nearest(
 ) -> Iterator[Nearest]:
     """The nearest of all searched rows of a span; `narrow` multiplies in bfloat16 first."""
     narrow = device.type == "cpu" and worth_narrowing(rows, k) if narrow is None else narrow
-    products = Products(rows, BFloat16 if narrow else Float32, device)
+    products = Products(rows, BFloat16 if narrow else Float32, device, k)
     try:
         for candidates in sweep(products, span, searched, k, most):
             yield _ranked(products, candidates.block, np.arange(candidates.start, candidates.stop), candidates.pairs, k)
             if len(candidates.left_out):
-                single = Products(rows, Float32, device) if narrow else products
+                single = Products(rows, Float32, device, k) if narrow else products
                 yield from _crowded(single, candidates.block, candidates.left_out, k, most)
     except PrecisionTooLowError:
         yield from _nearest(rows, span, searched, k, device, most, narrow=False)
@@ -199,14 +199,14 @@ def _crowded(products: Products, block: Block, positions: np.ndarray, k: int, mo
 
 def _ranked(products: Products, block: Block, positions: np.ndarray, pairs: CandidatePairs, k: int) -> Nearest:
     """The nearest of those rows of a block that have candidates; `pairs` count rows within `positions`."""
-    value = products.precision.seen(pairs.key)[0]
-    pairs = pairs[np.argsort(order.by_row_and_value(pairs.row, value))]
-    value, error = products.precision.seen(pairs.key)
-    error += (products.error[positions] + 2.0**-50)[pairs.row]
+    pairs = pairs[np.argsort((pairs.row.astype(np.int64) << 32) + pairs.column)]
     cosines = PairCosines(products.rows, block, positions - block.start, products.device)
-    first = [] if products.precision is Float32 else [cosines.single]
-    nearest = order.rank(
-        pairs.row, pairs.column, value + products.shift, error, k, [*first, cosines.double, cosines.exact]
-    )
+    if products.precision is Float32:
+        own, other = products.bounds.error[positions][pairs.row], products.bounds.error[pairs.column]
+        value = 1.0 - (pairs.key.astype(np.float64) + own + other)
+        error = own + most_of_row(pairs.row, other)
+    else:
+        value, error = cosines.single(pairs.row, pairs.column)
+    nearest = order.rank(pairs.row, pairs.column, value, error, k, [cosines.double, cosines.exact])
     has_any = np.bincount(pairs.row, minlength=len(positions)) > 0
     return positions[has_any], nearest

@@ -59,13 +59,14 @@ def rank(
 ) -> np.ndarray:
     """`(rows, k)` int64: each row's first k columns by value descending, column ascending.
 
-    Pairs `row`, `column`, `value`, `error` (pairs,) lie by row, then value descending; each row that occurs has at
-    least k and gets a line, in order. Within a row `value - error` and `value + error` fall with the value. The last
-    refinement must be exact (error 0).
+    Pairs `row`, `column`, `value`, `error` (pairs,) lie by row; each row that occurs has at least k and gets a line, in
+    order. Within a row `value - error` and `value + error` fall with the value. The last refinement must be exact
+    (error 0).
     """
     first = np.flatnonzero(np.diff(row, prepend=-1))
     ranks = np.arange(len(row)) - np.repeat(first, np.diff(first, append=len(row)))
-    column = column.astype(np.int64)
+    order = in_order(row, value, column)
+    column, value, error = column[order].astype(np.int64), value[order], error[order]
     where, run = np.arange(len(row)), row
     for refine in refinements:
         where, run = unsettled(where, run, value, error, ranks, k)
@@ -79,9 +80,14 @@ def rank(
 
 
 def in_order(run: np.ndarray, value: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """`(pairs,)` int64 that order pairs by run, then value descending, then column: as `np.lexsort` in a tenth of the
-    time. Integers of the run and the float32 value are sorted; only where they are equal is more looked at."""
-    key = by_row_and_value(run, value)
+    """`(pairs,)` int64 that order pairs by run (ascending), then value descending, then column: as `np.lexsort` in a
+    tenth of the time. Sorted are integers of the run and of the value less the run's first one, as float32, whose bits
+    are in the order of the values once those of negative ones are turned round; where they are equal, more is looked
+    at."""
+    first = np.flatnonzero(np.diff(run, prepend=-1))
+    size = np.diff(first, append=len(run))
+    bits = (value - np.repeat(value[first], size)).astype(np.float32).view(np.int32)
+    key = (np.repeat(np.arange(len(first)), size) << 32) - (bits ^ ((bits >> 31) & np.int32(2**31 - 1)))
     order = np.argsort(key)
     key = key[order]
     is_tied = np.zeros(len(key) + 1, bool)
@@ -90,13 +96,6 @@ def in_order(run: np.ndarray, value: np.ndarray, column: np.ndarray) -> np.ndarr
     among = order[tied]
     order[tied] = among[np.lexsort((column[among], -value[among], key[tied]))]
     return order
-
-
-def by_row_and_value(row: np.ndarray, value: np.ndarray) -> np.ndarray:
-    """`(pairs,)` int64 whose order is by row, then by float32 value descending: its bits, read as an integer, are in
-    the order of the values once those of negative ones are turned round."""
-    bits = (value.astype(np.float32) + np.float32(0.0)).view(np.int32)  # -0 becomes 0
-    return np.asarray((row.astype(np.int64) << 32) - (bits ^ ((bits >> 31) & np.int32(2**31 - 1))))
 
 
 def unsettled(

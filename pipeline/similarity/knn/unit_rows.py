@@ -98,6 +98,11 @@ class Block:
     tilt: np.ndarray
     shift: float
 
+    @property
+    def half(self) -> np.ndarray:
+        """`(rows,)` float64: what a row adds to its distances, 1 - u_i . u_j = half_i + half_j - c_i . c_j."""
+        return (1.0 - self.shift) / 2 - self.tilt
+
 
 class UnitRows:
     """One layer surveyed once: norms, mean direction, and which rows repeat an earlier one.
