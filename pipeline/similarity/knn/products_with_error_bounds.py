@@ -106,7 +106,7 @@ class BFloat16:
     @staticmethod
     def cut(most: np.ndarray) -> np.ndarray:
         above = np.nextafter(np.maximum(most, 0.0).astype(np.float32), np.float32(np.inf))
-        return (above.view(np.int32) >> 16).astype(np.int16) + np.int16(3)
+        return np.asarray((above.view(np.int32) >> 16).astype(np.int16) + np.int16(3))
 
 
 _INFINITE = 0x7F80  # bits of infinity
@@ -235,7 +235,7 @@ class RowBounds:
         for _ in range(2):
             radius = self.radius[rows] + np.sqrt(2 * np.maximum(most, 0.0))
             most = np.minimum(most, near + 2 * (self.share * radius**2 + _LEAST))
-        return most
+        return np.asarray(most)
 
 
 class Products:
