@@ -15,7 +15,7 @@ from structure.pipeline.progress import Listener, Note, silent
 from structure.store import FeatureSet, Store
 from structure.store.errors import StructureError
 from structure.store.fingerprint import differences
-from structure.store.joined_rows import has_layers, layer_names, layer_rows
+from structure.store.joined_rows import has_layers, layer_rows
 
 
 class NoneUnpairedError(StructureError):
@@ -113,6 +113,8 @@ class UnpairedSource:
                     f"--unpaired {name}: the store has no features of {self.sets[0].manifest.encoder} or "
                     f"{self.sets[1].manifest.encoder} under that name. Of these encoders it has {listed}."
                 )
+            if not any(_same_encoder(features, self.sets[side]) for features in named):
+                self._refuse_namesakes(name, named, side)
             for features in named:
                 if not _same_encoder(features, self.sets[side]):
                     continue
@@ -121,18 +123,23 @@ class UnpairedSource:
                         f"--unpaired {name}: {features.key} has no complete layer {self.layers[side]} "
                         f"({features.state}). Extract it with the same --layers."
                     )
-                mine, theirs = (_widths(one, self.layers[side]) for one in (self.sets[side], features))
-                if mine != theirs:
-                    raise StructureError(
-                        f"--unpaired {name}: the layer {self.layers[side]} of {features.key} is {theirs} wide, and "
-                        f"that of {self.sets[side].key} {mine}: two encoders have one name. Name features of the same."
-                    )
                 found.setdefault(features.key, features)
         return list(found.values())
 
-
-def _widths(features: FeatureSet, layer: str) -> int:
-    return sum(features.column(name).width for name in layer_names(features, layer))
+    def _refuse_namesakes(self, name: str, named: Sequence[FeatureSet], side: int) -> None:
+        """Raises StructureError where the only features of a side under a name are of another encoder of its name: they
+        would be left out without a word."""
+        own = self.sets[side]
+        for features in named:
+            if (features.manifest.encoder, features.modality) == (own.manifest.encoder, own.modality):
+                there, here = features.manifest.identity["encoder"], own.manifest.identity["encoder"]
+                told = "; ".join(
+                    f"{path}: {one!r} there, {two!r} here" for path, one, two in differences(there, here)[:3]
+                )
+                raise StructureError(
+                    f"--unpaired {name}: {features.key} and {own.key} are of two encoders with one name ({told}); its "
+                    "rows do not fit the head. Make it with the same encoder, or name other features."
+                )
 
 
 def named_sets(store: Store, names: Sequence[str]) -> list[FeatureSet]:

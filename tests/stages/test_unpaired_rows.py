@@ -119,5 +119,5 @@ def test_features_of_another_width_under_one_name_are_refused(tmp_path: Path) ->
             values = random.standard_normal((40, width if model == "eye" else 5)).astype(np.float32)
             np.savez(tmp_path / "f.npz", layer=values, ids=np.array([f"{dataset}{row}" for row in range(40)]))
             import_features(tmp_path / "f.npz", model=model, modality=modality, dataset=dataset, store=store)
-    with pytest.raises(StructureError, match=r"--unpaired more: the layer layer of more/.*/eye is 7 wide, .* 6: two"):
+    with pytest.raises(StructureError, match=r"more/train/eye and mine/train/eye are of two .* 7 there, 6 here"):
         align("last", store=store, dataset="mine", unpaired=["more"], options=TrainingOptions(method="linear"))
