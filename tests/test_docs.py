@@ -41,7 +41,7 @@ def test_the_python_of_the_page_runs(page: str, tmp_path: Path, monkeypatch: pyt
         exec(compile(code, f"{page}.md", "exec"), names)
 
 
-@pytest.mark.parametrize("page", [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda path: path.stem)
+@pytest.mark.parametrize("page", [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda path: path.stem)
 def test_the_commands_of_the_page_are_understood(page: Path) -> None:
     """Each parses as it stands: its name, its options, its arguments."""
     shells = "\n".join(blocks(page, "", "sh"))
@@ -139,9 +139,11 @@ def offered(command: Any, name: str) -> list[tuple[str, Any]]:
     ]
 
 
-def test_the_readme_leads_to_every_page() -> None:
-    readme = (DOCS.parent / "README.md").read_text()
-    assert [path.name for path in sorted(DOCS.glob("*.md")) if f"docs/{path.name}" not in readme] == []
+def test_the_readme_leads_to_the_index_and_this_to_every_page() -> None:
+    assert "docs/README.md" in (DOCS.parent / "README.md").read_text()
+    index = (DOCS / "README.md").read_text()
+    pages = [path.relative_to(DOCS).as_posix() for path in sorted(DOCS.rglob("*.md"))]
+    assert [page for page in pages if page != "README.md" and f"({page})" not in index] == []
 
 
 def test_the_page_on_using_an_aligner_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

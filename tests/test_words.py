@@ -16,7 +16,7 @@ from structure.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = [path for path in sorted((ROOT / "configs").rglob("*.yaml")) if path.parent.name != "prompts"]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 PRIVATE = {
     r"pictures?": "image",
     r"recordings?": "audio clip",
@@ -46,7 +46,7 @@ PRIVATE = {
     r"val_recall_(images|texts)|structure_(vision|text)": "val_image_retrieval_recall@k, R_S_vision",
 }
 BANNED = re.compile(r"(?<![\w`/.-])(" + "|".join(PRIVATE) + r")(?![\w`/-])", re.IGNORECASE)
-IN_CODE = re.compile(r"^```.*?^```$|`[^`\n]*`|https?://\S+", re.MULTILINE | re.DOTALL)
+IN_CODE = re.compile(r"^ *```.*?^ *```$|`[^`\n]*`|https?://\S+", re.MULTILINE | re.DOTALL)
 
 
 def private_words(text: str) -> list[str]:
