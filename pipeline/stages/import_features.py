@@ -133,7 +133,9 @@ def import_features(
 def _require_fit(path: Path, given: FeatureFile, column: Column) -> None:
     """Refuse values that the layer's type cannot hold, before the feature set has its name."""
     values = given.layers[column.name]
-    low, high = (0.0, 0.0) if column.dtype == "float32" else bounds(values)
+    if column.dtype == "float32" or values.dtype == np.float16:
+        return
+    low, high = bounds(values)
     if max(-low, high) <= FLOAT16_MAX:
         return
     row = int(np.flatnonzero((np.abs(values) > FLOAT16_MAX).any(axis=1))[0])

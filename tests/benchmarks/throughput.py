@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--vision", default=str(SHARED / "encoders" / "mobilenetv2_in1k_hf"))
     parser.add_argument("--photos", type=Path, default=SHARED / "flowers5", help="a folder of class folders")
     parser.add_argument("--images", type=int, default=250, help="how many of them")
-    parser.add_argument("--picture-rounds", type=int, default=5)
+    parser.add_argument("--image-rounds", type=int, default=5)
     given = parser.parse_args()
     keep_memory()
     with tempfile.TemporaryDirectory() as name:

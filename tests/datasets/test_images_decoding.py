@@ -174,3 +174,12 @@ def test_damage_never_gives_another_error(data: bytes, draws: st.DataObject) -> 
         assert decode(cut, item="a").mode == "RGB"
     size(cut)
     is_plain(cut)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP"])
+def test_an_image_that_is_rgb_already_is_not_copied(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(gradient(), form)
+    expected = Image.open(io.BytesIO(data)).convert("RGB")
+    monkeypatch.setattr(Image.Image, "convert", lambda *_: pytest.fail("a copy was made"))
+    image = decode(data, item="a")
+    assert (image.mode, image.tobytes()) == ("RGB", expected.tobytes())

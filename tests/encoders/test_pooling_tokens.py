@@ -84,3 +84,15 @@ def test_a_pooling_is_one_entry_that_everything_asks(monkeypatch):
     assert set(out) == {"block.00@cls", "block.00@second"}
     with pytest.raises(StructureError, match="Did you mean second"):
         encoder.encode([image], pooling=["secnd"], layers=["block.00"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_a_masked_mean_is_to_the_bit_that_of_filled_values(dtype):
+    draw = torch.Generator().manual_seed(0)
+    values = torch.randn(5, 17, 33, generator=draw).to(dtype).transpose(1, 2)[:, :, 2:]
+    mask = torch.rand(5, 33, generator=draw) < 0.7
+    values[:, :, 3] = float("nan")
+    values[~mask] = float("inf")
+    filled = values.float().masked_fill(~mask[..., None], 0.0).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+    assert torch.equal(pool(values, "mean", mask=mask).nan_to_num(7.0), filled.nan_to_num(7.0))
+    assert filled.isfinite().any()
