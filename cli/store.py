@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -118,6 +119,7 @@ def verify(key: KeyArgument = None, store: StoreOption = DEFAULT_STORE, as_json:
     Example: structure store verify
     """
     from structure.pipeline.inference.embedding_records import embedding_faults
+    from structure.pipeline.stages.verify import verify_files
     from structure.store import StructureError, open_store
 
     opened = open_store(store)
@@ -130,20 +132,25 @@ def verify(key: KeyArgument = None, store: StoreOption = DEFAULT_STORE, as_json:
                 raise
             faults[name] = [f"{name}: {error}"]
     embeddings = {} if key else embedding_faults(opened)
+    kinds = [] if key else verify_files(opened)
     terminal = Terminal(as_json=as_json, quiet=False)
     if as_json:
-        terminal.document({"store": opened.url, "faults": {**faults, **embeddings}})
+        rows = [kind.row() | {"faults": kind.faults} for kind in kinds]
+        terminal.document({"store": opened.url, "faults": {**faults, **embeddings}, "files": rows})
     else:
-        for found in (*faults.values(), *embeddings.values()):
-            for fault in found:
-                typer.echo(fault)
+        for fault in itertools.chain(*faults.values(), *embeddings.values(), *(kind.faults.values() for kind in kinds)):
+            typer.echo(fault)
         wrong = sum(1 for found in faults.values() if found)
         terminal.say(f"{len(faults)} feature sets of {opened.url} checked, {wrong} with faults.")
         if embeddings:
             spoilt = sum(1 for found in embeddings.values() if found)
             again = "; the next search computes them again" if spoilt else ""
             terminal.say(f"{len(embeddings)} sets of aligned embeddings checked, {spoilt} with faults{again}.")
-    if any((*faults.values(), *embeddings.values())):
+        if kinds:
+            terminal.table([kind.row() for kind in kinds], list(kinds[0].row()), title="Files made from them")
+        if bare := sum(kind.without_digest for kind in kinds):
+            terminal.say(f"{bare:,} files hold no digest: an earlier version wrote them. They were only read.")
+    if any((*faults.values(), *embeddings.values(), *(kind.faults for kind in kinds))):
         raise typer.Exit(1)
 
 

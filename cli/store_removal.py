@@ -16,8 +16,8 @@ def rm(
     name: Annotated[
         str,
         typer.Argument(
-            help="aligners/NAME, rankings/ID, results/ALIGNER, features/DATASET/SPLIT/ENCODER, or all below "
-            "features/DATASET."
+            help="aligners/NAME, rankings/ID, results/ALIGNER, curves/NAME, reports/RECIPE, "
+            "features/DATASET/SPLIT/ENCODER, or all below features/DATASET."
         ),
     ],
     yes: Annotated[bool, typer.Option("--yes", help="Remove it; without this, nothing is removed.")] = False,

@@ -53,8 +53,8 @@ class Seal:
         return f"{SIGN}|{self.key}|{self.owner}|{_ZEROS.decode()}|{SIGN}"
 
     def json(self, document: Mapping[str, Any], **form: Any) -> bytes:
-        """The document as JSON that carries this seal, with the options of `json.dumps`."""
-        return closed(json.dumps({**document, MEMBER: self.blank}, allow_nan=False, **form).encode())
+        """The document as JSON that carries this seal, with the options of `json.dumps`; NaN is refused by default."""
+        return closed(json.dumps({**document, MEMBER: self.blank}, **{"allow_nan": False, **form}).encode())
 
 
 def closed(data: bytes) -> bytes:
@@ -105,8 +105,14 @@ def read_json(
 ) -> dict[str, Any]:
     """The JSON object of a sealed file, without its seal; `owner` None takes any. Raises FileNotFoundError, SealError
     for one that is not what was written, or not the file of this place."""
-    data = folder.read(name)
-    require_own(data, Seal.of(folder, name, owner or ""), any_owner=owner is None)
+    return json_of(folder.read(name), Seal.of(folder, name, owner or ""), any_owner=owner is None, loads=loads)
+
+
+def json_of(
+    data: bytes, own: Seal, *, any_owner: bool = True, loads: Callable[[bytes], Any] = json.loads
+) -> dict[str, Any]:
+    """As `read_json`, of the bytes of a file."""
+    require_own(data, own, any_owner=any_owner)
     try:
         body = loads(data)
     except (ValueError, RecursionError) as error:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from structure.store.errors import DamageError, unknown
 from structure.store.feature_set import FeatureSet
@@ -17,6 +16,8 @@ from structure.store.files_at_url import open_files
 from structure.store.manifest import Manifest
 from structure.store.repair import recover_manifest
 from structure.store.sample_table import Samples
+from structure.store.sealed_tables import packed
+from structure.store.seals import Seal
 from structure.store.xarray_view import tree
 
 if TYPE_CHECKING:
@@ -128,9 +129,8 @@ class Store:
     def put_skipped(self, dataset: str, split: str, skipped: Mapping[str, str]) -> None:
         """Keep which samples could not be read, and why."""
         table = pa.table({"sample": list(skipped), "reason": list(skipped.values())})
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink)
-        self.files.write(f"samples/{dataset}/{split}.skipped.parquet", memoryview(sink.getvalue()))
+        key = f"samples/{dataset}/{split}.skipped.parquet"
+        self.files.write(key, packed(table, Seal(key)))
 
     def folder(self, *parts: str) -> Files:
         """The files of something made from features; nothing need be there yet."""

@@ -75,6 +75,7 @@ STAGES = {
         "serve",
         "remove",
         "drop_items",
+        "verify",
     )
 }
 # Room -> rooms it may import. A room always may import itself; `store` and the values are open to all of pipeline.
@@ -161,6 +162,8 @@ ALLOWED["pipeline.inference"] |= {"pipeline.page"}
 ALLOWED["pipeline.lineage"] = {"store", *VALUES, *PARTS, "pipeline.evaluation", "pipeline.inference"}
 ALLOWED["pipeline.stages.remove"] |= {"pipeline.lineage"}
 ALLOWED["pipeline.stages.drop_items"] |= {"pipeline.lineage"}
+# Pages hold a checksum of their own.
+ALLOWED["pipeline.stages.verify"] |= {"pipeline.page"}
 ALLOWED["pipeline.stages.embed"] |= {"pipeline.inference"}
 ALLOWED["pipeline.stages.index"] |= {"pipeline.inference"}
 ALLOWED["pipeline.stages.serve"] |= {"pipeline.inference", "pipeline.serving"}

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from structure.store.files import Files
+from structure.store.seals import MEMBER, Seal, SealError, closed, require_own
 
 FORMAT = "structure-checkpoint-1"
 
@@ -36,9 +37,10 @@ class Checkpoint:
         from safetensors.torch import save
 
         header = {"format": FORMAT, "identity": _canonical(self.identity), "facts": json.dumps(facts)}
+        header[MEMBER] = Seal.of(self.folder, self.name).blank
         # A copy of each: two names may share one storage, which the format does not allow.
         packed = save({name: value.detach().cpu().clone() for name, value in tensors.items()}, metadata=header)
-        self.folder.write(self.name, packed)
+        self.folder.write(self.name, closed(packed))
 
     def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | str | None:
         """Tensors and facts; None where there is no file; why it is of no use where it is another run's or damaged."""
@@ -50,12 +52,15 @@ class Checkpoint:
         except FileNotFoundError:
             return None
         try:
+            require_own(packed, Seal.of(self.folder, self.name))
             header = _header(packed)
             if header.get("format") != FORMAT:
                 return "it is of another version"
             if header.get("identity") != _canonical(self.identity):
                 return "it is of a run with other data or options"
             return load(packed), json.loads(header["facts"])
+        except SealError as error:
+            return f"it {error}"
         except (SafetensorError, KeyError, ValueError, AttributeError, TypeError, RecursionError) as error:
             return f"it cannot be read ({error})"
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, Fea
 from structure.store import Store
 from structure.store.errors import StructureError
 from structure.store.fingerprint import fingerprint
+from structure.store.seals import Seal, SealError, read_json
 
 PROBE = 1024
 """Side of the probing images in pixels."""
@@ -22,13 +23,13 @@ PROBE = 1024
 def frame_of(store: Store, source: FeatureSource, record: EncoderRecord) -> Frame:
     """The frame of an encoder that features were made with. It is loaded the first time only."""
     key = f"frames/{fingerprint(record.identity)[:16]}.json"
-    if store.files.exists(key):
-        kept = json.loads(store.files.read(key))
+    with suppress(FileNotFoundError, SealError, KeyError, TypeError):  # a damaged one is found again
+        kept = read_json(store.files, key)
         return Frame(tuple(kept["side"]), tuple(kept["outer"]))
     frame = find_frame(source.encoder(record).preprocess, name=record.name)
     body = {"side": frame.side, "outer": frame.outer, "encoder": record.name}
     if store.files.writable:
-        store.files.write(key, json.dumps(body).encode())
+        store.files.write(key, Seal(key).json(body))
     return frame
 
 

@@ -17,6 +17,8 @@ COLUMN = "aligned"
 DTYPE = "float16"
 """Of unit rows: an entry is off by at most 2**-11 of itself, a cosine by some 3e-5."""
 
+UNREAD = "aligned embeddings whose record does not read"
+
 
 def prefix_of(aligner: str, key: str) -> str:
     """Where the embeddings of a feature set by an aligner lie."""
@@ -99,7 +101,7 @@ def why_stale(store: Store, prefix: str) -> str:
         there = FeatureSet.open(store.files, prefix).manifest
         alignment = dict(there.identity["alignment"])
     except (FileNotFoundError, StructureError, KeyError, TypeError, ValueError):
-        return "aligned embeddings whose record does not read"
+        return UNREAD
     try:
         if alignment | aligner_identity(store, aligner) != alignment:
             return f"aligned embeddings by an earlier aligner {aligner}"
@@ -130,7 +132,10 @@ def embedding_faults(store: Store) -> dict[str, list[str]]:
     """What is not as it was written in each set that is not stale, as sentences."""
     found: dict[str, list[str]] = {}
     for prefix in embedding_prefixes(store):
-        if not why_stale(store, prefix):
+        why = why_stale(store, prefix)
+        if why == UNREAD:
+            found[prefix] = [f"{prefix}: {why}"]
+        elif not why:
             try:
                 faults = FeatureSet.open(store.files, prefix).verify()
                 found[prefix] = [f"{prefix}: {fault.what}" for fault in faults]

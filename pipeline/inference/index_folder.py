@@ -19,6 +19,8 @@ from structure.pipeline.inference.index_kinds import load_faiss
 from structure.pipeline.inference.written_files import whole_file
 from structure.store import Manifest
 from structure.store.errors import DamageError, StructureError
+from structure.store.local_files import LocalFiles
+from structure.store.seals import Seal, SealError, read_json
 
 INDEX, ROWS, RECORD = "index.faiss", "rows.parquet", "index.json"
 FORMAT = 1
@@ -64,7 +66,7 @@ class IndexFolder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
         try:
-            body = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
+            body = read_json(LocalFiles(self.path), RECORD)
             if body.get("format") != FORMAT:
                 raise StructureError(
                     f"{self.path / RECORD} has format {body.get('format')!r}; this version reads {FORMAT}. Make the "
@@ -75,10 +77,11 @@ class IndexFolder:
             raise StructureError(
                 f"{self.path} has no index. Make one: structure index --dataset D --out {self.path}"
             ) from None
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (SealError, TypeError, AttributeError) as error:
+            what = error if isinstance(error, SealError) else f"does not read: {error}"
             raise DamageError(
-                f"{self.path / RECORD} does not read: {error}. Make the index again in a new folder: structure index "
-                "--dataset D --out DIR"
+                f"{self.path / RECORD} {what}. Make the index again in a new folder: structure index --dataset D "
+                "--out DIR"
             ) from None
         for name in (INDEX, ROWS):
             size = (self.path / name).stat().st_size if (self.path / name).is_file() else 0
@@ -144,7 +147,7 @@ def write_index(path: Path, index: Any, table: pa.Table, facts: Mapping[str, Any
     files = {name: {"bytes": (path / name).stat().st_size, "sha256": _digest(path / name)} for name in (INDEX, ROWS)}
     record = IndexRecord(files=files, **facts)
     with whole_file(path / RECORD) as partial:
-        partial.write_text(json.dumps(asdict(record), indent=1, ensure_ascii=False), encoding="utf-8")
+        partial.write_bytes(Seal(RECORD).json(asdict(record), indent=1, ensure_ascii=False))
     return record
 
 

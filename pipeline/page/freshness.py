@@ -18,6 +18,8 @@ FOLDERS = ("aligners", "curves", "rankings", "results", "samples", "reports")
 """Of the store: what a page is made from, besides the manifests of its features and the bytes on the disk."""
 
 _MARK = re.compile(rb'<meta name="made-from" content="([0-9a-f]{64}) ([0-9a-f]{8})">\n')
+_MARKED = re.compile(rb'<meta name="made|-from" content="')
+"""Either half of its beginning: one changed byte leaves the other."""
 _BEFORE = '<meta name="viewport"'
 
 
@@ -45,7 +47,18 @@ def marked(page: str, digest: str) -> bytes:
 def is_fresh(page: bytes, digest: str) -> bool:
     """Whether it is a whole page that was made from this."""
     found = _MARK.search(page[:4096])
-    if found is None or found[1].decode() != digest:
+    return found is not None and found[1].decode() == digest and is_whole(page)
+
+
+def is_marked(page: bytes) -> bool:
+    """Whether a page has such a mark, whole or not."""
+    return _MARKED.search(page[:4096]) is not None
+
+
+def is_whole(page: bytes) -> bool:
+    """Whether a page is what was written, by the checksum in its head."""
+    found = _MARK.search(page[:4096])
+    if found is None:
         return False
     return f"{crc32c(memoryview(page[: found.start()] + page[found.end() :])):08x}" == found[2].decode()
 

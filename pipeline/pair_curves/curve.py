@@ -11,10 +11,11 @@ import numpy as np
 from structure.pipeline.charts import Fields, LineStyle, Marks, Reference, Spec, lines, png
 from structure.pipeline.metrics.intervals import seeds_interval
 from structure.pipeline.metrics.sampling import Sampling
+from structure.pipeline.owned_files import damaged
 from structure.pipeline.pair_curves.fits import LOW_IS_GOOD, METRICS, CurveFit, chance
-from structure.pipeline.strict_json import from_json, to_json
-from structure.store.errors import DamageError
+from structure.pipeline.strict_json import from_json, strict
 from structure.store.files import Files
+from structure.store.seals import Seal, SealError, closed, json_of
 
 FOLDER, FILE, FIGURE = "curves", "curve.json", "curve.png"
 SHOWN = "R@10"
@@ -83,29 +84,33 @@ class PairCurve:
             "fits": [each.to_dict() for each in self.fits],
         }
 
-    def packed(self) -> bytes:
-        """It as the store keeps it."""
-        return to_json(self.to_dict())
+    def packed(self, folder: Files) -> bytes:
+        """It as the store keeps it in that folder."""
+        return Seal.of(folder, FILE, self.identity).json(strict(self.to_dict()), indent=1)
+
+    def packed_figure(self, folder: Files) -> bytes:
+        """Its figure, whose seal follows the picture's end: no reader looks there."""
+        return closed(self.figure() + f"\n{Seal.of(folder, FIGURE, self.identity).blank}".encode())
 
     @classmethod
     def read(cls, folder: Files) -> PairCurve:
         """Of the folder that holds it. Raises DamageError for a record that does not read."""
-        return cls.parse(folder.read(FILE), str(folder))
+        return cls.parse(folder.read(FILE), folder)
 
     @classmethod
-    def parse(cls, data: bytes, folder: str) -> PairCurve:
+    def parse(cls, data: bytes, folder: Files) -> PairCurve:
         """Of the bytes of a record in `folder`. Raises DamageError for what is none."""
         try:
-            document = from_json(data)
+            document = json_of(data, Seal.of(folder, FILE), loads=from_json)
             fits = tuple(CurveFit.of_dict(each) for each in document.pop("fits"))
             identity = document["identity"]
+        except SealError as error:
+            raise damaged(folder, FILE, error) from None
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DamageError(
-                f"{folder}/{FILE} does not read: {error}. Run its command again with --replace, or remove it."
-            ) from error
+            raise damaged(folder, FILE, SealError(f"does not read: {error}")) from error
         derived = ("identity", "chance", "ceiling", "means")
         facts = {name: value for name, value in document.items() if name not in derived}
-        return cls(facts, identity, fits, folder)
+        return cls(facts, identity, fits, str(folder))
 
     def spec(self, metric: str = SHOWN) -> Spec:
         """The figure: a line for each variant, chance, and the ceiling. No pairs are drawn at half the least number."""

@@ -28,7 +28,10 @@ class RankedSide:
     ) -> None:
         self.features, self.clamp, self.running = features, clamp, running
         self.layers = {layer: Rows(features, layer, rows) for layer in features.layers}
-        self.cache = NeighbourCache(store, features, rows, preprocessing=f"clamp={clamp}" if clamp else "")
+        said = running.on_event
+        self.cache = NeighbourCache(
+            store, features, rows, preprocessing=f"clamp={clamp}" if clamp else "", on_event=said
+        )
 
     @cached_property
     def sources(self) -> dict[str, Any]:

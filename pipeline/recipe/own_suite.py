@@ -11,6 +11,7 @@ from structure.pipeline.recipe.run_cache import FOLDER
 from structure.pipeline.suites.suite import Suite, load_suite, read_suite
 from structure.pipeline.yaml_file import parse_yaml
 from structure.store import Store
+from structure.store.seals import Seal, closed
 
 FILE = "suite.yaml"
 
@@ -28,7 +29,8 @@ def suite_named(recipe: Recipe, store: Store) -> str:
     suite = (recipe.evaluate or {})["suite"]
     if isinstance(suite, str):
         return suite
-    folder, text = store.folder(FOLDER, recipe.name), _written_out(recipe, suite)
+    folder = store.folder(FOLDER, recipe.name)
+    text = closed(_written_out(recipe, suite) + f"\n# {Seal.of(folder, FILE).blank}\n".encode())
     if not folder.exists(FILE) or folder.read(FILE) != text:
         folder.write(FILE, text)
     return f"{folder}/{FILE}"

@@ -11,6 +11,7 @@ from typing import Any
 from structure.pipeline.recipe.steps import Step
 from structure.store import Store
 from structure.store.fingerprint import fingerprint
+from structure.store.seals import Seal, SealError, read_json
 
 FOLDER = "recipes"
 
@@ -66,17 +67,21 @@ class RunCache:
         self.store, self.recipe = store, recipe
 
     def read(self, step: Step) -> CachedStep | None:
-        """The step's entry; None where there is none, or one that cannot be read (then the step is run again)."""
+        """The step's entry; None where there is none. Raises SealError for one that is not what was written, or is of
+        another step: then the step is run again."""
         try:
-            body = json.loads(self.store.files.read(self._key(step)))
+            body = read_json(self.store.files, self._key(step))
             return CachedStep(body["fingerprint"], body["identity"], StepResult(**body["outcome"]))
-        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+        except FileNotFoundError:
             return None
+        except (KeyError, TypeError) as error:
+            raise SealError(f"does not read: {error}") from None
 
     def write(self, step: Step, identity: Mapping[str, Any], result: StepResult) -> None:
         """Write the step's entry in place of an earlier one."""
-        entry = {"fingerprint": fingerprint(identity), "identity": dict(identity), "outcome": asdict(result)}
-        self.store.files.write(self._key(step), json.dumps(entry, indent=1).encode())
+        key, mark = self._key(step), fingerprint(identity)
+        entry = {"fingerprint": mark, "identity": dict(identity), "outcome": asdict(result)}
+        self.store.files.write(key, Seal(key, mark).json(entry, indent=1, allow_nan=True))
 
     @property
     def lock(self) -> str:

@@ -20,6 +20,7 @@ from structure.pipeline.stages.report import PAGE
 from structure.store.errors import StructureError
 from structure.store.fingerprint import differences, fingerprint
 from structure.store.lease import Lease
+from structure.store.seals import SealError
 
 State = Literal["done", "pending", "blocked"]
 Outcomes = dict[str, tuple[Literal["ran", "cached"], str]]
@@ -152,15 +153,15 @@ def carry_out(
         pending: list[tuple[Step, dict[str, Any]]] = []
         for step in group:
             identity = identity_of(step, _inputs(step, results), worker.sources(step))
-            entry = cache.read(step)
-            why = _why(entry, identity, step, worker)
+            entry, damage = _cached(cache, step)
+            why = damage or _why(entry, identity, step, worker)
             if entry is not None and not why:
                 results[step.key] = entry.result
                 outcomes.setdefault(step.key, ("cached", ""))
             else:
                 pending.append((step, identity))
                 outcomes[step.key] = ("ran", why)
-                if entry is not None and step.stage != "report":  # which is made anew whenever anything is
+                if (damage or entry is not None) and step.stage != "report":  # which is made anew whenever anything is
                     on_event(Note(f"{step.work} again: {why}"))
         size = worker.batch(group[0])
         for part in (pending[start : start + size] for start in range(0, len(pending), size)):
@@ -200,12 +201,12 @@ def statuses(steps: Sequence[Step], cache: RunCache, worker: Worker) -> list[Ste
     states: dict[str, StepStatus] = {}
     results: dict[str, StepResult] = {}
     for step in steps:
-        entry = cache.read(step)
+        entry, damage = _cached(cache, step)
         if entry is not None:
             results[step.key] = entry.result
         blocking = [key for key in step.needs.values() if states[key].state != "done"]
         known = {role: results[key].digest for role, key in step.needs.items() if key in results}
-        why = _why(entry, identity_of(step, known, worker.sources(step)), step, worker)
+        why = damage or _why(entry, identity_of(step, known, worker.sources(step)), step, worker)
         if why:
             states[step.key] = StepStatus(step, "pending", why)
         elif blocking:
@@ -230,6 +231,14 @@ def _groups(steps: Sequence[Step]) -> Iterator[list[Step]]:
 
 def _inputs(step: Step, results: Mapping[str, StepResult]) -> dict[str, str]:
     return {role: results[key].digest for role, key in step.needs.items()}
+
+
+def _cached(cache: RunCache, step: Step) -> tuple[CachedStep | None, str]:
+    """The entry of a step, and what is wrong with one that cannot be used."""
+    try:
+        return cache.read(step), ""
+    except SealError as error:
+        return None, f"its record {error}"
 
 
 def _why(entry: CachedStep | None, identity: Mapping[str, Any], step: Step, worker: Worker) -> str:

@@ -23,6 +23,7 @@ from structure.pipeline.recipe.aligner_files import aligner_digest, weights_dige
 from structure.pipeline.recipe.identical import candidates, copy_aligner, identical_step
 from structure.pipeline.recipe.own_suite import suite_named, suite_of
 from structure.pipeline.recipe.recipe import Recipe
+from structure.pipeline.recipe.report_files import SUMMARY, is_report_whole
 from structure.pipeline.recipe.run_cache import StepResult, digest, stated
 from structure.pipeline.recipe.saved_predictions import SavedPredictions
 from structure.pipeline.recipe.step_layers import layers_of
@@ -31,13 +32,13 @@ from structure.pipeline.recipe.summary import Summary
 from structure.pipeline.recipe.variant_error import VariantError
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stage_requests.align import AUTO, published, selected
-from structure.pipeline.strict_json import from_json, to_json
+from structure.pipeline.strict_json import from_json, strict
 from structure.pipeline.suites.prompt_set import load_prompt_set
 from structure.pipeline.suites.suite import SuiteTask
 from structure.store import FeatureSet, Samples
 from structure.store.errors import NotPresentError, StructureError
+from structure.store.seals import LISTED, Seal, read_json
 
-SUMMARY = "summary.json"
 TOGETHER = 16
 """Aligners of one evaluation: their tasks' data are opened once for all, and results cached when all are done."""
 
@@ -77,7 +78,8 @@ class StepRunner:
         if step.stage == "align":
             return bool(aligner_digest(self.store, written["aligner"]) == written["files"])
         if step.stage == "report":
-            return all(self.store.files.exists(key) for key in written["files"]) and self._is_summary(written)
+            there = all(self.store.files.exists(key) for key in written["files"])
+            return there and is_report_whole(self.store.folder("reports", self.recipe.name), written)
         return True
 
     def batch(self, step: Step) -> int:
@@ -149,11 +151,8 @@ class StepRunner:
 
     def summary(self) -> Summary:
         """What the report step found, from the store."""
-        return Summary.from_json(from_json(self.store.folder("reports", self.recipe.name).read(SUMMARY)))
-
-    def _is_summary(self, written: Mapping[str, Any]) -> bool:
-        data = self.store.folder("reports", self.recipe.name).read(SUMMARY)
-        return hashlib.sha256(data).hexdigest() == written.get("summary")
+        folder = self.store.folder("reports", self.recipe.name)
+        return Summary.from_json(read_json(folder, SUMMARY, loads=from_json))
 
     def _extract(self, options: Mapping[str, Any]) -> StepResult:
         from structure.pipeline.stages.extract import extract
@@ -338,9 +337,9 @@ class StepRunner:
             "seconds": summary.seconds,
             "runs": {name: run_of(self.store, name) for names in summary.aligners.values() for name in names},
         }
-        summary_json = to_json(document)
+        listed = {**strict(document), LISTED: write_correlations(summary.correlations, folder)}
+        summary_json = Seal.of(folder, SUMMARY).json(listed, indent=1)
         folder.write(SUMMARY, summary_json)
-        write_correlations(summary.correlations, folder)
         page = ""
         if not self.recipe.stored:
             page = report(store=self.store, summary=document, folder=folder, on_event=self.context.on_event)

@@ -21,6 +21,7 @@ from structure.pipeline.recipe.summary import Correlation, Point, Summary
 from structure.pipeline.results import HELD_OUT, Result
 from structure.pipeline.similarity.charts import similarity_against_value
 from structure.store.files import Files
+from structure.store.seals import digests
 
 MOST_PANELS = 8
 FEWEST = 3
@@ -157,15 +158,17 @@ def correlation_chart(correlations: Sequence[Correlation]) -> bytes:
     return png(panels(drawn))
 
 
-def write_correlations(correlations: Sequence[Correlation], folder: Files) -> None:
-    """As `similarity.csv` (a line a point) and `similarity.png`; nothing where there are none."""
+def write_correlations(correlations: Sequence[Correlation], folder: Files) -> dict[str, str]:
+    """As `similarity.csv` (a line a point) and `similarity.png`, if there are any; returns their digests."""
     if not correlations:
-        return
+        return {}
     columns = ["group", "dataset", "metric", "vision_layer", "text_layer", "similarity", "value"]
     rows = [
         [each.group, each.dataset, each.metric, *(getattr(point, name) for name in columns[3:])]
         for each in correlations
         for point in each.points
     ]
-    folder.write("similarity.csv", csv_text(columns, rows).encode())
-    folder.write("similarity.png", correlation_chart(correlations))
+    files = {"similarity.csv": csv_text(columns, rows).encode(), "similarity.png": correlation_chart(correlations)}
+    for name, content in files.items():
+        folder.write(name, content)
+    return digests(files)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -10,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from structure.pipeline.owned_files import damaged
 from structure.store import FeatureSet, Store
-from structure.store.chunk import crc32c
-from structure.store.errors import DamageError, StructureError
+from structure.store.errors import StructureError
 from structure.store.files import Files
-from structure.store.fingerprint import fingerprint
+from structure.store.seals import LISTED, Seal, SealError, digests, read_json, read_listed
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -64,7 +63,7 @@ class LayerSimilarity:
 
     def save(self, ranked: RankedScores, curve: np.ndarray | None) -> None:
         """Write `scores.nc` (where there are, with null-adjusted scores as `calibrated`, p-values, null and the curve
-        over k), the charts as PNG, and last `ranking.json`, which has the checksums of the others."""
+        over k), the charts as PNG, and last `ranking.json`, which lists the others with their digests."""
         from structure.pipeline.charts import png
         from structure.pipeline.similarity.charts import ranking_charts
         from structure.pipeline.similarity.scores_file import scores_file
@@ -74,38 +73,33 @@ class LayerSimilarity:
             files[f"{name}.png"] = png(spec, title=title)
         for name, data in files.items():
             self.folder.write(name, data)
-        checksums = {name: f"{crc32c(memoryview(data)):08x}" for name, data in files.items()}
-        document = {**self.ranking, "files": checksums}
-        document["digest"] = fingerprint(document)
-        self.folder.write(FILE, json.dumps(document, indent=1, allow_nan=False).encode())
+        seal = Seal.of(self.folder, FILE, str(self.ranking.get("made_from", "")))
+        self.folder.write(FILE, seal.json({**self.ranking, LISTED: digests(files)}, indent=1))
 
 
 def made_before(folder: Files, made_from: str) -> LayerSimilarity | None:
     """The ranking that is saved in a folder, if it was made from exactly this and all its files are as they were
     written; None otherwise, for it can be made again."""
     try:
-        ranking = _read(folder.read(FILE))
+        ranking = read_ranking(folder, FILE)
         if ranking["made_from"] != made_from:
             return None
-        files = ranking["files"].items()
-        intact = all(f"{crc32c(memoryview(folder.read(name))):08x}" == crc for name, crc in files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        listed = ranking.pop(LISTED, None)
+        for name in listed or ():
+            read_listed(folder, name, listed)
+    except (OSError, SealError, KeyError, TypeError, AttributeError):
         return None
-    return LayerSimilarity(_without(ranking, "files", "digest"), folder) if intact else None
+    return LayerSimilarity(ranking, folder)
 
 
-def _read(data: bytes) -> dict[str, Any]:
-    """A ranking's document. Raises ValueError, TypeError or KeyError where it is not what was written; rankings from
-    before it held a digest of itself are taken as they are."""
-    ranking: dict[str, Any] = json.loads(data)
-    if "digest" in ranking and ranking["digest"] != fingerprint(_without(ranking, "digest")):
-        raise ValueError("it is not what was written")
-    _ = ranking["best"]["vision_layer"], ranking["best"]["text_layer"]
+def read_ranking(folder: Files, name: str) -> dict[str, Any]:
+    """The document of a ranking. Raises SealError where it is not what was written, or no ranking."""
+    ranking = read_json(folder, name)
+    try:
+        _ = ranking["best"]["vision_layer"], ranking["best"]["text_layer"]
+    except (KeyError, TypeError):
+        raise SealError("does not read: it names no layers") from None
     return ranking
-
-
-def _without(ranking: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in ranking.items() if name not in names}
 
 
 def ranking_id(vision: FeatureSet, text: FeatureSet, *, metric: str) -> str:
@@ -161,14 +155,13 @@ def newest_ranking(store: Store, vision: FeatureSet, text: FeatureSet) -> tuple[
     """(id, document) of the newest ranking of exactly these two feature sets. Raises as `best_layers` does."""
     matching: list[tuple[float, str, dict[str, Any]]] = []
     rankings = store.folder("rankings")
+    _require_records(rankings, ranking_id(vision, text, metric=""))
     for name, written in rankings.holding(FILE).items():
         try:
-            ranking = _read(rankings.read(f"{name}/{FILE}"))
+            ranking = read_ranking(rankings, f"{name}/{FILE}")
             prints = ranking["vision"]["fingerprint"], ranking["text"]["fingerprint"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise DamageError(
-                f"{rankings}/{name}/{FILE} does not read. Remove its folder and run: structure rank-layers"
-            ) from None
+        except (SealError, KeyError, TypeError) as error:
+            raise damaged(rankings, f"{name}/{FILE}", _unread(error)) from None
         if prints == (vision.fingerprint, text.fingerprint):
             matching.append((written, name, ranking))
     if not matching:
@@ -179,3 +172,16 @@ def newest_ranking(store: Store, vision: FeatureSet, text: FeatureSet) -> tuple[
         )
     _, name, newest = max(matching, key=lambda entry: entry[:2])
     return name, newest
+
+
+def _unread(error: Exception) -> SealError:
+    return error if isinstance(error, SealError) else SealError(f"does not read: {error}")
+
+
+def _require_records(rankings: Files, prefix: str) -> None:
+    """Raises DamageError where the charts of a ranking whose id begins so are there without its record: it was lost, or
+    the ranking was stopped, and another ranking would be taken for the newest."""
+    there = rankings.holding(FILE)
+    for name in rankings.holding(SCORES):
+        if name.startswith(prefix) and name not in there:
+            raise damaged(rankings, f"{name}/{FILE}", SealError("is missing, and its scores are there"))

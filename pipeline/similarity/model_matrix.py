@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,8 +12,9 @@ from structure.pipeline.charts import WIDTH, png
 from structure.pipeline.similarity.charts import model_matrix
 from structure.pipeline.similarity.registry import notation
 from structure.store.files import Files
+from structure.store.seals import LISTED, Seal, digests
 
-FILE = "models.json"
+FILE, CHART = "models.json", "models.png"
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,10 @@ class ModelSimilarity:
         title = f"Best {notation(self.document['metric'])} over all layer pairs"
         title += f"\n{self.document['dataset']}/{self.document['split']}"
         width = max(WIDTH, 80 * len(self.second))  # room for the names of layers
-        self.folder.write("models.png", png(model_matrix(self.document), title=title, width=width))
-        self.folder.write(FILE, json.dumps(self.document, indent=1, allow_nan=False).encode())
+        chart = png(model_matrix(self.document), title=title, width=width)
+        self.folder.write(CHART, chart)
+        document = {**self.document, LISTED: digests({CHART: chart})}
+        self.folder.write(FILE, Seal.of(self.folder, FILE).json(document, indent=1))
 
 
 def both_ways(cells: Sequence[ModelPair]) -> list[ModelPair]:

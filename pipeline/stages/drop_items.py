@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from structure.pipeline.lineage.dependents import (
     StoredSet,
     aligners_of,
@@ -24,6 +21,8 @@ from structure.pipeline.run_context import RunContext
 from structure.store import FeatureSet, Samples, Store
 from structure.store.errors import StructureError, UsageError, nearest, unknown
 from structure.store.sample_table import WITHDRAWN, withdrawn_id
+from structure.store.sealed_tables import unpacked
+from structure.store.seals import Seal, SealError
 from structure.store.withdrawn import is_pending, withdraw_rows, withdrawn_rows
 
 SHOWN = 5
@@ -209,7 +208,11 @@ def _forget_skipped(store: Store, split: _Split) -> None:
     key = Samples.file(*split.name).removesuffix(".parquet") + ".skipped.parquet"
     if not store.files.exists(key):
         return
-    table = pq.read_table(pa.BufferReader(store.files.read(key)))
+    try:
+        table = unpacked(store.files.read(key), Seal(key))
+    except SealError:
+        store.files.remove(key)  # damaged, it may still hold ids
+        return
     listed = dict(zip(table["sample"].to_pylist(), table["reason"].to_pylist(), strict=True))
     gone = {item for item, left in zip(split.before.item_ids, split.after.item_ids, strict=True) if item != left}
     kept = {

@@ -11,7 +11,7 @@ import numpy as np
 from structure.pipeline.aligners.fit_result import versions
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.keyword_form import keyword_form
-from structure.pipeline.pair_curves.curve import FIGURE, FILE, FOLDER, PairCurve
+from structure.pipeline.pair_curves.curve import FILE, FOLDER, PairCurve
 from structure.pipeline.pair_curves.measuring import Measuring
 from structure.pipeline.pair_curves.request import PairCurveRequest
 from structure.pipeline.pair_curves.variants import CurveVariant, variants_of
@@ -134,7 +134,7 @@ def run(request: PairCurveRequest, context: RunContext) -> PairCurve:
         fitted = measuring.fit(variant, rows, unpaired.get((seed, pairs), Unpaired()), seed=seed)
         curve = replace(curve, fits=(*curve.fits, fitted))
         curve = _written(folder, curve)
-    folder.write(FIGURE, curve.figure())
+    folder.write(FIGURE, curve.packed_figure(folder))
     return replace(curve, place=str(folder))
 
 
@@ -143,15 +143,15 @@ def _written(folder: Files, curve: PairCurve) -> PairCurve:
     for a record that does not read; one of other data is replaced."""
     while True:
         if not folder.exists(FILE):
-            if folder.create(FILE, curve.packed()):
+            if folder.create(FILE, curve.packed(folder)):
                 return curve
             continue
         before = folder.read(FILE)
-        saved = PairCurve.parse(before, str(folder))
+        saved = PairCurve.parse(before, folder)
         if saved.identity == curve.identity:
             own = {each.key for each in curve.fits}
             curve = replace(curve, fits=(*curve.fits, *(each for each in saved.fits if each.key not in own)))
-        if folder.swap(FILE, before, curve.packed()):
+        if folder.swap(FILE, before, curve.packed(folder)):
             return curve
 
 

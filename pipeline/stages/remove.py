@@ -21,29 +21,37 @@ from structure.store import Samples, Store
 from structure.store.errors import UsageError, unknown
 from structure.store.lease import HeldError, Lease
 
-KINDS = ("features", "aligners", "rankings", "results")
-RECORDS = {"features": "manifest.json", "aligners": RECORD, "rankings": "ranking.json", "results": "results.parquet"}
+RECORDS = {
+    "features": "manifest.json",
+    "aligners": RECORD,
+    "rankings": "ranking.json",
+    "results": "results.parquet",
+    "curves": "curve.json",
+    "reports": "summary.json",
+}
 """The file of each kind that makes it count: it goes first, so that half of something never looks whole."""
 
 
 @dataclass(frozen=True)
 class RemoveRequest:
-    """Remove `name`: aligners/NAME, rankings/ID, results/ALIGNER, features/DATASET/SPLIT/ENCODER, or all the feature
-    sets below features/DATASET or features/DATASET/SPLIT. Raises UsageError for anything else."""
+    """Remove `name`: aligners/NAME, rankings/ID, results/ALIGNER, curves/NAME, reports/RECIPE,
+    features/DATASET/SPLIT/ENCODER, or all the feature sets below features/DATASET or features/DATASET/SPLIT. Raises
+    UsageError for anything else."""
 
     name: str
 
     def __post_init__(self) -> None:
         kind, _, rest = self.name.rstrip("/").partition("/")
-        if kind not in KINDS or not rest or (kind != "features" and "/" in rest):
+        if kind not in RECORDS or not rest or (kind != "features" and "/" in rest):
             raise UsageError(
-                f"{self.name!r} names nothing to remove. Write aligners/NAME, rankings/ID, results/ALIGNER or "
-                "features/DATASET/SPLIT/ENCODER, as structure status and structure store ls list them."
+                f"{self.name!r} names nothing to remove. Write aligners/NAME, rankings/ID, results/ALIGNER, "
+                "curves/NAME, reports/RECIPE or features/DATASET/SPLIT/ENCODER, as structure status and structure "
+                "store ls list them."
             )
 
     @property
     def kind(self) -> str:
-        """Which of `KINDS`."""
+        """Which of `RECORDS`."""
         return self.name.partition("/")[0]
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from structure.pipeline.page.freshness import is_fresh, made_from, marked
+from structure.pipeline.page.freshness import is_fresh, is_marked, is_whole, made_from, marked
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store import Store, open_store
 from structure.store.files import Files
@@ -61,6 +61,11 @@ def report(
         count = write_files(sections, Path(files))
         on_event(Note(f"{count} charts and tables: {files}"))
     return address
+
+
+def is_whole_page(page: bytes) -> bool:
+    """Whether a page is what was written; one of an earlier version, without a checksum, is taken as it is."""
+    return is_whole(page) or not is_marked(page)
 
 
 def _read(place: Path | None, folder: Files) -> bytes:

@@ -9,7 +9,9 @@ from typing import Any
 from structure.pipeline.evaluation.outdated import stale
 from structure.pipeline.extraction.command_to_repeat import command_to_repeat
 from structure.store.feature_set import FeatureSet
+from structure.store.files import Files
 from structure.store.lease import Lease
+from structure.store.seals import SealError, read_json
 from structure.store.store import Store
 
 Rows = list[dict[str, Any]]
@@ -27,7 +29,7 @@ def status(store: Store) -> dict[str, Rows]:
     found |= {"rankings": [], "aligners": [], "results": [], "recipes": [], "sweeps": []}
     rankings, results = store.folder("rankings"), store.folder("results")
     for name in rankings.holding("ranking.json"):
-        chosen, score = _choice(rankings.read(f"{name}/ranking.json"))
+        chosen, score = _choice(rankings, f"{name}/ranking.json")
         found["rankings"].append({"ranking": name, "chosen": chosen, "score": score})
     for name in store.folder("aligners").holding("aligner.json"):
         found["aligners"].append({"aligner": name})
@@ -54,13 +56,14 @@ def _is_sweep(store: Store, runs: Sequence[str]) -> bool:
         return False
 
 
-def _choice(document: bytes) -> tuple[str, float | None]:
+def _choice(rankings: Files, name: str) -> tuple[str, float | None]:
     """What a ranking chose, and its score."""
     try:
-        best = json.loads(document)["best"]
+        best = read_json(rankings, name)["best"]
         return f"{best['vision_layer']} with {best['text_layer']}", best["score"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return "does not read: remove it, or rank again", None
+    except (SealError, KeyError, TypeError) as error:
+        why = str(error) if isinstance(error, SealError) else "does not read"
+        return f"{why}: remove it, or rank again", None
 
 
 def _missing(found: Mapping[str, Rows], sets: Mapping[str, FeatureSet]) -> Rows:

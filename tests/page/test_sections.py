@@ -170,9 +170,12 @@ def test_an_image_has_its_id_and_its_file_as_caption_and_alternative_text(item: 
 def test_variants_whose_segmentation_is_not_drawn_are_counted(tmp_path: Path) -> None:
     names = ["auto-seed1", "auto-seed2", "last-seed1", "csa-seed1"]
     found = [SimpleNamespace(aligner=name, task="segmentation") for name in names]
-    source: Any = SimpleNamespace(aligners=dict.fromkeys(names), results=found, store=open_store(tmp_path))
+    drawn: dict[str, list[Any]] = {}
+    source: Any = SimpleNamespace(
+        aligners=dict.fromkeys(names), results=found, pictures=lambda name: drawn.get(name, [])
+    )
     assert not looking.segmentation(source).blocks
-    source.store.folder("results", "auto-seed1").write("pictures/s@1/scenes_segmentation_overlays.png", b"\x89PNG")
+    drawn["auto-seed1"] = [("pictures/s@1/scenes_segmentation_overlays.png", lambda: b"\x89PNG")]
     told, picture = looking.segmentation(source).blocks
     assert isinstance(told, Text)
     assert isinstance(picture, ImageBlock)

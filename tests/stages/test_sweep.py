@@ -146,7 +146,7 @@ def test_a_sweep_trains_again_where_the_features_or_the_layers_have_changed(copi
     ranking = copied.folder("rankings", name)
     document = json.loads(ranking.read("ranking.json"))
     document["best"] = {**document["best"], "vision_layer": "block.00", "text_layer": "block.00"}
-    del document["digest"]  # as of a ranking that says this
+    del document["seal"]  # as of a ranking that says this
     ranking.write("ranking.json", json.dumps(document).encode())
     outcomes = {key: (outcome, why) for key, outcome, why in sweep(axes, copied, **how).steps}
     assert outcomes["align/sweep-weight=1.0-seed1"] == ("ran", "its layers changed")
