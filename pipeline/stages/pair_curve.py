@@ -11,7 +11,7 @@ import numpy as np
 from structure.pipeline.aligners.fit_result import versions
 from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.keyword_form import keyword_form
-from structure.pipeline.pair_curves.curve import FILE, FOLDER, PairCurve
+from structure.pipeline.pair_curves.curve import FIGURE, FILE, FOLDER, PairCurve
 from structure.pipeline.pair_curves.measuring import Measuring
 from structure.pipeline.pair_curves.request import PairCurveRequest
 from structure.pipeline.pair_curves.variants import CurveVariant, variants_of
