@@ -64,7 +64,7 @@ def _zero_where_padded(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor
     import torch
 
     kept = -mask.to(torch.int32)[..., None]  # all bits, or none
-    return (values.float().view(torch.int32) & kept).view(torch.float32)
+    return (values.float().contiguous().view(torch.int32) & kept).view(torch.float32)
 
 
 def _token(values: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
