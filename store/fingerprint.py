@@ -33,6 +33,8 @@ def _without_empty(value: Any) -> Any:
         kept = {str(key): _without_empty(item) for key, item in value.items()}
         return {key: item for key, item in kept.items() if item not in (None, "", [], {})}
     if isinstance(value, list | tuple):
+        if set(map(type, value)) == {int}:  # the numbers of a million rows
+            return list(value)
         return [_without_empty(item) for item in value]
     return value
 

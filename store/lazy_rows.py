@@ -84,13 +84,15 @@ class Rows:
         if ascending[-1] - ascending[0] == len(ascending) - 1 and (np.diff(ascending) == 1).all():
             yield 0, len(ascending)
             return
-        layout = self.features.layout(self.path)
-        starts = layout.offsets(0, len(self.features))[ascending] * self.column.vector_bytes
-        shards, low = ascending // self.features.manifest.shard_rows, 0
-        for high in range(1, len(ascending) + 1):
-            if high == len(ascending) or shards[high] != shards[low] or starts[high] - starts[low] > READ_BYTES:
-                yield low, high
-                low = high
+        starts = ascending
+        if not self.column.is_pooled:
+            starts = self.features.layout(self.path).offsets(0, len(self.features))[ascending]
+        shards, low, most = ascending // self.features.manifest.shard_rows, 0, READ_BYTES // self.column.vector_bytes
+        while low < len(ascending):
+            high = int(np.searchsorted(shards, shards[low], side="right"))
+            high = min(high, int(np.searchsorted(starts, starts[low] + most, side="right")))
+            yield low, high
+            low = high
 
     def _read_run(self, rows: np.ndarray, lengths: np.ndarray, begins: np.ndarray, out: np.ndarray) -> None:
         """Put the vectors of ascending rows, `lengths` of each, to where those of each begin in `out`."""

@@ -26,7 +26,8 @@ from structure.store.seals import LISTED, Seal, SealError, digests, require_own
 
 FORMAT = "structure-aligner"
 VERSION = 1
-_CHUNK = 16384
+_CHUNK, _NUMBERS = 16384, 1 << 24
+"""Rows that are embedded at a time, and numbers of their embeddings, at most."""
 _TOKEN_CHUNK = 256
 
 
@@ -231,7 +232,7 @@ def _embed(head: Head, features: Any, what: str, mask: Array | None, prefix: int
         place, chunk = source.values.device, _TOKEN_CHUNK
     else:
         check_rows(features, what, width=head.width)
-        source, chunk = as_tensor(features), _CHUNK
+        source, chunk = as_tensor(features), max(1, min(_CHUNK, _NUMBERS // head.dim))
         place = source.device
     home = next(iter(head.state_dict().values())).device
     training = head.training

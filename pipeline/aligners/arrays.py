@@ -12,6 +12,9 @@ from structure.store.errors import StructureError
 
 Array: TypeAlias = np.ndarray | torch.Tensor
 
+AT_ONCE = 8192
+"""Rows that are checked at a time."""
+
 
 def as_tensor(values: Array) -> torch.Tensor:
     """The same numbers as a tensor; a NumPy array is shared where torch allows, copied where it is read-only."""
@@ -55,8 +58,8 @@ def check_rows(features: Array, what: str, *, width: int | None = None) -> None:
         )
     if not isinstance(features, np.ndarray | torch.Tensor):
         return
-    for start in range(0, len(features), 65536):
-        chunk = as_tensor(features[start : start + 65536])
+    for start in range(0, len(features), AT_ONCE):
+        chunk = as_tensor(features[start : start + AT_ONCE])
         finite = torch.isfinite(chunk).all(dim=1)
         if not bool(finite.all()):
             bad = start + int(torch.nonzero(~finite)[0])
@@ -93,7 +96,7 @@ def check_pairs(vision: Array, text: Array, *, least: int, why: str) -> None:
             )
 
 
-def _is_constant(rows: Array, chunk: int = 65536) -> bool:
+def _is_constant(rows: Array) -> bool:
     """Whether all rows are the same; rows that are read on demand are read some at a time."""
     first = as_tensor(rows[:1])
-    return all(bool((as_tensor(rows[at : at + chunk]) == first).all()) for at in range(0, len(rows), chunk))
+    return all(bool((as_tensor(rows[at : at + AT_ONCE]) == first).all()) for at in range(0, len(rows), AT_ONCE))

@@ -44,7 +44,8 @@ def fit_closed(solve: Solve, data: TrainingData, options: TrainingOptions, *, on
     elif validation is not None:
         check_pairs(*validation, least=2, why="validation")
         pairs = replace(pairs, shared=data.shared)
-    solution = solve(pairs, options, on_event)
+    solution, fitted_pairs = solve(pairs, options, on_event), len(pairs.vision)
+    del pairs  # a copy of most rows, which need not stay beside the embeddings
     aligner = _aligner(solution, options)
     metrics = {} if validation is None else _recalls(aligner, *validation)
     held, refit_pairs = 0 if validation is None else len(validation[0]), 0
@@ -55,7 +56,7 @@ def fit_closed(solve: Solve, data: TrainingData, options: TrainingOptions, *, on
         on_event(Note(f"fitted once more to all {refit_pairs:,} pairs; the metrics are those of the first fit"))
     seconds = time.perf_counter() - started
     described = aligner.describe(
-        pairs=len(pairs.vision),
+        pairs=fitted_pairs,
         validation_pairs=held,
         options=options.to_dict(),
         metrics=metrics,
@@ -66,11 +67,11 @@ def fit_closed(solve: Solve, data: TrainingData, options: TrainingOptions, *, on
     return FitResult(
         described,
         metrics=metrics,
-        pairs=len(pairs.vision),
+        pairs=fitted_pairs,
         validation_pairs=held,
         refit_pairs=refit_pairs,
         seconds=seconds,
-        pairs_per_second=len(pairs.vision) / seconds,
+        pairs_per_second=fitted_pairs / seconds,
     )
 
 

@@ -27,9 +27,14 @@ CHUNK = 8192
 Spectrum = tuple[torch.Tensor, torch.Tensor]
 
 
+PRODUCTS = ("xx", "yy", "xy")
+"""Second moments: of either side, and across."""
+
+
 @dataclass
 class Moments:
-    """Means and centred second moments of paired rows (divided by n), float64, gathered in one pass."""
+    """Means and centred second moments of paired rows (divided by n), float64, gathered in one pass; of the second
+    moments those that are `needed`."""
 
     rows: int = 0
     mean_x: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
@@ -37,30 +42,32 @@ class Moments:
     xx: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
     yy: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
     xy: torch.Tensor = field(default_factory=lambda: torch.zeros(0))
+    needed: tuple[str, ...] = PRODUCTS
 
     def add(self, x: Array, y: Array) -> None:
         """Take in paired rows (n, dx) and (n, dy), merged as in Chan et al. 1979: how rows are cut does not matter."""
-        left, right = as_tensor(x).double(), as_tensor(y).double()
+        left, right = (as_tensor(side).to(torch.float64, copy=True) for side in (x, y))
         count = len(left)
         if not count:
             return
         vars(self).pop("spectra", None)
         mean_x, mean_y = left.mean(dim=0), right.mean(dim=0)
-        left, right = left - mean_x, right - mean_y
-        xx, yy, xy = left.T @ left / count, right.T @ right / count, left.T @ right / count
+        left -= mean_x
+        right -= mean_y
+        sides = {"x": left, "y": right}
+        products = {name: sides[name[0]].T @ sides[name[1]] / count for name in self.needed}
         if not self.rows:
-            self.rows, self.mean_x, self.mean_y, self.xx, self.yy, self.xy = count, mean_x, mean_y, xx, yy, xy
+            self.rows, self.mean_x, self.mean_y = count, mean_x, mean_y
+            vars(self).update(products)
             return
         share = count / (self.rows + count)
-        gap_x, gap_y = mean_x - self.mean_x, mean_y - self.mean_y
-        for old, new, one, two in (
-            (self.xx, xx, gap_x, gap_x),
-            (self.yy, yy, gap_y, gap_y),
-            (self.xy, xy, gap_x, gap_y),
-        ):
-            old.mul_(1 - share).add_(new, alpha=share).addr_(one, two, alpha=share * (1 - share))
-        self.mean_x += share * gap_x
-        self.mean_y += share * gap_y
+        gaps = {"x": mean_x - self.mean_x, "y": mean_y - self.mean_y}
+        for name, new in products.items():
+            old: torch.Tensor = getattr(self, name)
+            old.mul_(1 - share).add_(new, alpha=share)
+            old.addr_(gaps[name[0]], gaps[name[1]], alpha=share * (1 - share))
+        self.mean_x += share * gaps["x"]
+        self.mean_y += share * gaps["y"]
         self.rows += count
 
     @cached_property
@@ -69,21 +76,24 @@ class Moments:
         return _spectrum(self.xx), _spectrum(self.yy)
 
 
-def moments(chunks: Iterable[tuple[Array, Array]]) -> Moments:
+def moments(chunks: Iterable[tuple[Array, Array]], *, needed: tuple[str, ...] = PRODUCTS) -> Moments:
     """The moments of paired row chunks (n_i, dx), (n_i, dy): one pass, any number of rows."""
-    gathered = Moments()
+    gathered = Moments(needed=needed)
     for x, y in chunks:
         gathered.add(x, y)
     return gathered
 
 
-def pair_moments(vision: Array, text: Array) -> Moments:
+def pair_moments(vision: Array, text: Array, *, needed: tuple[str, ...] = PRODUCTS) -> Moments:
     """The moments of paired rows (n, dx), (n, dy), read once, chunk by chunk."""
-    return moments((vision[at : at + CHUNK], text[at : at + CHUNK]) for at in range(0, len(vision), CHUNK))
+    chunks = ((vision[at : at + CHUNK], text[at : at + CHUNK]) for at in range(0, len(vision), CHUNK))
+    return moments(chunks, needed=needed)
 
 
-def moments_of(data: TrainingData) -> Moments:
-    """The moments of training pairs, which fits of the same pairs share."""
+def moments_of(data: TrainingData, *, needed: tuple[str, ...] = PRODUCTS) -> Moments:
+    """The moments of training pairs; all of them where fits of the same pairs share them."""
+    if data.shared is None:
+        return pair_moments(data.vision, data.text, needed=needed)
     return data.once("moments", lambda: pair_moments(data.vision, data.text))
 
 

@@ -82,6 +82,11 @@ class ConcatenatedData:
             unpaired = Unpaired(*_through(steps, (unpaired.vision, unpaired.text)))
         return cls(replace(data, vision=vision, text=text, validation=validation, unpaired=unpaired), steps)
 
+    @property
+    def sides(self) -> tuple[Any, Any]:
+        """The training rows of both sides."""
+        return self.data.vision, self.data.text
+
     def whole(self, result: FitResult) -> FitResult:
         """The result of a fit to the data, its heads with the steps before them."""
         if self.steps == (None, None):

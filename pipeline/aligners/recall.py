@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 
 @torch.no_grad()
-def pair_recall(images: torch.Tensor, texts: torch.Tensor, *, chunk: int = 4096) -> tuple[float, float]:
+def pair_recall(images: torch.Tensor, texts: torch.Tensor, *, chunk: int = 1024) -> tuple[float, float]:
     """(image retrieval recall@1, text retrieval recall@1): the share of texts whose own image is nearest, and of images
     whose own text is.
 

@@ -40,7 +40,9 @@ def as_scores(values: Array, *, name: str, first: int = 0) -> torch.Tensor:
         raise ValueError(f"{name} must be a matrix (rows, columns), got shape {tuple(matrix.shape)}")
     if matrix.dtype not in (torch.float32, torch.float64):
         matrix = matrix.float()
-    finite = torch.isfinite(matrix).all(dim=1)
+    finite = torch.cat(
+        [torch.isfinite(matrix[rows]).all(dim=1) for rows in blocks(*matrix.shape)] or [matrix.new_ones(0)]
+    )
     if not bool(finite.all()):
         row = first + int((~finite).nonzero()[0])
         raise StructureError(

@@ -17,8 +17,7 @@ from structure.pipeline.aligners.fit_result import versions
 from structure.pipeline.aligners.layer_concat import ConcatenatedData
 from structure.pipeline.aligners.option_effects import use_of_unpaired
 from structure.pipeline.aligners.option_groups import PairOptions, StructureOptions
-from structure.pipeline.aligners.options import TrainingOptions, all_option_names, applicable
-from structure.pipeline.aligners.registry import ALIGNERS
+from structure.pipeline.aligners.options import TrainingOptions, all_option_names
 from structure.pipeline.aligners.saved_aligner import Aligned, find_aligned, save_aligned
 from structure.pipeline.aligners.structure_diagnosis import diagnose
 from structure.pipeline.aligners.training_data import TrainingData
@@ -39,13 +38,14 @@ from structure.pipeline.pairing.labelled import Labelled, labelled_pairs
 from structure.pipeline.pairing.layer_pair import AlignedLayers
 from structure.pipeline.pairing.pairs import PairedRows, pair_rows
 from structure.pipeline.pairing.text_variance import text_within
+from structure.pipeline.pairing.training_rows import fit_memory, joined_pairs
 from structure.pipeline.pairing.unpaired_rows import UnpairedSource, named_sets
-from structure.pipeline.progress import Listener, Note
+from structure.pipeline.progress import Note
 from structure.pipeline.results import TEST_PREDICTIONS
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stage_requests.align import AUTO, AlignRequest, requested_layers
 from structure.pipeline.work_estimate import WorkEstimate, require_space
-from structure.store import FeatureSet, JoinedRows
+from structure.store import FeatureSet
 from structure.store.errors import StructureError
 from structure.store.fingerprint import fingerprint
 from structure.store.sealed_tables import packed
@@ -170,13 +170,16 @@ def _selected(request: AlignRequest, auto: SelectionOptions, context: RunContext
 def _trained(request: AlignRequest, context: RunContext, selected: _Run | None = None) -> Aligned:
     """Train with the options of the request; `selected` is the run that chose them, where one did."""
     options = request.options
-    target, on_event, memory = context.store, context.on_event, request.memory
-    labelled = [Labelled.parse(text) for text in request.add]
+    target, on_event = context.store, context.on_event
+    for text in request.add:
+        Labelled.parse(text)  # what is wrong is told before anything is read
     chosen = _chosen_layers(request, context)
     sides, sets, layers, kind = chosen.sides, chosen.sets, chosen.names, chosen.sides.kind
     rows, test_rows = _rows(request, chosen, context)
     on_event(Note(f"layers {layers[0]} and {layers[1]} ({chosen.chosen_by}), {len(rows):,} pairs"))
-    fits = kind == "tokens" or _fits(sides, rows, options, memory, adds=bool(labelled), on_event=on_event)
+    fits = kind == "tokens" or fit_memory(
+        sides, rows, options, request.memory, adds=bool(request.add), on_event=on_event
+    )
     device = resolve_device(options.device)
     extras = _unpaired(request, chosen, context, rows, test_rows)
     this = _identified(request, chosen, context, rows)
@@ -188,27 +191,15 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
     context.require_writable("an aligner")
     state = target.folder("checkpoints", called)
     checkpoint = Checkpoint(state, "checkpoint.safetensors", this.identity, every=request.checkpoint_every)
-    if kind == "tokens":
-        data = TrainingData(*sides.rows(rows), unpaired=extras, memory=memory)
-    else:
-        both: tuple[Any, Any] = sides.read(rows) if fits else sides.rows(rows)
-        if kind == "sets":
-            told = [f"{int(side.lengths.min())} to {int(side.lengths.max())}" for side in both]
-            on_event(Note(f"{told[0]} views and {told[1]} captions a sample"))
-        source = FeatureSource(replace(context, device=device))
-        for extra in labelled:
-            more = labelled_pairs(extra, source, sets, layers, seed=options.seed)
-            on_event(Note(f"{len(more[0]):,} labelled pairs of {extra.dataset} are added"))
-            both = _joined(both, more)
-        data = TrainingData(*both, given_validation(sides, request.split_column), unpaired=extras, memory=memory)
+    data = _training_data(request, chosen, context, rows, unpaired=extras, in_memory=fits)
     diagnosis, weighed = None, None if selected is None else selected.weighed
     if isinstance(asked := weighed or options, PairOptions) and asked.uses_structure:
         within = text_within(target, sets[1], layers[1])
-        read = ConcatenatedData.of(data).data
-        diagnosis = diagnose(read.vision, read.text, asked, text_within=within)
+        diagnosis = diagnose(*ConcatenatedData.of(data).sides, asked, text_within=within)
         advice = "" if weighed else " --weight auto lets cross-validation decide."
         on_event(Note(diagnosis.sentence() + advice))
     trained = fit_data(data, options, checkpoint=checkpoint, on_event=on_event)
+    del data  # the rows need not stay beside the embeddings of the test
     ranks = test_ranks(trained.aligner, *sides.read(test_rows, plain=True)) if len(test_rows) else None
     metrics = {} if ranks is None else ranks.metrics(unsaturated_ks((1, 5, 10), len(test_rows)))
     aligner = trained.aligner.describe(
@@ -232,6 +223,31 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
     state.remove_tree("")
     trained = replace(trained, aligner=aligner)
     return Aligned(called, folder, trained, sides.names, metrics, len(test_rows), this.selection)
+
+
+def _training_data(
+    request: AlignRequest,
+    chosen: ChosenLayers,
+    context: RunContext,
+    rows: PairedRows,
+    *,
+    unpaired: Unpaired,
+    in_memory: bool,
+) -> TrainingData:
+    """The training pairs, with the labelled ones that are added; read on demand unless they are taken `in_memory`."""
+    sides, memory = chosen.sides, request.memory
+    if sides.kind == "tokens":
+        return TrainingData(*sides.rows(rows), unpaired=unpaired, memory=memory)
+    both: tuple[Any, Any] = sides.read(rows) if in_memory else sides.rows(rows)
+    if sides.kind == "sets":
+        told = [f"{int(side.lengths.min())} to {int(side.lengths.max())}" for side in both]
+        context.note(f"{told[0]} views and {told[1]} captions a sample")
+    source = FeatureSource(replace(context, device=resolve_device(request.options.device)))
+    for extra in map(Labelled.parse, request.add):
+        more = labelled_pairs(extra, source, chosen.sets, chosen.names, seed=request.options.seed)
+        context.note(f"{len(more[0]):,} labelled pairs of {extra.dataset} are added")
+        both = joined_pairs(both, more)
+    return TrainingData(*both, given_validation(sides, request.split_column), unpaired=unpaired, memory=memory)
 
 
 @dataclass(frozen=True)
@@ -340,53 +356,6 @@ def _unpaired(
         halves=request.options.seed if matches else None,
         on_event=context.on_event,
     )
-
-
-def _fits(
-    sides: AlignedLayers,
-    rows: PairedRows,
-    options: TrainingOptions,
-    memory: int | None,
-    *,
-    adds: bool,
-    on_event: Listener,
-) -> bool:
-    """Whether both layers are read into memory; else they are read in passes.
-
-    Raises StructureError for what needs all rows at once where they do not fit.
-    """
-    needed = 0 if memory is None else sides.size(rows)
-    if memory is None or needed <= memory:
-        return True
-    streamed = method(options.method).streams(options) and not sides.joins_layers
-    if streamed and not adds:
-        on_event(Note(f"{needed:,} bytes of features are read in passes: --memory allows {memory:,}"))
-        return False
-    plain = (TrainingOptions(**applicable({"method": name, "regulariser": "none"})) for name in ALIGNERS)
-    in_passes = [other.method for other in plain if method(other.method).streams(other)]
-    remedies = f"or a method that reads in passes: {', '.join(in_passes)}"
-    if streamed:
-        remedies = "or leave out --add, whose pairs are joined in memory"
-    elif sides.joins_layers:
-        remedies = "or one layer a side: several are read into memory"
-    elif sides.kind == "sets":
-        remedies = "or fewer vectors a sample: --set views=1, --set captions=1"
-    raise StructureError(
-        f"The layers {sides.vision[1]} and {sides.text[1]} of {len(rows):,} pairs take {needed:,} bytes; --memory "
-        f"allows {memory:,}. Raise --memory, take fewer --pairs, {remedies}."
-    )
-
-
-def _joined(first: tuple[Any, Any], second: tuple[Any, Any]) -> tuple[Any, Any]:
-    """The rows of both, one after the other, in the dtype of the first."""
-    one, two = (_appended(old, new) for old, new in zip(first, second, strict=True))
-    return one, two
-
-
-def _appended(rows: Any, more: Any) -> Any:
-    if isinstance(rows, JoinedRows):
-        return JoinedRows([_appended(*parts) for parts in zip(rows.parts, more.parts, strict=True)])
-    return np.concatenate([rows, more.astype(rows.dtype)])
 
 
 align = keyword_form(

@@ -169,6 +169,20 @@ def test_csa_refinement_whitens_and_lowers_r_s(world):
     assert after < before
 
 
+def test_products_that_a_method_does_not_need_are_not_made(world):
+    """The others have the same bits; fits that share what they have in common get all."""
+    from structure.pipeline.aligners.csa_solver import moments_of, pair_moments
+    from structure.pipeline.aligners.training_data import TrainingData
+
+    vision, text = (np.tile(side, (50, 1)) for side in world(200))  # more than one chunk
+    every, some = pair_moments(vision, text), moments_of(TrainingData(vision, text), needed=("xy",))
+    for name in ("mean_x", "mean_y", "xy"):
+        assert torch.equal(getattr(every, name), getattr(some, name))
+    assert (len(every.xx), len(some.xx), len(some.yy)) == (24, 0, 0)
+    shared = TrainingData(vision, text, shared={})
+    assert torch.equal(moments_of(shared, needed=("xy",)).xx, moments_of(shared).xx)
+
+
 def test_csa_is_refined_on_some_pairs_where_there_are_many(world):
     """R_S sees some pairs, the closed form and the whitening all; where there are not more, nothing changes."""
     from structure.pipeline.aligners.csa_solver import moments

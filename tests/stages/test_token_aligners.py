@@ -165,7 +165,7 @@ def test_sets_that_do_not_fit_are_refused(trained: Store) -> None:
     plain = [one for one in trained.feature_sets(split="train") if one.manifest.views == 1]
     width = sum(one.manifest.column("block.03").vector_bytes for one in plain)
     assert int(str(told.value).split(" bytes")[0].split()[-1].replace(",", "")) > 64 * width
-    align(LAYERS, store=trained, options=single, memory=64 * width, name="single", on_event=notes.append)
+    align(LAYERS, store=trained, options=single, memory=2 * 64 * width, name="single", on_event=notes.append)
     assert any("1 to 1 views and 1 to 1 captions" in note.text for note in notes if isinstance(note, Note))
 
 

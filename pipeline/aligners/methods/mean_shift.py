@@ -31,5 +31,5 @@ class MeanShift(ClosedForm[PlainOptions]):
         from structure.pipeline.aligners.linear_maps import centred
 
         require_equal_widths(data, options.method)
-        gathered = moments_of(data)
+        gathered = moments_of(data, needed=())
         return Solution((centred(gathered.mean_x), centred(gathered.mean_y)))

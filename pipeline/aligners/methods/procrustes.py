@@ -30,5 +30,5 @@ class Procrustes(ClosedForm[SpaceOptions]):
         from structure.pipeline.aligners.csa_solver import moments_of
         from structure.pipeline.aligners.linear_maps import procrustes
 
-        gathered = moments_of(data)
+        gathered = moments_of(data, needed=("xy",))
         return Solution(procrustes(gathered, dim=common_dim(options.dim, data, on_event)))

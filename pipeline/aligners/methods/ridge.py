@@ -38,5 +38,5 @@ class Ridge(ClosedForm[RidgeOptions]):
         from structure.pipeline.aligners.csa_solver import moments_of
         from structure.pipeline.aligners.linear_maps import ridge
 
-        heads = ridge(moments_of(data), share=options.ridge)
+        heads = ridge(moments_of(data, needed=("xx", "xy")), share=options.ridge)
         return Solution(heads, {"ridge": options.ridge})
