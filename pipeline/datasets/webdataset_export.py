@@ -57,6 +57,11 @@ def export_webdataset(
     target = root / split
     if any(target.glob("*.tar")) or (target / "nshards.txt").exists():
         raise StructureError(f"{target} has tars already; a second export would mix with them. Choose another folder.")
+    if dataset.videos:
+        raise StructureError(
+            f"{dataset.name} has {dataset.videos:,} videos among its {len(dataset):,} samples; CLIP_benchmark's tars "
+            "hold images, and one frame is not the video. Export a dataset of images."
+        )
     name, form = _task(dataset, task)
     target.mkdir(parents=True, exist_ok=True)
     shard, items = _Shard(target, 0), 0

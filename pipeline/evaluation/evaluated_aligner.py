@@ -79,6 +79,12 @@ def aligner_names(store: Store, names: Sequence[str]) -> list[str]:
             raise StructureError(
                 f"{name} is a bundle, and an aligner is used from a store. Add it to one first: structure open {name}"
             )
+        if name not in there and Path(name, RECORD).is_file():
+            raise StructureError(
+                f"{name} is an exported aligner, and an aligner is used from a store, by its name. Load it in Python "
+                f"(structure.pipeline.load_aligner), or take a bundle elsewhere: structure export {Path(name).name} "
+                f"--bundle DIR where it was trained, then structure open DIR"
+            )
     if not there:
         raise StructureError(f"The store {store.url} has no aligner. Train one with: structure align --layers auto")
     for name in names:

@@ -133,6 +133,12 @@ def _over_frames(request: ExtractRequest, context: RunContext) -> ExtractRequest
     """
     dataset = open_dataset(request.dataset, split=request.split, data_root=context.data_root)
     models = list(request.models)
+    for model in models:
+        own = parse_spec(model).frames
+        if own > 1 and request.frames not in (1, own):
+            raise UsageError(f"--frames {request.frames} and {model} say two things. Leave one of them out.")
+        if own > 1 and request.views > 1:
+            raise UsageError(f"{model} --views {request.views}: views are of images. Leave one of the two out.")
     if request.frames > 1:
         if isinstance(dataset, ImageFiles) and not dataset.videos:
             raise UsageError(
@@ -140,7 +146,10 @@ def _over_frames(request: ExtractRequest, context: RunContext) -> ExtractRequest
                 f"{len(dataset):,} files. Leave it out."
             )
         models = [
-            with_frames(model, request.frames) if _is_vision(model, request, context) else model for model in models
+            with_frames(model, request.frames)
+            if parse_spec(model).frames == 1 and _is_vision(model, request, context)
+            else model
+            for model in models
         ]
     if dataset.videos and not is_installed("av"):
         raise NotPresentError(

@@ -12,8 +12,9 @@ from PIL import Image
 from structure.pipeline.datasets import decode_video, open_dataset
 from structure.pipeline.datasets.decode_image import decode
 from structure.pipeline.datasets.decode_video import decode_frames, is_video
+from structure.pipeline.datasets.webdataset_export import export_webdataset
 from structure.pipeline.stages.check_data import check_data
-from structure.store.errors import BadSampleError
+from structure.store.errors import BadSampleError, StructureError
 from tests.videos import number_of, video
 
 
@@ -120,6 +121,15 @@ def test_folders_and_tables_take_videos_where_there_is_no_image(tmp_path: Path) 
     beside = open_dataset(f"folder:{tmp_path / 'clips'}", data_root=tmp_path, split="all")
     assert (beside.ids, beside.videos) == (("run/b.png",), 0)
     assert any("4 files that are no images left out" in note for note in beside.notes)
+
+
+def test_videos_are_not_exported_as_images(tmp_path: Path) -> None:
+    (tmp_path / "clips" / "run").mkdir(parents=True)
+    (tmp_path / "clips" / "run" / "a.mp4").write_bytes(video(4))
+    data = open_dataset(f"folder:{tmp_path / 'clips'}", data_root=tmp_path, split="all")
+    with pytest.raises(StructureError, match="1 videos among its 1 samples"):
+        export_webdataset(data, tmp_path / "wds")
+    assert not (tmp_path / "wds").exists()
 
 
 def test_a_check_lists_each_bad_video(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from structure.pipeline import AlignedModel, align, export, extract, load_aligne
 from structure.pipeline.aligners.aligner_runs import BUNDLE
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.encoders.libraries.bundled import BundledLibrary
+from structure.pipeline.evaluation.evaluated_aligner import aligner_names
 from structure.pipeline.exports import bundle_reading
 from structure.pipeline.exports.bundle import PROBE, digest, portable
 from structure.store import Store, StructureError, open_store
@@ -241,3 +242,14 @@ def test_names_that_mean_the_same_everywhere_stay(scenes_store: Store) -> None:
     kept, local = portable(aligner.describe(encoders=records))
     assert kept.metadata["encoders"]["text"]["spec"] == "timm:resnet18@b?image_size=64"
     assert local == {"vision": True, "text": True}
+
+
+def test_a_folder_in_place_of_an_aligner_says_what_to_type(tmp_path: Path) -> None:
+    """In a store without any aligner too: what to train is no answer to that."""
+    store = open_store(tmp_path / "store")
+    for record, told in (("bundle.json", "structure open"), ("aligner.json", "load_aligner")):
+        folder = tmp_path / record.partition(".")[0]
+        folder.mkdir()
+        (folder / record).write_text("{}")
+        with pytest.raises(StructureError, match=told):
+            aligner_names(store, [str(folder)])

@@ -114,6 +114,8 @@ def test_without_frames_the_middle_one_is_read_and_this_is_told(clips: Path, tmp
         ([VISION], {"frames": K, "views": 2}, "Leave one of the two out"),
         ([VISION], {"frames": MOST_FRAMES + 1}, f"more than {MOST_FRAMES}"),
         ([f"{VISION}?frames=x"], {}, "whole number from 1"),
+        ([f"{VISION}?frames=4"], {"frames": 8}, "say two things"),
+        ([f"{VISION}?frames=4"], {"views": 2}, "views are of images"),
         ([f"{TEXT}?frames=4"], {}, "reads texts"),
     ],
 )
