@@ -82,6 +82,20 @@ SCRIPTS = (
         ),
     ),
     Script(
+        "million_rows",
+        "A million rows: import, verify, the sample index, a report",
+        "np.save with fsync, a CRC-32C of every file, and pq.read_table, each as a process of its own",
+        bounds=(
+            Bound("ratio", most=2, of="import"),
+            Bound("peak_mb", most=400, of="import"),
+            Bound("cpu_s", most=4, of="verify"),
+            Bound("peak_mb", most=300, of="verify"),
+            Bound("open_s", most=1, of="sample index"),
+            Bound("held_mb", most=100, of="sample index"),
+            Bound("cpu_s", most=2, of="report"),
+        ),
+    ),
+    Script(
         "extraction",
         "Extraction: overhead of storing every layer",
         "the forward loop alone, with the same model and batches",
