@@ -16,24 +16,28 @@ class TooFewPairsError(StructureError):
 def joint_groups(rows: int, *keys: Sequence[Hashable | None]) -> np.ndarray:
     """(rows,) int64, counted from 0 in the order of the rows: rows that share a value in any of `keys` are one group,
     directly or through others. Each of `keys` has one value a row; None is shared with nobody."""
-    parent = list(range(rows))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
+    group = np.arange(rows)
     for values in keys:
         if len(values) != rows:
             raise ValueError(f"{len(values)} keys for {rows} rows")
-        first: dict[Hashable, int] = {}
-        for row, value in enumerate(values):
-            if value is not None:
-                one, other = root(first.setdefault(value, row)), root(row)
-                parent[max(one, other)] = min(one, other)
-    roots = np.array([root(row) for row in range(rows)], dtype=np.int64)
-    return np.unique(roots, return_inverse=True)[1].astype(np.int64).reshape(rows)
+    named = [first_with(values) for values in keys]
+    while True:  # each time every row takes the lowest group of those that share a value with it
+        before = group
+        for first in named:
+            lowest = group.copy()
+            np.minimum.at(lowest, first, group)
+            group = lowest[first]
+        if np.array_equal(group, before):
+            return np.unique(group, return_inverse=True)[1].astype(np.int64).reshape(rows)
+
+
+def first_with(values: Sequence[Hashable | None]) -> np.ndarray:
+    """(rows,) int64: the first row with the same value as each; None is no value, and shared with nobody."""
+    distinct = set(values) - {None}
+    if len(distinct) + values.count(None) == len(values):
+        return np.arange(len(values))
+    first: dict[Hashable, int] = {}
+    return np.array([row if v is None else first.setdefault(v, row) for row, v in enumerate(values)], dtype=np.int64)
 
 
 def row_keys(rows: Iterable[np.ndarray]) -> list[bytes]:
@@ -60,7 +64,7 @@ def assign_folds(groups: np.ndarray, *, folds: int, seed: int) -> np.ndarray:
     order = drawn[np.argsort(-sizes[drawn], kind="stable")]
     filled = np.zeros(folds, dtype=np.int64)
     fold_of_group = np.empty(len(sizes), dtype=np.int64)
-    for group in order:
+    for group in order[: np.count_nonzero(sizes)]:  # numbers that no row has come last
         smallest = int(np.argmin(filled))
         fold_of_group[group] = smallest
         filled[smallest] += sizes[group]
