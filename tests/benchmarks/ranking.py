@@ -4,8 +4,8 @@ Every ratio is taken in one process, the two sides by turns, best of a few. `pai
 (full similarity of both layers, full sort, dense masks, for each pair), of which a few pairs are run and scaled to all:
 its cost does not depend on the pair. `products` compares with the bare float32 matrix products of the same layers: of
 `layers`, and of rows without structure in a narrow cone, as they are and less their mean. Both are taken by the clock
-and by processor seconds, which a busy machine moves less. `rows` fits cost against rows. 20,000 x 768 rows and the fit over 10,000 to 100,000 x 384 (about 100 processor seconds in all); `--only` runs one
-part.
+and by processor seconds, which a busy machine moves less. `rows` fits cost against rows. `--large` adds 20,000 x 768
+rows and the fit over 10,000 to 100,000 x 384 (about 100 processor seconds in all); `--only` runs one part.
 """
 
 from __future__ import annotations
