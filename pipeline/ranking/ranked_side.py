@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +18,25 @@ from structure.pipeline.similarity.knn.neighbours import Neighbours
 from structure.pipeline.similarity.knn.unit_rows import UnitRows
 from structure.pipeline.similarity.stability import Subset, SubsetTables, subset_tables
 from structure.store import FeatureSet, Rows, Store
+
+
+@dataclass(frozen=True)
+class HeldRows:
+    """Rows of a layer that are read when the first of them are asked for, and held: chosen rows of a large set lie far
+    apart, and to read them takes as long as to read it whole."""
+
+    rows: Rows
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows.shape
+
+    def __getitem__(self, part: slice) -> Any:
+        return self._values[part]
+
+    @cached_property
+    def _values(self) -> Any:
+        return self.rows[:]
 
 
 class RankedSide:
@@ -36,9 +56,12 @@ class RankedSide:
     @cached_property
     def sources(self) -> dict[str, Any]:
         """The layers as they are compared: clamped where the preset says so (which reads them all, once)."""
+        size = sum(rows.shape[0] * rows.shape[1] * rows.dtype.itemsize for rows in self.layers.values())
+        held = size <= self.running.memory // 8 and self.running.compute is None  # tasks elsewhere read for themselves
+        layers: dict[str, Any] = {name: HeldRows(rows) if held else rows for name, rows in self.layers.items()}
         if self.clamp is None:
-            return dict(self.layers)
-        return dict(zip(self.layers, clamped(list(self.layers.values()), self.clamp), strict=True))
+            return layers
+        return dict(zip(layers, clamped(list(layers.values()), self.clamp), strict=True))
 
     def neighbours(self, k: int) -> list[Neighbours]:
         """The `k` nearest rows of every row in every layer, in order of depth."""

@@ -354,3 +354,18 @@ def test_the_command_line_ranks_one_pair_or_every_two(store: Store, capsys: pyte
     assert len(json.loads(capsys.readouterr().out)["cells"]) == 1
     assert run([*common, "--between", "text-vision"]) == 2
     assert "vision-text, vision-vision, text-text" in capsys.readouterr().err
+
+
+def test_every_layer_is_read_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For its neighbours, whether it is constant, and every subset; not at all where its tables are in the store."""
+    read: list[str] = []
+    true = Rows._read
+    monkeypatch.setattr(
+        Rows, "_read", lambda rows, numbers: (read.append(f"{rows.features.key}:{rows.path}"), true(rows, numbers))[1]
+    )
+    asked: dict[str, Any] = {"store": store, "vision": "small", "text": "long", "calibrate": 0, "forecast": False}
+    rank_layers(**asked, k=9)
+    assert len(read) == len(set(read)) > 0
+    read.clear()
+    rank_layers(**asked, k=9, seed=43, repeats=0)
+    assert not read
