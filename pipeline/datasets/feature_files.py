@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from structure.pipeline.datasets.arrays_in_place import npz_array, safetensors_arrays
 from structure.pipeline.datasets.row_blocks import bounds, row_blocks
 from structure.store.errors import NotPresentError, StructureError
 
@@ -153,10 +154,10 @@ def _text(value: Any) -> str:
 
 def _npz(path: Path) -> _Contents:
     read = _Contents()
-    with np.load(path, allow_pickle=False) as archive:
+    with np.load(path, allow_pickle=False) as archive, path.open("rb") as file:
         for name in archive.files:
             try:
-                values = np.asarray(archive[name])
+                values = npz_array(archive, name, file)
             except ValueError as error:
                 if "allow_pickle" not in str(error):
                     raise
@@ -186,8 +187,10 @@ def _npy(path: Path) -> _Contents:
 def _safetensors(path: Path) -> _Contents:
     from safetensors import safe_open
 
-    with safe_open(path, framework="pt") as file:  # NumPy has no bfloat16
-        arrays = {name: _array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    arrays: dict[str, Any] = safetensors_arrays(path)
+    if lacking := [name for name, values in arrays.items() if values is None]:
+        with safe_open(path, framework="pt") as file:  # NumPy has no bfloat16
+            arrays |= {name: _array(file.get_tensor(name)) for name in lacking}
     ids = [arrays.pop(name) for name in IDS if name in arrays]
     return _Contents(arrays, ids[0] if ids else None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -282,3 +283,36 @@ def test_another_file_under_a_name_that_is_taken_is_told_what_to_type(tmp_path: 
     with pytest.raises(StructureError, match=r"has row numbers for ids.*pass another --dataset"):
         imported(tmp_path / "c.npz")
     assert imported(tmp_path / "c.npz", dataset="named").key == "named/train/vit"
+
+
+@pytest.mark.parametrize("ending", ["npz", "npy", "safetensors"])
+def test_arrays_that_are_not_compressed_are_read_where_they_lie(tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"a.{ending}"
+    half = np.random.default_rng(0).standard_normal((40, 7)).astype(np.float16)
+    layers = {"x": half, "y": half.astype(np.float32)[:, :5], "z": half.astype(np.float64)}
+    if ending == "npz":
+        np.savez(file, x=half, y=np.asfortranarray(layers["y"]), z=layers["z"], ids=np.arange(40))
+    elif ending == "npy":
+        layers = {"features": half}
+        np.save(file, half)
+    else:
+        save_file({name: torch.tensor(values) for name, values in layers.items()}, file)
+    read = read_feature_file(file)
+    assert set(read.layers) == set(layers)
+    for name, values in read.layers.items():
+        np.testing.assert_array_equal(values, layers[name], strict=True)
+        base = values
+        while isinstance(base, np.ndarray):
+            base = base.base  # type: ignore[assignment]
+        assert isinstance(base, mmap.mmap)
+    assert read.ids == (tuple(map(str, range(40))) if ending == "npz" else None)
+
+
+def test_a_stored_array_with_another_checksum_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.npz"
+    np.savez(file, x=VALUES)
+    data = bytearray(file.read_bytes())
+    data[data.index(VALUES.tobytes()) + 5] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(StructureError, match=r"a\.npz does not read as \.npz: Bad CRC-32"):
+        read_feature_file(file)
