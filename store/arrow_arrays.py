@@ -56,4 +56,5 @@ def numpy_of(values: Any) -> np.ndarray:
     chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
     if not chunks:
         return np.from_dlpack(pa.nulls(0, values.type))
-    return np.concatenate([np.from_dlpack(chunk) for chunk in chunks])
+    parts = [np.from_dlpack(chunk) for chunk in chunks]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

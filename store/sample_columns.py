@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from structure.store.errors import DamageError
 
-BATCH_ROWS = 1 << 16
+BATCH_ROWS = 1 << 12
 """Rows that a pass over columns has in memory at a time."""
 
 
@@ -50,6 +50,7 @@ class SampleColumns:
         """Some columns in parts of at most `BATCH_ROWS` rows, none of which is kept."""
         with _reading(self._key):
             yield from self._file.iter_batches(BATCH_ROWS, columns=list(names), use_threads=False)
+        pa.default_memory_pool().release_unused()  # or Arrow would keep what it unpacked into
 
     def table(self) -> pa.Table:
         """All columns at once."""

@@ -156,9 +156,22 @@ class Samples:
     def values(self, column: str, samples: np.ndarray | None = None) -> list[Any]:
         """A column's values in the first row of each sample, or of the samples of these numbers."""
         if samples is not None:
-            return list(self.column(column).take(integers(self.first_rows[samples])).to_pylist())
+            return self._chosen(column, self.first_rows[samples])
         values: list[Any] = self.column(column).to_pylist()
         return values if len(self.first_rows) == len(values) else [values[row] for row in self.first_rows.tolist()]
+
+    def _chosen(self, column: str, rows: np.ndarray) -> list[Any]:
+        """A column's values in these rows of the table, of which nothing else is kept."""
+        order = np.argsort(rows, kind="stable")
+        ascending, found, start = rows[order], [], 0
+        for batch in self._batches(column):
+            low, high = np.searchsorted(ascending, (start, start + len(batch)))
+            found += batch[column].take(integers(ascending[low:high] - start)).to_pylist()
+            start += len(batch)
+        values: list[Any] = [None] * len(rows)
+        for place, value in zip(order.tolist(), found, strict=True):
+            values[place] = value
+        return values
 
     def read_through(self) -> None:
         """Read every column and keep none. Raises DamageError where one does not read."""
