@@ -86,6 +86,15 @@ def test_a_video_that_cannot_be_read_is_told_by_name(kind: str) -> None:
     assert raised.value.reason.startswith("/data/clips/a.mp4: ")
 
 
+def test_a_list_of_files_opens_none_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither its format nor any protocol is open: with either of the two bounds alone nothing is read."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.mp4").write_bytes(video(8))
+    for name in ("a.mp4", str(tmp_path / "a.mp4"), f"file:{tmp_path / 'a.mp4'}"):
+        with pytest.raises(BadSampleError, match="not a video that can be read"):
+            list(decode_frames(f"ffconcat version 1.0\nfile '{name}'\n".encode(), 2, item="a"))
+
+
 @pytest.mark.parametrize(("bound", "most"), [("MOST_PIXELS", 3000), ("MOST_DECODED", 10_000), ("MOST_BYTES", 100)])
 def test_what_a_video_may_take_is_bounded(bound: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     data = video(10)
