@@ -50,6 +50,8 @@ class RelativeHead(Head):
         keep, exponent = self.settings["keep"], self.settings["exponent"]
         if keep >= self.dim and exponent == 1:
             return rows @ anchors.T
+        if torch.compiler.is_compiling():  # an export to ONNX knows no loop over a number of rows that is open
+            return _sparse(rows @ anchors.T, min(keep, self.dim), exponent)
         out = rows.new_empty(len(rows), self.dim)
         step = max(1, AT_ONCE // self.dim)
         for start in range(0, len(rows), step):
