@@ -67,8 +67,7 @@ def closed(data: bytes) -> bytes:
 def seal_of(data: bytes) -> Seal | None:
     """The seal of a file; None where there is none: an earlier version wrote it. Raises SealError for a file that is
     not what was written."""
-    if not data.strip(b"\0"):
-        raise SealError("holds nothing but zeros" if data else "is empty")
+    require_content(data)
     if not is_sealed(data):
         return None
     found = _last(data)
@@ -78,6 +77,12 @@ def seal_of(data: bytes) -> Seal | None:
             f"is not what was written: its SHA-256 is {digest[:12]}..., and {found[3].decode()[:12]}... was written"
         )
     return Seal(found[1].decode(errors="replace"), found[2].decode(errors="replace"))
+
+
+def require_content(data: bytes) -> None:
+    """Raises SealError for a file of no bytes, or of zeros, as a disk that failed leaves one."""
+    if not data.strip(b"\0"):
+        raise SealError("holds nothing but zeros" if data else "is empty")
 
 
 def is_sealed(data: bytes) -> bool:
@@ -142,8 +147,7 @@ def read_listed(folder: Files, name: str, listed: Mapping[str, str] | None) -> b
         return data
     if name not in listed:
         raise SealError("is of another run: its record does not list it")
-    if not data.strip(b"\0"):
-        raise SealError("holds nothing but zeros" if data else "is empty")
+    require_content(data)
     digest = hashlib.sha256(data).hexdigest()
     if digest != listed[name]:
         raise SealError(

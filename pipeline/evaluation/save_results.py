@@ -11,7 +11,6 @@ from structure.pipeline.evaluation.task import TaskRows
 from structure.pipeline.metrics.score import TaskScores
 from structure.pipeline.results import (
     ASKED,
-    FILE,
     RUN,
     Result,
     every_result,
@@ -30,13 +29,13 @@ from structure.store.seals import digests
 
 
 def drop_damaged(store: Store, aligner: str) -> bool:
-    """Remove the numbers of an aligner where they are damaged or those of another, so that an evaluation can write its
-    own; whether they were."""
+    """Remove all that was evaluated of an aligner where its numbers are damaged or those of another, so that an
+    evaluation can write its own; whether they were."""
     folder = store.folder("results", aligner)
     try:
         every_result(folder)
     except DamageError:
-        folder.remove(FILE)
+        folder.remove_tree("")
         return True
     return False
 

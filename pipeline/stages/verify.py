@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +15,7 @@ from structure.pipeline.results import FILE, every_result, read_predictions
 from structure.store import Store
 from structure.store.errors import DamageError
 from structure.store.sealed_tables import listed_beside, unpacked
-from structure.store.seals import LISTED, Seal, SealError, read_json, read_listed, require_own
+from structure.store.seals import LISTED, Seal, SealError, json_of, read_json, read_listed, require_content, require_own
 
 LOOK_AFTER_THEMSELVES = ("features", "embeddings")
 """Folders of feature sets, which `FeatureSet.verify` checks."""
@@ -58,7 +60,7 @@ def verify_files(store: Store) -> list[CheckedKind]:
             _tell(store, key, error, found)
     for record, keys in records.items():
         _check_listed(store, record, keys, found)
-    for name in store.folder("results").holding(FILE):
+    for name in store.files.children("results"):
         _check_predictions(store, name, found)
     return [kind for kind in found.values() if kind.files or kind.faults]
 
@@ -70,11 +72,26 @@ def _is_sealed(store: Store, key: str, *, page: bool) -> bool:
         return True
     if page and is_marked(data) and not is_whole(data):
         raise SealError("is not what was written")
+    _require_form(key, data)
+    return page and is_marked(data)
+
+
+def _require_form(key: str, data: bytes) -> None:
+    """What can be said of a file without a digest: that it is whole enough to be read. Raises SealError."""
+    require_content(data)
     if key.endswith(".parquet"):
         unpacked(data)
-    if key.endswith(".json"):
-        read_json(store.files, key)
-    return page and is_marked(data)
+    elif key.endswith(".json"):
+        json_of(data, Seal(key))
+    elif key.endswith(".png") and b"IEND" not in data[-16:]:
+        raise SealError("does not read: it is cut off")
+    elif key.endswith(".npz"):
+        try:
+            bad = zipfile.ZipFile(io.BytesIO(data)).testzip()
+        except zipfile.BadZipFile as error:
+            raise SealError(f"does not read: {error}") from None
+        if bad is not None:
+            raise SealError(f"does not read: {bad} has changed")
 
 
 def _tell(store: Store, key: str, error: SealError, found: dict[str, CheckedKind]) -> None:
@@ -129,6 +146,8 @@ def _tables(store: Store, record: str) -> Iterator[str]:
 def _check_predictions(store: Store, aligner: str, found: dict[str, CheckedKind]) -> None:
     """Whether every question that was answered has its predictions, of that answer."""
     folder = store.folder("results", aligner)
+    if not folder.exists(FILE) and folder.keys(PREDICTIONS):
+        _tell(store, f"results/{aligner}/{FILE}", SealError("is missing, and its predictions are there"), found)
     try:
         results = every_result(folder)
     except DamageError:
