@@ -22,10 +22,11 @@ def strings(values: Ids) -> pa.Array:
     """n texts; an Arrow array as it is."""
     if isinstance(values, pa.Array):
         return values
-    encoded = [value.encode() for value in values]
-    offsets = np.zeros(len(encoded) + 1, dtype=np.int32)
-    np.cumsum([len(value) for value in encoded], out=offsets[1:])
-    return pa.StringArray.from_buffers(len(encoded), pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded)))
+    text = "".join(values)
+    lengths = map(len, values) if text.isascii() else (len(value.encode()) for value in values)
+    offsets = np.zeros(len(values) + 1, dtype=np.int32)
+    np.cumsum(np.fromiter(lengths, dtype=np.int32, count=len(values)), out=offsets[1:])
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(text.encode()))
 
 
 def string(value: str) -> pa.Scalar:

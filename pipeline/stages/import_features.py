@@ -243,8 +243,11 @@ def _order(
         return np.arange(rows)
     if ids is None:
         return np.where(withdrawn, 0, np.cumsum(~withdrawn) - 1)
+    by_item = rows_of == "captions" and captions == 1
+    if not by_item and table.row_id_array(rows_of, captions).equals(strings(ids)):
+        return np.arange(rows)
     expected = table.row_ids(rows_of, captions)
-    if rows_of == "captions" and captions == 1:
+    if by_item:
         expected = [table.item_ids[item] for item in table.item_of_caption(1)]
     place = {name: position for position, name in enumerate(ids)}
     missing = [name for name, gone in zip(expected, withdrawn, strict=True) if not gone and name not in place]
