@@ -24,6 +24,7 @@ from structure.cli import (
     label,
     models,
     opening,
+    plan,
     rank_layers,
     report,
     running,
@@ -73,6 +74,7 @@ app.command("status")(running.status)
 datasets.app.command("check")(checking.check)
 app.command("import")(importing.import_features)
 app.command("models")(models.models)
+app.command("plan")(plan.plan)
 app.command("suites")(suites.suites)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(store.app, name="store")

@@ -14,6 +14,9 @@ from structure.store.without_warnings import without_warnings
 PER_LIST = 64
 """Training rows of each list of an inverted file: faiss asks for 39 to 256."""
 
+ITERATIONS = 10
+"""Of k-means over them: what faiss does for an inverted file."""
+
 
 def load_faiss() -> Any:
     """The module faiss. Raises UsageError where it is not installed."""
@@ -48,6 +51,10 @@ class IndexKind(ABC):
     def training_rows(self, rows: int) -> int:
         """How many of `rows` the index is trained on before they are added."""
         return 0
+
+    def comparisons(self, rows: int) -> float:
+        """Rows or centres that `rows` are compared with while the index is built, all together, up to a factor."""
+        return 0.0
 
     def efforts(self, index: Any) -> Sequence[int]:
         """From the least to the most."""
@@ -84,6 +91,9 @@ class Graph(IndexKind):
     def bytes_per_row(self, dim: int) -> int:
         return 2 * dim + 4 * 2 * self.links + 16
 
+    def comparisons(self, rows: int) -> float:
+        return rows * math.log2(max(rows, 2))
+
     def efforts(self, index: Any) -> Sequence[int]:
         return [2**power for power in range(4, 12)]
 
@@ -100,7 +110,7 @@ class Lists(IndexKind):
 
     def make(self, dim: int, rows: int) -> Any:
         faiss = load_faiss()
-        lists = max(1, min(int(2 * math.sqrt(rows)), rows // PER_LIST))
+        lists = self.lists(rows)
         index = faiss.IndexIVFScalarQuantizer(
             faiss.IndexFlatIP(dim), dim, lists, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
         )
@@ -108,8 +118,15 @@ class Lists(IndexKind):
         index.cp.min_points_per_centroid = 1  # it writes to stderr below 39, also where there is one list
         return index
 
+    def lists(self, rows: int) -> int:
+        """How many lists hold so many rows."""
+        return max(1, min(int(2 * math.sqrt(rows)), rows // PER_LIST))
+
     def bytes_per_row(self, dim: int) -> int:
         return 2 * dim + 8
+
+    def comparisons(self, rows: int) -> float:
+        return float(self.lists(rows) * (rows + ITERATIONS * self.training_rows(rows)))
 
     def training_rows(self, rows: int) -> int:
         return min(rows, PER_LIST * int(2 * math.sqrt(rows)) + PER_LIST)

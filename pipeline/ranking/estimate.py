@@ -10,10 +10,10 @@ import numpy as np
 from structure.pipeline.ranking.distinct_pairs import ranked_pairs
 from structure.pipeline.ranking.neighbour_cache import NeighbourCache
 from structure.pipeline.ranking.options import RankingOptions
-from structure.pipeline.ranking.search_size import table_bytes
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.similarity.k_rules import k_of
 from structure.pipeline.similarity.knn.neighbours import neighbours
+from structure.pipeline.similarity.knn.search_size import table_bytes
 from structure.pipeline.similarity.registry import SIMILARITIES
 from structure.pipeline.work_estimate import WorkEstimate, require_space
 from structure.store import FeatureSet, Rows, Store

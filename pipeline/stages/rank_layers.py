@@ -9,8 +9,8 @@ from typing import Any
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.ranking.made_from import made_from
-from structure.pipeline.ranking.search_size import search_operations
 from structure.pipeline.run_context import RunContext
+from structure.pipeline.similarity.knn.search_size import search_operations
 from structure.pipeline.similarity.layer_similarity import LayerSimilarity, made_before, ranking_id
 from structure.pipeline.stage_requests.rank import RankRequest
 from structure.pipeline.work_estimate import WorkEstimate

@@ -1,4 +1,4 @@
-"""How large a neighbour search is, from rows and widths alone: what it writes and what it computes."""
+"""How large a neighbour search is, from rows and widths alone: what it writes, computes and holds."""
 
 from __future__ import annotations
 
@@ -16,3 +16,8 @@ def table_bytes(layers: int, rows: int, k: int) -> int:
 def search_operations(rows: int, widths: Iterable[int]) -> float:
     """Floating-point operations of the products of all rows with all rows, 2 n^2 d, of layers of these widths."""
     return 2.0 * rows**2 * sum(widths)
+
+
+def held_bytes(rows: int, width: int) -> int:
+    """Bytes of the rows of one layer while it is searched: four times over as float32."""
+    return 4 * 4 * rows * width

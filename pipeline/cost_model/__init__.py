@@ -1,0 +1,1 @@
+"""What a whole pipeline costs for a number of rows: bytes, seconds, memory and money, before anything is there."""
