@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class CostFlags(OutputFlags):
     price_per_hour: Annotated[float | None, typer.Option(min=0, help="Of one worker, in your currency.")] = None
     memory: Annotated[str | None, typer.Option(help="Of one worker, such as 16GB: what does not fit is told.")] = None
     workers: Annotated[
-        int, typer.Option(min=1, help="Cores, devices or dask workers that share what several can do.")
+        int, typer.Option(min=1, help="Processes, devices or dask workers that share extract and rank-layers.")
     ] = 1
 
 
@@ -99,9 +100,9 @@ def amount(option: str, value: str) -> float:
         raise UsageError(f"{option} {value!r} is not a number. Write 15000000, 15M or 400k.")
     number, letter = match.groups()
     power = {"": 0, "k": 3, "m": 6, "b": 9, "g": 9, "t": 12}[letter.lower()]
-    count = float(re.sub("[_,]", "", number)) * 10**power
-    if count < 1:
-        raise UsageError(f"{option} {value} is {count:g}; it must be 1 or more.")
+    count: float = float(re.sub("[_,]", "", number)) * 10.0**power
+    if not 1 <= count < math.inf:
+        raise UsageError(f"{option} {value} is {count:g}; it must be a number from 1.")
     return count
 
 

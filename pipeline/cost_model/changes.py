@@ -8,7 +8,7 @@ from structure.pipeline.aligners.registry import ALIGNERS
 from structure.pipeline.cost_model.measured_rates import MeasuredRates
 from structure.pipeline.cost_model.shown import shown_bytes, shown_time
 from structure.pipeline.cost_model.step_cost import StepCost
-from structure.pipeline.cost_model.training_cost import TrainingRun
+from structure.pipeline.cost_model.training_cost import PlannedFit
 from structure.pipeline.cost_model.workload import Workload
 
 DAY, LONG_QUERY, MANY_FILES = 86_400.0, 1.0, 1_000_000
@@ -63,7 +63,7 @@ def _training(workload: Workload) -> Iterator[str]:
     memory = workload.machine.memory
     if memory is not None and held <= memory:
         return
-    streaming = ", ".join(name for name in ALIGNERS if TrainingRun(name).streams)
+    streaming = ", ".join(name for name in ALIGNERS if PlannedFit(name).streams)
     limit = "Give --memory to see whether they fit" if memory is None else f"--memory allows {shown_bytes(memory)}"
     yield (
         f"Two layers of these rows take {shown_bytes(held)} in memory. {limit}; with --regulariser none these methods "

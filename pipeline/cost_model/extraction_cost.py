@@ -55,17 +55,16 @@ def _seconds(workload: Workload, model: ModelSize, rates: MeasuredRates) -> Quan
         rough = "operations at the rate of the bundled encoders on one core"
         return cpu.times(1, basis="assumed", about="; ".join(filter(None, (operations.about, rough))))
     wanted = f"give --rate {model.name}=SAMPLES_PER_SECOND"
+    more = operations.about if operations.value is None else ""
     if operations.value is not None:
         wanted += ", or --flops of the device"
-    return unknown(
-        "; ".join(filter(None, (wanted, operations.value is None and operations.about, _bundled(model, rates))))
-    )
+    return unknown("; ".join(filter(None, (wanted, more, _bundled(model, rates)))))
 
 
 def _bundled(model: ModelSize, rates: MeasuredRates) -> str:
     """How fast the bundled encoder of the modality is on one core, where it was measured."""
     name = BUNDLED.get(model.modality, "")
-    checks = [check for check in rates.step("extract").checks if check.run == name]
+    checks = [check for check in rates.step("extract").checks if name and check.run.startswith(name)]
     if not checks:
         return ""
     largest = max(checks, key=lambda check: check.rows)

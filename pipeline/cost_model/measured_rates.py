@@ -20,7 +20,7 @@ Terms = Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class RateCheck:
     """A run of a step on `rows` rows: processor seconds and peak bytes, measured and by the formula. `fitted`: whether
     the rates were fitted to it; the others were not seen."""
 
@@ -45,7 +45,7 @@ class StepRates:
     name: str
     seconds: Mapping[str, float]
     memory: Mapping[str, float]
-    checks: tuple[Check, ...]
+    checks: tuple[RateCheck, ...]
 
     @property
     def most_rows(self) -> int:

@@ -77,8 +77,8 @@ def model_size(name: str, *, layers: int | None = None) -> ModelSize:
     from structure.pipeline.encoders.loading import describe  # a name that is no alias may take its library
 
     found = describe(name)
-    tokens = _tokens(found.name, found.modality, found.input, 0)
-    return ModelSize(found.name, found.modality, _columns(name, found.layers, layers), found.parameters, tokens)
+    tokens = _tokens(name, found.modality, found.input, 0)
+    return ModelSize(name, found.modality, _columns(name, found.layers, layers), found.parameters, tokens)
 
 
 def _columns(name: str, layers: Sequence[Layer], last: int | None) -> tuple[Column, ...]:

@@ -40,8 +40,7 @@ def search(workload: Workload, rates: MeasuredRates) -> list[StepCost]:
         disk=Quantity(size, "formula"),
         memory=Quantity(size, "formula", "read in place: what does not fit is read from the disk for every query"),
         seconds=rates.step("search").time(exact_terms(size), rows=rows),
-        is_shared=True,
-        note=f"embeddings of {dim} numbers, {DTYPE}",
+        note=f"embeddings of {dim} numbers, {DTYPE}, which the first search saves",
     )
     return [exact, *(_index(KINDS[name], rows, dim, rates) for name in INDEXES)]
 
@@ -54,6 +53,5 @@ def _index(kind: IndexKind, rows: int, dim: int, rates: MeasuredRates) -> StepCo
         disk=Quantity(size, "formula"),
         memory=Quantity(size, "formula"),
         seconds=rates.step(f"index {kind.name}").time(building_terms(kind, rows, dim), rows=rows),
-        is_shared=True,
         note=kind.meaning,
     )

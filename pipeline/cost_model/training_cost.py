@@ -14,7 +14,7 @@ from structure.store.column_layout import Column
 
 
 @dataclass(frozen=True)
-class TrainingRun:
+class PlannedFit:
     """A method with or without R_S, as `align --method NAME --regulariser NAME` runs it."""
 
     name: str
@@ -40,11 +40,11 @@ class TrainingRun:
         return method(self.name).dim(self.options, widths=widths, pairs=pairs)
 
 
-CLOSED, LINEAR, STRUCTURE = TrainingRun("csa"), TrainingRun("linear"), TrainingRun("linear", "structure")
+CLOSED, LINEAR, STRUCTURE = PlannedFit("csa"), PlannedFit("linear"), PlannedFit("linear", "structure")
 RUNS = (CLOSED, LINEAR, STRUCTURE)
 
 
-def training_terms(run: TrainingRun, widths: tuple[int, int], pairs: int, *, epochs: int) -> dict[str, float]:
+def training_terms(run: PlannedFit, widths: tuple[int, int], pairs: int, *, epochs: int) -> dict[str, float]:
     """What the time of a fit grows with. Of a closed form: second moments of both sides (2 n d^2 each product) and
     decompositions (d^3); of gradient descent in `epochs`: heads, and products of each batch with itself, forward and
     backward (6 n d dim and 6 n batch dim); R_S compares the rows of a batch within each side too. Bytes are those of
@@ -76,7 +76,7 @@ def training(workload: Workload, rates: MeasuredRates) -> list[StepCost]:
 
 
 def _training(
-    workload: Workload, rates: MeasuredRates, run: TrainingRun, widths: tuple[int, int], held: int
+    workload: Workload, rates: MeasuredRates, run: PlannedFit, widths: tuple[int, int], held: int
 ) -> StepCost:
     options, rows, measured = run.options, workload.rows, rates.step(run.step)
     epochs = fewest_epochs(options) if isinstance(options, GradientOptions) else 1
@@ -98,5 +98,4 @@ def _training(
         memory=measured.peak(terms, rows=rows),
         seconds=measured.time(terms, rows=rows),
         note=note,
-        is_shared=True,
     )

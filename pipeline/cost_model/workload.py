@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -21,7 +22,7 @@ MODELS = ("dinov2", "roberta")
 class Machine:
     """What is known of the machines. `rates`: samples a second of a model on one worker; `flops`: peak floating-point
     operations a second of one device; `price` of an hour of one worker; `memory` in bytes of one (None: no bound);
-    `workers`: processes, devices or dask workers that share what can be shared. Raises UsageError."""
+    `workers`: processes, devices or dask workers that share extraction and ranking. Raises UsageError."""
 
     device: str = "auto"
     rates: Mapping[str, float] = field(default_factory=dict)
@@ -34,8 +35,8 @@ class Machine:
         require_device_name(self.device)
         if self.workers < 1:
             raise UsageError(f"--workers {self.workers} must be 1 or more.")
-        if self.price is not None and self.price < 0:
-            raise UsageError(f"--price-per-hour {self.price:g} must be 0 or more.")
+        if self.price is not None and not 0 <= self.price < math.inf:
+            raise UsageError(f"--price-per-hour {self.price:g} must be a number of 0 or more.")
 
 
 @dataclass(frozen=True, kw_only=True)

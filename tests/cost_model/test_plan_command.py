@@ -23,7 +23,7 @@ def test_numbers_are_read_as_people_write_them(text: str, value: float) -> None:
     assert amount("--rows", text) == value
 
 
-@pytest.mark.parametrize("text", ["", "M", "-5", "15X", "0", "1.2.3", "0.2", "nan"])
+@pytest.mark.parametrize("text", ["", "M", "-5", "15X", "0", "1.2.3", "0.2", "nan", "1e999"])
 def test_what_is_no_number_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--rows"):
         amount("--rows", text)
@@ -43,6 +43,8 @@ def test_what_is_no_number_is_refused(text: str) -> None:
         (["--device", "gpu"], "'gpu' is not a device"),
         (["--memory", "lots"], "--memory 'lots' is not a size"),
         (["--flops", "fast"], "--flops 'fast'"),
+        (["--price-per-hour", "inf"], "--price-per-hour inf"),
+        (["--rows", "1e30"], "must be from 1 to"),
     ],
 )
 def test_refused_input_says_what_to_type(
