@@ -1,11 +1,12 @@
 """The rates of `structure plan`, and its formulas against what was measured.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/scale.py [--work /tmp/scale] [--steps import,verify] [--large] [--table]
+    python tests/benchmarks/scale.py [--work /tmp/scale] [--steps import,verify]
+    python tests/benchmarks/scale.py [--work /tmp/scale] [--steps import,verify] --large [--table]
 
 Each step is the command that a user types, in a process of its own on one thread; its processor seconds and its peak of
 memory are what the system counted. Stores hold random float16 features of a vision and a text model, 512 and 384
 numbers a layer. Rates are fitted to the runs up to 100,000 rows (non-negative least squares of relative errors), the
-runs of `--large` (1,000,000 rows, where these take minutes) are not seen by the fit. Runs are kept in the work folder
+runs of `--large` (1,000,000 rows, fewer where these take more than minutes) are not seen by the fit. Runs are kept in the work folder
 (`runs.jsonl`), so that steps can be measured one after the other. One JSON line a run: seconds by the formula, with the
 rates of the package, over measured ones. `--table` fits the rates to all runs that are kept, and writes them to
 configs/measured/scale.yaml.
@@ -43,7 +44,7 @@ from structure.pipeline.ranking.options import RankingOptions
 from structure.store import SampleItem, Samples, open_store
 
 TABLE = Path(__file__).parents[2] / "configs" / "measured" / "scale.yaml"
-COMMAND = "python tests/benchmarks/scale.py --large --table"
+COMMAND = "python tests/benchmarks/scale.py; python tests/benchmarks/scale.py --large --table"
 WIDTHS = {"vision": 512, "text": 384}
 SIZES = {
     "small": (10_000, 1),
@@ -334,10 +335,9 @@ def main() -> None:
     parser.add_argument("--large", action="store_true")
     parser.add_argument("--table", action="store_true")
     given = parser.parse_args()
-    for large in (False, True) if given.large else (False,):
-        bench = Bench(given.work, large=large)
-        for step in given.steps.split(",") if given.steps else ():
-            MEASURES[step](bench)
+    bench = Bench(given.work, large=given.large)
+    for step in given.steps.split(",") if given.steps else ():
+        MEASURES[step](bench)
     runs = bench.runs()
     names = dict.fromkeys(run.step for run in runs)
     steps = [step_table(name, [run for run in runs if run.step == name], fit=given.table) for name in names]
