@@ -9,7 +9,7 @@ from structure.pipeline.cost_model.step_cost import StepCost
 from structure.pipeline.cost_model.workload import Workload
 from structure.pipeline.ranking.options import RankingOptions
 from structure.pipeline.similarity.k_rules import k_of
-from structure.pipeline.similarity.knn.search_size import held_bytes, search_operations, table_bytes
+from structure.pipeline.similarity.knn.search_size import held_bytes, repeat_operations, search_operations, table_bytes
 from structure.pipeline.stage_requests.rank import SEARCH_MEMORY
 
 
@@ -17,16 +17,16 @@ def ranking_terms(
     rows: int, ranked: int, vision: tuple[int, ...], text: tuple[int, ...], *, memory: int = SEARCH_MEMORY
 ) -> dict[str, float]:
     """What the time of `rank-layers` grows with, for `ranked` of `rows` samples and the widths of the layers of both
-    sides: opening the sample index, products of all ranked rows, comparing the neighbours of layer pairs, and bytes
-    that are held: the rows of a layer within `memory`, and all neighbour tables."""
-    layers = len(vision) + len(text)
-    held = min(memory, held_bytes(ranked, max(*vision, *text)))
+    sides: opening the sample index, products of all ranked rows and of the subsets on which the choice is repeated,
+    neighbours that layer pairs share, and bytes that are held: the rows of a layer within `memory`, and all tables."""
+    widths, k = (*vision, *text), neighbours_of(ranked)
+    repeated = repeat_operations(ranked, widths, repeats=RankingOptions().repeats)
     return {
         "start": 1,
         "rows": rows,
-        "operations": search_operations(ranked, (*vision, *text)),
-        "pairs": ranked * len(vision) * len(text),
-        "bytes": held + table_bytes(layers, ranked, neighbours_of(ranked)),
+        "operations": search_operations(ranked, widths) + repeated,
+        "overlaps": ranked * k * len(vision) * len(text),
+        "bytes": min(memory, held_bytes(ranked, max(widths))) + table_bytes(len(widths), ranked, k),
     }
 
 

@@ -17,11 +17,11 @@ from structure.pipeline.device import side_by_side
 from structure.pipeline.similarity.k_rules import k_of
 from structure.pipeline.similarity.knn.neighbour_tables import searches_at_once
 from structure.pipeline.similarity.knn.neighbours import MEMORY, Neighbours, search
+from structure.pipeline.similarity.knn.search_size import SUBSET_SIZES
 from structure.pipeline.similarity.knn.unit_rows import RowSlices, read
 from structure.pipeline.similarity.metric import ComparedLayers, SimilarityMetric
 
 Pair = tuple[int, int]
-SIZES = (100, 500, 1000, 5000)
 _SLICE = 4096
 
 
@@ -62,7 +62,7 @@ class Stability:
 
 
 def draw_subsets(
-    rows: int, *, k: int | str = "rice", sizes: Sequence[int] = SIZES, repeats: int = 5, seed: int = 0
+    rows: int, *, k: int | str = "rice", sizes: Sequence[int] = SUBSET_SIZES, repeats: int = 5, seed: int = 0
 ) -> list[Subset]:
     """`repeats` subsets of each size, by ascending size; `k` is a number or a rule, applied to each size.
 

@@ -20,7 +20,7 @@ UNITS = {
     "rows": ("a million rows", 1e6, "s"),
     "bytes": ("a GB", 1e9, "s"),
     "operations": ("10^12 operations", 1e12, "s"),
-    "pairs": ("10^6 rows x layer pairs", 1e6, "s"),
+    "overlaps": ("10^9 neighbours x layer pairs", 1e9, "s"),
     "cubes": ("10^9 of width^3", 1e9, "s"),
 }
 
