@@ -47,23 +47,21 @@ class StepRates:
     memory: Mapping[str, float]
     checks: tuple[RateCheck, ...]
 
-    @property
-    def most_rows(self) -> int:
-        """Up to how many rows it was measured."""
-        return max(check.rows for check in self.checks)
+    def most_rows(self, kind: str = "") -> int:
+        """Up to how many rows it was measured, by the runs whose name ends with `kind`."""
+        return max((check.rows for check in self.checks if check.run.endswith(kind)), default=0)
 
-    def time(self, terms: Terms, *, rows: int) -> Quantity:
+    def time(self, terms: Terms, *, rows: int, kind: str = "") -> Quantity:
         """Seconds of one core for these amounts; by extrapolation beyond the rows that were measured."""
-        return Quantity(weighted(self.seconds, terms), *self._basis(rows))
+        return Quantity(weighted(self.seconds, terms), *self._basis(rows, kind))
 
-    def peak(self, terms: Terms, *, rows: int) -> Quantity:
+    def peak(self, terms: Terms, *, rows: int, kind: str = "") -> Quantity:
         """Bytes of memory for these amounts."""
-        return Quantity(weighted(self.memory, memory_terms(terms)), *self._basis(rows))
+        return Quantity(weighted(self.memory, memory_terms(terms)), *self._basis(rows, kind))
 
-    def _basis(self, rows: int) -> tuple[Basis, str]:
-        if rows <= self.most_rows:
-            return ("measured", "")
-        return "formula", f"{BEYOND} {self.most_rows:,} rows"
+    def _basis(self, rows: int, kind: str) -> tuple[Basis, str]:
+        most = self.most_rows(kind)
+        return ("measured", "") if rows <= most else ("formula", f"{BEYOND} {most:,} rows")
 
 
 def memory_terms(terms: Terms) -> Terms:

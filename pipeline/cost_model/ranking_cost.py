@@ -51,8 +51,8 @@ def _ranking(
     workload: Workload, pair: tuple[ModelSize, ModelSize], rates: MeasuredRates, ranked: int, *, way: str
 ) -> StepCost:
     vision, text = pair
-    whole = ranked == workload.rows
-    measured = rates.step("rank-layers --samples all" if whole else "rank-layers")
+    measured = rates.step("rank-layers")
+    kind = "all" if ranked == workload.rows else ""
     k, layers = neighbours_of(ranked), len(vision.columns) + len(text.columns)
     memory = workload.machine.memory or SEARCH_MEMORY
     terms = ranking_terms(workload.rows, ranked, vision.widths, text.widths, memory=memory)
@@ -60,8 +60,8 @@ def _ranking(
         step="rank-layers",
         way=way,
         disk=Quantity(table_bytes(layers, ranked, k), "formula"),
-        memory=measured.peak(terms, rows=workload.rows),
-        seconds=measured.time(terms, rows=workload.rows),
+        memory=measured.peak(terms, rows=workload.rows, kind=kind),
+        seconds=measured.time(terms, rows=workload.rows, kind=kind),
         is_shared=True,
         note=f"{len(vision.columns)} x {len(text.columns)} layer pairs, k = {k}",
     )

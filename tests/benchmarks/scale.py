@@ -59,7 +59,7 @@ ABOUT = "Processor seconds and peak memory of each step on one core, as rates of
 
 
 CHECKED = {
-    "rank-layers --samples all": ("middle", "wide"),
+    "rank-layers": ("large", "middle all", "single all"),
     "align linear none": ("middle", "hundred"),
     "align linear structure": ("middle", "hundred"),
     "index hnsw": ("100000",),
@@ -83,7 +83,8 @@ class Run:
     @property
     def fitted(self) -> bool:
         """Whether the fit sees it."""
-        return not {*self.run.split()} & {*CHECKED.get(self.step, ("large",))}
+        unseen = CHECKED.get(self.step, ("large",))
+        return self.run not in unseen and not {*self.run.split()} & {*unseen}
 
 
 LAUNCHER = """
@@ -182,7 +183,7 @@ def ranking(bench: Bench) -> None:
         if name in ("small", "deep", "middle"):
             remove(bench.url(name), "rankings", "neighbours")
             terms = ranking_terms(rows, rows, *widths)
-            bench.take("rank-layers --samples all", name, rows, terms, ["rank-layers", "--samples", "all", *store])
+            bench.take("rank-layers", f"{name} all", rows, terms, ["rank-layers", "--samples", "all", *store])
 
 
 EPOCHS = {"small": 20, "deep": 5, "middle": 5, "hundred": 5}

@@ -37,7 +37,7 @@ def rates_table(rates: MeasuredRates) -> str:
         sizes = [
             f"{shown_bytes(value * UNITS[name][1])} {UNITS[name][0]}" for name, value in step.memory.items() if value
         ]
-        rows.append((f"`{step.name}`", ", ".join(times), ", ".join(sizes), f"{step.most_rows:,}"))
+        rows.append((f"`{step.name}`", ", ".join(times), ", ".join(sizes), f"{step.most_rows():,}"))
     return table(("step", "seconds of one core", "memory", "measured up to, rows"), rows)
 
 

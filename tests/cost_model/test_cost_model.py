@@ -99,10 +99,16 @@ def test_each_step_is_planned_for_every_number_of_rows_and_more_rows_cost_more()
 
 def test_what_was_measured_is_said_and_what_was_extrapolated_too() -> None:
     verify = measured_rates().step("store verify")
-    inside = step(of(rows=verify.most_rows), "store verify")
-    beyond = step(of(rows=verify.most_rows + 1), "store verify")
+    most = verify.most_rows()
+    inside, beyond = step(of(rows=most), "store verify"), step(of(rows=most + 1), "store verify")
     assert (inside.basis, inside.about) == ("measured", "")
-    assert (beyond.basis, beyond.about) == ("formula", f"measured up to {verify.most_rows:,} rows")
+    assert (beyond.basis, beyond.about) == ("formula", f"measured up to {most:,} rows")
+    # A ranking of a sample is measured for more rows than one of all.
+    ranking = measured_rates().step("rank-layers")
+    assert ranking.most_rows("all") < ranking.most_rows()
+    plan = of(rows=ranking.most_rows())
+    assert step(plan, "rank-layers", "5,000 rows").basis == "measured"
+    assert step(plan, "rank-layers", "--samples all").basis == "formula"
 
 
 def test_extraction_is_unknown_until_something_says_how_fast_a_model_is() -> None:
