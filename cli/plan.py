@@ -69,7 +69,7 @@ def plan(flags: CostFlags) -> None:
     terminal, machine = flags.terminal(), _machine(flags)
     layers = count_or("--layers", flags.layers, ("all",))
     models = tuple(model_size(name, layers=None if layers == "all" else layers) for name in flags.model or MODELS)
-    counts = ROWS if flags.rows is None else (int(amount("--rows", flags.rows)),)
+    counts = ROWS if flags.rows is None else (_count(flags.rows),)
     plans = [plan_costs(Workload(rows=rows, models=models, machine=machine)) for rows in counts]
     rates = measured_rates()
     if flags.as_json:
@@ -104,6 +104,14 @@ def amount(option: str, value: str) -> float:
     if not 1 <= count < math.inf:
         raise UsageError(f"{option} {value} is {count:g}; it must be a number from 1.")
     return count
+
+
+def _count(rows: str) -> int:
+    """A whole number of rows. Raises UsageError."""
+    count = amount("--rows", rows)
+    if count != int(count):
+        raise UsageError(f"--rows {rows} is {count:g}; it must be a whole number.")
+    return int(count)
 
 
 def _machine(flags: CostFlags) -> Machine:

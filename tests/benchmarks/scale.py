@@ -186,7 +186,7 @@ def ranking(bench: Bench) -> None:
             bench.take("rank-layers", f"{name} all", rows, terms, ["rank-layers", "--samples", "all", *store])
 
 
-EPOCHS = {"small": 20, "deep": 5, "middle": 5, "hundred": 5}
+EPOCHS = {"small": 8, "deep": 2, "middle": 3, "hundred": 3}
 
 
 def aligning(bench: Bench) -> None:

@@ -33,6 +33,7 @@ def test_what_is_no_number_is_refused(text: str) -> None:
     ("arguments", "message"),
     [
         (["--rows", "many"], "--rows 'many' is not a number. Write 15000000, 15M or 400k."),
+        (["--rows", "2.5"], "must be a whole number"),
         (["--model", "dinov5"], "dinov2"),
         (["--layers", "first"], "--layers 'first'"),
         (["--layers", "99"], "--layers 99 is more than the 27 layers of dinov2"),
