@@ -17,7 +17,7 @@ INDEXES = ("hnsw", "ivf")
 
 def exact_terms(size: float) -> dict[str, float]:
     """What the time of one query grows with: bytes of all embeddings."""
-    return {"bytes": size}
+    return {"start": 1, "bytes": size}
 
 
 def building_terms(kind: IndexKind, rows: int, dim: int) -> dict[str, float]:
