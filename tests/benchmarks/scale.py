@@ -6,10 +6,10 @@
 Each step is the command that a user types, in a process of its own on one thread; its processor seconds and its peak of
 memory are what the system counted. Stores hold random float16 features of a vision and a text model, 512 and 384
 numbers a layer. Rates are fitted to the runs of each step (non-negative least squares of relative errors) but for one,
-of 100,000 rows mostly, which checks them (`CHECKED`). `--large` measures 1,000,000 rows, or fewer where these take more than
-minutes. Runs are kept in the work folder (`runs.jsonl`): those are not measured again. One JSON
-line a run: seconds by the formula, with the rates of the package, over measured ones. `--table` fits the rates to all
-runs that are kept, and writes them to configs/measured/scale.yaml.
+of 100,000 rows mostly, which checks them (`CHECKED`). `--large` measures 1,000,000 rows, or fewer where these take more
+than minutes. Runs are kept in the work folder (`runs.jsonl`) and not measured again. One JSON line a run: seconds by
+the formula, with the rates of the package, over measured ones. `--table` fits the rates to all runs that are kept, and
+writes them to configs/measured/scale.yaml.
 """
 
 from __future__ import annotations
