@@ -150,16 +150,7 @@ ALLOWED["pipeline.stages.open_bundle"] |= {"pipeline.exports", "pipeline.inferen
 # The command line asks the registry for the formats.
 ALLOWED["cli"] |= {"pipeline.exports"}
 # What a pipeline costs, from sizes that the parts state of themselves and rates that were measured.
-ALLOWED["pipeline.cost_model"] = {
-    "store",
-    *VALUES,
-    "pipeline.encoders",
-    "pipeline.similarity",
-    "pipeline.aligners",
-    "pipeline.ranking",
-    "pipeline.stage_requests",
-    "pipeline.inference",
-}
+ALLOWED["pipeline.cost_model"] = {"store", *VALUES, *PARTS, *SHARED, "pipeline.stage_requests", "pipeline.inference"}
 ALLOWED["cli"] |= {"pipeline.cost_model"}
 # The report's sections, charts and HTML.
 ALLOWED["pipeline.page"] = {"store", *VALUES, *PARTS, "pipeline.pair_curves"}
