@@ -45,20 +45,20 @@ RUNS = (CLOSED, LINEAR, STRUCTURE)
 
 
 def training_terms(run: PlannedFit, widths: tuple[int, int], pairs: int, *, epochs: int) -> dict[str, float]:
-    """What the time of a fit grows with. Of a closed form: second moments of both sides (2 n d^2 each product) and
-    decompositions (d^3); of gradient descent in `epochs`: heads, and products of each batch with itself, forward and
-    backward (6 n d dim and 6 n batch dim); R_S compares the rows of a batch within each side too. Bytes are those of
-    both layers, float16, where they are read into memory."""
+    """What the time of a fit grows with. Of a closed form: second moments of both sides (2 n d^2 each product), whose
+    decompositions are part of the start. Of gradient descent in `epochs`: heads, and products of each batch with
+    itself, forward and backward (6 n d dim and 6 n batch dim); R_S compares the rows of a batch within each side too.
+    Bytes are those of both layers, float16, where they are read into memory."""
     vision, text = widths
     held = pairs * sum(Column("", width).vector_bytes for width in widths)
     if not isinstance(run.options, GradientOptions):
         products = 2.0 * pairs * (vision**2 + text**2 + vision * text)
-        return {"start": 1, "rows": pairs, "operations": products, "cubes": float(vision**3 + text**3), "bytes": held}
+        return {"start": 1, "operations": products, "bytes": held}
     dim, batch = run.dim(widths, pairs), min(run.options.batch, pairs)
     each = 6.0 * dim * (vision + text) + 6.0 * batch * dim
     if run.options.uses_structure:
         each += 2.0 * batch * (vision + text) + 12.0 * batch * dim
-    return {"start": 1, "rows": pairs, "operations": each * pairs * epochs, "bytes": held}
+    return {"start": 1, "operations": each * pairs * epochs, "bytes": held}
 
 
 def fewest_epochs(options: GradientOptions) -> int:

@@ -21,7 +21,6 @@ UNITS = {
     "bytes": ("a GB", 1e9, "s"),
     "operations": ("10^12 operations", 1e12, "s"),
     "overlaps": ("10^9 neighbours x layer pairs", 1e9, "s"),
-    "cubes": ("10^9 of width^3", 1e9, "s"),
 }
 
 
