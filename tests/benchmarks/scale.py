@@ -318,6 +318,7 @@ def index_sizes(bench: Bench) -> dict[str, float]:
     words = [f"w{n:x}" * 2 for n in range(3000)]
     captions = [" ".join(words[word] for word in row) for row in random.zipf(1.3, (rows, 10)) % len(words)]
     items = [SampleItem(f"s{n:08d}", (text,), digest=random.bytes(32).hex()) for n, text in enumerate(captions)]
+    remove(str(bench.work / "store-index"), "samples")
     store = open_store(str(bench.work / "store-index"))
     store.put_samples(Samples.build("scale", "train", items))
     table = bench.work / "store-index" / "samples" / "scale" / "train.parquet"
