@@ -8,7 +8,7 @@ from structure.pipeline.aligners.registry import ALIGNERS
 from structure.pipeline.cost_model.measured_rates import MeasuredRates
 from structure.pipeline.cost_model.shown import shown_bytes, shown_time
 from structure.pipeline.cost_model.step_cost import StepCost
-from structure.pipeline.cost_model.training_cost import PlannedFit
+from structure.pipeline.cost_model.training_cost import PlannedFit, held_bytes
 from structure.pipeline.cost_model.workload import Workload
 
 DAY, LONG_QUERY, MANY_FILES = 86_400.0, 1.0, 1_000_000
@@ -47,27 +47,29 @@ def _ranking(by_way: dict[tuple[str, str], StepCost], rates: MeasuredRates) -> I
     if whole is None:
         return
     seen = rates.sampled_ranking
+    lost = f", at a loss of {seen.regret:.4f} at most elsewhere" if seen.same_best < seen.draws else ""
     yield (
         f"rank-layers compares a sample. Of {seen.rows:,} rows, {seen.draws} samples of {seen.samples:,} gave scores "
-        f"with a standard error of {seen.standard_error:.4f} at most, and the best layer pair of all rows in "
-        f"{seen.same_best} of {seen.draws}; where another was chosen, its score by all rows is at most "
-        f"{seen.regret:.4f} lower (measured). The error depends on the sample, not on the rows. --samples all takes "
-        f"{shown_time(whole.seconds.value)} of one core, or tasks of a dask cluster with --scheduler."
+        f"with a standard error of {seen.standard_error:.4f} at most, a rank correlation of "
+        f"{seen.rank_correlation:.3f} with the scores by all rows, and the best layer pair of all rows in "
+        f"{seen.same_best} of {seen.draws}{lost} (measured). The error depends on the sample, not on the rows. "
+        f"--samples all takes {shown_time(whole.seconds.value)} of one core, or tasks of a dask cluster with "
+        "--scheduler."
     )
 
 
 def _training(workload: Workload) -> Iterator[str]:
     pair = workload.pair
     assert pair is not None
-    held = workload.rows * sum(model.columns[-1].vector_bytes for model in pair)
+    held = held_bytes((pair[0].widths[-1], pair[1].widths[-1]), workload.rows)
     memory = workload.machine.memory
     if memory is not None and held <= memory:
         return
     streaming = ", ".join(name for name in ALIGNERS if PlannedFit(name).streams)
     limit = "Give --memory to see whether they fit" if memory is None else f"--memory allows {shown_bytes(memory)}"
     yield (
-        f"Two layers of these rows take {shown_bytes(held)} in memory. {limit}; with --regulariser none these methods "
-        f"read rows in passes, in bounded memory: {streaming}."
+        f"Two layers of these rows, with a copy of those that train, take {shown_bytes(held)} in memory. {limit}; with "
+        f"--regulariser none these methods read rows in passes, in bounded memory: {streaming}."
     )
 
 

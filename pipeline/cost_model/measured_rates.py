@@ -53,7 +53,7 @@ class StepRates:
 
     def time(self, terms: Terms, *, rows: int, kind: str = "") -> Quantity:
         """Seconds of one core for these amounts; by extrapolation beyond the rows that were measured."""
-        return Quantity(weighted(self.seconds, terms), *self._basis(rows, kind))
+        return Quantity(weighted(self.seconds, time_terms(terms)), *self._basis(rows, kind))
 
     def peak(self, terms: Terms, *, rows: int, kind: str = "") -> Quantity:
         """Bytes of memory for these amounts."""
@@ -65,8 +65,13 @@ class StepRates:
 
 
 def memory_terms(terms: Terms) -> Terms:
-    """Those amounts that memory grows with."""
-    return {name: terms[name] for name in ("start", "rows", "bytes") if name in terms}
+    """Those amounts that memory grows with; `held` are bytes themselves."""
+    return {name: terms[name] for name in ("start", "rows", "bytes", "held") if name in terms}
+
+
+def time_terms(terms: Terms) -> Terms:
+    """Those amounts that time grows with."""
+    return {name: amount for name, amount in terms.items() if name != "held"}
 
 
 def weighted(rates: Mapping[str, float], terms: Terms) -> float:

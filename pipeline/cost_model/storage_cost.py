@@ -36,6 +36,7 @@ def storage(workload: Workload, rates: MeasuredRates) -> list[StepCost]:
             disk=Quantity(sum(sizes), "formula"),
             memory=importing.peak(byte_terms(rows, max(sizes)), rows=rows),
             seconds=Quantity(total, times[0].basis, times[0].about),
+            note="memory is that of .npz files, which are read whole; an .npy is read in blocks",
         ),
         StepCost(
             step="store verify",

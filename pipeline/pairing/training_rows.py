@@ -15,10 +15,13 @@ from structure.pipeline.progress import Listener, Note
 from structure.store import JoinedRows
 from structure.store.errors import StructureError
 
+COPIES = 2
+"""How often the pairs are in memory: as they are read, and the part that trains once more, without those held out."""
+
 
 def held_bytes(sides: AlignedLayers, rows: PairedRows) -> int:
-    """Bytes of the pairs in memory: as they are read, and the part that trains once more, without those held out."""
-    return 2 * sides.size(rows)
+    """Bytes of the pairs in memory, with the copy of those that train."""
+    return COPIES * sides.size(rows)
 
 
 def fit_memory(

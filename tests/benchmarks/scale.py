@@ -33,7 +33,7 @@ import yaml
 from scipy.optimize import nnls
 
 from structure.pipeline.cost_model.extraction_cost import BUNDLED, extraction_terms
-from structure.pipeline.cost_model.measured_rates import measured_rates, memory_terms, weighted
+from structure.pipeline.cost_model.measured_rates import measured_rates, memory_terms, time_terms, weighted
 from structure.pipeline.cost_model.ranking_cost import ranking_terms
 from structure.pipeline.cost_model.search_cost import INDEXES, building_terms, exact_terms
 from structure.pipeline.cost_model.storage_cost import byte_terms
@@ -279,15 +279,17 @@ def remove(url: str, *folders: str) -> None:
 def fitted(runs: list[Run], *, memory: bool) -> dict[str, float]:
     """The rates of one step: non-negative least squares of relative errors over the runs that are to be fitted."""
     seen = [run for run in runs if run.fitted] or runs
-    terms = [memory_terms(run.terms) if memory else run.terms for run in seen]
-    names = list(dict.fromkeys(name for each in terms for name in each))
+    terms = [memory_terms(run.terms) if memory else time_terms(run.terms) for run in seen]
+    names = list(dict.fromkeys(name for each in terms for name in each if name != "held"))
     values = np.array([run.memory if memory else run.seconds for run in seen], dtype=np.float64)
     if not names or not values.all():
         return {}
+    values -= [each.get("held", 0.0) for each in terms]  # bytes themselves: their rate is 1
     amounts = np.array([[each.get(name, 0.0) for name in names] for each in terms])
     scale = amounts.max(axis=0)
     found, _ = nnls(amounts / scale / values[:, None], np.ones(len(values)))
-    return {name: float(f"{rate / by:.4g}") for name, rate, by in zip(names, found, scale, strict=True)}
+    rates = {name: float(f"{rate / by:.4g}") for name, rate, by in zip(names, found, scale, strict=True)}
+    return rates | ({"held": 1.0} if any("held" in each for each in terms) else {})
 
 
 def step_table(name: str, runs: list[Run], *, fit: bool) -> dict[str, Any]:
@@ -302,7 +304,7 @@ def step_table(name: str, runs: list[Run], *, fit: bool) -> dict[str, Any]:
             "rows": run.rows,
             "run": run.run,
             "seconds": float(f"{run.seconds:.4g}"),
-            "seconds_by_formula": float(f"{weighted(seconds, run.terms):.4g}"),
+            "seconds_by_formula": float(f"{weighted(seconds, time_terms(run.terms)):.4g}"),
             "memory": run.memory,
             "memory_by_formula": round(weighted(memory, memory_terms(run.terms))),
             "fitted": run.fitted,

@@ -19,6 +19,7 @@ UNITS = {
     "start": ("a command", 1.0, "s"),
     "rows": ("a million rows", 1e6, "s"),
     "bytes": ("a GB", 1e9, "s"),
+    "held": ("a GB of rows", 1e9, "s"),
     "operations": ("10^12 operations", 1e12, "s"),
     "overlaps": ("10^9 neighbours x layer pairs", 1e9, "s"),
 }
