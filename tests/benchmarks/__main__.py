@@ -186,13 +186,6 @@ SCRIPTS = (
         ),
         bounds=(Bound("p50_ms", most=60, of="serve|sequential"),),
     ),
-    Script(
-        "scale",
-        "Scale: the formulas of `structure plan`",
-        "the processor seconds of each command on one thread",
-        ("--work", "{work}/scale", "--steps", "import,verify,search,index"),
-        bounds=(Bound("ratio", least=0.5), Bound("ratio", most=2)),
-    ),
     Script("bundled_encoders", "Bundled encoders: information in their layers", "chance"),
     Script(
         "gpu",
