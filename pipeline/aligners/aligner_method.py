@@ -99,6 +99,19 @@ class Method(ABC, Generic[Options]):
         dim = self.dim(options, widths=widths, pairs=pairs)
         return 6.0 * self.passes(options) * pairs * sum(widths) * dim
 
+    def operations(self, options: Options, *, widths: tuple[int, int], pairs: int) -> float | None:
+        """Operations of a closed form on so many training pairs, without its epochs where it has some (see
+        `closed_form_cost`); None: nothing is known, and a fit to some pairs is timed."""
+        return None
+
+    def epoch_pairs(self, options: Options, *, pairs: int) -> int:
+        """Of so many training pairs those that an epoch goes over."""
+        return pairs
+
+    def workspace(self, options: Options, *, widths: tuple[int, int], pairs: int) -> int:
+        """Bytes that a fit holds at once beside the pairs, its program and the embeddings of held-out pairs."""
+        return 8 * 8 * sum(width**2 for width in widths)
+
 
 def method(name: str) -> Method[Any]:
     """The method of that name. Raises StructureError that offers the nearest names."""

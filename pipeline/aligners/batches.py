@@ -16,7 +16,7 @@ from structure.store.shuffle_plan import ShufflePlan
 from structure.store.shuffled_batches import POOL_BYTES, Shuffled
 
 LEAST_PAIRS = 8
-MOST_HELD_OUT = 4096
+LEAST_HELD_OUT, MOST_HELD_OUT = 16, 4096
 FUSEMIX_ROLL = 2048
 BLOCK_ROWS = 4096
 """Pairs that follow one another and are read together where the pairs do not fit the memory."""
@@ -120,7 +120,7 @@ def held_out(rows: int, *, share: float, seed: int, groups: Array | None = None)
         raise StructureError(
             f"{rows} pairs are too few: training needs at least {LEAST_PAIRS}, because some are held out. Add pairs."
         )
-    wanted = min(max(round(share * rows), 16), rows // 3, MOST_HELD_OUT)
+    wanted = min(max(round(share * rows), LEAST_HELD_OUT), rows // 3, MOST_HELD_OUT)
     order = np.random.default_rng(seed).permutation(rows)
     if groups is None:
         return np.sort(order[wanted:]), np.sort(order[:wanted])

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 from structure.pipeline.aligners.aligner_method import fit, method
+from structure.pipeline.aligners.closed_form_cost import held_out_pairs, recall_operations, speed
 from structure.pipeline.aligners.lr_range_test import FALL_BACK, ITERATIONS
 from structure.pipeline.aligners.option_groups import BatchOptions, GradientOptions
 from structure.pipeline.aligners.options import TrainingOptions
@@ -18,6 +21,10 @@ ENOUGH_SECONDS, ENOUGH_EPOCHS = 2.0, 10
 
 PROBED, PROBED_TOKENS = 2048, 256
 """Pairs of a probe, or two batches if these are more; of tokens fewer, in four batches."""
+
+
+BATCH_MATRICES = 6
+"""Matrices of all pairs of a batch that R_S holds at once."""
 
 
 class _EnoughError(Exception):
@@ -42,6 +49,9 @@ def seconds_at_most(vision: Any, text: Any, options: TrainingOptions, *, pairs: 
     if isinstance(options, BatchOptions) and method(options.method).reads(options) == "tokens":
         options = options.changed(batch=min(options.batch, PROBED_TOKENS // 4))
     given, share = len(vision), pairs / len(vision)
+    operations = closed_operations(options, widths=(vision.shape[1], text.shape[1]), pairs=pairs)
+    if operations is not None and not options.uses_structure:
+        return operations / speed()
     before, each, epochs = _timed(vision, text, options)
     # Of a closed form what half the pairs save says what more of them cost.
     if not epochs or not isinstance(options, BatchOptions):
@@ -50,10 +60,47 @@ def seconds_at_most(vision: Any, text: Any, options: TrainingOptions, *, pairs: 
             half = _timed(vision[: given // 2], text[: given // 2], options)[0]
             before = _timed(vision, text, options)[0]
         return (before + max(before - half, 0.0) * 2 * (share - 1)) * (1 + options.refit)
-    batches = math.ceil(given * (1 - options.validation) / options.batch)
+    seen, of_all = (
+        method(options.method).epoch_pairs(options, pairs=round(count * (1 - options.validation)))
+        for count in (given, pairs)
+    )
+    batches, share = math.ceil(seen / options.batch), of_all / seen
+    if operations is not None:
+        return operations / speed() + epochs * each * share * (1 + options.refit)
     tested = isinstance(options, GradientOptions) and options.learning_rate is None
     range_test = ITERATIONS * each / batches if tested else 0.0
     return before * share + range_test + epochs * each * share * (1 + options.refit)
+
+
+def closed_operations(options: TrainingOptions, *, widths: tuple[int, int], pairs: int) -> float | None:
+    """Operations of a closed form to all `pairs`, the recall of those that it holds out among them, without epochs;
+    None where the method does not know."""
+    aligning, held = method(options.method), held_out_pairs(pairs, options.validation)
+    found = aligning.operations(options, widths=widths, pairs=pairs - held)
+    if found is None:
+        return None
+    dim = aligning.dim(options, widths=widths, pairs=pairs - held)
+    return found * (1 + options.refit) + recall_operations(held, dim)
+
+
+def bytes_at_most(options: TrainingOptions, *, widths: tuple[int, int], pairs: int, held: int) -> int:
+    """Bytes that this program holds at once while it fits so many pairs, of which it holds `held` bytes; the program
+    itself, as large as it is now, is part of them."""
+    aligning = method(options.method)
+    out = held_out_pairs(pairs, options.validation)
+    embeddings = 16 * out * aligning.dim(options, widths=widths, pairs=pairs)
+    batch = options.batch if isinstance(options, BatchOptions) and options.uses_structure else 0
+    similarities = BATCH_MATRICES * 4 * min(batch, pairs) ** 2
+    return program_bytes() + held + embeddings + similarities + aligning.workspace(options, widths=widths, pairs=pairs)
+
+
+def program_bytes() -> int:
+    """Resident bytes of this process; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def _timed(vision: Any, text: Any, options: TrainingOptions) -> tuple[float, float, int]:

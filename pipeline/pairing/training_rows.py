@@ -11,7 +11,7 @@ from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.aligners.registry import ALIGNERS
 from structure.pipeline.pairing.layer_pair import AlignedLayers
 from structure.pipeline.pairing.pairs import PairedRows
-from structure.pipeline.progress import Listener, Note
+from structure.pipeline.progress import Listener, Note, silent
 from structure.store import JoinedRows
 from structure.store.errors import StructureError
 
@@ -31,7 +31,7 @@ def fit_memory(
     memory: int | None,
     *,
     adds: bool,
-    on_event: Listener,
+    on_event: Listener = silent,
 ) -> bool:
     """Whether both layers are read into `memory` bytes (None: no bound); else they are read in passes.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +13,7 @@ from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.aligner_method import fit_data, method
 from structure.pipeline.aligners.aligner_runs import AlignerName
 from structure.pipeline.aligners.checkpoint import Checkpoint
-from structure.pipeline.aligners.estimate import probed_pairs, seconds_at_most
+from structure.pipeline.aligners.estimate import bytes_at_most, probed_pairs, seconds_at_most
 from structure.pipeline.aligners.fit_result import versions
 from structure.pipeline.aligners.layer_concat import ConcatenatedData
 from structure.pipeline.aligners.option_effects import use_of_unpaired
@@ -38,7 +39,7 @@ from structure.pipeline.pairing.labelled import Labelled, labelled_pairs
 from structure.pipeline.pairing.layer_pair import AlignedLayers
 from structure.pipeline.pairing.pairs import PairedRows, pair_rows
 from structure.pipeline.pairing.text_variance import text_within
-from structure.pipeline.pairing.training_rows import fit_memory, joined_pairs
+from structure.pipeline.pairing.training_rows import fit_memory, held_bytes, joined_pairs
 from structure.pipeline.pairing.unpaired_rows import UnpairedSource, named_sets
 from structure.pipeline.progress import Note
 from structure.pipeline.results import TEST_PREDICTIONS
@@ -53,6 +54,12 @@ from structure.store.sealed_tables import packed
 SHORT_TRAINING = 2_000_000
 """Pairs up to which nobody is asked about a training: on two cores they take half an hour with R_S, of batches of
 4,096."""
+
+STARTED = time.process_time()
+"""Processor seconds that this program took to start, which every command takes."""
+
+READ_AT_ONCE = 128 * 2**20
+"""Bytes of rows that are read in passes, at a time."""
 
 
 @dataclass(frozen=True)
@@ -79,36 +86,34 @@ def plan(request: AlignRequest, context: RunContext, *, runs: int = 1, probe_fro
     Time is probed where the epochs of all runs see `probe_from` pairs or more (a pair of token lists counts as 16).
     """
     options, pairs = request.options, request.pairs
+    began = time.perf_counter()
     chosen = _chosen_layers(request, context)
     sides, sets, layers = chosen.sides, chosen.sets, chosen.names
     rows = pair_rows(context.store, *sets)
     rows = rows if pairs is None else rows.subset(pairs, seed=options.seed)
     if runs == 1:
         _identified(request, chosen, context, _rows(request, chosen, context.without_notes())[0])
-    first, second = sides.widths
-    aligning = method(options.method)
-    dim = aligning.dim(options, widths=(first, second), pairs=len(rows))
-    if request.auto is not None:
-        what = f"selection of a method for {sets[0].key} and {sets[1].key} (runs), within its budget"
-        disk = runs * (first + second) * dim * 4
-        parts = [WorkEstimate(what, len(rows), runs, disk, sides.size(rows), runs * request.auto.budget)]
-        require_space(context.store, parts)
-        return parts
+    listing = time.perf_counter() - began  # of the pairs, which a run does as often as its own plan
+    widths, aligning = sides.widths, method(options.method)
+    dim = aligning.dim(options, widths=widths, pairs=len(rows))
+    what, disk = f"{sets[0].key} and {sets[1].key} (runs)", runs * sum(widths) * dim * 4
     tokens, seconds = sides.kind == "tokens", None
-    is_probed = aligning.use_of_unpaired(options) != "required"  # of those methods the unpaired rows say the time
-    if is_probed and runs * aligning.passes(options) * len(rows) * (16 if tokens else 1) >= probe_from:
-        probed = rows.subset(probed_pairs(options, tokens=tokens), seed=0)
-        seconds = runs * seconds_at_most(*sides.read(probed), options, pairs=len(rows))
-    parts = [
-        WorkEstimate(
-            f"{options.method} on {layers[0]} of {sets[0].key} and {layers[1]} of {sets[1].key} (runs)",
-            len(rows),
-            runs,
-            runs * (first + second) * dim * 4,
-            sides.size(rows),
-            seconds,
-        )
-    ]
+    if request.auto is not None:
+        memory, seconds = sides.size(rows), runs * request.auto.budget
+        what = f"selection of a method for {what}, within its budget"
+    else:
+        fits = tokens or fit_memory(sides, rows, options, request.memory, adds=bool(request.add))
+        held = READ_AT_ONCE if tokens or not fits else held_bytes(sides, rows)
+        memory = bytes_at_most(options, widths=widths, pairs=len(rows), held=held)
+        what = f"{options.method} on {layers[0]} of {sets[0].key} and {layers[1]} of {sets[1].key} (runs)"
+        is_probed = aligning.use_of_unpaired(options) != "required"  # of those the unpaired rows say the time
+        if is_probed and runs * aligning.passes(options) * len(rows) * (16 if tokens else 1) >= probe_from:
+            began = time.perf_counter()
+            probed = sides.read(rows.subset(probed_pairs(options, tokens=tokens), seed=0))
+            reading = time.perf_counter() - began  # rows from everywhere: about one pass
+            each = seconds_at_most(*probed, options, pairs=len(rows))
+            seconds = STARTED + runs * (2 * listing + reading + each)
+    parts = [WorkEstimate(what, len(rows), runs, disk, memory, seconds)]
     require_space(context.store, parts)
     return parts
 

@@ -53,10 +53,56 @@ def test_a_probe_has_batches_of_the_real_size() -> None:
     assert probed_pairs(TrainingOptions(method="pal"), tokens=True) < 1000
 
 
-def test_a_closed_form_grows_with_its_pairs(clock: SimpleNamespace) -> None:
+def test_a_closed_form_that_says_no_operations_is_timed(
+    clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = np.zeros((1000, 2), dtype=np.float32)
+    monkeypatch.setattr(forecast, "closed_operations", lambda *_, **__: None)
     told = seconds_at_most(rows, rows, TrainingOptions(method="procrustes"), pairs=100_000)
     assert told == pytest.approx(0.2 + 100_000 / 10_000)
+
+
+@pytest.mark.parametrize("method", ["csa", "procrustes", "ridge", "mean-shift", "asif", "relative", "kernel-csa"])
+def test_a_closed_form_is_told_by_its_operations(
+    clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """At the speed of this machine's products, without a fit."""
+    options = TrainingOptions(**applicable({"method": method, "regulariser": "none"}))
+    seconds = {}
+    for speed, pairs in ((1e9, 1_000_000), (2e9, 1_000_000), (1e9, 20_000)):
+        monkeypatch.setattr(forecast, "speed", lambda speed=speed: speed)
+        rows = np.zeros((9, 96), dtype=np.float32)
+        seconds[speed, pairs] = seconds_at_most(rows, rows, options, pairs=pairs)
+    assert clock.fits == 0
+    assert seconds[1e9, 1_000_000] == pytest.approx(2 * seconds[2e9, 1_000_000])
+    growth = seconds[1e9, 1_000_000] / seconds[1e9, 20_000]
+    assert (1 < growth < 5) if method in ("asif", "relative") else (5 < growth <= 51)
+
+
+def test_an_epoch_of_csa_is_of_the_pairs_that_r_s_sees(clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "speed", lambda: 1e30)
+    monkeypatch.setattr(forecast, "_timed", lambda *_: (9.0, 0.5, 10))
+    rows = np.zeros((1000, 2), dtype=np.float32)
+    some = TrainingOptions(method="csa", batch=450, structure_pairs=1800)
+    assert seconds_at_most(rows, rows, some, pairs=1_000_000) == pytest.approx(10 * 0.5 * 2)
+    every = some.changed(structure_pairs=None)
+    assert seconds_at_most(rows, rows, every, pairs=10_000) == pytest.approx(10 * 0.5 * 10)
+
+
+def test_memory_counts_the_program_the_pairs_and_what_a_method_holds() -> None:
+    told = {
+        name: forecast.bytes_at_most(TrainingOptions(**given), widths=(64, 64), pairs=100_000, held=held)
+        for name, given, held in (
+            ("procrustes", {"method": "procrustes"}, 10**9),
+            ("in passes", {"method": "procrustes"}, 10**8),
+            ("asif", {"method": "asif"}, 10**8),
+            ("all anchors", {"method": "asif", "most_anchors": None}, 10**8),
+        )
+    }
+    assert forecast.program_bytes() > 10**8
+    assert told["procrustes"] - told["in passes"] == pytest.approx(9 * 10**8, abs=10**7)
+    assert told["asif"] > told["in passes"] + 16 * 4096 * 8000
+    assert told["all anchors"] > told["asif"] + 16 * 4096 * 80_000
 
 
 @pytest.mark.parametrize("method", ["linear", "csa", "procrustes"])

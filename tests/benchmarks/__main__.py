@@ -147,6 +147,18 @@ SCRIPTS = (
             Bound("ours_over_plain", most=0.5, of="memory"),
         ),
     ),
+    Script(
+        "methods_at_scale",
+        "Training: methods without gradient descent at many rows",
+        "the same products in torch over memory-mapped arrays, and what the dry run says",
+        bounds=(
+            Bound("ratio", most=1.3, of="bare"),
+            Bound("cpu_s", most=40, of="fits"),
+            Bound("peak_mb", most=1500, of="fits"),
+            Bound("seconds_ratio", most=2, of="forecast"),
+            Bound("memory_ratio", most=2, of="forecast"),
+        ),
+    ),
     Script("token_pooling", "Training: pooling tokens", "a direct implementation of the formula in torch"),
     Script(
         "training",

@@ -11,6 +11,9 @@ from structure.pipeline.aligners.options import TrainingOptions, option
 from structure.pipeline.aligners.training_data import Solution, TrainingData
 from structure.pipeline.progress import Listener, Note, silent
 
+SEARCHED = 4000.0
+"""Operations that take as long as one cosine's part in a search for the largest."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AsifOptions(TrainingOptions):
@@ -35,6 +38,13 @@ class Asif(ClosedForm[AsifOptions]):
 
     def streams(self, options: AsifOptions) -> bool:
         return options.most_anchors is not None
+
+    def operations(self, options: AsifOptions, *, widths: tuple[int, int], pairs: int) -> float:
+        from structure.pipeline.aligners.closed_form_cost import held_out_pairs
+
+        # The largest cosines of each held-out row are looked for, on both sides.
+        held = held_out_pairs(pairs, options.validation)
+        return 2.0 * held * self.dim(options, widths=widths, pairs=pairs) * SEARCHED
 
     def dim(self, options: AsifOptions, *, widths: tuple[int, int], pairs: int) -> int:
         return pairs if options.most_anchors is None else min(options.most_anchors, pairs)

@@ -60,6 +60,17 @@ class Csa(ClosedForm[CsaOptions]):
     def passes(self, options: CsaOptions) -> int:
         return 1 + (REFINING_EPOCHS if options.uses_structure else 0)
 
+    def operations(self, options: CsaOptions, *, widths: tuple[int, int], pairs: int) -> float:
+        from structure.pipeline.aligners.closed_form_cost import EIGEN, READ, SINGULAR
+
+        first, second = widths
+        products = 2.0 * (first**2 + second**2 + first * second)
+        cubes = EIGEN * (first**3 + second**3) + SINGULAR * min(widths) ** 3
+        return pairs * (READ * sum(widths) + products) + cubes
+
+    def epoch_pairs(self, options: CsaOptions, *, pairs: int) -> int:
+        return pairs if options.structure_pairs is None else min(pairs, options.structure_pairs)
+
     def dim(self, options: CsaOptions, *, widths: tuple[int, int], pairs: int) -> int:
         return min(options.dim, *widths) + (2 if options.weighted else 0)
 

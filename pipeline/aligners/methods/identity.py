@@ -23,6 +23,9 @@ class Identity(ClosedForm[PlainOptions]):
     def streams(self, options: PlainOptions) -> bool:
         return True
 
+    def operations(self, options: PlainOptions, *, widths: tuple[int, int], pairs: int) -> float:
+        return 0.0
+
     def dim(self, options: PlainOptions, *, widths: tuple[int, int], pairs: int) -> int:
         return widths[0]
 

@@ -42,6 +42,24 @@ class KernelCsa(ClosedForm[KernelCsaOptions]):
         most = min(pairs, LANDMARKS)
         return 60.0 * most**3 + 4.0 * pairs * most * (most + sum(widths))
 
+    def operations(self, options: KernelCsaOptions, *, widths: tuple[int, int], pairs: int) -> float:
+        from structure.pipeline.aligners import kernel_csa_many_pairs as many
+        from structure.pipeline.aligners.closed_form_cost import EIGEN, SINGULAR
+        from structure.pipeline.aligners.kernel_csa_solver import LANDMARKS
+
+        most = min(pairs, LANDMARKS)
+        if pairs > many.MANY_PAIRS and options.ridge >= many.LEAST_RIDGE:
+            return EIGEN * most**3 + pairs * most * (2.7 * most + 2.0 * sum(widths))
+        return (4 * EIGEN + SINGULAR) * most**3 + pairs * most * (20.0 * most + 4.0 * sum(widths))
+
+    def workspace(self, options: KernelCsaOptions, *, widths: tuple[int, int], pairs: int) -> int:
+        from structure.pipeline.aligners import kernel_csa_many_pairs as many
+        from structure.pipeline.aligners.kernel_csa_solver import CHUNK, LANDMARKS
+
+        most = min(pairs, LANDMARKS)
+        is_many = pairs > many.MANY_PAIRS and options.ridge >= many.LEAST_RIDGE
+        return 8 * most * (15 * most + (0 if is_many else 8 * min(pairs, CHUNK)))
+
     def dim(self, options: KernelCsaOptions, *, widths: tuple[int, int], pairs: int) -> int:
         return min(options.dim, pairs)
 

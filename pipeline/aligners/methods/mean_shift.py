@@ -23,6 +23,11 @@ class MeanShift(ClosedForm[PlainOptions]):
     def streams(self, options: PlainOptions) -> bool:
         return True
 
+    def operations(self, options: PlainOptions, *, widths: tuple[int, int], pairs: int) -> float:
+        from structure.pipeline.aligners.closed_form_cost import READ
+
+        return READ * pairs * sum(widths)
+
     def dim(self, options: PlainOptions, *, widths: tuple[int, int], pairs: int) -> int:
         return widths[0]
 

@@ -23,6 +23,12 @@ class Procrustes(ClosedForm[SpaceOptions]):
     def streams(self, options: SpaceOptions) -> bool:
         return True
 
+    def operations(self, options: SpaceOptions, *, widths: tuple[int, int], pairs: int) -> float:
+        from structure.pipeline.aligners.closed_form_cost import READ, SINGULAR
+
+        first, second = widths
+        return pairs * (READ * sum(widths) + 2.0 * first * second) + SINGULAR * min(widths) ** 3
+
     def dim(self, options: SpaceOptions, *, widths: tuple[int, int], pairs: int) -> int:
         return min(options.dim, *widths)
 

@@ -26,6 +26,9 @@ class Relative(ClosedForm[RelativeOptions]):
     def streams(self, options: RelativeOptions) -> bool:
         return True
 
+    def operations(self, options: RelativeOptions, *, widths: tuple[int, int], pairs: int) -> float:
+        return 0.0
+
     def dim(self, options: RelativeOptions, *, widths: tuple[int, int], pairs: int) -> int:
         return min(options.anchors, pairs)
 

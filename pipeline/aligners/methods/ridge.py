@@ -31,6 +31,12 @@ class Ridge(ClosedForm[RidgeOptions]):
     def streams(self, options: RidgeOptions) -> bool:
         return True
 
+    def operations(self, options: RidgeOptions, *, widths: tuple[int, int], pairs: int) -> float:
+        from structure.pipeline.aligners.closed_form_cost import READ
+
+        first = widths[0]
+        return pairs * (READ * sum(widths) + 2.0 * first * sum(widths)) + 2.0 * first**3
+
     def dim(self, options: RidgeOptions, *, widths: tuple[int, int], pairs: int) -> int:
         return widths[1]
 
