@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import torch.nn.functional as F
+
 from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.aligner_method import method
 from structure.pipeline.aligners.arrays import as_tensor, check_pairs, whole
 from structure.pipeline.aligners.batches import LEAST_PAIRS, held_out
 from structure.pipeline.aligners.fit_result import FitResult, versions
 from structure.pipeline.aligners.options import TrainingOptions
-from structure.pipeline.aligners.recall import pair_recall
+from structure.pipeline.aligners.recall import unit_recall
 from structure.pipeline.aligners.training import pick_device
 from structure.pipeline.aligners.training_data import Solution, TrainingData
 from structure.pipeline.aligners.unpaired import NO_EXTRAS
@@ -77,9 +79,11 @@ def fit_closed(solve: Solve, data: TrainingData, options: TrainingOptions, *, on
 
 def _recalls(aligner: Aligner, vision: Any, text: Any) -> dict[str, float]:
     """Recall@1 of validation pairs both ways."""
-    sides = (aligner.embed_images(whole(vision)), aligner.embed_texts(whole(text)))
-    images, texts = (as_tensor(side) for side in sides)
-    recalls = pair_recall(images, texts.to(images.device))
+    images = as_tensor(aligner.embed_images(whole(vision)))
+    texts = as_tensor(aligner.embed_texts(whole(text))).to(images.device)
+    for side in (images, texts):  # in place: of thousands of anchors they are the largest of all
+        F.normalize(side, dim=1, out=side)
+    recalls = unit_recall(images, texts)
     return {"image_retrieval_recall@1": recalls[0], "text_retrieval_recall@1": recalls[1]}
 
 

@@ -28,7 +28,7 @@ LEAST_RIDGE = 0.1
 JITTER = 1e-6
 """Of the landmarks' kernel, as a share of its trace."""
 
-CHUNK = 4096
+CHUNK = 2048
 """Pairs that are taken at a time."""
 
 
@@ -88,10 +88,9 @@ def solve_many_pairs(moments: KernelMoments, *, dim: int, ridge: float) -> tuple
     ]
     dim = min(dim, len(roots[0]))
     crossed = roots[0] @ gathered.xy @ roots[1].T
-    values, left = (
-        torch.from_numpy(one)
-        for one in eigh((crossed @ crossed.T).numpy(), subset_by_index=[len(crossed) - dim, len(crossed) - 1])
-    )
+    squared, last = (crossed @ crossed.T).numpy(), len(crossed) - 1
+    strongest = eigh(squared, subset_by_index=[last + 1 - dim, last], overwrite_a=True)
+    values, left = (torch.from_numpy(one) for one in strongest)
     correlations = values.flip(0).clamp_min(0).sqrt()
     left = left.flip(1)
     right = (crossed.T @ left) / correlations.clamp_min(1e-12)
@@ -108,6 +107,7 @@ def _root(landmarks: torch.Tensor, gamma: float, covariance: torch.Tensor, ridge
     among = kernel(rows, rows, gamma)
     among.diagonal().add_(JITTER * len(among))
     whitening = _inverse(torch.linalg.cholesky(among))
+    del rows, among
     features = whitening @ covariance @ whitening.T
     features.diagonal().add_(ridge * features.diagonal().mean())
     return _inverse(torch.linalg.cholesky(features)) @ whitening

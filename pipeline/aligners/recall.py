@@ -13,7 +13,12 @@ def pair_recall(images: torch.Tensor, texts: torch.Tensor, *, chunk: int = 1024)
 
     `images`, `texts` are (n, dim), row i belonging to row i. A tie counts as a miss: a collapsed space scores 0.
     """
-    left, right = F.normalize(images, dim=1), F.normalize(texts, dim=1)
+    return unit_recall(F.normalize(images, dim=1), F.normalize(texts, dim=1), chunk=chunk)
+
+
+@torch.no_grad()
+def unit_recall(left: torch.Tensor, right: torch.Tensor, *, chunk: int = 1024) -> tuple[float, float]:
+    """`pair_recall` of unit rows of images (n, dim) and texts (n, dim)."""
 
     def hits(queries: torch.Tensor, gallery: torch.Tensor) -> float:
         found = 0

@@ -15,7 +15,7 @@ from structure.pipeline.progress import Listener, Note, silent
 from structure.store import FeatureSet, Store
 from structure.store.errors import StructureError
 from structure.store.fingerprint import differences
-from structure.store.joined_rows import has_layers, layer_rows
+from structure.store.joined_rows import has_layers, layer_rows, row_bytes
 
 
 class NoneUnpairedError(StructureError):
@@ -57,6 +57,23 @@ class UnpairedSource:
             read = [np.asarray(layer_rows(part.features, layer, part.rows)[:]) for part in parts]
             sides.append(np.concatenate(read) if read else None)
         return Unpaired(*sides)
+
+    def require_memory(self, memory: int | None, *, copies: int, halved: bool) -> None:
+        """Raises StructureError where the rows that the names mean, held `copies` times, take more than `memory` bytes
+        (None: no bound); nothing is read. `halved`: of a sample that is on both sides one is taken."""
+        if memory is None:
+            return
+        sizes = (
+            len(features) * row_bytes(features, layer)
+            for side, layer in enumerate(self.layers)
+            for features in self._named(side)
+        )
+        needed = sum(sizes) * copies // (2 if halved else 1)
+        if needed > memory:
+            raise StructureError(
+                f"The rows of --unpaired {' '.join(self.names)} take about {needed:,} bytes at once; --memory "
+                f"allows {memory:,}. Raise --memory, or name a split with fewer rows: --unpaired DATASET/SPLIT."
+            )
 
     def disjoint(
         self, paired: np.ndarray, *, halves: int | None = None, on_event: Listener = silent

@@ -58,6 +58,10 @@ SHORT_TRAINING = 2_000_000
 STARTED = time.process_time()
 """Processor seconds that this program took to start, which every command takes."""
 
+MATCHED_COPIES = 7
+"""Unpaired rows in memory where they are matched, over their size in half precision: as stored, in float32, less their
+mean, and of unit length."""
+
 READ_AT_ONCE = 128 * 2**20
 """Bytes of rows that are read in passes, at a time."""
 
@@ -356,6 +360,7 @@ def _unpaired(
     both sides."""
     source = UnpairedSource(context.store, request.unpaired, chosen.sets, chosen.names)
     matches = method(request.options.method).use_of_unpaired(request.options) == "required"
+    source.require_memory(request.memory, copies=MATCHED_COPIES if matches else 1, halved=matches)
     return source.read(
         np.concatenate([rows.items, test_rows.items]),
         halves=request.options.seed if matches else None,

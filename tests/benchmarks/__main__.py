@@ -68,6 +68,9 @@ class Script:
 
 
 SCENES = ("structure", "extract", "--model", "bundled:scenes-vit", "--model", "bundled:scenes-text")
+FORECAST = (Bound("seconds_ratio", most=2, of="forecast"), Bound("memory_ratio", most=2, of="forecast"))
+FITS = (Bound("cpu_s", most=40, of="fits"), Bound("peak_mb", most=1500, of="fits"))
+AT_SCALE = (Bound("ratio", most=1.3, of="bare"), *FITS, *FORECAST)
 SCRIPTS = (
     Script(
         "store",
@@ -147,18 +150,7 @@ SCRIPTS = (
             Bound("ours_over_plain", most=0.5, of="memory"),
         ),
     ),
-    Script(
-        "methods_at_scale",
-        "Training: methods without gradient descent at many rows",
-        "the same products in torch over memory-mapped arrays, and what the dry run says",
-        bounds=(
-            Bound("ratio", most=1.3, of="bare"),
-            Bound("cpu_s", most=40, of="fits"),
-            Bound("peak_mb", most=1500, of="fits"),
-            Bound("seconds_ratio", most=2, of="forecast"),
-            Bound("memory_ratio", most=2, of="forecast"),
-        ),
-    ),
+    Script("methods_at_scale", "Training: closed forms at many rows", "the same products in torch", bounds=AT_SCALE),
     Script("token_pooling", "Training: pooling tokens", "a direct implementation of the formula in torch"),
     Script(
         "training",

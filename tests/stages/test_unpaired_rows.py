@@ -45,6 +45,25 @@ def test_rows_of_the_pairs_are_left_out_and_told(scenes_store: Store) -> None:
         of.disjoint(np.arange(240))
 
 
+def test_unpaired_rows_that_exceed_the_memory_are_refused_unread(scenes_store: Store) -> None:
+    of = source(scenes_store, ["scenes/train"])
+    size = 240 * sum(one.manifest.column("block.03").vector_bytes for one in of.sets)
+    of.require_memory(None, copies=7, halved=False)
+    of.require_memory(size, copies=1, halved=False)
+    of.require_memory(size, copies=2, halved=True)
+    with pytest.raises(StructureError, match=rf"take about {7 * size:,} bytes .* allows {size:,}\. Raise --memory"):
+        of.require_memory(size, copies=7, halved=False)
+    with pytest.raises(StructureError, match="The rows of --unpaired scenes/train take"):
+        align(
+            ",".join(LAYERS),
+            store=scenes_store,
+            options=TrainingOptions(method="mini-vec2vec", device="cpu"),
+            unpaired=["scenes/train"],
+            memory=size,
+            pairs=20,
+        )
+
+
 def test_halves_share_no_sample(scenes_store: Store) -> None:
     of = source(scenes_store, ["scenes/train", "scenes"])  # the same sets twice are one
     vision, text = of.disjoint(np.arange(20), halves=0)
