@@ -13,7 +13,8 @@ def pair_recall(images: torch.Tensor, texts: torch.Tensor, *, chunk: int = 1024)
 
     `images`, `texts` are (n, dim), row i belonging to row i. A tie counts as a miss: a collapsed space scores 0.
     """
-    return unit_recall(F.normalize(images, dim=1), F.normalize(texts, dim=1), chunk=chunk)
+    recalls: tuple[float, float] = unit_recall(F.normalize(images, dim=1), F.normalize(texts, dim=1), chunk=chunk)
+    return recalls
 
 
 @torch.no_grad()
