@@ -94,7 +94,7 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_told_and_not_used(world
     kept = folder.read("run")
     for identity, spoil, said in (
         ({"data": "b"}, lambda b: b, "other data or options"),
-        ({"data": "a"}, lambda b: b[:100], "cannot be read"),
+        ({"data": "a"}, lambda b: b[:100], "is not what was written"),
     ):
         folder.write("run", spoil(kept))
         events = []
