@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from structure.pipeline.aligners import products
 from structure.pipeline.aligners.losses import contrastive as module
 from structure.pipeline.aligners.losses.contrastive import info_nce, sigmoid_loss
 
@@ -60,6 +61,27 @@ def test_sigmoid_loss_against_the_formula(monkeypatch, tile):
     torch.testing.assert_close(value, expected)
     for got, want in zip(torch.autograd.grad(value, (a, b, scale, bias)), wanted, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7, 16])
+def test_a_square_is_transposed_in_place(monkeypatch, rows):
+    monkeypatch.setattr(products, "_BLOCK", 3)
+    square = torch.arange(rows * rows, dtype=torch.float32).view(rows, rows)
+    wanted = square.T.clone()
+    assert products.transpose_(square) is square
+    assert torch.equal(square, wanted)
+
+
+@pytest.mark.skipif(not products._mkl_is_slow(), reason="this processor takes MKL")
+@pytest.mark.parametrize("turned", [False, True])
+def test_both_libraries_give_the_same_product(turned):
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(300, 200, generator=generator) for _ in "ab")
+    a, b = (a.T.contiguous().T, b.T.contiguous().T) if turned else (a, b)
+    assert len(a) * b.numel() >= products.LEAST
+    exact = (a.double() @ b.double().T).float()
+    torch.testing.assert_close(products.by_transpose(a, b), exact, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(products.by_transpose(a[None], b[None])[0], products.by_transpose(a, b), rtol=0, atol=0)
 
 
 def test_known_values():

@@ -26,7 +26,7 @@ from structure.pipeline.aligners.losses.structure_loss import structure_loss
 
 Step = Callable[[], float]
 
-FASTER, LEANER, LARGE_MB = 2.0, 0.2, 4096
+FASTER, LEANER, LARGE_MB = 4.0, 0.15, 1024
 """What is asked of it: times as fast as the plain formula, of its peak memory, MB that a large batch may add."""
 
 

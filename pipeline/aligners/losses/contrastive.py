@@ -15,13 +15,11 @@ import torch
 import torch.nn.functional as F
 
 from structure.pipeline.aligners.arrays import Array, as_tensor, computing_dtype
-from structure.pipeline.aligners.products import by_transpose
+from structure.pipeline.aligners.products import by_transpose, transpose_
 
 _TILE = {"cpu": 1 << 20}
 _HELD = 1 << 24
 """Elements of the logits that may be held."""
-_COLUMNS = 512
-"""Columns of the held logits that are transposed at once."""
 
 
 def info_nce(a: Array, b: Array, *, temperature: float | torch.Tensor = 0.05) -> torch.Tensor:
@@ -82,7 +80,9 @@ class _InfoNCE(torch.autograd.Function):
             of_columns = torch.logaddexp(of_columns, log_sum(logits, 0))
         loss = (of_rows + of_columns).mean() / 2 - (a * b).sum(dim=1).mean()
         if any(ctx.needs_input_grad):
-            grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)
+            grad_a = grad_b = a
+            if held is None:
+                grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)
             for start, stop in tiles:
                 logits = by_transpose(a[start:stop], b) if held is None else held[start:stop]
                 pull = exp_(logits - of_rows[start:stop, None]).add_(exp_(logits.sub_(of_columns)))
@@ -94,9 +94,7 @@ class _InfoNCE(torch.autograd.Function):
                     logits.copy_(pull)
             if held is not None:
                 grad_a = by_transpose(held, b.T)
-                columns = a.T.contiguous()
-                for start in range(0, rows, _COLUMNS):
-                    grad_b[start : start + _COLUMNS] = by_transpose(held[:, start : start + _COLUMNS].T, columns)
+                grad_b = by_transpose(transpose_(held), a.T)
             ctx.save_for_backward(grad_a.div_(2 * rows), grad_b.div_(2 * rows))
         return loss
 

@@ -90,7 +90,7 @@ def _add_transpose(square: torch.Tensor) -> torch.Tensor:
             above = square[top : top + _STRIP, left : left + _STRIP]
             below = square[left : left + _STRIP, top : top + _STRIP]
             # A new block: adding in place would read what it has already written.
-            both = below.T.contiguous().add_(above)
+            both = below.T.clone(memory_format=torch.contiguous_format).add_(above)
             above.copy_(both)
             below.copy_(both.T)
     return square
