@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import numpy as np
 
+from structure.pipeline.device import one_thread
 from structure.pipeline.ranking.distinct_pairs import ranked_pairs
 from structure.pipeline.ranking.neighbour_cache import NeighbourCache
 from structure.pipeline.ranking.options import RankingOptions
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.similarity.k_rules import k_of
-from structure.pipeline.similarity.knn.neighbours import neighbours
+from structure.pipeline.similarity.knn.neighbour_tables import searches_at_once
+from structure.pipeline.similarity.knn.neighbours import FEWEST_A_NEIGHBOUR, neighbours
 from structure.pipeline.similarity.knn.search_size import table_bytes
 from structure.pipeline.similarity.registry import SIMILARITIES
 from structure.pipeline.work_estimate import WorkEstimate, require_space
 from structure.store import FeatureSet, Rows, Store
 
-PROBED = 1024
-"""Rows of the timed searches."""
+PROBED = 2048
+"""Rows of the first timed search; the second has twice as many."""
 
 
 def estimate_tables(
@@ -49,16 +52,33 @@ def _of_tables(
     k = k_of(options.rule, len(rows))
     cache = NeighbourCache(store, features, rows, preprocessing=f"clamp={options.clamp}" if options.clamp else "")
     pending = [layer for layer in features.layers if cache.load(layer, k=k) is None]
-    seconds = _search_seconds(features, pending, rows, k, device) if pending else 0.0
+    seconds = _search_seconds(features, pending, rows, k, device, memory) if pending else 0.0
     what = f"neighbour tables of {features.key}"
     return WorkEstimate(what, len(rows), len(pending), table_bytes(len(pending), len(rows), k), memory, seconds)
 
 
-def _search_seconds(features: FeatureSet, layers: Sequence[str], rows: np.ndarray, k: int, device: str) -> float:
-    """A search among `PROBED` rows of one layer, scaled: products grow with the square of the rows and the width."""
-    some = np.asarray(Rows(features, layers[0], rows[:PROBED])[:])
-    began = time.perf_counter()
-    neighbours(np.asarray(some, np.float32), k=min(k, len(some) - 1), device=device)
-    took = time.perf_counter() - began
-    widths = [features.manifest.column(layer).width for layer in layers]
-    return took * (len(rows) / len(some)) ** 2 * sum(widths) / widths[0]
+def _search_seconds(
+    features: FeatureSet, layers: Sequence[str], rows: np.ndarray, k: int, device: str, memory: int
+) -> float:
+    """Searches among two numbers of rows of one layer, and what they say of all: a part of the time grows with the
+    square of the rows, products, the rest with their number, as candidates do; both with the width."""
+    few = min(max(PROBED, FEWEST_A_NEIGHBOUR * (k + 1)), len(rows) // 2)
+    columns = [features.manifest.column(layer) for layer in layers]
+    some = np.asarray(Rows(features, layers[0], rows[: 2 * few])[:])
+    at_once = searches_at_once({layer: Rows(features, layer, rows) for layer in layers}, memory)
+    with one_thread() if at_once > 1 else nullcontext():
+        once, twice = (_seconds(some[:count], k, device) for count in (few, 2 * few))
+    square = max((twice - 2 * once) / (2 * few**2), twice / (4 * few) ** 2)  # never less than a quarter of the time
+    line = max(twice / (2 * few) - square * 2 * few, 0.0)
+    of_layer = square * len(rows) ** 2 + line * len(rows)
+    return of_layer * sum(column.width for column in columns) / columns[0].width / at_once
+
+
+def _seconds(some: np.ndarray, k: int, device: str) -> float:
+    """Of a search, the faster of two: the first of a process begins slowly."""
+    taken = []
+    for _ in range(2):
+        began = time.perf_counter()
+        neighbours(some, k=min(k, len(some) - 1), device=device)
+        taken.append(time.perf_counter() - began)
+    return min(taken)

@@ -31,6 +31,10 @@ class HeldRows:
     def shape(self) -> tuple[int, int]:
         return self.rows.shape
 
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.rows.dtype
+
     def __getitem__(self, part: slice) -> Any:
         return self._values[part]
 

@@ -57,7 +57,7 @@ def sweep(products: Products, span: slice, searched: np.ndarray, k: int, most: i
         few = min(few, len(searched) // _CROWD)
     harvest = Harvest(radii, few=max(4 * k + 64, few), most=most)
     height = max(STRIP if products.device.type == "cpu" else _DEVICE_STRIP, groups_for(k))
-    for start, stop in panels(rows.edges, span):
+    for start, stop in panels(rows.edges, span, max(STRIP, most // (8 * k))):
         own = rows.block_at(start)
         for first, last in pairwise(rows.edges):
             if span.start <= first and last <= start:
@@ -143,12 +143,13 @@ def tiles(a: int, b: int, span: slice, block: Block | slice, width: int) -> Iter
 _EVEN = 64  # tiles of whole groups fill all groups alike
 
 
-def panels(edges: list[int], span: slice) -> Iterator[tuple[int, int]]:
-    """Cut `span` where blocks end, and into at most `PANEL` rows."""
+def panels(edges: list[int], span: slice, at_most: int = PANEL) -> Iterator[tuple[int, int]]:
+    """Cut `span` where blocks end, and into at most `PANEL` or `at_most` rows."""
+    step = min(PANEL, at_most)
     for first, last in pairwise(edges):
         stop = min(last, span.stop)
-        for start in range(max(first, span.start), stop, PANEL):
-            yield start, min(start + PANEL, stop)
+        for start in range(max(first, span.start), stop, step):
+            yield start, min(start + step, stop)
 
 
 def shrinks(before: int, after: int) -> bool:

@@ -12,7 +12,7 @@ from structure.pipeline.similarity.knn import extended_precision as exact
 from structure.pipeline.similarity.knn.refine_order import dots
 from structure.pipeline.similarity.knn.unit_rows import Block, UnitRows
 
-_STRETCH = 192
+_STRETCH = 128
 _DOUBLES = 32 << 20  # bytes of float64 columns at once
 
 

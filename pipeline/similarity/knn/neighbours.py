@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from structure.pipeline.device import side_by_side
 from structure.pipeline.similarity.knn import refine_order as order
 from structure.pipeline.similarity.knn.candidates import STRIP, TooManyCandidates, sweep, sweep_few
 from structure.pipeline.similarity.knn.cosine_refinements import PairCosines, most_of_row
@@ -32,6 +33,10 @@ from structure.store.errors import StructureError
 
 MEMORY = 1 << 30
 """Default budget in bytes for one layer's search."""
+
+
+FEWEST_A_NEIGHBOUR = 32
+"""Rows for each neighbour from which on bfloat16 products pay: candidates are few beside the columns."""
 
 
 @dataclass(frozen=True)
@@ -142,13 +147,19 @@ def _lists(rows: UnitRows, k: int, device: torch.device, memory: int, span: slic
     first, last = (int(edge) for edge in np.searchsorted(rows.eligible, (span.start, span.stop)))
     searched = (rows.leader[rows.eligible] == rows.eligible) & (rows.norms[rows.eligible] > 0)
     searched[:first] = searched[last:] = False
-    most = max(memory // 128, len(searched))
+    narrow = device.type == "cpu" and worth_narrowing(rows, k)
+    products = Products(rows, BFloat16 if narrow else Float32, device, k)
+    cores = torch.get_num_threads() if device.type == "cpu" and rows.is_held else 1
+    most = max(memory // (256 * cores), len(searched))
     height = max(most // (2 * k), STRIP)  # a sweep holds about 1.5 k candidates of each of its rows
-    for start in range(first, last, height):
-        part = slice(start, min(start + height, last))
-        if searched[part].any():
-            for positions, nearest in _nearest(rows, part, searched, k, device, most):
-                lists[rows.eligible[positions] - span.start] = rows.eligible[nearest]
+    parts = [slice(start, min(start + height, last)) for start in range(first, last, height)]
+
+    def found(part: slice) -> list[Nearest]:
+        return list(_nearest(products, part, searched, k, most)) if searched[part].any() else []
+
+    for of_part in side_by_side(found, parts, at_once=min(cores, len(parts)) or 1):
+        for positions, nearest in of_part:
+            lists[rows.eligible[positions] - span.start] = rows.eligible[nearest]
     return lists
 
 
@@ -156,32 +167,22 @@ Nearest = tuple[np.ndarray, np.ndarray]
 """`(n,)` positions among the eligible rows and `(n, k)` those of their nearest."""
 
 
-def _nearest(
-    rows: UnitRows,
-    span: slice,
-    searched: np.ndarray,
-    k: int,
-    device: torch.device,
-    most: int,
-    *,
-    narrow: bool | None = None,
-) -> Iterator[Nearest]:
-    """The nearest of all searched rows of a span; `narrow` multiplies in bfloat16 first."""
-    narrow = device.type == "cpu" and worth_narrowing(rows, k) if narrow is None else narrow
-    products = Products(rows, BFloat16 if narrow else Float32, device, k)
+def _nearest(products: Products, span: slice, searched: np.ndarray, k: int, most: int) -> Iterator[Nearest]:
+    """The nearest of all searched rows of a span."""
+    rows, device = products.rows, products.device
     try:
         for candidates in sweep(products, span, searched, k, most):
             yield _ranked(products, candidates.block, np.arange(candidates.start, candidates.stop), candidates.pairs, k)
             if len(candidates.left_out):
-                single = Products(rows, Float32, device, k) if narrow else products
+                single = products if products.precision is Float32 else Products(rows, Float32, device, k)
                 yield from _crowded(single, candidates.block, candidates.left_out, k, most)
     except PrecisionTooLowError:
-        yield from _nearest(rows, span, searched, k, device, most, narrow=False)
+        yield from _nearest(Products(rows, Float32, device, k), span, searched, k, most)
 
 
 def worth_narrowing(rows: UnitRows, k: int) -> bool:
     """Whether bfloat16 products pay: the processor has units for them, and candidates are few beside the columns."""
-    return has_bfloat16_units() and rows.width >= 32 and len(rows.eligible) >= 32 * k
+    return has_bfloat16_units() and rows.width >= 32 and len(rows.eligible) >= FEWEST_A_NEIGHBOUR * k
 
 
 def _crowded(products: Products, block: Block, positions: np.ndarray, k: int, most: int) -> Iterator[Nearest]:

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from threading import local
 from typing import ClassVar
 
 import numpy as np
@@ -255,7 +256,7 @@ class Products:
             surveyed.append((made[1], block.radius))
         self.bounds = ErrorBounds(*(np.concatenate(side) for side in zip(*surveyed, strict=True)))
         self.tile = (TILE_BYTES if device.type == "cpu" else _DEVICE_TILE) // precision.dtype.itemsize
-        self._out = torch.empty(0, dtype=precision.dtype, device=device)
+        self._buffer = local()  # a thread's own
         self._is_checked = False
 
     def factor(self, block: Block) -> Factor:
@@ -269,12 +270,13 @@ class Products:
 
     def keys(self, strip: Strip, block: Block, start: int, stop: int) -> torch.Tensor:
         """`(len(strip), stop - start)` keys of the distances from the eligible rows `[start, stop)` of a block; the
-        buffer is used again by the next call."""
+        buffer is used again by the thread's next call."""
         columns = slice(start - block.start, stop - block.start)
         size = len(strip) * (stop - start)
-        if self._out.numel() < size:
-            self._out = torch.empty(size, dtype=self._out.dtype, device=self.device)
-        out = self._out[:size].view(len(strip), stop - start)
+        buffer = getattr(self._buffer, "tile", None)
+        if buffer is None or buffer.numel() < size:
+            buffer = self._buffer.tile = torch.empty(size, dtype=self.precision.dtype, device=self.device)
+        out = buffer[:size].view(len(strip), stop - start)
         computed = strip.distances(self.factor(block), columns, out)
         if not self._is_checked:
             self._check(computed[:8, :256], strip, self.factor(block), columns)

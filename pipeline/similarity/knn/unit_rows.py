@@ -37,7 +37,8 @@ class RowSlices(Protocol):
 
 
 def read(source: RowSlices, start: int, stop: int) -> np.ndarray:
-    """Rows `[start, stop)` as a C-contiguous `(rows, width)` array, float32 where that is exact, else float64.
+    """Rows `[start, stop)` as a C-contiguous `(rows, width)` array, float16 or float32 where that is exact, else
+    float64.
 
     float64 rows are multiplied by a power of two (exact) so that the largest entry lies in [0.5, 1): squares of very
     large or very small values neither overflow nor vanish, and no cosine changes.
@@ -49,7 +50,7 @@ def read(source: RowSlices, start: int, stop: int) -> np.ndarray:
         part = part.to("cpu", torch.float64 if wide else torch.float32).numpy()
     part = np.asarray(part)
     if part.dtype in (np.float32, np.float16):
-        return np.ascontiguousarray(part, dtype=np.float32)
+        return np.ascontiguousarray(part)
     rows = np.ascontiguousarray(part, dtype=np.float64)
     with np.errstate(invalid="ignore"):
         _, exponent = np.frexp(np.abs(rows).max(axis=1, keepdims=True, initial=0.0))
@@ -84,7 +85,7 @@ def check_finite(values: np.ndarray, start: int, name: str) -> None:
 class Block:
     """Rows `[start, stop)` of the rows that can be a neighbour.
 
-    `values` (rows, width) float32 or float64 as stored; `inverse` (rows,) float64 = 1/norm, 0 for a zero row;
+    `values` (rows, width) as `read` gives them; `inverse` (rows,) float64 = 1/norm, 0 for a zero row;
     `centred` (rows, width) float32 = c; `radius` (rows,) float64 = |c|; `tilt` (rows,) float64 = h = m . c; `shift` =
     |m|^2.
     """
@@ -169,6 +170,11 @@ class UnitRows:
         is 1 - |m|^2; a layer of zero rows counts too.
         """
         return bool((self.leader == 0).all()) or 1.0 - float(self.mean @ self.mean) <= 1e-10
+
+    @property
+    def is_held(self) -> bool:
+        """Whether there is one block, which stays in memory."""
+        return len(self.edges) == 2
 
     def blocks(self) -> Iterator[Block]:
         """Every block in order."""
