@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -94,7 +96,7 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_told_and_not_used(world
     kept = folder.read("run")
     for identity, spoil, said in (
         ({"data": "b"}, lambda b: b, "other data or options"),
-        ({"data": "a"}, lambda b: b[:100], "is not what was written"),
+        ({"data": "a"}, lambda b: b[:100], "cannot be read|is not what was written"),  # with half of its seal
     ):
         folder.write("run", spoil(kept))
         events = []
@@ -105,7 +107,7 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_told_and_not_used(world
             checkpoint=Checkpoint(folder, "run", identity, every=99),
             on_event=events.append,
         )
-        assert any(said in event.text for event in events if isinstance(event, Note))
+        assert any(re.search(said, event.text) for event in events if isinstance(event, Note))
         same(run, fit(vision, text, options=QUICK))
 
 
