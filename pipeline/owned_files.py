@@ -60,6 +60,7 @@ KINDS = (
     FileKind("weights, histories", _ALIGNER + r"/(?!README\.md).+", _ALIGN, "aligners/{name}/aligner.json"),
     FileKind("states of trainings", r"checkpoints/.+", "The training starts anew.", is_cache=True),
     FileKind("results", _RESULT + r"/results\.parquet", _EVALUATE),
+    FileKind("saved evaluations", _RESULT + r"/evaluations/[^/]+\.json", _AGAIN, is_cache=True),
     FileKind("predictions", _RESULT + rf"/predictions/{_SUITE}/[^/]+", _EVALUATE, lists=True),
     FileKind("examples, confusions, pictures", _RESULT + rf"/\w+/{_SUITE}/[^/]+", _EVALUATE, _ANSWERS),
     FileKind("results for CLIP_benchmark", _RESULT + r"/[^/]+\.json", _EVALUATE, _ANSWERS),

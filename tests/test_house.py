@@ -31,6 +31,7 @@ VALUES = {
         "keyword_form",
         "work_estimate",
         "strict_json",
+        "stated",
         "csv_text",
         "yaml_file",
         "yaml_record",

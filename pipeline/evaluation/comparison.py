@@ -49,6 +49,11 @@ class Difference:
         return asdict(self)
 
 
+def comparison_file(first: str, second: str) -> str:
+    """Key in the store of the newest comparison of two aligners."""
+    return f"{COMPARISONS}/{first}..{second}.json"
+
+
 def compare_kept(
     store: Store, first: str, second: str, *, only: Sequence[Result] = (), group: str | None = None, seed: int = 0
 ) -> list[Difference]:
@@ -98,8 +103,8 @@ def compare_kept(
         "differences": [difference.row() for difference in found],
     }
     if store.files.writable:
-        folder, name = store.folder(COMPARISONS), f"{first}..{second}.json"
-        folder.write(name, Seal.of(folder, name).json(strict(document), indent=1))
+        file = comparison_file(first, second)
+        store.files.write(file, Seal(file).json(strict(document), indent=1))
     return found
 
 

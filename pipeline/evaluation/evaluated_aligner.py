@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from structure.pipeline.aligners.aligner import Aligner, load_aligner
-from structure.pipeline.aligners.aligner_runs import BUNDLE, RECORD
+from structure.pipeline.aligners.aligner_names import aligner_names
+from structure.pipeline.aligners.aligner_runs import RECORD
 from structure.pipeline.evaluation.embeddings import Embeddings
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, FeatureSource
 from structure.pipeline.run_context import RunContext
 from structure.store import Store
-from structure.store.errors import StructureError, unknown
 
 SHOWN = 3
 """Names of other aligners that a note has."""
@@ -69,25 +68,3 @@ class EvaluatedAligner:
     def tokens(self, side: str) -> tuple[str, ...]:
         """The layers whose tokens that side needs."""
         return (self.layers[side],) if self.aligner.takes_tokens else ()
-
-
-def aligner_names(store: Store, names: Sequence[str]) -> list[str]:
-    """The aligners that are meant: those named, else the newest. Raises StructureError for one that is not there."""
-    there = store.folder("aligners").holding(RECORD)
-    for name in names:
-        if name not in there and Path(name, BUNDLE).is_file():
-            raise StructureError(
-                f"{name} is a bundle, and an aligner is used from a store. Add it to one first: structure open {name}"
-            )
-        if name not in there and Path(name, RECORD).is_file():
-            raise StructureError(
-                f"{name} is an exported aligner, and an aligner is used from a store, by its name. Load it in Python "
-                f"(structure.pipeline.load_aligner), or take a bundle elsewhere: structure export {Path(name).name} "
-                f"--bundle DIR where it was trained, then structure open DIR"
-            )
-    if not there:
-        raise StructureError(f"The store {store.url} has no aligner. Train one with: structure align --layers auto")
-    for name in names:
-        if name not in there:
-            raise unknown("aligner", name, sorted(there), hint=f"The store is {store.url}.")
-    return list(dict.fromkeys(names)) or [max(there, key=lambda name: (there[name], name))]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, cast
 
+from structure.pipeline.aligners.aligner_files import aligner_digest, weights_digest
 from structure.pipeline.aligners.aligner_method import method
 from structure.pipeline.aligners.aligner_runs import run_of
 from structure.pipeline.aligners.option_effects import use_of_unpaired
@@ -19,13 +20,12 @@ from structure.pipeline.pairing.layer_choice import pick_layers
 from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.pairing.require_two_sides import require_side
 from structure.pipeline.progress import Progress
-from structure.pipeline.recipe.aligner_files import aligner_digest, weights_digest
 from structure.pipeline.recipe.identical import candidates, copy_aligner, identical_step
 from structure.pipeline.recipe.joint_training import MOST, goes_with_others, needed_results, train_steps
 from structure.pipeline.recipe.own_suite import suite_named, suite_of
 from structure.pipeline.recipe.recipe import Recipe
 from structure.pipeline.recipe.report_files import SUMMARY, is_report_whole
-from structure.pipeline.recipe.run_cache import StepResult, digest, stated
+from structure.pipeline.recipe.run_cache import StepResult
 from structure.pipeline.recipe.saved_predictions import SavedPredictions
 from structure.pipeline.recipe.step_layers import layers_of
 from structure.pipeline.recipe.steps import Step, runs_of, steps_of
@@ -33,6 +33,7 @@ from structure.pipeline.recipe.summary import Summary
 from structure.pipeline.recipe.variant_error import VariantError
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stage_requests.align import AUTO, published, selected
+from structure.pipeline.stated import digest, stated
 from structure.pipeline.strict_json import from_json, strict
 from structure.pipeline.suites.prompt_set import load_prompt_set
 from structure.pipeline.suites.suite import SuiteTask

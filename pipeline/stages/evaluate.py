@@ -2,90 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from structure.pipeline.aligners.aligner_names import aligner_names
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.datasets.split_names import pick_split
+from structure.pipeline.evaluation.asked_tasks import AskedTasks
 from structure.pipeline.evaluation.comparison import Difference, compare_kept
-from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner, aligner_names
-from structure.pipeline.evaluation.save_results import drop_damaged, keep, trained_on
-from structure.pipeline.evaluation.task import TaskRows, TaskSource
-from structure.pipeline.evaluation.task_kinds import JUDGES
-from structure.pipeline.extraction.stored_or_extracted import KEPT_BYTES, FeatureSource
+from structure.pipeline.evaluation.evaluation import Evaluation, EvaluationPlan
+from structure.pipeline.evaluation.kept_evaluation import KeptEvaluation
 from structure.pipeline.keyword_form import keyword_form
-from structure.pipeline.progress import Listener, Note, Progress
-from structure.pipeline.results import COUNTED, Result
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stage_requests.checks import require_two
 from structure.pipeline.stage_requests.evaluate import EvaluateRequest
 from structure.pipeline.suites.own_labels import OwnLabels
-from structure.pipeline.suites.published import published_comparison
-from structure.pipeline.suites.suite import SuiteTask
-from structure.pipeline.work_estimate import WorkEstimate, require_space
 from structure.store import Store, open_store
 from structure.store.errors import NotPresentError, StructureError
-
-
-@dataclass(frozen=True)
-class EvaluationPlan:
-    """What encoders still have to read, and the data that are not on this machine with how to get them."""
-
-    parts: tuple[WorkEstimate, ...]
-    absent: tuple[Mapping[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Every number, what could not be evaluated and how to get it, and how often an encoder had to run.
-
-    `absent` lists what is not on this machine, `failed` what is here and cannot be used (a damaged tar, a template
-    without `{c}`); `differences` are those of two aligners that were compared, `by_class` the rows of each class where
-    samples have several.
-    """
-
-    suite: str
-    aligners: tuple[str, ...]
-    results: tuple[Result, ...]
-    absent: tuple[Mapping[str, str], ...]
-    failed: tuple[Mapping[str, str], ...]
-    asked: int
-    encoder_passes: int
-    seconds: float
-    differences: tuple[Difference, ...] = ()
-    by_class: tuple[Mapping[str, Any], ...] = ()
-
-    @property
-    def evaluated(self) -> int:
-        """Tasks with a result."""
-        return len({(result.dataset, result.task) for result in self.results})
-
-    def to_json(self) -> dict[str, Any]:
-        """The document of `structure eval --json`."""
-        return {
-            "suite": self.suite,
-            "aligners": list(self.aligners),
-            "results": [
-                {
-                    **result.shown(),
-                    "notes": {name: result.provenance[name] for name in COUNTED if name in result.provenance},
-                }
-                for result in self.results
-            ],
-            "absent": [dict(entry) for entry in self.absent],
-            "failed": [dict(entry) for entry in self.failed],
-            "published": [entry.row() for entry in published_comparison(self.results)],
-            "differences": [difference.row() for difference in self.differences],
-            "by_class": [dict(row) for row in self.by_class],
-            "evaluated": self.evaluated,
-            "asked": self.asked,
-            "encoder_passes": self.encoder_passes,
-            "seconds": self.seconds,
-        }
 
 
 def plan(request: EvaluateRequest, context: RunContext) -> EvaluationPlan:
@@ -93,42 +28,14 @@ def plan(request: EvaluateRequest, context: RunContext) -> EvaluationPlan:
 
     Raises as `run` does, but for data that are not here.
     """
-    request = _with_split(request, context)
-    candidates, source = _candidates(request, context)
-    tasks = TaskSource(context, prompts=request.prompt_set, save=False)
-    parts: dict[str, WorkEstimate] = {}
-    absent: list[Mapping[str, str]] = []
-    for task in _tasks(request):
-        try:
-            rows_of = tasks.ask(task)
-            for candidate, side in itertools.product(candidates, _sides(task)):
-                part = _estimate(rows_of, candidate, side, source)
-                parts.setdefault(part.what, part)
-        except NotPresentError as error:
-            absent.append({"dataset": task.title, "how_to_get": str(error)})
-    require_space(context.store, list(parts.values()))
-    return EvaluationPlan(tuple(parts.values()), tuple(absent))
+    kept = _kept(request, context)
+    before = kept.read()
+    if before is not None:
+        absent = ({"dataset": entry["dataset"], "how_to_get": entry["how_to_get"]} for entry in before.absent)
+        return EvaluationPlan((), tuple(absent))
+    from structure.pipeline.evaluation.judge_tasks import plan_tasks
 
-
-def _sides(task: SuiteTask) -> tuple[str, ...]:
-    return ("vision",) if task.kind == "linear_probe" else ("vision", "text")
-
-
-def _estimate(rows_of: TaskRows, candidate: EvaluatedAligner, side: str, source: FeatureSource) -> WorkEstimate:
-    """What one encoder has to read for one task."""
-    record = candidate.vision if side == "vision" else candidate.text
-    prompted = rows_of.prompts is not None and side == "text"
-    rows, captions = (rows_of.prompt_rows(), 1) if prompted else (rows_of.rows, None)
-    return source.ahead(record, rows, captions=captions, tokens=candidate.tokens(side))
-
-
-def _tasks(request: EvaluateRequest) -> Sequence[SuiteTask]:
-    """The tasks that are asked for. Raises StructureError for a kind that is not evaluated here."""
-    tasks = request.opened_suite.select(request.datasets)
-    for task in tasks:
-        if task.kind not in JUDGES:
-            raise StructureError(f"{task.title} asks for {task.kind}; this version evaluates {', '.join(JUDGES)}.")
-    return tasks
+    return plan_tasks(context, kept.aligners, kept.asked)
 
 
 def _with_split(request: EvaluateRequest, context: RunContext) -> EvaluateRequest:
@@ -145,73 +52,64 @@ def _with_split(request: EvaluateRequest, context: RunContext) -> EvaluateReques
     return request if test is None else replace(request, suite=replace(own, split=test))
 
 
-def _candidates(request: EvaluateRequest, context: RunContext) -> tuple[list[EvaluatedAligner], FeatureSource]:
-    """The aligners, their heads on the device, and what finds or makes their features."""
-    names = aligner_names(context.store, request.names)
-    candidates = [EvaluatedAligner.load(context.store, name, device=context.resolved_device) for name in names]
-    return candidates, FeatureSource(context, keep=KEPT_BYTES if len(candidates) > 1 else 0)
-
-
 def run(request: EvaluateRequest, context: RunContext) -> Evaluation:
-    """Evaluate the aligners on every task of the suite whose data are here.
+    """Evaluate the aligners on every task of the suite whose data are here; an evaluation that is saved and was made
+    from the same is read.
 
     Features of images, captions and prompts are taken from the store, or extracted and saved there. A dataset that is
     damaged is listed in `failed`, and the others go on. Raises StructureError where nothing at all could be evaluated.
     """
     began = time.perf_counter()
-    target, on_event, seed, compare = context.store, context.on_event, request.seed, request.compare
+    kept = _kept(request, context)
+    before = kept.read()
+    if before is not None:
+        for text in before.notes:
+            context.note(text)
+        context.note("this evaluation is saved: aligners, tasks and data are the same")
+    done = before or _evaluate(request, context, kept)
+    if request.require_all and (done.absent or done.failed):
+        raise _refusal(request, done.asked, done.absent, done.failed, context.data_root, anything=True)
+    return replace(done, seconds=time.perf_counter() - began)
+
+
+def _evaluate(request: EvaluateRequest, context: RunContext, kept: KeptEvaluation) -> Evaluation:
+    from structure.pipeline.evaluation.judge_tasks import judge_tasks
+
+    store, asked = context.store, kept.asked
+    stored = kept.stored()
+    judged = judge_tasks(context, kept.aligners, asked)
+    if not judged.results:
+        raise _refusal(request, len(asked.tasks), judged.absent, judged.failed, context.data_root, anything=False)
+    differences: list[Difference] = []
+    if request.compare:  # what is compared are saved predictions
+        only = judged.results if store.files.writable else ()
+        differences = compare_kept(store, *request.compare, only=only, group=request.group, seed=request.seed)
+    done = Evaluation(
+        asked.suite,
+        kept.aligners,
+        judged.results,
+        judged.absent,
+        judged.failed,
+        len(asked.tasks),
+        judged.encoder_passes,
+        seconds=0.0,
+        differences=tuple(differences),
+        by_class=judged.by_class,
+        notes=judged.notes,
+    )
+    if store.files.writable and not done.failed:
+        kept.write(done, stored)
+    return done
+
+
+def _kept(request: EvaluateRequest, context: RunContext) -> KeptEvaluation:
+    """Where the evaluation that is asked for is saved. Raises StructureError for an aligner that is not there."""
+    aligners = aligner_names(context.store, request.names)
     request = _with_split(request, context)
-    chosen, tasks = request.opened_suite, _tasks(request)
-    subjects, source = _candidates(request, context)
-    saves = context.may_save("what the evaluation finds")
-    for subject in subjects:
-        if saves and drop_damaged(target, subject.name):
-            on_event(Note(f"the results of {subject.name} are damaged: they are removed, those of other suites too"))
-    questions = TaskSource(context, prompts=request.prompt_set, save=saves)
-    absent: list[dict[str, str]] = []
-    failed: list[dict[str, str]] = []
-    results: list[Result] = []
-    by_class: list[Mapping[str, Any]] = []
-    told: set[str] = set()
-    for number, task in enumerate(tasks, start=1):
-        try:
-            question = questions.ask(task)
-        except NotPresentError as error:
-            absent.append({"dataset": task.title, "why": f"{task.dataset} is not here", "how_to_get": str(error)})
-        except StructureError as error:
-            failed.append({"dataset": task.title, "why": str(error)})
-            on_event(Note(f"{task.title} cannot be evaluated: {error}"))
-        else:
-            for subject in subjects:
-                try:
-                    judged = JUDGES[task.kind](question, subject, source, seed=seed)
-                except NotPresentError as error:
-                    why = f"features of {task.dataset} for {subject.name} are not here"
-                    absent.append({"dataset": task.title, "why": why, "how_to_get": str(error)})
-                else:
-                    results += keep(target, chosen.label, question, subject, judged, asked=request.asked)
-                    rows = [] if judged.by_class is None else judged.by_class.to_pylist()
-                    by_class += [{"aligner": subject.name, "dataset": task.title, **row} for row in rows]
-                    told |= _warn(trained_on(target, question, subject), question, subject, told, on_event)
-        on_event(Progress("evaluating", number, len(tasks), "tasks"))
-    if not results or (request.require_all and (absent or failed)):
-        raise _refusal(chosen.name, len(tasks), absent, failed, context.data_root, anything=bool(results))
-    # what is compared are saved predictions
-    differences = (
-        compare_kept(target, *compare, only=results if saves else (), group=request.group, seed=seed) if compare else []
-    )
-    return Evaluation(
-        chosen.label,
-        tuple(subject.name for subject in subjects),
-        tuple(results),
-        tuple(absent),
-        tuple(failed),
-        len(tasks),
-        source.passes,
-        time.perf_counter() - began,
-        tuple(differences),
-        tuple(by_class),
-    )
+    suite = request.opened_suite
+    tasks = tuple(suite.select(request.datasets))
+    asked = AskedTasks(suite.label, tasks, request.prompt_set, request.asked, request.seed)
+    return KeptEvaluation(context, tuple(aligners), asked, request.compare, request.group)
 
 
 def compare_aligners(
@@ -228,24 +126,8 @@ def compare_aligners(
     return compare_kept(target, first, second, group=group, seed=seed)
 
 
-def _warn(
-    met: int | None, question: TaskRows, subject: EvaluatedAligner, told: set[str], on_event: Listener
-) -> set[str]:
-    """Say, once for a task and the data of a training, that samples were seen in it; returns what was said."""
-    if not met:
-        return set()
-    data = "/".join(subject.aligner.metadata["data"].values())
-    text = (
-        f"{question.task.title}: {met:,} of {len(question.samples.item_ids):,} samples are in {data}, on which the "
-        "aligner was trained, so that its numbers are too good. Extract and train on another split: --split train."
-    )
-    if text not in told:
-        on_event(Note(text))
-    return {text}
-
-
 def _refusal(
-    suite: str,
+    request: EvaluateRequest,
     asked: int,
     absent: Sequence[Mapping[str, str]],
     failed: Sequence[Mapping[str, str]],
@@ -254,7 +136,7 @@ def _refusal(
     anything: bool,
 ) -> StructureError:
     """What to say where nothing, or under `require_all` not everything, could be evaluated."""
-    lacking = len({entry["dataset"] for entry in (*absent, *failed)})
+    suite, lacking = request.opened_suite.name, len({entry["dataset"] for entry in (*absent, *failed)})
     told = [f"{entry['dataset']}: {entry['why']}" for entry in failed[:3]]
     told += [f"and {len(failed) - 3} more with a fault."] if len(failed) > 3 else []
     told += [f"{entry['dataset']}: {entry['how_to_get']}" for entry in absent[:1]]

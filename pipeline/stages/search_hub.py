@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner, aligner_names
+from structure.pipeline.aligners.aligner_names import aligner_names
+from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.inference.found_page import found_page
 from structure.pipeline.inference.found_rows import FoundRows
 from structure.pipeline.inference.gallery_sources import GalleryChoice

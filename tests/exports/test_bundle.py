@@ -14,10 +14,10 @@ from safetensors.numpy import load_file, save_file
 
 from structure.cli.main import run
 from structure.pipeline import AlignedModel, align, export, extract, load_aligner, open_bundle
+from structure.pipeline.aligners.aligner_names import aligner_names
 from structure.pipeline.aligners.aligner_runs import BUNDLE
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.encoders.libraries.bundled import BundledLibrary
-from structure.pipeline.evaluation.evaluated_aligner import aligner_names
 from structure.pipeline.exports import bundle_reading
 from structure.pipeline.exports.bundle import PROBE, digest, portable
 from structure.store import Store, StructureError, open_store

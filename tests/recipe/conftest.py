@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from structure.pipeline.recipe.run_cache import StepResult, digest
+from structure.pipeline.recipe.run_cache import StepResult
 from structure.pipeline.recipe.steps import Step
+from structure.pipeline.stated import digest
 from structure.store import Store, open_store
 
 SMALL: dict[str, Any] = {

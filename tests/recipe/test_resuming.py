@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from structure.pipeline.aligners.options import TrainingOptions, option_names
 from structure.pipeline.aligners.registry import ALIGNERS
 from structure.pipeline.recipe import running, schema
-from structure.pipeline.recipe.run_cache import RunCache, digest, stated
+from structure.pipeline.recipe.run_cache import RunCache
 from structure.pipeline.recipe.steps import Step, steps_of
 from structure.pipeline.run_context import RunContext
+from structure.pipeline.stated import digest, stated
 from structure.pipeline.suites.suite import load_suite, suite_names
 from structure.pipeline.yaml_file import parse_yaml
 from structure.pipeline.yaml_record import keys_of
