@@ -128,7 +128,8 @@ def withdraw(place: Path) -> None:
     store = open_store(place / "store")
     (dataset,) = {features.manifest.dataset for features in store.feature_sets() if "rows" in features.key}
     item = store.samples(dataset, "all").item_ids[3]
-    dropped = ["store", "drop-items", "--dataset", dataset, "--split", "all", "--ids", item, "--yes"]
+    (place / "ids.txt").write_text(item)
+    dropped = ["store", "drop-items", "--dataset", dataset, "--ids", str(place / "ids.txt"), "--yes"]
     assert run([*dropped, "--store", store.url]) == 0
 
 
