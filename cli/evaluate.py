@@ -16,7 +16,7 @@ from structure.cli.terminal import Terminal
 from structure.store.errors import UsageError
 
 if TYPE_CHECKING:
-    from structure.pipeline.evaluation.evaluation import Evaluation
+    from structure.pipeline.stages.evaluate import Evaluation
     from structure.pipeline.suites.own_labels import OwnLabels
 
 
@@ -113,8 +113,7 @@ def evaluate(flags: EvaluateFlags) -> None:
         trust_remote_code=flags.trust_remote_code,
         confirm=asking(yes=flags.yes),
     )
-    from structure.pipeline.evaluation.evaluation import EvaluationPlan
-    from structure.pipeline.stages.evaluate import plan, run
+    from structure.pipeline.stages.evaluate import EvaluationPlan, plan, run
 
     with terminal.working() as listener:
         context = replace(context, on_event=listener)

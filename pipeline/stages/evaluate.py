@@ -22,6 +22,8 @@ from structure.pipeline.suites.own_labels import OwnLabels
 from structure.store import Store, open_store
 from structure.store.errors import NotPresentError, StructureError
 
+__all__ = ["Evaluation", "EvaluationPlan", "compare_aligners", "evaluate", "plan", "run"]
+
 
 def plan(request: EvaluateRequest, context: RunContext) -> EvaluationPlan:
     """What encoders still have to read for a suite, each feature set once, and what is not here; writes nothing.
