@@ -9,7 +9,6 @@ from typing import Any
 
 from structure.pipeline.aligners.option_groups import PairOptions
 from structure.pipeline.aligners.options import TrainingOptions, applicable
-from structure.pipeline.aligners.trained_together import train_together
 from structure.pipeline.recipe.identical import candidates
 from structure.pipeline.recipe.run_cache import StepResult
 from structure.pipeline.recipe.steps import Step
@@ -51,6 +50,8 @@ def train_steps(
 
     What is finished when one fails, or the program is stopped, is saved, and found when its step comes again.
     """
+    from structure.pipeline.aligners.trained_together import train_together
+
     known, waiting, layers = dict(results), list(steps), {}
     for step in steps:
         with suppress(StructureError):  # the training says why

@@ -28,6 +28,7 @@ from structure.pipeline.suites.suite import load_suite, suite_names
 from structure.pipeline.yaml_file import parse_yaml
 from structure.pipeline.yaml_record import keys_of
 from structure.store import Store, StructureError, open_store
+from tests.light_command import run_light
 from tests.warm import Warm
 
 
@@ -263,6 +264,7 @@ def test_a_recipe_killed_twice_ends_with_the_results_of_one_that_was_not(tmp_pat
     moved = running.run(str(file), RunContext.of(tmp_path / "moved", device="cpu"))
     assert {was for _, was, _ in moved.steps} == {"cached"}
     assert moved.report == str(tmp_path / "moved/reports/tiny/report.html")
+    assert "0 steps ran" in run_light("run", str(file), "--store", str(tmp_path / "moved"))
 
 
 def test_two_runs_of_a_recipe_do_not_work_at_once(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from structure.pipeline.evaluation import judge_tasks
 from structure.pipeline.evaluation.evaluation import Evaluation
 from structure.store import Store, open_store
 from structure.store.errors import StructureError
+from tests.light_command import run_light
 
 SUITE = """name: {name}
 version: 1
@@ -89,6 +90,7 @@ def test_the_same_question_is_answered_from_the_store(
     shown = capsys.readouterr()
     assert json.loads(shown.out)["results"] == json.loads(json.dumps(first.to_json()))["results"]
     assert "this evaluation is saved" in shown.err
+    assert "this evaluation is saved" in run_light(*command, "--data-root", str(place))
     with pytest.raises(StructureError, match="--require-all was given"):
         ask(require_all=True)
 
