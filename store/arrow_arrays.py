@@ -8,6 +8,11 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 
+from structure.store.errors import StructureError
+
+MOST_BYTES = 2**31 - 1
+"""Bytes of all texts of one array together: their places are signed numbers of 32 bits."""
+
 Ids: TypeAlias = Sequence[str] | pa.Array
 """Texts as a list or as Arrow's, which take a tenth of its memory."""
 
@@ -19,14 +24,16 @@ def integers(numbers: np.ndarray) -> pa.Array:
 
 
 def strings(values: Ids) -> pa.Array:
-    """n texts; an Arrow array as it is."""
+    """n texts; an Arrow array as it is. Raises StructureError for more than `MOST_BYTES` of them."""
     if isinstance(values, pa.Array):
         return values
     text = "".join(values)
+    data = text.encode()
+    _require_room(len(data), len(values))
     lengths = map(len, values) if text.isascii() else (len(value.encode()) for value in values)
     offsets = np.zeros(len(values) + 1, dtype=np.int32)
     np.cumsum(np.fromiter(lengths, dtype=np.int32, count=len(values)), out=offsets[1:])
-    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(text.encode()))
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(data))
 
 
 def string(value: str) -> pa.Scalar:
@@ -35,13 +42,17 @@ def string(value: str) -> pa.Scalar:
 
 
 def numbered(count: int) -> pa.Array:
-    """The texts `0`, `1`, ... of that many numbers."""
+    """The texts `0`, `1`, ... of that many numbers. Raises StructureError as `strings` does."""
+    _require_room(_digits(count), count)
     return integers(np.arange(count)).cast(pa.string())
 
 
 def joined_chunks(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """A column as one array."""
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    """A column of texts as one array. Raises StructureError as `strings` does."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    _require_room(sum(_text_bytes(chunk) for chunk in column.chunks), len(column))
+    return column.combine_chunks()
 
 
 def string_bytes(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -59,3 +70,20 @@ def numpy_of(values: Any) -> np.ndarray:
         return np.from_dlpack(pa.nulls(0, values.type))
     parts = [np.from_dlpack(chunk) for chunk in chunks]
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _require_room(size: int, count: int) -> None:
+    if size > MOST_BYTES:
+        raise StructureError(
+            f"The ids of {count:,} rows take {size:,} bytes; one sample index holds up to {MOST_BYTES:,}. Beyond, rows "
+            "would be given the ids of others. Shorten the ids, or split the data into several --dataset names."
+        )
+
+
+def _digits(count: int) -> int:
+    """Digits of the numbers below `count`, together."""
+    return sum(count - 10**power for power in range(1, len(str(count))) if count > 10**power) + count
+
+
+def _text_bytes(chunk: pa.Array) -> int:
+    return int(string_bytes(chunk)[0][-1]) if len(chunk) else 0
