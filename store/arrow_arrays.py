@@ -82,7 +82,8 @@ def _require_room(size: int, count: int) -> None:
 
 def _digits(count: int) -> int:
     """Digits of the numbers below `count`, together."""
-    return sum(count - 10**power for power in range(1, len(str(count))) if count > 10**power) + count
+    more: list[int] = [count - 10**power for power in range(1, len(str(count)))]
+    return count + sum(size for size in more if size > 0)
 
 
 def _text_bytes(chunk: pa.Array) -> int:

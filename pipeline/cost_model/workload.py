@@ -17,6 +17,9 @@ ROWS = (100_000, 1_000_000, 15_000_000, 400_000_000)
 MODELS = ("dinov2", "roberta")
 """Whose features are planned where no model is named: the encoders of arXiv 2506.16895."""
 
+MOST_WORKERS, MOST_PRICE, LEAST_RATE = 1_000_000, 1e9, 1e-6
+"""Bounds within which no time or price of a plan is infinite."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
@@ -33,10 +36,13 @@ class Machine:
 
     def __post_init__(self) -> None:
         require_device_name(self.device)
-        if self.workers < 1:
-            raise UsageError(f"--workers {self.workers} must be 1 or more.")
-        if self.price is not None and not 0 <= self.price < math.inf:
-            raise UsageError(f"--price-per-hour {self.price:g} must be a number of 0 or more.")
+        if not 1 <= self.workers <= MOST_WORKERS:
+            raise UsageError(f"--workers {self.workers} must be from 1 to {MOST_WORKERS:,}.")
+        if self.price is not None and not 0 <= self.price <= MOST_PRICE:
+            raise UsageError(f"--price-per-hour {self.price:g} must be from 0 to {MOST_PRICE:,.0f}.")
+        for name, rate in self.rates.items():
+            if not LEAST_RATE <= rate < math.inf:
+                raise UsageError(f"--rate {name}={rate:g} must be {LEAST_RATE:g} samples a second or more.")
 
 
 @dataclass(frozen=True, kw_only=True)

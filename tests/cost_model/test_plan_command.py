@@ -45,6 +45,9 @@ def test_what_is_no_number_is_refused(text: str) -> None:
         (["--memory", "lots"], "--memory 'lots' is not a size"),
         (["--flops", "fast"], "--flops 'fast'"),
         (["--price-per-hour", "inf"], "--price-per-hour inf"),
+        (["--price-per-hour", "1e308"], "--price-per-hour 1e+308 must be from 0 to 1,000,000,000"),
+        (["--rate", "dinov2=1e-320"], "must be 1e-06 samples a second or more"),
+        (["--workers", f"1{'0' * 400}"], "must be from 1 to 1,000,000"),
         (["--rows", "1e30"], "must be from 1 to"),
     ],
 )
