@@ -43,8 +43,21 @@ def write_onnx(aligner: Aligner, folder: Path) -> dict[str, Any]:
                 dynamo=True,
                 verbose=False,
             )
+            _forget_the_trace(program.model)
             program.save(folder / f"{name}.onnx", external_data=False)
     return {"files": ["vision.onnx", "text.onnx"], "input": "features", "output": "embeddings", "opset": OPSET}
+
+
+def _forget_the_trace(model: Any) -> None:
+    """Remove what the exporter notes for its own debugging, with the files of this machine's source code among it. No
+    runtime reads it. `model`: an `onnx_ir.Model`."""
+    for graph in (model.graph, *model.functions.values()):
+        values = [*graph.inputs, *(model.graph.initializers.values() if graph is model.graph else ())]
+        for noted in (graph, *values):
+            noted.metadata_props.clear()
+        for node in graph.all_nodes():
+            for noted in (node, *node.outputs):
+                noted.metadata_props.clear()
 
 
 class _Unit(nn.Module):

@@ -188,6 +188,8 @@ def test_onnx_heads_give_the_same_similarities(number: int, tmp_path: Path) -> N
     images, texts = aligner.embed_images(found[0][0]), aligner.embed_texts(found[1][0])
     np.testing.assert_allclose(found[0][1] @ found[1][1].T, aligner.similarity(images, texts), atol=1e-6)
     np.testing.assert_allclose(found[0][1], images, atol=1e-6)
+    for file in (tmp_path / "out").iterdir():
+        assert b".py" not in file.read_bytes()  # the exporter notes where each line of the source is on this machine
 
 
 def test_onnx_without_its_packages_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
