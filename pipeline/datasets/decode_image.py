@@ -70,6 +70,15 @@ def decode(data: bytes, *, item: str, source: str = "", pixels: PixelMeaning = A
     raise BadSampleError(item, prefix + reason)
 
 
+def decode_alone(data: bytes, *, item: str, source: str = "") -> Image.Image:
+    """As `decode`, for an image that belongs to no data set: no option can say what its file leaves open, so that the
+    `BadSampleError` says how to make it clear."""
+    try:
+        return decode(data, item=item, source=source)
+    except UnclearPixelsError as error:
+        raise BadSampleError(item, f"{error.fact}. Save it as 8-bit RGB, such as PNG, of one page") from None
+
+
 def unclear_pixels(data: bytes, *, item: str, source: str, pixels: PixelMeaning) -> UnclearPixelsError | None:
     """What `decode` would say of pixels whose meaning `pixels` leaves open; None for all other data. Files of 8-bit
     colour or grey are told by their first bytes and not decoded."""
@@ -319,7 +328,7 @@ def _require_transparency(alpha: np.ndarray, colours: int, tiff: TiffFacts | Non
     if not alpha.any():
         raise RefusalError(
             "every pixel is fully transparent, so that nothing of it shows. Where its last band is no transparency, "
-            f"?bands={first} leaves it out"
+            f"leave it out (of a data set: ?bands={first})"
         )
     partial = alpha[(alpha > 0) & (alpha < 255)]
     most = 0.1 if tiff is not None else 0.9

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from structure.pipeline.datasets.decode_image import decode
+from structure.pipeline.datasets.decode_image import decode_alone
 from structure.pipeline.datasets.image_files import frames_of, read_file
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.exports.side import ExportedSide, load_side
@@ -70,7 +70,7 @@ def encode_texts(context: RunContext, subject: EvaluatedAligner, queries: Sequen
 def encode_images(context: RunContext, subject: EvaluatedAligner, paths: Sequence[str | Path]) -> np.ndarray:
     """(paths, dim) float32 unit rows of image files. Raises BadSampleError for a file that is not there or no image."""
     shown = [read_file(str(path), item=str(path)) for path in paths]
-    images = [decode(data, item=str(path)) for data, path in zip(shown, paths, strict=True)]  # before weights are read
+    images = [decode_alone(data, item=str(path)) for data, path in zip(shown, paths, strict=True)]  # before weights
     side = open_side(context, subject, "vision")
     count = side.encoder.frames
     if count == 1:

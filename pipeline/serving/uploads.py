@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from structure.pipeline.datasets.decode_image import decode, size
+from structure.pipeline.datasets.decode_image import decode_alone, size
 from structure.pipeline.datasets.decode_video import is_video
 from structure.pipeline.datasets.tiff_facts import tiff_facts
 from structure.store.errors import BadSampleError
@@ -25,4 +25,4 @@ def open_upload(data: bytes) -> Any:
         if found is not None and found[0] * found[1] > MOST_PIXELS:
             pixels = f"{found[0]} x {found[1]} = {found[0] * found[1]:,} pixels"
             raise BadSampleError(ITEM, f"it has {pixels}, at most {MOST_PIXELS:,} are read. Scale it down")
-    return decode(data, item=ITEM)
+    return decode_alone(data, item=ITEM)

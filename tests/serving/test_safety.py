@@ -8,6 +8,7 @@ import socket
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -155,6 +156,13 @@ def png(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
+def unclear(form: str, mode: str, **options: Any) -> bytes:
+    """An image whose file leaves open how it is shown."""
+    file = io.BytesIO()
+    Image.new(mode, (8, 8), 1).save(file, form, **options)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
@@ -164,8 +172,11 @@ def png(side: int) -> bytes:
         (b"GIF89a" + SECRET, 400, "the image"),
         (b"<svg onload='alert(1)'/>", 400, "not an image"),
         (png(32)[:-28], 400, "the image"),
+        (unclear("TIFF", "F"), 400, "no agreed range. Save it as 8-bit RGB"),
+        (unclear("PNG", "I;16"), 400, "no agreed range. Save it as 8-bit RGB"),
+        (unclear("TIFF", "RGB", save_all=True, append_images=[Image.new("RGB", (8, 8))]), 400, "2 pages"),
     ],
-    ids=["400 megapixels", "50 megapixels", "empty", "damaged", "svg", "truncated"],
+    ids=["400-megapixels", "50-megapixels", "empty", "damaged", "svg", "truncated", "floats", "16-bits", "pages"],
 )
 def test_an_upload_that_is_no_image_of_a_fair_size_is_refused(
     server: SearchServer, body: bytes, status: int, said: str, monkeypatch: pytest.MonkeyPatch
@@ -173,6 +184,7 @@ def test_an_upload_that_is_no_image_of_a_fair_size_is_refused(
     answer = ask(server, "/api/search", method="POST", body=body, headers={"Content-Type": "image/png"})
     assert answer.status == status
     assert said in answer.document["error"]
+    assert "Say which" not in answer.document["error"]  # an option of a data set, which no upload has
     assert ask(server, "/api/search?q=a&k=1").status == 200  # it goes on
 
 
