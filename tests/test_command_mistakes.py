@@ -33,6 +33,7 @@ def test_commands_in_messages_say_where_the_store_and_the_data_are() -> None:
             ["Run: structure import --store {store} FILE --model vit"],
         ),
         (["align", "--split", "val"], 1, ["no features of the split val; it has those of cells/train"]),
+        (["align", "--dataset", "cells/train"], 1, ["Name the two apart: --dataset cells --split train."]),
         (["rank-layers", "--all", "--dataset", "coco"], 1, ["no features of the dataset coco; it has those of cells"]),
         (["align", "--seeds", "x"], 2, ["--seeds 'x'", "5 (that many) or 1,42,55 (these)"]),
         (["align", "--vision", "nosuch"], 1, ["Known: bert, vit. These are in {store}."]),

@@ -19,7 +19,7 @@ from structure.pipeline.inference.gallery import GallerySplit
 from structure.pipeline.run_context import RunContext
 from structure.store.errors import BadSampleError, StructureError
 
-FileState = Literal["", "missing", "changed", "moved", "removed", "absent"]
+FileState = Literal["", "missing", "changed", "moved", "removed", "absent", "unnamed"]
 """What has become of an image file; empty: it is as it was encoded, or the image has no file of its own."""
 
 FILE_NOTES: Mapping[str, str] = {
@@ -28,6 +28,7 @@ FILE_NOTES: Mapping[str, str] = {
     "moved": "the file was moved here",
     "removed": "no longer in the dataset",
     "absent": "the dataset is not on this machine",
+    "unnamed": "the features were made without files",
 }
 
 MOST_FILES = 200_000
@@ -52,7 +53,7 @@ class SplitFiles:
         """Where the image of a sample is now; a file that was moved within its folder is found by its content."""
         dataset = self.dataset
         if dataset is None:
-            return ImageFile("", "absent")
+            return ImageFile("", "absent" if self._spec else "unnamed")
         if sample not in self.numbers:
             return ImageFile("", "removed")
         if not isinstance(dataset, ImageFiles):
@@ -82,15 +83,18 @@ class SplitFiles:
         """The dataset that the split was read from; None where it is not here or does not open any more."""
         if self.split.index.dataset is not None:
             return self.split.index.dataset
-        manifest = self.split.features.manifest
-        spec = (manifest.provenance or {}).get("dataset_spec")
-        if not spec:
+        if not self._spec:
             return None
-        name = manifest.split.partition(".first")[0]
+        name = self.split.features.manifest.split.partition(".first")[0]
         try:
-            return open_dataset(spec, split=name, data_root=self.context.data_root)
+            return open_dataset(self._spec, split=name, data_root=self.context.data_root)
         except StructureError:
             return None
+
+    @property
+    def _spec(self) -> str:
+        """What was typed to name the dataset; "" for features that were imported."""
+        return (self.split.features.manifest.provenance or {}).get("dataset_spec") or ""
 
     @cached_property
     def numbers(self) -> dict[str, int]:

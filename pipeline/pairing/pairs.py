@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
+from shlex import quote
 
 import numpy as np
 
@@ -167,7 +168,10 @@ def no_features(store: Store, dataset: str | None, split: str | None) -> Structu
     named = {"dataset": dataset, "split": split}
     asked = ", ".join(f"the {noun} {value}" for noun, value in named.items() if value)
     there = dict.fromkeys(f"{s.manifest.dataset}/{s.manifest.split}" for s in sets)
-    return StructureError(f"The store {store.url} has no features of {asked}; it has those of {', '.join(there)}.")
+    name, _, part = (dataset or "").rpartition("/")
+    apart = f" Name the two apart: --dataset {quote(name)} --split {quote(part)}." if dataset in there else ""
+    told = f"The store {store.url} has no features of {asked}; it has those of {', '.join(there)}."
+    return StructureError(told + apart)
 
 
 def _alike(sets: Sequence[FeatureSet]) -> str:

@@ -100,7 +100,7 @@ def media_type(data: bytes) -> str:
 
 def _content(files: SplitFiles, sample: str) -> tuple[bytes, Callable[[], Any]]:
     file, dataset = files.file(sample), files.dataset
-    if file.state in ("absent", "removed", "missing") or dataset is None:
+    if file.state in ("absent", "unnamed", "removed", "missing") or dataset is None:
         raise RefusedError(404, f"{sample}: {FILE_NOTES[file.state]}.")
     if not isinstance(dataset, ImageFiles):
         number = files.numbers[sample]
