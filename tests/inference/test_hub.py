@@ -95,3 +95,9 @@ def test_the_command_and_what_it_refuses(store: Store, tmp_path: Path, capsys: p
     assert "both bring vision to the hub" in " ".join(capsys.readouterr().err.split())
     assert run(["search", "--store", store.url, "--item", "thing3"]) == 2
     assert "--item and --from are of --hub" in capsys.readouterr().err
+
+
+def test_imported_features_have_no_dataset_that_could_be_elsewhere(store: Store) -> None:
+    given = {"item": ["thing210"], "origin": "path", "dataset": "things", "split": "test", "store": store}
+    (answer,) = search_hub(["ridge-photos", "ridge-strokes"], "vision", k=2, **given).queries
+    assert [hit.note for hit in answer.hits] == ["the features were made without files"] * 2
