@@ -56,16 +56,14 @@ def campaign(ground: Ground, count: int, seed: int, only: str = "") -> Iterator[
     with object_store(ground.folder) as port:
         straight = f"http://127.0.0.1:{port}"
         wanted = _round(ground, straight, straight, {}, "no fault")
-        cells = {fault: [Cell("remote", line.split()[0], fault) for line in COMMANDS] for fault in faults}
-        for number in range(-(-count // (len(faults) * len(COMMANDS)))):
-            for fault in faults:
+        for fault in faults:
+            cells = {line: Cell("remote", line.split()[0], fault) for line in COMMANDS}
+            for number in range(-(-count // (len(faults) * len(COMMANDS)))):
                 with proxy(port, fault, SHARES[fault], f"{seed} {fault} {number}") as faulty:
-                    named = dict(zip(COMMANDS, cells[fault], strict=True))
-                    found = _round(ground, straight, faulty, named, f"try {number}")
+                    found = _round(ground, straight, faulty, cells, f"try {number}")
                 if unlike := differences(found, wanted):
-                    cells[fault][-1].wrong_at(f"try {number}, after all four", unlike)
-    for fault in faults:
-        yield from cells[fault]
+                    cells[COMMANDS[-1]].wrong_at(f"try {number}, after all four", unlike)
+            yield from cells.values()
 
 
 def _round(ground: Ground, straight: str, faulty: str, cells: dict[str, Cell], which: str) -> dict[str, Any]:
