@@ -11,8 +11,8 @@ from structure.store.errors import BadSampleError, NotPresentError
 
 
 def content_stamp(spec: str, *, split: str | None, data_root: str | Path, limit: int | None = None) -> str:
-    """Hex SHA-256 over ids, captions, labels, classes and file stamps of a split's samples (the first `limit`), in
-    order.
+    """Hex SHA-256 over ids, captions, labels, classes and file stamps, of masks too, of a split's samples (the first
+    `limit`), in order.
 
     It changes with anything that an extraction or evaluation reads, as far as names, texts, sizes and times tell.
     "" where the data are not on this machine. Raises as `open_dataset` for data that cannot be used.
@@ -24,7 +24,8 @@ def content_stamp(spec: str, *, split: str | None, data_root: str | Path, limit:
     digest = hashlib.sha256()
     tasks = {name: [task.classes, task.templates] for name, task in dataset.tasks.items()}
     meaning = dataset.pixels.identity()
-    _add(digest, [dataset.name, dataset.split, dataset.kind, tasks, *([meaning] if meaning else [])])
+    masks = [dataset.mask_classes] if dataset.mask_classes and not dataset.formula else []
+    _add(digest, [dataset.name, dataset.split, dataset.kind, tasks, *([meaning] if meaning else []), *masks])
     count = len(dataset) if limit is None else min(limit, len(dataset))
     if dataset.formula:
         _add(digest, [dataset.formula, count])
@@ -32,7 +33,8 @@ def content_stamp(spec: str, *, split: str | None, data_root: str | Path, limit:
     for index in range(count):
         try:
             item = dataset.item(index)
-            _add(digest, [item.id, item.captions, dict(item.labels), dataset.stamp(index)])
+            mask = [dataset.mask_stamp(index)] if masks else []
+            _add(digest, [item.id, item.captions, dict(item.labels), dataset.stamp(index), *mask])
         except BadSampleError as error:
             _add(digest, [error.item, error.reason])
     return digest.hexdigest()

@@ -137,6 +137,10 @@ class Dataset(ABC):
         """The sample's `(height, width)` label mask, int32, 255 = ignore; only for segmentation datasets."""
         raise TypeError(f"dataset {self.name} has no masks")
 
+    def mask_stamp(self, index: int) -> str:
+        """As `stamp`, of the sample's mask and of what its values mean; "" where there is none."""
+        return ""
+
     def digest(self, index: int) -> str:
         """Hex SHA-256 of `payload(index)`.
 

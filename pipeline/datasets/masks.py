@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from structure.pipeline.datasets.dataset import Item, within
-from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles, read_file
+from structure.pipeline.datasets.image_files import SUFFIXES, ImageFiles, read_file, stamp
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe, locate
 from structure.pipeline.datasets.splits import choose
@@ -68,6 +68,9 @@ class Masks(ImageFiles):
 
     def item(self, index: int) -> Item:
         return Item(self.ids[within(index, len(self))])
+
+    def mask_stamp(self, index: int) -> str:
+        return f"{stamp(self.mask_paths[within(index, len(self))])} {self.values.tolist()}"
 
     def mask(self, index: int) -> np.ndarray:
         """`(height, width)` int32: index in `mask_classes`, or 255 = ignore.

@@ -11,7 +11,7 @@ import numpy as np
 
 from structure.pipeline.datasets.catalogue import segmentation_set
 from structure.pipeline.datasets.dataset import Item, Task, within
-from structure.pipeline.datasets.image_files import ImageFiles, read_file
+from structure.pipeline.datasets.image_files import ImageFiles, read_file, stamp
 from structure.pipeline.datasets.kind import DatasetKind, Listing
 from structure.pipeline.datasets.text_lines import read_lines
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
@@ -50,13 +50,16 @@ class SegmentationFolder(ImageFiles):
         super().__init__([file.id for file in files], [str(root / file.image) for file in files])
         self.name, self.split = name, split
         self.mask_paths = tuple(str(root / file.mask) for file in files)
-        self.mask_classes = tuple(classes.values())
+        self.mask_classes, self._values = tuple(classes.values()), tuple(classes)
         self._numbers = np.full(256, -1, np.int32)
         self._numbers[list(ignored)] = IGNORE
         self._numbers[list(classes)] = np.arange(len(classes), dtype=np.int32)
 
     def item(self, index: int) -> Item:
         return Item(self.ids[within(index, len(self))])
+
+    def mask_stamp(self, index: int) -> str:
+        return f"{stamp(self.mask_paths[within(index, len(self))])} {self._values}"
 
     def mask(self, index: int) -> np.ndarray:
         """`(height, width)` int32: index in `mask_classes`, or 255 = ignore."""

@@ -56,6 +56,10 @@ class WithdrawnPlaces(Dataset):
         place = self.places[within(index, len(self))]
         return "" if isinstance(place, str) else self.dataset.stamp(place)
 
+    def mask_stamp(self, index: int) -> str:
+        place = self.places[within(index, len(self))]
+        return "" if isinstance(place, str) else self.dataset.mask_stamp(place)
+
     def digest(self, index: int) -> str:
         place = self.places[within(index, len(self))]
         return WITHDRAWN if isinstance(place, str) else self.dataset.digest(place)

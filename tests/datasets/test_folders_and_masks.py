@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from structure.pipeline.datasets import open_dataset
+from structure.pipeline.datasets.content_stamp import content_stamp
 from structure.pipeline.datasets.folder import Folder
 from structure.pipeline.datasets.masks import Masks
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
@@ -192,6 +193,20 @@ def test_ids_beyond_a_byte_and_palettes(masked: Path) -> None:
     dataset = Masks(masked)
     assert set(dataset.mask(0).ravel().tolist()) == {1}
     assert set(dataset.mask(1).ravel().tolist()) == {0}
+
+
+def test_what_an_evaluation_reads_of_masks_changes_the_stamp(masked: Path) -> None:
+    def stamped() -> str:
+        return content_stamp(f"masks:{masked}", split="all", data_root=masked)
+
+    stamps = [stamped()]
+    assert stamped() == stamps[0]
+    put(masked / "masks/1.png", png(np.full((4, 6), 7, np.uint8)))
+    stamps.append(stamped())
+    for classes in ({"40": "tree", "0": "sky", "7": "lane"}, {"41": "tree", "0": "sky", "7": "lane"}):
+        put(masked / "classes.json", json.dumps(classes).encode())
+        stamps.append(stamped())
+    assert len(set(stamps)) == 4
 
 
 def test_a_list_of_names_numbers_them_from_zero(masked: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from structure.pipeline.datasets.catalogue import published_names
+from structure.pipeline.datasets.content_stamp import content_stamp
 from structure.pipeline.datasets.loading import open_dataset
 from structure.store.errors import BadSampleError, NotPresentError, StructureError
 
@@ -67,6 +68,9 @@ def test_ade20k_ignores_what_it_does_not_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.mask(0), [[255, 0, 19], [255, 1, 4]])
     assert found.mask_classes[:2] == ("wall", "name 2")
     assert len(found.mask_classes) == 150
+    before = content_stamp("ade20k", split="val", data_root=tmp_path)
+    mask(root / "annotations" / "validation" / "ADE_val_1.png", VALUES[:1])
+    assert content_stamp("ade20k", split="val", data_root=tmp_path) != before
 
 
 def test_coco_stuff_has_171_of_its_182_names(tmp_path: Path) -> None:
