@@ -26,7 +26,7 @@ def stacked_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) ->
 def stacked_info_nce(images: torch.Tensor, texts: torch.Tensor, *, temperature: float) -> torch.Tensor:
     """InfoNCE of each run (run,), differentiable in the raw embeddings (run, n, dim)."""
     left, right = F.normalize(images, dim=-1), F.normalize(texts, dim=-1)
-    loss: torch.Tensor = _InfoNCE.apply(left / temperature, right)
+    loss: torch.Tensor = _StackedInfoNCE.apply(left / temperature, right)
     return loss
 
 
@@ -62,7 +62,7 @@ class _Linear(torch.autograd.Function):
         return of_x, by_transpose(upstream.mT, x.mT), upstream.sum(dim=1)
 
 
-class _InfoNCE(torch.autograd.Function):
+class _StackedInfoNCE(torch.autograd.Function):
     """As in `contrastive`."""
 
     @staticmethod
