@@ -10,8 +10,12 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+from hypothesis import settings
 
 from tests.warm import Warm
+
+settings.register_profile("structure", deadline=None)  # on a busy machine an example may take any time
+settings.load_profile("structure")
 
 # As the command line does, before anything imports torch: threads that wait must not spin on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

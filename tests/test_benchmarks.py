@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.benchmarks.listed import Bound, Script
+
 FOLDER = Path(__file__).parent / "benchmarks"
 
 
@@ -34,8 +36,8 @@ def record(*lines: dict[str, Any], ended: str = "well") -> dict[str, Any]:
 
 
 def test_what_missed_failed_or_was_not_run_is_told(bench: ModuleType) -> None:
-    held = bench.Script("a", "Theme", "a peer", bounds=(bench.Bound("ratio", least=0.5, of="read"),))
-    failed, absent = bench.Script("b", "B", "x"), bench.Script("c", "C", "x")
+    held = Script("a", "Theme", "a peer", bounds=(Bound("ratio", least=0.5, of="read"),))
+    failed, absent = Script("b", "B", "x"), Script("c", "C", "x")
     lines = {"measure": "read", "ratio": 0.4}, {"measure": "read|2", "ratio": 0.6}, {"measure": "else", "ratio": 0.1}
     page = bench.page([(held, record(*lines)), (failed, record(ended="failed with code 1: boom")), (absent, None)])
     assert "1 of 2 figures" in page
@@ -60,7 +62,7 @@ def test_a_script_is_run_to_its_end_or_stopped(bench: ModuleType) -> None:
 
 
 def test_every_script_of_the_folder_is_run(bench: ModuleType) -> None:
-    there = {path.stem for path in FOLDER.glob("*.py")} - {"__main__"}
+    there = {path.stem for path in FOLDER.glob("*.py")} - {"__main__", "listed"}
     # Studies of accuracy, not of speed: all methods, method selection, the icons as data for it, R_S and layers again,
     # few pairs, three modalities, a sampled ranking against that of all rows; the rates of a plan.
     studies = {"methods", "auto", "icons", "retest", "forecast", "csls", "layer_concat", "few_pairs", "hub"}

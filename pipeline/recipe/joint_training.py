@@ -78,9 +78,17 @@ def _together(
         if held > MOST_BYTES:
             break
         alike = candidates(step, together, {**results, **{one.key: StepResult({}, "") for one in together}})
-        if not any(layers.get(one.key) == layers.get(step.key) for one in alike):
+        if not any(_named(layers.get(one.key)) == _named(layers.get(step.key)) for one in alike):
             together.append(step)
     return together
+
+
+def _named(layers: tuple[Any, ...] | None) -> tuple[str, ...]:
+    """Feature sets and layers by name: a feature set that is opened twice is two objects."""
+    if layers is None:
+        return ()
+    sets, *names = layers
+    return (*(features.key for features in sets), *names)
 
 
 def _bytes(layers: tuple[Any, ...] | None) -> int:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from structure.pipeline.encoders import describe, load_encoder, parse_spec
+from structure.pipeline.encoders.frames_option import FRAMES_OPTION
 from structure.pipeline.encoders.library import EncoderLibrary
 from structure.pipeline.encoders.loading import weights_stamp
 from structure.pipeline.encoders.model_names import OPTIONS, model_forms
@@ -21,6 +22,7 @@ from tests.plugin import install_plugin
 TOY = """
 import torch
 from structure.pipeline.encoders import Encoder, Hidden, Layer
+from structure.pipeline.encoders.frames_option import FRAMES_OPTION
 from structure.pipeline.encoders.library import EncoderLibrary
 
 class Mean(Encoder):
@@ -54,7 +56,7 @@ def test_every_library_keeps_the_contract(prefix: str) -> None:
         assert str(spec) == form
         assert spec.name == safe(spec.name)
         assert "/folder" not in spec.source
-        for option in set(OPTIONS) - set(library.options):
+        for option in set(OPTIONS) - {FRAMES_OPTION, *library.options}:
             with pytest.raises(UsageError, match=f"{option} means nothing here: {prefix} models take"):
                 parse_spec(f"{form}?{option}=4")
     assert library.form in model_forms()
@@ -70,7 +72,7 @@ def test_a_library_of_another_package_works_everywhere(tmp_path: Path, monkeypat
     told = describe("toy:a/b#text")
     assert (told.name, told.spec, told.present, told.input) == ("a--b--text", "toy:a/b#text", False, 3)
     assert weights_stamp("toy:a/b") == ""
-    with pytest.raises(UsageError, match="toy models take no options"):
+    with pytest.raises(UsageError, match=r"toy models take only \?frames"):
         parse_spec("toy:a?bits=8")
     with pytest.raises(UsageError, match=r"Did you mean toy:x\?"):
         parse_spec("tooy:x")

@@ -133,7 +133,7 @@ def put(store: Store, key: str, data: bytes | None) -> None:
 
 MISSED_BY_NOBODY = (
     *("neighbour tables", "states of trainings", "comparisons", "steps of recipes", "summaries", "pages"),
-    *("lists of skipped samples", "frames of encoders", "curves over pairs", "charts of curves"),
+    *("lists of skipped samples", "frames of encoders", "curves over pairs", "charts of curves", "saved evaluations"),
 )
 """Kinds of which nothing says that there should be one, or which are made again."""
 
