@@ -18,7 +18,7 @@ from structure.store.errors import FingerprintError, unknown
 from structure.store.files import Files
 from structure.store.fingerprint import differences, fingerprint
 from structure.store.lease import remove_stale
-from structure.store.manifest import Manifest
+from structure.store.manifest import Manifest, require_own
 from structure.store.shard_ranges import Shard
 from structure.store.tokens_in_memory import Tokens
 from structure.store.verify import Fault, faults_of
@@ -43,9 +43,12 @@ class FeatureSet:
 
     @classmethod
     def open(cls, files: Files, prefix: str) -> FeatureSet:
-        """Open what is there. Raises FileNotFoundError, or DamageError for a manifest that does not read."""
+        """Open what is there. Raises FileNotFoundError, or DamageError for a manifest that does not read or is that of
+        another feature set."""
         key = f"{prefix}/manifest.json"
-        return cls(files, prefix, Manifest.from_json(files.read(key), source=key))
+        manifest = Manifest.from_json(files.read(key), source=key)
+        require_own(manifest, prefix, source=key)
+        return cls(files, prefix, manifest)
 
     @classmethod
     def allocate(

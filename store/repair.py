@@ -10,7 +10,7 @@ from structure.store.completion_markers import CompletionMarkers
 from structure.store.errors import DamageError
 from structure.store.feature_set import FeatureSet
 from structure.store.files import Files
-from structure.store.manifest import ATTRIBUTE, Manifest, lengths_digest
+from structure.store.manifest import ATTRIBUTE, Manifest, lengths_digest, require_own
 from structure.store.sample_table import Samples
 from structure.store.verify import Fault
 from structure.store.zarr_metadata import zarr_documents
@@ -31,6 +31,7 @@ def recover_manifest(files: Files, prefix: str) -> FeatureSet:
                 f"{prefix}: both copies of the manifest are damaged ({error}). Remove the folder and extract again."
             ) from None
     manifest = Manifest.from_json(json.dumps(body).encode(), source=f"{prefix}/zarr.json")
+    require_own(manifest, prefix, source=f"{prefix}/zarr.json")
     files.write(f"{prefix}/manifest.json", manifest.to_json())
     return FeatureSet(files, prefix, manifest)
 

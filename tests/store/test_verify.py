@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from structure.store import FeatureSet, SampleItem, Samples, Store
+from structure.store import FeatureSet, Manifest, SampleItem, Samples, Store
+from structure.store.errors import DamageError
 from structure.store.zarr_metadata import zarr_documents
 
 TABLE = "samples/toy/train.parquet"
@@ -87,3 +88,15 @@ def test_a_row_is_told_that_is_finite_where_it_was_skipped_or_the_other_way(feat
     found = told(features)
     assert "toy/train/vit: rows 64-127: layer embed: row 67 is not finite" in found
     assert "toy/train/vit: rows 64-127: layer block.00: row 70 is finite, but was skipped" in found
+
+
+def test_the_manifest_of_another_feature_set_is_refused_and_restored(
+    store: Store, samples: Samples, features: FeatureSet, manifest: Callable[..., Manifest]
+) -> None:
+    other = store.allocate(manifest(encoder="other"), samples)
+    own = store.files.read(f"{features.prefix}/manifest.json")
+    store.files.write(f"{features.prefix}/manifest.json", store.files.read(f"{other.prefix}/manifest.json"))
+    with pytest.raises(DamageError, match=r"not its own: it is that of toy/train/other.*repair toy/train/vit"):
+        store["toy/train/vit"]
+    assert store.recover("toy/train/vit").verify() == []
+    assert store.files.read(f"{features.prefix}/manifest.json") == own
