@@ -170,10 +170,9 @@ def require_own(manifest: Manifest, prefix: str, *, source: str) -> None:
     """Raises DamageError for the manifest of another feature set than that of the folder, whose rows are others."""
     if f"/{prefix}".endswith(f"/{manifest.key}"):
         return
-    remedy = "Remove its folder; the next command makes it again."
-    if prefix.startswith("features/"):
-        remedy = f"Restore it: structure store repair {prefix.removeprefix('features/')}"
-    raise DamageError(f"{source} is not its own: it is that of {manifest.key}, whose rows are others. {remedy}")
+    told = f"{source} is not its own: it is that of {manifest.key}, whose rows are others."
+    kept = prefix.startswith("features/")
+    raise DamageError(told, feature_set=prefix.removeprefix("features/") if kept else "")
 
 
 def lengths_digest(lengths: np.ndarray) -> str:
