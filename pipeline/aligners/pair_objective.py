@@ -42,16 +42,13 @@ class PairObjective(ContrastiveObjective):
         return Losses(losses.contrastive, of_vision, of_text), images, texts
 
     def total(self, losses: Losses, *, weight: float | torch.Tensor) -> torch.Tensor:
-        vision, text = self.side_shares
-        return losses.contrastive + weight * (vision * losses.structure_vision + text * losses.structure_text)
-
-    @property
-    def side_shares(self) -> tuple[float, float]:
-        """What the weight of a step is multiplied by for each side: it is on its way to the full one."""
-        half = 0.5 if self.options.combine == "mean" else 1.0
         vision, text = self.options.side_weights
-        full = self.options.weight
-        return (half, half) if vision == text == full else (half * (vision / full), half * (text / full))
+        if vision == text == self.options.weight:
+            both = losses.structure_vision + losses.structure_text
+        else:  # `weight` is that of this step, on its way to the full one
+            full = self.options.weight
+            both = (vision / full) * losses.structure_vision + (text / full) * losses.structure_text
+        return losses.contrastive + weight * (both / 2 if self.options.combine == "mean" else both)
 
     @property
     def space(self) -> SimilaritySpace:

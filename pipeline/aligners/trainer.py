@@ -24,7 +24,7 @@ from structure.pipeline.aligners.unpaired import Unpaired
 from structure.store.errors import StructureError
 
 BETAS = (0.9, 0.95)
-PARTS = ("loss", "contrastive", "R_S_vision", "R_S_text")
+_PARTS = ("loss", "contrastive", "R_S_vision", "R_S_text")
 
 
 class Trainer:
@@ -58,45 +58,31 @@ class Trainer:
 
     def epoch(self, epoch: int) -> dict[str, float]:
         """Train over every pair once, then evaluate on the validation pairs; the epoch's row of the history."""
+        options = self.options
         self.objective.train()
-        sums, seen = torch.zeros(len(PARTS), device=self.device), 0
-        for batch in self.batches(epoch):
-            self.optimiser.rate = self.rate_at(self.step)
+        sums, seen, weight, rate = torch.zeros(len(_PARTS), device=self.device), 0, 0.0, 0.0
+        for batch in self._batches(epoch):
+            if self.structure is not None:
+                weight = self.structure.weight * warm_up(self.step, steps=self.warming)
+            rate = self.rate * cosine(self.step, period=self.period)
+            self.optimiser.rate = rate
             losses, _, _ = self.objective.losses(batch, structure=self.structure is not None)
-            loss = self.objective.total(losses, weight=self.weight_at(self.step))
-            update(self.objective, self.optimiser, loss, self.options)
+            loss = self.objective.total(losses, weight=weight)
+            update(self.objective, self.optimiser, loss, options)
             parts = torch.stack([loss, losses.contrastive, losses.structure_vision, losses.structure_text])
             sums += parts.detach() * len(batch.vision)
             seen += len(batch.vision)
             self.step += 1
-        row = self.row(epoch, (sums / seen).tolist())
-        row.update(self.validate(row["weight"]))
-        return row
-
-    def rate_at(self, step: int) -> float:
-        """The learning rate of a step, from 0."""
-        return self.rate * cosine(step, period=self.period)
-
-    def weight_at(self, step: int) -> float:
-        """The weight of R_S in a step, from 0."""
-        return 0.0 if self.structure is None else self.structure.weight * warm_up(step, steps=self.warming)
-
-    def row(self, epoch: int, means: Sequence[float]) -> dict[str, float]:
-        """What the history says of an epoch's training: rate and weight of its last step, the `means` of the loss and
-        its parts. Raises StructureError where the loss is not finite."""
+        means = (sums / seen).tolist()
         if not math.isfinite(means[0]):
             raise StructureError(
                 f"Training diverged in epoch {epoch}: the loss is {means[0]} at learning rate {self.rate:.3g}. "
                 "Pass a smaller --lr."
             )
-        last = self.step - 1
-        row: dict[str, float] = {
-            "epoch": epoch,
-            "step": self.step,
-            "rate": self.rate_at(last),
-            "weight": self.weight_at(last),
-        }
-        row.update(zip(PARTS, means, strict=True))
+        row = {"epoch": epoch, "step": self.step, "rate": rate, "weight": weight}
+        row.update(zip(_PARTS, means, strict=True))
+        if self.validation is not None:
+            row.update(self._validate(self.validation, weight))
         return row
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -121,8 +107,7 @@ class Trainer:
             getattr(self.objective, side).resume_noise(noise, self.device)
         self.step = facts["step"]
 
-    def batches(self, epoch: int) -> Iterator[PairBatch]:
-        """The batches of an epoch."""
+    def _batches(self, epoch: int) -> Iterator[PairBatch]:
         if self.kept is not None:
             yield self.kept
             return
@@ -141,33 +126,18 @@ class Trainer:
             yield batch
 
     @torch.no_grad()
-    def validate(self, weight: float) -> dict[str, float]:
-        """What the history says of the validation pairs at this weight of R_S; nothing without them."""
-        if self.validation is None:
-            return {}
+    def _validate(self, validation: PairBatch, weight: float) -> dict[str, float]:
         self.objective.eval()
-        losses, images, texts = self.objective.losses(self.validation, structure=True)
-        return validation_row(
-            float(self.objective.total(losses, weight=weight)),
-            float(self.objective.selection_loss(losses, images, texts)),
-            float(losses.structure_vision),
-            float(losses.structure_text),
-            pair_recall(images, texts),
-        )
-
-
-def validation_row(
-    loss: float, contrastive: float, structure_vision: float, structure_text: float, recalls: tuple[float, float]
-) -> dict[str, float]:
-    """What the history says of the validation pairs."""
-    return {
-        "val_loss": loss,
-        "val_contrastive": contrastive,
-        "val_R_S_vision": structure_vision,
-        "val_R_S_text": structure_text,
-        "val_image_retrieval_recall@1": recalls[0],
-        "val_text_retrieval_recall@1": recalls[1],
-    }
+        losses, images, texts = self.objective.losses(validation, structure=True)
+        image_recall, text_recall = pair_recall(images, texts)
+        return {
+            "val_loss": float(self.objective.total(losses, weight=weight)),
+            "val_contrastive": float(self.objective.selection_loss(losses, images, texts)),
+            "val_R_S_vision": float(losses.structure_vision),
+            "val_R_S_text": float(losses.structure_text),
+            "val_image_retrieval_recall@1": image_recall,
+            "val_text_retrieval_recall@1": text_recall,
+        }
 
 
 def _on(device: torch.device, side: Any) -> Any:

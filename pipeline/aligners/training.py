@@ -17,7 +17,6 @@ from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.fit_result import FitResult, versions
 from structure.pipeline.aligners.lr_range_test import RateCurve
 from structure.pipeline.aligners.option_groups import GradientOptions, MixOptions
-from structure.pipeline.aligners.trained_together import train_epoch
 from structure.pipeline.aligners.trainer import Trainer, rate_test, within
 from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.aligners.unpaired import NO_EXTRAS, Unpaired
@@ -132,7 +131,7 @@ def train_source(
         run.resume(*earlier)
     written = time.perf_counter()
     while len(state.history) < options.epochs and not state.is_over(options.patience):
-        row = train_epoch(run, len(state.history) + 1)
+        row = run.epoch(len(state.history) + 1)
         state.seconds = row["seconds"] = time.perf_counter() - began
         if state.take(row, options):
             state.best_state = {name: value.detach().clone() for name, value in run.objective.state_dict().items()}
@@ -201,7 +200,7 @@ def refit(
         run.resume(*earlier)
     written = time.perf_counter()
     for epoch in range(len(state.history) + 1, trained.best_epoch + 1):
-        state.history.append(train_epoch(run, epoch))
+        state.history.append(run.epoch(epoch))
         on_event(Progress(f"training {options.method} on all pairs", epoch, trained.best_epoch, "epochs"))
         if mine is not None and time.perf_counter() - written >= mine.every:
             save_state(mine, run, state)

@@ -163,7 +163,8 @@ def carry_out(
                 outcomes[step.key] = ("ran", why)
                 if (damage or entry is not None) and step.stage != "report":  # which is made anew whenever anything is
                     on_event(Note(f"{step.work} again: {why}"))
-        for part in _parts(pending, worker):
+        size = worker.batch(group[0])
+        for part in (pending[start : start + size] for start in range(0, len(pending), size)):
             began = time.perf_counter()
             made = worker.work([step for step, _ in part], results)
             seconds = (time.perf_counter() - began) / len(part)
@@ -226,21 +227,6 @@ def _groups(steps: Sequence[Step]) -> Iterator[list[Step]]:
         group.append(step)
     if group:
         yield group
-
-
-def _parts(
-    pending: Sequence[tuple[Step, dict[str, Any]]], worker: Worker
-) -> Iterator[list[tuple[Step, dict[str, Any]]]]:
-    """The pending steps in order, as many at once as the worker does."""
-    part: list[tuple[Step, dict[str, Any]]] = []
-    for step, identity in pending:
-        size = worker.batch(step)
-        if part and (len(part) >= size or worker.batch(part[0][0]) != size):
-            yield part
-            part = []
-        part.append((step, identity))
-    if part:
-        yield part
 
 
 def _inputs(step: Step, results: Mapping[str, StepResult]) -> dict[str, str]:

@@ -21,7 +21,6 @@ from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.pairing.require_two_sides import require_side
 from structure.pipeline.progress import Progress
 from structure.pipeline.recipe.identical import candidates, copy_aligner, identical_step
-from structure.pipeline.recipe.joint_training import MOST, goes_with_others, needed_results, train_steps
 from structure.pipeline.recipe.own_suite import suite_named, suite_of
 from structure.pipeline.recipe.recipe import Recipe
 from structure.pipeline.recipe.report_files import SUMMARY, is_report_whole
@@ -86,23 +85,21 @@ class StepRunner:
 
     def batch(self, step: Step) -> int:
         """How many steps of this kind are done in one go."""
-        if step.stage == "evaluate":
-            return TOGETHER
-        return MOST if goes_with_others(step) else 1
+        return TOGETHER if step.stage == "evaluate" else 1
 
     def work(self, steps: Sequence[Step], results: Mapping[str, StepResult]) -> list[StepResult]:
         """Run the steps, all of one stage, with the results of those before; one result each."""
         if steps[0].stage == "evaluate":
             self._layers = LayerCache()  # training is over: its layers are not held in memory beside encoders
             return self._evaluate(steps)
-        if steps[0].stage == "align":
-            return train_steps(steps, results, chosen=self._chosen, train=self._align)
         (step,) = steps
-        needed = needed_results(step, results)
+        needed = {role: results[key] for role, key in step.needs.items()}
         if step.stage == "extract":
             return [self._extract(step.options)]
         if step.stage == "rank":
             return [self._rank(step, needed)]
+        if step.stage == "align":
+            return [self._align(step, needed, results)]
         return [self._report(results)]
 
     @cached_property
@@ -202,8 +199,7 @@ class StepRunner:
         ranking = {name: value for name, value in ranked.ranking.items() if name not in ("seconds", "forecast")}
         return StepResult(ranking, digest(ranking))
 
-    def _align(self, step: Step, results: Mapping[str, StepResult]) -> StepResult:
-        needed = needed_results(step, results)
+    def _align(self, step: Step, needed: Mapping[str, StepResult], results: Mapping[str, StepResult]) -> StepResult:
         names = [run.aligner for run in self._runs]
         run = self._runs[names.index(step.options["aligner"])]
         self.context.on_event(Progress("runs", names.index(run.aligner) + 1, len(names), "runs"))

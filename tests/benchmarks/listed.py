@@ -128,8 +128,8 @@ SCRIPTS = (
     Script("methods_at_scale", "Training: closed forms at many rows", "the same products in torch", bounds=AT_SCALE),
     Script(
         "training_steps",
-        "Training: steps against a bare loop, with R_S, and runs of one shape together",
-        "the bare loop in torch, the same steps without R_S, and the runs one after the other",
+        "Training: steps against a bare loop, and with R_S",
+        "the bare loop in torch, and the same steps without R_S",
     ),
     Script("token_pooling", "Training: pooling tokens", "a direct implementation of the formula in torch"),
     Script(

@@ -1,11 +1,10 @@
-"""Trainings against the bare torch loop with the same steps, R_S against none, and twenty runs together against alone.
+"""Trainings against the bare torch loop with the same steps, and R_S against none.
 
     python -m tests.benchmarks.training_steps [--pairs 20000] [--width 768] [--epochs 2] [--repeats 3]
 
 One JSON line a question, CPU and wall seconds of turns taken in one process, best of the repeats. `plain`: linear heads
 without R_S on pairs in memory, batches of 4,096, beside a loop written down with torch.nn and torch.optim. `structure`:
-what R_S adds to that. `together`: the trainings of `structure demo scenes`, five seeds with R_S and five without at two
-rates, in the shapes of its store, one by one and as `train_together` runs them.
+what R_S adds to that.
 """
 
 from __future__ import annotations
@@ -21,9 +20,8 @@ import torch
 import torch.nn.functional as F
 
 from structure.pipeline.aligners import TrainingOptions, fit
-from structure.pipeline.aligners.trained_together import train_together
 
-AT_MOST = {"plain": 1.15, "structure": 1.5, "together": 1 / 3}
+AT_MOST = {"plain": 1.15, "structure": 1.5}
 """What is asked of each: ours over the other's wall seconds."""
 
 
@@ -99,17 +97,6 @@ def main() -> None:
         compare("plain", {"fit": without, "loop": loop}, asked.repeats, **facts)
     if asked.only in (None, "structure"):
         compare("structure", {"with": with_structure, "without": without}, asked.repeats, **facts)
-    if asked.only in (None, "together"):
-        small = {"dim": 128, "batch": 256, "epochs": asked.small_epochs, "patience": asked.small_epochs}
-        runs = [
-            TrainingOptions(**small, seed=seed, regulariser=regulariser, learning_rate=rate, device="cpu")
-            for rate in (1e-3, 2e-3)
-            for regulariser in ("none", "structure")
-            for seed in (1, 2, 3, 4, 5)
-        ]
-        trainings = [partial(fit, *pairs_of(1800, (192, 128)), options=run) for run in runs]
-        ways = {"together": lambda: train_together(trainings), "alone": lambda: [each() for each in trainings]}
-        compare("together", ways, asked.repeats, pairs=1800, runs=len(runs), epochs=asked.small_epochs)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ what its constructor takes besides the two widths, as JSON values. No head touch
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -22,8 +21,6 @@ class Head(nn.Module):
     kind: str
     holds_rows: ClassVar[bool] = False
     """Whether what it holds are rows of the training data themselves."""
-    stacks: ClassVar[bool] = False
-    """Whether it has `stacked`, so that several trainings of one shape can be one."""
 
     def __init__(self, width: int, dim: int, **settings: Any) -> None:
         super().__init__()
@@ -37,11 +34,6 @@ class Head(nn.Module):
     def reset(self, generator: torch.Generator) -> None:
         """Draw the initial weights, none where a closed form fills the head. CPU generator; call before moving the
         head to its device."""
-
-    def stacked(self, x: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """The map of several heads of this shape: rows (run, n, width) -> (run, n, dim), each tensor of the `weights`
-        with a leading run dimension."""
-        raise NotImplementedError(f"{self.kind} heads are trained one by one")
 
     def local(self, x: torch.Tensor) -> torch.Tensor:
         """Single vectors such as patches, (rows, width) -> (rows, dim): what is scored against class vectors."""

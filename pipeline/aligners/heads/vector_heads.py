@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from structure.pipeline.aligners.heads.head import Head, draw, empty
-from structure.pipeline.aligners.losses.stacked import stacked_linear
 
 
 class LinearHead(Head):
     """z = W x + b."""
 
     kind = "linear"
-    stacks = True
 
     def __init__(self, width: int, dim: int) -> None:
         super().__init__(width, dim)
@@ -27,9 +23,6 @@ class LinearHead(Head):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(x, self.weight, self.bias)
-
-    def stacked(self, x: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        return stacked_linear(x, weights["weight"], weights["bias"])
 
     @classmethod
     @torch.no_grad()
@@ -45,7 +38,6 @@ class MlpHead(Head):
     """Two layers: z = W2 gelu(W1 x + b1) + b2."""
 
     kind = "mlp"
-    stacks = True
 
     def __init__(self, width: int, dim: int, *, hidden: int) -> None:
         super().__init__(width, dim, hidden=hidden)
@@ -58,10 +50,6 @@ class MlpHead(Head):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.linear(F.gelu(F.linear(x, self.weight1, self.bias1)), self.weight2, self.bias2)
-
-    def stacked(self, x: torch.Tensor, weights: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        inner = F.gelu(stacked_linear(x, weights["weight1"], weights["bias1"]))
-        return stacked_linear(inner, weights["weight2"], weights["bias2"])
 
 
 class LowRankHead(Head):

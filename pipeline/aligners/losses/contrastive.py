@@ -76,8 +76,8 @@ class _InfoNCE(torch.autograd.Function):
         held = by_transpose(a, b) if rows * rows <= _HELD else None
         for start, stop in tiles:
             logits = by_transpose(a[start:stop], b) if held is None else held[start:stop]
-            of_rows[start:stop] = log_sum(logits, 1)
-            of_columns = torch.logaddexp(of_columns, log_sum(logits, 0))
+            of_rows[start:stop] = _log_sum(logits, 1)
+            of_columns = torch.logaddexp(of_columns, _log_sum(logits, 0))
         loss = (of_rows + of_columns).mean() / 2 - (a * b).sum(dim=1).mean()
         if any(ctx.needs_input_grad):
             grad_a = grad_b = a
@@ -85,7 +85,7 @@ class _InfoNCE(torch.autograd.Function):
                 grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)
             for start, stop in tiles:
                 logits = by_transpose(a[start:stop], b) if held is None else held[start:stop]
-                pull = exp_(logits - of_rows[start:stop, None]).add_(exp_(logits.sub_(of_columns)))
+                pull = _exp_(logits - of_rows[start:stop, None]).add_(_exp_(logits.sub_(of_columns)))
                 pull[:, start:stop].diagonal().sub_(2)
                 if held is None:
                     grad_a[start:stop] = pull @ b
@@ -105,13 +105,13 @@ class _InfoNCE(torch.autograd.Function):
         return grad_a * upstream, grad_b * upstream
 
 
-def log_sum(logits: torch.Tensor, dim: int) -> torch.Tensor:
+def _log_sum(logits: torch.Tensor, dim: int) -> torch.Tensor:
     """Log of the sum of e^logits along `dim`."""
     most = logits.amax(dim=dim, keepdim=True)
-    return exp_(logits - most).sum(dim=dim).log_().add_(most.squeeze(dim))
+    return _exp_(logits - most).sum(dim=dim).log_().add_(most.squeeze(dim))
 
 
-def exp_(x: torch.Tensor) -> torch.Tensor:
+def _exp_(x: torch.Tensor) -> torch.Tensor:
     """e^x in place: torch takes powers of 2 three times as fast, exact at 0 and to a few units in the last place of
     the numbers that count."""
     return x.mul_(math.log2(math.e)).exp2_()

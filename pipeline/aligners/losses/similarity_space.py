@@ -40,12 +40,12 @@ class SimilaritySpace:
             raise ValueError(f"temperature={self.temperature} and gamma={self.gamma} must be positive")
 
     def place(self, x: torch.Tensor) -> torch.Tensor:
-        """Raw rows (..., N, d) -> placed rows (..., N, d). Without a graph for "spearman"."""
-        z = F.normalize(self._centred(x), dim=-1) if self.centre_first else self._centred(F.normalize(x, dim=-1))
+        """Raw rows (N, d) -> placed rows (N, d). Without a graph for "spearman"."""
+        z = F.normalize(self._centred(x), dim=1) if self.centre_first else self._centred(F.normalize(x, dim=1))
         if self.similarity != "spearman":
             return z
-        ranks = z.detach().argsort(dim=-1).argsort(dim=-1).to(z.dtype)
-        return F.normalize(ranks - ranks.mean(dim=-1, keepdim=True), dim=-1)
+        ranks = z.detach().argsort(dim=1).argsort(dim=1).to(z.dtype)
+        return F.normalize(ranks - ranks.mean(dim=1, keepdim=True), dim=1)
 
     def logits(self, rows: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         """Similarities over the temperature (n, N) of some placed rows to placed rows `z`."""
@@ -71,8 +71,8 @@ class SimilaritySpace:
     def _centred(self, rows: torch.Tensor) -> torch.Tensor:
         if self.centring == "none":
             return rows
-        moved = rows - rows.mean(dim=-2, keepdim=True)
+        moved = rows - rows.mean(dim=0)
         if self.centring == "mean":
             return moved
-        spread = moved.square().mean(dim=-2, keepdim=True).sqrt()
+        spread = moved.square().mean(dim=0).sqrt()
         return moved / spread.clamp_min(1e-12)

@@ -99,8 +99,7 @@ def _add_transpose(square: torch.Tensor) -> torch.Tensor:
 def divergence_of(
     p: torch.Tensor, q: torch.Tensor, divergence: Divergence, *, slope: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Sum over all entries of the divergence of two softmaxes (n, m), and its derivative in q entry by entry; of
-    (run, n, m) a sum for each run.
+    """Sum over all entries of the divergence of two softmaxes, and its derivative in q entry by entry.
 
     Jensen-Shannon through log(p / m) = log(1 + d) and log(q / m) = log(1 - d), d = (p - q) / (p + q), m = (p + q) / 2:
     exact where p and q are close, finite where one of them is 0 in floating point, and two logarithms are all that it
@@ -120,13 +119,13 @@ def divergence_of(
 
 
 def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Sum of the products of all entries; of (run, n, m) for each run."""
-    return torch.vdot(a.reshape(-1), b.reshape(-1)) if a.ndim == 2 else torch.linalg.vecdot(a.flatten(1), b.flatten(1))
+    """Sum of the products of all entries."""
+    return torch.vdot(a.reshape(-1), b.reshape(-1))
 
 
-def through_softmax(q: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
+def _through_softmax(q: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
     """Gradient in the logits of a row softmax, written over `slope`."""
-    return slope.sub_((q * slope).sum(dim=-1, keepdim=True)).mul_(q)
+    return slope.sub_((q * slope).sum(dim=1, keepdim=True)).mul_(q)
 
 
 class _MadeForward(torch.autograd.Function):
@@ -160,7 +159,7 @@ class Tiled(_MadeForward):
             total += part
             if change is None:
                 continue
-            pull = space.pull(through_softmax(q, change), logits)
+            pull = space.pull(_through_softmax(q, change), logits)
             if product is None:
                 of_q[mine] = pull
             else:
@@ -219,7 +218,7 @@ class Powers(_MadeForward):
                 powers.pop()
                 collected = slopes[level - 1].addmm_(collected, powers[0].T)
                 slopes.pop()
-            slope_of_logits = through_softmax(powers.pop(), pull.add_(collected))
+            slope_of_logits = _through_softmax(powers.pop(), pull.add_(collected))
             logits = all_logits(z, space) if space.similarity == "rbf" else slope_of_logits
             both = _add_transpose(space.pull(slope_of_logits, logits))
             ctx.save_for_backward(space.to_rows(both @ z, both.sum(dim=1), z))
