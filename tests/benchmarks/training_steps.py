@@ -83,7 +83,7 @@ def compare(question: str, ways: Mapping[str, Callable[[], object]], repeats: in
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    for name, value in (("pairs", 20_000), ("width", 768), ("epochs", 2), ("repeats", 3), ("small-epochs", 10)):
+    for name, value in (("pairs", 20_000), ("width", 768), ("epochs", 2), ("repeats", 3)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--only", choices=AT_MOST, help="one question alone")
     asked = parser.parse_args()
