@@ -141,6 +141,9 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a prompt is another": lambda place: (place / "words.yaml").write_text(WORDS % "a "),
     "data are there that were absent": append,
     "a sample was withdrawn": withdraw,
+    "features that it read are gone": lambda place: shutil.rmtree(
+        next((place / "store/features/rows").glob("*/scenes-vit"))
+    ),
     "the predictions are gone": lambda place: predictions(place).unlink(),
     "the predictions are damaged": lambda place: flipped(predictions(place)),
     "the table for CLIP_benchmark is gone": lambda place: next((place / "store/results/one").glob("*.json")).unlink(),
