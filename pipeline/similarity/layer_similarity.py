@@ -56,9 +56,11 @@ class LayerSimilarity:
         """The same with more in its document."""
         return replace(self, ranking={**self.ranking, **facts})
 
-    def mark_newest(self) -> None:
-        """Make a saved ranking the newest one, where the store can be written: the one that `align` goes by."""
-        if self.folder.writable:
+    def mark_newest(self, store: Store) -> None:
+        """Make a saved ranking of the store the newest one, where the store can be written: the one that `align` goes
+        by. Where it is, its file stays as it is, and with it every page that was made from it."""
+        mine, every = self.folder.modified(FILE), store.folder("rankings").holding(FILE).values()
+        if self.folder.writable and sum(written >= mine for written in every) > 1:
             self.folder.write(FILE, self.folder.read(FILE))
 
     def save(self, ranked: RankedScores, curve: np.ndarray | None) -> None:

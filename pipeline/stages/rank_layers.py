@@ -53,7 +53,7 @@ def run(request: RankRequest, context: RunContext) -> LayerSimilarity:
     digest = made_from(context.store, sets, request.options, forecast=request.forecast)
     before = made_before(_folder(request, context, sets), digest)
     if before is not None:
-        before.mark_newest()
+        before.mark_newest(context.store)
         context.note("this ranking is saved: it was made from the same features in the same way")
         return before
     from structure.pipeline.forecast.forecast import forecast

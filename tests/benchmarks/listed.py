@@ -170,6 +170,19 @@ SCRIPTS = (
         ),
         bounds=(Bound("p50_ms", most=60, of="serve|sequential"),),
     ),
+    Script(
+        "commands",
+        "Whole commands, imports included, on the store of the scenes demo",
+        "the wait that each may take, in seconds",
+        minutes=15,
+        bounds=(
+            Bound("wall_s", most=60, of="demo"),
+            Bound("wall_s", most=1.5, of="nothing new"),
+            Bound("wall_s", most=4, of="cold"),
+            Bound("wall_s", most=15, of="first: align"),
+            Bound("wall_s", most=6, of="first: search"),
+        ),
+    ),
     Script("bundled_encoders", "Bundled encoders: information in their layers", "chance"),
     Script(
         "gpu",

@@ -18,20 +18,17 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from structure.store import SampleItem, Samples, open_store
+from tests.benchmarks.processes import run, tell
 
 COPY = """
 import os, sys
@@ -80,29 +77,6 @@ print(json.dumps({"cpu_s": time.process_time() - began}))
 WORDS = ("a", "red", "blue", "small", "dog", "house", "beside", "under", "tree", "with", "two", "people", "walking")
 
 
-@dataclass(frozen=True)
-class Run:
-    """What a process took: seconds by the clock, processor seconds, megabytes at most; and what it printed."""
-
-    wall: float
-    cpu: float
-    peak_mb: float
-    out: str
-
-
-def run(command: Sequence[str | Path]) -> Run:
-    """Raises CalledProcessError where it fails."""
-    began = time.perf_counter()
-    child = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    out = child.stdout.read()
-    _, status, used = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise subprocess.CalledProcessError(child.returncode, command, out)
-    return Run(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000, out)
-
-
 def turns(
     ours: Sequence[str | Path], bare: Sequence[str | Path], repeats: int, prepare: Callable[[], None] = lambda: None
 ) -> dict[str, float]:
@@ -131,10 +105,6 @@ def apart(work: Callable[..., object], *arguments: object) -> None:
     worker.join()
     if worker.exitcode:
         raise RuntimeError(f"{work.__name__} failed")
-
-
-def tell(measure: str, found: dict[str, float]) -> None:
-    print(json.dumps({"measure": measure, **{k: round(v, 3) for k, v in found.items()}}), flush=True)
 
 
 def features(path: Path, rows: int, width: int) -> None:
@@ -191,7 +161,7 @@ def main() -> None:
         file = folder / "narrow.npy"
         apart(features, file, given.rows, given.width)
         copy = [*python, COPY, file, folder / "copy.npy"]
-        tell("import", turns(importing(file, folder / "imported"), copy, given.repeats, clear))
+        tell("import", **turns(importing(file, folder / "imported"), copy, given.repeats, clear))
         clear()
         file.unlink()
 
@@ -200,7 +170,7 @@ def main() -> None:
         run(importing(file, folder / "store"))
         file.unlink()
         verify = ["structure", "store", "verify", "--store", folder / "store"]
-        tell("verify", turns(verify, [*python, CHECKSUMS, folder / "store"], given.repeats))
+        tell("verify", **turns(verify, [*python, CHECKSUMS, folder / "store"], given.repeats))
         shutil.rmtree(folder / "store")
 
         apart(sample_index, folder / "index", given.rows)
@@ -210,7 +180,7 @@ def main() -> None:
         pairs = [(json.loads(run(opened).out), json.loads(run(read).out)) for _ in range(given.repeats)]
         medians = {key: statistics.median(mine[key] for mine, _ in pairs) for key in pairs[0][0]}
         bare = statistics.median(theirs["cpu_s"] for _, theirs in pairs)
-        tell("sample index", {**medians, "bare_cpu_s": bare})
+        tell("sample index", **medians, bare_cpu_s=bare)
 
         ranked(folder, folder / "ranked")
         page = ["structure", "report", "--store", folder / "ranked"]
@@ -219,8 +189,8 @@ def main() -> None:
             (folder / "ranked" / "report.html").unlink(missing_ok=True)
             runs.append((run(page), run(page)))
         for measure, number in (("report, first", 0), ("report, nothing new", 1)):
-            seconds = {"wall_s": statistics.median(pair[number].wall for pair in runs)}
-            tell(measure, {**seconds, "cpu_s": statistics.median(pair[number].cpu for pair in runs)})
+            wall, cpu = (statistics.median(getattr(pair[number], of) for pair in runs) for of in ("wall", "cpu"))
+            tell(measure, wall_s=wall, cpu_s=cpu)
 
 
 if __name__ == "__main__":

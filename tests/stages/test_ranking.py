@@ -138,7 +138,7 @@ def test_samples_in_groups_are_exchanged_within_them(store: Store, capsys: pytes
 
 
 def test_a_saved_ranking_is_read_where_it_was_made_from_the_same(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read, it says the same and is the newest again; whatever it was made from has changed, or a file of it, it is
+    """Read, it says the same and becomes the newest where it was not; whatever it was made from has changed, or a file of it, it is
     made anew."""
     asked: dict[str, Any] = {"store": store, "vision": "small", "text": "long", "k": 9, "calibrate": 0, "repeats": 0}
     first = rank_layers(**asked)
@@ -158,6 +158,9 @@ def test_a_saved_ranking_is_read_where_it_was_made_from_the_same(store: Store, m
     xr.testing.assert_identical(again.scores, first.scores)
     sets = store["things/train/small"], store["things/train/long"]
     assert newest_ranking(store, *sets)[1]["metric"] == "mutual_knn"
+    written = first.folder.modified("ranking.json")
+    assert not is_made_again()
+    assert first.folder.modified("ranking.json") == written, "the newest stays as it is, and the page made from it"
     assert is_made_again(seed=7)
     assert is_made_again(forecast=False)
     for name, damage in (
