@@ -9,8 +9,8 @@
 - first of its kind: an automatic selection on 1,000 pairs of a new seed, and the first answer of a search
 
 `--beside` times the command of another checkout too, in turn, on a copy of the same store; a command that it does not
-have is left out there. With `--work` the stores stay there, and a later run takes them without the demo. One JSON line a
-measure: medians of seconds by the clock and of processor seconds, and the largest peak of memory.
+have is left out there. With `--work` the stores stay there, and a later run takes them without the demo. One JSON line
+a measure: medians of seconds by the clock and of processor seconds, and the largest peak of memory.
 """
 
 from __future__ import annotations

@@ -138,8 +138,8 @@ def test_samples_in_groups_are_exchanged_within_them(store: Store, capsys: pytes
 
 
 def test_a_saved_ranking_is_read_where_it_was_made_from_the_same(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read, it says the same and becomes the newest where it was not; whatever it was made from has changed, or a file of it, it is
-    made anew."""
+    """Read, it says the same and becomes the newest where it was not; whatever it was made from has
+    changed, or a file of it, it is made anew."""
     asked: dict[str, Any] = {"store": store, "vision": "small", "text": "long", "k": 9, "calibrate": 0, "repeats": 0}
     first = rank_layers(**asked)
     rank_layers(**asked, metric="cycle-knn")
