@@ -83,7 +83,9 @@ def show_aligned(terminal: Terminal, done: Aligned, store: str) -> None:
     if done.selection is not None:
         show_selection(terminal, done.selection)
     flat = {key: value for key, value in document.items() if not isinstance(value, dict | list)}
-    flat |= {f"{side} layer": layer for side, layer in done.layers.items()}
+    # One order, for a new aligner and for one that was read: text last.
+    sides = sorted(done.layers, key=lambda side: (side == "text", side))
+    flat |= {f"{side} layer": done.layers[side] for side in sides}
     flat |= {f"validation {name}": value for name, value in document["metrics"].items()}
     flat |= {f"test {name}": value for name, value in document["test_metrics"].items()}
     terminal.table([{"": key, "value": value} for key, value in flat.items()], ["", "value"])

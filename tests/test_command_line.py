@@ -40,6 +40,15 @@ def test_imported_features_go_through_without_any_encoder(imported: str, capsys:
     assert Path(json.loads(capsys.readouterr().out)["report"]).is_file()
 
 
+def test_an_aligner_that_is_there_is_shown_as_a_new_one(imported: str, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["align", "--layers", "last", "--method", "ridge", "--store", imported]
+    capsys.readouterr()
+    tables = [(run(asked), capsys.readouterr().out) for _ in range(2)]
+    assert tables[0] == tables[1]
+    assert tables[0][0] == 0
+    assert tables[0][1].index("vision layer") < tables[0][1].index("text layer")
+
+
 def test_store_commands(imported: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["store", "verify", "--store", imported]) == 0
     assert run(["store", "info", "cells/train/vit", "--store", imported, "--json"]) == 0
