@@ -16,8 +16,6 @@ import torch
 LEAST = 1 << 26
 """Multiplications of a product below which MKL, which starts sooner, is as fast."""
 
-_BLOCK = 256
-
 
 def by_transpose(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """a b^T (n, m) of `a` (n, k) and `b` (m, k), without a graph."""
@@ -27,19 +25,6 @@ def by_transpose(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     # Of rows that do not lie one after the other oneDNN takes minutes.
     product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(a.contiguous(), b.contiguous(), None, "none", [], "")
     return product
-
-
-def transpose_(square: torch.Tensor) -> torch.Tensor:
-    """A square matrix (n, n) transposed in place, by blocks that fit the cache: half the time of a copy."""
-    for top in range(0, len(square), _BLOCK):
-        for left in range(top, len(square), _BLOCK):
-            above = square[top : top + _BLOCK, left : left + _BLOCK]
-            below = square[left : left + _BLOCK, top : top + _BLOCK]
-            # Copies, also of a block of one row, which lies in memory as its transpose does.
-            upper, lower = (one.T.clone(memory_format=torch.contiguous_format) for one in (below, above))
-            above.copy_(upper)
-            below.copy_(lower)
-    return square
 
 
 @cache

@@ -63,15 +63,6 @@ def test_sigmoid_loss_against_the_formula(monkeypatch, tile):
         torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize("rows", [1, 3, 7, 16])
-def test_a_square_is_transposed_in_place(monkeypatch, rows):
-    monkeypatch.setattr(products, "_BLOCK", 3)
-    square = torch.arange(rows * rows, dtype=torch.float32).view(rows, rows)
-    wanted = square.T.clone()
-    assert products.transpose_(square) is square
-    assert torch.equal(square, wanted)
-
-
 @pytest.mark.skipif(not products._mkl_is_slow(), reason="this processor takes MKL")
 @pytest.mark.parametrize("turned", [False, True])
 def test_both_libraries_give_the_same_product(monkeypatch, turned):

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from structure.pipeline.aligners import square_blocks
 from structure.pipeline.aligners.losses import structure_gradients as module
 from structure.pipeline.aligners.losses.similarity_space import SimilaritySpace
 from structure.pipeline.aligners.losses.structure_loss import freeze, structure_loss
@@ -20,7 +21,8 @@ from structure.store.errors import StructureError
 def small_tiles(monkeypatch, request):
     """Tiles of 64 rows, so that a batch of 150 takes three and the last is short; squares held, and not."""
     monkeypatch.setitem(module._TILE, "cpu", 1)
-    monkeypatch.setattr(module, "_STRIP", 64)
+    for by_blocks in (module, square_blocks):
+        monkeypatch.setattr(by_blocks, "BLOCK", 48)
     if request.param == "tiled":
         monkeypatch.setattr(module, "_HELD", 0)
 

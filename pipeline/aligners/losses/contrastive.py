@@ -1,7 +1,8 @@
 """Contrastive losses of paired embeddings: row i of one side belongs to row i of the other, the batch is the negatives.
 
 Both work on row tiles of the logits and make their gradients in the forward pass, so that a batch of 32,768 needs
-no N x N buffer. InfoNCE goes over the tiles twice; up to 4,096 rows it holds the logits (64 MB at most) in between.
+no N x N buffer. InfoNCE goes over the tiles twice; up to 4,096 rows it holds the logits (64 MB at most) in between, and
+takes their exponentials once.
 Rows are L2-normalised here.
 """
 
@@ -15,11 +16,16 @@ import torch
 import torch.nn.functional as F
 
 from structure.pipeline.aligners.arrays import Array, as_tensor, computing_dtype
-from structure.pipeline.aligners.products import by_transpose, transpose_
+from structure.pipeline.aligners.products import by_transpose
+from structure.pipeline.aligners.square_blocks import transpose_
 
 _TILE = {"cpu": 1 << 20}
 _HELD = 1 << 24
 """Elements of the logits that may be held."""
+
+_SPREAD = 64.0
+"""How far below the largest logit of all that of a row or column may lie for one exponential to serve all of them:
+float32 ends at e^-87, and what is e^-16 of a sum does not count."""
 
 
 def info_nce(a: Array, b: Array, *, temperature: float | torch.Tensor = 0.05) -> torch.Tensor:
@@ -69,40 +75,63 @@ class _InfoNCE(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        rows = len(a)
-        tiles = list(_tiles(rows, b))
-        of_rows = torch.empty(rows, dtype=a.dtype, device=a.device)
-        of_columns = torch.full_like(of_rows, -torch.inf)
-        held = by_transpose(a, b) if rows * rows <= _HELD else None
-        for start, stop in tiles:
-            logits = by_transpose(a[start:stop], b) if held is None else held[start:stop]
-            of_rows[start:stop] = _log_sum(logits, 1)
-            of_columns = torch.logaddexp(of_columns, _log_sum(logits, 0))
-        loss = (of_rows + of_columns).mean() / 2 - (a * b).sum(dim=1).mean()
-        if any(ctx.needs_input_grad):
-            grad_a = grad_b = a
-            if held is None:
-                grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)
-            for start, stop in tiles:
-                logits = by_transpose(a[start:stop], b) if held is None else held[start:stop]
-                pull = _exp_(logits - of_rows[start:stop, None]).add_(_exp_(logits.sub_(of_columns)))
-                pull[:, start:stop].diagonal().sub_(2)
-                if held is None:
-                    grad_a[start:stop] = pull @ b
-                    grad_b.addmm_(pull.T, a[start:stop])
-                else:
-                    logits.copy_(pull)
-            if held is not None:
-                grad_a = by_transpose(held, b.T)
-                grad_b = by_transpose(transpose_(held), a.T)
-            ctx.save_for_backward(grad_a.div_(2 * rows), grad_b.div_(2 * rows))
-        return loss
+        wanted = any(ctx.needs_input_grad)
+        found = _of_held(a, b, slope=wanted) if len(a) ** 2 <= _HELD else None
+        of_rows, of_columns, *grads = found or _of_tiles(a, b, slope=wanted)
+        if wanted:
+            ctx.save_for_backward(*(grad.div_(2 * len(a)) for grad in grads))
+        return (of_rows + of_columns).mean() / 2 - (a * b).sum(dim=1).mean()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         grad_a, grad_b = ctx.saved_tensors
         return grad_a * upstream, grad_b * upstream
+
+
+def _of_held(a: torch.Tensor, b: torch.Tensor, *, slope: bool) -> tuple[torch.Tensor, ...] | None:
+    """r, c and 2N times the gradients (none without `slope`) of logits that are held; None where they lie so far apart
+    that no exponential serves all rows and columns."""
+    held = by_transpose(a, b)
+    most = held.amax(dim=0)
+    top, lowest = most.max(), torch.minimum(held.amax(dim=1).min(), most.min())
+    if not top - lowest <= _SPREAD:
+        return None
+    tiles = list(_tiles(len(a), b))
+    sums = [held.new_zeros(len(a)), held.new_zeros(len(a))]
+    for start, stop in tiles:
+        mine = _exp_(held[start:stop].sub_(top))
+        sums[0][start:stop] = mine.sum(dim=1)
+        sums[1] += mine.sum(dim=0)
+    logs = tuple(each.log() + top for each in sums)
+    if not slope:
+        return logs
+    shares = [each.reciprocal_() for each in sums]
+    for start, stop in tiles:
+        mine = held[start:stop].mul_(shares[0][start:stop, None] + shares[1])
+        mine[:, start:stop].diagonal().sub_(2)
+    return *logs, by_transpose(held, b.T), by_transpose(transpose_(held), a.T)
+
+
+def _of_tiles(a: torch.Tensor, b: torch.Tensor, *, slope: bool) -> tuple[torch.Tensor, ...]:
+    """The same, of logits that are made twice, tile by tile."""
+    tiles = list(_tiles(len(a), b))
+    of_rows = torch.empty(len(a), dtype=a.dtype, device=a.device)
+    of_columns = torch.full_like(of_rows, -torch.inf)
+    for start, stop in tiles:
+        logits = by_transpose(a[start:stop], b)
+        of_rows[start:stop] = _log_sum(logits, 1)
+        of_columns = torch.logaddexp(of_columns, _log_sum(logits, 0))
+    if not slope:
+        return of_rows, of_columns
+    grad_a, grad_b = torch.empty_like(a), torch.zeros_like(b)
+    for start, stop in tiles:
+        logits = by_transpose(a[start:stop], b)
+        pull = _exp_(logits - of_rows[start:stop, None]).add_(_exp_(logits.sub_(of_columns)))
+        pull[:, start:stop].diagonal().sub_(2)
+        grad_a[start:stop] = pull @ b
+        grad_b.addmm_(pull.T, a[start:stop])
+    return of_rows, of_columns, grad_a, grad_b
 
 
 def _log_sum(logits: torch.Tensor, dim: int) -> torch.Tensor:

@@ -8,18 +8,16 @@ of the frozen S (96 MB at most): symmetry then halves the products, half of each
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from structure.pipeline.aligners.losses.choices import Divergence
 from structure.pipeline.aligners.losses.similarity_space import SimilaritySpace
 from structure.pipeline.aligners.products import by_transpose
-
-SoftmaxRows = Callable[[slice], torch.Tensor]
-"""Rows of a row softmax by their range; not to be written over."""
+from structure.pipeline.aligners.square_blocks import BLOCK, add_transpose_, mirror_
 
 RELEASED_EPS = 1e-12
 _TILE = {"cpu": 1 << 18}
@@ -27,7 +25,12 @@ _TILE = {"cpu": 1 << 18}
 
 _HELD = 1 << 24
 """Elements of a square matrix that may be held at level 1."""
-_STRIP = 256
+
+
+class SoftmaxRows(Protocol):
+    """Rows of a row softmax by their range, written into `out` where they are made; not to be written over."""
+
+    def __call__(self, mine: slice, out: torch.Tensor | None = None, /) -> torch.Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -50,24 +53,29 @@ def tiles(z: torch.Tensor) -> Iterator[tuple[int, int]]:
 
 
 def softmax_rows(z: torch.Tensor, space: SimilaritySpace) -> SoftmaxRows:
-    """Rows of the row softmax of S, tile by tile on demand; where it may be held, from its upper half."""
-    if len(z) ** 2 > _HELD:
-        return lambda mine: torch.softmax(space.logits(z[mine], z), dim=1)
-    starts = [start for start, _ in tiles(z)]
-    sizes = [(stop - start) * (len(z) - start) for start, stop in tiles(z)]
+    """Rows of the row softmax of S, tile by tile on demand; where S may be held, from its upper half."""
+    count = len(z)
+    if count**2 > _HELD:
+        return lambda mine, out=None: torch.softmax(space.logits(z[mine], z), dim=1, out=out)
+    starts = range(0, count, BLOCK)
+    sizes = [min(BLOCK, count - start) * (count - start) for start in starts]
     # One piece of memory: many small ones would leave gaps that the next square does not fit.
     pieces = torch.empty(sum(sizes), dtype=z.dtype, device=z.device).split(sizes)
-    strips = [piece.view(-1, len(z) - start) for piece, start in zip(pieces, starts, strict=True)]
-    for strip, (start, stop) in zip(strips, tiles(z), strict=True):
-        strip.copy_(space.logits(z[start:stop], z[start:]))
+    strips = [piece.view(-1, count - start) for piece, start in zip(pieces, starts, strict=True)]
+    for strip, start in zip(strips, starts, strict=True):
+        strip.copy_(space.logits(z[start : start + BLOCK], z[start:]))
 
-    def rows(mine: slice) -> torch.Tensor:
-        at = starts.index(mine.start)
-        left = [
-            strip[:, mine.start - start : mine.stop - start].T
-            for start, strip in zip(starts[:at], strips, strict=False)
-        ]
-        return torch.softmax(torch.cat([*left, strips[at]], dim=1), dim=1)
+    def rows(mine: slice, out: torch.Tensor | None = None) -> torch.Tensor:
+        top, end = mine.start, mine.stop
+        logits = torch.empty(end - top, count, dtype=z.dtype, device=z.device) if out is None else out
+        for strip, start in zip(strips, starts, strict=True):
+            stop = start + len(strip)
+            first, below = max(top, start), max(top, stop)
+            if below < end:
+                logits[below - top :, start:stop] = strip[:, below - start : end - start].T
+            if first < min(end, stop):
+                logits[first - top : stop - top, start:] = strip[first - start : end - start]
+        return torch.softmax(logits, dim=1, out=out)
 
     return rows
 
@@ -75,41 +83,31 @@ def softmax_rows(z: torch.Tensor, space: SimilaritySpace) -> SoftmaxRows:
 def all_logits(z: torch.Tensor, space: SimilaritySpace) -> torch.Tensor:
     """S (N, N), strip by strip above the diagonal and mirrored: half the work of the product."""
     out = torch.empty(len(z), len(z), dtype=z.dtype, device=z.device)
-    for start in range(0, len(z), _STRIP):
-        stop = start + _STRIP
-        out[start:stop, start:] = space.logits(z[start:stop], z[start:])
-        for right in range(stop, len(z), _STRIP):
-            out[right : right + _STRIP, start:stop] = out[start:stop, right : right + _STRIP].T
-    return out
-
-
-def _add_transpose(square: torch.Tensor) -> torch.Tensor:
-    """G + G^T, in place, by blocks that fit the cache."""
-    for top in range(0, len(square), _STRIP):
-        for left in range(top, len(square), _STRIP):
-            above = square[top : top + _STRIP, left : left + _STRIP]
-            below = square[left : left + _STRIP, top : top + _STRIP]
-            # A new block: adding in place would read what it has already written.
-            both = below.T.clone(memory_format=torch.contiguous_format).add_(above)
-            above.copy_(both)
-            below.copy_(both.T)
-    return square
+    for start in range(0, len(z), BLOCK):
+        out[start : start + BLOCK, start:] = space.logits(z[start : start + BLOCK], z[start:])
+    return mirror_(out)
 
 
 def divergence_of(
-    p: torch.Tensor, q: torch.Tensor, divergence: Divergence, *, slope: bool = False
+    p: torch.Tensor,
+    q: torch.Tensor,
+    divergence: Divergence,
+    *,
+    slope: bool = False,
+    into: tuple[torch.Tensor, torch.Tensor] | tuple[None, None] = (None, None),
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Sum over all entries of the divergence of two softmaxes, and its derivative in q entry by entry.
 
     Jensen-Shannon through log(p / m) = log(1 + d) and log(q / m) = log(1 - d), d = (p - q) / (p + q), m = (p + q) / 2:
     exact where p and q are close, finite where one of them is 0 in floating point, and two logarithms are all that it
-    takes. d JS / d q = log(q / m) / 2.
+    takes. d JS / d q = log(q / m) / 2. It is made `into` two tensors of this shape, the derivative in the second.
     """
     if divergence == "js":
         numbers = torch.finfo(p.dtype)
         most = 1 - numbers.eps / 2
-        apart = torch.sub(p, q).div_(torch.add(p, q).clamp_min_(numbers.tiny)).clamp_(-most, most)
-        q_over_m = apart.neg().log1p_()
+        both = torch.add(p, q, out=into[1]).clamp_min_(numbers.tiny)
+        apart = torch.sub(p, q, out=into[0]).div_(both).clamp_(-most, most)
+        q_over_m = torch.neg(apart, out=both).log1p_()
         total = (_dot(p, apart.log1p_()) + _dot(q, q_over_m)) / 2
         return total, q_over_m.div_(2) if slope else None
     raised, other = q + RELEASED_EPS, p + RELEASED_EPS
@@ -123,9 +121,9 @@ def _dot(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return torch.vdot(a.reshape(-1), b.reshape(-1))
 
 
-def _through_softmax(q: torch.Tensor, slope: torch.Tensor) -> torch.Tensor:
-    """Gradient in the logits of a row softmax, written over `slope`."""
-    return slope.sub_((q * slope).sum(dim=1, keepdim=True)).mul_(q)
+def _through_softmax(q: torch.Tensor, slope: torch.Tensor, spare: torch.Tensor | None = None) -> torch.Tensor:
+    """Gradient in the logits of a row softmax, written over `slope`; `spare` is a tensor to use."""
+    return slope.sub_(torch.mul(q, slope, out=spare).sum(dim=1, keepdim=True)).mul_(q)
 
 
 class _MadeForward(torch.autograd.Function):
@@ -151,15 +149,18 @@ class Tiled(_MadeForward):
         of_q = all_logits(z, space) if held else z
         product = torch.zeros_like(z) if slope and not held else None
         degrees = z.new_zeros(rows)
+        # The same memory for every tile: the system would clear that of new ones each time.
+        made = [z.new_empty(next(tiles(z))[1], rows) for _ in range(4)]
         for start, stop in tiles(z):
             mine = slice(start, stop)
             logits = of_q[mine] if held else space.logits(z[mine], z)
-            q = torch.softmax(logits, dim=1)
-            part, change = divergence_of(of_p(mine), q, how.divergence, slope=slope)
+            q, p, *into = (one[: stop - start] for one in made)
+            torch.softmax(logits, dim=1, out=q)
+            part, change = divergence_of(of_p(mine, p), q, how.divergence, slope=slope, into=(into[0], into[1]))
             total += part
             if change is None:
                 continue
-            pull = space.pull(_through_softmax(q, change), logits)
+            pull = space.pull(_through_softmax(q, change, into[0]), logits)
             if product is None:
                 of_q[mine] = pull
             else:
@@ -168,7 +169,7 @@ class Tiled(_MadeForward):
                 degrees[mine] += pull.sum(dim=1)
                 degrees += pull.sum(dim=0)
         if slope and held:
-            both = _add_transpose(of_q)
+            both = add_transpose_(of_q)
             degrees = both.sum(dim=1)
             product = by_transpose(both, z.T)
         value = total / rows
@@ -220,6 +221,6 @@ class Powers(_MadeForward):
                 slopes.pop()
             slope_of_logits = _through_softmax(powers.pop(), pull.add_(collected))
             logits = all_logits(z, space) if space.similarity == "rbf" else slope_of_logits
-            both = _add_transpose(space.pull(slope_of_logits, logits))
+            both = add_transpose_(space.pull(slope_of_logits, logits))
             ctx.save_for_backward(space.to_rows(both @ z, both.sum(dim=1), z))
         return loss

@@ -77,7 +77,8 @@ def structure_loss(
         if isinstance(before, Frozen):
             if before.space != space:
                 raise ValueError(f"the frozen side was saved for another temperature or space: {before.space}")
-            of_p: SoftmaxRows = before.p.__getitem__
+            p = before.p
+            of_p: SoftmaxRows = lambda mine, out=None: p[mine]  # noqa: E731
         else:
             with torch.no_grad():
                 features = as_tensor(before).detach().to(aligned.device, dtype)
