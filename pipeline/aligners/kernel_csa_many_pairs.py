@@ -18,6 +18,7 @@ from scipy.linalg import eigh
 from structure.pipeline.aligners.arrays import Array, as_tensor, some_rows
 from structure.pipeline.aligners.csa_solver import Moments
 from structure.pipeline.aligners.kernel_csa_solver import LANDMARKS, KernelMap, bandwidth, kernel
+from structure.pipeline.aligners.products import by_transpose
 
 MANY_PAIRS = 16384
 """Pairs above which this road is taken, where the ridge is `LEAST_RIDGE` or more."""
@@ -48,23 +49,24 @@ def kernel_moments(vision: Array, text: Array, *, seed: int) -> KernelMoments:
     units = (F.normalize(first, dim=1), F.normalize(second, dim=1))
     total, count = Moments(), len(first)
     # Rows less the mean of the landmarks' own: sums of small numbers lose less.
-    near = [kernel(unit, unit, gamma).mean(dim=0) for unit, gamma in zip(units, gammas, strict=True)]
+    near = [kernel(unit, unit, gamma).mean(dim=0)[:, None] for unit, gamma in zip(units, gammas, strict=True)]
     sums = [torch.zeros(count, dtype=torch.float64) for _ in units]
     products = [torch.zeros(count, count, dtype=torch.float64) for _ in range(3)]
     for at in range(0, len(vision), CHUNK):
+        # Landmarks by pairs: so the products below need no transpose.
         k_x, k_y = (
-            kernel(as_tensor(side[at : at + CHUNK]).detach().float().cpu(), unit, gamma).sub_(mean)
+            _kernel_rows(as_tensor(side[at : at + CHUNK]), unit, gamma).sub_(mean)
             for side, unit, gamma, mean in zip((vision, text), units, gammas, near, strict=True)
         )
         for own, rows in zip(sums, (k_x, k_y), strict=True):
-            own += rows.sum(dim=0)
+            own += rows.sum(dim=1)
         _add_gram(products[0], k_x)
         _add_gram(products[1], k_y)
-        products[2] += k_x.T @ k_y
+        products[2] += by_transpose(k_x, k_y)
     pairs = len(vision)
     mean_x, mean_y = (own / pairs for own in sums)
     total.rows = pairs
-    total.mean_x, total.mean_y = mean_x + near[0], mean_y + near[1]
+    total.mean_x, total.mean_y = mean_x + near[0][:, 0], mean_y + near[1][:, 0]
     for product in products[:2]:
         product.copy_(product.tril() + product.tril(-1).T)
     total.xx, total.yy, total.xy = (
@@ -113,12 +115,18 @@ def _root(landmarks: torch.Tensor, gamma: float, covariance: torch.Tensor, ridge
     return _inverse(torch.linalg.cholesky(features)) @ whitening
 
 
+def _kernel_rows(rows: torch.Tensor, landmarks: torch.Tensor, gamma: float) -> torch.Tensor:
+    """The kernel (m, n) of unit landmarks (m, width) and rows (n, width), float32."""
+    cosines = by_transpose(landmarks, F.normalize(rows.detach().float().cpu(), dim=1))
+    return cosines.sub_(1).mul_(2 * gamma).exp_()
+
+
 def _add_gram(total: torch.Tensor, rows: torch.Tensor, blocks: int = 4) -> None:
-    """Add rows^T rows to `total`, on and below the diagonal alone, block by block."""
-    step = -(-rows.shape[1] // blocks)
-    for top in range(0, rows.shape[1], step):
-        end = min(top + step, rows.shape[1])
-        total[top:end, :end] += rows[:, top:end].T @ rows[:, :end]
+    """Add rows rows^T to `total`, on and below the diagonal alone, block by block."""
+    step = -(-len(rows) // blocks)
+    for top in range(0, len(rows), step):
+        end = min(top + step, len(rows))
+        total[top:end, :end] += by_transpose(rows[top:end], rows[:end])
 
 
 def _inverse(lower: torch.Tensor) -> torch.Tensor:

@@ -41,7 +41,11 @@ class SimilaritySpace:
 
     def place(self, x: torch.Tensor) -> torch.Tensor:
         """Raw rows (N, d) -> placed rows (N, d). Without a graph for "spearman"."""
-        z = F.normalize(self._centred(x), dim=1) if self.centre_first else self._centred(F.normalize(x, dim=1))
+        z = (
+            F.normalize(self._centred(x), dim=1)
+            if self.centre_first
+            else self._centred(F.normalize(x, dim=1), owned=True)
+        )
         if self.similarity != "spearman":
             return z
         ranks = z.detach().argsort(dim=1).argsort(dim=1).to(z.dtype)
@@ -68,10 +72,12 @@ class SimilaritySpace:
             return product.sub_(degrees[:, None] * z).mul_(2 * self.gamma)
         return product.div_(self.temperature)
 
-    def _centred(self, rows: torch.Tensor) -> torch.Tensor:
+    def _centred(self, rows: torch.Tensor, *, owned: bool = False) -> torch.Tensor:
         if self.centring == "none":
             return rows
-        moved = rows - rows.mean(dim=0)
+        mean = rows.mean(dim=0)
+        # In place where no graph needs the rows and nobody else has them: frozen sides are large.
+        moved = rows.sub_(mean) if owned and not rows.requires_grad else rows - mean
         if self.centring == "mean":
             return moved
         spread = moved.square().mean(dim=0).sqrt()

@@ -54,9 +54,14 @@ def tiles(z: torch.Tensor) -> Iterator[tuple[int, int]]:
 
 def softmax_rows(z: torch.Tensor, space: SimilaritySpace) -> SoftmaxRows:
     """Rows of the row softmax of S, tile by tile on demand; where S may be held, from its upper half."""
+    if len(z) ** 2 <= _HELD:
+        return _rows_of_half(z, space)
+    return lambda mine, out=None: torch.softmax(space.logits(z[mine], z), dim=1, out=out)
+
+
+def _rows_of_half(z: torch.Tensor, space: SimilaritySpace) -> SoftmaxRows:
+    """The same of strips above the diagonal, once and in order: `z` is not kept, the strips go with the last rows."""
     count = len(z)
-    if count**2 > _HELD:
-        return lambda mine, out=None: torch.softmax(space.logits(z[mine], z), dim=1, out=out)
     starts = range(0, count, BLOCK)
     sizes = [min(BLOCK, count - start) * (count - start) for start in starts]
     # One piece of memory: many small ones would leave gaps that the next square does not fit.
@@ -67,7 +72,7 @@ def softmax_rows(z: torch.Tensor, space: SimilaritySpace) -> SoftmaxRows:
 
     def rows(mine: slice, out: torch.Tensor | None = None) -> torch.Tensor:
         top, end = mine.start, mine.stop
-        logits = torch.empty(end - top, count, dtype=z.dtype, device=z.device) if out is None else out
+        logits = strips[0].new_empty(end - top, count) if out is None else out
         for strip, start in zip(strips, starts, strict=True):
             stop = start + len(strip)
             first, below = max(top, start), max(top, stop)
@@ -75,6 +80,8 @@ def softmax_rows(z: torch.Tensor, space: SimilaritySpace) -> SoftmaxRows:
                 logits[below - top :, start:stop] = strip[:, below - start : end - start].T
             if first < min(end, stop):
                 logits[first - top : stop - top, start:] = strip[first - start : end - start]
+        if end == count:
+            strips.clear()
         return torch.softmax(logits, dim=1, out=out)
 
     return rows

@@ -73,7 +73,6 @@ def structure_loss(
     if levels < 1:
         raise ValueError(f"levels={levels} must be at least 1")
     with torch.autocast(aligned.device.type, enabled=False):
-        z = space.place(aligned.to(dtype))
         if isinstance(before, Frozen):
             if before.space != space:
                 raise ValueError(f"the frozen side was saved for another temperature or space: {before.space}")
@@ -83,6 +82,8 @@ def structure_loss(
             with torch.no_grad():
                 features = as_tensor(before).detach().to(aligned.device, dtype)
                 of_p = softmax_rows(space.place(features), space)
+        # After the frozen side, whose rows have left room for these.
+        z = space.place(aligned.to(dtype))
         weights = [1 / (levels * (level if weighting == "inverse" else 1)) for level in range(1, levels + 1)]
         how = Comparison(space, divergence, weights, margin)
         loss: torch.Tensor = (Tiled if levels == 1 else Powers).apply(z, of_p, how)
