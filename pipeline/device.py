@@ -87,6 +87,13 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def cores() -> int:
+    """How many computations run side by side: as many as torch has threads."""
+    import torch
+
+    return int(torch.get_num_threads())
+
+
 def side_by_side(work: Callable[[Given], Made], given: Iterable[Given], *, at_once: int) -> Iterator[Made]:
     """`work` of each, in order, `at_once` at a time with one torch thread each: what is not a large matrix product then
     runs on every core, too. Where it is one at a time, torch has its threads."""

@@ -39,11 +39,12 @@ def tables(layers: int, rows: int, k: int, seed: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("vision", "text"), [(1, 1), (3, 9), (9, 3), (17, 2), (40, 33), (70, 3), (3, 70)], ids=lambda size: str(size)
 )
-@pytest.mark.parametrize("table_bytes", [1 << 26, 400])
+@pytest.mark.parametrize("bounds", [{}, {"TABLE_BYTES": 400}, {"FILTERED": 8, "FILTER_BYTES": 50, "ORDER_BYTES": 600}])
 def test_all_layers_in_one_pass_are_the_plain_totals(
-    vision: int, text: int, table_bytes: int, monkeypatch: pytest.MonkeyPatch
+    vision: int, text: int, bounds: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(permuted_overlap, "TABLE_BYTES", table_bytes)
+    for name, value in bounds.items():
+        monkeypatch.setattr(permuted_overlap, name, value)
     rows, k = 23, 5
     ours, theirs = tables(vision, rows, k, 0), tables(text, rows, k, 1)
     random = np.random.default_rng(2)
