@@ -39,9 +39,9 @@ class RankedPair:
     ranked: RankedScores
     curve: np.ndarray | None
 
-    def save(self) -> None:
-        """Write the ranking into the store."""
-        self.similarity.save(self.ranked, self.curve)
+    def files(self) -> dict[str, bytes]:
+        """What is saved beside its document."""
+        return self.similarity.files(self.ranked, self.curve)
 
 
 def rank_pair(

@@ -63,16 +63,19 @@ class LayerSimilarity:
         if self.folder.writable and sum(written >= mine for written in every) > 1:
             self.folder.write(FILE, self.folder.read(FILE))
 
-    def save(self, ranked: RankedScores, curve: np.ndarray | None) -> None:
-        """Write `scores.nc` (where there are, with null-adjusted scores as `calibrated`, p-values, null and the curve
-        over k), the charts as PNG, and last `ranking.json`, which lists the others with their digests."""
+    def files(self, ranked: RankedScores, curve: np.ndarray | None) -> dict[str, bytes]:
+        """`scores.nc` (where there are, with null-adjusted scores as `calibrated`, p-values, null and the curve over k)
+        and the charts as PNG, by name."""
         from structure.pipeline.charts import png
         from structure.pipeline.similarity.charts import ranking_charts
         from structure.pipeline.similarity.scores_file import scores_file
 
-        files = {SCORES: scores_file(self.ranking, ranked, curve)}
-        for name, (title, spec) in ranking_charts(self.ranking).items():
-            files[f"{name}.png"] = png(spec, title=title)
+        charts = ranking_charts(self.ranking).items()
+        drawn = {f"{name}.png": png(spec, title=title) for name, (title, spec) in charts}
+        return {SCORES: scores_file(self.ranking, ranked, curve), **drawn}
+
+    def save(self, files: Mapping[str, bytes]) -> None:
+        """Write its `files`, and last `ranking.json`, which lists them with their digests."""
         for name, data in files.items():
             self.folder.write(name, data)
         seal = Seal.of(self.folder, FILE, str(self.ranking.get("made_from", "")))

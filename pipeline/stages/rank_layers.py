@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from structure.pipeline.keyword_form import keyword_form
@@ -63,15 +63,18 @@ def run(request: RankRequest, context: RunContext) -> LayerSimilarity:
     limits = ComputeSettings(context.device, request.memory, request.compute, context.on_event)
     ranked = rank_pair(context.store, *sets, request.options, limits)
     facts: dict[str, Any] = {"made_from": digest}
-    if request.forecast:
-        began, similarity = time.perf_counter(), ranked.similarity
-        made = forecast(context.store, sets, similarity.best(), seed=request.seed, on_event=context.on_event)
-        seconds = similarity.ranking["seconds"] + time.perf_counter() - began
-        facts |= {"forecast": made.to_dict(), "seconds": seconds}
-    ranked = replace(ranked, similarity=ranked.similarity.describe(**facts))
-    if context.may_save("the ranking"):
-        ranked.save()
-    return ranked.similarity
+    may_save = context.may_save("the ranking")
+    with ThreadPoolExecutor(1) as beside:  # charts are drawn on a core that small fits leave idle
+        files = beside.submit(ranked.files) if may_save else None
+        if request.forecast:
+            began, similarity = time.perf_counter(), ranked.similarity
+            made = forecast(context.store, sets, similarity.best(), seed=request.seed, on_event=context.on_event)
+            seconds = similarity.ranking["seconds"] + time.perf_counter() - began
+            facts |= {"forecast": made.to_dict(), "seconds": seconds}
+    described = ranked.similarity.describe(**facts)
+    if files is not None:
+        described.save(files.result())
+    return described
 
 
 def _folder(request: RankRequest, context: RunContext, sets: tuple[FeatureSet, FeatureSet]) -> Files:

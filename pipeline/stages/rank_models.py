@@ -45,7 +45,7 @@ def run(request: RankModelsRequest, context: RunContext) -> ModelSimilarity:
                 raise
         else:
             if context.store.files.writable:
-                ranked.save()
+                ranked.similarity.save(ranked.files())
             cells.append(ModelPair.of(ranked.similarity.ranking, ranked.similarity.folder.name))
         context.on_event(Progress("pairs of models", done, len(pairs), "pairs"))
     best = max(cells, key=lambda cell: cell.score)
