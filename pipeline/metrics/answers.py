@@ -116,7 +116,8 @@ class SegmentationAnswers(Answers):
 
     def in_the_mean(self, name: str) -> np.ndarray:
         """(images, classes in the mean) float64 of a column that has a number a class."""
-        rows = np.array(self.table[name].to_pylist(), dtype=np.float64)  # null becomes NaN
+        flat = self.table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)  # null becomes NaN
+        rows = np.asarray(flat, dtype=np.float64).reshape(len(self.table), -1)
         return rows[:, ~np.isnan(rows[0])]
 
     @property

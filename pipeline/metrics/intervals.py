@@ -8,15 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from structure.pipeline.metrics.resamples import resamples
 from structure.pipeline.metrics.sampling import Bounds, Sampling, clipped, t_quantile
+from structure.pipeline.metrics.weighted_median import weighted_median
 from structure.store.errors import StructureError
 
 REPLICATES = 2000
 ROUNDING = 1e-12
 """Sums of the same numbers in another order differ by less."""
-
-COUNTS_AT_ONCE = 1 << 22
-"""Resampling counts (replicate x sample) held at one time: 32 MiB."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +96,10 @@ def statistic_interval(
 ) -> Interval:
     """Percentile bootstrap of a statistic that is no mean (mAP, mIoU).
 
-    `statistic(counts)` gets `(replicate, n)` int64, how often each sample was drawn, and returns `(replicate,)`; the
+    `statistic(counts)` gets `(replicate, n)` float64, how often each sample was drawn, and returns `(replicate,)`; the
     value itself is the statistic of one each. Replicates in which it is NaN are left out (all of them: NaN bounds).
     """
-    value = float(statistic(np.ones((1, n), dtype=np.int64))[0])
+    value = float(statistic(np.ones((1, n)))[0])
     if n == 1:
         return Interval(value, math.nan, math.nan, 1)
     drawn = _resampled(statistic, np.ones(n, dtype=np.int64), seed=seed, replicates=replicates)
@@ -115,18 +114,6 @@ def median_interval(
     return statistic_interval(
         weighted_median(values, member), n=int(member.max()) + 1, seed=seed, replicates=replicates
     )
-
-
-def weighted_median(values: np.ndarray, member: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """The statistic `(replicate, clusters)` counts -> `(replicate,)` medians of `values`, `member` = their cluster."""
-    order = np.argsort(values, kind="stable")
-    ranked, owner = np.asarray(values, dtype=np.float64)[order], member[order]
-
-    def medians(taken: np.ndarray) -> np.ndarray:
-        so_far = np.cumsum(taken[:, owner], axis=1)
-        return np.asarray(ranked[np.argmax(2 * so_far >= so_far[:, -1:], axis=1)])
-
-    return medians
 
 
 def paired_interval(
@@ -211,19 +198,7 @@ def _resampled(
     statistic: Callable[[np.ndarray], np.ndarray], counts: np.ndarray, *, seed: int, replicates: int
 ) -> np.ndarray:
     """The statistic of `replicates` resamples of `counts.sum()` units that come in `len(counts)` kinds."""
-    random = np.random.default_rng(seed)
-    total = int(counts.sum())
-    share = counts / total
-    step = max(1, COUNTS_AT_ONCE // len(counts))
-    alike = total == len(counts)  # units that are all their own kind: drawing them one by one is several times faster
-
-    def draw(size: int) -> np.ndarray:
-        if not alike:
-            return random.multinomial(total, share, size=size)
-        chosen = random.integers(total, size=(size, total)) + np.arange(size)[:, None] * total
-        return np.bincount(chosen.ravel(), minlength=size * total).reshape(size, total)
-
-    return np.concatenate([statistic(draw(min(step, replicates - at))) for at in range(0, replicates, step)])
+    return np.concatenate([statistic(drawn) for drawn in resamples(counts, seed=seed, replicates=replicates)])
 
 
 def _bounds(drawn: np.ndarray) -> tuple[float, float]:

@@ -154,7 +154,7 @@ class SampleStatistic(Metric[AnswersT]):
 
     @abstractmethod
     def statistic(self, answers: AnswersT) -> Callable[[np.ndarray], np.ndarray]:
-        """The function (replicate, units) int64 counts -> (replicate,) values."""
+        """The function (replicate, units) float64 whole counts -> (replicate,) values."""
 
     def interval(self, answers: AnswersT, *, seed: int = 0) -> Interval:
         statistic, n = self._resampled(self.chosen(answers))
@@ -186,7 +186,7 @@ class SampleStatistic(Metric[AnswersT]):
             values = np.mean([each(counts) for each in ours], axis=0)
             return np.asarray(values - np.mean([each(counts) for each in theirs], axis=0) if theirs else values)
 
-        variance, value = resampled_variance(mean, n=n, seed=seed), float(mean(np.ones((1, n), dtype=np.int64))[0])
+        variance, value = resampled_variance(mean, n=n, seed=seed), float(mean(np.ones((1, n)))[0])
         if variance < ROUNDING**2:
             alike = np.full(n, value)
             return sampling_of_differences(alike) if against else sampling_of_values(alike, bounds=self.bounds)

@@ -8,8 +8,8 @@ import numpy as np
 
 from structure.pipeline.metrics.answers import RetrievalAnswers
 from structure.pipeline.metrics.chance import expected_median_rank
-from structure.pipeline.metrics.intervals import weighted_median
 from structure.pipeline.metrics.metric import SampleStatistic
+from structure.pipeline.metrics.weighted_median import weighted_median
 
 
 class ImageRetrievalMedianRank(SampleStatistic[RetrievalAnswers]):

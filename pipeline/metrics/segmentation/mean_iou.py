@@ -26,10 +26,7 @@ class MeanIou(SampleStatistic[SegmentationAnswers]):
 
     def statistic(self, answers: SegmentationAnswers) -> Callable[[np.ndarray], np.ndarray]:
         intersection, union = answers.in_the_mean("intersection"), answers.in_the_mean("union")
-        # In float64, where BLAS multiplies and pixel counts up to 2^53 stay exact.
-        return lambda counts: mean_over_known(
-            ratio(counts.astype(np.float64) @ intersection, counts.astype(np.float64) @ union)
-        )
+        return lambda counts: mean_over_known(ratio(counts @ intersection, counts @ union))
 
     def chance(self, answers: SegmentationAnswers) -> float:
         share = answers.counted.true.sum(axis=0) / answers.counted.true.sum()

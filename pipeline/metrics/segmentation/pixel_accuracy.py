@@ -23,7 +23,7 @@ class PixelAccuracy(SampleStatistic[SegmentationAnswers]):
 
     def statistic(self, answers: SegmentationAnswers) -> Callable[[np.ndarray], np.ndarray]:
         correct, pixels = answers.column("correct"), answers.column("pixels")
-        return lambda counts: ratio(counts.astype(np.float64) @ correct, counts.astype(np.float64) @ pixels)
+        return lambda counts: ratio(counts @ correct, counts @ pixels)
 
     def chance(self, answers: SegmentationAnswers) -> float:
         return 1 / int(answers.counted.true.shape[1])
