@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pyarrow as pa
@@ -49,9 +49,11 @@ class Result:
 
     def row(self) -> dict[str, Any]:
         """The flat fields as a JSON object, without provenance."""
-        flat = asdict(self)
-        flat.pop("provenance")
-        return flat
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "provenance"}
+
+    def body(self) -> dict[str, Any]:
+        """All fields as a JSON object."""
+        return {**self.row(), "provenance": self.provenance}
 
     def shown(self) -> dict[str, Any]:
         """The flat fields with the split and the prompt set, which tell apart numbers of one dataset and metric."""

@@ -159,7 +159,7 @@ class FeatureSet:
     @property
     def skipped(self) -> dict[int, str]:
         """Rows that could not be read from the dataset, with the reason; their values are NaN."""
-        return {row: reason for marker in self.markers().values() for row, reason in marker.skipped.items()}
+        return {row: reason for marker in self.completion.known().values() for row, reason in marker.skipped.items()}
 
     @property
     def known_skipped(self) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -47,6 +48,12 @@ TASKS: Mapping[str, Task] = {
 }
 
 
+@lru_cache(maxsize=4096)
+def _composed(key: str, split: Split) -> Scene:
+    """A scene is asked for by its captions, its pixels and its mask; composing it takes longer than any of them."""
+    return compose(Draws(key), split)
+
+
 class Scenes(Dataset):
     """Scene `index` of a split is a pure function of `(RENDERER, seed, split, index)`: `count` only cuts the list.
 
@@ -85,7 +92,7 @@ class Scenes(Dataset):
 
     def scene(self, index: int) -> Scene:
         """What is in scene `index`."""
-        return compose(Draws(self._key(index, "layout")), self.split)
+        return _composed(self._key(index, "layout"), self.split)
 
     def item(self, index: int) -> Item:
         """Id `<split>-<index>`, five captions from full to terse, and the labels that are well posed."""

@@ -76,9 +76,9 @@ class WindowedImages(Dataset):
         self.images, self.frame, self.mode, self.pixels = images, frame, mode, images.pixels
         shape = "x".join(map(str, frame.side))
         self.name, self.split = f"{images.name}.{mode}-{shape}", images.split
-        self.plans = tuple(
-            plan_windows(_shape(images, index), side=frame.side, mode=mode) for index in range(len(images))
-        )
+        # A square window is the same for every image, so that none has to be opened for its size.
+        shapes = ((1, 1) if mode == "square" else _shape(images, index) for index in range(len(images)))
+        self.plans = tuple(plan_windows(shape, side=frame.side, mode=mode) for shape in shapes)
         counts = [len(plan.corners) for plan in self.plans]
         self.of = np.repeat(np.arange(len(counts)), counts)
         self._first = np.concatenate([[0], np.cumsum(counts)])

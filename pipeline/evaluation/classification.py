@@ -16,7 +16,7 @@ def classify_zeroshot(question: TaskRows, subject: EvaluatedAligner, source: Fea
     prompts, samples, label = question.prompts, question.samples, question.task.label
     assert prompts is not None
     images = subject.images(source, question.rows)
-    words = subject.texts(source, question.prompt_rows())
+    words = subject.texts(source, question.prompt_rows)
     vectors = class_vectors_of(words.blocks(), prompts.counts())
     item_ids = samples.item_ids
     ids = [item_ids[row] for row in images.rows]

@@ -119,7 +119,7 @@ def _estimate(rows_of: TaskRows, subject: EvaluatedAligner, side: str, source: F
     """What one encoder has to read for one task."""
     record = subject.vision if side == "vision" else subject.text
     prompted = rows_of.prompts is not None and side == "text"
-    rows, captions = (rows_of.prompt_rows(), 1) if prompted else (rows_of.rows, None)
+    rows, captions = (rows_of.prompt_rows, 1) if prompted else (rows_of.rows, None)
     return source.ahead(record, rows, captions=captions, tokens=subject.tokens(side))
 
 

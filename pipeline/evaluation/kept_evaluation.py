@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -82,7 +82,7 @@ class KeptEvaluation:
             "stored": stored,
             "datasets": datasets,
             "files": self._files(done.results),
-            "results": [asdict(result) for result in done.results],
+            "results": [result.body() for result in done.results],
             "absent": [dict(entry) for entry in done.absent],
             "differences": [difference.row() for difference in done.differences],
             "by_class": [dict(row) for row in done.by_class],
@@ -154,9 +154,8 @@ class KeptEvaluation:
         """Key in the store -> SHA-256 of the files that it left."""
         store = self.context.store
         found: dict[str, str] = {}
-        for name, file in dict.fromkeys((result.aligner, result.file) for result in results):
+        for (name, file), result in {(one.aligner, one.file): one for one in results}.items():
             folder = store.folder("results", name)
-            result = next(one for one in results if (one.aligner, one.file) == (name, file))
             table, key = require_predictions(folder, result), folder.key(f"predictions/{file}")
             found |= {key: hashlib.sha256(store.files.read(key)).hexdigest()}
             found |= {folder.key(beside): mark for beside, mark in (listed_beside(table) or {}).items()}
@@ -174,7 +173,7 @@ class KeptEvaluation:
         for name in self.aligners:
             mine = [result for result in results if result.aligner == name]
             run = str(mine[0].provenance[RUN]) if mine else ""
-            saved = {digest(asdict(one)) for one in read_results(self.context.store.folder("results", name), run=run)}
-            if not saved.issuperset(digest(asdict(one)) for one in mine):
+            saved = {digest(one.body()) for one in read_results(self.context.store.folder("results", name), run=run)}
+            if not saved.issuperset(digest(one.body()) for one in mine):
                 return False
         return True

@@ -26,6 +26,7 @@ from structure.store import FeatureSet
 from structure.store.errors import NotPresentError, StructureError
 
 WINDOWS_AT_ONCE = 64
+NOTHING = np.zeros((0, 0, 0), np.float32)
 OVERLAYS = 3
 
 
@@ -44,23 +45,26 @@ def segment_zeroshot(question: TaskRows, subject: EvaluatedAligner, source: Feat
     grid = features.tokens(layer, 0, 0).grid
     if grid is None:
         raise StructureError(f"The tokens of {layer} of {subject.vision.name} lie on no grid: they are no patches.")
-    words = subject.texts(source, question.prompt_rows())
+    words = subject.texts(source, question.prompt_rows)
     vectors = class_vectors_of(words.blocks(), prompts.counts()).numpy()
     item_ids = question.samples.item_ids
-    areas, ids, overlays = [], [], []
+    areas: list[Areas] = []
+    read: list[int] = []
+    overlays: list[Overlay] = []
     shown = _shown(len(pictures)) if masks.drawn < DRAWN else frozenset()
-    found = scored(features, layer, subject, vectors, windows)
-    for picture, truth, guess in guessed(found, masks, windows, grid):
-        source.context.on_event(Progress(f"segmenting {pictures.name}", picture + 1, len(pictures), "images"))
-        areas.append(segmentation_areas([guess], [truth], classes=len(names)))
-        ids.append(item_ids[picture])
-        if picture in shown:
-            overlays.append(Overlay(item_ids[picture], np.asarray(pictures.image(picture)), truth, guess))
-    if not areas:
+    found = scored(features, layer, subject, vectors, windows, source)
+    for some, truths, guesses in guessed(found, masks, windows, grid):
+        source.context.on_event(Progress(f"segmenting {pictures.name}", some[-1] + 1, len(pictures), "images"))
+        areas.append(segmentation_areas(guesses, truths, classes=len(names)))
+        read += some
+        for place in (place for place, picture in enumerate(some) if picture in shown):
+            image = np.asarray(pictures.image(some[place]))
+            overlays.append(Overlay(item_ids[some[place]], image, truths[place], guesses[place]))
+    if not read:
         raise StructureError(f"{pictures.name}: none of {len(pictures)} images and masks could be read.")
     judged = score_segmentation(
         Areas.together(areas),
-        ids=ids,
+        ids=[item_ids[picture] for picture in read],
         classes=names,
         without=masks.protocol.without,
         metrics=question.metrics,
@@ -72,7 +76,7 @@ def segment_zeroshot(question: TaskRows, subject: EvaluatedAligner, source: Feat
         "window_side": list(windows.frame.side),
         "windows": len(windows),
         "token_layer": layer,
-        "unreadable": len(pictures) - len(areas),
+        "unreadable": len(pictures) - len(read),
     }
     drawn = {"overlays.png": draw_overlays(overlays, names)} if overlays else {}
     masks.drawn += bool(overlays)
@@ -85,13 +89,18 @@ def _shown(count: int) -> frozenset[int]:
 
 
 def scored(
-    features: FeatureSet, layer: str, subject: EvaluatedAligner, vectors: np.ndarray, windows: WindowedImages
+    features: FeatureSet,
+    layer: str,
+    subject: EvaluatedAligner,
+    vectors: np.ndarray,
+    windows: WindowedImages,
+    source: FeatureSource,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Image by image the scores of its windows `(window, patch, class)` float32; none where one cannot be read."""
     held: dict[int, np.ndarray] = {}
     for start in range(0, len(windows), WINDOWS_AT_ONCE):
         stop = min(start + WINDOWS_AT_ONCE, len(windows))
-        tokens = features.tokens(layer, start, stop)
+        tokens = source.tokens(features, layer, start, stop)
         there = np.flatnonzero(tokens.lengths)
         if len(there):
             values = tokens.values.reshape(len(there), -1, tokens.values.shape[1])
@@ -102,20 +111,23 @@ def scored(
             places = windows.windows_of(picture)
             if not start < places.stop <= stop:
                 continue  # its last window comes with a later batch, or came with an earlier one
-            mine = [held.pop(place) for place in places if place in held]
-            yield picture, np.stack(mine) if len(mine) == len(places) else np.zeros((0, 0, 0), np.float32)
+            mine = [held.pop(place)[None] for place in places if place in held]
+            whole = len(mine) == len(places)
+            yield picture, (mine[0] if whole and len(mine) == 1 else np.concatenate(mine) if whole else NOTHING)
 
 
 def guessed(
     found: Iterable[tuple[int, np.ndarray]], masks: MaskedImages, windows: WindowedImages, grid: tuple[int, int]
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Image, true and guessed label map, for each that can be read; images of one window and size go together."""
+) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+    """Images with their true and guessed label maps, `(image, height, width)` each, of those that can be read; images
+    of one window and size go together."""
     held: list[tuple[int, np.ndarray, np.ndarray]] = []
 
-    def together() -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    def together() -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
         if held:
-            maps = whole_label_maps(np.stack([scores[0] for _, _, scores in held]), grid=grid, size=_size(held[0][1]))
-            yield from ((picture, truth, guess) for (picture, truth, _), guess in zip(held, maps, strict=True))
+            images, truths, scores = zip(*held, strict=True)
+            guesses = whole_label_maps(np.concatenate(scores), grid=grid, size=_size(truths[0]))
+            yield list(images), np.stack(truths), guesses
             held.clear()
 
     for picture, scores in found:
@@ -125,7 +137,8 @@ def guessed(
         if len(scores) > 1 or (held and (held[0][1].shape != truth.shape or len(held) == WINDOWS_AT_ONCE)):
             yield from together()
         if len(scores) > 1:
-            yield picture, truth, label_map(list(scores), windows.plans[picture], grid=grid, size=_size(truth))
+            guess = label_map(list(scores), windows.plans[picture], grid=grid, size=_size(truth))
+            yield [picture], truth[None], guess[None]
         else:
             held.append((picture, truth, scores))
     yield from together()

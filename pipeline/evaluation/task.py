@@ -41,6 +41,7 @@ class TaskRows:
     def samples(self) -> Samples:
         return self.rows.samples
 
+    @cached_property
     def prompt_rows(self) -> SampleIndex:
         """The prompts as rows of their own: split `prompts.<label>.<digest>`, class by class."""
         assert self.prompts is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ from structure.pipeline.extraction.estimate import ExtractionEstimate, ask, esti
 from structure.pipeline.extraction.fill import fill
 from structure.pipeline.extraction.options import ExtractionOptions
 from structure.pipeline.extraction.plan_feature_set import Plan, identity_of, plan
+from structure.pipeline.extraction.recent import Recent
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.token_plan import text_lengths
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.work_estimate import WorkEstimate
-from structure.store import FeatureSet, Samples
+from structure.store import FeatureSet, Samples, Tokens
 from structure.store.column_layout import tokens_path
 from structure.store.errors import FingerprintError, NotPresentError
 from structure.store.fingerprint import differences, fingerprint
@@ -111,11 +113,11 @@ class FeatureSource:
         keep: int = 0,
         append: bool = False,
     ) -> None:
-        self.context, self.keep, self.append = context, keep, append
+        self.context, self.recent, self.append = context, Recent(keep), append
         self.store, self.device = context.store, context.resolved_device
         self.passes = 0
         self._loaded: dict[tuple[str, Any, Amp], Encoder] = {}
-        self._kept: dict[tuple[str, str, str, int], np.ndarray] = {}
+        self._found: list[tuple[EncoderRecord, Samples, tuple[int | None, Sequence[str]], FeatureSet]] = []
 
     def features(
         self, record: EncoderRecord, rows: SampleIndex, *, captions: int | None = None, tokens: Sequence[str] = ()
@@ -126,9 +128,13 @@ class FeatureSource:
         encoder that loads now is not the one on record, ReadOnlyError where they cannot be saved.
         """
         samples = rows.samples
+        for earlier, its_samples, asked, features in self._found:
+            if its_samples is samples and asked == (captions, tokens) and earlier == record:
+                return features
         found = self.find(record, samples, captions=captions)
         paths = {tokens_path(layer) for layer in tokens}
         if found is not None and paths <= set(found.manifest.paths) and not paths & _lacking(found):
+            self._found.append((record, samples, (captions, tokens), found))
             return found
         self.context.require_writable(f"features of {samples.dataset}/{samples.split} by {record.name}")
         encoder, options, chosen = self._ahead(record, rows, captions, tokens, found)
@@ -146,13 +152,14 @@ class FeatureSource:
 
     def _values(self, features: FeatureSet, layer: str, shard: Shard) -> np.ndarray:
         key = (features.key, features.fingerprint, layer, shard.start)
-        values = self._kept.pop(key, None)
-        if values is None:
-            values = features.rows(layer, shard.start, shard.stop)
-        self._kept[key] = values
-        while self._kept and sum(array.nbytes for array in self._kept.values()) > self.keep:
-            self._kept.pop(next(iter(self._kept)))
-        return values
+        read = partial(features.rows, layer, shard.start, shard.stop)
+        return self.recent.once(key, read, size=lambda rows: rows.nbytes)
+
+    def tokens(self, features: FeatureSet, layer: str, start: int, stop: int) -> Tokens:
+        """Tokens of rows `[start, stop)` of a layer; what was read last is saved."""
+        key = (features.key, features.fingerprint, layer, start, stop)
+        read = partial(features.tokens, layer, start, stop)
+        return self.recent.once(key, read, size=lambda tokens: tokens.values.nbytes)
 
     def refill(self, record: EncoderRecord, rows: SampleIndex, features: FeatureSet) -> FeatureSet:
         """Encode what is pending in a feature set that is already there. Raises as `features` does."""

@@ -14,6 +14,9 @@ from structure.store.errors import StructureError
 Maps = Array | Sequence[Array]
 """One map (height, width), a stack (image, height, width), or a sequence of maps of different sizes."""
 
+COUNTS_AT_ONCE = 1 << 20
+"""Cells (image x true class x predicted class) that are counted at one time: 8 MiB."""
+
 
 @dataclass(frozen=True)
 class Areas:
@@ -64,47 +67,65 @@ def segmentation_areas(prediction: Maps, target: Maps, *, classes: int, ignore: 
     Pixels whose true id is `ignore` count nowhere. An id outside the class list raises
     `StructureError` with the image and the id.
     """
-    true, predicted, both = [], [], []
-    for guess, truth in _pairs(prediction, target, classes=classes, ignore=ignore):
-        true.append(np.bincount(truth, minlength=classes))
-        predicted.append(np.bincount(guess, minlength=classes))
-        both.append(np.bincount(truth[guess == truth], minlength=classes))
-    return Areas(np.stack(true), np.stack(predicted), np.stack(both))
+    parts = [
+        Areas(counts.sum(axis=2), counts.sum(axis=1), counts.diagonal(axis1=1, axis2=2))
+        for counts in _counts(prediction, target, classes=classes, ignore=ignore)
+    ]
+    return Areas.together(parts)
 
 
 def confusion_matrix(prediction: Maps, target: Maps, *, classes: int, ignore: int = 255) -> np.ndarray:
     """`[true, predicted]` pixel counts over all images, int64 `(classes, classes)`, ignored pixels left out."""
-    counts = np.zeros(classes * classes, dtype=np.int64)
-    for guess, truth in _pairs(prediction, target, classes=classes, ignore=ignore):
-        counts += np.bincount(truth * classes + guess, minlength=classes * classes)
-    return counts.reshape(classes, classes)
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    for part in _counts(prediction, target, classes=classes, ignore=ignore):
+        counts += part.sum(axis=0)
+    return counts
 
 
-def _pairs(prediction: Maps, target: Maps, *, classes: int, ignore: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The pixels that count, image by image: predicted and true ids, int64 `(pixel,)` each."""
-    guesses, truths = _maps(prediction), _maps(target)
-    if len(guesses) != len(truths) or not len(truths):
-        raise StructureError(f"{len(guesses)} predicted maps and {len(truths)} true ones cannot be compared.")
-    for index, (one, other) in enumerate(zip(guesses, truths, strict=True)):
-        guess, truth = as_numpy(one), as_numpy(other)
+def _counts(prediction: Maps, target: Maps, *, classes: int, ignore: int) -> Iterator[np.ndarray]:
+    """Some images at a time: int64 `(image, true, predicted)` numbers of the pixels that count."""
+    guesses, truths = _stacks(prediction), _stacks(target)
+    if sum(map(len, guesses)) != sum(map(len, truths)) or not truths:
+        sizes = (sum(map(len, side)) for side in (guesses, truths))
+        raise StructureError("{} predicted maps and {} true ones cannot be compared.".format(*sizes))
+    first, step = 0, max(1, COUNTS_AT_ONCE // ((classes + 1) * classes))
+    for guess, truth in zip(guesses, truths, strict=True):
         if guess.shape != truth.shape:
             raise StructureError(
-                f"Map {index}: predicted {guess.shape} and true {truth.shape} pixels. Resize the scores before argmax."
+                f"Map {first}: predicted {guess.shape[1:]} and true {truth.shape[1:]} pixels. Resize the scores before "
+                "argmax."
             )
-        counted = truth != ignore
-        guess, truth = guess[counted].astype(np.int64), truth[counted].astype(np.int64)
-        for ids, side in ((guess, "predicted"), (truth, "true")):
-            outside = ids[(ids < 0) | (ids >= classes)]
-            if len(outside):
+        for start in range(0, len(truth), step):
+            some = slice(start, start + step)
+            yield _joint(guess[some], truth[some], classes=classes, ignore=ignore, first=first + start)
+        first += len(truth)
+
+
+def _joint(guess: np.ndarray, truth: np.ndarray, *, classes: int, ignore: int, first: int) -> np.ndarray:
+    """`_counts` of a stack of maps `(image, height, width)`, of which the first has this number."""
+    counted = truth != ignore
+    for ids, side in ((guess, "predicted"), (truth, "true")):
+        if ids.size and (ids.min() < 0 or ids.max() >= classes):
+            outside = counted & ((ids < 0) | (ids >= classes))
+            if outside.any():
+                at = int(np.flatnonzero(outside.any(axis=(1, 2)))[0])
+                wrong = ids[at][outside[at]]
                 raise StructureError(
-                    f"Map {index}: {len(outside)} {side} pixels have ids outside the class list of {classes} names, "
-                    f"for instance {outside[0]}. Only {ignore} in the true map is ignored."
+                    f"Map {first + at}: {len(wrong)} {side} pixels have ids outside the class list of {classes} names, "
+                    f"for instance {wrong[0]}. Only {ignore} in the true map is ignored."
                 )
-        yield guess, truth
+    # Ignored pixels are counted in a row of their own, behind the classes, which is then left out.
+    place = np.where(counted, truth, np.asarray(classes, dtype=np.int64))
+    place += (np.arange(len(truth)) * (classes + 1))[:, None, None]
+    place *= classes
+    place += np.clip(guess, 0, classes - 1)
+    counts = np.bincount(place.ravel(), minlength=len(truth) * (classes + 1) * classes)
+    return counts.reshape(len(truth), classes + 1, classes)[:, :classes]
 
 
-def _maps(maps: Maps) -> Sequence[Array]:
+def _stacks(maps: Maps) -> list[np.ndarray]:
+    """The maps as stacks `(image, height, width)`: those of a sequence alone, as each may have its size."""
     if isinstance(maps, (list, tuple)):
-        return maps
-    array: Array = maps  # type: ignore[assignment]
-    return array[None] if array.ndim == 2 else array  # type: ignore[return-value]
+        return [as_numpy(one)[None] for one in maps]
+    array = as_numpy(maps)  # type: ignore[arg-type]
+    return [array[None] if array.ndim == 2 else array]

@@ -148,7 +148,7 @@ def memory(options: argparse.Namespace, root: Path) -> dict[str, Any]:
     suite.write_text(SUITE.format(dataset="made"))
     prompts = resolve_prompts(load_prompt_set("plain"), dataset="made", own=Task(classes, templates, "made"))
     question = TaskRows(load_suite(str(suite)).tasks[0], SampleIndex(samples, None, ""), prompts)
-    asked = store.put_samples(question.prompt_rows().samples)
+    asked = store.put_samples(question.prompt_rows.samples)
     encoders = {}
     for side, rows, rows_of in (("vision", samples, "items"), ("text", asked, "captions")):
         ids = rows.row_ids(rows_of, 1)
