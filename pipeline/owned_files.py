@@ -18,13 +18,15 @@ from structure.store.seals import SealError
 @dataclass(frozen=True)
 class FileKind:
     """Files of one kind: `pattern` is of their keys, its groups are named in `remedy`. They carry a seal, or are listed
-    by the `record` beside them (its key, with the groups); `lists`: this is such a record. `is_cache`: they are made
-    again without being asked for."""
+    by the `record` beside them (its key, with the groups); `lists`: this is such a record. `shows` is the key of the
+    record that one of them was drawn from: it is missed where it is gone. `is_cache`: they are made again without being
+    asked for."""
 
     name: str
     pattern: str
     remedy: str
     record: str = ""
+    shows: str = ""
     lists: bool = False
     is_cache: bool = False
 
@@ -34,8 +36,8 @@ class FileKind:
         return None if found is None else {name: text or "" for name, text in found.groupdict().items()}
 
 
-PAGES = "pages"
-"""Which hold a checksum of their own, in their head."""
+PAGE = ".html"
+"""What the names of pages end in, which hold a checksum of their own in their head."""
 
 _AGAIN = "The next command that needs it makes it again."
 _RID = "To be rid of it: structure store rm {folder}/{name} --yes"
@@ -68,9 +70,10 @@ KINDS = (
     FileKind("steps of recipes", r"recipes/[^/]+/(?!running\.json).+\.(json|yaml)", _AGAIN, is_cache=True),
     FileKind("summaries", _REPORT + r"/summary\.json", _RUN, lists=True),
     FileKind("correlations", _REPORT + r"/similarity\..+", _RUN, "reports/{name}/summary.json"),
-    FileKind(PAGES, r"(reports/[^/]+/)?report\.html", _AGAIN, is_cache=True),
+    FileKind("pages", r"report\.html", _AGAIN, is_cache=True),
+    FileKind("pages of recipes", _REPORT + r"/report\.html", _RUN, shows="reports/{name}/summary.json"),
     FileKind("curves over pairs", _CURVES + r"/curve\.json", _CURVE),
-    FileKind("charts of curves", _CURVES + r"/curve\.png", _CURVE),
+    FileKind("charts of curves", _CURVES + r"/curve\.png", _CURVE, shows="curves/{name}/curve.json"),
     FileKind("lists of skipped samples", r"samples/.+\.skipped\.parquet", "Remove it: it only says what was skipped."),
     FileKind("frames of encoders", r"frames/.+\.json", _AGAIN, is_cache=True),
 )

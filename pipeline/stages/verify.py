@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from structure.pipeline.aligners.aligner_runs import WEIGHTS
-from structure.pipeline.owned_files import KINDS, PAGES, damaged, kind_of
+from structure.pipeline.owned_files import KINDS, PAGE, damaged, kind_of
 from structure.pipeline.page.freshness import is_marked, is_whole
 from structure.pipeline.results import FILE, every_result, read_predictions
 from structure.store import Store
@@ -49,13 +49,15 @@ def verify_files(store: Store) -> list[CheckedKind]:
             continue
         kind, groups = of
         found[kind.name].files += 1
+        if kind.shows and not store.files.exists(shown := kind.shows.format(**groups)):
+            _tell(store, shown, SealError(f"is missing, and {key} shows it"), found)
         if kind.record:
             records.setdefault(kind.record.format(**groups), []).append(key)
             continue
         if kind.lists:
             records.setdefault("/".join(key.split("/")[:3]), [])
         try:
-            found[kind.name].without_digest += not _is_sealed(store, key, page=kind.name == PAGES)
+            found[kind.name].without_digest += not _is_sealed(store, key, page=key.endswith(PAGE))
         except SealError as error:
             _tell(store, key, error, found)
     for record, keys in records.items():

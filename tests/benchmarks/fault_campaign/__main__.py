@@ -1,7 +1,7 @@
 """A fault campaign over every stage and every kind of file; after each fault the store is as without it.
 
-    python -m tests.benchmarks.fault_campaign [--kills 300 --damages 400 --pairs 30 --remote 100 --seed 0]
-        [--only STAGE] [--out TABLE.md]
+    python -m tests.benchmarks.fault_campaign [--kills 300 --damages 400 --pairs 30 --remote 100 --environment 144]
+        [--seed 0] [--only STAGE] [--out TABLE.md]
 
 Prints a Markdown table of tries, of those that ended wrong and of damages that nobody saw, and each of these in a line.
 One of them again: the same --seed, with --only and the name of its stage. Exit code 1 if anything was wrong.
@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import damages, kills, pairs, remote
+from . import damages, environment, kills, pairs, remote
 from .children import warm_up
 from .ground import Ground
 from .outcome import Cell, table
@@ -25,6 +25,7 @@ PARTS = {
     "damages": (400, damages.campaign),
     "pairs": (30, pairs.campaign),
     "remote": (100, remote.campaign),
+    "environment": (144, environment.campaign),
 }
 
 

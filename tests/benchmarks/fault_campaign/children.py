@@ -11,7 +11,7 @@ import pkgutil
 import signal
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,14 +63,14 @@ class Done:
 
 
 class Command:
-    """A command that runs."""
+    """A command that runs; `limits` is called in its process before."""
 
-    def __init__(self, words: Sequence[str], log: Path) -> None:
+    def __init__(self, words: Sequence[str], log: Path, limits: Callable[[], None] = lambda: None) -> None:
         self.words, self.log = tuple(words), log
         self.began = time.perf_counter()
         self.pid = os.fork()
         if not self.pid:
-            _become(self.words, log)
+            _become(self.words, log, limits)
 
     def send(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
@@ -90,12 +90,12 @@ class Command:
         return Done(os.waitstatus_to_exitcode(status), *texts, time.perf_counter() - self.began)
 
 
-def command(words: Sequence[str], log: Path) -> Done:
+def command(words: Sequence[str], log: Path, limits: Callable[[], None] = lambda: None) -> Done:
     """Run a command to its end."""
-    return Command(words, log).wait()
+    return Command(words, log, limits).wait()
 
 
-def _become(words: Sequence[str], log: Path) -> None:
+def _become(words: Sequence[str], log: Path, limits: Callable[[], None]) -> None:
     code = 1
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -105,6 +105,7 @@ def _become(words: Sequence[str], log: Path) -> None:
             os.dup2(os.open(f"{log}.{end}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
         from structure.cli.main import run
 
+        limits()
         code = run(list(words))
     except BaseException:
         traceback.print_exc()

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from structure.pipeline.owned_files import kind_of
+
 from .children import Done, command
-from .normal_form import tree
+from .normal_form import differences, tree
 
 SUITE = """\
 name: own
@@ -43,12 +45,14 @@ def words(line: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Stage:
-    """A command, the store that it starts from (a name of `BASES`), and what is done to that store before."""
+    """A command, the store that it starts from (a name of `BASES`), and what is done to that store before. Where it was
+    stopped after its last step, it may say `done` when it is called again."""
 
     name: str
     line: str
     base: str
     before: Callable[[Path], None] = lambda place: None
+    done: str = ""
 
 
 def _orphans(place: Path) -> None:
@@ -85,22 +89,30 @@ BASES: dict[str, tuple[str, list[str]]] = {
 }
 """Name of a store -> the store that it is made from, and the commands that make it."""
 
+EXTRACT = "extract --model bundled:scenes-vit --model bundled:scenes-text --dataset scenes:{rows}"
 STAGES = (
+    Stage("extract", EXTRACT.replace("{rows}", "60"), "nothing"),
+    Stage("extract --append", EXTRACT.replace("{rows}", "100") + " --append", "features"),
     Stage("rank-layers", "rank-layers --k 4 --calibrate 20 --repeats 1", "features"),
     Stage("align, trained", f"align {QUICK} --epochs 12 --name new", "ranked"),
     Stage("align, closed form", "align --method csa --dim 8 --layers last --name new --test 0.2", "ranked"),
     Stage("align --replace", f"align {QUICK} --epochs 3 --seed 3 --name a --replace", "whole"),
     Stage("eval", "eval --suite {place}/own.yaml --aligner a --data-root {place}", "aligned"),
     Stage("run", "run {place}/small.yaml", "features"),
-    Stage("report", "report", "whole", lambda place: (place / "store/reports/report.html").unlink(missing_ok=True)),
+    Stage("report", "report", "whole", lambda place: (place / "store/report.html").unlink(missing_ok=True)),
     Stage("import", "import {place}/vit.npz --model vit --modality vision --dataset cells", "nothing"),
     Stage("store gc --yes", "store gc --yes", "whole", _orphans),
     Stage("store repair", "store repair scenes/train/scenes-vit", "aligned", _broken),
-    Stage("export", "export a {place}/out --format safetensors", "aligned"),
+    Stage("export", "export a {place}/out --format safetensors", "aligned", done="is there and not empty"),
     Stage("search", "search red --aligner a --dataset scenes", "aligned"),
     Stage("index", "index --aligner a --dataset scenes --out {place}/idx", "aligned"),
     Stage("store drop-items", "store drop-items --dataset scenes --ids {place}/ids.txt --yes", "whole"),
 )
+
+
+def _is_cache(name: str) -> bool:
+    found = kind_of(name.removeprefix("store/"))
+    return found is not None and found[0].is_cache
 
 
 @dataclass
@@ -109,6 +121,7 @@ class Ground:
 
     folder: Path
     made: dict[str, Path] = field(default_factory=dict)
+    left: dict[str, tuple[dict[str, Any], float]] = field(default_factory=dict)
 
     @property
     def place(self) -> Path:
@@ -162,6 +175,35 @@ class Ground:
 
     def tree(self) -> dict[str, Any]:
         return tree(self.place)
+
+    def expected(self, stage: Stage) -> tuple[dict[str, Any], float]:
+        """What the stage leaves, and its seconds; RuntimeError where two runs of it do not leave the same."""
+        if stage.name not in self.left:
+            trees, seconds = [], 0.0
+            for _ in range(2):
+                self.start(stage)
+                done = self.do(stage.line)
+                if done.code or done.crashed:
+                    raise RuntimeError(f"{stage.name} ended with {done.code}: {done.stderr[-1500:]}")
+                seconds = done.seconds
+                trees.append(self.tree())
+            if unlike := differences(*trees):
+                raise RuntimeError(f"two runs of {stage.name} differ: {unlike[:5]}")
+            self.left[stage.name] = trees[0], seconds
+        return self.left[stage.name]
+
+    def again(self, stage: Stage) -> list[str]:
+        """Do the same command again; what it says where it does not end well."""
+        done = self.do(stage.line)
+        if done.crashed or (done.code and not (stage.done and stage.done in done.stderr)):
+            return [f"again: exit {done.code}, {done.told()}"]
+        return []
+
+    def differences(self, wanted: dict[str, Any]) -> list[str]:
+        """What is not as it should be. A cache that is made again when it is needed may lack, or be there already."""
+        found = self.tree()
+        apart = {name for name in found.keys() ^ wanted.keys() if _is_cache(name)}
+        return differences(*({name: at[name] for name in at.keys() - apart} for at in (found, wanted)))
 
     def faults(self) -> Sequence[str]:
         """What `store verify` says is wrong; nothing where all is well."""

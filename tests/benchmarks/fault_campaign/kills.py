@@ -10,26 +10,10 @@ from typing import Any
 
 from .children import Command
 from .ground import STAGES, Ground, Stage
-from .normal_form import differences
 from .outcome import Cell
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 STOPPED = 130
-
-
-def expected(ground: Ground, stage: Stage) -> tuple[dict[str, Any], float]:
-    """What the stage leaves, and its seconds; RuntimeError where two runs of it do not leave the same."""
-    trees, seconds = [], 0.0
-    for _ in range(2):
-        ground.start(stage)
-        done = ground.do(stage.line)
-        if done.code or done.crashed:
-            raise RuntimeError(f"{stage.name} ended with {done.code}: {done.stderr[-1500:]}")
-        seconds = done.seconds
-        trees.append(ground.tree())
-    if unlike := differences(*trees):
-        raise RuntimeError(f"two runs of {stage.name} differ: {unlike[:5]}")
-    return trees[0], seconds
 
 
 def campaign(ground: Ground, count: int, seed: int, only: str = "") -> Iterator[Cell]:
@@ -37,7 +21,7 @@ def campaign(ground: Ground, count: int, seed: int, only: str = "") -> Iterator[
     stages = [stage for stage in STAGES if only in stage.name]
     for stage in stages:
         try:
-            wanted, seconds = expected(ground, stage)
+            wanted, seconds = ground.expected(stage)
         except RuntimeError as error:
             yield Cell("kill", stage.name, "none", 1, 1, notes=[str(error)])
             continue
@@ -56,11 +40,9 @@ def _attacked(
         ground.start(stage)
         moments = [draws.uniform(0, seconds) for _ in range(draws.choice((1, 1, 2, 3)))]
         said = _stopped(ground, stage, kind, moments, cell)
-        done = ground.do(stage.line)
-        if done.code or done.crashed:
-            said.append(f"again: exit {done.code}, {done.told()}")
+        said += ground.again(stage)
         said += [f"verify: {fault}" for fault in ground.faults()]
-        said += differences(ground.tree(), wanted)
+        said += ground.differences(wanted)
         if said:
             cell.wrong_at(f"try {number - 1}, after {[round(each, 3) for each in moments]} s", said)
     return cell
