@@ -34,10 +34,9 @@ from structure.cli import (
     suites,
 )
 from structure.cli.advice import complete, given
-from structure.cli.extras import lacking
 from structure.cli.option_values import CommandGroup
 from structure.cli.stopping import INTERRUPTED, WORDS, listen, was_interrupted
-from structure.pipeline.device import is_out_of_memory
+from structure.cli.surroundings import told
 from structure.store.errors import DamageError, StructureError, UsageError
 
 CommandLineError: Any = typer.BadParameter.__base__
@@ -158,29 +157,15 @@ def _run(arguments: list[str]) -> int:
         return 2
     except (KeyboardInterrupt, typer.Abort):
         return _told(INTERRUPTED)
-    except (MemoryError, RuntimeError) as error:
-        if was_interrupted():
-            return _told(INTERRUPTED)
-        if not is_out_of_memory(error):
-            raise
-        if verbose >= 2:
-            traceback.print_exc()
-        print(
-            f"structure: not enough memory: {error or 'see -vv'}. Less at a time: --memory, --batch-size.",
-            file=sys.stderr,
-        )
-        return 1
     except StructureError as error:
         if verbose >= 2:
             traceback.print_exc()
         print(f"structure: {complete(f'{error}{_how_to_repair(error)}')}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-    except (ImportError, OSError) as error:
-        return _surroundings(error, verbose)
-    except Exception:
-        if not was_interrupted():  # a library that was interrupted raises what it likes
-            raise
-        return _told(INTERRUPTED)
+    except Exception as error:
+        if was_interrupted():  # a library that was interrupted raises what it likes
+            return _told(INTERRUPTED)
+        return _of_the_machine(error, verbose)
 
 
 def _say_the_value(error: Any) -> None:
@@ -191,20 +176,17 @@ def _say_the_value(error: Any) -> None:
         error.message = f"it is {wrong[0]['input']}; it must be {said}."
 
 
-def _surroundings(error: ImportError | OSError, verbose: int) -> int:
-    """A package that is not installed, or a file that cannot be read or written, in words; returns the exit code."""
-    if was_interrupted():
-        return _told(INTERRUPTED)
+def _of_the_machine(error: Exception, verbose: int) -> int:
+    """Say what the machine lacks or refused; returns the exit code. Raises an error that is none of the machine's."""
+    said = told(error)
+    if said is None:
+        raise error
     if isinstance(error, BrokenPipeError):  # the reader of stdout has left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     if verbose >= 2:
         traceback.print_exc()
-    if isinstance(error, ImportError):
-        print(f"structure: {lacking(error)}", file=sys.stderr)
-    else:
-        where = f": {error.filename}" if error.filename else ""
-        print(f"structure: {error.strerror or error}{where}. Run it with -vv to see where.", file=sys.stderr)
+    print(f"structure: {said}", file=sys.stderr)
     return 1
 
 

@@ -325,10 +325,12 @@ class Samples:
 
     @classmethod
     def kind_of(cls, files: Files, dataset: str, split: str) -> str:
-        """The `kind` on record, from the table's metadata alone; "" where there is no table, or it does not read."""
+        """The `kind` on record, from the table's metadata alone; "" where there is no table, it does not read or it
+        is that of another split."""
         try:
             schema = pq.read_schema(pa.BufferReader(files.read(cls.file(dataset, split))))
-            return str(json.loads(schema.metadata[b"structure"])["kind"])
+            meta = json.loads(schema.metadata[b"structure"])
+            return str(meta["kind"]) if (meta["dataset"], meta["split"]) == (dataset, split) else ""
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError):
             return ""
 
@@ -345,6 +347,8 @@ class Samples:
             lacking = [name for name in _BASE.names if name not in columns.column_names]
             if lacking:
                 raise ValueError(f"it has no column {lacking[0]}")
+            if (meta["dataset"], meta["split"]) != (dataset, split):
+                raise ValueError(f"it is that of {meta['dataset']}/{meta['split']}")
             return cls(dataset, split, columns, meta["tasks"], meta["kind"])
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
             raise DamageError(f"{key} does not read: {error}.") from None

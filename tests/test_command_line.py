@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -274,6 +276,27 @@ def test_memory_that_does_not_suffice_is_told_without_a_traceback(
     monkeypatch.setattr(main, "app", fails(RuntimeError("shapes")))
     with pytest.raises(RuntimeError, match="shapes"):
         run(["models"])
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (RuntimeError("can't start new thread"), "no more threads: .*ulimit -v.*ulimit -u.*run the same command again"),
+        (OSError(errno.EMFILE, "Too many open files", "x"), "Too many open files: x. .*ulimit -n 4096"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device. .*saved. Make space"),
+        (OSError(errno.EROFS, "Read-only file system", "x"), "Read-only file system: x. Name another place"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "Cannot allocate memory. .*--memory"),
+    ],
+)
+def test_what_the_machine_refuses_is_told_with_what_to_do(
+    error: Exception, advice: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def app(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(main, "app", app)
+    assert run(["models"]) == 1
+    assert re.search(advice, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from structure.store.fingerprint import fingerprint
 FOLDERS = ("aligners", "curves", "rankings", "results", "samples", "reports")
 """Of the store: what a page is made from, besides the manifests of its features and the bytes on the disk."""
 
-_MARK = re.compile(rb'<meta name="made-from" content="([0-9a-f]{64}) ([0-9a-f]{8})">\n')
+_MARK = re.compile(rb'<meta name="made-from" content="([0-9a-f]{64}) ([0-9a-f]{8})( [^"]*)?">\n')
 _MARKED = re.compile(rb'<meta name="made|-from" content="')
 """Either half of its beginning: one changed byte leaves the other."""
 _BEFORE = '<meta name="viewport"'
@@ -37,17 +37,18 @@ def made_from(store: Store, summary: Mapping[str, Any] | None = None) -> str:
     return fingerprint({"records": records, "features": pending, **shown, "code": sorted(_code())})
 
 
-def marked(page: str, digest: str) -> bytes:
-    """The page with the digest of what it was made from, and a checksum of itself, in its head."""
+def marked(page: str, digest: str, place: str) -> bytes:
+    """The page with the digest of what it was made from, a checksum, and its key in the store ("" for a page that lies
+    elsewhere) in its head."""
     before, found, after = page.partition(_BEFORE)
-    checksum = crc32c(memoryview(page.encode()))
-    return f'{before}<meta name="made-from" content="{digest} {checksum:08x}">\n{found}{after}'.encode()
+    checksum = crc32c(memoryview(f"{page}{digest} {place}".encode()))
+    return f'{before}<meta name="made-from" content="{digest} {checksum:08x} {place}">\n{found}{after}'.encode()
 
 
-def is_fresh(page: bytes, digest: str) -> bool:
-    """Whether it is a whole page that was made from this."""
+def is_fresh(page: bytes, digest: str, place: str) -> bool:
+    """Whether it is a whole page that was made from this, for this place."""
     found = _MARK.search(page[:4096])
-    return found is not None and found[1].decode() == digest and is_whole(page)
+    return found is not None and found[1].decode() == digest and place_of(page) == place and is_whole(page)
 
 
 def is_marked(page: bytes) -> bool:
@@ -60,7 +61,14 @@ def is_whole(page: bytes) -> bool:
     found = _MARK.search(page[:4096])
     if found is None:
         return False
-    return f"{crc32c(memoryview(page[: found.start()] + page[found.end() :])):08x}" == found[2].decode()
+    head = found[1] + found[3] if found[3] else b""  # an earlier version wrote no place
+    return f"{crc32c(memoryview(page[: found.start()] + page[found.end() :] + head)):08x}" == found[2].decode()
+
+
+def place_of(page: bytes) -> str | None:
+    """The key that a page was written under; None where it does not say."""
+    found = _MARK.search(page[:4096])
+    return None if found is None or not found[3] else found[3].decode(errors="replace").strip()
 
 
 def _code() -> Iterator[list[Any]]:

@@ -25,4 +25,4 @@ def is_report_whole(folder: Files, written: Mapping[str, Any]) -> bool:
             read_listed(folder, name, listed)
     except SealError:
         return False
-    return not folder.exists(PAGE) or is_whole_page(folder.read(PAGE))
+    return not folder.exists(PAGE) or is_whole_page(folder.read(PAGE), folder.key(PAGE))

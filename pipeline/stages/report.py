@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from structure.pipeline.page.freshness import is_fresh, is_marked, is_whole, made_from, marked
+from structure.pipeline.page.freshness import is_fresh, is_marked, is_whole, made_from, marked, place_of
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store import Store, open_store
 from structure.store.files import Files
@@ -41,9 +41,10 @@ def report(
     target = store if isinstance(store, Store) else open_store(store)
     digest = made_from(target, summary)
     place = Path(out) if out is not None else None
-    before = _read(place, folder or target.files)
-    address = str(out) if out is not None else f"{folder or target.files}/{PAGE}"
-    if files is None and is_fresh(before, digest):
+    inside = folder or target.files
+    before, key = _read(place, inside), inside.key(PAGE) if place is None else ""
+    address = str(out) if out is not None else f"{inside}/{PAGE}"
+    if files is None and is_fresh(before, digest, key):
         on_event(Note(f"report: {address} shows all there is"))
         return address
     from structure.pipeline.evaluation.outdated import stale
@@ -53,9 +54,9 @@ def report(
     sections, page = whole_page(target, summary, stale(target))
     if place is not None:
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(marked(page, digest))
+        place.write_bytes(marked(page, digest, key))
     else:
-        (folder or target.files).write(PAGE, marked(page, digest))
+        inside.write(PAGE, marked(page, digest, key))
     on_event(Note(f"report: {address}"))
     if files is not None:
         count = write_files(sections, Path(files))
@@ -63,9 +64,10 @@ def report(
     return address
 
 
-def is_whole_page(page: bytes) -> bool:
-    """Whether a page is what was written; one of an earlier version, without a checksum, is taken as it is."""
-    return is_whole(page) or not is_marked(page)
+def is_whole_page(page: bytes, place: str) -> bool:
+    """Whether a page is what was written under this key; one of an earlier version, without a checksum or its key, is
+    taken as it is."""
+    return (is_whole(page) and place_of(page) in (None, place)) or not is_marked(page)
 
 
 def _read(place: Path | None, folder: Files) -> bytes:

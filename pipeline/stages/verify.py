@@ -10,7 +10,7 @@ from typing import Any
 
 from structure.pipeline.aligners.aligner_runs import WEIGHTS
 from structure.pipeline.owned_files import KINDS, PAGE, damaged, kind_of
-from structure.pipeline.page.freshness import is_marked, is_whole
+from structure.pipeline.page.freshness import is_marked, is_whole, place_of
 from structure.pipeline.results import FILE, every_result, read_predictions
 from structure.store import Store
 from structure.store.errors import DamageError
@@ -72,8 +72,12 @@ def _is_sealed(store: Store, key: str, *, page: bool) -> bool:
     data = store.files.read(key)
     if not page and require_own(data, Seal(key), any_owner=True) is not None:
         return True
-    if page and is_marked(data) and not is_whole(data):
-        raise SealError("is not what was written")
+    if page and is_marked(data):
+        if not is_whole(data):
+            raise SealError("is not what was written")
+        written = place_of(data)
+        if written not in (None, key):
+            raise SealError(f"is not its own: {written or 'a page outside a store'} was written, and lies in its place")
     _require_form(key, data)
     return page and is_marked(data)
 

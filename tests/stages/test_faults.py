@@ -230,6 +230,30 @@ def test_damaged_neighbours_are_computed_again(made: Store, tmp_path: Path) -> N
     assert faults(store) == {}
 
 
+def test_a_page_in_the_place_of_another_is_no_page_of_its_own(made: Store) -> None:
+    pages = ("report.html", "reports/sweep/report.html")
+    first, second = (made.files.read(key) for key in pages)
+    put(made, pages[0], second)
+    put(made, pages[1], first)
+    found = faults(made)
+    assert all(f"{key} is not its own" in found[key] for key in pages)
+    put(made, pages[1], second)
+    report(store=made)
+    assert faults(made) == {}
+
+
+def test_a_sample_index_in_the_place_of_another_is_not_taken_for_it(made: Store, tmp_path: Path) -> None:
+    """That of prompts in the place of that of images, whose features would be passed over; and with its checksum."""
+    shutil.copytree(made.url, tmp_path / "store")
+    store = open_store(tmp_path / "store")
+    prompts = next(key for key in store.files.keys("samples") if "/prompts." in key and key.endswith(".parquet"))
+    own = "samples/scenes/train.parquet"
+    for end in ("", ".crc32c"):
+        put(store, own + end, store.files.read(prompts + end))
+        with pytest.raises(DamageError, match=r"scenes/train\.parquet"):
+            rank_layers(store=store, forecast=False, **{**RANKED, "k": 3})
+
+
 def test_a_step_of_a_recipe_is_done_again(made: Store, tmp_path: Path) -> None:
     shutil.copytree(made.url, tmp_path / "store")
     store = open_store(tmp_path / "store")

@@ -12,7 +12,7 @@ from typing import Any
 from structure.pipeline.owned_files import kind_of
 
 from .children import Done
-from .ground import Ground
+from .ground import LONG, Ground
 from .normal_form import normal
 from .outcome import Cell
 
@@ -43,6 +43,10 @@ READERS = {
     "results": "eval --compare a b --json",
     "predictions": "eval --compare a b --json",
     "steps of recipes": "run {place}/small.yaml --json",
+    "states of trainings": LONG + " --json",
+    "frames of encoders": EVALUATE,
+    "lists of skipped samples": "status --json",
+    "matrices of models": "report --json",
     "curves over pairs": "align --method csa --curve 20 --dim 6 --layers block.03,block.03 --seeds 1 --json",
 }
 """The command that reads files of a kind; the others are read by the report."""

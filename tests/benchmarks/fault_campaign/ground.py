@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 
 from structure.pipeline.owned_files import kind_of
 
-from .children import Done, command
+from .children import Command, Done, command, save_states
 from .normal_form import differences, tree
 
 SUITE = """\
@@ -23,6 +25,7 @@ defaults: {dataset: 'scenes:24', split: test}
 tasks:
   - {kind: zeroshot_retrieval, metric: image_retrieval_recall@1}
   - {label: shape, kind: zeroshot_classification, metric: acc1, prompts: plain}
+  - {kind: segmentation, metric: miou, prompts: plain, background: ignored}
 """
 RECIPE = {
     "name": "small",
@@ -32,10 +35,14 @@ RECIPE = {
     "extract": {"dataset": "scenes:60", "split": "train"},
     "rank": [{"name": "auto", "k": 5, "calibrate": 5}],
     "align": {"options": {"dim": 8, "epochs": 2, "batch": 32, "learning_rate": 0.001}, "seeds": [1],
-              "grid": {"layers": ["last", "auto"]}},
+              "grid": {"layers": ["last", "auto", "block.00,block.00"]}},
     "evaluate": {"suite": "scenes", "datasets": ["scenes/colour"]},
+    "correlate": {"ranking": "auto"},
 }  # fmt: skip
 QUICK = "--method linear --dim 8 --lr 1e-3 --test 0.2 --layers last"
+LONG = f"align {QUICK} --epochs 300 --name long"
+STATE = "state of: "
+"""Before a command: it is killed as soon as its training has saved its state."""
 VIT = "features/scenes/train/scenes-vit"
 
 
@@ -83,6 +90,9 @@ BASES: dict[str, tuple[str, list[str]]] = {
             "run {place}/small.yaml",
             "align --method csa --curve 20 --dim 6 --layers block.03,block.03 --seeds 1",
             "search red --aligner a --dataset scenes",
+            "rank-layers --all --between vision-text --k 4 --calibrate 0 --repeats 0",
+            "extract --model bundled:scenes-vit --dataset folder:{place}/photos --layers block.03",
+            STATE + LONG,
             "report",
         ],
     ),
@@ -147,6 +157,9 @@ class Ground:
             self.place.mkdir()
             self.write_beside()
         for line in lines:
+            if line.startswith(STATE):
+                self.leave_state(line.removeprefix(STATE))
+                continue
             done = self.do(line)
             if done.code or done.crashed:
                 raise RuntimeError(f"{line} ended with {done.code}: {done.stderr[-1500:]}")
@@ -154,11 +167,24 @@ class Ground:
         shutil.copytree(self.place, self.made[name])
         return self.made[name]
 
+    def leave_state(self, line: str) -> None:
+        """Do a command until its training has saved its state."""
+        running = Command(self.line(line), self.folder / "log", save_states)
+        while not list(self.place.glob("store/checkpoints/*/[!.]*")):
+            time.sleep(0.001)
+        running.send(signal.SIGKILL)
+        running.wait()
+
     def write_beside(self) -> None:
         """Files that commands read which are not of the store."""
         (self.place / "own.yaml").write_text(SUITE)
         (self.place / "small.yaml").write_text(json.dumps(RECIPE))
         (self.place / "ids.txt").write_text("000003\n")
+        photos = self.place / "photos/train/red"
+        photos.mkdir(parents=True)
+        for number in range(4):
+            (photos / f"{number}.ppm").write_bytes(b"P6 8 8 255\n" + bytes([200, 10 * number, 0]) * 64)
+        (photos / "broken.png").write_bytes(b"no image")
         draws = np.random.default_rng(0)
         blocks = {f"block.{i:02d}": draws.standard_normal((60, 6)).astype(np.float32) for i in range(3)}
         np.savez(self.place / "vit.npz", **blocks)  # type: ignore[arg-type]

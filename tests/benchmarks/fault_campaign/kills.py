@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .children import Command
+from .children import Command, save_states
 from .ground import STAGES, Ground, Stage
 from .outcome import Cell
 
@@ -52,7 +52,7 @@ def _stopped(ground: Ground, stage: Stage, kind: signal.Signals, moments: Sequen
     """Start the command and send it the signal, once a moment, until it comes to its end before; what it said wrong."""
     said = []
     for moment in moments:
-        running = Command(ground.line(stage.line), ground.folder / "killed")
+        running = Command(ground.line(stage.line), ground.folder / "killed", save_states)
         time.sleep(moment)
         running.send(kind)
         done = running.wait()
