@@ -18,7 +18,15 @@ class NotPresentError(StructureError):
     """An encoder or dataset that is not on this machine; the message says what to place where."""
 
 
-class ReadOnlyError(StructureError):
+class MachineError(StructureError):
+    """What this machine lacks or forbids, whatever was asked: it is no fault of one task or one variant among many."""
+
+
+class NoSpaceError(MachineError):
+    """A disk that is full."""
+
+
+class ReadOnlyError(MachineError):
     """A place that this machine or its owner does not let us write to."""
 
 

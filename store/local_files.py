@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from structure.store.errors import ReadOnlyError, StructureError
+from structure.store.errors import NoSpaceError, ReadOnlyError
 from structure.store.files import PIECE, Buffer, Files, Seen, check_key
 
 
@@ -175,7 +175,7 @@ def _space(files: LocalFiles, key: str, parts: tuple[Buffer, ...]) -> Iterator[N
             ) from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise StructureError(
+        raise NoSpaceError(
             f"The disk of the store {files.url} is full: {key} needs {sum(len(part) for part in parts):,} bytes and "
             f"{files.free() or 0:,} are free. Everything finished is saved. Make space and run the same command again "
             "to go on."

@@ -18,7 +18,7 @@ from numcodecs.zstd import Zstd
 from structure.store.chunk import CRC_BYTES, crc32c, write_chunk
 from structure.store.column_layout import Column, ColumnLayout
 from structure.store.completion_markers import CompletionMarker
-from structure.store.errors import StructureError
+from structure.store.errors import DamageError
 from structure.store.feature_set import FeatureSet
 from structure.store.sample_table import WITHDRAWN, Samples
 from structure.store.shard_writer import lease_of
@@ -90,10 +90,10 @@ def _withdraw(features: FeatureSet, index: int, rows: np.ndarray, marker: Comple
         keys = [f"{features.prefix}/{layout.chunk_key(n)}" for n in range(layout.first[index], layout.first[index + 1])]
         try:
             if dtype != column.dtype:
-                raise StructureError(f"{path} is not written")
+                raise DamageError(f"{path} is not written")
             places = _vectors(layout, index, rows)
             written[path] = dtype, _overwritten(features, column, layout, keys, checksums, places)
-        except StructureError:  # a chunk that no marker vouches for, or is damaged, may hold the rows too
+        except DamageError:  # a chunk that no marker vouches for, or is damaged, may hold the rows too
             for key in keys:
                 features.files.remove(key)
     if marker is not None:
@@ -121,7 +121,7 @@ def _overwritten(
     """The checksums of the column's chunks of a shard, those that hold one of the vectors written again with NaN.
 
     A chunk with another checksum than the marker's is good where it is whole and holds NaN there: a process was killed
-    between the two writes. Raises StructureError for any other.
+    between the two writes. Raises DamageError for any other.
     """
     size, level, found = layout.chunk_vectors, features.manifest.zstd_level, []
     for chunk, (key, expected) in enumerate(zip(keys, checksums, strict=True)):
@@ -132,7 +132,7 @@ def _overwritten(
         values, checksum = _read(features, key, column, size)
         is_done = bool(np.isnan(values[inside]).all())
         if checksum != expected and not is_done:
-            raise StructureError(f"{key} is not what was written")
+            raise DamageError(f"{key} is not what was written")
         if not is_done:
             values[inside] = np.nan
             checksum = write_chunk(features.files, key, values, rows=size, level=level)
@@ -141,8 +141,8 @@ def _overwritten(
 
 
 def _read(features: FeatureSet, key: str, column: Column, size: int) -> tuple[np.ndarray, str]:
-    """A chunk (size, width), to be written to, and its checksum as hex. Raises StructureError for one that is missing
-    or does not fit its own checksum."""
+    """A chunk (size, width), to be written to, and its checksum as hex. Raises DamageError for one that is missing or
+    does not fit its own checksum."""
     try:
         raw = features.files.read(key)
         data, checksum = raw[:-CRC_BYTES], crc32c(memoryview(raw)[:-CRC_BYTES])
@@ -152,5 +152,5 @@ def _read(features: FeatureSet, key: str, column: Column, size: int) -> tuple[np
             data = Zstd().decode(data)
         values = np.frombuffer(data, dtype=np.dtype(column.dtype).newbyteorder("<")).reshape(size, column.width)
     except (FileNotFoundError, ValueError, RuntimeError) as error:
-        raise StructureError(f"{key} does not read: {error}") from None
+        raise DamageError(f"{key} does not read: {error}") from None
     return values.astype(column.dtype), f"{checksum:08x}"

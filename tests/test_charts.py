@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 
 from structure.pipeline import charts
 from structure.pipeline.charts import Fields, Reference
+from structure.store.errors import MachineError
 
 TITLES = {"a": "along", "b": "up"}
 
@@ -37,6 +39,15 @@ def test_every_panel_has_its_own_dots() -> None:
     assert blue[: height // 2, width // 2 :].any()
     assert blue[height // 2 :, : width // 2].any()
     assert not blue[height // 2 :, width // 2 :].any()
+
+
+def test_a_chart_that_would_end_the_program_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library that draws aborts where the limit of addresses (`ulimit -v`) is too low."""
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (2**33, 2**33))
+    with pytest.raises(
+        MachineError, match=r"Drawing a chart takes 72.00 GiB .* limit of 8.00 GiB; .*ulimit -v unlimited"
+    ):
+        charts.png(dots(0.0))
 
 
 def test_every_panel_has_its_own_lines() -> None:

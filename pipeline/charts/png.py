@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from structure.pipeline.charts.address_space import DRAWING, require_address_space
 from structure.pipeline.charts.theme import Spec
 
 WIDTH = 640
@@ -18,7 +19,9 @@ def png(spec: Mapping[str, Any], *, title: str = "", width: int = WIDTH) -> byte
     """The chart as PNG bytes, `width` pixels times two wide without axes and legend, on white.
 
     Line breaks divide the title. The same specification gives the same bytes on the same machine (system fonts).
+    Raises MachineError where the library that draws would end the program.
     """
+    require_address_space(DRAWING, "Drawing a chart")
     import vl_convert
 
     whole: Spec = json.loads(json.dumps(spec).replace('"currentColor"', f'"{INK}"'))  # white paper has no page's colour

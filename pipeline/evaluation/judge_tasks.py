@@ -19,7 +19,7 @@ from structure.pipeline.results import Result
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.suites.suite import SuiteTask
 from structure.pipeline.work_estimate import WorkEstimate, require_space
-from structure.store.errors import NotPresentError, StructureError
+from structure.store.errors import MachineError, NotPresentError, StructureError
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ def judge_tasks(context: RunContext, aligners: Sequence[str], asked: AskedTasks)
             question = questions.ask(task)
         except NotPresentError as error:
             absent.append({"dataset": task.title, "why": f"{task.dataset} is not here", "how_to_get": str(error)})
+        except MachineError:
+            raise
         except StructureError as error:
             failed.append({"dataset": task.title, "why": str(error)})
             context.note(f"{task.title} cannot be evaluated: {error}")

@@ -20,6 +20,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from structure.pipeline.charts.address_space import BUNDLING, require_address_space
 from structure.pipeline.page.blocks import Block, Chart, Section
 from structure.pipeline.strict_json import strict
 
@@ -54,7 +55,9 @@ def render(title: str, store: str, sections: Sequence[Section]) -> str:
 
 @cache
 def library() -> str:
-    """Vega, Vega-Lite and vega-embed as one script, from the package vl-convert-python; bundling takes seconds."""
+    """Vega, Vega-Lite and vega-embed as one script, from the package vl-convert-python; bundling takes seconds.
+    Raises MachineError where it would end the program."""
+    require_address_space(BUNDLING, "Bundling the scripts of the page")
     import vl_convert
 
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")

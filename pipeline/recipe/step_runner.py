@@ -37,7 +37,7 @@ from structure.pipeline.strict_json import from_json, strict
 from structure.pipeline.suites.prompt_set import load_prompt_set
 from structure.pipeline.suites.suite import SuiteTask
 from structure.store import FeatureSet, Samples
-from structure.store.errors import NotPresentError, StructureError
+from structure.store.errors import MachineError, NotPresentError, StructureError
 from structure.store.seals import LISTED, Seal, read_json
 
 TOGETHER = 16
@@ -205,6 +205,8 @@ class StepRunner:
         self.context.on_event(Progress("runs", names.index(run.aligner) + 1, len(names), "runs"))
         try:
             return self._identical(step, needed, results) or self._train(step, needed)
+        except MachineError:
+            raise
         except StructureError as error:
             raise VariantError(run.variant, run.seed, str(error)) from error
 

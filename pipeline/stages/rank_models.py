@@ -16,7 +16,7 @@ from structure.pipeline.similarity.model_matrix import ModelPair, ModelSimilarit
 from structure.pipeline.stage_requests.rank import RankModelsRequest
 from structure.pipeline.work_estimate import WorkEstimate
 from structure.store import FeatureSet
-from structure.store.errors import StructureError
+from structure.store.errors import MachineError, StructureError
 
 
 def plan(request: RankModelsRequest, context: RunContext) -> list[WorkEstimate]:
@@ -38,6 +38,8 @@ def run(request: RankModelsRequest, context: RunContext) -> ModelSimilarity:
     for done, (first, second) in enumerate(pairs, start=1):
         try:
             ranked = rank_pair(context.store, first, second, options, limits)
+        except MachineError:
+            raise
         except StructureError as error:
             failed.append({"first": first.manifest.encoder, "second": second.manifest.encoder, "why": str(error)})
             context.note(f"{first.key} and {second.key} were not ranked: {error}")

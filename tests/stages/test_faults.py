@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +34,7 @@ from structure.pipeline.stages.rank_models import rank_models
 from structure.pipeline.stages.report import page_of, report
 from structure.pipeline.stages.verify import verify_files
 from structure.store import Store, StructureError, open_store
-from structure.store.errors import DamageError
+from structure.store.errors import DamageError, NoSpaceError
 from structure.store.seals import Seal
 
 SUITE = """\
@@ -252,6 +254,29 @@ def test_a_sample_index_in_the_place_of_another_is_not_taken_for_it(made: Store,
         put(store, own + end, store.files.read(prompts + end))
         with pytest.raises(DamageError, match=r"scenes/train\.parquet"):
             rank_layers(store=store, forecast=False, **{**RANKED, "k": 3})
+
+
+def test_a_full_disk_is_no_fault_of_a_task_or_of_a_variant(
+    made: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the machine lacks stops the command; it is not listed beside what else could be evaluated or trained."""
+    shutil.copytree(made.url, tmp_path / "store")
+    store = open_store(tmp_path / "store")
+    (tmp_path / "own.yaml").write_text(SUITE)
+    store.files.remove_tree("features/scenes/test")
+    for end in ("", ".crc32c"):
+        store.files.remove(f"samples/scenes/test.parquet{end}")
+    full = iter([OSError(errno.ENOSPC, "No space left on device")] * 2)
+
+    def fsync(descriptor: int) -> None:
+        for error in itertools.islice(full, 1):
+            raise error
+
+    monkeypatch.setattr("structure.store.local_files.os.fsync", fsync)
+    with pytest.raises(NoSpaceError, match="Make space"):
+        evaluate(str(tmp_path / "own.yaml"), store=store, data_root=tmp_path, aligners=["a"])
+    with pytest.raises(NoSpaceError, match="Make space"):
+        run_recipe(sweep_recipe("new", Axes("last"), training=QUICK, seeds=[2]), RunContext(store, device="cpu"))
 
 
 def test_a_step_of_a_recipe_is_done_again(made: Store, tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from structure.store import Column, FeatureSet, Manifest, SampleItem, Samples, Store, open_store
 from structure.store.column_layout import plan_tokens
+from structure.store.errors import NoSpaceError
 from structure.store.local_files import LocalFiles
 from structure.store.manifest import lengths_digest
 from structure.store.sample_table import WITHDRAWN, withdrawn_id
@@ -150,11 +151,18 @@ def test_no_byte_of_any_subset_remains_and_no_other_row_moves(
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(form=st.sampled_from(FORMS), step=st.integers(0, 40), after=st.booleans())
-def test_a_run_that_is_killed_at_any_write_is_finished_by_the_next(
-    form: str, step: int, after: bool, tmp_path_factory: pytest.TempPathFactory
+@given(
+    form=st.sampled_from(FORMS),
+    step=st.integers(0, 40),
+    after=st.booleans(),
+    end=st.sampled_from([Killed(), NoSpaceError("full")]),
+)
+@example(form="pooled", step=5, after=False, end=NoSpaceError("full"))
+def test_a_run_that_ends_at_any_write_is_finished_by_the_next(
+    form: str, step: int, after: bool, end: BaseException, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """With the bytes of a run that nobody killed; between them no row reads as if it were whole and had changed."""
+    """With the bytes of a run that nobody killed and that found its disk never full; between them no row reads as if it
+    were whole and had changed."""
     items = {2, 3, 9, 22}
     (whole, _), (part, _) = (copied(form, tmp_path_factory.mktemp("drop")) for _ in range(2))
     dropped(whole, form, items)
@@ -164,14 +172,14 @@ def test_a_run_that_is_killed_at_any_write_is_finished_by_the_next(
         nonlocal count
         count += 1
         if count == step + 1 and not after:
-            raise Killed
+            raise end
         write(files, key, *parts)
         if count == step + 1:
-            raise Killed
+            raise end
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LocalFiles, "write", killed)
-        with suppress(Killed):
+        with suppress(Killed, NoSpaceError):
             dropped(part, form, items)
     samples = part.samples("toy", "train")
     if samples.is_withdrawn.any() and is_pending(part[f"toy/train/{form}"], samples):
