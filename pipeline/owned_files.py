@@ -7,7 +7,7 @@ needs them. Feature sets and sample indexes look after themselves (`structure.st
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from structure.store.errors import DamageError
@@ -86,6 +86,15 @@ def kind_of(key: str) -> tuple[FileKind, dict[str, str]] | None:
         if groups is not None:
             return kind, groups
     return None
+
+
+def remove_unlisted(folder: Files, record: str, listed: Collection[str]) -> None:
+    """Remove what an earlier making of a record left beside it and the next, which is about to be written, does not
+    list: it would be taken for damage."""
+    for name in folder.keys(""):
+        of = kind_of(folder.key(name))
+        if of is not None and of[0].record.format(**of[1]) == folder.key(record) and name not in listed:
+            folder.remove(name)
 
 
 def remedy_of(key: str, *, suites: Sequence[str] = ()) -> str:

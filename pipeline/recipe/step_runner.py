@@ -15,6 +15,7 @@ from structure.pipeline.aligners.options import TrainingOptions, applicable
 from structure.pipeline.datasets.content_stamp import content_stamp
 from structure.pipeline.datasets.loading import open_dataset
 from structure.pipeline.encoders.loading import weights_stamp
+from structure.pipeline.owned_files import remove_unlisted
 from structure.pipeline.pairing.layer_cache import LayerCache
 from structure.pipeline.pairing.layer_choice import pick_layers
 from structure.pipeline.pairing.pairs import choose_sets
@@ -340,7 +341,9 @@ class StepRunner:
             "seconds": summary.seconds,
             "runs": {name: run_of(self.store, name) for names in summary.aligners.values() for name in names},
         }
-        listed = {**strict(document), LISTED: write_correlations(summary.correlations, folder)}
+        charts = write_correlations(summary.correlations, folder)
+        remove_unlisted(folder, SUMMARY, charts)
+        listed = {**strict(document), LISTED: charts}
         summary_json = Seal.of(folder, SUMMARY).json(listed, indent=1)
         folder.write(SUMMARY, summary_json)
         page = ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from structure.pipeline.owned_files import damaged
+from structure.pipeline.owned_files import damaged, remove_unlisted
 from structure.store import FeatureSet, Store
 from structure.store.errors import StructureError
 from structure.store.files import Files
@@ -78,6 +78,7 @@ class LayerSimilarity:
         """Write its `files`, and last `ranking.json`, which lists them with their digests."""
         for name, data in files.items():
             self.folder.write(name, data)
+        remove_unlisted(self.folder, FILE, files)
         seal = Seal.of(self.folder, FILE, str(self.ranking.get("made_from", "")))
         self.folder.write(FILE, seal.json({**self.ranking, LISTED: digests(files)}, indent=1))
 

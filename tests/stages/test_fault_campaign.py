@@ -19,7 +19,8 @@ sys.exit(main())
 
 
 def test_a_short_campaign_finds_nothing_wrong(warm: Warm, tmp_path: Path) -> None:
-    counts = ["--kills", "3", "--pairs", "1", "--damages", "0", "--remote", "0", "--only", "import"]
+    counts = ["--kills", "3", "--pairs", "1", "--damages", "0", "--remote", "0"]
+    counts += ["--environment", "0", "--only", "import"]
     ran = warm.start(SHORT, str(ROOT), *counts, "--out", str(tmp_path / "table.md"), stderr=tmp_path / "stderr")
     assert ran.wait() == 0, (tmp_path / "stderr").read_text()
     rows = (tmp_path / "table.md").read_text().splitlines()

@@ -19,7 +19,7 @@ from structure.pipeline.aligners.aligner_runs import HISTORY, file_beside, table
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.model_selection.outcome import RECORD as SELECTION
-from structure.pipeline.owned_files import KINDS, kind_of
+from structure.pipeline.owned_files import KINDS, kind_of, remove_unlisted
 from structure.pipeline.page.source import Source
 from structure.pipeline.pair_curves.curve import PairCurve
 from structure.pipeline.progress import Event, Note
@@ -277,6 +277,24 @@ def test_a_full_disk_is_no_fault_of_a_task_or_of_a_variant(
         evaluate(str(tmp_path / "own.yaml"), store=store, data_root=tmp_path, aligners=["a"])
     with pytest.raises(NoSpaceError, match="Make space"):
         run_recipe(sweep_recipe("new", Axes("last"), training=QUICK, seeds=[2]), RunContext(store, device="cpu"))
+
+
+def test_a_ranking_made_anew_without_a_permutation_test_leaves_no_chart_of_one(made: Store, tmp_path: Path) -> None:
+    shutil.copytree(made.url, tmp_path / "store")
+    store = open_store(tmp_path / "store")
+    rank_layers(store=store, forecast=False, **{**RANKED, "calibrate": 5})
+    assert any(key.endswith("null.png") for key in store.files.keys("rankings"))
+    rank_layers(store=store, forecast=False, **RANKED)
+    assert faults(store) == {}
+    assert not any(key.endswith("null.png") for key in store.files.keys("rankings"))
+
+
+def test_correlations_that_a_recipe_no_longer_asks_for_go(tmp_path: Path) -> None:
+    folder = open_store(tmp_path / "store").folder("reports", "small")
+    for name in ("similarity.csv", "similarity.png", "summary.json", "report.html"):
+        folder.write(name, b"of an earlier run")
+    remove_unlisted(folder, "summary.json", {"similarity.csv"})
+    assert folder.keys("") == ["report.html", "similarity.csv", "summary.json"]
 
 
 def test_a_step_of_a_recipe_is_done_again(made: Store, tmp_path: Path) -> None:

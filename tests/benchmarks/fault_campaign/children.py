@@ -90,9 +90,9 @@ class Command:
         return Done(os.waitstatus_to_exitcode(status), *texts, time.perf_counter() - self.began)
 
 
-def command(words: Sequence[str], log: Path, limits: Callable[[], None] = lambda: None) -> Done:
+def command(words: Sequence[str], log: Path, limits: Callable[[], None] = lambda: None, longest: float = 300.0) -> Done:
     """Run a command to its end."""
-    return Command(words, log, limits).wait()
+    return Command(words, log, limits).wait(longest)
 
 
 def save_states() -> None:

@@ -70,8 +70,8 @@ def few_files(ground: Ground, line: str, draws: random.Random) -> Done:
 
 def little_memory(ground: Ground, line: str, draws: random.Random) -> Done:
     """That much memory beside what the process has."""
-    more = draws.choice((1, 2, 4, 8, 16, 32, 64)) * MIB
-    return command(ground.line(line), ground.folder / "log", lambda: _limit(resource.RLIMIT_AS, _size() + more))
+    more = draws.randrange(96) * MIB
+    return command(ground.line(line), ground.folder / "log", lambda: _limit(resource.RLIMIT_AS, _size() + more), 60)
 
 
 FAULTS: dict[str, Callable[[Ground, str, random.Random], Done]] = {
