@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 VOLATILE = re.compile(
-    r"seconds.*|.*_seconds|.*_per_second|created|made|time|times|written|at|began|seal|sha256|digest|run|runs|version|host|pid|bytes"
-    r"|.*milliseconds|started|date|peak.*|memory|fingerprint"
+    r"seconds.*|.*_seconds|.*_per_second|created|made|time|times|written|at|began|seal|sha256|digest|run|runs|version|host|pid"
+    r"|bytes|.*milliseconds|started|date|peak.*|memory|fingerprint"
 )
 """Names of values that say when, how fast or by which run."""
 
