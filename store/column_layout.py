@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -77,8 +77,8 @@ class Column:
 
     def to_json(self) -> dict[str, Any]:
         """The fields that the manifest records."""
-        fields = asdict(self)
-        return {name: fields[name] for name in ("name", "width", "dtype")} if self.is_pooled else fields
+        names = ("name", "width", "dtype") if self.is_pooled else tuple(field.name for field in fields(self))
+        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def pooled_from_json(cls, body: Mapping[str, Any]) -> Column:

@@ -50,15 +50,16 @@ class ColumnWriter:
         column, key = self._layout.column, self._key
         places = np.asarray(rows, dtype=np.int64) - self._shard.start
         planned = self._lengths[places]
-        counts = planned if lengths is None else np.asarray(lengths)
-        for other in np.flatnonzero(planned != counts)[:1]:
+        counts = None if lengths is None else np.asarray(lengths)
+        for other in () if counts is None else np.flatnonzero(planned != counts)[:1]:
             raise StructureError(
                 f"{key}: row {rows[other]} has {counts[other]} tokens now and {planned[other]} were planned in layer "
                 f"{column.name}. Nothing of {self._shard} was saved. Is it the same tokenizer?"
             )
-        if values.shape != (planned.sum(), column.width) or self._has[places].any():
+        wanted = (len(places) if column.is_pooled else int(planned.sum()), column.width)
+        if values.shape != wanted or self._has[places].any():
             raise ValueError(
-                f"{key}, {column.path}: a shard is written whole, each row once, {(int(planned.sum()), column.width)} "
+                f"{key}, {column.path}: a shard is written whole, each row once, {wanted} "
                 f"for {len(rows)} rows, not {values.shape}"
             )
 
@@ -90,11 +91,15 @@ class ColumnWriter:
         """Put the vectors of these rows of the shard into their chunks."""
         if not len(places):
             return
-        begins, lengths, size = self._offsets[places], self._lengths[places], self._layout.chunk_vectors
-        breaks = np.flatnonzero(np.diff(places) != 1) + 1
-        if not len(breaks):  # rows that follow one another, as images do
-            self._place(int(begins[0]), values)
+        if (places[1:] - places[:-1] == 1).all():  # rows that follow one another, as images do
+            self._place(int(self._offsets[places[0]]), values)
             return
+        size = self._layout.chunk_vectors
+        if self._layout.column.is_pooled:  # one chunk, one vector a row
+            self._chunk(0)[places] = values
+            self._count(0, len(places))
+            return
+        begins, lengths = self._offsets[places], self._lengths[places]
         taken = np.cumsum(lengths) - lengths
         vectors = np.repeat(begins - taken, lengths) + np.arange(len(values))
         for chunk in np.unique(vectors // size).tolist():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -131,8 +131,9 @@ class Manifest:
 
     def body(self) -> dict[str, Any]:
         """All fields as JSON values, with the fingerprint and a checksum over everything else."""
-        columns = {name: [column.to_json() for column in getattr(self, name)] for name in ("columns", "tokens")}
-        body: dict[str, Any] = json.loads(canonical(asdict(self) | columns | {"fingerprint": self.fingerprint}))
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        columns = {name: [column.to_json() for column in values[name]] for name in ("columns", "tokens")}
+        body: dict[str, Any] = json.loads(canonical(values | columns | {"fingerprint": self.fingerprint}))
         return body | {"checksum": f"{crc32c(memoryview(canonical(body))):08x}"}
 
     def to_json(self) -> bytes:

@@ -14,7 +14,7 @@ from structure.pipeline.datasets.folder_splits import (
     read_splits,
     subfolders,
 )
-from structure.pipeline.datasets.image_files import VISUAL_SUFFIXES, ImageFiles, images_or_videos
+from structure.pipeline.datasets.image_files import VISUAL_SUFFIXES, ImageFiles, images_or_videos, names_video
 from structure.pipeline.datasets.kind import DatasetKind
 from structure.pipeline.datasets.paths import folder_safe, locate
 from structure.pipeline.datasets.split_names import choose_split
@@ -65,7 +65,7 @@ class Folder(ImageFiles):
                 f"({scan.summary() or 'it is empty'}). Put the images of each class into a folder with its name, or "
                 "list images and captions in a file and use pairs:FILE.jsonl."
             )
-        ids = [Path(path).relative_to(root).as_posix() for path in scan.paths]
+        ids = [_relative(path, root) for path in scan.paths]
         if parts.folders:
             self.split, chosen = chosen_split, list(range(len(ids)))
         else:
@@ -101,23 +101,25 @@ class _ScannedFolder:
 
     def read(self, top: Path) -> None:
         for path in files_below(top):
-            relative = path.relative_to(top)
-            shown = path.relative_to(self.root).as_posix()
-            if any(map(is_leftover, relative.parts)):
-                self.hidden.append(shown)
+            name = str(path)
+            parts = _relative(name, top).split("/")
+            if any(map(is_leftover, parts)):
+                self.hidden.append(_relative(name, self.root))
             elif path.suffix.lower() not in VISUAL_SUFFIXES:
-                self.others.append(shown)
-            elif len(relative.parts) == 1:
-                self.outside.append(shown)
+                self.others.append(_relative(name, self.root))
+            elif len(parts) == 1:
+                self.outside.append(_relative(name, self.root))
             else:
-                self.paths.append(str(path))
-                self.classes.append(relative.parts[0])
+                self.paths.append(name)
+                self.classes.append(parts[0])
 
     def leave_videos_beside_images(self) -> None:
         """A few videos beside photos are left out; where there is no image, the videos are the samples."""
+        if not any(map(names_video, self.paths)):
+            return
         kept = set(map(str, images_or_videos([Path(path) for path in self.paths])))
         pairs = list(zip(self.paths, self.classes, strict=True))
-        self.others += [Path(path).relative_to(self.root).as_posix() for path, _ in pairs if path not in kept]
+        self.others += [_relative(path, self.root) for path, _ in pairs if path not in kept]
         self.paths = [path for path, _ in pairs if path in kept]
         self.classes = [name for path, name in pairs if path in kept]
 
@@ -149,6 +151,11 @@ def _one_class(root: Path, tops: Sequence[Path], classes: Sequence[str], paths: 
         f"there is 1 class, {classes[0]}, and its images lie in {len(deeper)} folders inside it ({deeper[0]}, "
         f"{deeper[1]}{', ...' if len(deeper) > 2 else ''}).{remedy}"
     )
+
+
+def _relative(path: str, top: Path) -> str:
+    """`path`, which lies below `top`, relative to it; `Path.relative_to` takes twenty times as long."""
+    return path.removeprefix(f"{str(top).rstrip('/')}/")
 
 
 def _below(path: str, top: Path) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from structure.pipeline.datasets.table_hints import (
     spelled,
 )
 from structure.pipeline.datasets.table_pairs import Pair, read_pairs
-from structure.pipeline.datasets.table_rows import PairsTable, Row, TableForm, at_place, read_table, require_readable
+from structure.pipeline.datasets.table_rows import PairsTable, TableForm, at_place, read_table, require_readable
 from structure.store.errors import BadSampleError, NotPresentError, StructureError, unknown
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class PairsFile(ImageFiles):
         self.has_captions = bool({"caption", "captions"} & set(meanings))
         self.kind = "retrieval" if self.has_captions else "classification"
         read = read_pairs(self.file, table.rows, signal=self.signal)
-        require_readable(self.file, [Row(pair.place, {}, pair.problem) for pair in read.pairs])
+        require_readable(self.file, [(pair.place, pair.problem) for pair in read.pairs])
         untyped = self.file.suffix.lower() in (".csv", ".tsv")
         labels = [pair.label for pair in read.pairs]
         classes, numbers = number_label_sets(labels, where=str(self.file), untyped=untyped)

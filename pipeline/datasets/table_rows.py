@@ -7,7 +7,7 @@ import codecs
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,14 +127,13 @@ def read_table(file: Path, columns: TableColumns, form: TableForm) -> PairsTable
     table.unread_parts = words.parts()
     if not table.rows:
         raise StructureError(f"{file} has 0 rows; a dataset has 1 or more.")
-    require_readable(file, table.rows)
+    require_readable(file, [(row.place, row.problem) for row in table.rows])
     return table
 
 
-def require_readable(file: Path, rows: Iterable[Row]) -> None:
+def require_readable(file: Path, problems: Sequence[tuple[str, str]]) -> None:
     """Raises `StructureError` with the first problem where half of the rows or more have one: then the file is another
-    than it is taken for, and skipping rows would hide it."""
-    problems = [(row.place, row.problem) for row in rows]
+    than it is taken for, and skipping rows would hide it. `problems`: place and problem of each row, "" for none."""
     bad = [(place, problem) for place, problem in problems if problem]
     if bad and 2 * len(bad) >= len(problems):
         many = f" {len(bad)} of {len(problems)} rows cannot be read." if len(bad) > 1 else ""

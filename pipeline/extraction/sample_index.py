@@ -14,6 +14,9 @@ from structure.store import SampleItem, Samples, Store
 from structure.store.errors import BadSampleError, DamageError
 
 READERS = 8
+MOST_IN_BLOCK = 64
+"""Samples that a thread reads at a time, of a large dataset."""
+
 UNREADABLE = "unreadable"
 """The digest of a sample whose bytes cannot be read: it takes part in the table and is skipped by extraction."""
 
@@ -105,11 +108,15 @@ def read_samples(
                 context.note(f"{error}")
         return SampleItem(item.id, item.captions, digest, stamp, item.labels)
 
+    def samples_of(block: range) -> list[SampleItem]:
+        return [sample(index) for index in block]
+
     items: list[SampleItem] = []
+    size = min(MOST_IN_BLOCK, -(-count // (4 * READERS)) or 1)  # a task for each sample costs more than most samples
     with ThreadPoolExecutor(READERS) as pool:
-        for done, item in enumerate(pool.map(sample, range(count)), start=1):
-            items.append(item)
-            context.on_event(Progress(f"reading {dataset.name}/{split}", done, count, "samples"))
+        for block in pool.map(samples_of, (range(start, min(start + size, count)) for start in range(0, count, size))):
+            items += block
+            context.on_event(Progress(f"reading {dataset.name}/{split}", len(items), count, "samples"))
     tasks = {
         name: {"classes": list(task.classes), "templates": list(task.templates), "source": task.source}
         for name, task in dataset.tasks.items()
