@@ -50,8 +50,8 @@ class ColumnWriter:
         column, key = self._layout.column, self._key
         places = np.asarray(rows, dtype=np.int64) - self._shard.start
         planned = self._lengths[places]
-        counts = None if lengths is None else np.asarray(lengths)
-        for other in () if counts is None else np.flatnonzero(planned != counts)[:1]:
+        counts = planned if lengths is None else np.asarray(lengths)
+        for other in () if lengths is None else np.flatnonzero(planned != counts)[:1]:
             raise StructureError(
                 f"{key}: row {rows[other]} has {counts[other]} tokens now and {planned[other]} were planned in layer "
                 f"{column.name}. Nothing of {self._shard} was saved. Is it the same tokenizer?"
