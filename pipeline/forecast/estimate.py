@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from structure.pipeline.device import cores, one_thread
 from structure.pipeline.forecast.learning_curve import MOST_PAIRS, fit_closed_form, recall_of, training_sizes
 from structure.pipeline.pairing.pairs import pair_rows
 from structure.pipeline.work_estimate import WorkEstimate
@@ -26,11 +27,12 @@ def estimate_forecast(store: Store, sets: tuple[FeatureSet, FeatureSet]) -> list
         np.asarray(Rows(features, features.layers[-1], numbers)[:])
         for features, numbers in zip(sets, (probed.vision, probed.text), strict=True)
     )
-    for _ in range(2):  # the first fit of a process begins slowly
-        began = time.perf_counter()
-        recall_of(fit_closed_form(vision, text, seed=0), vision, text)
-        took = time.perf_counter() - began
+    with one_thread():
+        for _ in range(2):  # the first fit of a process begins slowly
+            began = time.perf_counter()
+            recall_of(fit_closed_form(vision, text, seed=0), vision, text)
+            took = time.perf_counter() - began
     # A small fit is all overhead; of a large one decompositions take the time, which grow with the cube.
-    seconds = took * float(np.maximum(sizes / PROBED, (sizes / PROBED) ** 3 / 4).sum())
+    seconds = took * float(np.maximum(sizes / PROBED, (sizes / PROBED) ** 3 / 4).sum()) / cores()
     memory = used * (vision.shape[1] + text.shape[1]) * 4
     return [WorkEstimate("forecast (fits)", used, len(sizes), 0, memory, seconds)]

@@ -15,9 +15,9 @@ import numpy as np
 
 from structure.pipeline.device import side_by_side
 from structure.pipeline.similarity.k_rules import k_of
-from structure.pipeline.similarity.knn.neighbour_tables import searches_at_once
+from structure.pipeline.similarity.knn.neighbour_tables import at_once
 from structure.pipeline.similarity.knn.neighbours import MEMORY, Neighbours, search
-from structure.pipeline.similarity.knn.search_size import SUBSET_SIZES
+from structure.pipeline.similarity.knn.search_size import SUBSET_SIZES, held_bytes
 from structure.pipeline.similarity.knn.unit_rows import RowSlices, read
 from structure.pipeline.similarity.metric import ComparedLayers, SimilarityMetric
 
@@ -81,7 +81,9 @@ def subset_tables(
     layers: Mapping[str, RowSlices], subsets: Sequence[Subset], *, memory: int = MEMORY
 ) -> list[SubsetTables]:
     """The tables of every layer among each subset; as many layers side by side as `memory` bytes allow."""
-    count = searches_at_once(layers, memory)
+    sizes, width = [subset.size for subset in subsets], max(int(layer.shape[1]) for layer in layers.values())
+    # A search holds the rows of all its subsets, as float32, and searches one of them at a time.
+    count = at_once(len(layers), held_bytes(max(sizes, default=0), width) + 4 * sum(sizes) * width, memory)
 
     def of_layer(name: str) -> list[Neighbours]:
         parts = _taken(layers[name], [subset.rows for subset in subsets])

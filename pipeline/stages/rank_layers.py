@@ -22,17 +22,17 @@ QUICK = 1e13
 
 
 def plan(request: RankRequest, context: RunContext) -> list[WorkEstimate]:
-    """The neighbour tables of each side that are to be searched (cached ones are not), and the fits of the forecast;
-    nothing where the ranking is saved. Raises as `run` does."""
+    """The neighbour tables of each side that are to be searched, of all rows and of subsets (cached ones are not), the
+    permutation test, and the fits of the forecast; nothing where the ranking is saved. Raises as `run` does."""
     sets = _sets(request, context)
     digest = made_from(context.store, sets, request.options, forecast=request.forecast)
     if made_before(_folder(request, context, sets), digest) is not None:
         return []
     from structure.pipeline.forecast.estimate import estimate_forecast
-    from structure.pipeline.ranking.estimate import estimate_tables
+    from structure.pipeline.ranking.estimate import estimate_ranking
 
-    tables = estimate_tables(context, [sets], request.options, memory=request.memory)
-    return tables + (estimate_forecast(context.store, sets) if request.forecast else [])
+    parts = estimate_ranking(context, [sets], request.options, memory=request.memory)
+    return parts + (estimate_forecast(context.store, sets) if request.forecast else [])
 
 
 def is_quick(request: RankRequest, context: RunContext) -> bool:

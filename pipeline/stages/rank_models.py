@@ -9,7 +9,7 @@ from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.pairing.pairs import choose_models
 from structure.pipeline.progress import Progress
 from structure.pipeline.ranking.compute_settings import ComputeSettings
-from structure.pipeline.ranking.estimate import estimate_tables
+from structure.pipeline.ranking.estimate import estimate_ranking
 from structure.pipeline.ranking.rank_pair import rank_pair
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.similarity.model_matrix import ModelPair, ModelSimilarity, both_ways
@@ -20,8 +20,9 @@ from structure.store.errors import MachineError, StructureError
 
 
 def plan(request: RankModelsRequest, context: RunContext) -> list[WorkEstimate]:
-    """The neighbour tables of every model that are to be searched, each once. Raises as `run` does."""
-    return estimate_tables(context, _pairs(request, context)[1], request.options, memory=request.memory)
+    """The neighbour tables of every model that are to be searched, each once, and the permutation tests. Raises as
+    `run` does."""
+    return estimate_ranking(context, _pairs(request, context)[1], request.options, memory=request.memory)
 
 
 def run(request: RankModelsRequest, context: RunContext) -> ModelSimilarity:

@@ -44,14 +44,19 @@ def test_what_is_ahead_is_told_and_gone_once_it_is_done(
     copied: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where, before = ["--store", copied.url], files_of(copied)
-    *sides, fits = parts(capsys, "rank-layers", "--k", "5", *where)
+    *sides, test, fits = parts(capsys, "rank-layers", "--k", "5", *where)
     assert fits["what"] == "forecast (fits)"
+    assert test["what"].startswith("permutation test of")
+    assert (test["rows"], test["pending"]) == (240, 200)
     assert files_of(copied) == before
-    layers = [len(copied[key].layers) for key in copied]
-    assert sorted(side["pending"] for side in sides) == sorted(layers)
+    layers = [len(copied[key].layers) for key in copied]  # each among all rows, and among 5 subsets of 100
+    assert sorted(side["pending"] for side in sides) == sorted([*layers, *(5 * count for count in layers)])
     assert all(side["disk"] == side["pending"] * side["rows"] * 5 * 4 and side["seconds"] > 0 for side in sides)
-    rank_layers(store=copied, k=5, repeats=0, calibrate=5)
-    assert [side["pending"] for side in parts(capsys, "rank-layers", "--k", "5", *where)[:-1]] == [0, 0]
+    assert test["seconds"] > 0
+    rank_layers(store=copied, k=5, calibrate=5)
+    *again, test, _ = parts(capsys, "rank-layers", "--k", "5", *where)
+    assert [(side["pending"], side["seconds"]) for side in again] == [(0, 0.0)] * 4
+    assert test["pending"] == 200
 
     before = files_of(copied)
     (training,) = parts(capsys, "align", "--method", "linear", "--dim", "8", "--epochs", "4", "--seeds", "3", *where)
@@ -100,7 +105,9 @@ def test_a_plan_of_many_models_tells_each_table_once(copied: Store, capsys: pyte
     extract("bundled:scenes-text", "scenes:240", captions=2, store=copied)
     extract(["bundled:scenes-vit?image_size=32"], "scenes:240", store=copied)
     told = parts(capsys, "rank-layers", "--all", "--k", "5", "--store", copied.url)
-    assert len(told) == len({part["what"] for part in told}) == 3  # two vision models share the text's tables
+    tables = [part["what"] for part in told if "tables" in part["what"]]
+    assert len(tables) == len(set(tables)) == 6  # of all rows and of subsets; two vision models share the text's
+    assert len(told) == len({part["what"] for part in told}) == 8
     assert all(part["pending"] > 0 for part in told)
 
 

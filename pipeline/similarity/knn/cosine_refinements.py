@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,12 +37,10 @@ class PairCosines:
         value, radius = np.empty(len(row)), np.empty(len(row))
         for other, here in self._by_block(column):
             i, j = row[here], column[here] - other.start
-            mine, theirs, j = self._used(self.block.centred, other.centred, j)
-            total = self.block.tilt[self.part[i]] + other.tilt[column[here] - other.start] + other.shift
-            for a in range(0, self.rows.width, _STRETCH):
-                right = theirs[:, a : a + _STRETCH].to(self.device).contiguous()
-                left = right if mine is theirs else mine[:, a : a + _STRETCH].to(self.device)
-                total += dots(left, right, i, j)
+            total = self.block.tilt[self.part[i]] + other.tilt[j] + other.shift
+            sides = self.block.centred, other.centred
+            for left, right, place in self._stretches(*sides, j, lambda _: _STRETCH, torch.float32):
+                total += dots(left.to(self.device), right.to(self.device), i, place)
             value[here] = total
             radius[here] = other.radius[column[here] - other.start]
         size = self.block.radius[self.part[row]] * most_of_row(row, radius)
@@ -54,13 +52,10 @@ class PairCosines:
         for other, here in self._by_block(column):
             i, j = row[here], column[here] - other.start
             inverse = self.block.inverse[self.part[i]] * other.inverse[j]
-            mine, theirs, j = self._used(torch.from_numpy(self.block.values), torch.from_numpy(other.values), j)
-            step = max(16, _DOUBLES // (8 * len(theirs)))
             total = np.zeros(len(i))
-            for a in range(0, self.rows.width, step):
-                right = theirs[:, a : a + step].double()
-                left = right if mine is theirs else mine[:, a : a + step].double()
-                total += dots(left, right, i, j)
+            sides = torch.from_numpy(self.block.values), torch.from_numpy(other.values)
+            for left, right, place in self._stretches(*sides, j, lambda n: max(16, _DOUBLES // (8 * n)), torch.float64):
+                total += dots(left, right, i, place)
             value[here] = total * inverse
         return value, np.full(len(row), (2 * self.rows.width + 64) * 2.0**-53)
 
@@ -82,19 +77,26 @@ class PairCosines:
             if len(here):
                 yield other, here
 
-    def _used(
-        self, mine: torch.Tensor, theirs: torch.Tensor, j: np.ndarray
-    ) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
-        """The rows of the part, those that `j` names and `j` among them; nothing is copied where most are used."""
-        whole = len(self.part) == len(mine) and mine.data_ptr() == theirs.data_ptr()
+    def _stretches(
+        self, mine: torch.Tensor, theirs: torch.Tensor, j: np.ndarray, step: Callable[[int], int], dtype: torch.dtype
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
+        """Some columns at a time of the rows of the part, of those that `j` names, and `j` among these; `step` says how
+        many, for so many rows. Nothing is picked out where most rows are used, and nothing is copied twice."""
+        is_whole = len(self.part) == len(mine) and mine.data_ptr() == theirs.data_ptr()
         is_used = np.zeros(len(theirs), bool)
         is_used[j] = True
+        used = None
         if 2 * np.count_nonzero(is_used) < len(theirs):
-            theirs, j = theirs[torch.from_numpy(np.flatnonzero(is_used))], np.cumsum(is_used)[j] - 1
-            whole = False
-        if whole:
-            return theirs, theirs, j
-        return (mine[torch.from_numpy(self.part)] if len(self.part) < len(mine) else mine), theirs, j
+            used, j, is_whole = np.flatnonzero(is_used), np.cumsum(is_used)[j] - 1, False
+        own = self.part if len(self.part) < len(mine) else None
+        columns = step(len(theirs) if used is None else len(used))
+        for a in range(0, self.rows.width, columns):
+            right = _picked(theirs[:, a : a + columns], used, dtype)
+            yield (right if is_whole else _picked(mine[:, a : a + columns], own, dtype)), right, j
+
+
+def _picked(values: torch.Tensor, rows: np.ndarray | None, dtype: torch.dtype) -> torch.Tensor:
+    return (values if rows is None else values[torch.from_numpy(rows)]).to(dtype).contiguous()
 
 
 def most_of_row(row: np.ndarray, value: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from structure.pipeline.device import side_by_side
+from structure.pipeline.device import cores, side_by_side
 from structure.pipeline.similarity.knn.neighbours import MEMORY, Neighbours, joined, search, search_part
 from structure.pipeline.similarity.knn.products_with_error_bounds import TILE_BYTES
 from structure.pipeline.similarity.knn.search_size import held_bytes
@@ -53,8 +53,12 @@ def neighbour_tables(
 def searches_at_once(layers: Mapping[str, RowSlices], memory: int) -> int:
     """How many searches run at once: each holds its rows four times over as float32, and tiles of products."""
     most = max((held_bytes(int(layer.shape[0]), int(layer.shape[1])) for layer in layers.values()), default=0)
-    cores: int = torch.get_num_threads()
-    return max(1, min(cores, len(layers), memory // (most + 4 * TILE_BYTES)))
+    return at_once(len(layers), most, memory)
+
+
+def at_once(count: int, held: int, memory: int) -> int:
+    """How many of `count` searches run at once, where each holds `held` bytes and tiles of products."""
+    return max(1, min(cores(), count, memory // (held + 4 * TILE_BYTES)))
 
 
 def _here(
