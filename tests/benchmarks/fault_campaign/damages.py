@@ -12,7 +12,7 @@ from typing import Any
 from structure.pipeline.owned_files import kind_of
 
 from .children import Done
-from .ground import LONG, Ground
+from .ground import LONG, Ground, is_cache
 from .normal_form import normal
 from .outcome import Cell
 
@@ -50,6 +50,9 @@ READERS = {
     "curves over pairs": "align --method csa --curve 20 --dim 6 --layers block.03,block.03 --seeds 1 --json",
 }
 """The command that reads files of a kind; the others are read by the report."""
+
+DERIVED = ("comparisons", "summaries", "charts of curves", "lists of skipped samples")
+"""Kinds whose loss nobody notices where nothing else shows them: a command makes them again from what is checked."""
 
 
 def _flipped(data: bytes, other: bytes, draws: random.Random) -> bytes:
@@ -153,7 +156,8 @@ def _judge(
         said.append(f"{reader}: exit {read.code}, {read.told()} {_difference(found, whole[reader])}")
     if said:
         cell.wrong_at(which, said)
-    if not (checked.code or refused or mended or now is None):
+    lost = now is None and (cell.stage in DERIVED or is_cache(path.relative_to(ground.place).as_posix()))
+    if not (checked.code or refused or mended or lost):
         cell.unseen_at(which)
 
 

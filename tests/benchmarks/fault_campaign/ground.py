@@ -120,7 +120,8 @@ STAGES = (
 )
 
 
-def _is_cache(name: str) -> bool:
+def is_cache(name: str) -> bool:
+    """Whether a file of a try is of a kind that is made again when it is needed."""
     found = kind_of(name.removeprefix("store/"))
     return found is not None and found[0].is_cache
 
@@ -228,7 +229,7 @@ class Ground:
     def differences(self, wanted: dict[str, Any]) -> list[str]:
         """What is not as it should be. A cache that is made again when it is needed may lack, or be there already."""
         found = self.tree()
-        apart = {name for name in found.keys() ^ wanted.keys() if _is_cache(name)}
+        apart = {name for name in found.keys() ^ wanted.keys() if is_cache(name)}
         return differences(*({name: at[name] for name in at.keys() - apart} for at in (found, wanted)))
 
     def faults(self) -> Sequence[str]:

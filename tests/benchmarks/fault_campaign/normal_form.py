@@ -11,9 +11,9 @@ from typing import Any
 
 VOLATILE = re.compile(
     r"seconds.*|.*_seconds|.*_per_second|created|made|time|times|written|at|began|seal|sha256|digest|run|runs|version|host|pid"
-    r"|bytes|.*milliseconds|started|date|peak.*|memory|fingerprint"
+    r"|bytes|was|why|.*milliseconds|started|date|peak.*|memory|fingerprint"
 )
-"""Names of values that say when, how fast or by which run."""
+"""Names of values that say when, how fast, why or by which run."""
 
 _DIGEST = re.compile("[0-9a-f]{32,}")
 """Of files that hold times; the files themselves are compared."""
