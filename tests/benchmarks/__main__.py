@@ -73,7 +73,9 @@ def source(script: Script) -> str:
     for room in ("store", "pipeline"):
         for path in sorted((ROOT / room).rglob("*.py")):
             whole.update(path.read_bytes())
-    whole.update(script.file.read_bytes())
+    is_package = script.file.name == "__main__.py"
+    for path in sorted(script.file.parent.glob("*.py")) if is_package else [script.file]:
+        whole.update(path.read_bytes())
     return whole.hexdigest()
 
 

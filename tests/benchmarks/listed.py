@@ -26,7 +26,8 @@ class Bound:
 
 @dataclass(frozen=True)
 class Script:
-    """One script of this folder: how it is called, after which commands, within how many minutes, and its bounds."""
+    """One script of this folder, or package of them: how it is called, after which commands, within how many minutes,
+    and its bounds."""
 
     name: str
     theme: str
@@ -39,7 +40,8 @@ class Script:
 
     @property
     def file(self) -> Path:
-        return FOLDER / f"{self.name}.py"
+        folder = FOLDER / self.name
+        return folder / "__main__.py" if folder.is_dir() else folder.with_suffix(".py")
 
 
 SCENES = ("structure", "extract", "--model", "bundled:scenes-vit", "--model", "bundled:scenes-text")
@@ -152,6 +154,13 @@ SCRIPTS = (
         "the bytes of an uninterrupted run",
         ("--kills", "40", "--damages", "60", "--full-disks", "3", "--races", "10", "--clusters", "1"),
         bounds=(Bound("wrong", most=0), Bound("unseen", most=0), Bound("unmended", most=0)),
+    ),
+    Script(
+        "fault_campaign",
+        "Faults: signals, damaged files, concurrent commands and a machine that lacks something, in training",
+        "the store that the same commands leave without a fault",
+        ("--only", "align", "--kills", "18", "--damages", "14", "--pairs", "5", "--remote", "0", "--environment", "12"),
+        bounds=(Bound("wrong", most=0), Bound("unseen", most=0)),
     ),
     Script(
         "search",

@@ -3,6 +3,7 @@ imports at once; and the campaign sees what is wrong."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.benchmarks.fault_campaign.normal_form import differences, normal
@@ -24,9 +25,7 @@ def test_a_short_campaign_finds_nothing_wrong(warm: Warm, tmp_path: Path) -> Non
     ran = warm.start(SHORT, str(ROOT), *counts, "--out", str(tmp_path / "table.md"), stderr=tmp_path / "stderr")
     assert ran.wait() == 0, (tmp_path / "stderr").read_text()
     rows = (tmp_path / "table.md").read_text().splitlines()
-    assert [row.split("|")[1:4] for row in rows[2:5]] == [
-        [" kill ", " import ", f" {name} "] for name in ("SIGKILL", "SIGTERM", "SIGINT")
-    ]
+    assert re.fullmatch(r"\| kill \| import \| SIGKILL \d+, SIGTERM \d+, SIGINT \d+ \| \d+ \| 0 \| 0 \|", rows[2])
     assert rows[-1].startswith("| **pair** | all | all | 1 | 0 | 0 |")
 
 
@@ -42,5 +41,8 @@ def test_stores_are_compared_without_times_and_with_every_number() -> None:
 def test_the_table_sums_each_part() -> None:
     cells = [Cell("kill", "eval", "SIGKILL", 8), Cell("kill", "eval", "SIGINT", 4)]
     cells[1].wrong_at("try 3", ["exit 1"])
-    assert table(cells).splitlines()[-1] == "| **kill** | all | all | 12 | 1 | 0 |"
+    assert table(cells).splitlines()[2:] == [
+        "| kill | eval | SIGKILL 8, SIGINT 4 | 12 | 1 | 0 |",
+        "| **kill** | all | all | 12 | 1 | 0 |",
+    ]
     assert cells[1].notes == ["eval, SIGINT, try 3: exit 1"]

@@ -3,13 +3,15 @@
     python -m tests.benchmarks.fault_campaign [--kills 300 --damages 400 --pairs 30 --remote 100 --environment 144]
         [--seed 0] [--only STAGE] [--out TABLE.md]
 
-Prints a Markdown table of tries, of those that ended wrong and of damages that nobody saw, and each of these in a line.
+Prints a Markdown table of tries, of those that ended wrong and of damages that nobody saw, each of these in a line, and
+the sums of each part as a JSON line.
 One of them again: the same --seed, with --only and the name of its stage. Exit code 1 if anything was wrong.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -18,7 +20,7 @@ from pathlib import Path
 from . import damages, environment, kills, pairs, remote
 from .children import warm_up
 from .ground import Ground
-from .outcome import Cell, table
+from .outcome import Cell, sums, table
 
 PARTS = {
     "kills": (300, kills.campaign),
@@ -53,6 +55,8 @@ def main() -> int:
                     given.out.write_text(table(cells))
             print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
     print(table(cells))
+    for part, total in sums(cells).items():
+        print(json.dumps({"campaign": part, **total}))
     return 1 if any(cell.wrong or cell.unseen for cell in cells) else 0
 
 

@@ -27,13 +27,26 @@ class Cell:
         self.notes.append(f"{self.stage}, {self.fault}, {which}: not seen")
 
 
-def table(cells: Iterable[Cell]) -> str:
-    """Markdown: a row a cell, and the sums of each part."""
-    lines = ["| part | stage or file | fault | tries | wrong | unseen |", "|---|---|---|---:|---:|---:|"]
-    sums: dict[str, list[int]] = {}
+def sums(cells: Iterable[Cell]) -> dict[str, dict[str, int]]:
+    """Part -> tries, wrong and unseen of all its cells."""
+    found: dict[str, dict[str, int]] = {}
     for cell in cells:
-        counts = (cell.tries, cell.wrong, cell.unseen)
-        lines.append(f"| {cell.part} | {cell.stage} | {cell.fault} | " + " | ".join(map(str, counts)) + " |")
-        sums[cell.part] = [a + b for a, b in zip(sums.get(cell.part, [0, 0, 0]), counts, strict=True)]
-    lines += [f"| **{part}** | all | all | " + " | ".join(map(str, total)) + " |" for part, total in sums.items()]
+        total = found.setdefault(cell.part, {"tries": 0, "wrong": 0, "unseen": 0})
+        for name in total:
+            total[name] += getattr(cell, name)
+    return found
+
+
+def table(cells: Sequence[Cell]) -> str:
+    """Markdown: a row a stage or kind of file, with the counts of each fault, and the sums of each part."""
+    lines = ["| part | stage or file | tries of each fault | tries | wrong | unseen |", "|---|---|---|---:|---:|---:|"]
+    stages: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        stages.setdefault((cell.part, cell.stage), []).append(cell)
+    for (part, stage), row in stages.items():
+        (total,) = sums(row).values()
+        tries = ", ".join(f"{cell.fault} {cell.tries}" for cell in row)
+        lines.append(f"| {part} | {stage} | {tries} | " + " | ".join(map(str, total.values())) + " |")
+    for part, total in sums(cells).items():
+        lines.append(f"| **{part}** | all | all | " + " | ".join(map(str, total.values())) + " |")
     return "\n".join(lines) + "\n"
