@@ -32,7 +32,7 @@ def disk(place: Path) -> Iterator[None]:
     shutil.rmtree(aside, ignore_errors=True)
     place.rename(aside)
     place.mkdir()
-    _mount("-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(place))
+    _mount("-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(place))  # raises without the right
     try:
         shutil.copytree(aside, place, dirs_exist_ok=True)
         yield
@@ -83,7 +83,14 @@ FAULTS: dict[str, Callable[[Ground, str, random.Random], Done]] = {
 
 
 def campaign(ground: Ground, count: int, seed: int, only: str = "") -> Iterator[Cell]:
-    """A cell for each stage and fault, of `count` tries in all."""
+    """A cell for each stage and fault, of `count` tries in all; none where no file system can be mounted."""
+    ground.copy("nothing")
+    try:
+        with disk(ground.place):
+            pass
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"environment: nothing was tried, for no file system can be mounted here: {error}", flush=True)
+        return
     stages = [stage for stage in STAGES if only in stage.name]
     for stage in stages:
         for fault in FAULTS:
