@@ -144,7 +144,8 @@ def carry_out(
     on_event: Listener = silent,
     counted: str = "",
 ) -> dict[str, StepResult]:
-    """Run what is pending, in order. Returns every step's result; `outcomes` takes, of each, whether it ran, and why.
+    """Run what is pending, in order. Returns every step's result, in order; `outcomes` takes, of each, whether it ran,
+    and why.
 
     `counted` is what progress calls the steps; "" does not count them. A step that ran earlier under the same
     `outcomes` stays one that ran."""
@@ -173,7 +174,7 @@ def carry_out(
                 cache.write(step, _completed(identity, worker.sources(step)), results[step.key])
         if counted:
             on_event(Progress(counted, len(results), len(steps), "steps"))
-    return results
+    return {step.key: results[step.key] for step in steps}
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,17 @@ def ran(document: dict[str, Any], store: Store, worker: Any) -> set[str]:
     return set(worker.done)
 
 
+def test_results_stand_in_the_order_of_the_steps_whatever_was_cached(
+    small: dict[str, Any], store: Store, counted: Any
+) -> None:
+    cache = RunCache(store, small["name"])
+    whole = list(running.carry_out(steps(small), cache, counted(), {}))
+    assert whole == [step.key for step in steps(small)]
+    worker = counted()
+    worker.state[next(key for key in whole if key.startswith("evaluate/"))] = "gone"
+    assert list(running.carry_out(steps(small), cache, worker, {})) == whole
+
+
 def put(document: dict[str, Any], place: str, value: Any) -> dict[str, Any]:
     changed = copy.deepcopy(document)
     here: Any = changed
