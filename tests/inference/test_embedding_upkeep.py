@@ -9,6 +9,7 @@ import pytest
 from structure.cli.main import run
 from structure.pipeline import align, search
 from structure.pipeline.inference.embedding_records import prefix_of
+from structure.store.lease import Lease
 from tests.inference.conftest import Place
 
 PREFIX = prefix_of("ridge", "mine/all/scenes-vit")
@@ -37,6 +38,22 @@ def test_embeddings_are_listed_counted_and_checked(place: Place, capsys: pytest.
     assert "1 with faults; the next search computes them again" in capsys.readouterr().err
     search("a red circle", store=place.store)
     assert asked(capsys, "store", "verify", *at)["faults"][PREFIX] == []
+
+
+def test_leases_of_processes_that_have_ended_are_orphans(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    store, at = place.store, ("--store", place.store.url)
+    search("a red circle", store=store)
+    (features,) = (key for key in store if key.endswith("scenes-vit"))
+    ended = [f"{PREFIX}/claims/000000.json", f"features/{features}/claims/000000.json"]
+    for key in ended:
+        store.files.write(key, b"of a process that was killed")
+    with Lease(store.files, f"{PREFIX}/claims/000001.json", what="a shard") as held:
+        assert [orphan["what"] for orphan in asked(capsys, "store", "gc", *at, code=1)["orphans"]] == sorted(ended)[
+            ::-1
+        ]
+        asked(capsys, "store", "gc", *at, "--yes")
+        assert store.files.keys(f"{PREFIX}/claims") == [held.key]
+    assert not store.files.exists(ended[1])
 
 
 def test_stale_embeddings_are_orphans(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

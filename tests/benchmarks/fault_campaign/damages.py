@@ -46,7 +46,7 @@ READERS = {
     "states of trainings": LONG + " --json",
     "frames of encoders": EVALUATE,
     "lists of skipped samples": "status --json",
-    "matrices of models": "report --json",
+    **dict.fromkeys(("summaries", "correlations", "pages of recipes"), "run {place}/small.yaml --json"),
     "curves over pairs": "align --method csa --curve 20 --dim 6 --layers block.03,block.03 --seeds 1 --json",
 }
 """The command that reads files of a kind; the others are read by the report."""

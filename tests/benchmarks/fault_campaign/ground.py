@@ -100,6 +100,7 @@ BASES: dict[str, tuple[str, list[str]]] = {
 """Name of a store -> the store that it is made from, and the commands that make it."""
 
 EXTRACT = "extract --model bundled:scenes-vit --model bundled:scenes-text --dataset scenes:{rows}"
+THERE = "is there and not empty"
 STAGES = (
     Stage("extract", EXTRACT.replace("{rows}", "60"), "nothing"),
     Stage("extract --append", EXTRACT.replace("{rows}", "100") + " --append", "features"),
@@ -113,9 +114,9 @@ STAGES = (
     Stage("import", "import {place}/vit.npz --model vit --modality vision --dataset cells", "nothing"),
     Stage("store gc --yes", "store gc --yes", "whole", _orphans),
     Stage("store repair", "store repair scenes/train/scenes-vit", "aligned", _broken),
-    Stage("export", "export a {place}/out --format safetensors", "aligned", done="is there and not empty"),
+    Stage("export", "export a {place}/out --format safetensors", "aligned", done=THERE),
     Stage("search", "search red --aligner a --dataset scenes", "aligned"),
-    Stage("index", "index --aligner a --dataset scenes --out {place}/idx", "aligned"),
+    Stage("index", "index --aligner a --dataset scenes --out {place}/idx", "aligned", done=THERE),
     Stage("store drop-items", "store drop-items --dataset scenes --ids {place}/ids.txt --yes", "whole"),
 )
 
