@@ -4,7 +4,8 @@ Every ratio is taken in one process, the two sides by turns, best of a few. `pai
 (full similarity of both layers, full sort, dense masks, for each pair), of which a few pairs are run and scaled to all:
 its cost does not depend on the pair. `products` compares with the bare float32 matrix products of the same layers: of
 `layers`, and of rows without structure in a narrow cone, as they are and less their mean. Both are taken by the clock
-and by processor seconds, which a busy machine moves less. `rows` fits cost against rows. `--large` adds 20,000 x 768
+and by processor seconds, which a busy machine moves less. `rows` fits cost against rows. `tiles`, which runs only where
+it is asked for, tries other sizes of strips and tiles than those that are set. `--large` adds 20,000 x 768
 rows and the fit over 10,000 to 100,000 x 384 (about 100 processor seconds in all); `--only` runs one part.
 """
 
@@ -15,10 +16,12 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
 
+from structure.pipeline.similarity.knn import candidates, products_with_error_bounds
 from structure.pipeline.similarity.knn.neighbour_tables import neighbour_tables
 from structure.pipeline.similarity.knn.neighbours import neighbours
 from structure.pipeline.similarity.knn.products_with_error_bounds import has_bfloat16_units
@@ -186,12 +189,30 @@ def grow(sizes: list[int], width: int) -> None:
         report(benchmark="growth", of="cpu seconds", width=width, rows=sizes, power=float(power), expected=2)
 
 
+def sweep_tiles() -> None:
+    """A layer of each kind on one thread with other strips and tiles: processor seconds over those as they are set."""
+    sides = [layers(3, 5000, 768, 3)[2], cones(1, 5000, 768, 3, centred=False)[0]]
+    set_sizes = candidates.STRIP, products_with_error_bounds.TILE_BYTES
+    sizes = [(strip, tile << 20) for strip in (256, 384, 512, 1024) for tile in (4, 8, 16)]
+    torch.set_num_threads(1)
+
+    def run(strip: int, tile: int) -> None:
+        candidates.STRIP, products_with_error_bounds.TILE_BYTES = strip, tile
+        for layer in sides:
+            neighbours(layer, k=35)
+
+    took = cost(*(partial(run, *size) for size in sizes))
+    work = {size: work for size, (_, work) in zip(sizes, took, strict=True)}
+    over = {f"{strip} x {tile >> 20}": round(work[strip, tile] / work[set_sizes], 3) for strip, tile in sizes}
+    report(benchmark="tiles", bfloat16=has_bfloat16_units(), unit="rows x MiB", set=set_sizes, over=over)
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument(
         "--large", action="store_true", help="also 20,000 x 768 and up to 100,000 x 384 rows (minutes)"
     )
-    arguments.add_argument("--only", choices=["rows", "products", "pairs"], help="one part of it")
+    arguments.add_argument("--only", choices=["rows", "products", "pairs", "tiles"], help="one part of it")
     chosen = arguments.parse_args()
     if chosen.only in (None, "rows"):
         grow([2500, 5000, 10000], 768)
@@ -206,6 +227,8 @@ def main() -> None:
             compare_products("cone", cones(1, 20000, 768, 3, centred=False), 35)
     if chosen.only in (None, "pairs"):
         compare_pairs(5000, 768, 35, 13)
+    if chosen.only == "tiles":
+        sweep_tiles()
 
 
 if __name__ == "__main__":

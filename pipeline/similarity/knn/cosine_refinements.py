@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from structure.pipeline.similarity.knn import extended_precision as exact
-from structure.pipeline.similarity.knn.refine_order import dots
+from structure.pipeline.similarity.knn.refine_order import dots, run_starts
 from structure.pipeline.similarity.knn.unit_rows import Block, UnitRows
 
 _STRETCH = 128
@@ -101,5 +101,5 @@ def _picked(values: torch.Tensor, rows: np.ndarray | None, dtype: torch.dtype) -
 
 def most_of_row(row: np.ndarray, value: np.ndarray) -> np.ndarray:
     """`(pairs,)`: the largest value of the pairs of each pair's row; `row` ascending."""
-    first = np.flatnonzero(np.diff(row, prepend=-1))
+    first = run_starts(row)
     return np.repeat(np.maximum.reduceat(value, first), np.diff(first, append=len(row))) if len(row) else value

@@ -150,8 +150,7 @@ def _lists(rows: UnitRows, k: int, device: torch.device, memory: int, span: slic
     narrow = device.type == "cpu" and worth_narrowing(rows, k)
     products = Products(rows, BFloat16 if narrow else Float32, device, k)
     cores = torch.get_num_threads() if device.type == "cpu" and rows.is_held else 1
-    # Beside the rows, and the rows rounded, 256 bytes for each candidate that is ranked at one time.
-    most = max((memory - 2 * rows.block_bytes) // (256 * cores), len(searched))
+    most = max(memory // (256 * cores), len(searched))
     height = max(most // (2 * k), STRIP)  # a sweep holds about 1.5 k candidates of each of its rows
     parts = [slice(start, min(start + height, last)) for start in range(first, last, height)]
 

@@ -63,7 +63,7 @@ def rank(
     order. Within a row `value - error` and `value + error` fall with the value. The last refinement must be exact
     (error 0).
     """
-    first = np.flatnonzero(np.diff(row, prepend=-1))
+    first = run_starts(row)
     ranks = np.arange(len(row)) - np.repeat(first, np.diff(first, append=len(row)))
     order = in_order(row, value, column)
     column, value, error = column[order].astype(np.int64), value[order], error[order]
@@ -79,12 +79,19 @@ def rank(
     return nearest
 
 
+def run_starts(values: np.ndarray) -> np.ndarray:
+    """(runs,) int64: where each run of equal values begins. As `flatnonzero(diff)`, several times as fast."""
+    is_first = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=is_first[1:])
+    return np.flatnonzero(is_first)
+
+
 def in_order(run: np.ndarray, value: np.ndarray, column: np.ndarray) -> np.ndarray:
     """`(pairs,)` int64 that order pairs by run (ascending), then value descending, then column: as `np.lexsort` in a
     tenth of the time. Sorted are integers of the run and of the value less the run's first one, as float32, whose bits
     are in the order of the values once those of negative ones are turned round; where they are equal, more is looked
     at."""
-    first = np.flatnonzero(np.diff(run, prepend=-1))
+    first = run_starts(run)
     size = np.diff(first, append=len(run))
     bits = (value - np.repeat(value[first], size)).astype(np.float32).view(np.int32)
     key = (np.repeat(np.arange(len(first)), size) << 32) - (bits ^ ((bits >> 31) & np.int32(2**31 - 1)))

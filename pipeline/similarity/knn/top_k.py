@@ -218,7 +218,7 @@ class _Search:
         """Raise the best values of the queries that got new ones; `row` ascending."""
         by_value = np.lexsort((-value, row))
         row, value = row[by_value], value[by_value]
-        first = np.flatnonzero(np.diff(row, prepend=-1))
+        first = order.run_starts(row)
         rank = np.arange(len(row)) - np.repeat(first, np.diff(first, append=len(row)))
         which, at = np.unique(row, return_inverse=True)
         new = np.full((len(which), self.k), -np.inf, dtype=np.float32)

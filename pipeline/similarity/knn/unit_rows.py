@@ -111,7 +111,6 @@ class UnitRows:
     `norms` (rows,) float64. `leader` (rows,) int64: the first row with the same values (itself where none).
     `eligible` (n,) int64: rows that can be among the `k` nearest of another; of identical rows the first k + 1 can.
     Blocks partition `eligible`; there is one, held in memory, unless it would take more than half of `memory` bytes.
-    `block_bytes`: of the largest.
     """
 
     def __init__(self, source: RowSlices, *, k: int, memory: int, name: str) -> None:
@@ -135,7 +134,6 @@ class UnitRows:
         each = self.width * (itemsize + 4)
         fits = len(self.eligible) * each <= memory // 2
         step = len(self.eligible) if fits else max(256, memory // (8 * each))
-        self.block_bytes = step * each
         self.edges = [*range(0, len(self.eligible), max(step, 1)), len(self.eligible)]
         self._held: Block | None = None
 
