@@ -183,6 +183,8 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
     for text in request.add:
         Labelled.parse(text)  # what is wrong is told before anything is read
     chosen = _chosen_layers(request, context)
+    if selected is not None:
+        chosen = replace(chosen, chosen_by="cross-validation")
     sides, sets, layers, kind = chosen.sides, chosen.sets, chosen.names, chosen.sides.kind
     rows, test_rows = _rows(request, chosen, context)
     on_event(Note(f"layers {layers[0]} and {layers[1]} ({chosen.chosen_by}), {len(rows):,} pairs"))
@@ -215,7 +217,7 @@ def _trained(request: AlignRequest, context: RunContext, selected: _Run | None =
         **facts,
         run=this.id,
         seconds=trained.seconds,
-        layers_chosen_by="cross-validation" if this.selection else chosen.chosen_by,
+        layers_chosen_by=chosen.chosen_by,
         **({"selection": this.selection} if this.selection else {}),
         encoders={
             side: EncoderRecord.of(features).to_json() for side, features in zip(("vision", "text"), sets, strict=True)

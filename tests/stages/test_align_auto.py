@@ -52,6 +52,7 @@ def test_without_a_method_python_selects_too_and_the_same_request_is_not_run_twi
     notes: list[Event] = []
     asked = {"store": copied, "candidates": ("ridge",), "name": "again", "on_event": notes.append}
     first = align(LAYERS, **asked)
+    assert any(isinstance(note, Note) and "(cross-validation), " in note.text for note in notes)
     again = align(LAYERS, **asked)
     assert again.selection == first.selection
     assert any(isinstance(note, Note) and "made by the same run" in note.text for note in notes)
