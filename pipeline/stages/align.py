@@ -32,6 +32,7 @@ from structure.pipeline.metrics.score import retrieval_answers
 from structure.pipeline.model_selection.folds import TooFewPairsError
 from structure.pipeline.model_selection.options import SELECTION_OPTIONS, SelectionOptions
 from structure.pipeline.model_selection.outcome import selection_files
+from structure.pipeline.model_selection.select import WEIGHED
 from structure.pipeline.model_selection.stored import StoredSelection, select_stored, several_of
 from structure.pipeline.pairing.given_splits import given_split, given_validation, split_identity
 from structure.pipeline.pairing.held_out_pairs import training_and_test
@@ -102,8 +103,10 @@ def plan(request: AlignRequest, context: RunContext, *, runs: int = 1, probe_fro
     dim = aligning.dim(options, widths=widths, pairs=len(rows))
     what, disk = f"{sets[0].key} and {sets[1].key} (runs)", runs * sum(widths) * dim * 4
     tokens, seconds = sides.kind == "tokens", None
-    if request.auto is not None:
-        memory, seconds = sides.size(rows), runs * request.auto.budget
+    weights = () if request.auto is None else request.auto.weights
+    if request.auto is not None and not weights:
+        memory = bytes_at_most(options, widths=widths, pairs=len(rows), held=sides.size(rows))
+        seconds = runs * request.auto.budget
         what = f"selection of a method for {what}, within its budget"
     else:
         fits = tokens or fit_memory(sides, rows, options, request.memory, adds=bool(request.add))
@@ -116,6 +119,9 @@ def plan(request: AlignRequest, context: RunContext, *, runs: int = 1, probe_fro
             probed = sides.read(rows.subset(probed_pairs(options, tokens=tokens), seed=0))
             reading = time.perf_counter() - began  # rows from everywhere: about one pass
             each = seconds_at_most(*probed, options, pairs=len(rows))
+            if request.auto is not None:
+                fit_of_some = seconds_at_most(*probed, options, pairs=min(len(rows), WEIGHED))
+                each += min(request.auto.budget, request.auto.folds * len(weights) * fit_of_some)
             seconds = STARTED + runs * (2 * listing + reading + each)
     parts = [WorkEstimate(what, len(rows), runs, disk, memory, seconds)]
     require_space(context.store, parts)

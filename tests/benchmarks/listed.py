@@ -127,7 +127,12 @@ SCRIPTS = (
             Bound("ours_over_plain", most=0.5, of="memory"),
         ),
     ),
-    Script("methods_at_scale", "Training: closed forms at many rows", "the same products in torch", bounds=AT_SCALE),
+    Script(
+        "methods_at_scale",
+        "Training: closed forms at many rows",
+        "the same products over the same shards",
+        bounds=AT_SCALE,
+    ),
     Script(
         "training_steps",
         "Training: steps against a bare loop, and with R_S",

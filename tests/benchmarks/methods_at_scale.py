@@ -1,16 +1,18 @@
-"""Methods without gradient descent at many rows: beside the bare way, within their bounds, and as the dry run says.
+"""Methods at many rows: beside the bare way, within their bounds, as the dry run says, and all of them in a sweep.
 
-    python tests/benchmarks/methods_at_scale.py [--rows 100000] [--million] [--only bare,fits,forecast]
+    python -m tests.benchmarks.methods_at_scale [--rows 100000] [--million] [--only bare,fits,forecast,sweep]
+        [--methods ridge,csa] [--folder F] [--page docs/scale.md]
 
 Rows are random features with a common signal, 384 wide, in half precision, imported into a store of their own in a
-temporary folder. `bare`: a whole `align` (reading, Gram matrices, held-out recall, the record) beside the same products
-of float64 over chunks of memory-mapped arrays in torch, alternating in one process: `ratio` of processor seconds, the
-median of three turns. `fits`: every such method under `--memory 1GB` with a test fraction, each in a process of its
-own, its processor seconds and its peak memory, the program with it. `forecast`: the dry run of the same commands at
-three sizes, `seconds_ratio` and `memory_ratio` of the larger over the smaller of what is told and what happens; seconds
-of a run are those of its start and the other processor seconds over two processors, which other work on the machine
-moves less than wall time. With
-`--million` the bare way and the forecast have 1,000,000 rows, of which both sides take 1.5 GB. One JSON line a figure.
+temporary folder, or in F where they stay. `bare`: `align --memory 1GB` beside `bare_closed_forms.py`, which reads the
+same shards, each in a process of its own, in turns: `ratio` of processor seconds with imports, the median of three.
+`fits`: every closed form under `--memory 1GB` with a test fraction, its processor seconds and its peak memory, the
+program with it. `forecast`: the dry run of the same commands at three sizes, `seconds_ratio` and `memory_ratio` of the
+larger over the smaller of what is told and what happens; seconds of a run are those of its start and the other
+processor seconds over the processors (two at most), which other work on the machine moves less than wall time. `sweep`:
+every registered method under the same bound, trained ones for one epoch; it streams, or refuses in a sentence. With
+`--million` the forecast and the sweep have 1,000,000 rows, of which both sides take 1.5 GB, as the bare way always has
+(`--bare-rows`). One JSON line a figure; `--page` writes the table of the sweep.
 """
 
 from __future__ import annotations
@@ -23,20 +25,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from structure.pipeline import align
-from structure.pipeline.aligners import TrainingOptions
-from structure.pipeline.aligners.options import applicable
+from structure.pipeline.aligners.aligner_method import method
+from structure.pipeline.aligners.option_groups import GradientOptions
+from structure.pipeline.aligners.registry import ALIGNERS
 
 WIDTH, SIGNAL, CHUNK, MEMORY = 384, 64, 8192, "1GB"
 METHODS = ("identity", "mean-shift", "relative", "procrustes", "ridge", "csa", "csa + R_S", "asif", "kernel-csa")
-BARE = {"ridge": ("xx", "xy"), "procrustes": ("xy",)}
+BARE = ("ridge", "procrustes")
+ONE_EPOCH = ("--epochs", "1", "--lr", "0.001", "--batch", "1024", "--dim", "64")
 LAYERS = "features,features"
 PROGRAM = str(Path(sys.executable).parent / "structure")
 
@@ -76,68 +79,32 @@ def make(folder: Path, rows: int) -> Path:
     return store
 
 
-def options_of(name: str) -> TrainingOptions:
-    """Of a method with its defaults; without R_S where it is not named."""
-    method, _, refined = name.partition(" + ")
-    regulariser = {"weight": 10.0} if refined else {"regulariser": "none"}
-    return TrainingOptions(**applicable({"method": method, "device": "cpu", **regulariser}))
-
-
-def bare(folder: Path, rows: int, products: tuple[str, ...]) -> torch.Tensor:
-    """Means and products of float64, chunk by chunk, and the map that follows from them."""
-    files = {
-        name: np.load(folder / f"{side}-{rows}.npy", mmap_mode="r") for name, side in (("x", "vision"), ("y", "text"))
-    }
-    sums = {name: torch.zeros(WIDTH, dtype=torch.float64) for name in files}
-    total = {name: torch.zeros(WIDTH, WIDTH, dtype=torch.float64) for name in products}
-    for start in range(0, rows, CHUNK):
-        part = {name: torch.from_numpy(np.array(side[start : start + CHUNK])).double() for name, side in files.items()}
-        for name, values in part.items():
-            sums[name] += values.sum(dim=0)
-        for name, product in total.items():
-            product += part[name[0]].T @ part[name[1]]
-    centred = {name: made / rows - torch.outer(sums[name[0]], sums[name[1]]) / rows**2 for name, made in total.items()}
-    if "xx" not in centred:
-        return torch.linalg.svd(centred["xy"])[0]
-    share = 0.1 * centred["xx"].diagonal().mean() * torch.eye(WIDTH, dtype=torch.float64)
-    return torch.linalg.solve(centred["xx"] + share, centred["xy"])
-
-
-def cpu_seconds(work: Callable[[], object]) -> float:
-    began = time.process_time()
-    work()
-    return time.process_time() - began
-
-
-def beside_bare(folder: Path, store: Path, rows: int) -> None:
-    for name, products in BARE.items():
+def beside_bare(store: Path, rows: int) -> None:
+    plain = [sys.executable, str(Path(__file__).parent / "bare_closed_forms.py"), str(store)]
+    for name in BARE:
+        ours = [PROGRAM, "align", "--layers", LAYERS, "--method", name, "--memory", MEMORY, "--store", str(store)]
         turns: list[tuple[float, float]] = []
-        for turn in range(4):
-            ours = cpu_seconds(
-                lambda name=name, turn=turn: align(  # type: ignore[misc]
-                    LAYERS, store=store, options=options_of(name), memory=10**9, name=f"{name}-{turn}"
-                )
-            )
-            turns.append((ours, cpu_seconds(lambda products=products: bare(folder, rows, products))))  # type: ignore[misc]
-        turns = turns[1:]  # the first ones load libraries
+        for turn in range(3):
+            done = of_process([*ours, "--quiet", "--name", f"{name}-{turn}", "--replace"])
+            turns.append((done.cpu, of_process([*plain, name]).cpu))
         tell(
             f"bare {name}",
             rows=rows,
-            cpu_s=statistics.median(ours for ours, _ in turns),
+            cpu_s=statistics.median(mine for mine, _ in turns),
             bare_cpu_s=statistics.median(theirs for _, theirs in turns),
-            ratio=statistics.median(ours / theirs for ours, theirs in turns),
+            ratio=statistics.median(mine / theirs for mine, theirs in turns),
         )
 
 
 def command_of(name: str, store: Path) -> list[str]:
-    method, _, refined = name.partition(" + ")
-    more = ["--weight", "10"] if refined else ["--regulariser", "none"] if method == "csa" else []
+    known, _, refined = name.partition(" + ")
+    more = ["--weight", "10"] if refined else ["--regulariser", "none"] if known == "csa" else []
     return [
         "align",
         "--layers",
         LAYERS,
         "--method",
-        method,
+        known,
         *more,
         "--test",
         "0.1",
@@ -148,14 +115,28 @@ def command_of(name: str, store: Path) -> list[str]:
     ]
 
 
-def of_process(command: list[str]) -> tuple[float, float, float]:
-    """Processor seconds, wall seconds and peak megabytes of a command."""
+@dataclass(frozen=True)
+class Used:
+    """Processor and wall seconds of a command, its peak megabytes, and what it said where it refused."""
+
+    cpu: float
+    wall: float
+    peak: float
+    refused: str = ""
+
+
+def of_process(command: Sequence[str], *, may_refuse: bool = False) -> Used:
+    """What a command took. Exits where it failed, unless it `may_refuse`."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{' '.join(command)} failed with status {status}")
-    return used.ru_utime + used.ru_stime, time.perf_counter() - began, used.ru_maxrss / 1000
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
+        _, status, used = os.wait4(process.pid, 0)
+        said.seek(0)
+        words = " ".join(said.read().split())
+    if status and not may_refuse:
+        raise SystemExit(f"{' '.join(command)} failed with status {status}: {words}")
+    cpu = used.ru_utime + used.ru_stime
+    return Used(cpu, time.perf_counter() - began, used.ru_maxrss / 1000, words if status else "")
 
 
 def told(name: str, store: Path) -> tuple[float, float]:
@@ -169,24 +150,49 @@ def apart(one: float, other: float) -> float:
     return max(one, other) / min(one, other)
 
 
-def within_bounds(store: Path, rows: int, methods: list[str], *, forecast: bool) -> None:
-    started = of_process([sys.executable, "-c", "import structure.pipeline.stages.align"])[0]
+def within_bounds(store: Path, rows: int, methods: Sequence[str], *, forecast: bool) -> None:
+    started = of_process([sys.executable, "-c", "import structure.pipeline.stages.align"]).cpu
     for name in methods:
         ahead = told(name, store) if forecast else None
-        cpu, wall, peak = of_process([PROGRAM, *command_of(name, store), "--quiet", "--seed", "7"])
-        tell(f"fits {name}", rows=rows, cpu_s=cpu, wall_s=wall, peak_mb=peak)
+        done = of_process([PROGRAM, *command_of(name, store), "--quiet", "--name", "fits", "--replace"])
+        tell(f"fits {name}", rows=rows, cpu_s=done.cpu, wall_s=done.wall, peak_mb=done.peak)
         if ahead is not None:
-            seconds = started + max(cpu - started, 0.0) / min(os.cpu_count() or 1, 2)
+            seconds = started + max(done.cpu - started, 0.0) / min(os.cpu_count() or 1, 2)
             tell(
                 f"forecast {name}",
                 rows=rows,
                 told_s=ahead[0],
                 seconds=seconds,
                 told_mb=ahead[1],
-                peak_mb=peak,
+                peak_mb=done.peak,
                 seconds_ratio=apart(ahead[0], seconds),
-                memory_ratio=apart(ahead[1], peak),
+                memory_ratio=apart(ahead[1], done.peak),
             )
+
+
+def sweep(store: Path, rows: int, names: Sequence[str]) -> list[str]:
+    """One line of a table for each of the methods, told as it is measured."""
+    table = [f"| method | {rows:,} pairs, `--memory {MEMORY}` | peak memory | CPU |", "|---|---|---|---|"]
+    for name in names:
+        trained = issubclass(method(name).options_class, GradientOptions)
+        more = [*ONE_EPOCH, "--regulariser", "none"] if trained else []
+        if name == "sail":
+            more = list(ONE_EPOCH)
+        command = [PROGRAM, *command_of(name, store), *more, "--quiet", "--name", "sweep", "--replace"]
+        done = of_process(command, may_refuse=True)
+        how = f"refuses: {done.refused}" if done.refused else "streams; one epoch" if trained else "streams"
+        tell(f"sweep {name}", rows=rows, cpu_s=done.cpu, wall_s=done.wall, peak_mb=done.peak, how=how)
+        table.append(f"| `{name}` | {how} | {done.peak:,.0f} MB | {done.cpu:.0f} s |")
+    return table
+
+
+def put(page: Path, table: Sequence[str]) -> None:
+    """The table between the marks of the page."""
+    text = page.read_text()
+    head, _, rest = text.partition("<!-- methods -->\n")
+    page.write_text(
+        f"{head}<!-- methods -->\n" + "\n".join(table) + "\n<!-- end -->" + rest.partition("<!-- end -->")[2]
+    )
 
 
 def tell(measure: str, **line: Any) -> None:
@@ -199,20 +205,29 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--million", action="store_true")
     parser.add_argument("--only", default="bare,fits,forecast")
-    parser.add_argument("--methods", default=",".join(METHODS))
+    parser.add_argument("--bare-rows", type=int, default=1_000_000)
+    parser.add_argument("--methods", help="only these, with commas")
+    parser.add_argument("--folder", type=Path, help="stores are made here, or taken from here, and stay")
+    parser.add_argument("--page", type=Path, help="put the table of the sweep between its marks in this page")
     asked = parser.parse_args()
-    parts, methods = asked.only.split(","), asked.methods.split(",")
+    parts, only = asked.only.split(","), asked.methods.split(",") if asked.methods else None
     most = 1_000_000 if asked.million else asked.rows
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = asked.folder or Path(name)
+
+        def store(rows: int) -> Path:
+            made = folder / f"store-{rows}"
+            return made if made.exists() else make(folder, rows)
+
         if "bare" in parts:
-            beside_bare(folder, make(folder, most), most)
+            beside_bare(store(asked.bare_rows), asked.bare_rows)
         for rows in sorted({10_000, asked.rows, most}) if "forecast" in parts else [asked.rows]:
             if {"fits", "forecast"} & set(parts):
-                store = folder / f"store-{rows}"
-                within_bounds(
-                    store if store.exists() else make(folder, rows), rows, methods, forecast="forecast" in parts
-                )
+                within_bounds(store(rows), rows, only or METHODS, forecast="forecast" in parts)
+        if "sweep" in parts:
+            table = sweep(store(most), most, only or list(ALIGNERS))
+            if asked.page:
+                put(asked.page, table)
 
 
 if __name__ == "__main__":

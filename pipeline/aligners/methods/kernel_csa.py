@@ -49,7 +49,7 @@ class KernelCsa(ClosedForm[KernelCsaOptions]):
 
         most = min(pairs, LANDMARKS)
         if pairs > many.MANY_PAIRS and options.ridge >= many.LEAST_RIDGE:
-            return EIGEN * most**3 + pairs * most * (2.7 * most + 2.0 * sum(widths))
+            return EIGEN / 1.5 * most**3 + pairs * most * (1.5 * most + 1.5 * sum(widths))
         return (4 * EIGEN + SINGULAR) * most**3 + pairs * most * (20.0 * most + 4.0 * sum(widths))
 
     def workspace(self, options: KernelCsaOptions, *, widths: tuple[int, int], pairs: int) -> int:
