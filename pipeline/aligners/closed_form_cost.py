@@ -25,11 +25,12 @@ def speed() -> float:
     timed, which other work lengthens less than it does wall time."""
     values = torch.ones(SIDE, SIDE, dtype=torch.float64)
     seconds = []
+    threads: int = torch.get_num_threads()
     for _ in range(TURNS):
         began = time.process_time()
         values @ values
         seconds.append(time.process_time() - began)
-    return 2.0 * SIDE**3 * torch.get_num_threads() / max(min(seconds), 1e-6)
+    return 2.0 * SIDE**3 * threads / max(min(seconds), 1e-6)
 
 
 def held_out_pairs(pairs: int, share: float) -> int:

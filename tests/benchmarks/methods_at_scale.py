@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from structure.pipeline.aligners.registry import ALIGNERS
 WIDTH, SIGNAL, CHUNK, MEMORY = 384, 64, 8192, "1GB"
 METHODS = ("identity", "mean-shift", "relative", "procrustes", "ridge", "csa", "csa + R_S", "asif", "kernel-csa")
 BARE = ("ridge", "procrustes")
-ONE_EPOCH = ("--epochs", "1", "--lr", "0.001", "--batch", "1024", "--dim", "64")
+ONE_EPOCH = {"epochs": "1", "learning_rate": "0.001", "batch": "1024", "dim": "64", "regulariser": "none"}
 LAYERS = "features,features"
 PROGRAM = str(Path(sys.executable).parent / "structure")
 
@@ -175,9 +175,8 @@ def sweep(store: Path, rows: int, names: Sequence[str]) -> list[str]:
     table = [f"| method | {rows:,} pairs, `--memory {MEMORY}` | peak memory | CPU |", "|---|---|---|---|"]
     for name in names:
         trained = issubclass(method(name).options_class, GradientOptions)
-        more = [*ONE_EPOCH, "--regulariser", "none"] if trained else []
-        if name == "sail":
-            more = list(ONE_EPOCH)
+        given = {field.name for field in fields(method(name).options_class)} & set(ONE_EPOCH) if trained else set()
+        more = [part for option in sorted(given) for part in ("--set", f"{option}={ONE_EPOCH[option]}")]
         command = [PROGRAM, *command_of(name, store), *more, "--quiet", "--name", "sweep", "--replace"]
         done = of_process(command, may_refuse=True)
         how = f"refuses: {done.refused}" if done.refused else "streams; one epoch" if trained else "streams"
