@@ -48,6 +48,15 @@ def test_info_nce_tiles_and_learnt_temperature(monkeypatch, held):
         torch.testing.assert_close(got, want, rtol=1e-8, atol=1e-12)
 
 
+def test_logits_too_far_apart_for_one_exponential():
+    """The first row has no logit within e^-200 of the largest: its sum would be 0."""
+    a, b = torch.eye(8), torch.eye(8)
+    b[0] = -1
+    logits = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / 0.005
+    expected = (F.cross_entropy(logits, torch.arange(8)) + F.cross_entropy(logits.T, torch.arange(8))) / 2
+    torch.testing.assert_close(info_nce(a, b, temperature=0.005), expected)
+
+
 @pytest.mark.parametrize("tile", [1, 1 << 22])
 def test_sigmoid_loss_against_the_formula(monkeypatch, tile):
     monkeypatch.setitem(module._TILE, "cpu", tile)
