@@ -37,6 +37,8 @@ class Embeddings:
     head: Head
     source: FeatureSource
     tokens: bool = False
+    head_name: str = ""
+    """With a name, which no other head has, embeddings are made once for all tasks, as far as memory allows."""
 
     @cached_property
     def rows(self) -> np.ndarray:
@@ -64,6 +66,13 @@ class Embeddings:
 
     def of_shard(self, shard: Shard) -> Iterator[Array]:
         """Those of one shard."""
+        if not self.head_name:
+            return self._of_shard(shard)
+        key = (self.head_name, self.features.key, self.features.fingerprint, self.layer, shard.start)
+        made = self.source.recent.once(key, lambda: list(self._of_shard(shard)), size=_bytes)
+        return iter(made)
+
+    def _of_shard(self, shard: Shard) -> Iterator[Array]:
         if self.tokens:
             yield from self._token_blocks(shard)
             return
@@ -90,3 +99,7 @@ class Embeddings:
         """(n, dim) float32, all at once."""
         parts = list(self.blocks())
         return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else np.concatenate(parts)
+
+
+def _bytes(parts: list[Array]) -> int:
+    return sum(part.nbytes for part in parts)

@@ -9,11 +9,11 @@ from typing import Any
 from structure.pipeline.aligners.aligner import Aligner, load_aligner
 from structure.pipeline.aligners.aligner_names import aligner_names
 from structure.pipeline.aligners.aligner_runs import RECORD
-from structure.pipeline.evaluation.embeddings import Embeddings
+from structure.pipeline.evaluation.embeddings import Embeddings, Head
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, FeatureSource
 from structure.pipeline.run_context import RunContext
-from structure.store import Store
+from structure.store import FeatureSet, Store
 
 SHOWN = 3
 """Names of other aligners that a note has."""
@@ -57,13 +57,17 @@ class EvaluatedAligner:
         """Embeddings of the images of `rows`, one a sample."""
         features = source.features(self.vision, rows, tokens=self.tokens("vision"))
         embed = self.aligner.embed_images
-        return Embeddings(features, self.layers["vision"], embed, source, tokens=self.aligner.takes_tokens)
+        return self._embeddings(features, "vision", embed, source)
 
     def texts(self, source: FeatureSource, rows: SampleIndex, *, captions: int | None = 1) -> Embeddings:
         """Embeddings of the first `captions` texts of every sample (None = all)."""
         features = source.features(self.text, rows, captions=captions, tokens=self.tokens("text"))
         embed = self.aligner.embed_texts
-        return Embeddings(features, self.layers["text"], embed, source, tokens=self.aligner.takes_tokens)
+        return self._embeddings(features, "text", embed, source)
+
+    def _embeddings(self, features: FeatureSet, side: str, embed: Head, source: FeatureSource) -> Embeddings:
+        tokens, name = self.aligner.takes_tokens, f"{side} head of {self.name}"
+        return Embeddings(features, self.layers[side], embed, source, tokens=tokens, head_name=name)
 
     def tokens(self, side: str) -> tuple[str, ...]:
         """The layers whose tokens that side needs."""

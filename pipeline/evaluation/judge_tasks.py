@@ -10,7 +10,7 @@ from typing import Any
 from structure.pipeline.evaluation.asked_tasks import AskedTasks
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.evaluation.evaluation import EvaluationPlan
-from structure.pipeline.evaluation.save_results import drop_damaged, keep, trained_on
+from structure.pipeline.evaluation.save_results import ResultsToSave, drop_damaged, trained_on
 from structure.pipeline.evaluation.task import TaskRows, TaskSource
 from structure.pipeline.evaluation.task_kinds import JUDGES
 from structure.pipeline.extraction.stored_or_extracted import KEPT_BYTES, FeatureSource
@@ -20,6 +20,9 @@ from structure.pipeline.run_context import RunContext
 from structure.pipeline.suites.suite import SuiteTask
 from structure.pipeline.work_estimate import WorkEstimate, require_space
 from structure.store.errors import MachineError, NotPresentError, StructureError
+
+WAITING_BYTES = 64 * 2**20
+"""Bytes of results that wait to be written together."""
 
 
 @dataclass(frozen=True)
@@ -49,32 +52,36 @@ def judge_tasks(context: RunContext, aligners: Sequence[str], asked: AskedTasks)
     results: list[Result] = []
     by_class: list[Mapping[str, Any]] = []
     notes: dict[str, None] = {}
-    for number, task in enumerate(asked.tasks, start=1):
-        try:
-            question = questions.ask(task)
-        except NotPresentError as error:
-            absent.append({"dataset": task.title, "why": f"{task.dataset} is not here", "how_to_get": str(error)})
-        except MachineError:
-            raise
-        except StructureError as error:
-            failed.append({"dataset": task.title, "why": str(error)})
-            context.note(f"{task.title} cannot be evaluated: {error}")
-        else:
-            for subject in subjects:
-                try:
-                    judged = JUDGES[task.kind](question, subject, source, seed=asked.seed)
-                except NotPresentError as error:
-                    why = f"features of {task.dataset} for {subject.name} are not here"
-                    absent.append({"dataset": task.title, "why": why, "how_to_get": str(error)})
-                    continue
-                results += keep(context.store, asked.suite, question, subject, judged, asked=asked.options)
-                rows = [] if judged.by_class is None else judged.by_class.to_pylist()
-                by_class += [{"aligner": subject.name, "dataset": task.title, **row} for row in rows]
-                said = _trained_on(trained_on(context.store, question, subject), question, subject)
-                if said and said not in notes:
-                    notes[said] = None
-                    context.note(said)
-        context.on_event(Progress("evaluating", number, len(asked.tasks), "tasks"))
+    with ResultsToSave(context.store, suite=asked.suite, asked=asked.options) as waiting:
+        for number, task in enumerate(asked.tasks, start=1):
+            read = source.passes
+            try:
+                question = questions.ask(task)
+            except NotPresentError as error:
+                absent.append({"dataset": task.title, "why": f"{task.dataset} is not here", "how_to_get": str(error)})
+            except MachineError:
+                raise
+            except StructureError as error:
+                failed.append({"dataset": task.title, "why": str(error)})
+                context.note(f"{task.title} cannot be evaluated: {error}")
+            else:
+                for subject in subjects:
+                    try:
+                        judged = JUDGES[task.kind](question, subject, source, seed=asked.seed)
+                    except NotPresentError as error:
+                        why = f"features of {task.dataset} for {subject.name} are not here"
+                        absent.append({"dataset": task.title, "why": why, "how_to_get": str(error)})
+                        continue
+                    results += waiting.add(question, subject, judged)
+                    rows = [] if judged.by_class is None else judged.by_class.to_pylist()
+                    by_class += [{"aligner": subject.name, "dataset": task.title, **row} for row in rows]
+                    said = _trained_on(trained_on(context.store, question, subject), question, subject)
+                    if said and said not in notes:
+                        notes[said] = None
+                        context.note(said)
+            if source.passes > read or waiting.bytes > WAITING_BYTES:
+                waiting.save()  # what took an encoder's time is not left waiting
+            context.on_event(Progress("evaluating", number, len(asked.tasks), "tasks"))
     return JudgedTasks(
         tuple(results), tuple(absent), tuple(failed), tuple(by_class), tuple(notes), encoder_passes=source.passes
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Self
 
 from structure.pipeline.evaluation.clip_benchmark_json import Record
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
@@ -17,7 +19,6 @@ from structure.pipeline.results import (
     keep_results,
     predictions_file,
     remove_results,
-    write_table,
 )
 from structure.store import Samples, Store
 from structure.store.errors import DamageError
@@ -25,7 +26,10 @@ from structure.store.files import plain_name
 from structure.store.fingerprint import fingerprint
 from structure.store.sample_table import WITHDRAWN
 from structure.store.sealed_tables import packed
-from structure.store.seals import digests
+from structure.store.seals import Seal, digests
+
+WRITERS = 8
+"""Aligners whose results are written at a time."""
 
 
 def drop_damaged(store: Store, aligner: str) -> bool:
@@ -58,80 +62,131 @@ def trained_on(store: Store, question: TaskRows, subject: EvaluatedAligner) -> i
     return int(question.memo[key])
 
 
-def keep(
-    store: Store, suite: str, question: TaskRows, subject: EvaluatedAligner, judged: TaskScores, *, asked: str
-) -> list[Result]:
-    """Write them below `results/<aligner>/`, in place of those of the same question, and return the flat rows.
+class ResultsToSave:
+    """What aligners reached, until it is written below `results/<aligner>/`, in place of those of the same question.
 
-    `asked` are the options by which the evaluation can be asked for again.
-
-    What an earlier aligner of the name left there is removed. The same data asked with other prompts, or another split,
-    are another question: its rows and files stand beside. A store that cannot be written is left as it is.
+    `suite` is its label, `asked` are the options by which the evaluation can be asked for again. Written are the files
+    of a question first, then the table of all results, which counts on them: once an aligner in `save`, however many
+    questions there were. A store that cannot be written is left as it is.
     """
-    task, facts = question.task, subject.aligner.metadata
-    folder = store.folder("results", subject.name)
-    run = str(facts.get("run", ""))
-    earlier = every_result(folder)
-    if store.files.writable and any(result.provenance.get(RUN, "") != run for result in earlier):
-        remove_results(store, subject.name)
-        earlier = []
-    provenance = {
-        RUN: run,
-        ASKED: asked,
-        **question.provenance(),
-        **judged.notes,
-        "encoders": {side.modality: str(side.identity.get("source", "")) for side in (subject.vision, subject.text)},
-        "items_trained_on": trained_on(store, question, subject),
-        "aligner_features": facts.get("fingerprints", {}),
-    }
-    results = [
-        Result(
-            aligner=subject.name,
-            suite=suite,
-            dataset=task.title,
-            task=task.kind,
-            metric=metric,
-            value=interval.value,
-            low=interval.low,
-            high=interval.high,
-            n=interval.n,
-            chance=judged.chance.get(metric),
-            provenance=provenance,
-        )
-        for metric, interval in judged.intervals.items()
-    ]
-    if not store.files.writable:
+
+    def __init__(self, store: Store, *, suite: str, asked: str) -> None:
+        self.store, self.suite, self.asked = store, suite, asked
+        self.bytes = 0
+        """How much waits to be written."""
+        self._results: dict[str, dict[tuple[str, ...], list[Result]]] = {}
+        self._files: dict[str, dict[str, bytes]] = {}
+        self._earlier: dict[str, list[Result]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.save()
+
+    def add(self, question: TaskRows, subject: EvaluatedAligner, judged: TaskScores) -> list[Result]:
+        """The flat rows of one aligner on one task.
+
+        What an earlier aligner of the name left is removed. The same data asked with other prompts, or another split,
+        are another question: its rows and files stand beside.
+        """
+        results = self._rows(question, subject, judged)
+        if not self.store.files.writable:
+            return results
+        name, task = subject.name, question.task
+        earlier = self._others(subject)
+        file = predictions_file(self.suite, task.title, task.kind)
+        other = _set_apart(results[0].question, file, earlier) if results else ""
+        if other:
+            file = file.removesuffix(".parquet") + f"{other}.parquet"
+            results = [replace(result, provenance={**result.provenance, "file": file}) for result in results]
+        beside = self._beside(question, name, judged, file, other)
+        files = self._files.setdefault(name, {}) | beside
+        if results:
+            seal = Seal.of(self.store.folder("results", name), f"predictions/{file}", results[0].owner)
+            files[f"predictions/{file}"] = packed(judged.samples, seal, beside=digests(beside))
+        self.bytes += sum(map(len, files.values())) - sum(map(len, self._files[name].values()))
+        self._files[name] = files
+        if results:
+            self._results.setdefault(name, {})[results[0].question] = results
+            earlier += results
         return results
-    file = predictions_file(suite, task.title, task.kind)
-    other = _set_apart(results[0].question, file, earlier) if results else ""
-    if other:
-        file = file.removesuffix(".parquet") + f"{other}.parquet"
-        results = [replace(result, provenance={**result.provenance, "file": file}) for result in results]
-    record = Record(
-        dataset=task.title.removesuffix(f"/{task.language}"),
-        model=subject.name,
-        pretrained=suite.partition("@")[0] + other,
-        task=task.kind,
-        metrics=judged.metrics(),
-        language=task.language,
-    )
-    beside = {record.file_name: record.to_json().encode()}
-    for name, picture in judged.pictures.items():
-        beside[f"pictures/{file.removesuffix('.parquet')}_{plain_name(name)}"] = picture
-    for kind, table in (
-        ("confusion", judged.confusion),
-        ("classes", judged.by_class),
-        ("examples", judged.examples),
-    ):
-        if table is not None:
-            beside[f"{kind}/{file}"] = packed(table)
-    for name, content in beside.items():
-        folder.write(name, content)
-    if results:
-        owner = results[0].owner
-        write_table(folder, f"predictions/{file}", judged.samples, owner=owner, beside=digests(beside))
-    keep_results(folder, results)
-    return results
+
+    def save(self) -> None:
+        """Write what waits, several aligners at a time: most of it is waiting for the disk."""
+        with ThreadPoolExecutor(WRITERS) as pool:
+            for _ in pool.map(self._write, self._files):
+                pass
+        self._files.clear()
+        self._results.clear()
+        self.bytes = 0
+
+    def _write(self, aligner: str) -> None:
+        folder = self.store.folder("results", aligner)
+        for name, content in self._files[aligner].items():
+            folder.write(name, content)
+        keep_results(folder, [one for results in self._results.get(aligner, {}).values() for one in results])
+
+    def _others(self, subject: EvaluatedAligner) -> list[Result]:
+        """The results that there are of the aligner, those that wait among them."""
+        if subject.name not in self._earlier:
+            earlier = every_result(self.store.folder("results", subject.name))
+            if any(result.provenance.get(RUN, "") != _run(subject) for result in earlier):
+                remove_results(self.store, subject.name)
+                earlier = []
+            self._earlier[subject.name] = earlier
+        return self._earlier[subject.name]
+
+    def _rows(self, question: TaskRows, subject: EvaluatedAligner, judged: TaskScores) -> list[Result]:
+        task, facts = question.task, subject.aligner.metadata
+        provenance = {
+            RUN: _run(subject),
+            ASKED: self.asked,
+            **question.provenance(),
+            **judged.notes,
+            "encoders": {
+                side.modality: str(side.identity.get("source", "")) for side in (subject.vision, subject.text)
+            },
+            "items_trained_on": trained_on(self.store, question, subject),
+            "aligner_features": facts.get("fingerprints", {}),
+        }
+        return [
+            Result(
+                aligner=subject.name,
+                suite=self.suite,
+                dataset=task.title,
+                task=task.kind,
+                metric=metric,
+                value=interval.value,
+                low=interval.low,
+                high=interval.high,
+                n=interval.n,
+                chance=judged.chance.get(metric),
+                provenance=provenance,
+            )
+            for metric, interval in judged.intervals.items()
+        ]
+
+    def _beside(self, question: TaskRows, aligner: str, judged: TaskScores, file: str, other: str) -> dict[str, bytes]:
+        """The files that belong to a table of predictions: the record for CLIP_benchmark, pictures, further tables."""
+        task = question.task
+        record = Record(
+            dataset=task.title.removesuffix(f"/{task.language}"),
+            model=aligner,
+            pretrained=self.suite.partition("@")[0] + other,
+            task=task.kind,
+            metrics=judged.metrics(),
+            language=task.language,
+        )
+        beside = {record.file_name: record.to_json().encode()}
+        for name, picture in judged.pictures.items():
+            beside[f"pictures/{file.removesuffix('.parquet')}_{plain_name(name)}"] = picture
+        tables = (("confusion", judged.confusion), ("classes", judged.by_class), ("examples", judged.examples))
+        return beside | {f"{kind}/{file}": packed(table) for kind, table in tables if table is not None}
+
+
+def _run(subject: EvaluatedAligner) -> str:
+    return str(subject.aligner.metadata.get("run", ""))
 
 
 def _set_apart(question: tuple[str, ...], file: str, earlier: Sequence[Result]) -> str:

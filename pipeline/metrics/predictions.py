@@ -85,14 +85,26 @@ def classify_blocks(
     asked = marks >= 0
     truth = as_labels(marks[asked], rows=int(asked.sum()), classes=weights.shape[1])
     parts: list[Part] = []
+    waiting: list[torch.Tensor] = []
     seen = done = 0
+
+    def judge_waiting() -> None:
+        nonlocal done
+        scores = torch.cat(waiting)
+        parts.append(_judge(scores, truth[done : done + len(scores)]))
+        done += len(scores)
+        waiting.clear()
+
     for images in blocks_of_images:
         judged = np.flatnonzero(asked[seen : seen + len(images)])
         for rows in blocks(len(judged), weights.shape[1], at_once=at_once):
             unit = unit_rows(images[judged[rows]], name="image embeddings", first=seen + rows.start).to(weights)
-            parts.append(_judge(LOGIT_SCALE * unit @ weights, truth[done + rows.start : done + rows.stop]))
+            waiting.append(LOGIT_SCALE * unit @ weights)
+            if sum(map(torch.numel, waiting)) >= at_once:
+                judge_waiting()
         seen += len(images)
-        done += len(judged)
+    if waiting:
+        judge_waiting()
     if seen != len(marks):
         raise StructureError(
             f"{seen} rows of scores but {len(marks)} labels: a row without its label cannot be judged."

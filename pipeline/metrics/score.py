@@ -111,15 +111,16 @@ def score_predictions(
 ) -> TaskScores:
     """Metrics of ready predictions; `columns` (n,) go into the table beside them, for metrics that read them."""
     names = np.asarray(classes, dtype=object)
+    named, ends = pa.array(list(classes)), pa.array(np.arange(len(ids) + 1, dtype=np.int32) * said.top.shape[1])
     table = pa.table(
         {
             "sample": list(ids),
-            "label": names[said.labels].tolist(),
-            "prediction": names[said.top[:, 0]].tolist(),
+            "label": named.take(pa.array(said.labels)),
+            "prediction": named.take(pa.array(said.top[:, 0])),
             "label_index": said.labels.astype(np.int32),
             "rank": said.ranks,
-            "top": [names[row].tolist() for row in said.top],
-            "scores": [row.tolist() for row in said.scores],
+            "top": pa.ListArray.from_arrays(ends, named.take(pa.array(said.top.ravel()))),
+            "scores": pa.ListArray.from_arrays(ends, pa.array(said.scores.ravel().astype(np.float64))),
         }
     )
     for name, values in (columns or {}).items():

@@ -36,16 +36,17 @@ def score_segmentation(
     counted = (~np.isnan(known)).sum(axis=1)
     means = np.divide(np.nansum(known, axis=1), counted, out=np.full(len(ids), np.nan), where=counted > 0)
     pixels = areas.true.sum(axis=1)
+    left_out = np.broadcast_to(np.isin(np.arange(len(classes)), list(without)), areas.both.shape)
     samples = pa.table(
         {
             "sample": list(ids),
             "pixels": pa.array(pixels),
             "pixel_accuracy": pa.array(areas.both.sum(axis=1) / np.maximum(1, pixels)),
             "miou": pa.array(means),
-            "iou": [[None if np.isnan(value) else float(value) for value in row] for row in image_iou],
+            "iou": _lists(image_iou, np.isnan(image_iou)),
             "correct": pa.array(areas.both.sum(axis=1)),
-            "intersection": _rows(areas.both, without),
-            "union": _rows(areas.union, without),
+            "intersection": _lists(areas.both, left_out),
+            "union": _lists(areas.union, left_out),
         }
     )
     share = areas.true.sum(axis=0) / areas.true.sum()
@@ -59,9 +60,10 @@ def score_segmentation(
     return score_metrics(SegmentationAnswers(samples, None, areas, without), metrics, seed=seed, notes=notes)
 
 
-def _rows(counts: np.ndarray, without: Sequence[int]) -> list[list[int | None]]:
-    """(image, class) pixels as lists, null for classes that are left out of the mean."""
-    return [[None if at in without else int(n) for at, n in enumerate(row)] for row in counts]
+def _lists(numbers: np.ndarray, unknown: np.ndarray) -> pa.ListArray:
+    """(image, class) numbers as one list an image, null where they are unknown."""
+    ends = np.arange(len(numbers) + 1, dtype=np.int32) * numbers.shape[1]
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(numbers.ravel(), mask=unknown.ravel()))
 
 
 def majority(share: np.ndarray, classes: Sequence[str], *, without: Sequence[int] = ()) -> dict[str, float | str]:

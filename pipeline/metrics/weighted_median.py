@@ -19,18 +19,21 @@ def weighted_median(values: np.ndarray, member: np.ndarray) -> Callable[[np.ndar
     """
     levels, level = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True)
     clusters = int(member.max()) + 1
+    # Half the memory and twice the speed, where no sum can reach what it rounds.
+    exact = np.float32 if clusters * int(np.bincount(member).max()) < 1 << 24 else np.float64
     shares = np.cumsum(np.bincount(level)) / len(level)
 
     def up_to(asked: np.ndarray) -> np.ndarray:
-        """(clusters, asked) float64: how many values of each cluster are at most at each of these levels."""
+        """(clusters, asked): how many values of each cluster are at most at each of these levels."""
         place = member * (len(asked) + 1) + np.searchsorted(asked, level)
         counts = np.bincount(place, minlength=clusters * (len(asked) + 1)).reshape(clusters, -1)
-        return np.cumsum(counts[:, :-1], axis=1, dtype=np.float64)
+        return np.cumsum(counts[:, :-1], axis=1, dtype=exact)
 
     some = np.unique(np.searchsorted(shares, np.linspace(0, 1, LEVELS)))  # the last level is one of them
     up_to_some = up_to(some)
 
     def medians(taken: np.ndarray) -> np.ndarray:
+        taken = taken.astype(exact)
         half = taken @ up_to_some[:, -1:] / 2
         place = np.argmax(taken @ up_to_some >= half, axis=1)
         first, last = int(place.min()), int(place.max())
