@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
+from structure.pipeline.finite_rows import finite_rows
 from structure.store.errors import StructureError
 
 Array: TypeAlias = np.ndarray | torch.Tensor
@@ -60,7 +61,7 @@ def check_rows(features: Array, what: str, *, width: int | None = None) -> None:
         return
     for start in range(0, len(features), AT_ONCE):
         chunk = as_tensor(features[start : start + AT_ONCE])
-        finite = torch.isfinite(chunk).all(dim=1)
+        finite = finite_rows(chunk)
         if not bool(finite.all()):
             bad = start + int(torch.nonzero(~finite)[0])
             raise StructureError(

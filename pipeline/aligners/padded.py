@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from structure.pipeline.aligners.arrays import Array, as_tensor
+from structure.pipeline.finite_rows import finite_rows
 from structure.store.errors import StructureError
 
 
@@ -126,7 +127,7 @@ def check_sequences(sequences: Sequences, what: str, *, width: int | None = None
             raise StructureError(
                 f"Row {bad} of the {what} tokens has no real token: there is nothing to pool. Leave skipped rows out."
             )
-        broken = (~torch.isfinite(part.values).all(dim=2) & part.mask).any(dim=1)
+        broken = (~finite_rows(part.values) & part.mask).any(dim=1)
         if bool(broken.any()):
             bad = start + int(torch.nonzero(broken)[0])
             raise StructureError(

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
+from structure.pipeline.finite_rows import finite_rows
 from structure.store.errors import StructureError
 
 Array: TypeAlias = np.ndarray | torch.Tensor
@@ -41,7 +42,7 @@ def as_scores(values: Array, *, name: str, first: int = 0) -> torch.Tensor:
     if matrix.dtype not in (torch.float32, torch.float64):
         matrix = matrix.float()
     finite = torch.cat(
-        [torch.isfinite(matrix[rows]).all(dim=1) for rows in blocks(*matrix.shape)] or [matrix.new_ones(0)]
+        [finite_rows(matrix[rows]) for rows in blocks(*matrix.shape)] or [matrix.new_ones(0, dtype=torch.bool)]
     )
     if not bool(finite.all()):
         row = first + int((~finite).nonzero()[0])
