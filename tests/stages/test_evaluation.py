@@ -15,9 +15,13 @@ from structure.pipeline import align, compare_aligners, evaluate
 from structure.pipeline.aligners.aligner import load_aligner
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.datasets import export_webdataset, open_dataset
+from structure.pipeline.evaluation import judge_tasks
+from structure.pipeline.evaluation.classification import classify_zeroshot
+from structure.pipeline.evaluation.task import TaskRows
+from structure.pipeline.metrics.score import TaskScores
 from structure.pipeline.page.source import Source
 from structure.pipeline.progress import Event, Note
-from structure.pipeline.results import every_result, read_table
+from structure.pipeline.results import every_result, read_table, require_predictions
 from structure.pipeline.stages.report import report
 from structure.pipeline.stages.status import status
 from structure.store import Store, StructureError, open_store
@@ -82,6 +86,27 @@ def test_two_aligners_are_compared_sample_by_sample(
     document = json.loads(capsys.readouterr().out)
     assert document["compared"] == ["good", "poor"]
     assert document["differences"] == [row.row() for row in done.differences]
+
+
+def test_what_was_found_before_an_interruption_is_saved(
+    place: tuple[Path, Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an encoder's time in it too; nothing of the task that was interrupted is."""
+    store, data, suite = place
+    evaluate(suite, store=store, data_root=data, aligners=["poor"])  # makes the features
+
+    def interrupted(question: TaskRows, *rest: object, **options: object) -> TaskScores:
+        if question.task.title == "wds/shapes":
+            raise KeyboardInterrupt
+        return classify_zeroshot(question, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(judge_tasks, "JUDGES", {"zeroshot_classification": interrupted})
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(suite, store=store, data_root=data, aligners=["good"])
+    folder = open_store(store).folder("results", "good")
+    rows = every_result(folder)
+    assert {row.dataset for row in rows} == {"wds/colours"}
+    assert all(len(require_predictions(folder, row)) for row in rows)
 
 
 def test_other_prompts_are_another_question(place: tuple[Path, Path, str]) -> None:
