@@ -37,6 +37,7 @@ VALUES = {
         "yaml_record",
         "hub_access",
         "installed_package",
+        "finite_rows",
     )
 }
 PARTS = {
