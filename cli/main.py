@@ -158,12 +158,14 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _told(INTERRUPTED)
     except StructureError as error:
+        if was_interrupted():  # a library that was interrupted raises what it likes, also where that is made a sentence
+            return _told(INTERRUPTED)
         if verbose >= 2:
             traceback.print_exc()
         print(f"structure: {complete(f'{error}{_how_to_repair(error)}')}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except Exception as error:
-        if was_interrupted():  # a library that was interrupted raises what it likes
+        if was_interrupted():
             return _told(INTERRUPTED)
         return _of_the_machine(error, verbose)
 

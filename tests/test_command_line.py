@@ -23,7 +23,7 @@ from structure.cli import main
 from structure.cli.choices import byte_count
 from structure.cli.main import run
 from structure.pipeline.aligners.registry import ALIGNERS
-from structure.store.errors import UsageError
+from structure.store.errors import StructureError, UsageError
 from tests.warm import Warm
 
 
@@ -276,6 +276,21 @@ def test_memory_that_does_not_suffice_is_told_without_a_traceback(
     monkeypatch.setattr(main, "app", fails(RuntimeError("shapes")))
     with pytest.raises(RuntimeError, match="shapes"):
         run(["models"])
+
+
+@pytest.mark.parametrize("error", [RuntimeError("pool INTERNAL ASSERT FAILED"), StructureError("It cannot be built.")])
+def test_whatever_a_library_makes_of_a_signal_is_an_interruption(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def app(**_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise error from None
+
+    monkeypatch.setattr(main, "app", app)
+    assert run(["models"]) == 130
+    assert "run the same command again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
