@@ -21,9 +21,6 @@ from structure.pipeline.suites.suite import SuiteTask
 from structure.pipeline.work_estimate import WorkEstimate, require_space
 from structure.store.errors import MachineError, NotPresentError, StructureError
 
-WAITING_BYTES = 64 * 2**20
-"""Bytes of results that wait to be written together."""
-
 
 @dataclass(frozen=True)
 class JudgedTasks:
@@ -79,7 +76,7 @@ def judge_tasks(context: RunContext, aligners: Sequence[str], asked: AskedTasks)
                     if said and said not in notes:
                         notes[said] = None
                         context.note(said)
-            if source.passes > read or waiting.bytes > WAITING_BYTES:
+            if source.passes > read or waiting.is_due:
                 waiting.save()  # what took an encoder's time is not left waiting
             context.on_event(Progress("evaluating", number, len(asked.tasks), "tasks"))
     return JudgedTasks(

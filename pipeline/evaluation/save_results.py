@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -30,6 +31,9 @@ from structure.store.seals import Seal, digests
 
 WRITERS = 8
 """Aligners whose results are written at a time."""
+
+WAITING_BYTES, WAITING_SECONDS = 64 * 2**20, 30.0
+"""Results that wait to be written together: at most so much, or of so long, is lost with a process that is killed."""
 
 
 def drop_damaged(store: Store, aligner: str) -> bool:
@@ -72,8 +76,7 @@ class ResultsToSave:
 
     def __init__(self, store: Store, *, suite: str, asked: str) -> None:
         self.store, self.suite, self.asked = store, suite, asked
-        self.bytes = 0
-        """How much waits to be written."""
+        self._bytes, self._began = 0, time.monotonic()
         self._results: dict[str, dict[tuple[str, ...], list[Result]]] = {}
         self._files: dict[str, dict[str, bytes]] = {}
         self._earlier: dict[str, list[Result]] = {}
@@ -105,12 +108,17 @@ class ResultsToSave:
         if results:
             seal = Seal.of(self.store.folder("results", name), f"predictions/{file}", results[0].owner)
             files[f"predictions/{file}"] = packed(judged.samples, seal, beside=digests(beside))
-        self.bytes += sum(map(len, files.values())) - sum(map(len, self._files[name].values()))
+        self._bytes += sum(map(len, files.values())) - sum(map(len, self._files[name].values()))
         self._files[name] = files
         if results:
             self._results.setdefault(name, {})[results[0].question] = results
             earlier += results
         return results
+
+    @property
+    def is_due(self) -> bool:
+        """Whether what waits is to be written now."""
+        return self._bytes > WAITING_BYTES or time.monotonic() - self._began > WAITING_SECONDS
 
     def save(self) -> None:
         """Write what waits, several aligners at a time: most of it is waiting for the disk."""
@@ -119,7 +127,7 @@ class ResultsToSave:
                 pass
         self._files.clear()
         self._results.clear()
-        self.bytes = 0
+        self._bytes, self._began = 0, time.monotonic()
 
     def _write(self, aligner: str) -> None:
         folder = self.store.folder("results", aligner)

@@ -15,7 +15,7 @@ from structure.pipeline import align, compare_aligners, evaluate
 from structure.pipeline.aligners.aligner import load_aligner
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.datasets import export_webdataset, open_dataset
-from structure.pipeline.evaluation import judge_tasks
+from structure.pipeline.evaluation import judge_tasks, save_results
 from structure.pipeline.evaluation.classification import classify_zeroshot
 from structure.pipeline.evaluation.task import TaskRows
 from structure.pipeline.metrics.score import TaskScores
@@ -107,6 +107,27 @@ def test_what_was_found_before_an_interruption_is_saved(
     rows = every_result(folder)
     assert {row.dataset for row in rows} == {"wds/colours"}
     assert all(len(require_predictions(folder, row)) for row in rows)
+
+
+@pytest.mark.parametrize("limit", ["WAITING_BYTES", "WAITING_SECONDS"])
+def test_results_that_waited_for_long_are_written_before_the_next_task(
+    limit: str, place: tuple[Path, Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed then has lost the one task alone."""
+    store, data, suite = place
+    evaluate(suite, store=store, data_root=data, aligners=["poor"])
+    found: list[int] = []
+
+    def counted(question: TaskRows, *rest: object, **options: object) -> TaskScores:
+        found.append(len({row.dataset for row in every_result(open_store(store).folder("results", "good"))}))
+        return classify_zeroshot(question, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(judge_tasks, "JUDGES", {"zeroshot_classification": counted})
+    evaluate(suite, store=store, data_root=data, aligners=["good"])
+    monkeypatch.setattr(save_results, limit, 0)
+    open_store(store).folder("results", "good").remove_tree("")
+    evaluate(suite, store=store, data_root=data, aligners=["good"])
+    assert found == [0, 0, 0, 1]
 
 
 def test_other_prompts_are_another_question(place: tuple[Path, Path, str]) -> None:
