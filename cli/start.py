@@ -10,12 +10,13 @@ import threading
 from contextlib import suppress
 
 from structure.cli import collector
-from structure.cli.stopping import stop_at_once
+from structure.cli.stopping import raise_again, stop_at_once
 
 
 def main() -> None:
     """Run the command line, and leave with its exit code."""
     stop_at_once()
+    sys.unraisablehook = raise_again
     collector.seldom()
     from structure.cli.main import main as run
 
@@ -27,7 +28,8 @@ def main() -> None:
 
 def leave(code: str | int | None) -> None:
     """End the process as Python does, up to where it would take every module apart: with torch and transformers that
-    takes a second. Threads are waited for, and what is registered for the end runs."""
+    takes a second. Threads are waited for, and what is registered for the end runs; a signal ends that at once."""
+    stop_at_once()
     if isinstance(code, str):
         print(code, file=sys.stderr)
     threading._shutdown()  # type: ignore[attr-defined]

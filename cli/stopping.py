@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 
 INTERRUPTED = 130
 WORDS = "\nStopped. What was finished is saved; run the same command again to go on."
+
+SOON = 0.02
+"""Seconds after which a signal that was dropped is raised again."""
 
 _raised = False
 
@@ -35,6 +39,18 @@ def stop_by_exception() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) in (_leave, signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _interrupt)
+
+
+def raise_again(dropped: sys.UnraisableHookArgs) -> None:
+    """As `sys.unraisablehook`: a signal that came within a callback of a finalizer or a weak reference, whose
+    exceptions Python drops with a traceback on stderr, is raised again when the callback has ended."""
+    if dropped.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(dropped)
+        return
+    main = threading.main_thread().ident or 0
+    again = threading.Timer(SOON, signal.pthread_kill, (main, signal.SIGINT))
+    again.daemon = True
+    again.start()
 
 
 def was_interrupted() -> bool:

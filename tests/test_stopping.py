@@ -46,6 +46,35 @@ def test_a_signal_during_an_import_is_answered_in_words(name: str, number: str, 
     assert done.stdout == ""
 
 
+DROPPED = """
+import signal, sys, time, weakref
+from structure.cli import stopping
+
+class Thing:
+    pass
+
+stopping.stop_by_exception()
+sys.unraisablehook = stopping.raise_again
+thing = Thing()
+seen = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGTERM))
+try:
+    del thing  # the callback's exception is dropped here
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted")
+failing = Thing()
+seen = weakref.ref(failing, lambda _: 1 / 0)
+del failing
+"""
+
+
+def test_a_signal_is_not_lost_in_a_callback_whose_exceptions_python_drops() -> None:
+    done = subprocess.run([sys.executable, "-c", DROPPED], capture_output=True, text=True, timeout=50, check=False)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n")
+    assert "KeyboardInterrupt" not in done.stderr
+    assert "ZeroDivisionError" in done.stderr, "another fault of a callback is told as before"
+
+
 LEAVING = """
 import atexit, sys, threading
 atexit.register(print, "registered")
