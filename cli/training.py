@@ -89,7 +89,10 @@ def show_aligned(terminal: Terminal, done: Aligned, store: str) -> None:
     flat |= {f"validation {name}": value for name, value in document["metrics"].items()}
     flat |= {f"test {name}": value for name, value in document["test_metrics"].items()}
     terminal.table([{"": key, "value": value} for key, value in flat.items()], ["", "value"])
-    terminal.say(f"Saved in {done.folder}. Next: structure eval --suite SUITE --aligner {done.name} --store {store}")
+    terminal.say(
+        f"Saved in {done.folder}. Next: structure eval --suite SUITE --aligner {done.name} --store {store} "
+        "(structure suites lists them)"
+    )
 
 
 SHOWN_CANDIDATES = 12
