@@ -20,15 +20,12 @@ import contextlib
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.benchmarks.processes import Run, run, tell
-
-OURS = Path(sys.executable).with_name("structure")
+from tests.benchmarks.processes import PROGRAM, Run, run, tell
 
 
 @dataclass
@@ -130,7 +127,7 @@ def main() -> None:
     given = parser.parse_args()
     with contextlib.ExitStack() as stack:
         work = given.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        sides = [Side(OURS, work / "ours")]
+        sides = [Side(PROGRAM, work / "ours")]
         if given.beside:
             sides.append(Side(given.beside, work / "beside"))
         for side in sides:

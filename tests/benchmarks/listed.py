@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.benchmarks.processes import PROGRAM
+
 FOLDER = Path(__file__).resolve().parent
 
 
@@ -44,7 +46,7 @@ class Script:
         return folder / "__main__.py" if folder.is_dir() else folder.with_suffix(".py")
 
 
-SCENES = ("structure", "extract", "--model", "bundled:scenes-vit", "--model", "bundled:scenes-text")
+SCENES = (str(PROGRAM), "extract", "--model", "bundled:scenes-vit", "--model", "bundled:scenes-text")
 FORECAST = (Bound("seconds_ratio", most=2, of="forecast"), Bound("memory_ratio", most=2, of="forecast"))
 FITS = (Bound("cpu_s", most=40, of="fits"), Bound("peak_mb", most=1500, of="fits"))
 AT_SCALE = (Bound("ratio", most=1.3, of="bare"), *FITS, *FORECAST)
@@ -180,7 +182,7 @@ SCRIPTS = (
         ("{work}/serve",),
         before=(
             (*SCENES, "--dataset", "scenes:2000", "--layers", "block.03", "--store", "{work}/serve", "--quiet"),
-            ("structure", "align", "--layers", "last", "--method", "ridge", "--store", "{work}/serve", "--quiet"),
+            (str(PROGRAM), "align", "--layers", "last", "--method", "ridge", "--store", "{work}/serve", "--quiet"),
         ),
         bounds=(Bound("p50_ms", most=60, of="serve|sequential"),),
     ),

@@ -35,6 +35,7 @@ import numpy as np
 from structure.pipeline.aligners.aligner_method import method
 from structure.pipeline.aligners.option_groups import GradientOptions
 from structure.pipeline.aligners.registry import ALIGNERS
+from tests.benchmarks.processes import in_a_process
 
 WIDTH, SIGNAL, CHUNK, MEMORY = 384, 64, 8192, "1GB"
 METHODS = ("identity", "mean-shift", "relative", "procrustes", "ridge", "csa", "csa + R_S", "asif", "kernel-csa")
@@ -49,7 +50,7 @@ def structure(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([PROGRAM, *arguments], check=True, capture_output=True, text=True)
 
 
-def make(folder: Path, rows: int) -> Path:
+def make(folder: Path, rows: int) -> None:
     """A store with both sides of so many rows; the arrays stay beside it."""
     store, draws = folder / f"store-{rows}", np.random.default_rng(0)
     mixing = draws.standard_normal((2, SIGNAL, WIDTH), dtype=np.float32)
@@ -76,7 +77,6 @@ def make(folder: Path, rows: int) -> Path:
             str(store),
             "--quiet",
         )
-    return store
 
 
 def beside_bare(store: Path, rows: int) -> None:
@@ -216,7 +216,9 @@ def main() -> None:
 
         def store(rows: int) -> Path:
             made = folder / f"store-{rows}"
-            return made if made.exists() else make(folder, rows)
+            if not made.exists():
+                in_a_process(make, folder, rows)
+            return made
 
         if "bare" in parts:
             beside_bare(store(asked.bare_rows), asked.bare_rows)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import shutil
 import statistics
 import sys
@@ -28,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from structure.store import SampleItem, Samples, open_store
-from tests.benchmarks.processes import run, tell
+from tests.benchmarks.processes import PROGRAM, in_a_process, run, tell
 
 COPY = """
 import os, sys
@@ -98,15 +97,6 @@ def turns(
     }
 
 
-def apart(work: Callable[..., object], *arguments: object) -> None:
-    """Run it in a process of its own: what this process held counts as the peak of those that it starts."""
-    worker = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
-    worker.start()
-    worker.join()
-    if worker.exitcode:
-        raise RuntimeError(f"{work.__name__} failed")
-
-
 def features(path: Path, rows: int, width: int) -> None:
     """A `.npy` file of float16 values."""
     random = np.random.default_rng(0)
@@ -118,7 +108,7 @@ def features(path: Path, rows: int, width: int) -> None:
 
 
 def importing(file: Path, store: Path, modality: str = "vision") -> list[str | Path]:
-    words = ["structure", "import", file, "--model", file.stem, "--modality", modality, "--dataset", "bench"]
+    words = [PROGRAM, "import", file, "--model", file.stem, "--modality", modality, "--dataset", "bench"]
     return [*words, "--store", store, "--quiet"]
 
 
@@ -140,7 +130,7 @@ def ranked(folder: Path, store: Path) -> None:
         layers = {f"block.{depth:02d}": common @ random.standard_normal((16, 32)) for depth in range(6)}
         np.savez(folder / f"{name}.npz", **{layer: values.astype(np.float16) for layer, values in layers.items()})
         run(importing(folder / f"{name}.npz", store, modality))
-    run(["structure", "rank-layers", "--store", store, "--quiet"])
+    run([PROGRAM, "rank-layers", "--store", store, "--quiet"])
 
 
 def main() -> None:
@@ -159,21 +149,21 @@ def main() -> None:
             (folder / "copy.npy").unlink(missing_ok=True)
 
         file = folder / "narrow.npy"
-        apart(features, file, given.rows, given.width)
+        in_a_process(features, file, given.rows, given.width)
         copy = [*python, COPY, file, folder / "copy.npy"]
         tell("import", **turns(importing(file, folder / "imported"), copy, given.repeats, clear))
         clear()
         file.unlink()
 
         file = folder / "wide.npy"
-        apart(features, file, given.rows, given.wide)
+        in_a_process(features, file, given.rows, given.wide)
         run(importing(file, folder / "store"))
         file.unlink()
-        verify = ["structure", "store", "verify", "--store", folder / "store"]
+        verify = [PROGRAM, "store", "verify", "--store", folder / "store"]
         tell("verify", **turns(verify, [*python, CHECKSUMS, folder / "store"], given.repeats))
         shutil.rmtree(folder / "store")
 
-        apart(sample_index, folder / "index", given.rows)
+        in_a_process(sample_index, folder / "index", given.rows)
         table = folder / "index" / Samples.file("bench", "train")
         opened = [*python, OPEN, folder / "index", str(given.rows)]
         read = [*python, TABLE, table, str(given.rows)]
@@ -183,7 +173,7 @@ def main() -> None:
         tell("sample index", **medians, bare_cpu_s=bare)
 
         ranked(folder, folder / "ranked")
-        page = ["structure", "report", "--store", folder / "ranked"]
+        page = [PROGRAM, "report", "--store", folder / "ranked"]
         runs = []
         for _ in range(given.repeats):
             (folder / "ranked" / "report.html").unlink(missing_ok=True)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+PROGRAM = Path(sys.executable).with_name("structure")
+"""The command of this environment, whether or not it is on the search path."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,15 @@ def run(command: Sequence[str | Path]) -> Run:
     if child.returncode:
         raise subprocess.CalledProcessError(child.returncode, command, out)
     return Run(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000, out)
+
+
+def in_a_process(work: Callable[..., object], *arguments: object) -> None:
+    """Run it in a process of its own: what this process held counts as the peak of those that it starts."""
+    worker = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
+    worker.start()
+    worker.join()
+    if worker.exitcode:
+        raise RuntimeError(f"{work.__name__} failed")
 
 
 def tell(measure: str, **figures: Any) -> None:

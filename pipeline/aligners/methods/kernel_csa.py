@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from structure.pipeline.aligners.kernel_csa_solver import KernelMap
 
 
+FEW = 4.4
+"""Of up to `MANY_PAIRS` pairs the decompositions of 2,048 columns were so many times faster than by the factors of small
+ones: measured with 3,000 and 10,000 pairs (tests/benchmarks/methods_at_scale.py)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class KernelCsaOptions(SpaceOptions):
     """Of CSA in the kernel's space."""
@@ -50,7 +55,8 @@ class KernelCsa(ClosedForm[KernelCsaOptions]):
         most = min(pairs, LANDMARKS)
         if pairs > many.MANY_PAIRS and options.ridge >= many.LEAST_RIDGE:
             return EIGEN / 1.5 * most**3 + pairs * most * (1.5 * most + 1.5 * sum(widths))
-        return (4 * EIGEN + SINGULAR) * most**3 + pairs * most * (20.0 * most + 4.0 * sum(widths))
+        operations = (4 * EIGEN + SINGULAR) * most**3 + pairs * most * (20.0 * most + 4.0 * sum(widths))
+        return operations / FEW
 
     def workspace(self, options: KernelCsaOptions, *, widths: tuple[int, int], pairs: int) -> int:
         from structure.pipeline.aligners import kernel_csa_many_pairs as many
