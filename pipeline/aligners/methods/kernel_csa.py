@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 FEW = 4.4
-"""Of up to `MANY_PAIRS` pairs the decompositions of 2,048 columns were so many times faster than by the factors of small
-ones: measured with 3,000 and 10,000 pairs (tests/benchmarks/methods_at_scale.py)."""
+"""Of up to `MANY_PAIRS` pairs the decompositions of 2,048 columns were so many times faster than by the factors of
+small ones: measured with 3,000 and 10,000 pairs (tests/benchmarks/methods_at_scale.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)
