@@ -77,7 +77,7 @@ def test_a_signal_is_not_lost_in_a_callback_whose_exceptions_python_drops() -> N
 
 LEAVING = """
 import atexit, sys, threading
-atexit.register(print, "registered")
+atexit.register(lambda: print("registered", sys.unraisablehook.__name__))
 threading.Thread(target=lambda: (threading.main_thread().join(), print("thread"))).start()
 sys.argv = ["structure", *{words!r}]
 from structure.cli.start import main
@@ -90,7 +90,7 @@ def test_the_end_waits_for_threads_and_for_what_is_registered(words: list[str], 
     command = [sys.executable, "-c", LEAVING.format(words=words)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
     assert done.returncode == number, done.stderr
-    assert done.stdout.splitlines()[-2:] == ["thread", "registered"]
+    assert done.stdout.splitlines()[-2:] == ["thread", "registered raise_again"]
     assert "Traceback" not in done.stderr
 
 
