@@ -204,7 +204,7 @@ class FeatureSet:
 
     def tidy(self) -> None:
         """Remove what killed writers left: stale leases and, if no lease is left, half-written files."""
-        if not remove_stale(self.files, f"{self.prefix}/claims"):
+        if not remove_stale(self.files, self.prefix):
             self.files.sweep(self.prefix)
 
     def widen(self, name: str) -> FeatureSet:

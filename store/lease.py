@@ -19,6 +19,9 @@ from structure.store.files import Files
 EXPIRES = 120.0
 """Seconds after which a lease that its holder has not renewed is stale (the holder renews every quarter of it)."""
 
+FOLDER = "claims"
+"""Below a feature set: where its leases lie."""
+
 LOOKS = 120
 """How often a lease is looked at in that time by somebody who waits for its end."""
 
@@ -119,11 +122,16 @@ class Lease:
         return seen, body if alive else None
 
 
+def leases_of(files: Files, prefix: str) -> list[Lease]:
+    """Those that are there, stale or not, of the feature set in the folder `prefix`."""
+    return [Lease(files, key, what=key) for key in files.keys(f"{prefix}/{FOLDER}")]
+
+
 def remove_stale(files: Files, prefix: str) -> bool:
-    """Remove the stale leases below the prefix; whether one is left that somebody holds."""
+    """Remove the stale leases of the feature set in the folder `prefix`; whether one is left that somebody holds."""
     held = False
-    for key in files.keys(prefix):
-        held |= not Lease(files, key, what=key).discard_stale()
+    for lease in leases_of(files, prefix):
+        held |= not lease.discard_stale()
     return held
 
 

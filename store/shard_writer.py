@@ -15,7 +15,7 @@ from structure.store.completion_markers import CompletionMarker
 from structure.store.errors import StructureError
 from structure.store.feature_set import FeatureSet
 from structure.store.files import Files
-from structure.store.lease import Lease
+from structure.store.lease import FOLDER, Lease
 from structure.store.shard_ranges import Shard
 
 WRITERS = 8
@@ -28,7 +28,7 @@ WAITING_BYTES = 64 * 2**20
 def lease_of(features: FeatureSet, shard: Shard) -> Lease:
     """The right to write this shard of the feature set."""
     index = features.index_of(shard)
-    return Lease(features.files, f"{features.prefix}/claims/{index:06d}.json", what=f"{features.key}, {shard},")
+    return Lease(features.files, f"{features.prefix}/{FOLDER}/{index:06d}.json", what=f"{features.key}, {shard},")
 
 
 class ShardWriter:

@@ -12,6 +12,7 @@ import time
 import torch
 
 from structure.pipeline.aligners.batches import LEAST_HELD_OUT, MOST_HELD_OUT
+from structure.pipeline.device import cores
 
 EIGEN, SINGULAR, READ = 60.0, 130.0, 150.0
 """Operations of decompositions, over the cube of the columns, and of a number that is read."""
@@ -25,12 +26,11 @@ def speed() -> float:
     timed, which other work lengthens less than it does wall time."""
     values = torch.ones(SIDE, SIDE, dtype=torch.float64)
     seconds = []
-    threads: int = torch.get_num_threads()
     for _ in range(TURNS):
         began = time.process_time()
         values @ values
         seconds.append(time.process_time() - began)
-    return 2.0 * SIDE**3 * threads / max(min(seconds), 1e-6)
+    return 2.0 * SIDE**3 * cores() / max(min(seconds), 1e-6)
 
 
 def held_out_pairs(pairs: int, share: float) -> int:

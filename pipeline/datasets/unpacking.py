@@ -28,27 +28,55 @@ def unpack(archive: Path, folder: Path) -> None:
             _unzip(archive, partial)
         else:
             with tarfile.open(archive) as tar:
-                tar.extractall(partial, filter="data")
+                _untar(archive, tar, partial)
         for entry in sorted(partial.iterdir()):
             _place(entry, folder / entry.name)
-    except tarfile.FilterError as error:
-        raise StructureError(f"{archive} is not safe to unpack: {error}. Nothing of it was saved.") from None
     except _DAMAGED as error:
         raise DamageError(f"{archive} is damaged: {error}. Remove it and get it again.") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _untar(archive: Path, tar: tarfile.TarFile, folder: Path) -> None:
+    if not hasattr(tarfile, "data_filter"):  # before Python 3.11.4
+        _copy_files(archive, tar, folder)
+        return
+    try:
+        tar.extractall(folder, filter="data")
+    except tarfile.FilterError as error:
+        raise _unsafe(archive, str(error)) from None
+
+
+def _copy_files(archive: Path, tar: tarfile.TarFile, folder: Path) -> None:
+    """The plain files of a tar; one with a link or a device is refused, for nothing here says where a link leads."""
+    for member in tar:
+        _require_inside(archive, member.name)
+        target = folder / member.name
+        if member.isdir():
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        data = tar.extractfile(member) if member.isreg() else None
+        if data is None:
+            raise _unsafe(archive, f"{member.name!r} is no plain file; Python 3.11.4 or later unpacks links, too")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with data, target.open("wb") as file:
+            shutil.copyfileobj(data, file)
+
+
 def _unzip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as content:
         for member in content.infolist():
-            # extractall would quietly put such a member somewhere else.
-            parts = Path(member.filename.replace("\\", "/")).parts
-            if Path(member.filename).is_absolute() or ".." in parts:
-                raise StructureError(
-                    f"{archive} is not safe to unpack: {member.filename!r} points outside. Nothing of it was saved."
-                )
+            _require_inside(archive, member.filename)  # extractall would quietly put it somewhere else
         content.extractall(folder)
+
+
+def _require_inside(archive: Path, name: str) -> None:
+    if Path(name).is_absolute() or ".." in Path(name.replace("\\", "/")).parts:
+        raise _unsafe(archive, f"{name!r} points outside")
+
+
+def _unsafe(archive: Path, why: str) -> StructureError:
+    return StructureError(f"{archive} is not safe to unpack: {why}. Nothing of it was saved.")
 
 
 def _place(entry: Path, target: Path) -> None:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.methods.kernel_csa import KernelCsa, KernelCsaOptions
 from structure.pipeline.aligners.training_data import TrainingData
-from structure.pipeline.device import one_thread, side_by_side
+from structure.pipeline.device import cores, one_thread, side_by_side
 from structure.pipeline.model_selection.criterion import pair_values
 from structure.pipeline.model_selection.folds import assign_folds, draw_rows
 
@@ -103,9 +102,9 @@ def measure_curve(
 
     fits = [(fold, size, draw) for fold in range(FOLDS) for size, draw in fits_of(fold, most)]
     found: dict[int, list[float]] = {}
-    cores = torch.get_num_threads()
+    at_once = cores()
     with one_thread():  # matrices are small: threads wait for each other longer than they compute
-        recalls = side_by_side(recall, fits, at_once=cores)
+        recalls = side_by_side(recall, fits, at_once=at_once)
         for done, ((_, size, _), value) in enumerate(zip(fits, recalls, strict=True), 1):
             found.setdefault(size, []).append(value)
             on_fit(done)

@@ -13,31 +13,31 @@ LEVELS = 32
 def weighted_median(values: np.ndarray, member: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """The statistic `(replicate, clusters)` counts -> `(replicate,)` medians of `values`, `member` = their cluster.
 
-    The median is the least value up to which at least half of what is drawn lies. How much that is, is a product of the
-    counts with the number of each cluster's values up to there: asked first for a few of the distinct values, then for
-    all of those among which some median must be.
+    The median is the least value up to which at least half of what is drawn lies. How much lies up to some of the
+    distinct values is a product of the counts with the number of each cluster's values up to there; between those two
+    where every median must be, what is drawn is summed value by value.
     """
     levels, level = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True)
-    clusters = int(member.max()) + 1
+    order = np.argsort(level, kind="stable")
+    ranked, owner, clusters = level[order], member[order], int(member.max()) + 1
     # Half the memory and twice the speed, where no sum can reach what it rounds.
     exact = np.float32 if clusters * int(np.bincount(member).max()) < 1 << 24 else np.float64
-    shares = np.cumsum(np.bincount(level)) / len(level)
-
-    def up_to(asked: np.ndarray) -> np.ndarray:
-        """(clusters, asked): how many values of each cluster are at most at each of these levels."""
-        place = member * (len(asked) + 1) + np.searchsorted(asked, level)
-        counts = np.bincount(place, minlength=clusters * (len(asked) + 1)).reshape(clusters, -1)
-        return np.cumsum(counts[:, :-1], axis=1, dtype=exact)
-
-    some = np.unique(np.searchsorted(shares, np.linspace(0, 1, LEVELS)))  # the last level is one of them
-    up_to_some = up_to(some)
+    some = np.unique(ranked[np.linspace(0, len(ranked) - 1, LEVELS).astype(np.int64)])  # the last level is one of them
+    place = member * len(some) + np.searchsorted(some, level)
+    up_to_some = np.bincount(place, minlength=clusters * len(some)).reshape(clusters, -1).cumsum(axis=1, dtype=exact)
+    ends = np.concatenate([[0], np.searchsorted(ranked, some, side="right")])
 
     def medians(taken: np.ndarray) -> np.ndarray:
         taken = taken.astype(exact)
-        half = taken @ up_to_some[:, -1:] / 2
-        place = np.argmax(taken @ up_to_some >= half, axis=1)
-        first, last = int(place.min()), int(place.max())
-        between = np.arange(some[first - 1] + 1 if first else 0, some[last] + 1)
-        return np.asarray(levels[between[np.argmax(taken @ up_to(between) >= half, axis=1)]])
+        drawn = taken @ up_to_some
+        half = drawn[:, -1:] / 2
+        reached = np.argmax(drawn >= half, axis=1)
+        first, last = int(reached.min()), int(reached.max())
+        if first == last and ranked[ends[first]] == some[first]:
+            return np.full(len(taken), levels[some[first]])
+        so_far = np.cumsum(taken[:, owner[ends[first] : ends[last + 1]]], axis=1)
+        if first:
+            so_far += drawn[:, first - 1 : first]
+        return np.asarray(levels[ranked[ends[first] + np.argmax(so_far >= half, axis=1)]])
 
     return medians

@@ -7,11 +7,8 @@ from dataclasses import dataclass
 
 from structure.pipeline.inference.embedding_records import embedding_prefixes, why_stale
 from structure.store.errors import ReadOnlyError, StructureError
-from structure.store.lease import Lease
+from structure.store.lease import FOLDER, Lease, leases_of
 from structure.store.store import Store
-
-LEASES = "claims"
-"""The folder of a feature set's leases."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +25,9 @@ def orphans(store: Store) -> Iterator[Orphan]:
     embeddings of what has changed."""
     files = store.files
     for prefix in (*(f"features/{key}" for key in store), *embedding_prefixes(store)):
-        for key in files.keys(f"{prefix}/{LEASES}"):
-            if Lease(files, key, what=key).is_stale():
-                yield Orphan(key, "a lease of a process that has ended", files.size(key))
+        for lease in leases_of(files, prefix):
+            if lease.is_stale():
+                yield Orphan(lease.key, "a lease of a process that has ended", files.size(lease.key))
     for key in files.unfinished(""):
         yield Orphan(key, "a write that was interrupted", files.size(key))
     for key in store:
@@ -55,7 +52,7 @@ def remove(store: Store, leftover: Orphan) -> None:
     """Remove it. Raises ReadOnlyError where the store cannot be written."""
     if not store.files.writable:
         raise ReadOnlyError(f"{store.url} cannot be written: nothing of it can be removed.")
-    if f"/{LEASES}/" in leftover.key:
+    if f"/{FOLDER}/" in leftover.key:
         Lease(store.files, leftover.key, what=leftover.key).discard_stale()  # somebody may have taken it meanwhile
     elif leftover.key.endswith("/"):
         store.files.remove_tree(leftover.key.rstrip("/"))

@@ -19,7 +19,7 @@ from structure.pipeline.lineage.dependents import (
 from structure.pipeline.run_context import RunContext
 from structure.store import Samples, Store
 from structure.store.errors import UsageError, unknown
-from structure.store.lease import HeldError, Lease
+from structure.store.lease import HeldError, leases_of
 
 RECORDS = {
     "features": "manifest.json",
@@ -163,6 +163,5 @@ def _require_there(store: Store, kind: str, name: str) -> None:
 def _require_free(store: Store, folders: Sequence[str]) -> None:
     """Raises HeldError where somebody alive writes one of these feature sets."""
     for folder in folders:
-        for key in store.files.keys(f"{folder}/claims"):
-            if not Lease(store.files, key, what=folder).is_stale():
-                raise HeldError(f"{folder} is being written. Wait for it, or stop it, and remove it then.")
+        if not all(lease.is_stale() for lease in leases_of(store.files, folder)):
+            raise HeldError(f"{folder} is being written. Wait for it, or stop it, and remove it then.")

@@ -10,7 +10,7 @@ from structure.pipeline.evaluation.outdated import stale
 from structure.pipeline.extraction.command_to_repeat import command_to_repeat
 from structure.store.feature_set import FeatureSet
 from structure.store.files import Files
-from structure.store.lease import Lease
+from structure.store.lease import Lease, leases_of
 from structure.store.seals import SealError, read_json
 from structure.store.store import Store
 
@@ -102,8 +102,7 @@ def _beside(sets: Mapping[str, FeatureSet]) -> str:
 
 def _features(store: Store, features: FeatureSet) -> dict[str, Any]:
     pending = sum(len(shard) for shard in features.pending())
-    lease_files = [key for key in store.files.keys(f"features/{features.key}/claims") if key.endswith(".json")]
-    alive = sum(not Lease(store.files, key, what=features.key).is_stale() for key in lease_files)
+    alive = sum(not lease.is_stale() for lease in leases_of(store.files, features.prefix))
     return {
         "features": features.key,
         "state": features.state,

@@ -19,7 +19,6 @@ import argparse
 import contextlib
 import shutil
 import statistics
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -42,11 +41,9 @@ class Side:
 
     def timed(self, measure: str, words: Sequence[str], *, store: Path | None = None) -> None:
         """Time it; a command that this checkout does not have leaves no figure."""
-        with contextlib.suppress(subprocess.CalledProcessError):
-            self.runs.setdefault(measure, []).append(self.run(words, store=store))
-
-    def run(self, words: Sequence[str], *, store: Path | None = None) -> Run:
-        return run([self.program, *words, "--store", store or self.store, "--quiet"])
+        done = run([self.program, *words, "--store", store or self.store, "--quiet"], may_refuse=True)
+        if not done.refused:
+            self.runs.setdefault(measure, []).append(done)
 
     @contextlib.contextmanager
     def copy_without(self, *folders: str) -> Iterator[Path]:

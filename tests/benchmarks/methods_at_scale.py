@@ -21,33 +21,24 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from structure.pipeline.aligners.aligner_method import method
 from structure.pipeline.aligners.option_groups import GradientOptions
 from structure.pipeline.aligners.registry import ALIGNERS
-from tests.benchmarks.processes import in_a_process
+from tests.benchmarks.processes import PROGRAM, in_a_process, run, tell
 
 WIDTH, SIGNAL, CHUNK, MEMORY = 384, 64, 8192, "1GB"
 METHODS = ("identity", "mean-shift", "relative", "procrustes", "ridge", "csa", "csa + R_S", "asif", "kernel-csa")
 BARE = ("ridge", "procrustes")
 ONE_EPOCH = {"epochs": "1", "learning_rate": "0.001", "batch": "1024", "dim": "64", "regulariser": "none"}
 LAYERS = "features,features"
-PROGRAM = str(Path(sys.executable).parent / "structure")
-
-
-def structure(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A command in a process of its own."""
-    return subprocess.run([PROGRAM, *arguments], check=True, capture_output=True, text=True)
 
 
 def make(folder: Path, rows: int) -> None:
@@ -64,19 +55,8 @@ def make(folder: Path, rows: int) -> None:
             side[start : start + count] = common @ mix / 2 + 2 * noise
     for name, side, modality in zip(names, sides, ("vision", "text"), strict=True):
         side.flush()
-        structure(
-            "import",
-            str(name),
-            "--model",
-            modality,
-            "--modality",
-            modality,
-            "--dataset",
-            "d",
-            "--store",
-            str(store),
-            "--quiet",
-        )
+        given = ["--model", modality, "--modality", modality, "--dataset", "d", "--store", store, "--quiet"]
+        run([PROGRAM, "import", name, *given])
 
 
 def beside_bare(store: Path, rows: int) -> None:
@@ -85,8 +65,8 @@ def beside_bare(store: Path, rows: int) -> None:
         ours = [PROGRAM, "align", "--layers", LAYERS, "--method", name, "--memory", MEMORY, "--store", str(store)]
         turns: list[tuple[float, float]] = []
         for turn in range(3):
-            done = of_process([*ours, "--quiet", "--name", f"{name}-{turn}", "--replace"])
-            turns.append((done.cpu, of_process([*plain, name]).cpu))
+            done = run([*ours, "--quiet", "--name", f"{name}-{turn}", "--replace"])
+            turns.append((done.cpu, run([*plain, name]).cpu))
         tell(
             f"bare {name}",
             rows=rows,
@@ -115,33 +95,9 @@ def command_of(name: str, store: Path) -> list[str]:
     ]
 
 
-@dataclass(frozen=True)
-class Used:
-    """Processor and wall seconds of a command, its peak megabytes, and what it said where it refused."""
-
-    cpu: float
-    wall: float
-    peak: float
-    refused: str = ""
-
-
-def of_process(command: Sequence[str], *, may_refuse: bool = False) -> Used:
-    """What a command took. Exits where it failed, unless it `may_refuse`."""
-    began = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)
-        _, status, used = os.wait4(process.pid, 0)
-        said.seek(0)
-        words = " ".join(said.read().split())
-    if status and not may_refuse:
-        raise SystemExit(f"{' '.join(command)} failed with status {status}: {words}")
-    cpu = used.ru_utime + used.ru_stime
-    return Used(cpu, time.perf_counter() - began, used.ru_maxrss / 1000, words if status else "")
-
-
 def told(name: str, store: Path) -> tuple[float, float]:
     """Seconds and megabytes of the dry run."""
-    done = json.loads(structure(*command_of(name, store), "--dry-run", "--json").stdout)
+    done = json.loads(run([PROGRAM, *command_of(name, store), "--dry-run", "--json"]).out)
     (part,) = done["parts"]
     return part["seconds"], part["memory"] / 1e6
 
@@ -151,11 +107,11 @@ def apart(one: float, other: float) -> float:
 
 
 def within_bounds(store: Path, rows: int, methods: Sequence[str], *, forecast: bool) -> None:
-    started = of_process([sys.executable, "-c", "import structure.pipeline.stages.align"]).cpu
+    started = run([sys.executable, "-c", "import structure.pipeline.stages.align"]).cpu
     for name in methods:
         ahead = told(name, store) if forecast else None
-        done = of_process([PROGRAM, *command_of(name, store), "--quiet", "--name", "fits", "--replace"])
-        tell(f"fits {name}", rows=rows, cpu_s=done.cpu, wall_s=done.wall, peak_mb=done.peak)
+        done = run([PROGRAM, *command_of(name, store), "--quiet", "--name", "fits", "--replace"])
+        tell(f"fits {name}", rows=rows, cpu_s=done.cpu, wall_s=done.wall, peak_mb=done.peak_mb)
         if ahead is not None:
             seconds = started + max(done.cpu - started, 0.0) / min(os.cpu_count() or 1, 2)
             tell(
@@ -164,9 +120,9 @@ def within_bounds(store: Path, rows: int, methods: Sequence[str], *, forecast: b
                 told_s=ahead[0],
                 seconds=seconds,
                 told_mb=ahead[1],
-                peak_mb=done.peak,
+                peak_mb=done.peak_mb,
                 seconds_ratio=apart(ahead[0], seconds),
-                memory_ratio=apart(ahead[1], done.peak),
+                memory_ratio=apart(ahead[1], done.peak_mb),
             )
 
 
@@ -178,10 +134,10 @@ def sweep(store: Path, rows: int, names: Sequence[str]) -> list[str]:
         given = {field.name for field in fields(method(name).options_class)} & set(ONE_EPOCH) if trained else set()
         more = [part for option in sorted(given) for part in ("--set", f"{option}={ONE_EPOCH[option]}")]
         command = [PROGRAM, *command_of(name, store), *more, "--quiet", "--name", "sweep", "--replace"]
-        done = of_process(command, may_refuse=True)
+        done = run(command, may_refuse=True)
         how = f"refuses: {done.refused}" if done.refused else "streams; one epoch" if trained else "streams"
-        tell(f"sweep {name}", rows=rows, cpu_s=done.cpu, wall_s=done.wall, peak_mb=done.peak, how=how)
-        table.append(f"| `{name}` | {how} | {done.peak:,.0f} MB | {done.cpu:.0f} s |")
+        tell(f"sweep {name}", rows=rows, cpu_s=done.cpu, wall_s=done.wall, peak_mb=done.peak_mb, how=how)
+        table.append(f"| `{name}` | {how} | {done.peak_mb:,.0f} MB | {done.cpu:.0f} s |")
     return table
 
 
@@ -192,11 +148,6 @@ def put(page: Path, table: Sequence[str]) -> None:
     page.write_text(
         f"{head}<!-- methods -->\n" + "\n".join(table) + "\n<!-- end -->" + rest.partition("<!-- end -->")[2]
     )
-
-
-def tell(measure: str, **line: Any) -> None:
-    shown = {key: round(value, 3) if isinstance(value, float) else value for key, value in line.items()}
-    print(json.dumps({"measure": measure, **shown}), flush=True)
 
 
 def main() -> None:

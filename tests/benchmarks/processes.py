@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,25 +20,33 @@ PROGRAM = Path(sys.executable).with_name("structure")
 
 @dataclass(frozen=True)
 class Run:
-    """What a process took: seconds by the clock, processor seconds, megabytes at most; and what it printed."""
+    """What a process took: seconds by the clock, processor seconds, megabytes at most; what it printed, and what it
+    said on stderr where it refused."""
 
     wall: float
     cpu: float
     peak_mb: float
     out: str
+    refused: str = ""
 
 
-def run(command: Sequence[str | Path]) -> Run:
-    """Raises CalledProcessError where it fails."""
+def run(command: Sequence[str | Path], *, may_refuse: bool = False) -> Run:
+    """Raises CalledProcessError where it fails, unless it `may_refuse`."""
     began = time.perf_counter()
-    child = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    out = child.stdout.read()
-    _, status, used = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise subprocess.CalledProcessError(child.returncode, command, out)
-    return Run(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000, out)
+    with tempfile.TemporaryFile("w+") as errors:
+        words = [str(word) for word in command]
+        child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=errors, text=True)
+        assert child.stdout is not None
+        out = child.stdout.read()
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        errors.seek(0)
+        said = errors.read()
+    if child.returncode and not may_refuse:
+        print(said, file=sys.stderr)
+        raise subprocess.CalledProcessError(child.returncode, words, out)
+    refused = (" ".join(said.split()) or f"exit code {child.returncode}") if child.returncode else ""
+    return Run(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000, out, refused)
 
 
 def in_a_process(work: Callable[..., object], *arguments: object) -> None:

@@ -35,6 +35,10 @@ class Frozen:
     p: torch.Tensor
     space: SimilaritySpace
 
+    def rows(self, mine: slice, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Rows of `p`: nothing is made, `out` stays as it is."""
+        return self.p[mine]
+
 
 def structure_loss(
     before: Array | Frozen,
@@ -76,8 +80,7 @@ def structure_loss(
         if isinstance(before, Frozen):
             if before.space != space:
                 raise ValueError(f"the frozen side was saved for another temperature or space: {before.space}")
-            p = before.p
-            of_p: SoftmaxRows = lambda mine, out=None: p[mine]  # noqa: E731
+            of_p: SoftmaxRows = before.rows
         else:
             with torch.no_grad():
                 features = as_tensor(before).detach().to(aligned.device, dtype)

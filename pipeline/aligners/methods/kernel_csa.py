@@ -16,11 +16,6 @@ if TYPE_CHECKING:
     from structure.pipeline.aligners.kernel_csa_solver import KernelMap
 
 
-FEW = 4.4
-"""Of up to `MANY_PAIRS` pairs the decompositions of 2,048 columns were so many times faster than by the factors of
-small ones: measured with 3,000 and 10,000 pairs (tests/benchmarks/methods_at_scale.py)."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class KernelCsaOptions(SpaceOptions):
     """Of CSA in the kernel's space."""
@@ -49,14 +44,13 @@ class KernelCsa(ClosedForm[KernelCsaOptions]):
 
     def operations(self, options: KernelCsaOptions, *, widths: tuple[int, int], pairs: int) -> float:
         from structure.pipeline.aligners import kernel_csa_many_pairs as many
-        from structure.pipeline.aligners.closed_form_cost import EIGEN, SINGULAR
         from structure.pipeline.aligners.kernel_csa_solver import LANDMARKS
 
         most = min(pairs, LANDMARKS)
+        # Measured with 3,000, 10,000 and 100,000 pairs: decompositions of 2,048 columns take less than small ones.
         if pairs > many.MANY_PAIRS and options.ridge >= many.LEAST_RIDGE:
-            return EIGEN / 1.5 * most**3 + pairs * most * (1.5 * most + 1.5 * sum(widths))
-        operations = (4 * EIGEN + SINGULAR) * most**3 + pairs * most * (20.0 * most + 4.0 * sum(widths))
-        return operations / FEW
+            return 40.0 * most**3 + 1.5 * pairs * most * (most + sum(widths))
+        return 84.0 * most**3 + pairs * most * (4.5 * most + 0.9 * sum(widths))
 
     def workspace(self, options: KernelCsaOptions, *, widths: tuple[int, int], pairs: int) -> int:
         from structure.pipeline.aligners import kernel_csa_many_pairs as many

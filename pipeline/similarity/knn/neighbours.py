@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from structure.pipeline.device import side_by_side
+from structure.pipeline.device import cores, side_by_side
 from structure.pipeline.similarity.knn import refine_order as order
 from structure.pipeline.similarity.knn.candidates import STRIP, TooManyCandidates, sweep, sweep_few
 from structure.pipeline.similarity.knn.cosine_refinements import PairCosines, most_of_row
@@ -149,15 +149,15 @@ def _lists(rows: UnitRows, k: int, device: torch.device, memory: int, span: slic
     searched[:first] = searched[last:] = False
     narrow = device.type == "cpu" and worth_narrowing(rows, k)
     products = Products(rows, BFloat16 if narrow else Float32, device, k)
-    cores = torch.get_num_threads() if device.type == "cpu" and rows.is_held else 1
-    most = max(memory // (256 * cores), len(searched))
+    at_once = cores() if device.type == "cpu" and rows.is_held else 1
+    most = max(memory // (256 * at_once), len(searched))
     height = max(most // (2 * k), STRIP)  # a sweep holds about 1.5 k candidates of each of its rows
     parts = [slice(start, min(start + height, last)) for start in range(first, last, height)]
 
     def found(part: slice) -> list[Nearest]:
         return list(_nearest(products, part, searched, k, most)) if searched[part].any() else []
 
-    for of_part in side_by_side(found, parts, at_once=min(cores, len(parts)) or 1):
+    for of_part in side_by_side(found, parts, at_once=min(at_once, len(parts)) or 1):
         for positions, nearest in of_part:
             lists[rows.eligible[positions] - span.start] = rows.eligible[nearest]
     return lists
