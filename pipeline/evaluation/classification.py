@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
+from structure.pipeline.evaluation.embeddings import Embeddings
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
+from structure.pipeline.evaluation.judge import Judge
 from structure.pipeline.evaluation.task import TaskRows
 from structure.pipeline.extraction.stored_or_extracted import FeatureSource
 from structure.pipeline.metrics.score import TaskScores, score_classification, score_multilabel
 from structure.pipeline.metrics.zero_shot_classifier import class_vectors_of
+from structure.pipeline.progress import Listener
 
 
-def classify_zeroshot(question: TaskRows, subject: EvaluatedAligner, source: FeatureSource, *, seed: int) -> TaskScores:
+def classify_zeroshot(question: TaskRows, subject: EvaluatedAligner, source: FeatureSource, *, seed: int) -> Judge:
     """One aligner on one classification task. Prompts and images pass a shard at a time."""
-    prompts, samples, label = question.prompts, question.samples, question.task.label
-    assert prompts is not None
     images = subject.images(source, question.rows)
     words = subject.texts(source, question.prompt_rows)
+    return partial(_classified, question, images, words, seed)
+
+
+def _classified(question: TaskRows, images: Embeddings, words: Embeddings, seed: int, on_event: Listener) -> TaskScores:
+    prompts, samples, label = question.prompts, question.samples, question.task.label
+    assert prompts is not None
     vectors = class_vectors_of(words.blocks(), prompts.counts())
     item_ids = samples.item_ids
     ids = [item_ids[row] for row in images.rows]

@@ -1,7 +1,8 @@
-"""Aligners on tasks, one after the other: every number, what could not be evaluated, and what encoders had to read."""
+"""Aligners on tasks: every number, what could not be evaluated, and what encoders had to read."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from structure.pipeline.evaluation.asked_tasks import AskedTasks
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.evaluation.evaluation import EvaluationPlan
 from structure.pipeline.evaluation.save_results import ResultsToSave, drop_damaged, trained_on
+from structure.pipeline.evaluation.side_by_side import judge_each
 from structure.pipeline.evaluation.task import TaskRows, TaskSource
 from structure.pipeline.evaluation.task_kinds import JUDGES
 from structure.pipeline.extraction.stored_or_extracted import KEPT_BYTES, FeatureSource
@@ -62,20 +64,20 @@ def judge_tasks(context: RunContext, aligners: Sequence[str], asked: AskedTasks)
                 failed.append({"dataset": task.title, "why": str(error)})
                 context.note(f"{task.title} cannot be evaluated: {error}")
             else:
-                for subject in subjects:
-                    try:
-                        judged = JUDGES[task.kind](question, subject, source, seed=asked.seed)
-                    except NotPresentError as error:
-                        why = f"features of {task.dataset} for {subject.name} are not here"
-                        absent.append({"dataset": task.title, "why": why, "how_to_get": str(error)})
-                        continue
-                    results += waiting.add(question, subject, judged)
-                    rows = [] if judged.by_class is None else judged.by_class.to_pylist()
-                    by_class += [{"aligner": subject.name, "dataset": task.title, **row} for row in rows]
-                    said = _trained_on(trained_on(context.store, question, subject), question, subject)
-                    if said and said not in notes:
-                        notes[said] = None
-                        context.note(said)
+                found = judge_each(JUDGES[task.kind], question, subjects, source, seed=asked.seed)
+                with contextlib.closing(found):
+                    for subject, judged in zip(subjects, found, strict=True):
+                        if isinstance(judged, NotPresentError):
+                            why = f"features of {task.dataset} for {subject.name} are not here"
+                            absent.append({"dataset": task.title, "why": why, "how_to_get": str(judged)})
+                            continue
+                        results += waiting.add(question, subject, judged)
+                        rows = [] if judged.by_class is None else judged.by_class.to_pylist()
+                        by_class += [{"aligner": subject.name, "dataset": task.title, **row} for row in rows]
+                        said = _trained_on(trained_on(context.store, question, subject), question, subject)
+                        if said and said not in notes:
+                            notes[said] = None
+                            context.note(said)
             if source.passes > read or waiting.is_due:
                 waiting.save()  # what took an encoder's time is not left waiting
             context.on_event(Progress("evaluating", number, len(asked.tasks), "tasks"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Lock
+
 import numpy as np
 
 from structure.pipeline.datasets.dataset import Dataset
@@ -26,7 +28,7 @@ class MaskedImages:
         self.drawn = 0
         self._rows: dict[Frame, tuple[WindowedImages, SampleIndex]] = {}
         self._truths: dict[int, np.ndarray] = {}
-        self._kept = 0
+        self._kept, self._alone = 0, Lock()
 
     def windows(self, frame: Frame, source: FeatureSource) -> tuple[WindowedImages, SampleIndex]:
         """The windows for an encoder, and the rows of their features."""
@@ -44,7 +46,8 @@ class MaskedImages:
             found: np.ndarray = self.protocol.number[self.pictures.mask(index)].astype(np.uint8)
         except BadSampleError:
             return None
-        if self._kept + found.nbytes <= KEPT_BYTES:
-            self._truths[index] = found
-            self._kept += found.nbytes
+        with self._alone:
+            if index not in self._truths and self._kept + found.nbytes <= KEPT_BYTES:
+                self._truths[index] = found
+                self._kept += found.nbytes
         return found

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from structure.pipeline.evaluation.embeddings import Embeddings
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
+from structure.pipeline.evaluation.judge import Judge
 from structure.pipeline.evaluation.task import TaskRows
 from structure.pipeline.extraction.sample_index import SampleIndex
 from structure.pipeline.extraction.stored_or_extracted import FeatureSource
@@ -15,24 +17,33 @@ from structure.pipeline.metrics.linear_probe import draw_shots, fit_probe
 from structure.pipeline.metrics.matrices import Array
 from structure.pipeline.metrics.predictions import Predictions, predict
 from structure.pipeline.metrics.score import TaskScores, score_predictions
+from structure.pipeline.progress import Listener
 from structure.store.errors import StructureError, unknown
 
 DRAWS = 5
 """How often the samples of a k-shot probe are drawn; their mean is reported."""
 
 
-def probe_linear(question: TaskRows, subject: EvaluatedAligner, source: FeatureSource, *, seed: int) -> TaskScores:
+def probe_linear(question: TaskRows, subject: EvaluatedAligner, source: FeatureSource, *, seed: int) -> Judge:
     """One aligner on one linear-probe task: trained on all of the training split, then on each number of shots.
 
     `lp_acc1@k` is the mean over `DRAWS` draws of k samples a class; its interval is the bootstrap over test samples of
     their mean hits, so it holds the test set's part of the doubt and, through the mean, little of the draws'.
     """
+    assert question.training is not None
+    images, training = (_images(rows, question, subject, source) for rows in (question.rows, question.training))
+    return partial(_probed, question, images, training, seed)
+
+
+def _probed(
+    question: TaskRows, images: Embeddings, of_training: Embeddings, seed: int, on_event: Listener
+) -> TaskScores:
     task = question.task
     assert question.training is not None
     classes, own = _classes(question.samples.tasks, question.training.samples.tasks, task.label, task.dataset)
-    rows, labels, ids, left_out = _side(question.rows, question, subject, source)
+    rows, labels, ids, left_out = _side(question.rows, question, images)
     labels = own[labels]
-    training, answers, _, _ = _side(question.training, question, subject, source)
+    training, answers, _, _ = _side(question.training, question, of_training)
     probe = fit_probe(training, answers, classes=len(classes), seed=seed)
     hits = {
         f"hits@{shots}": np.mean(
@@ -62,13 +73,18 @@ def _shots(
     return said.hits(1)
 
 
-def _side(
-    rows: SampleIndex, question: TaskRows, subject: EvaluatedAligner, source: FeatureSource
-) -> tuple[Array, np.ndarray, list[str], dict[str, int]]:
-    """Rows with a label: (n, dim) in the task's space, (n,) labels, ids; and how many images take no part."""
+def _images(rows: SampleIndex, question: TaskRows, subject: EvaluatedAligner, source: FeatureSource) -> Embeddings:
+    """The rows in the task's space."""
     images = subject.images(source, rows)
     if question.task.space == "features":
-        images = Embeddings(images.features, images.layer, lambda values: values, source)
+        return Embeddings(images.features, images.layer, lambda values: values, source)
+    return images
+
+
+def _side(
+    rows: SampleIndex, question: TaskRows, images: Embeddings
+) -> tuple[Array, np.ndarray, list[str], dict[str, int]]:
+    """Rows with a label: (n, dim) in the task's space, (n,) labels, ids; and how many images take no part."""
     labels = rows.samples.labels(question.task.label)[images.rows]
     kept = np.flatnonzero(labels >= 0)
     if not len(kept):

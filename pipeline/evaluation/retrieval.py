@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from structure.pipeline.datasets.image_files import ImageFiles
+from structure.pipeline.evaluation.embeddings import Embeddings
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
 from structure.pipeline.evaluation.examples import jpeg, retrieval_examples
+from structure.pipeline.evaluation.judge import Judge
 from structure.pipeline.evaluation.task import TaskRows
 from structure.pipeline.extraction.stored_or_extracted import FeatureSource
 from structure.pipeline.metrics.score import TaskScores, score_retrieval
+from structure.pipeline.progress import Listener
 from structure.store import FeatureSet, Samples
 
 
-def retrieve_zeroshot(question: TaskRows, subject: EvaluatedAligner, source: FeatureSource, *, seed: int) -> TaskScores:
+def retrieve_zeroshot(question: TaskRows, subject: EvaluatedAligner, source: FeatureSource, *, seed: int) -> Judge:
     """One aligner on one retrieval task; images that could not be read take their captions with them."""
-    samples = question.samples
     images = subject.images(source, question.rows)
     texts = subject.texts(source, question.rows, captions=None)
+    return partial(_retrieved, question, images, texts, seed)
+
+
+def _retrieved(question: TaskRows, images: Embeddings, texts: Embeddings, seed: int, on_event: Listener) -> TaskScores:
+    samples = question.samples
     shown_texts, rows_of = _texts(samples, texts.features), texts.features.manifest
     of_text = samples.item_of_row(rows_of.rows_of, rows_of.captions)[texts.rows]
     place = np.full(len(samples), -1)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from structure.pipeline.aligners.heads.concat_head import ConcatHead
 from structure.pipeline.datasets.windows import WindowedImages
+from structure.pipeline.evaluation.embeddings import Embeddings
 from structure.pipeline.evaluation.evaluated_aligner import EvaluatedAligner
+from structure.pipeline.evaluation.judge import Judge
 from structure.pipeline.evaluation.mask_protocol import protocol_of
 from structure.pipeline.evaluation.masked_images import DRAWN, MaskedImages
 from structure.pipeline.evaluation.overlay import Overlay, draw_overlays
@@ -21,7 +24,7 @@ from structure.pipeline.metrics.confusion_areas import Areas, segmentation_areas
 from structure.pipeline.metrics.score import TaskScores
 from structure.pipeline.metrics.score_segmentation import score_segmentation
 from structure.pipeline.metrics.zero_shot_classifier import class_vectors_of
-from structure.pipeline.progress import Progress
+from structure.pipeline.progress import Listener, Progress
 from structure.store import FeatureSet
 from structure.store.errors import NotPresentError, StructureError
 
@@ -30,57 +33,39 @@ NOTHING = np.zeros((0, 0, 0), np.float32)
 OVERLAYS = 3
 
 
-def segment_zeroshot(question: TaskRows, subject: EvaluatedAligner, source: FeatureSource, *, seed: int) -> TaskScores:
+@dataclass(frozen=True)
+class Patches:
+    """The patch tokens of the windows over a set of images: a layer of their features, in a grid a window."""
+
+    windows: WindowedImages
+    features: FeatureSet
+    layer: str
+    grid: tuple[int, int]
+
+    def readable(self, picture: int) -> bool:
+        """Whether the patches of all windows of the image are there."""
+        places = self.windows.windows_of(picture)
+        return bool(self.features.valid[places.start : places.stop].all())
+
+
+def segment_zeroshot(question: TaskRows, subject: EvaluatedAligner, source: FeatureSource, *, seed: int) -> Judge:
     """One aligner on one set of masks. Features of windows are saved in the store as a dataset of their own."""
-    task, prompts, pictures = question.task, question.prompts, question.rows.dataset
+    task, pictures = question.task, question.rows.dataset
     if pictures is None:
         raise NotPresentError(f"The images and masks of {question.samples.dataset} are not on this machine.")
-    assert prompts is not None
     masks = question.memo.setdefault(
         "masks", MaskedImages(pictures, protocol_of(pictures.mask_classes, task.background), task.window)
     )
-    names, layer = masks.protocol.names, token_layer(subject)
+    layer = token_layer(subject)
     windows, rows = masks.windows(frame_of(source.store, source, subject.vision), source)
     features = source.features(subject.vision, rows, tokens=(layer,))
     grid = features.tokens(layer, 0, 0).grid
     if grid is None:
         raise StructureError(f"The tokens of {layer} of {subject.vision.name} lie on no grid: they are no patches.")
-    words = subject.texts(source, question.prompt_rows)
-    vectors = class_vectors_of(words.blocks(), prompts.counts()).numpy()
-    item_ids = question.samples.item_ids
-    areas: list[Areas] = []
-    read: list[int] = []
-    overlays: list[Overlay] = []
+    patches, words = Patches(windows, features, layer, grid), subject.texts(source, question.prompt_rows)
     shown = _shown(len(pictures)) if masks.drawn < DRAWN else frozenset()
-    found = scored(features, layer, subject, vectors, windows, source)
-    for some, truths, guesses in guessed(found, masks, windows, grid):
-        source.context.on_event(Progress(f"segmenting {pictures.name}", some[-1] + 1, len(pictures), "images"))
-        areas.append(segmentation_areas(guesses, truths, classes=len(names)))
-        read += some
-        for place in (place for place, picture in enumerate(some) if picture in shown):
-            image = np.asarray(pictures.image(some[place]))
-            overlays.append(Overlay(item_ids[some[place]], image, truths[place], guesses[place]))
-    if not read:
-        raise StructureError(f"{pictures.name}: none of {len(pictures)} images and masks could be read.")
-    judged = score_segmentation(
-        Areas.together(areas),
-        ids=[item_ids[picture] for picture in read],
-        classes=names,
-        without=masks.protocol.without,
-        metrics=question.metrics,
-        seed=seed,
-    )
-    notes = {
-        "background": task.background,
-        "window": task.window,
-        "window_side": list(windows.frame.side),
-        "windows": len(windows),
-        "token_layer": layer,
-        "unreadable": len(pictures) - len(read),
-    }
-    drawn = {"overlays.png": draw_overlays(overlays, names)} if overlays else {}
-    masks.drawn += bool(overlays)
-    return replace(judged, notes={**judged.notes, **notes}, pictures=drawn)
+    masks.drawn += any(patches.readable(picture) and masks.truth(picture) is not None for picture in shown)
+    return _Segmentation(question, subject, source, masks, patches, words, shown, seed)
 
 
 def _shown(count: int) -> frozenset[int]:
@@ -88,19 +73,69 @@ def _shown(count: int) -> frozenset[int]:
     return frozenset(np.linspace(0, count - 1, num=min(OVERLAYS, count)).round().astype(int).tolist())
 
 
+@dataclass(frozen=True)
+class _Segmentation:
+    """One aligner on masks whose patches and prompts (`words`) are there; `shown` are the images to draw."""
+
+    question: TaskRows
+    subject: EvaluatedAligner
+    source: FeatureSource
+    masks: MaskedImages
+    patches: Patches
+    words: Embeddings
+    shown: frozenset[int]
+    seed: int
+
+    def __call__(self, on_event: Listener) -> TaskScores:
+        prompts, pictures, names = self.question.prompts, self.masks.pictures, self.masks.protocol.names
+        assert prompts is not None
+        vectors = class_vectors_of(self.words.blocks(), prompts.counts()).numpy()
+        item_ids = self.question.samples.item_ids
+        areas: list[Areas] = []
+        read: list[int] = []
+        overlays: list[Overlay] = []
+        found = scored(self.patches, self.subject, vectors, self.source)
+        for some, truths, guesses in guessed(found, self.masks, self.patches):
+            on_event(Progress(f"segmenting {pictures.name}", some[-1] + 1, len(pictures), "images"))
+            areas.append(segmentation_areas(guesses, truths, classes=len(names)))
+            read += some
+            for place in (place for place, picture in enumerate(some) if picture in self.shown):
+                image = np.asarray(pictures.image(some[place]))
+                overlays.append(Overlay(item_ids[some[place]], image, truths[place], guesses[place]))
+        if not read:
+            raise StructureError(f"{pictures.name}: none of {len(pictures)} images and masks could be read.")
+        judged = score_segmentation(
+            Areas.together(areas),
+            ids=[item_ids[picture] for picture in read],
+            classes=names,
+            without=self.masks.protocol.without,
+            metrics=self.question.metrics,
+            seed=self.seed,
+        )
+        drawn = {"overlays.png": draw_overlays(overlays, names)} if overlays else {}
+        return replace(judged, notes={**judged.notes, **self._notes(len(read))}, pictures=drawn)
+
+    def _notes(self, read: int) -> dict[str, Any]:
+        task, windows = self.question.task, self.patches.windows
+        return {
+            "background": task.background,
+            "window": task.window,
+            "window_side": list(windows.frame.side),
+            "windows": len(windows),
+            "token_layer": self.patches.layer,
+            "unreadable": len(self.masks.pictures) - read,
+        }
+
+
 def scored(
-    features: FeatureSet,
-    layer: str,
-    subject: EvaluatedAligner,
-    vectors: np.ndarray,
-    windows: WindowedImages,
-    source: FeatureSource,
+    patches: Patches, subject: EvaluatedAligner, vectors: np.ndarray, source: FeatureSource
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Image by image the scores of its windows `(window, patch, class)` float32; none where one cannot be read."""
     held: dict[int, np.ndarray] = {}
+    windows = patches.windows
     for start in range(0, len(windows), WINDOWS_AT_ONCE):
         stop = min(start + WINDOWS_AT_ONCE, len(windows))
-        tokens = source.tokens(features, layer, start, stop)
+        tokens = source.tokens(patches.features, patches.layer, start, stop)
         there = np.flatnonzero(tokens.lengths)
         if len(there):
             values = tokens.values.reshape(len(there), -1, tokens.values.shape[1])
@@ -117,7 +152,7 @@ def scored(
 
 
 def guessed(
-    found: Iterable[tuple[int, np.ndarray]], masks: MaskedImages, windows: WindowedImages, grid: tuple[int, int]
+    found: Iterable[tuple[int, np.ndarray]], masks: MaskedImages, patches: Patches
 ) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
     """Images with their true and guessed label maps, `(image, height, width)` each, of those that can be read; images
     of one window and size go together."""
@@ -126,7 +161,7 @@ def guessed(
     def together() -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
         if held:
             images, truths, scores = zip(*held, strict=True)
-            guesses = whole_label_maps(np.concatenate(scores), grid=grid, size=_size(truths[0]))
+            guesses = whole_label_maps(np.concatenate(scores), grid=patches.grid, size=_size(truths[0]))
             yield list(images), np.stack(truths), guesses
             held.clear()
 
@@ -137,7 +172,8 @@ def guessed(
         if len(scores) > 1 or (held and (held[0][1].shape != truth.shape or len(held) == WINDOWS_AT_ONCE)):
             yield from together()
         if len(scores) > 1:
-            guess = label_map(list(scores), windows.plans[picture], grid=grid, size=_size(truth))
+            plan = patches.windows.plans[picture]
+            guess = label_map(list(scores), plan, grid=patches.grid, size=_size(truth))
             yield [picture], truth[None], guess[None]
         else:
             held.append((picture, truth, scores))

@@ -17,8 +17,8 @@ from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.datasets import export_webdataset, open_dataset
 from structure.pipeline.evaluation import judge_tasks, save_results
 from structure.pipeline.evaluation.classification import classify_zeroshot
+from structure.pipeline.evaluation.judge import Judge
 from structure.pipeline.evaluation.task import TaskRows
-from structure.pipeline.metrics.score import TaskScores
 from structure.pipeline.page.source import Source
 from structure.pipeline.progress import Event, Note
 from structure.pipeline.results import every_result, read_table, require_predictions
@@ -95,7 +95,7 @@ def test_what_was_found_before_an_interruption_is_saved(
     store, data, suite = place
     evaluate(suite, store=store, data_root=data, aligners=["poor"])  # makes the features
 
-    def interrupted(question: TaskRows, *rest: object, **options: object) -> TaskScores:
+    def interrupted(question: TaskRows, *rest: object, **options: object) -> Judge:
         if question.task.title == "wds/shapes":
             raise KeyboardInterrupt
         return classify_zeroshot(question, *rest, **options)  # type: ignore[arg-type]
@@ -118,7 +118,7 @@ def test_results_that_waited_for_long_are_written_before_the_next_task(
     evaluate(suite, store=store, data_root=data, aligners=["poor"])
     found: list[int] = []
 
-    def counted(question: TaskRows, *rest: object, **options: object) -> TaskScores:
+    def counted(question: TaskRows, *rest: object, **options: object) -> Judge:
         found.append(len({row.dataset for row in every_result(open_store(store).folder("results", "good"))}))
         return classify_zeroshot(question, *rest, **options)  # type: ignore[arg-type]
 
