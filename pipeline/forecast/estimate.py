@@ -7,7 +7,8 @@ import time
 import numpy as np
 
 from structure.pipeline.device import cores, one_thread
-from structure.pipeline.forecast.learning_curve import MOST_PAIRS, fit_closed_form, recall_of, training_sizes
+from structure.pipeline.forecast.kernel_csa_recall import cosines_of, held_out_recall
+from structure.pipeline.forecast.learning_curve import MOST_PAIRS, K, training_sizes
 from structure.pipeline.pairing.pairs import pair_rows
 from structure.pipeline.work_estimate import WorkEstimate
 from structure.store import FeatureSet, Rows, Store
@@ -30,7 +31,7 @@ def estimate_forecast(store: Store, sets: tuple[FeatureSet, FeatureSet]) -> list
     with one_thread():
         for _ in range(2):  # the first fit of a process begins slowly
             began = time.perf_counter()
-            recall_of(fit_closed_form(vision, text, seed=0), vision, text)
+            held_out_recall(cosines_of(vision, text), np.arange(len(vision)), np.arange(len(vision)), k=K)
             took = time.perf_counter() - began
     # A small fit is all overhead; of a large one decompositions take the time, which grow with the cube.
     seconds = took * float(np.maximum(sizes / PROBED, (sizes / PROBED) ** 3 / 4).sum()) / cores()

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from structure.pipeline.forecast.extrapolation import ForecastPoint, extrapolate
+from structure.pipeline.forecast.kernel_csa_recall import METHOD
 from structure.pipeline.forecast.learning_curve import (
     LEAST_PAIRS,
-    METHOD,
     MOST_PAIRS,
     K,
     LearningCurve,

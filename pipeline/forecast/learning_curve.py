@@ -7,15 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from structure.pipeline.aligners.aligner import Aligner
-from structure.pipeline.aligners.methods.kernel_csa import KernelCsa, KernelCsaOptions
-from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.device import cores, one_thread, side_by_side
-from structure.pipeline.model_selection.criterion import pair_values
+from structure.pipeline.forecast.kernel_csa_recall import cosines_of, held_out_recall
 from structure.pipeline.model_selection.folds import assign_folds, draw_rows
 
-METHOD, K = "kernel-csa", 10
-"""The closed form that is fitted, the best one on few pairs, and the k of its recall@k."""
+K = 10
+"""Of recall@k."""
 
 SIZES = (30, 50, 70, 100, 140, 200, 300, 450)
 """Numbers of training pairs that are tried; where a fold leaves fewer, all that it leaves is the last."""
@@ -97,27 +94,15 @@ def measure_curve(
         fold, size, draw = fit
         test = draw_rows(np.flatnonzero(fold_of == fold), groups, gallery, seed=seed)[:gallery]
         rows = draw_rows(np.flatnonzero(fold_of != fold), groups, size, seed=seed + 1 + draw)
-        fitted = fit_closed_form(vision[rows], text[rows], seed=seed)
-        return recall_of(fitted, vision[test], text[test])
+        return held_out_recall(cosines, rows, test, k=K)
 
     fits = [(fold, size, draw) for fold in range(FOLDS) for size, draw in fits_of(fold, most)]
     found: dict[int, list[float]] = {}
     at_once = cores()
     with one_thread():  # matrices are small: threads wait for each other longer than they compute
+        cosines = cosines_of(vision, text)
         recalls = side_by_side(recall, fits, at_once=at_once)
         for done, ((_, size, _), value) in enumerate(zip(fits, recalls, strict=True), 1):
             found.setdefault(size, []).append(value)
             on_fit(done)
     return LearningCurve(tuple(CurvePoint(size, np.array(found[size])) for size in sorted(found)), gallery)
-
-
-def fit_closed_form(vision: np.ndarray, text: np.ndarray, *, seed: int) -> Aligner:
-    """`METHOD` with its defaults, fitted to pairs (n, dv) and (n, dt)."""
-    options = KernelCsaOptions(method=METHOD, seed=seed, device="cpu")
-    vision_head, text_head = KernelCsa().solve(TrainingData(vision, text), options).heads
-    return Aligner(vision_head, text_head, METHOD)
-
-
-def recall_of(aligner: Aligner, vision: np.ndarray, text: np.ndarray) -> float:
-    """Recall@10 among these pairs, the mean of both directions."""
-    return float(pair_values(aligner, vision, text, select=f"R@{K}").mean())

@@ -23,9 +23,14 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 import numpy as np
 import yaml
 
+from structure.pipeline.aligners.aligner import Aligner
+from structure.pipeline.aligners.methods.kernel_csa import KernelCsa, KernelCsaOptions
+from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.forecast.extrapolation import extrapolate
 from structure.pipeline.forecast.forecast import PAIRS, forecast_of
-from structure.pipeline.forecast.learning_curve import fit_closed_form, recall_of
+from structure.pipeline.forecast.kernel_csa_recall import METHOD
+from structure.pipeline.forecast.learning_curve import K as RETRIEVED
+from structure.pipeline.model_selection.criterion import pair_values
 from structure.pipeline.pairing.pairs import choose_sets, pair_rows
 from structure.pipeline.recipe.spaced_pairs import layer_pair, spaced_pairs
 from structure.pipeline.similarity.layer_similarity import newest_ranking
@@ -66,9 +71,11 @@ class StoredSet:
 def recall(both: Features, training: np.ndarray, test: np.ndarray, *, gallery: int, seed: int) -> float:
     """Recall@10 of a fit to `training` in galleries of `gallery` of the pairs `test`, the mean of all."""
     vision, text = both
-    fitted = fit_closed_form(vision[training], text[training], seed=seed)
+    options = KernelCsaOptions(method=METHOD, seed=seed, device="cpu")
+    heads = KernelCsa().solve(TrainingData(vision[training], text[training]), options).heads
+    fitted = Aligner(*heads, METHOD)
     parts = [test[at : at + gallery] for at in range(0, len(test) - gallery + 1, gallery)]
-    return float(np.mean([recall_of(fitted, vision[part], text[part]) for part in parts]))
+    return float(np.mean([pair_values(fitted, vision[p], text[p], select=f"R@{RETRIEVED}").mean() for p in parts]))
 
 
 def compare(measured: StoredSet, seed: int) -> list[dict[str, Any]]:

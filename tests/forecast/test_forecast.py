@@ -9,9 +9,19 @@ import numpy as np
 import pytest
 import torch
 
+from structure.pipeline.aligners.aligner import Aligner
+from structure.pipeline.aligners.methods.kernel_csa import KernelCsa, KernelCsaOptions
+from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.forecast import learning_curve as module
 from structure.pipeline.forecast.extrapolation import extrapolate
 from structure.pipeline.forecast.forecast import PAIRS, forecast_of
+from structure.pipeline.forecast.kernel_csa_recall import (
+    METHOD,
+    USUAL,
+    cosines_of,
+    held_out_embeddings,
+    held_out_recall,
+)
 from structure.pipeline.forecast.learning_curve import (
     CurvePoint,
     LearningCurve,
@@ -19,6 +29,7 @@ from structure.pipeline.forecast.learning_curve import (
     training_sizes,
 )
 from structure.pipeline.forecast.similarity_recall import similarity_table, subset_similarity
+from structure.pipeline.model_selection.criterion import pair_values
 
 
 def pairs(rows: int, *, noise: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -70,21 +81,16 @@ def test_a_curve_keeps_groups_on_one_side(monkeypatch: pytest.MonkeyPatch) -> No
     smaller subsets are part of larger ones."""
     vision, text = pairs(150, noise=3.0)
     groups = np.arange(150) // 3
-    number = {row.tobytes(): at for at, row in enumerate(vision)}
     trained: list[set[int]] = []
     tested: list[frozenset[int]] = []
-    true_fit, true_recall = module.fit_closed_form, module.recall_of
+    true = module.held_out_recall
 
-    def fit(first: np.ndarray, second: np.ndarray, *, seed: int) -> Any:
-        trained.append({number[row.tobytes()] for row in first})
-        return true_fit(first, second, seed=seed)
+    def recall(cosines: Any, rows: np.ndarray, test: np.ndarray, *, k: int) -> float:
+        trained.append(set(rows.tolist()))
+        tested.append(frozenset(test.tolist()))
+        return true(cosines, rows, test, k=k)
 
-    def recall(aligner: Any, first: np.ndarray, second: np.ndarray) -> float:
-        tested.append(frozenset(number[row.tobytes()] for row in first))
-        return true_recall(aligner, first, second)
-
-    monkeypatch.setattr(module, "fit_closed_form", fit)
-    monkeypatch.setattr(module, "recall_of", recall)
+    monkeypatch.setattr(module, "held_out_recall", recall)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # a fit after the other: they are told by their order
     curve = measure_curve(vision, text, groups, seed=3)
     assert len(set(tested)) == module.FOLDS
@@ -96,6 +102,43 @@ def test_a_curve_keeps_groups_on_one_side(monkeypatch: pytest.MonkeyPatch) -> No
     assert [point.pairs for point in curve.points] == [30, 50, 70, 99]  # as many as whole groups allow
     assert curve.points[-1].recall > curve.points[0].recall
     assert len(trained) == len(training_sizes(150))
+
+
+@pytest.mark.parametrize("dim", [20, 512])
+def test_a_fit_embeds_as_the_heads_of_its_method(dim: int) -> None:
+    """Also where rows repeat, so that the kernel has no full rank, and where a side has a common offset."""
+    vision, text = pairs(200, noise=2.0)
+    vision, text[1:60:2] = vision + 5, text[:60:2]
+    random = np.random.default_rng(0)
+    rows, test = np.split(random.permutation(200), [110])
+    options = KernelCsaOptions(method=METHOD, dim=dim, ridge=0.5, device="cpu")
+    heads = KernelCsa().solve(TrainingData(vision[rows], text[rows]), options).heads
+    aligner = Aligner(*heads, METHOD)
+    expected = aligner.embed_images(vision[test]) @ aligner.embed_texts(text[test]).T
+    cosines = cosines_of(vision, text)
+    images, texts = held_out_embeddings(cosines, rows, test, options=options)
+    np.testing.assert_allclose((images @ texts.T).numpy(), expected, atol=2e-5)
+    aligner = Aligner(*KernelCsa().solve(TrainingData(vision[rows], text[rows]), USUAL).heads, METHOD)
+    recall = pair_values(aligner, vision[test], text[test], select="R@10").mean()
+    assert 0.2 < held_out_recall(cosines, rows, test, k=10) < 0.9
+    assert held_out_recall(cosines, rows, test, k=10) == pytest.approx(recall, abs=1 / len(test))
+
+
+def test_a_fit_to_rows_that_are_all_the_same_says_nothing() -> None:
+    vision, text = pairs(60, noise=0.1)
+    rows, test = np.arange(30), np.arange(30, 60)
+    told = held_out_recall(cosines_of(vision, text), rows, test, k=1)
+    vision[:30] = vision[0]
+    assert held_out_recall(cosines_of(vision, text), rows, test, k=1) < 0.3 < told
+
+
+def test_equal_cosines_are_ordered_by_index() -> None:
+    """Held-out rows that repeat: each of three equal ones stands behind those before it."""
+    vision, text = pairs(90, noise=0.01)
+    vision[60:], text[60:] = np.repeat(vision[60:70], 3, axis=0), np.repeat(text[60:70], 3, axis=0)
+    cosines = cosines_of(vision, text)
+    found = [held_out_recall(cosines, np.arange(60), np.arange(60, 90), k=k) for k in (1, 2, 3)]
+    assert found == pytest.approx([1 / 3, 2 / 3, 1])
 
 
 def test_a_forecast_tells_what_was_measured_and_what_was_not() -> None:
@@ -119,8 +162,7 @@ def test_more_pairs_land_in_the_interval() -> None:
     vision, text = pairs(1000, noise=3.0)
     curve = measure_curve(vision[:240], text[:240], np.arange(240), seed=0)
     (expected,) = extrapolate(curve, (600,))
-    fitted = module.fit_closed_form(vision[240:840], text[240:840], seed=0)
-    reached = module.recall_of(fitted, vision[840 : 840 + curve.gallery], text[840 : 840 + curve.gallery])
+    reached = held_out_recall(cosines_of(vision, text), np.arange(240, 840), np.arange(840, 840 + curve.gallery), k=10)
     assert expected.low < reached < expected.high
     assert expected.high - expected.low < 0.4
 
