@@ -24,7 +24,7 @@ import torch
 from structure.pipeline.similarity.knn import candidates, products_with_error_bounds
 from structure.pipeline.similarity.knn.neighbour_tables import neighbour_tables
 from structure.pipeline.similarity.knn.neighbours import neighbours
-from structure.pipeline.similarity.knn.products_with_error_bounds import has_bfloat16_units
+from structure.pipeline.similarity.knn.search_plan import has_bfloat16_units
 from structure.pipeline.similarity.neighbour_overlap import mutual_curve, shared_totals
 
 

@@ -9,7 +9,7 @@ import torch
 
 from structure.pipeline.device import cores, side_by_side
 from structure.pipeline.similarity.knn.neighbours import MEMORY, Neighbours, joined, search, search_part
-from structure.pipeline.similarity.knn.products_with_error_bounds import TILE_BYTES
+from structure.pipeline.similarity.knn.search_plan import TILE_BYTES
 from structure.pipeline.similarity.knn.search_size import held_bytes
 from structure.pipeline.similarity.knn.unit_rows import RowSlices
 
@@ -33,9 +33,9 @@ def neighbour_tables(
     """`{layer: Neighbours}` for `(rows, width)` layers; `on_table` is told each as soon as it is there, in order.
 
     Without `compute` as many layers are searched side by side as there are cores and `memory` bytes for, one core
-    each: what is not a matrix product then runs on every core too. Layers too large for that, and an accelerator, take
-    turns. With it, every `task_rows` rows of a layer are a `dask.delayed` task that finds their neighbours among all
-    rows within `memory` bytes, and `compute(*tasks)` runs them: `dask.compute`, or `lambda *t:
+    each. Layers too large for that, those of a last round that leaves cores idle, and an accelerator, take turns, on
+    all cores. With it, every `task_rows` rows of a layer are a `dask.delayed` task that finds their neighbours among
+    all rows within `memory` bytes, and `compute(*tasks)` runs them: `dask.compute`, or `lambda *t:
     client.gather(client.compute(t))` of a `distributed.Client`; sources must then be picklable (a store's layer, a
     NumPy array). The tables are the same in every way.
     """
@@ -67,10 +67,15 @@ def _here(
     on_cpu = device is None or torch.device(device).type == "cpu"
     count = searches_at_once(layers, memory) if on_cpu else 1
 
-    def run(name: str) -> Neighbours:
-        return search(layers[name], k=k, memory=memory // count, device=device, name=name)
+    even = len(layers) - len(layers) % count if count > 1 else 0
 
-    yield from zip(layers, side_by_side(run, layers, at_once=count), strict=True)
+    def run(name: str, of: int = count) -> Neighbours:
+        return search(layers[name], k=k, memory=memory // of, device=device, name=name)
+
+    names = list(layers)
+    yield from zip(names[:even], side_by_side(run, names[:even], at_once=count), strict=True)
+    for name in names[even:]:
+        yield name, run(name, of=1)
 
 
 def _elsewhere(

@@ -11,22 +11,24 @@ whose order is still open (`refine_order`, `cosine_refinements`, `extended_preci
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
 
-from structure.pipeline.device import cores, side_by_side
+from structure.pipeline.device import cores, one_thread
 from structure.pipeline.similarity.knn import refine_order as order
-from structure.pipeline.similarity.knn.candidates import STRIP, TooManyCandidates, sweep, sweep_few
+from structure.pipeline.similarity.knn.candidates import STRIP, Candidates, Sweep, TooManyCandidates, sweep_few
 from structure.pipeline.similarity.knn.cosine_refinements import PairCosines, most_of_row
 from structure.pipeline.similarity.knn.products_with_error_bounds import (
     BFloat16,
     Float32,
     PrecisionTooLowError,
     Products,
-    has_bfloat16_units,
 )
+from structure.pipeline.similarity.knn.search_plan import has_bfloat16_units
 from structure.pipeline.similarity.knn.search_radii import CandidatePairs
 from structure.pipeline.similarity.knn.unit_rows import Block, RowSlices, UnitRows, shape_of
 from structure.store.errors import StructureError
@@ -148,18 +150,25 @@ def _lists(rows: UnitRows, k: int, device: torch.device, memory: int, span: slic
     searched = (rows.leader[rows.eligible] == rows.eligible) & (rows.norms[rows.eligible] > 0)
     searched[:first] = searched[last:] = False
     narrow = device.type == "cpu" and worth_narrowing(rows, k)
-    products = Products(rows, BFloat16 if narrow else Float32, device, k)
     at_once = cores() if device.type == "cpu" and rows.is_held else 1
+    with one_thread() if at_once > 1 else nullcontext():  # torch's own threads would wait beside those of the sweep
+        products = Products(rows, BFloat16 if narrow else Float32, device, k)
     most = max(memory // (256 * at_once), len(searched))
-    height = max(most // (2 * k), STRIP)  # a sweep holds about 1.5 k candidates of each of its rows
-    parts = [slice(start, min(start + height, last)) for start in range(first, last, height)]
 
-    def found(part: slice) -> list[Nearest]:
-        return list(_nearest(products, part, searched, k, most)) if searched[part].any() else []
-
-    for of_part in side_by_side(found, parts, at_once=min(at_once, len(parts)) or 1):
-        for positions, nearest in of_part:
+    def store(candidates: Candidates) -> None:
+        for positions, nearest in _nearest(products, candidates, k, most):
             lists[rows.eligible[positions] - span.start] = rows.eligible[nearest]
+
+    height = max(rows.plan.sweep_rows, STRIP)
+    for start in range(first, last, height):
+        part = slice(start, min(start + height, last))
+        if not searched[part].any():
+            continue
+        try:
+            Sweep(products, part, searched, k=k, most=most, at_once=at_once).run(store)
+        except PrecisionTooLowError:
+            products = Products(rows, Float32, device, k)
+            Sweep(products, part, searched, k=k, most=most, at_once=at_once).run(store)
     return lists
 
 
@@ -167,17 +176,29 @@ Nearest = tuple[np.ndarray, np.ndarray]
 """`(n,)` positions among the eligible rows and `(n, k)` those of their nearest."""
 
 
-def _nearest(products: Products, span: slice, searched: np.ndarray, k: int, most: int) -> Iterator[Nearest]:
-    """The nearest of all searched rows of a span."""
-    rows, device = products.rows, products.device
-    try:
-        for candidates in sweep(products, span, searched, k, most):
-            yield _ranked(products, candidates.block, np.arange(candidates.start, candidates.stop), candidates.pairs, k)
-            if len(candidates.left_out):
-                single = products if products.precision is Float32 else Products(rows, Float32, device, k)
-                yield from _crowded(single, candidates.block, candidates.left_out, k, most)
-    except PrecisionTooLowError:
-        yield from _nearest(Products(rows, Float32, device, k), span, searched, k, most)
+def _nearest(products: Products, candidates: Candidates, k: int, most: int) -> Iterator[Nearest]:
+    """The nearest of all searched rows of a panel."""
+    pairs = candidates.pairs
+    first = np.searchsorted(pairs.row, np.arange(candidates.stop - candidates.start + 1))
+    for a, b in _cut(first):
+        part = pairs[slice(first[a], first[b])]
+        part = CandidatePairs(part.row - np.int32(a), part.column, part.key)
+        yield _ranked(products, candidates.block, np.arange(candidates.start + a, candidates.start + b), part, k)
+    if len(candidates.left_out):
+        single = products
+        if products.precision is not Float32:
+            single = Products(products.rows, Float32, products.device, k)
+        yield from _crowded(single, candidates.block, candidates.left_out, k, most)
+
+
+def _cut(first: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Stretches of rows with about `_PAIRS` pairs each; the pairs of row i are `[first[i], first[i + 1])`."""
+    inner = np.searchsorted(first, np.arange(_PAIRS, first[-1], _PAIRS))
+    yield from pairwise(np.unique([0, *inner, len(first) - 1]).tolist())
+
+
+_PAIRS = 1 << 19
+"""Pairs that are ranked at once: what is computed of each takes about 100 bytes."""
 
 
 def worth_narrowing(rows: UnitRows, k: int) -> bool:
@@ -199,8 +220,8 @@ def _crowded(products: Products, block: Block, positions: np.ndarray, k: int, mo
 
 
 def _ranked(products: Products, block: Block, positions: np.ndarray, pairs: CandidatePairs, k: int) -> Nearest:
-    """The nearest of those rows of a block that have candidates; `pairs` count rows within `positions`."""
-    pairs = pairs[np.argsort((pairs.row.astype(np.int64) << 32) + pairs.column)]
+    """The nearest of those rows of a block that have candidates; `pairs` count rows within `positions`, and lie by row
+    and column."""
     cosines = PairCosines(products.rows, block, positions - block.start, products.device)
     if products.precision is Float32:
         own, other = products.bounds.error[positions][pairs.row], products.bounds.error[pairs.column]

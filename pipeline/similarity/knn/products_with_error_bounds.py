@@ -32,11 +32,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from structure.pipeline.similarity.knn.search_plan import TILE_BYTES
 from structure.pipeline.similarity.knn.unit_rows import Block, UnitRows
 from structure.store.errors import StructureError
-
-TILE_BYTES = 8 << 20
-"""Bytes of one tile of products on a processor: small enough to stay in a shared cache while it is searched."""
 
 _DEVICE_TILE = 1 << 30
 TOO_COARSE = (
@@ -44,12 +42,6 @@ TOO_COARSE = (
     "neighbours cannot be proved. Call torch.set_float32_matmul_precision('highest') first, and set no fast-math "
     "mode for oneDNN or TF32."
 )
-
-
-def has_bfloat16_units() -> bool:
-    """Whether this processor multiplies bfloat16 in hardware; elsewhere float32 is the faster way."""
-    supported = (getattr(torch.cpu, f"_is_{unit}_supported", None) for unit in ("avx512_bf16", "amx_tile"))
-    return any(probe is not None and probe() for probe in supported)
 
 
 class Float32:
@@ -262,10 +254,12 @@ class Products:
     def factor(self, block: Block) -> Factor:
         """The block's factor; those of the last two blocks stay in memory."""
         key = (block.start, block.stop)
-        if key not in self._factors:
-            while len(self._factors) >= 2:
-                del self._factors[next(iter(self._factors))]
-            self._factors[key] = factor(block, self.precision, self.device, self.origin)[0]
+        if self.rows.is_held:
+            return self._factors[key]
+        made = self._factors.pop(key, None)
+        while made is None and len(self._factors) >= 2:
+            del self._factors[next(iter(self._factors))]
+        self._factors[key] = made or factor(block, self.precision, self.device, self.origin)[0]
         return self._factors[key]
 
     def keys(self, strip: Strip, block: Block, start: int, stop: int) -> torch.Tensor:

@@ -34,7 +34,7 @@ def dots(left: torch.Tensor, right: torch.Tensor, row: np.ndarray, column: np.nd
 def sampled(left: torch.Tensor, right: torch.Tensor, row: np.ndarray, column: np.ndarray) -> np.ndarray:
     """`dots` as a sampled product: no row is copied."""
     pattern = torch.sparse_csr_tensor(
-        torch.from_numpy(np.searchsorted(row, np.arange(len(left) + 1))),
+        torch.from_numpy(np.concatenate([[0], np.cumsum(np.bincount(row, minlength=len(left)))])),
         torch.from_numpy(column),
         torch.zeros(len(row), dtype=left.dtype),
         size=(len(left), len(right)),

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from structure.pipeline.similarity.knn.products_with_error_bounds import Products
+from structure.pipeline.similarity.knn.search_plan import groups_for
 
 
 class SearchRadii:
@@ -69,11 +70,6 @@ class SearchRadii:
         cut[:] = np.where(cut == self.precision.none, cut, self.precision.cut(radius - self.origin))
 
 
-def groups_for(k: int) -> int:
-    """A power of two from 2.5 k on."""
-    return 1 << int(np.ceil(np.log2(2.5 * k)))
-
-
 def _minima(keys: torch.Tensor, groups: int, axis: int) -> torch.Tensor:
     """Minima over `axis` of `(rows, columns)` keys, at most `groups`: column p belongs to group p mod `groups`."""
     size = keys.shape[axis]
@@ -89,7 +85,8 @@ def _minima(keys: torch.Tensor, groups: int, axis: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class CandidatePairs:
-    """Candidates: `row` and `column` (pairs,) int32 positions, `key` (pairs,) how far apart they were seen."""
+    """Candidates: `row` (pairs,) int32 counted within the searched rows, `column` (pairs,) int32 positions, `key`
+    (pairs,) how far apart they were seen."""
 
     row: np.ndarray
     column: np.ndarray
@@ -98,59 +95,59 @@ class CandidatePairs:
     def __len__(self) -> int:
         return len(self.row)
 
-    def __getitem__(self, which: np.ndarray) -> CandidatePairs:
+    def __getitem__(self, which: np.ndarray | slice) -> CandidatePairs:
         return CandidatePairs(self.row[which], self.column[which], self.key[which])
 
 
+_FIELDS = ("row", "column", "key")
+
+
 class Harvest:
-    """The candidates so far; those that the radii leave out by now are dropped when they become many.
+    """The candidates of the rows of some radii so far; those that the radii leave out by now are dropped when they
+    become many.
 
     A row left with more than `few` candidates is given up: it is searched no more and is marked in `many` (rows,) bool.
-    `count` candidates are held; they are gone through beyond twice `most`, and beyond twice what was left then.
+    `count` candidates are held; they are gone through beyond `most`, and beyond one and a half of what was left then.
     """
 
     def __init__(self, radii: SearchRadii, *, few: int, most: int) -> None:
         self.radii, self.few, self.most = radii, few, most
         self.many = np.zeros(len(radii.cut), bool)
         self._parts: list[CandidatePairs] = []
-        self.count, self._limit = 0, 2 * most
+        self.count, self._limit = 0, most
 
     def add(self, keys: torch.Tensor, rows: slice, columns: slice, axis: int) -> None:
         """The candidates of a tile for the rows along `axis`; `rows`, `columns` are its positions along both axes."""
-        cut = self.radii.cut_of(rows if axis == 0 else columns)
+        mine, other = (rows, columns) if axis == 0 else (columns, rows)
+        cut = self.radii.cut_of(mine)
         find = _within if keys.device.type == "cpu" else _within_on_device
-        row, column, key = find(keys, cut[:, None] if axis == 0 else cut)
-        row, column = row + rows.start, column + columns.start
-        pair = (row, column) if axis == 0 else (column, row)
-        self._parts.append(CandidatePairs(pair[0].astype(np.int32), pair[1].astype(np.int32), key))
+        *pair, key = find(keys, cut[:, None] if axis == 0 else cut)
+        row, column = pair[axis], pair[1 - axis]
+        row += np.int32(mine.start - self.radii.first)
+        column += np.int32(other.start)
+        self._parts.append(CandidatePairs(row, column, key))
         self.count += len(key)
         if self.count > self._limit:
             self.prune()
 
-    def take(self, start: int, stop: int) -> CandidatePairs:
-        """The candidates of the rows before `stop`, which are then forgotten; rows are counted from `start`."""
+    def take(self) -> CandidatePairs:
+        """The candidates, by row and then by column, which are then forgotten."""
         pairs = self.prune()
-        mine = pairs.row < stop
-        rest = pairs[~mine]
-        self._parts, self.count = [rest], len(rest)
-        pairs = pairs[mine]
-        return CandidatePairs(pairs.row - start, pairs.column, pairs.key)
+        self._parts, self.count = [], 0
+        return pairs[np.argsort((pairs.row.astype(np.int64) << 32) + pairs.column)]
 
     def prune(self) -> CandidatePairs:
-        """What the radii leave of the candidates."""
-        pairs = CandidatePairs(
-            *(np.concatenate([getattr(p, field) for p in self._parts]) for field in ("row", "column", "key"))
-        )
-        line = pairs.row - np.int32(self.radii.first)
-        is_near = pairs.key < self.radii.cut[line]
-        pairs, line = pairs[is_near], line[is_near]
-        over = np.bincount(line, minlength=len(self.many)) > self.few
+        """What the radii leave of the candidates; rows are counted from the first of the radii."""
+        left = [pairs[pairs.key < self.radii.cut[pairs.row]] for pairs in self._parts]
+        self._parts = []
+        pairs = CandidatePairs(*(np.concatenate([getattr(p, field) for p in left]) for field in _FIELDS))
+        over = np.bincount(pairs.row, minlength=len(self.many)) > self.few
         if over.any():
             self.many |= over
             self.radii.leave(over)
-            pairs = pairs[~over[line]]
+            pairs = pairs[~over[pairs.row]]
         self._parts, self.count = [pairs], len(pairs)
-        self._limit = 2 * max(self.most, self.count)
+        self._limit = max(self.most, self.count * 3 // 2)
         return pairs
 
 
@@ -165,18 +162,21 @@ def _kth_on_device(nearest: torch.Tensor, k: int) -> np.ndarray:
 
 
 Within = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Row and column int64 of the keys below the cut, and these keys."""
+"""Row and column int32 of the keys below the cut, and these keys."""
 
 
 def _within(keys: torch.Tensor, cut: np.ndarray) -> Within:
     table = keys.numpy()
     flat = np.flatnonzero(table < cut)
-    row = flat // table.shape[1]
-    column = flat - row * table.shape[1]
-    return row, column, table[row, column]
+    key = table.take(flat)
+    column = flat.astype(np.int32)
+    row = column // np.int32(table.shape[1])
+    column -= row * np.int32(table.shape[1])
+    return row, column, key
 
 
 def _within_on_device(keys: torch.Tensor, cut: np.ndarray) -> Within:
     """The same on an accelerator: only cuts and candidates cross from and to the host."""
     row, column = torch.nonzero(keys < torch.from_numpy(cut).to(keys.device), as_tuple=True)
-    return row.cpu().numpy(), column.cpu().numpy(), keys[row, column].cpu().numpy()
+    places = (side.int().cpu().numpy() for side in (row, column))
+    return *places, keys[row, column].cpu().numpy()

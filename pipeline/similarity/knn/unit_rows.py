@@ -20,10 +20,17 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from structure.pipeline.similarity.knn.search_plan import plan_search
 from structure.store.errors import StructureError
 
 _SURVEY = 512
 """Rows handled at once when norms are taken: small enough for a core's own cache."""
+
+_READ = 8192
+"""Rows that are read at once."""
+
+_GAP = 1024
+"""Rows between two that are wanted, from which on they are read apart."""
 
 
 class RowSlices(Protocol):
@@ -85,14 +92,12 @@ def check_finite(values: np.ndarray, start: int, name: str) -> None:
 class Block:
     """Rows `[start, stop)` of the rows that can be a neighbour.
 
-    `values` (rows, width) as `read` gives them; `inverse` (rows,) float64 = 1/norm, 0 for a zero row;
-    `centred` (rows, width) float32 = c; `radius` (rows,) float64 = |c|; `tilt` (rows,) float64 = h = m . c; `shift` =
-    |m|^2.
+    `inverse` (rows,) float64 = 1/norm, 0 for a zero row; `centred` (rows, width) float32 = c; `radius` (rows,) float64
+    = |c|; `tilt` (rows,) float64 = h = m . c; `shift` = |m|^2.
     """
 
     start: int
     stop: int
-    values: np.ndarray
     inverse: np.ndarray
     centred: torch.Tensor
     radius: np.ndarray
@@ -110,7 +115,7 @@ class UnitRows:
 
     `norms` (rows,) float64. `leader` (rows,) int64: the first row with the same values (itself where none).
     `eligible` (n,) int64: rows that can be among the `k` nearest of another; of identical rows the first k + 1 can.
-    Blocks partition `eligible`; there is one, held in memory, unless it would take more than half of `memory` bytes.
+    Blocks partition `eligible`; there is one, held in memory, where `plan` says that `memory` bytes suffice.
     """
 
     def __init__(self, source: RowSlices, *, k: int, memory: int, name: str) -> None:
@@ -131,11 +136,10 @@ class UnitRows:
         self.mean = total / max(self.rows, 1)
         self.leader = self._leaders()
         self.eligible = self._first_copies(k + 1)
-        each = self.width * (itemsize + 4)
-        fits = len(self.eligible) * each <= memory // 2
-        step = len(self.eligible) if fits else max(256, memory // (8 * each))
-        self.edges = [*range(0, len(self.eligible), max(step, 1)), len(self.eligible)]
+        self.plan = plan_search(len(self.eligible), self.width, itemsize, k=k + 1, memory=memory)
+        self.edges = [*range(0, len(self.eligible), max(self.plan.block_rows, 1)), len(self.eligible)]
         self._held: Block | None = None
+        self._values: np.ndarray | None = None
 
     def _slices(self) -> Iterator[tuple[int, np.ndarray]]:
         step = max(_SURVEY, (32 << 20) // (8 * self.width) // _SURVEY * _SURVEY)
@@ -190,24 +194,38 @@ class UnitRows:
             self._held = self._block(start, stop)
         return self._held
 
+    def values(self, positions: np.ndarray) -> np.ndarray:
+        """`(len(positions), width)` as `read` gives them, of some eligible rows, ascending: from memory, or read
+        again."""
+        return np.concatenate([part for _, part in self._read(positions)])
+
+    def _read(self, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Stretches of `values`, and where among the positions each begins."""
+        if self._values is None and self.plan.holds_values:
+            self._values = read(self.source, 0, self.rows)
+        ids = self.eligible[positions]
+        for start in range(0, len(ids), _READ):
+            part = ids[start : start + _READ]
+            for run in np.split(part, np.flatnonzero(np.diff(part) > _GAP) + 1):
+                first, last = int(run[0]), int(run[-1]) + 1
+                values = read(self.source, first, last) if self._values is None else self._values[first:last]
+                yield start, values if len(values) == len(run) else values[run - first]
+                start += len(run)
+
     def _block(self, start: int, stop: int) -> Block:
-        ids = self.eligible[start:stop]
-        first, last = int(ids[0]), int(ids[-1]) + 1
-        values = read(self.source, first, last)
-        if last - first != len(ids):
-            values = values[ids - first]
-        inverse = _inverse(self.norms[ids])
-        centred = np.empty(values.shape, np.float32)
-        radius, tilt = np.empty(len(ids)), np.empty(len(ids))
-        for a in range(0, len(ids), _SURVEY):
-            b = min(a + _SURVEY, len(ids))
-            part = values[a:b] * inverse[a:b, None]
-            part -= self.mean
-            tilt[a:b] = part @ self.mean
-            radius[a:b] = np.sqrt(np.einsum("ij,ij->i", part, part))
-            centred[a:b] = part
+        inverse = _inverse(self.norms[self.eligible[start:stop]])
+        centred = np.empty((stop - start, self.width), np.float32)
+        radius, tilt = np.empty(stop - start), np.empty(stop - start)
+        for first, values in self._read(np.arange(start, stop)):
+            for a in range(first, first + len(values), _SURVEY):
+                b = min(a + _SURVEY, first + len(values))
+                part = values[a - first : b - first] * inverse[a:b, None]
+                part -= self.mean
+                tilt[a:b] = part @ self.mean
+                radius[a:b] = np.sqrt(np.einsum("ij,ij->i", part, part))
+                centred[a:b] = part
         shift = float(self.mean @ self.mean)
-        return Block(start, stop, values, inverse, torch.from_numpy(centred), radius, tilt, shift)
+        return Block(start, stop, inverse, torch.from_numpy(centred), radius, tilt, shift)
 
 
 def _inverse(norm: np.ndarray) -> np.ndarray:
