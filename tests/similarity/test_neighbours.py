@@ -17,18 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from structure.pipeline.similarity.knn import candidates as sweep
-from structure.pipeline.similarity.knn import cosine_refinements as refinements
 from structure.pipeline.similarity.knn import neighbour_tables as tables
 from structure.pipeline.similarity.knn import neighbours as module
 from structure.pipeline.similarity.knn import products_with_error_bounds as products
 from structure.pipeline.similarity.knn import refine_order as order
 from structure.pipeline.similarity.knn import search_radii as radii
-from structure.pipeline.similarity.knn import unit_rows
-from structure.pipeline.similarity.knn.each_two import EachTwo
 from structure.pipeline.similarity.knn.neighbour_tables import neighbour_tables
 from structure.pipeline.similarity.knn.neighbours import Neighbours, neighbours, search
 from structure.pipeline.similarity.knn.products_with_error_bounds import BFloat16, Float32, Precision, factor
-from structure.pipeline.similarity.knn.search_plan import SearchPlan, plan_search
 from structure.pipeline.similarity.knn.unit_rows import UnitRows
 from structure.store.errors import StructureError
 
@@ -155,94 +151,6 @@ def test_blocks_change_nothing(memory: int, monkeypatch: pytest.MonkeyPatch) -> 
     for user in (sweep, module):  # at the smallest memory the layer is swept in parts of one strip
         monkeypatch.setattr(user, "STRIP", 32)
     np.testing.assert_array_equal(neighbours(x, k=12, memory=memory), whole)
-
-
-@given(
-    blocks=st.lists(st.integers(1, 40), min_size=1, max_size=4),
-    ends=st.tuples(st.floats(0, 1), st.floats(0, 1)),
-    height=st.integers(1, 20),
-    size=st.integers(1, 900),
-    at_once=st.integers(1, 3),
-)
-def test_a_sweep_meets_every_pair_once(
-    blocks: list[int], ends: tuple[float, float], height: int, size: int, at_once: int
-) -> None:
-    """Every row of the span meets every column once: as a row of a strip, or as a shared column of another's."""
-    edges = np.cumsum([0, *blocks]).tolist()
-    span = slice(*sorted(round(end * edges[-1]) for end in ends))
-    met = np.zeros((edges[-1], edges[-1]), int)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep, "PANEL", 25)
-        patch.setattr(sweep, "STRIP", 10)
-        patch.setattr(sweep, "_EVEN", 4)
-        meets = sweep.Meetings.of(edges, span, at_once)
-        for own, other in meets.pairs:
-            is_shared = other < len(meets.panels)
-            sides = meets.panels[own], meets.columns(other)
-            for rows, tile in sweep.strips(*sides, height, size, is_shared=is_shared):
-                met[rows, tile.start : tile.stop] += 1
-                met[tile.shared : tile.stop, rows] += 1
-    assert (met[span] == 1).all()
-    assert met.sum() == (span.stop - span.start) * edges[-1]
-
-
-@pytest.mark.parametrize("at_once", [1, 3])
-def test_each_two_meet_once_and_never_a_busy_one(at_once: int) -> None:
-    busy: set[int] = set()
-    met: list[tuple[int, int]] = []
-    finished: list[tuple[int, int]] = []
-
-    def meet(i: int, j: int) -> None:
-        mine = {i, j} - {6}  # what is no member may be met by several
-        assert not busy & mine
-        busy.update(mine)
-        met.append((i, j))
-        busy.difference_update(mine)
-
-    pairs = [(i, j) for i in range(6) for j in range(i, 7)]
-    EachTwo(pairs, 6, meet, lambda i: finished.append((i, sum(i in pair for pair in met)))).run(at_once)
-    assert sorted(met) == pairs
-    assert sorted(finished) == [(i, 7) for i in range(6)]
-
-
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_what_fails_ends_the_rest(at_once: int) -> None:
-    met: list[tuple[int, int]] = []
-
-    def meet(i: int, j: int) -> None:
-        met.append((i, j))
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        EachTwo([(i, j) for i in range(9) for j in range(i, 9)], 9, meet, lambda _: None).run(at_once)
-    assert len(met) <= at_once
-
-
-@pytest.mark.parametrize("plan", [(False, 700, 700), (False, 700, 250), (False, 190, 100), (True, 190, 700)])
-@pytest.mark.parametrize("threads", [1, 2])
-def test_what_is_held_changes_nothing(plan: tuple[bool, int, int], threads: int) -> None:
-    """Values that are read again, candidates of some rows at a time, blocks that are read again."""
-    x = data("near-tied", 700, 40, 3).astype(np.float16)
-    x[650:] = x[100:150]  # repeated rows, so that not every row is among those that are searched
-    with pytest.MonkeyPatch.context() as patch:
-        whole = neighbours(x, k=12)
-        patch.setattr(unit_rows, "plan_search", lambda *_, **__: SearchPlan(*plan))
-        patch.setattr(unit_rows, "_READ", 60)
-        patch.setattr(refinements, "_CHUNK", 90)
-        patch.setattr(module, "_PAIRS", 500)
-        patch.setattr(module, "cores", lambda: threads)
-        for user in (sweep, module):
-            patch.setattr(user, "STRIP", 32)
-        np.testing.assert_array_equal(neighbours(x, k=12), whole)
-
-
-def test_a_search_is_planned_within_its_memory() -> None:
-    """Of 100,000 rows of 768 columns in float16: all is held in 3 GB, in 1 GB not the stored values, in 800 MB the
-    candidates of some rows at a time, in 100 MB blocks of the rows; never more than is there."""
-    plans = {memory: plan_search(100_000, 768, 2, k=94, memory=memory * 10**6) for memory in (3000, 1000, 800, 100)}
-    assert [plans[3000], plans[1000]] == [SearchPlan(True, 100_000, 100_000), SearchPlan(False, 100_000, 100_000)]
-    assert plans[800].block_rows == 100_000 > plans[800].sweep_rows >= 25_000
-    assert plans[100].block_rows * 768 * 4 < 100e6 / 4
 
 
 def test_threads_change_nothing() -> None:
