@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -77,24 +77,41 @@ def retrieval_ranks(
     image = torch.from_numpy(owner).to(images.device)
     by_image = torch.argsort(image, stable=True)
     of_captions = np.empty(len(texts), dtype=np.int32)
-    of_captions[by_image.cpu().numpy()] = _answer_ranks(images, texts, image[by_image], by_image, at_once=at_once)
-    return Ranks(
-        of_images=_answer_ranks(texts, images, captions, image, at_once=at_once),
-        of_captions=of_captions,
-        image_of_text=owner,
+    if len(images) * len(texts) <= at_once:  # one product serves both directions
+        scores = images @ texts.T
+        of_captions[by_image.cpu().numpy()] = _answer_ranks(scores.__getitem__, image[by_image], by_image, scores.shape)
+        return Ranks(of_images=_column_ranks(scores, image), of_captions=of_captions, image_of_text=owner)
+    of_captions[by_image.cpu().numpy()] = _answer_ranks(
+        lambda rows: images[rows] @ texts.T, image[by_image], by_image, (len(images), len(texts)), at_once=at_once
     )
+    of_images = _answer_ranks(
+        lambda rows: texts[rows] @ images.T, captions, image, (len(texts), len(images)), at_once=at_once
+    )
+    return Ranks(of_images=of_images, of_captions=of_captions, image_of_text=owner)
+
+
+def _steps(rows: int, columns: int, at_once: int) -> Iterator[slice]:
+    return blocks(rows, columns, at_once=min(at_once, max(COUNTED, LEAST_ROWS * columns)))
 
 
 def _answer_ranks(
-    queries: torch.Tensor, gallery: torch.Tensor, query: torch.Tensor, answer: torch.Tensor, *, at_once: int
+    scored: Callable[[slice], torch.Tensor],
+    query: torch.Tensor,
+    answer: torch.Tensor,
+    shape: tuple[int, int],
+    *,
+    at_once: int = SCORES_AT_ONCE,
 ) -> np.ndarray:
-    """(answers,) int32 rank of every answer; `query[i]` (ascending) has gallery row `answer[i]` for an answer."""
-    columns = torch.arange(len(gallery), device=gallery.device)
-    bounds = torch.searchsorted(query, torch.arange(len(queries) + 1, device=query.device))
+    """(answers,) int32 rank of every answer; `query[i]` (ascending) has gallery row `answer[i]` for an answer.
+
+    `scored` gives the scores of some queries with the gallery, `shape` (queries, gallery) is that of all of them.
+    """
+    columns = torch.arange(shape[1], device=query.device)
+    bounds = torch.searchsorted(query, torch.arange(shape[0] + 1, device=query.device))
     found = torch.empty(len(query), dtype=torch.int32, device=query.device)
-    for rows in blocks(len(queries), len(gallery), at_once=min(at_once, max(COUNTED, LEAST_ROWS * len(gallery)))):
-        scores = queries[rows] @ gallery.T
-        marks = torch.empty_like(scores, dtype=torch.float32 if len(gallery) <= 1 << 24 else torch.float64)
+    for rows in _steps(*shape, at_once):
+        scores = scored(rows)
+        marks = torch.empty_like(scores, dtype=_counting(shape[1]))
         first, end = bounds[rows.start : rows.stop], bounds[rows.start + 1 : rows.stop + 1]
         for slot in range(int((end - first).max())):
             here = (first + slot < end).nonzero()[:, 0]
@@ -103,7 +120,6 @@ def _answer_ranks(
             place = answer[one][:, None]
             # An answer's score is read from the same product as its rivals', so rounding cannot put it above itself.
             right = some.gather(1, place)
-            # Ones and zeros as floating point: counting True takes ten times as long.
             above = torch.gt(some, right, out=marks[: len(some)]).sum(dim=1)
             as_high = torch.ge(some, right, out=marks[: len(some)]).sum(dim=1)
             if bool((as_high - above > 1).any()):
@@ -111,6 +127,30 @@ def _answer_ranks(
             found[one] = above.int()
     ranks: np.ndarray = found.cpu().numpy()
     return ranks
+
+
+def _column_ranks(scores: torch.Tensor, answer: torch.Tensor) -> np.ndarray:
+    """(columns,) int32 rank among all rows of the one answer of each column, row `answer[i]`."""
+    right = scores.gather(0, answer[None])
+    above, as_high = (torch.zeros_like(right[0], dtype=_counting(len(scores))) for _ in range(2))
+    marks: torch.Tensor | None = None
+    for rows in _steps(*scores.shape, SCORES_AT_ONCE):
+        some = scores[rows]
+        marks = torch.empty_like(some, dtype=above.dtype) if marks is None else marks[: len(some)]
+        above += torch.gt(some, right, out=marks).sum(dim=0)
+        as_high += torch.ge(some, right, out=marks).sum(dim=0)
+    (tied,) = (as_high - above > 1).nonzero(as_tuple=True)
+    if len(tied):
+        before = torch.arange(len(scores), device=scores.device)[:, None] < answer[tied]
+        above[tied] += torch.count_nonzero((scores[:, tied] == right[:, tied]) & before, dim=0)
+    ranks: np.ndarray = above.int().cpu().numpy()
+    return ranks
+
+
+def _counting(most: int) -> torch.dtype:
+    """What ones and zeros are summed in, exactly, up to so many: floating point, as counting True takes ten times as
+    long."""
+    return torch.float32 if most <= 1 << 24 else torch.float64
 
 
 def _owners(image_of_text: Array, *, images: int, captions: int) -> np.ndarray:

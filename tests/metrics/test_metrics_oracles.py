@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score, balanced_accuracy_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
+from structure.pipeline.metrics import retrieval_ranks as ranks_module
 from structure.pipeline.metrics.average_precision import average_precisions
 from structure.pipeline.metrics.clip_benchmark_metrics import (
     classification_metrics,
@@ -97,6 +98,20 @@ def test_retrieval_ranks_equal_a_full_sort(data):
     np.testing.assert_array_equal(found.of_images, np.argmax(by_caption == owner[:, None], axis=1))
     by_image = owner[np.argsort(-scores.T, axis=1, kind="stable")]
     np.testing.assert_array_equal(found.of_texts, np.argmax(by_image == np.arange(images)[:, None], axis=1))
+
+
+def test_one_product_ranks_ties_as_two_do(monkeypatch):
+    """Few directions, so that most scores are tied with others, before and behind them and in other blocks."""
+    random = np.random.default_rng(1)
+    pictures = random.choice([-1.0, 1.0], (40, 4)).astype(np.float32)
+    captions, owner = random.choice([-1.0, 1.0], (90, 4)).astype(np.float32), np.arange(90) % 40
+    monkeypatch.setattr(ranks_module, "COUNTED", 1)
+    monkeypatch.setattr(ranks_module, "LEAST_ROWS", 7)
+    one, two = (retrieval_ranks(pictures, captions, owner, at_once=at_once) for at_once in (3600, 3599))
+    order = np.argsort(-(captions @ pictures.T), axis=1, kind="stable")
+    np.testing.assert_array_equal(one.of_images, np.argmax(order == owner[:, None], axis=1))
+    np.testing.assert_array_equal(one.of_images, two.of_images)
+    np.testing.assert_array_equal(one.of_captions, two.of_captions)
 
 
 def test_retrieval_does_not_depend_on_the_block_or_on_scale():
