@@ -11,6 +11,9 @@ import torch.nn.functional as F
 from structure.pipeline.datasets.windows import Windows
 from structure.pipeline.metrics.matrices import Array, as_tensor
 
+IN_CACHE = 1 << 18
+"""Upsampled scores of many images that are made and compared at a time: 1 MiB, which stays in a processor's cache."""
+
 PIXELS_AT_ONCE = 1 << 24
 """Upsampled scores (class x pixel) held at one time: 64 MiB in float32, whatever the number of classes."""
 
@@ -44,17 +47,29 @@ def label_map(windows: Sequence[Array], plan: Windows, *, grid: tuple[int, int],
 
 
 def whole_label_maps(scores: np.ndarray, *, grid: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """`label_map` of many images of one size that are one window each, in one upsampling where memory allows.
+    """`label_map` of many images of one size that are one window each, a few at a time.
 
-    `(picture, patch, class)` scores -> `(picture, *size)` int64."""
+    `(picture, patch, class)` scores -> `(picture, *size)` of the smallest integers that hold a class."""
     maps = as_tensor(scores).transpose(1, 2).reshape(len(scores), -1, *grid)
-    step = max(1, PIXELS_AT_ONCE // (maps.shape[1] * size[0] * size[1]))
-    parts = [
-        F.interpolate(maps[start : start + step], size=size, mode="bilinear", align_corners=False).max(dim=1)[1]
-        for start in range(0, len(maps), step)
-    ]
-    labels: np.ndarray = torch.cat(parts).numpy()
+    classes = maps.shape[1]
+    labels = np.zeros((len(maps), *size), np.min_scalar_type(classes - 1))
+    step = max(1, IN_CACHE // (classes * size[0] * size[1]))
+    for start in range(0, len(maps), step):
+        some = F.interpolate(maps[start : start + step], size=size, mode="bilinear", align_corners=False).numpy()
+        _best_class(some, out=labels[start : start + step])
     return labels
+
+
+def _best_class(scores: np.ndarray, *, out: np.ndarray) -> None:
+    """The class of the greatest of `(picture, class, height, width)` scores, the first of equal ones, into zeros
+    `(picture, height, width)`: class by class, which is several times faster than a search along an axis."""
+    best = scores[:, 0].copy()
+    better = np.empty(best.shape, bool)
+    for number in range(1, scores.shape[1]):
+        own = scores[:, number]
+        np.greater(own, best, out=better)
+        np.maximum(best, own, out=best)
+        np.maximum(out, better * out.dtype.type(number), out=out)
 
 
 def _merged(maps: Sequence[torch.Tensor], plan: Windows) -> torch.Tensor:

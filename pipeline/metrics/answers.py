@@ -85,15 +85,21 @@ class RetrievalAnswers(Answers):
     whole: RetrievalAnswers | None = None
 
     def where(self, name: str, value: str) -> Self:
-        """The rows whose column holds the value, as rows of the whole."""
-        return replace(super().where(name, value), whole=self.whole or self)
+        """The rows whose column holds the value, as rows of the whole; chosen once for all metrics."""
+        if (name, value) not in self._chosen:
+            self._chosen[name, value] = replace(super().where(name, value), whole=self.whole or self)
+        return self._chosen[name, value]
+
+    @cached_property
+    def _chosen(self) -> dict[tuple[str, str], Self]:
+        return {}
 
     @cached_property
     def captions(self) -> np.ndarray:
         """(images,) float64: captions of every image."""
         if self.whole is not None:
             return self.whole.captions
-        owners = super().where("of", "image").clusters
+        owners = self.where("of", "image").clusters
         assert owners is not None
         return np.bincount(owners, minlength=self.units).astype(np.float64)
 

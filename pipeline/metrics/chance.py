@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -64,8 +65,15 @@ def expected_recall(answers: np.ndarray, k: int) -> float:
 
 def expected_median_rank(answers: np.ndarray) -> float:
     """The least rank r from 1 at which half of the queries, with `answers` each among all, expect their best one."""
-    m = int(answers.sum())
     kinds, counts = np.unique(answers, return_counts=True)
+    return _expected_median_rank(tuple(kinds.tolist()), tuple(counts.tolist()))
+
+
+@lru_cache  # the same of every aligner on one set of captions
+def _expected_median_rank(answers: tuple[float, ...], queries: tuple[int, ...]) -> float:
+    """The same of so many queries with so many answers each."""
+    kinds, counts = np.array(answers), np.array(queries)
+    m = int((kinds * counts).sum())
     missed, r = counts.astype(np.float64), 0
     while missed.sum() > counts.sum() / 2:
         missed *= np.clip((m - kinds - r) / (m - r), 0, None)

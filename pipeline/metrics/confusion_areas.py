@@ -103,24 +103,25 @@ def _counts(prediction: Maps, target: Maps, *, classes: int, ignore: int) -> Ite
 
 def _joint(guess: np.ndarray, truth: np.ndarray, *, classes: int, ignore: int, first: int) -> np.ndarray:
     """`_counts` of a stack of maps `(image, height, width)`, of which the first has this number."""
-    counted = truth != ignore
-    for ids, side in ((guess, "predicted"), (truth, "true")):
-        if ids.size and (ids.min() < 0 or ids.max() >= classes):
-            outside = counted & ((ids < 0) | (ids >= classes))
-            if outside.any():
-                at = int(np.flatnonzero(outside.any(axis=(1, 2)))[0])
-                wrong = ids[at][outside[at]]
-                raise StructureError(
-                    f"Map {first + at}: {len(wrong)} {side} pixels have ids outside the class list of {classes} names, "
-                    f"for instance {wrong[0]}. Only {ignore} in the true map is ignored."
-                )
-    # Ignored pixels are counted in a row of their own, behind the classes, which is then left out.
-    place = np.where(counted, truth, np.asarray(classes, dtype=np.int64))
-    place += (np.arange(len(truth)) * (classes + 1))[:, None, None]
-    place *= classes
-    place += np.clip(guess, 0, classes - 1)
-    counts = np.bincount(place.ravel(), minlength=len(truth) * (classes + 1) * classes)
-    return counts.reshape(len(truth), classes + 1, classes)[:, :classes]
+    counted = (truth != ignore).reshape(len(truth), -1)
+    chosen = slice(None) if counted.all() else np.flatnonzero(counted)
+    own, said = truth.reshape(-1)[chosen], guess.reshape(-1)[chosen]
+    image = np.repeat(np.arange(len(truth)), np.count_nonzero(counted, axis=1))
+    for ids, side in ((said, "predicted"), (own, "true")):
+        outside = (ids < 0) | (ids >= classes)
+        if outside.any():
+            at = int(image[outside.argmax()])
+            wrong = ids[outside & (image == at)]
+            raise StructureError(
+                f"Map {first + at}: {len(wrong)} {side} pixels have ids outside the class list of {classes} names, "
+                f"for instance {wrong[0]}. Only {ignore} in the true map is ignored."
+            )
+    image *= classes
+    image += own
+    image *= classes
+    image += said
+    counts = np.bincount(image, minlength=len(truth) * classes * classes)
+    return counts.reshape(len(truth), classes, classes)
 
 
 def _stacks(maps: Maps) -> list[np.ndarray]:

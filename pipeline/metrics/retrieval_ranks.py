@@ -134,7 +134,7 @@ def _column_ranks(scores: torch.Tensor, answer: torch.Tensor) -> np.ndarray:
     right = scores.gather(0, answer[None])
     above, as_high = (torch.zeros_like(right[0], dtype=_counting(len(scores))) for _ in range(2))
     marks: torch.Tensor | None = None
-    for rows in _steps(*scores.shape, SCORES_AT_ONCE):
+    for rows in _steps(len(scores), scores.shape[1], SCORES_AT_ONCE):
         some = scores[rows]
         marks = torch.empty_like(some, dtype=above.dtype) if marks is None else marks[: len(some)]
         above += torch.gt(some, right, out=marks).sum(dim=0)

@@ -10,6 +10,7 @@ import pyarrow as pa
 from structure.pipeline.metrics.answers import SegmentationAnswers
 from structure.pipeline.metrics.confusion_areas import Areas
 from structure.pipeline.metrics.metric import AnyMetric
+from structure.pipeline.metrics.ratios import ratio
 from structure.pipeline.metrics.registry import evaluated_metrics
 from structure.pipeline.metrics.score import TaskScores, score_metrics
 from structure.store.errors import StructureError
@@ -31,7 +32,7 @@ def score_segmentation(
     """
     if not areas.true.any():
         raise StructureError("No pixel of the masks counts: there is nothing to evaluate. Are all of them ignored?")
-    iou, image_iou = areas.iou(), areas.iou(np.eye(len(ids)))
+    iou, image_iou = areas.iou(), ratio(areas.both.astype(np.float64), areas.union.astype(np.float64))
     known = np.delete(image_iou, list(without), axis=1)
     counted = (~np.isnan(known)).sum(axis=1)
     means = np.divide(np.nansum(known, axis=1), counted, out=np.full(len(ids), np.nan), where=counted > 0)
