@@ -163,13 +163,14 @@ def align(flags: AlignFlags) -> None:
         raise UsageError(
             "--tensorboard writes the numbers of epochs, and no method here trains in epochs. Leave it out."
         )
-    requested_layers(context.store, request)  # a wrong layer is told before torch is imported
-    from structure.pipeline.stages.align import SHORT_TRAINING, plan, run
+    requested_layers(context.store, request)  # a wrong layer is told before anything is planned
+    from structure.pipeline.stages.align import SHORT_TRAINING, is_quick, plan, run
 
     if flags.dry_run:
         show_ahead(terminal, flags.store, [part.row() for part in plan(request, context, runs=runs)])
         return
-    agreed(lambda: plan(request, context, runs=runs, probe_from=SHORT_TRAINING), yes=flags.yes)
+    is_agreed = flags.yes or is_quick(request, context, runs=runs)
+    agreed(lambda: plan(request, context, runs=runs, probe_from=SHORT_TRAINING), yes=is_agreed)
     if recipe is not None:
         run_sweep(recipe, context, terminal, tensorboard=flags.tensorboard)
         return

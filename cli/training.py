@@ -12,7 +12,7 @@ from structure.pipeline.progress import Event, Listener, Progress
 from structure.store.errors import StructureError, UsageError
 
 if TYPE_CHECKING:
-    from structure.pipeline.aligners.saved_aligner import Aligned
+    from structure.pipeline.aligners.aligned import Aligned
 
 
 def given_options(flags: Mapping[str, Any], settings: Sequence[str], *, method: str) -> dict[str, Any]:

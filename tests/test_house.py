@@ -139,7 +139,9 @@ ALLOWED["pipeline.yaml_record"] |= {"pipeline.yaml_file"}
 ALLOWED["pipeline.keyword_form"] |= {"pipeline.run_context"}
 # The suites take class names and templates as datasets bring them, and name the metrics.
 ALLOWED["pipeline.suites"] |= {"pipeline.datasets", "pipeline.metrics"}
-ALLOWED["pipeline.stages.align"] |= SELECTION
+ALLOWED["pipeline.stages.align"] |= {*SELECTION, "pipeline.alignment"}
+# A training of pairs in the store: what it reads, which run it is, what it takes, and the run itself.
+ALLOWED["pipeline.alignment"] = {"store", *VALUES, *PARTS, *SHARED, *SELECTION, "pipeline.stage_requests"}
 # What more pairs would bring: fits of a method on the folds of the selection; a ranking ends with it.
 ALLOWED["pipeline.forecast"] = {"store", *VALUES, *PARTS, *SHARED, *SELECTION}
 ALLOWED["pipeline.stages.rank_layers"] |= {"pipeline.forecast"}

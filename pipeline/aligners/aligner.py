@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,19 +12,24 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from structure.pipeline.aligners.aligner_bytes import (
+    FORMAT,
+    VERSION,
+    aligner_bytes,
+    how_to_mend,
+    open_aligner,
+    require_whole,
+)
 from structure.pipeline.aligners.aligner_runs import RECORD, WEIGHTS
 from structure.pipeline.aligners.arrays import Array, as_tensor, check_rows
 from structure.pipeline.aligners.heads.head import Head
 from structure.pipeline.aligners.heads.kinds import make_head
 from structure.pipeline.aligners.padded import Padded, Ragged, as_sequences, check_sequences
-from structure.pipeline.owned_files import remedy_of
-from structure.store.errors import DamageError, StructureError
+from structure.store.errors import DamageError
 from structure.store.files import Files
 from structure.store.files_at_url import open_files
-from structure.store.seals import LISTED, Seal, SealError, digests, require_own
+from structure.store.seals import LISTED, Seal, digests
 
-FORMAT = "structure-aligner"
-VERSION = 1
 _CHUNK, _NUMBERS = 16384, 1 << 24
 """Rows that are embedded at a time, and numbers of their embeddings, at most."""
 _TOKEN_CHUNK = 256
@@ -154,16 +158,8 @@ def load_aligner(place: str | Path | Files) -> Aligner:
     Raises StructureError where there is none or it is from a newer version, DamageError where its bytes are not those
     that were saved.
     """
-    folder = place if isinstance(place, Files) else open_files(str(place).removesuffix(f"/{RECORD}"))
-    files: dict[str, bytes] = {}
-    for name in (WEIGHTS, RECORD):
-        try:
-            files[name] = folder.read(name)
-        except (FileNotFoundError, NotADirectoryError):
-            raise StructureError(
-                f"There is no aligner in {folder}: {name} is missing. Train one with `structure align`."
-            ) from None
-    return unpack(files, source=str(folder), place=folder.place)
+    folder = open_aligner(place)
+    return unpack(aligner_bytes(folder), source=str(folder), place=folder.place)
 
 
 def unpack(files: Mapping[str, bytes], *, source: str, place: str = "") -> Aligner:
@@ -172,29 +168,7 @@ def unpack(files: Mapping[str, bytes], *, source: str, place: str = "") -> Align
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    own = f"{place}/{RECORD}".lstrip("/")
-    again = remedy_of(own) if place else "Train the aligner again."
-    try:
-        require_own(files[RECORD], Seal(own), any_owner=True)
-        record = json.loads(files[RECORD])
-        known = isinstance(record, dict) and record.get("format") == FORMAT
-    except SealError as error:
-        raise DamageError(f"{source}/{RECORD} {error}. {again}") from None
-    except (ValueError, RecursionError):
-        raise DamageError(f"{source}/{RECORD} is not JSON: it is damaged. {again}") from None
-    if not known:
-        raise StructureError(f"{source}/{RECORD} is not the record of an aligner (its format is not {FORMAT}).")
-    if record.get("version") != VERSION:
-        raise StructureError(
-            f"The aligner in {source} has version {record.get('version')}; this program reads {VERSION}. "
-            "Upgrade structure."
-        )
-    digest = hashlib.sha256(files[WEIGHTS]).hexdigest()
-    if digest != record.get("weights_sha256"):
-        raise DamageError(
-            f"{source}/{WEIGHTS} has SHA-256 {digest[:12]}..., its record says "
-            f"{str(record.get('weights_sha256'))[:12]}...: damaged, or of another aligner. {again}"
-        )
+    record, again = require_whole(files, source=source, place=place), how_to_mend(place)
     try:
         tensors = load(files[WEIGHTS])
         heads = {side: _filled(record[side], side, tensors) for side in ("vision", "text")}

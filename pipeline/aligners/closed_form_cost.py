@@ -11,7 +11,6 @@ import time
 
 import torch
 
-from structure.pipeline.aligners.batches import LEAST_HELD_OUT, MOST_HELD_OUT
 from structure.pipeline.device import cores
 
 EIGEN, SINGULAR, READ = 60.0, 130.0, 150.0
@@ -31,11 +30,6 @@ def speed() -> float:
         values @ values
         seconds.append(time.process_time() - began)
     return 2.0 * SIDE**3 * cores() / max(min(seconds), 1e-6)
-
-
-def held_out_pairs(pairs: int, share: float) -> int:
-    """How many pairs a fit holds out."""
-    return min(max(round(share * pairs), LEAST_HELD_OUT), pairs // 3, MOST_HELD_OUT)
 
 
 def recall_operations(held: int, dim: int) -> float:

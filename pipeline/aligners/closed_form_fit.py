@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.aligner_method import method
 from structure.pipeline.aligners.arrays import as_tensor, check_pairs, whole
-from structure.pipeline.aligners.batches import LEAST_PAIRS, held_out
-from structure.pipeline.aligners.fit_result import FitResult, versions
+from structure.pipeline.aligners.fit_result import FitResult
+from structure.pipeline.aligners.held_out import LEAST_PAIRS, held_out
 from structure.pipeline.aligners.options import TrainingOptions
 from structure.pipeline.aligners.recall import unit_recall
 from structure.pipeline.aligners.training import pick_device
 from structure.pipeline.aligners.training_data import Solution, TrainingData
 from structure.pipeline.aligners.unpaired import NO_EXTRAS
+from structure.pipeline.aligners.versions import versions
 from structure.pipeline.progress import Listener, Note, silent
 
 Solve = Callable[[TrainingData, Any, Listener], Solution]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from structure.pipeline.aligners.aligner_method import fit, method
-from structure.pipeline.aligners.closed_form_cost import held_out_pairs, recall_operations, speed
+from structure.pipeline.aligners.closed_form_cost import recall_operations, speed
+from structure.pipeline.aligners.held_out import held_out_pairs
 from structure.pipeline.aligners.lr_range_test import FALL_BACK, ITERATIONS
 from structure.pipeline.aligners.option_groups import BatchOptions, GradientOptions
 from structure.pipeline.aligners.options import TrainingOptions

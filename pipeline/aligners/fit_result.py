@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
-from structure.pipeline.aligners.aligner import Aligner
-from structure.pipeline.aligners.lr_range_test import RateCurve
+if TYPE_CHECKING:
+    from structure.pipeline.aligners.aligner import Aligner
+    from structure.pipeline.aligners.lr_range_test import RateCurve
 
 
-@dataclass(frozen=True)
-class FitResult:
-    """An aligner and how it came about.
+@dataclass(frozen=True, kw_only=True)
+class FitFigures:
+    """How an aligner came about.
 
     `history`: one flat dict of numbers per epoch (empty for closed forms): epoch (from 1), step, rate, weight, loss and
     its parts over the epoch (contrastive, R_S_vision, R_S_text), the same of the validation pairs with `val_` before,
@@ -24,7 +22,6 @@ class FitResult:
     those of the choice.
     """
 
-    aligner: Aligner
     history: list[dict[str, float]] = field(default_factory=list)
     metrics: dict[str, float] = field(default_factory=dict)
     curve: RateCurve | None = None
@@ -38,6 +35,8 @@ class FitResult:
     pairs_per_second: float = 0.0
 
 
-def versions() -> dict[str, str]:
-    """Versions of what computed the weights."""
-    return {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__}
+@dataclass(frozen=True)
+class FitResult(FitFigures):
+    """An aligner and how it came about."""
+
+    aligner: Aligner

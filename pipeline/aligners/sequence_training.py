@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from structure.pipeline.aligners.arrays import check_counts
-from structure.pipeline.aligners.batches import LEAST_PAIRS, held_out
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.fit_result import FitResult
+from structure.pipeline.aligners.held_out import LEAST_PAIRS, held_out
 from structure.pipeline.aligners.option_groups import GradientOptions
 from structure.pipeline.aligners.padded import Padded, Sequences, as_sequences, check_sequences
 from structure.pipeline.aligners.sequence_batches import (

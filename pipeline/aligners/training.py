@@ -11,15 +11,17 @@ import torch
 
 from structure.pipeline.aligners.aligner import Aligner
 from structure.pipeline.aligners.arrays import Array, as_tensor, check_pairs
-from structure.pipeline.aligners.batches import LEAST_PAIRS, BatchSource, held_out, pairs_source
+from structure.pipeline.aligners.batches import BatchSource, pairs_source
 from structure.pipeline.aligners.best_epoch import BestEpoch, earlier_state, save_state
 from structure.pipeline.aligners.checkpoint import Checkpoint
-from structure.pipeline.aligners.fit_result import FitResult, versions
+from structure.pipeline.aligners.fit_result import FitResult
+from structure.pipeline.aligners.held_out import LEAST_PAIRS, held_out
 from structure.pipeline.aligners.lr_range_test import RateCurve
 from structure.pipeline.aligners.option_groups import GradientOptions, MixOptions
 from structure.pipeline.aligners.trainer import Trainer, rate_test, within
 from structure.pipeline.aligners.training_data import TrainingData
 from structure.pipeline.aligners.unpaired import NO_EXTRAS, Unpaired
+from structure.pipeline.aligners.versions import versions
 from structure.pipeline.progress import Listener, Note, Progress, silent
 from structure.store.errors import StructureError
 

@@ -53,10 +53,10 @@ class StoredSelection:
     test: PairedRows | None = None
 
     def unpaired_rows(self, layers: Layers, *, seed: int, on_event: Listener) -> Unpaired:
-        """The unpaired rows of two pooled layers, of each sample one side. Raises as `UnpairedSource.read`."""
+        """The unpaired rows of two pooled layers, of each sample one side. Raises as `UnpairedSource.disjoint`."""
         paired = [rows.items for rows in (self.rows, self.test) if rows is not None]
         source = UnpairedSource(self.store, self.unpaired, self.sets, layers)
-        return source.read(np.concatenate(paired), halves=seed, on_event=on_event)
+        return source.read(source.disjoint(np.concatenate(paired), halves=seed, on_event=on_event))
 
     def size(self, layers: Layers, rows: PairedRows) -> int:
         """Bytes of these rows of two pooled layers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from structure.pipeline.aligners.batches import held_out
+from structure.pipeline.aligners.held_out import held_out
 from structure.pipeline.pairing.pairs import PairedRows
 
 TEST_SEED = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,30 +9,13 @@ import numpy as np
 from structure.pipeline.datasets.dataset import PROMPTS
 from structure.pipeline.extraction.sample_index import SampleIndex, open_rows
 from structure.pipeline.extraction.stored_or_extracted import EncoderRecord, FeatureSource
+from structure.pipeline.pairing.labelled_name import Labelled
 from structure.store import FeatureSet, SampleItem, Samples
 from structure.store.errors import StructureError
 from structure.store.fingerprint import fingerprint
 from structure.store.joined_rows import layer_rows, loaded
 
 TEMPLATE = "a photo of a {c}."
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """`dataset` is what `--dataset` would take; `per_class` samples of each class at most."""
-
-    dataset: str
-    per_class: int
-
-    @classmethod
-    def parse(cls, text: str) -> Labelled:
-        """`DATASET:K`. Raises StructureError."""
-        dataset, colon, count = text.rpartition(":")
-        if not colon or not count.isdigit() or int(count) < 1:
-            raise StructureError(
-                f"--add {text!r}: write DATASET:K, K labelled samples of each class, such as flowers:5."
-            )
-        return cls(dataset, int(count))
 
 
 def labelled_pairs(

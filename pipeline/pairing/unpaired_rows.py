@@ -5,17 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from structure.pipeline.aligners.unpaired import Unpaired
 from structure.pipeline.pairing.content_keys import Keys, content_of_rows, content_of_samples, rows_there
 from structure.pipeline.progress import Listener, Note, silent
 from structure.store import FeatureSet, Store
 from structure.store.errors import StructureError
 from structure.store.fingerprint import differences
 from structure.store.joined_rows import has_layers, layer_rows, row_bytes
+
+if TYPE_CHECKING:
+    from structure.pipeline.aligners.unpaired import Unpaired
 
 
 class NoneUnpairedError(StructureError):
@@ -38,6 +40,10 @@ class FreeRows:
         )
 
 
+Free = tuple[list[FreeRows], list[FreeRows]]
+"""The rows of each side that are of no pair."""
+
+
 @dataclass(frozen=True)
 class UnpairedSource:
     """The named feature sets of two encoders, whose layers are read; `sets` are those whose rows pair.
@@ -50,10 +56,12 @@ class UnpairedSource:
     sets: tuple[FeatureSet, FeatureSet]
     layers: tuple[str, str]
 
-    def read(self, paired: np.ndarray, *, halves: int | None = None, on_event: Listener = silent) -> Unpaired:
-        """The rows of `disjoint` in memory, None for a side that no name is of. Raises as that does."""
+    def read(self, free: Free) -> Unpaired:
+        """Rows of `disjoint` in memory, None for a side that no name is of."""
+        from structure.pipeline.aligners.unpaired import Unpaired
+
         sides: list[Any] = []
-        for layer, parts in zip(self.layers, self.disjoint(paired, halves=halves, on_event=on_event), strict=True):
+        for layer, parts in zip(self.layers, free, strict=True):
             read = [np.asarray(layer_rows(part.features, layer, part.rows)[:]) for part in parts]
             sides.append(np.concatenate(read) if read else None)
         return Unpaired(*sides)
@@ -75,9 +83,7 @@ class UnpairedSource:
                 f"allows {memory:,}. Raise --memory, or name a split with fewer rows: --unpaired DATASET/SPLIT."
             )
 
-    def disjoint(
-        self, paired: np.ndarray, *, halves: int | None = None, on_event: Listener = silent
-    ) -> tuple[list[FreeRows], list[FreeRows]]:
+    def disjoint(self, paired: np.ndarray, *, halves: int | None = None, on_event: Listener = silent) -> Free:
         """The rows of each side that are of no `paired` sample: numbers of the samples of all pairs, those of
         validation and test among them. A row is left out if it is of such a sample, or has the image (by its digest) or
         the text of one, which is told.

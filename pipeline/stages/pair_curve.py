@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from structure.pipeline.aligners.fit_result import versions
 from structure.pipeline.aligners.unpaired import Unpaired
+from structure.pipeline.aligners.versions import versions
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.pair_curves.curve import FIGURE, FILE, FOLDER, PairCurve
 from structure.pipeline.pair_curves.measuring import Measuring
@@ -62,7 +62,8 @@ class CurveData:
     def unpaired(self, chosen: PairedRows, seed: int) -> Unpaired:
         """The unpaired rows of a fit to the chosen pairs, one side of each sample; none where the pairs hold all."""
         try:
-            return self.source.read(np.concatenate([chosen.items, self.test.items]), halves=seed)
+            paired = np.concatenate([chosen.items, self.test.items])
+            return self.source.read(self.source.disjoint(paired, halves=seed))
         except NoneUnpairedError:
             return Unpaired()
 

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from structure.pipeline.aligners.aligner_method import fit as train
-from structure.pipeline.aligners.batches import PairsInMemory, held_out
+from structure.pipeline.aligners.batches import PairsInMemory
+from structure.pipeline.aligners.held_out import held_out
 from structure.pipeline.aligners.losses.contrastive import info_nce
 from structure.pipeline.aligners.objectives import make_objective
 from structure.pipeline.aligners.options import TrainingOptions

@@ -107,7 +107,7 @@ def apart(one: float, other: float) -> float:
 
 
 def within_bounds(store: Path, rows: int, methods: Sequence[str], *, forecast: bool) -> None:
-    started = run([sys.executable, "-c", "import structure.pipeline.stages.align"]).cpu
+    started = run([sys.executable, "-c", "import structure.pipeline.alignment.train"]).cpu
     for name in methods:
         ahead = told(name, store) if forecast else None
         done = run([PROGRAM, *command_of(name, store), "--quiet", "--name", "fits", "--replace"])

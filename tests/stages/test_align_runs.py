@@ -8,15 +8,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from structure.cli.main import run
 from structure.pipeline import align, extract, load_aligner
+from structure.pipeline.aligners.aligner_runs import WEIGHTS
 from structure.pipeline.aligners.model_card import card as card_of
 from structure.pipeline.aligners.options import TrainingOptions, applicable
-from structure.pipeline.pairing.labelled import Labelled, draw_per_class
+from structure.pipeline.aligners.versions import versions
+from structure.pipeline.pairing.labelled import draw_per_class
+from structure.pipeline.pairing.labelled_name import Labelled
 from structure.pipeline.pairing.layer_cache import LayerCache
 from structure.pipeline.progress import Event, Note
 from structure.store import Store, StructureError
 from structure.store.column_reader import ColumnReader
+from structure.store.errors import DamageError
+from tests.light_command import run_light
 from tests.warm import Warm
 
 QUICK = TrainingOptions(dim=16, epochs=4, learning_rate=3e-3, device="cpu")
@@ -148,6 +155,45 @@ def test_what_is_made_again_and_what_is_taken(copied: Store) -> None:
     assert first.folder.modified("aligner.safetensors") == stamp
     align(LAYERS, store=copied, options=other, name="a", test=0.1, replace=True)
     assert first.folder.modified("aligner.safetensors") != stamp
+
+
+AGAIN = {
+    "a closed form, tested": ["--method", "ridge", "--test", "0.2"],
+    "in epochs, with rows of no pair": ["--dim", "8", "--epochs", "1", "--pairs", "60", "--unpaired", "scenes"],
+    "in passes": ["--method", "csa", "--regulariser", "none", "--memory", "1KB"],
+    "selected": ["--candidates", "ridge", "--layer-candidates", "1", "--seed", "3"],
+    "many": ["--method", "procrustes", "--seeds", "2"],
+}
+
+
+@pytest.mark.parametrize("case", AGAIN)
+def test_asked_again_an_aligner_is_taken_as_it_is_without_torch(
+    copied: Store, case: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["align", "--layers", LAYERS, *AGAIN[case], "--store", copied.url]
+    assert run(command) == 0
+    told = capsys.readouterr().out.splitlines()
+    again = run_light(*command)
+    assert ("2 aligners, 0 of them trained now" if case == "many" else "is there, made by the same run") in again
+    assert len(told) > 3
+    assert set(told) <= set(again.splitlines())
+
+
+def test_the_version_of_torch_is_known_without_it() -> None:
+    assert versions()["torch"] == torch.__version__
+
+
+def test_weights_that_are_damaged_are_noticed_without_reading_them(copied: Store) -> None:
+    options = TrainingOptions(method="ridge")
+    made = align(LAYERS, store=copied, options=options, name="a")
+    whole = made.folder.read(WEIGHTS)
+    made.folder.write(WEIGHTS, whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DamageError, match="its record says"):
+        align(LAYERS, store=copied, options=options, name="a")
+    events: list[Event] = []
+    align(LAYERS, store=copied, options=options, name="a", replace=True, on_event=events.append)
+    assert any("is damaged: it is trained again" in text for text in notes(events))
+    assert made.folder.read(WEIGHTS) == whole
 
 
 def test_the_card_tells_what_it_was_made_from_and_escapes_names(copied: Store) -> None:

@@ -15,6 +15,7 @@ from structure.cli.consent import asking
 from structure.cli.main import run
 from structure.pipeline import align, evaluate, extract, rank_layers
 from structure.pipeline.aligners.options import TrainingOptions
+from structure.pipeline.alignment import estimate
 from structure.pipeline.extraction import estimate as forecast
 from structure.pipeline.extraction.estimate import ExtractionEstimate
 from structure.pipeline.run_context import RunContext
@@ -132,11 +133,23 @@ def test_long_rankings_and_trainings_are_asked_about(
     assert files_of(copied) > before
 
 
+def test_nobody_is_asked_about_an_aligner_that_is_there(
+    copied: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(forecast, "LONG_SECONDS", 0.0)
+    monkeypatch.setattr(training, "SHORT_TRAINING", 0)
+    command = ["align", "--layers", "last", "--method", "procrustes", "--store", copied.url, "--quiet"]
+    assert run([*command, "--yes"]) == 0
+    assert run(command) == 0
+    assert run([*command, "--test", "0.2"]) == 2
+    assert "pass --yes if it is meant" in capsys.readouterr().err
+
+
 def test_a_short_training_is_not_probed(copied: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def probed(*_: object, **__: object) -> float:
         raise AssertionError
 
-    monkeypatch.setattr(training, "seconds_at_most", probed)
+    monkeypatch.setattr(estimate, "seconds_at_most", probed)
     (part,) = training.plan(AlignRequest("last"), RunContext.of(copied), probe_from=training.SHORT_TRAINING)
     assert part.seconds is None
 

@@ -40,7 +40,7 @@ class Asif(ClosedForm[AsifOptions]):
         return options.most_anchors is not None
 
     def operations(self, options: AsifOptions, *, widths: tuple[int, int], pairs: int) -> float:
-        from structure.pipeline.aligners.closed_form_cost import held_out_pairs
+        from structure.pipeline.aligners.held_out import held_out_pairs
 
         # The largest cosines of each held-out row are looked for, on both sides.
         held = held_out_pairs(pairs, options.validation)
