@@ -95,7 +95,7 @@ def _image(x: int, y: int, pixels: np.ndarray, height: int) -> str:
     wide, high = round(PANEL * SCALE), round(height * SCALE)
     how = Image.Resampling.NEAREST if pixels.shape[1] <= wide else Image.Resampling.LANCZOS
     buffer = io.BytesIO()
-    Image.fromarray(pixels).resize((wide, high), how).save(buffer, "png")
+    Image.fromarray(pixels).resize((wide, high), how).save(buffer, "png", compress_level=1)  # it is drawn, not saved
     data = base64.b64encode(buffer.getvalue()).decode()
     return f'<image x="{x}" y="{y}" width="{PANEL}" height="{height}" href="data:image/png;base64,{data}"/>'
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,6 @@ from structure.store import FeatureSet
 from structure.store.errors import NotPresentError, StructureError
 
 WINDOWS_AT_ONCE = 64
-NOTHING = np.zeros((0, 0, 0), np.float32)
 OVERLAYS = 3
 
 
@@ -129,55 +129,51 @@ class _Segmentation:
 
 def scored(
     patches: Patches, subject: EvaluatedAligner, vectors: np.ndarray, source: FeatureSource
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Image by image the scores of its windows `(window, patch, class)` float32; none where one cannot be read."""
-    held: dict[int, np.ndarray] = {}
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Images with the scores of their windows `(window, patch, class)` float32: some of one window each, or one of
+    several. An image is left out where one of its windows cannot be read."""
     windows = patches.windows
+    alone = len(windows) == len(windows.plans)
+    held: dict[int, np.ndarray] = {}
     for start in range(0, len(windows), WINDOWS_AT_ONCE):
         stop = min(start + WINDOWS_AT_ONCE, len(windows))
         tokens = source.tokens(patches.features, patches.layer, start, stop)
         there = np.flatnonzero(tokens.lengths)
         if len(there):
             values = tokens.values.reshape(len(there), -1, tokens.values.shape[1])
-            found = subject.aligner.patch_scores(values, vectors, prefix=tokens.prefix)
-            held |= {start + int(row): np.asarray(found[place]) for place, row in enumerate(there)}
+            found = np.asarray(subject.aligner.patch_scores(values, vectors, prefix=tokens.prefix))
+            if alone:
+                yield (start + there).tolist(), found
+                continue
+            held |= {start + int(row): found[place] for place, row in enumerate(there)}
         last = int(windows.of[stop - 1])
         for picture in range(int(windows.of[start]), last + 1):
             places = windows.windows_of(picture)
             if not start < places.stop <= stop:
                 continue  # its last window comes with a later batch, or came with an earlier one
-            mine = [held.pop(place)[None] for place in places if place in held]
-            whole = len(mine) == len(places)
-            yield picture, (mine[0] if whole and len(mine) == 1 else np.concatenate(mine) if whole else NOTHING)
+            mine = [held.pop(place) for place in places if place in held]
+            if len(mine) == len(places):
+                yield [picture], np.stack(mine)
 
 
 def guessed(
-    found: Iterable[tuple[int, np.ndarray]], masks: MaskedImages, patches: Patches
+    found: Iterable[tuple[list[int], np.ndarray]], masks: MaskedImages, patches: Patches
 ) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
     """Images with their true and guessed label maps, `(image, height, width)` each, of those that can be read; images
     of one window and size go together."""
-    held: list[tuple[int, np.ndarray, np.ndarray]] = []
-
-    def together() -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
-        if held:
-            images, truths, scores = zip(*held, strict=True)
-            guesses = whole_label_maps(np.concatenate(scores), grid=patches.grid, size=_size(truths[0]))
-            yield list(images), np.stack(truths), guesses
-            held.clear()
-
-    for picture, scores in found:
-        truth = masks.truth(picture)
-        if truth is None or not len(scores):
+    for images, scores in found:
+        if len(scores) > len(images):
+            ((picture, truth),) = ((picture, masks.truth(picture)) for picture in images)
+            if truth is not None:
+                plan = patches.windows.plans[picture]
+                guess = label_map(list(scores), plan, grid=patches.grid, size=_size(truth))
+                yield images, truth[None], guess[None]
             continue
-        if len(scores) > 1 or (held and (held[0][1].shape != truth.shape or len(held) == WINDOWS_AT_ONCE)):
-            yield from together()
-        if len(scores) > 1:
-            plan = patches.windows.plans[picture]
-            guess = label_map(list(scores), plan, grid=patches.grid, size=_size(truth))
-            yield [picture], truth[None], guess[None]
-        else:
-            held.append((picture, truth, scores))
-    yield from together()
+        read = [(place, truth) for place, picture in enumerate(images) if (truth := masks.truth(picture)) is not None]
+        for size, same in groupby(read, key=lambda each: _size(each[1])):
+            places, truths = zip(*same, strict=True)
+            guesses = whole_label_maps(scores[list(places)], grid=patches.grid, size=size)
+            yield [images[place] for place in places], np.stack(truths), guesses
 
 
 def _size(labels: np.ndarray) -> tuple[int, int]:
