@@ -2,7 +2,7 @@
 
 from structure.pipeline.charts.encoding import Fields, Reference
 from structure.pipeline.charts.kinds import LineStyle, Marks, heatmap, histogram, intervals, lines, points
-from structure.pipeline.charts.png import WIDTH, panels, png
+from structure.pipeline.charts.png import WIDTH, panels, png, start_drawing
 from structure.pipeline.charts.theme import GREY, HIGHLIGHT, SERIES, Spec
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "panels",
     "png",
     "points",
+    "start_drawing",
 ]

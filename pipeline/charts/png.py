@@ -34,6 +34,12 @@ def png(spec: Mapping[str, Any], *, title: str = "", width: int = WIDTH) -> byte
     return image
 
 
+def start_drawing() -> None:
+    """Have the library that draws read its scripts, which it does at its first chart and takes longer than the chart;
+    beside other work it takes no time. Raises as `png` does."""
+    png({"mark": "point", "data": {"values": []}})
+
+
 def panels(charts: Sequence[tuple[str, Spec]], *, columns: int = 3, width: int = 260) -> Spec:
     """Several charts as one, side by side under their titles, each with its own axes."""
     apart = ("config", "width", "datasets")  # which only the whole may have

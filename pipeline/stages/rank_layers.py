@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from structure.pipeline.charts import start_drawing
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.ranking.made_from import made_from
@@ -56,15 +57,17 @@ def run(request: RankRequest, context: RunContext) -> LayerSimilarity:
         before.mark_newest(context.store)
         context.note("this ranking is saved: it was made from the same features in the same way")
         return before
-    from structure.pipeline.forecast.forecast import forecast
-    from structure.pipeline.ranking.compute_settings import ComputeSettings
-    from structure.pipeline.ranking.rank_pair import rank_pair
+    with ThreadPoolExecutor(1) as beside:  # charts are drawn on a core that imports and small fits leave idle
+        if context.store.files.writable:
+            beside.submit(start_drawing)
+        from structure.pipeline.forecast.forecast import forecast
+        from structure.pipeline.ranking.compute_settings import ComputeSettings
+        from structure.pipeline.ranking.rank_pair import rank_pair
 
-    limits = ComputeSettings(context.device, request.memory, request.compute, context.on_event)
-    ranked = rank_pair(context.store, *sets, request.options, limits)
-    facts: dict[str, Any] = {"made_from": digest}
-    may_save = context.may_save("the ranking")
-    with ThreadPoolExecutor(1) as beside:  # charts are drawn on a core that small fits leave idle
+        limits = ComputeSettings(context.device, request.memory, request.compute, context.on_event)
+        ranked = rank_pair(context.store, *sets, request.options, limits)
+        facts: dict[str, Any] = {"made_from": digest}
+        may_save = context.may_save("the ranking")
         files = beside.submit(ranked.files) if may_save else None
         if request.forecast:
             began, similarity = time.perf_counter(), ranked.similarity
