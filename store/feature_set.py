@@ -217,9 +217,12 @@ class FeatureSet:
         return FeatureSet(self.files, self.prefix, manifest)._write_metadata(ids, lengths)
 
     def _write_metadata(self, ids: Ids, lengths: np.ndarray | None) -> FeatureSet:
-        """Everything that follows from the manifest, and last the manifest, which makes it count."""
-        for name, data in zarr_documents(self.manifest, ids, lengths).items():
-            self.files.write(f"{self.prefix}/{name}", data)
+        """Everything that follows from the manifest, then its second copy, and last the manifest, which makes it
+        count."""
+        documents = zarr_documents(self.manifest, ids, lengths)
+        group = documents.pop("zarr.json")
+        self.files.write_together({f"{self.prefix}/{name}": data for name, data in documents.items()})
+        self.files.write(f"{self.prefix}/zarr.json", group)
         self.files.write(f"{self.prefix}/manifest.json", self.manifest.to_json())
         return self
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +13,9 @@ from structure.store.errors import StructureError
 
 Buffer = bytes | bytearray | memoryview
 Seen = Callable[[memoryview], None]
+
+WRITERS = 8
+"""Threads that write files, waiting for the disk mostly."""
 
 PIECE = 1 << 20
 """Bytes read at a time: what the checksum is then taken of is still in the cache."""
@@ -135,6 +139,11 @@ class Files(ABC):
     @abstractmethod
     def zarr_store(self, prefix: str) -> Any:
         """What zarr and xarray open as a store rooted at the prefix, read-only."""
+
+    def write_together(self, files: Mapping[str, bytes]) -> None:
+        """`write` each, in no order: they wait for the disk at the same time. All are durable when the call returns."""
+        with ThreadPoolExecutor(WRITERS) as pool:
+            list(pool.map(self.write, files, files.values()))
 
     def exists(self, key: str) -> bool:
         """Whether there is a file of that name."""

@@ -14,12 +14,9 @@ from structure.store.column_writer import ColumnWriter, Numbers
 from structure.store.completion_markers import CompletionMarker
 from structure.store.errors import StructureError
 from structure.store.feature_set import FeatureSet
-from structure.store.files import Files
+from structure.store.files import WRITERS, Files
 from structure.store.lease import FOLDER, Lease
 from structure.store.shard_ranges import Shard
-
-WRITERS = 8
-"""Threads, waiting for the disk mostly."""
 
 WAITING_BYTES = 64 * 2**20
 """Bytes of chunks that may wait to be written: who hands over more waits."""

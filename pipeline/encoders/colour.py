@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from structure.store.errors import StructureError
 
 
@@ -16,3 +18,8 @@ def image_mode(channels: int, *, name: str) -> str:
             "`structure import`."
         )
     return modes[channels]
+
+
+def in_mode(image: Any, mode: str) -> Any:
+    """The PIL image in that mode; not copied where it has it, as `convert` would."""
+    return image if image.mode == mode else image.convert(mode)

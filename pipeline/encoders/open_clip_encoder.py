@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from structure.pipeline.encoders.blocks import find_blocks, trace_blocks
+from structure.pipeline.encoders.colour import in_mode
 from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.digest import weights_digest
 from structure.pipeline.encoders.hub import OPEN_CLIP_WEIGHTS, cached, not_present, snapshot, weights_in
@@ -126,7 +127,7 @@ class OpenClipPreprocess:
         self.transform = transform
 
     def __call__(self, image: Any) -> torch.Tensor:
-        return self.transform(image.convert("RGB"))
+        return self.transform(in_mode(image, "RGB"))
 
 
 def load(spec: Spec, *, device: torch.device, amp: Amp, revision: str | None) -> TorchEncoder:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from structure.pipeline.encoders.colour import image_mode
+from structure.pipeline.encoders.colour import image_mode, in_mode
 from structure.pipeline.encoders.damage import readable
 from structure.pipeline.encoders.digest import weights_digest
 from structure.pipeline.encoders.hub import HF_WEIGHTS, snapshot, weights_in
@@ -192,7 +192,7 @@ class TimmPreprocess:
         self.transform, self.mode = transform, mode
 
     def __call__(self, image: Any) -> torch.Tensor:
-        return self.transform(image.convert(self.mode))
+        return self.transform(in_mode(image, self.mode))
 
 
 def require_known(model: str) -> None:

@@ -103,10 +103,9 @@ def pad(rows: Sequence[Sequence[int]], *, value: int, length: int | None = None)
     Always on the right, whatever side the tokenizer would pad: then positions count from each text's first token, and
     for a causal model nothing that is padded comes before anything that is read.
     """
-    longest = max(len(row) for row in rows) if length is None else length
-    ids = torch.full((len(rows), longest), value, dtype=torch.int64)
-    mask = torch.zeros((len(rows), longest), dtype=torch.bool)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.as_tensor(row, dtype=torch.int64)
-        mask[index, : len(row)] = True
+    lengths = torch.tensor([len(row) for row in rows])
+    longest = int(lengths.max()) if length is None else length
+    mask = torch.arange(longest) < lengths[:, None]
+    ids = torch.full(mask.shape, value, dtype=torch.int64)
+    ids[mask] = torch.tensor([number for row in rows for number in row], dtype=torch.int64)
     return ids, mask

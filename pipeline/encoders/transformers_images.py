@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from structure.pipeline.encoders.colour import image_mode
+from structure.pipeline.encoders.colour import image_mode, in_mode
 from structure.pipeline.encoders.image_preprocessing import ImagePreprocessing
 from structure.pipeline.encoders.library_errors import first_line
 from structure.pipeline.encoders.torch_encoder import EncodedBatch
@@ -33,7 +33,7 @@ class TransformersPreprocess:
         self.processor, self.mode = processor, mode
 
     def __call__(self, image: Any) -> torch.Tensor:
-        pixels: torch.Tensor = self.processor(images=image.convert(self.mode), return_tensors="pt")["pixel_values"][0]
+        pixels: torch.Tensor = self.processor(images=in_mode(image, self.mode), return_tensors="pt")["pixel_values"][0]
         return pixels
 
 
