@@ -1,4 +1,5 @@
-"""Arrow arrays from NumPy's and text. `pa.array` and `pa.scalar` import pandas, for which every command would wait."""
+"""Arrow arrays from NumPy's and text. `pa.array` and `pa.scalar` import pandas, for which every command would wait, and
+`pyarrow.compute` makes hundreds of functions: it is imported where one of them is called."""
 
 from __future__ import annotations
 
@@ -53,6 +54,21 @@ def joined_chunks(column: pa.ChunkedArray | pa.Array) -> pa.Array:
         return column
     _require_room(sum(_text_bytes(chunk) for chunk in column.chunks), len(column))
     return column.combine_chunks()
+
+
+def equal_to(values: pa.Array, text: str) -> pa.Array:
+    """(n,) uint8: 1 where it is that text."""
+    from pyarrow import compute
+
+    return compute.equal(values, string(text)).cast(pa.uint8())
+
+
+def joined(*parts: pa.Array | str, by: str = "") -> pa.Array:
+    """The texts of each place one after the other, with `by` between them; a null is an empty one."""
+    from pyarrow import compute
+
+    texts = [string(part) if isinstance(part, str) else part for part in parts]
+    return compute.binary_join_element_wise(*texts, string(by), null_handling="replace", null_replacement="")
 
 
 def string_bytes(values: pa.Array) -> tuple[np.ndarray, np.ndarray]:

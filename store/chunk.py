@@ -11,8 +11,8 @@ import sys
 
 import crc32c as _crc32c
 import numpy as np
-from numcodecs.zstd import Zstd
 
+from structure.store import zstd
 from structure.store.errors import DamageError
 from structure.store.files import PIECE, Buffer, Files
 
@@ -51,7 +51,7 @@ def write_chunk(files: Files, key: str, values: np.ndarray, *, rows: int, level:
         values = padded
     data = as_bytes(values)
     if level is not None:
-        data = memoryview(Zstd(level=level).encode(data))
+        data = zstd.packed(data, level=level)
     checksum = crc32c(data)
     files.write(key, data, checksum.to_bytes(CRC_BYTES, "little"))
     return f"{checksum:08x}"
@@ -97,8 +97,8 @@ def read_chunk(
         _require_checksum(key, checksum, stored, expected)
     if compressed:
         try:
-            whole = Zstd().decode(memoryview(raw)[:-CRC_BYTES])
-            data[:] = memoryview(whole)[before : before + len(data)]
+            whole = zstd.unpacked(memoryview(raw)[:-CRC_BYTES])
+            data[:] = whole[before : before + len(data)]
         except (RuntimeError, ValueError) as error:
             raise DamageError(f"{key} does not unpack: {error}.") from None
     if sys.byteorder == "big":

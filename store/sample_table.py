@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from structure.store.arrow_arrays import integers, joined_chunks, numpy_of, string, string_bytes, strings
+from structure.store.arrow_arrays import equal_to, integers, joined, joined_chunks, numpy_of, string_bytes, strings
 from structure.store.chunk import crc32c
 from structure.store.errors import DamageError, FingerprintError, StructureError
 from structure.store.files import Files
@@ -119,7 +118,7 @@ class Samples:
     def of_ids(cls, dataset: str, split: str, ids: pa.Array) -> Samples:
         """The table of samples of which nothing but the ids, n different texts, is known: what `build` makes of
         `SampleItem(id)` of each."""
-        nothing = pa.repeat(string(""), len(ids))
+        nothing = pa.repeat(strings([""])[0], len(ids))
         index = pa.repeat(integers(np.array([-1]))[0], len(ids)).cast(pa.int32())
         arrays = [ids, ids, index, pa.nulls(len(ids), pa.string()), nothing, nothing]
         return cls(dataset, split, pa.table(arrays, schema=_BASE), {})
@@ -198,8 +197,7 @@ class Samples:
     @cached_property
     def is_withdrawn(self) -> np.ndarray:
         """(samples,) bool: the sample was withdrawn; nothing but its place is kept."""
-        name = string(WITHDRAWN)
-        rows = [numpy_of(pc.equal(batch["digest"], name).cast(pa.uint8())) for batch in self._batches("digest")]
+        rows = [numpy_of(equal_to(batch["digest"], WITHDRAWN)) for batch in self._batches("digest")]
         found: np.ndarray = np.concatenate(rows).astype(bool)[self.first_rows]
         return found
 
@@ -261,7 +259,7 @@ class Samples:
             return joined_chunks(items if whole else items.take(integers(self.first_rows)))
         names = joined_chunks(items.take(integers(np.repeat(self.first_rows, views))))
         endings = strings([f"#view{view}" if view else "" for view in range(views)])
-        return pc.binary_join_element_wise(names, endings.take(integers(np.arange(len(names)) % views)), string(""))
+        return joined(names, endings.take(integers(np.arange(len(names)) % views)))
 
     def item_of_caption(self, limit: int | None = None) -> np.ndarray:
         """(captions,) index of the sample that each caption row describes."""
@@ -281,10 +279,10 @@ class Samples:
         for batch in self._batches(*names):
             low, high = np.searchsorted(chosen, (start, start + len(batch)))
             here, content = batch.take(integers(chosen[low:high] - start)).columns
-            pairs = pc.binary_join_element_wise(here, pc.fill_null(content, string("")), string("\0"))
+            pairs = joined(here, content, by="\0")
             if low and low < high:
                 digest.update(b"\1")
-            text = string_bytes(pc.binary_join_element_wise(pairs, string(""), string("\1")))[1]
+            text = string_bytes(joined(pairs, "", by="\1"))[1]
             digest.update(text[:-1].data)
             start += len(batch)
         return digest.hexdigest()

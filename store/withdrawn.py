@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numcodecs.zstd import Zstd
 
+from structure.store import zstd
 from structure.store.chunk import CRC_BYTES, crc32c, write_chunk
 from structure.store.column_layout import Column, ColumnLayout
 from structure.store.completion_markers import CompletionMarker
@@ -149,7 +149,7 @@ def _read(features: FeatureSet, key: str, column: Column, size: int) -> tuple[np
         if checksum != int.from_bytes(raw[-CRC_BYTES:], "little"):
             raise ValueError("its bytes have changed")
         if features.manifest.zstd_level is not None:
-            data = Zstd().decode(data)
+            data = zstd.unpacked(data)
         values = np.frombuffer(data, dtype=np.dtype(column.dtype).newbyteorder("<")).reshape(size, column.width)
     except (FileNotFoundError, ValueError, RuntimeError) as error:
         raise DamageError(f"{key} does not read: {error}") from None
