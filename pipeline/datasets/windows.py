@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from PIL import Image
 
 from structure.pipeline.datasets.dataset import Dataset, Item, Task, within
-from structure.pipeline.datasets.decode_image import size as size_of
 from structure.store.errors import BadSampleError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Mode = Literal["square", "sliding"]
 
@@ -95,6 +96,8 @@ class WindowedImages(Dataset):
         return Item(f"{self._id(index)}@{top},{left}")
 
     def image(self, index: int) -> Image.Image:
+        from PIL import Image
+
         top, left = self._corner(index)
         plan = self.plans[self.of[index]]
         image = self.images.image(int(self.of[index]))
@@ -126,8 +129,10 @@ class WindowedImages(Dataset):
 
 def _shape(images: Dataset, index: int) -> tuple[int, int]:
     """(height, width), from the header where the payload is an image file; (1, 1) of what cannot be read."""
+    from structure.pipeline.datasets.decode_image import size  # Pillow: only where an image is read
+
     try:
-        found = size_of(images.payload(index)) or images.image(index).size
+        found = size(images.payload(index)) or images.image(index).size
     except BadSampleError:
         return (1, 1)
     return found[::-1]
