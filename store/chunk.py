@@ -98,7 +98,7 @@ def read_chunk(
     if compressed:
         try:
             whole = zstd.unpacked(memoryview(raw)[:-CRC_BYTES])
-            data[:] = whole[before : before + len(data)]
+            data[:] = memoryview(whole)[before : before + len(data)]
         except (RuntimeError, ValueError) as error:
             raise DamageError(f"{key} does not unpack: {error}.") from None
     if sys.byteorder == "big":

@@ -12,8 +12,9 @@ def packed(data: Buffer, *, level: int) -> memoryview:
     return memoryview(Zstd(level=level).encode(data))
 
 
-def unpacked(data: Buffer) -> memoryview:
+def unpacked(data: Buffer) -> bytes:
     """The bytes as they were. Raises RuntimeError or ValueError for what zstd did not write."""
     from numcodecs.zstd import Zstd
 
-    return memoryview(Zstd().decode(data))
+    whole: bytes = Zstd().decode(data)
+    return whole
