@@ -27,7 +27,7 @@ def _classified(question: TaskRows, images: Embeddings, words: Embeddings, seed:
     prompts, samples, label = question.prompts, question.samples, question.task.label
     assert prompts is not None
     vectors = class_vectors_of(words.blocks(), prompts.counts())
-    item_ids = samples.item_ids
+    item_ids = question.item_ids
     ids = [item_ids[row] for row in images.rows]
     if samples.kind == "multilabel":
         targets = np.zeros((len(samples), len(prompts.classes)), dtype=np.int64)

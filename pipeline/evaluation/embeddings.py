@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -29,7 +29,7 @@ class Embeddings:
     """The embeddings of the rows of a feature set that could be read, in order; nothing is computed before it is asked.
 
     `layer` is the column that `head` takes, or several joined with `+`; with `tokens` it takes that layer's tokens.
-    Memory is bounded by one shard where `blocks` is used.
+    Memory is bounded by one shard, or some of `ROWS` rows together, where `blocks` is used.
     """
 
     features: FeatureSet
@@ -61,22 +61,31 @@ class Embeddings:
 
     def blocks(self) -> Iterator[Array]:
         """(rows, dim) float32 embeddings of at most `ROWS` rows, on the source's device (NumPy arrays on a CPU)."""
-        for shard in self.features.manifest.shards:
-            yield from self.of_shard(shard)
+        shards = self.features.manifest.shards
+        together = 1 if self.tokens else max(1, ROWS // len(shards[0])) if shards else 1
+        for first in range(0, len(shards), together):
+            yield from self._of_shards(shards[first : first + together])
 
     def of_shard(self, shard: Shard) -> Iterator[Array]:
         """Those of one shard."""
+        return self._of_shards([shard])
+
+    def _of_shards(self, shards: Sequence[Shard]) -> Iterator[Array]:
         if not self.head_name:
-            return self._of_shard(shard)
-        key = (self.head_name, self.features.key, self.features.fingerprint, self.layer, shard.start)
-        made = self.source.recent.once(key, lambda: list(self._of_shard(shard)), size=_bytes)
+            return self._made(shards)
+        span = shards[0].start, shards[-1].stop
+        key = (self.head_name, self.features.key, self.features.fingerprint, self.layer, *span)
+        made = self.source.recent.once(key, lambda: list(self._made(shards)), size=_bytes)
         return iter(made)
 
-    def _of_shard(self, shard: Shard) -> Iterator[Array]:
+    def _made(self, shards: Sequence[Shard]) -> Iterator[Array]:
         if self.tokens:
-            yield from self._token_blocks(shard)
+            for shard in shards:
+                yield from self._token_blocks(shard)
             return
-        values, kept = self.source.values(self.features, self.layer, shard), self._valid[shard.start : shard.stop]
+        parts = [self.source.values(self.features, self.layer, shard) for shard in shards]
+        values = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        kept = self._valid[shards[0].start : shards[-1].stop]
         chosen = values if kept.all() else values[kept]
         for start in range(0, len(chosen), ROWS):
             some = chosen[start : start + ROWS]

@@ -35,7 +35,7 @@ def _retrieved(question: TaskRows, images: Embeddings, texts: Embeddings, seed: 
     place[images.rows] = np.arange(len(images))
     kept = np.flatnonzero(place[of_text] >= 0)
     described = np.unique(place[of_text[kept]])
-    item_ids, text_ids = samples.item_ids, texts.features.ids
+    item_ids, text_ids = question.item_ids, texts.features.ids
     items = images.rows[described]
     sides = images.whole()[described], texts.whole()[kept], np.searchsorted(described, place[of_text[kept]])
     ids = [item_ids[item] for item in items]

@@ -90,7 +90,7 @@ class _Segmentation:
         prompts, pictures, names = self.question.prompts, self.masks.pictures, self.masks.protocol.names
         assert prompts is not None
         vectors = class_vectors_of(self.words.blocks(), prompts.counts()).numpy()
-        item_ids = self.question.samples.item_ids
+        item_ids = self.question.item_ids
         areas: list[Areas] = []
         read: list[int] = []
         overlays: list[Overlay] = []

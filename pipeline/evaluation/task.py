@@ -42,6 +42,11 @@ class TaskRows:
         return self.rows.samples
 
     @cached_property
+    def item_ids(self) -> list[str]:
+        """Ids of the samples, in order."""
+        return self.samples.item_ids
+
+    @cached_property
     def prompt_rows(self) -> SampleIndex:
         """The prompts as rows of their own: split `prompts.<label>.<digest>`, class by class."""
         assert self.prompts is not None

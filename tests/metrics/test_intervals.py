@@ -16,6 +16,7 @@ from structure.pipeline.metrics.average_precision import average_precisions
 from structure.pipeline.metrics.clip_benchmark_metrics import multilabel_metrics, segmentation_metrics
 from structure.pipeline.metrics.confusion_areas import segmentation_areas
 from structure.pipeline.metrics.intervals import (
+    _kinds,
     holds_zero,
     mean_interval,
     median_interval,
@@ -211,3 +212,14 @@ def test_a_median_has_the_interval_of_its_order_statistics():
     assert (found.low, found.high) == (pytest.approx(40, abs=1.5), pytest.approx(60, abs=1.5))
     clustered = median_interval(np.repeat(values, 3), clusters=np.repeat(values, 3), replicates=8000)
     assert (clustered.low, clustered.high, clustered.n) == (found.low, found.high, 101)
+
+
+@pytest.mark.parametrize("sizes", [[1, 1, 1, 1, 1, 1], [5, 5, 5, 5, 5, 5], [5, 5, 2, 5, 1, 2]])
+def test_units_of_a_kind_are_counted_together(sizes: list[int]) -> None:
+    """In the order of their pairs, whether all have one size or not: the draws depend on it."""
+    sums, of_size = np.array([0.5, -1.0, 0.5, 2.0, -1.0, 0.5]), np.array(sizes, dtype=np.float64)
+    kinds, counts = _kinds(sums, of_size)
+    expected = np.unique(np.stack([sums, of_size], axis=1), axis=0, return_counts=True)
+    np.testing.assert_array_equal(kinds, expected[0])
+    np.testing.assert_array_equal(counts, expected[1])
+    assert kinds.dtype == np.float64
