@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import resource
 
+import altair
+import jsonschema
 import numpy as np
 import pytest
 from PIL import Image
@@ -29,6 +31,35 @@ def near(pixels: np.ndarray, colour: str) -> np.ndarray:
 
 def dots(*values: float) -> charts.Spec:
     return charts.points([{"a": value, "b": value} for value in values], Fields("a", "b", TITLES, ["a"]))
+
+
+def test_every_kind_is_valid_vega_lite() -> None:
+    rows = [{"a": at, "b": at / 3, "of": f"series {at % 12}", "low": at - 1.0, "high": at + 1.0} for at in range(1, 25)]
+    titles = {**TITLES, "of": "of", "low": "from", "high": "to", "count": "rows"}
+    fields, references = (
+        Fields("a", "b", titles, ["of:N", "b:.2f"]),
+        [Reference("one", 1.0), Reference("two", 2.0, True)],
+    )
+    drawn = [
+        charts.points(rows, fields),
+        charts.heatmap(rows, fields, value="b", order=(["x"], ["y"]), marked=rows[0], labels="of"),
+        charts.lines(
+            rows,
+            fields,
+            series="of",
+            detail="a",
+            low_high=("low", "high"),
+            marks=charts.Marks(ringed=rows[:1], levels=references, stops=references),
+            style=charts.LineStyle(logarithmic="~s"),
+        ),
+        charts.histogram([{**row, "count": 1} for row in rows], titles=titles, references=references),
+        charts.intervals(rows, fields, low_high=("low", "high"), references=references),
+    ]
+    for spec in drawn:
+        altair.Chart.from_dict(spec)  # raises where the schema does not know it
+    drawn[2]["layer"][0]["encoding"]["x"]["scale"]["type"] = "nonsense"
+    with pytest.raises(jsonschema.ValidationError):
+        altair.Chart.from_dict(drawn[2])
 
 
 def test_every_panel_has_its_own_dots() -> None:

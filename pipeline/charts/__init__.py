@@ -1,4 +1,4 @@
-"""Charts as Vega-Lite specifications drawn with Vega-Altair, for the report and, as PNG, for the store."""
+"""Charts as Vega-Lite specifications, for the report and, as PNG, for the store."""
 
 from structure.pipeline.charts.encoding import Fields, Reference
 from structure.pipeline.charts.kinds import LineStyle, Marks, heatmap, histogram, intervals, lines, points

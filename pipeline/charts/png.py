@@ -58,7 +58,7 @@ def panels(charts: Sequence[tuple[str, Spec]], *, columns: int = 3, width: int =
 
 
 def _named_apart(spec: Spec, number: int) -> Spec:
-    """The chart with names of its own for views and parameters. Altair names them by what a chart encodes: those of two
-    charts with other data are the same, and both would draw the lines of the last one."""
+    """The chart with names of its own for views and parameters: those of two charts are the same, and both would draw
+    the lines of the last one."""
     renamed: Spec = json.loads(re.sub(r'"(view|param)_', rf'"panel{number}_\1_', json.dumps(spec)))
     return renamed

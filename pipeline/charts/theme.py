@@ -20,7 +20,7 @@ HEIGHT = 260
 THEME: Spec = {
     "background": "transparent",
     "font": "system-ui, sans-serif",
-    "view": {"stroke": None},
+    "view": {"continuousHeight": 300, "continuousWidth": 300, "stroke": None},
     "axis": {
         "labelColor": "currentColor",
         "titleColor": "currentColor",

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIBRARIES = (
-    *("zarr", "zarr.storage", "pydantic", "rich.console", "rich.table", "typer.rich_utils", "altair", "vl_convert"),
-    *("jsonschema", "xarray", "pyarrow.parquet", "faiss", "PIL.ImageDraw"),
+    *("zarr", "zarr.storage", "pydantic", "rich.console", "rich.table", "typer.rich_utils", "vl_convert"),
+    *("xarray", "pyarrow.parquet", "faiss", "PIL.ImageDraw"),
 )
 """What commands import late."""
 
