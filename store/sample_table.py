@@ -161,16 +161,18 @@ class Samples:
 
     def _chosen(self, column: str, rows: np.ndarray) -> list[Any]:
         """A column's values in these rows of the table, of which nothing else is kept."""
-        order = np.argsort(rows, kind="stable")
-        ascending, found, start = rows[order], [], 0
+        if np.any(rows[1:] < rows[:-1]):
+            order = np.argsort(rows, kind="stable")
+            values: list[Any] = [None] * len(rows)
+            for place, value in zip(order.tolist(), self._chosen(column, rows[order]), strict=True):
+                values[place] = value
+            return values
+        found, start = list[Any](), 0
         for batch in self._batches(column):
-            low, high = np.searchsorted(ascending, (start, start + len(batch)))
-            found += batch[column].take(integers(ascending[low:high] - start)).to_pylist()
+            low, high = np.searchsorted(rows, (start, start + len(batch)))
+            found += batch[column].take(integers(rows[low:high] - start)).to_pylist()
             start += len(batch)
-        values: list[Any] = [None] * len(rows)
-        for place, value in zip(order.tolist(), found, strict=True):
-            values[place] = value
-        return values
+        return found
 
     def read_through(self) -> None:
         """Read every column and keep none. Raises DamageError where one does not read."""

@@ -76,9 +76,6 @@ def draw_rows(rows: np.ndarray, groups: np.ndarray, count: int, *, seed: int) ->
     more. The draw of a smaller count is part of that of a larger one."""
     if count >= len(rows):
         return np.sort(rows)
-    of_rows = groups[rows]
-    position = np.random.default_rng(seed).permutation(int(groups.max()) + 1)[of_rows]
-    order = np.argsort(position, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(position[order]) != 0, True)) + 1
-    stop = int(ends[min(int(np.searchsorted(ends, count)), len(ends) - 1)])
-    return np.sort(rows[order[:stop]])
+    position = np.random.default_rng(seed).permutation(int(groups.max()) + 1)[groups[rows]]
+    last = np.searchsorted(np.bincount(position).cumsum(), max(count, 1))  # the group with which there are enough
+    return np.sort(rows[position <= last])
