@@ -27,6 +27,9 @@ STRIP = 512
 PANEL = 8192
 """Rows whose candidates are handed over together, at most."""
 
+_SEEN = PANEL // 2
+"""Columns that a row meets before its radius follows its candidates alone."""
+
 _DEVICE_STRIP = 4096
 
 _CROWD = 8
@@ -95,14 +98,14 @@ class Sweep:
                 start = rows.start
             keys = products.keys(strip, theirs, tile.start, tile.stop)
             before, after = (met + edge - columns.start for edge in (tile.start, tile.stop))
-            own.search(keys, rows, slice(tile.start, tile.stop), axis=0, is_due=shrinks(before, after))
+            own.search(keys, rows, slice(tile.start, tile.stop), axis=0, before=before, after=after)
             if other is not None and tile.shared < tile.stop:
                 before, after = (met_by_other + edge - own.rows.start for edge in (rows.start, rows.stop))
                 shared = slice(tile.shared, tile.stop)
-                other.search(keys[:, tile.shared - tile.start :], rows, shared, axis=1, is_due=shrinks(before, after))
-        own.met += columns.stop - columns.start
+                other.search(keys[:, tile.shared - tile.start :], rows, shared, axis=1, before=before, after=after)
+        own.has_met(columns)
         if other is not None and other is not own:
-            other.met += own.rows.stop - own.rows.start
+            other.has_met(own.rows)
 
 
 @dataclass
@@ -114,13 +117,21 @@ class _Panel:
     harvest: Harvest
     met: int = 0
 
-    def search(self, keys: torch.Tensor, rows: slice, columns: slice, axis: int, *, is_due: bool) -> None:
-        """Take a tile's candidates for the rows along `axis`; `is_due` shrinks their radii first."""
+    def search(self, keys: torch.Tensor, rows: slice, columns: slice, axis: int, *, before: int, after: int) -> None:
+        """Take a tile's candidates for the rows along `axis`, which have met `after` others now instead of
+        `before`."""
         mine = rows if axis == 0 else columns
-        self.radii.see(keys, mine, axis)
-        if is_due:
-            self.radii.shrink(mine)
+        if before < _SEEN:
+            self.radii.see(keys, mine, axis)
+            if shrinks(before, after):
+                self.radii.shrink(mine)
         self.harvest.add(keys, rows, columns, axis)
+
+    def has_met(self, others: slice) -> None:
+        """Count those that all rows have met."""
+        self.met += others.stop - others.start
+        if self.met >= _SEEN:
+            self.radii.forget()
 
     def forget(self) -> None:
         """Give back the memory of what is no longer needed."""
@@ -146,7 +157,7 @@ def sweep_few(products: Products, block: Block, positions: np.ndarray, k: int, m
         width = products.tile // len(positions)
         for tile in tiles(0, 0, other, width, is_shared=False):
             keys = products.keys(strip, other, tile.start, tile.stop)
-            panel.search(keys, all_, slice(tile.start, tile.stop), axis=0, is_due=True)
+            panel.search(keys, all_, slice(tile.start, tile.stop), axis=0, before=0, after=1)
             if len(positions) > 1 and harvest.count > most and len(harvest.prune()) > most:
                 raise TooManyCandidates
     return harvest.take()

@@ -17,6 +17,9 @@ _STRETCH = 128
 _CHUNK = 6144
 """Columns whose rows are multiplied at once: a stretch of them stays in a core's cache."""
 
+_DOUBLES = 2048
+"""The same in float64, where whole rows are multiplied."""
+
 
 @dataclass(frozen=True)
 class PairCosines:
@@ -38,7 +41,7 @@ class PairCosines:
         """
         value, radius = np.empty(len(row)), np.empty(len(row))
         lefts = [left.to(self.device) for left in _stretches(self.block.centred, self.part)]
-        for chunk in self._chunks(row, column):
+        for chunk in self._chunks(row, column, _CHUNK):
             other, j = chunk.block, chunk.column
             total = self.block.tilt[self.part[chunk.row]] + other.tilt[chunk.used][j] + other.shift
             for left, right in zip(lefts, _stretches(other.centred, chunk.used), strict=True):
@@ -54,7 +57,7 @@ class PairCosines:
         first = run_starts(row)
         mine, i = row[first], np.repeat(np.arange(len(first)), np.diff(first, append=len(row)))
         left = torch.from_numpy(self.rows.values(self.block.start + self.part[mine])).double()
-        for chunk in self._chunks(i, column):
+        for chunk in self._chunks(i, column, _DOUBLES):
             right = torch.from_numpy(self.rows.values(chunk.block.start + chunk.used)).double()
             inverse = self.block.inverse[self.part[mine[chunk.row]]] * chunk.block.inverse[chunk.used][chunk.column]
             value[chunk.pairs] = dots(left, right, chunk.row, chunk.column) * inverse
@@ -64,7 +67,7 @@ class PairCosines:
         """Rounded to the grid on which equal means equal; no error."""
         value = np.empty(len(row))
         step = max(1, (1 << 21) // self.rows.width)
-        for chunk in self._chunks(row, column):
+        for chunk in self._chunks(row, column, _CHUNK):
             theirs = self.rows.values(chunk.block.start + chunk.used)
             for a in range(0, len(chunk.pairs), step):
                 some = slice(a, a + step)
@@ -73,9 +76,9 @@ class PairCosines:
                 value[chunk.pairs[some]] = exact.cosines(left, theirs[chunk.column[some]])
         return value, np.zeros(len(row))
 
-    def _chunks(self, row: np.ndarray, column: np.ndarray) -> Iterator[_Chunk]:
-        """The pairs by the columns that they need, at most `_CHUNK` at a time, of one block."""
-        cuts = sorted({*self.rows.edges, *range(0, self.rows.edges[-1], _CHUNK)})
+    def _chunks(self, row: np.ndarray, column: np.ndarray, size: int) -> Iterator[_Chunk]:
+        """The pairs by the columns that they need, at most `size` at a time, of one block."""
+        cuts = sorted({*self.rows.edges, *range(0, self.rows.edges[-1], size)})
         if len(cuts) == 2:
             parts = [np.arange(len(row))]
         else:

@@ -18,7 +18,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from structure.pipeline.device import cores, one_thread
+from structure.pipeline.device import one_thread
 from structure.pipeline.similarity.knn import refine_order as order
 from structure.pipeline.similarity.knn.candidates import STRIP, Candidates, Sweep, TooManyCandidates, sweep_few
 from structure.pipeline.similarity.knn.cosine_refinements import PairCosines, most_of_row
@@ -28,7 +28,7 @@ from structure.pipeline.similarity.knn.products_with_error_bounds import (
     PrecisionTooLowError,
     Products,
 )
-from structure.pipeline.similarity.knn.search_plan import has_bfloat16_units
+from structure.pipeline.similarity.knn.search_plan import RANKED_PAIRS, has_bfloat16_units
 from structure.pipeline.similarity.knn.search_radii import CandidatePairs
 from structure.pipeline.similarity.knn.unit_rows import Block, RowSlices, UnitRows, shape_of
 from structure.store.errors import StructureError
@@ -150,7 +150,7 @@ def _lists(rows: UnitRows, k: int, device: torch.device, memory: int, span: slic
     searched = (rows.leader[rows.eligible] == rows.eligible) & (rows.norms[rows.eligible] > 0)
     searched[:first] = searched[last:] = False
     narrow = device.type == "cpu" and worth_narrowing(rows, k)
-    at_once = cores() if device.type == "cpu" and rows.is_held else 1
+    at_once = rows.plan.at_once if device.type == "cpu" else 1
     with one_thread() if at_once > 1 else nullcontext():  # torch's own threads would wait beside those of the sweep
         products = Products(rows, BFloat16 if narrow else Float32, device, k)
     most = max(memory // (256 * at_once), len(searched))
@@ -180,7 +180,7 @@ def _nearest(products: Products, candidates: Candidates, k: int, most: int) -> I
     """The nearest of all searched rows of a panel."""
     pairs = candidates.pairs
     first = np.searchsorted(pairs.row, np.arange(candidates.stop - candidates.start + 1))
-    for a, b in _cut(first):
+    for a, b in _cut(first) if products.rows.is_held else [(0, len(first) - 1)]:  # else all blocks are read for each
         part = pairs[slice(first[a], first[b])]
         part = CandidatePairs(part.row - np.int32(a), part.column, part.key)
         yield _ranked(products, candidates.block, np.arange(candidates.start + a, candidates.start + b), part, k)
@@ -192,13 +192,9 @@ def _nearest(products: Products, candidates: Candidates, k: int, most: int) -> I
 
 
 def _cut(first: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Stretches of rows with about `_PAIRS` pairs each; the pairs of row i are `[first[i], first[i + 1])`."""
-    inner = np.searchsorted(first, np.arange(_PAIRS, first[-1], _PAIRS))
+    """Stretches of rows with about `RANKED_PAIRS` pairs each; the pairs of row i are `[first[i], first[i + 1])`."""
+    inner = np.searchsorted(first, np.arange(RANKED_PAIRS, first[-1], RANKED_PAIRS))
     yield from pairwise(np.unique([0, *inner, len(first) - 1]).tolist())
-
-
-_PAIRS = 1 << 19
-"""Pairs that are ranked at once: what is computed of each takes about 100 bytes."""
 
 
 def worth_narrowing(rows: UnitRows, k: int) -> bool:

@@ -61,6 +61,15 @@ class Float32:
         return computed
 
     @staticmethod
+    def kth(row: np.ndarray, keys: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows (int16) that have k keys or more, and the k-th smallest of each."""
+        bits = keys.view(np.int32).astype(np.int64)
+        bits ^= (bits >> 32) & np.int64(2**31 - 1)  # in the order of the values
+        rows, bits = _kth((row.astype(np.int64) << 32) + (bits + 2**31), row, k)
+        bits = ((bits & (2**32 - 1)) - 2**31).astype(np.int32)
+        return rows, (bits ^ ((bits >> 31) & np.int32(2**31 - 1))).view(np.float32)
+
+    @staticmethod
     def most(keys: np.ndarray) -> np.ndarray:
         """The largest sum, float64, that is seen as each key."""
         return keys.astype(np.float64)
@@ -92,6 +101,11 @@ class BFloat16:
         return computed.view(torch.int16)
 
     @staticmethod
+    def kth(row: np.ndarray, keys: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        rows, packed = _kth((row.astype(np.int32) << 16) + (keys.astype(np.int32) + 2**15), row, k)
+        return rows, ((packed & (2**16 - 1)) - 2**15).astype(np.int16)
+
+    @staticmethod
     def most(keys: np.ndarray) -> np.ndarray:
         value = (np.maximum(keys, 0).astype(np.int32) << 16).view(np.float32).astype(np.float64)
         return np.where(keys < _INFINITE, value * (1 + 2.0**-7), np.inf)
@@ -103,6 +117,15 @@ class BFloat16:
 
 
 _INFINITE = 0x7F80  # bits of infinity
+
+
+def _kth(packed: np.ndarray, row: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows that occur k times or more, and the k-th smallest of what is packed of each, below the row's number."""
+    count = np.bincount(row)
+    first = np.cumsum(count) - count
+    rows = np.flatnonzero(count >= k)
+    return rows, np.sort(packed)[first[rows] + (k - 1)]
+
 
 Precision = type[Float32] | type[BFloat16]
 

@@ -20,10 +20,13 @@ TILE_BYTES = 8 << 20
 HELD_PAIRS = 2
 """Candidates that are held for each neighbour, at most, where radii are not wide."""
 
-_THREAD = 3 * TILE_BYTES
-"""Bytes that a thread works on: a tile, what of it is within the radii, and pairs that are ranked."""
+RANKED_PAIRS = 1 << 18
+"""Pairs that are ranked at once: what is computed of each takes about 100 bytes."""
 
-_USED = 0.8
+_THREAD = 3 * TILE_BYTES + 160 * RANKED_PAIRS
+"""Bytes that a thread works on: a tile, what of it is seen and within the radii, pairs that are ranked, their rows."""
+
+_USED = 0.85
 """Of the memory, what is planned for; allocations between others leave gaps."""
 
 _PARTS = 4
@@ -36,25 +39,27 @@ _ROW = 64
 @dataclass(frozen=True)
 class SearchPlan:
     """`holds_values`: whether the rows as stored stay in memory; `block_rows`: rows of a block, `sweep_rows`: rows
-    whose candidates are held at once."""
+    whose candidates are held at once; `at_once`: threads that search."""
 
     holds_values: bool
     block_rows: int
     sweep_rows: int
+    at_once: int = 1
 
 
 def plan_search(rows: int, width: int, itemsize: int, *, k: int, memory: int) -> SearchPlan:
     """For the `k` nearest of so many rows of `itemsize` bytes an entry, within `memory` bytes."""
     key = 2 if has_bfloat16_units() else 4
     row = width * (4 + (2 if has_bfloat16_units() else 0)) + _ROW
-    searched = groups_for(k) * key + HELD_PAIRS * k * (8 + key)
-    free = int(_USED * memory) - cores() * _THREAD - rows * row
-    for values in (rows * width * itemsize, 0):
-        if free - values >= rows * searched:
-            return SearchPlan(values > 0, rows, rows)
-    if _PARTS * free >= rows * searched:
-        parts = -(-rows * searched // free)
-        return SearchPlan(False, rows, -(-rows // parts))
+    searched = HELD_PAIRS * k * (6 + key) + _ROW
+    for at_once in sorted({cores(), 1}, reverse=True):
+        free = int(_USED * memory) - at_once * _THREAD - rows * row
+        for values in (rows * width * itemsize, 0):
+            if free - values >= rows * searched:
+                return SearchPlan(values > 0, rows, rows, at_once)
+        if _PARTS * free >= rows * searched:
+            parts = -(-rows * searched // free)
+            return SearchPlan(False, rows, -(-rows // parts), at_once)
     return SearchPlan(False, max(256, memory // (8 * (row + width * itemsize))), memory // (4 * searched))
 
 

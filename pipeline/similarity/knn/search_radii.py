@@ -9,12 +9,14 @@ come can only shrink it.
 
 t comes from minima: each column belongs to one of G groups, and the k-th smallest of a row's G group minima is reached
 by k columns. With G = 2.5 k to 5 k about 1.1 to 1.3 k columns reach it, however many rows there are (n columns spread
-over G groups leave G (1 - exp(-n / G)) of them hit).
+over G groups leave G (1 - exp(-n / G)) of them hit). Once a row has met many columns, few of a tile are nearer: t is
+then the k-th smallest key of its candidates, and no more minima are taken.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -40,7 +42,8 @@ class SearchRadii:
         self.cut = precision.cut(self.radius)
         self.cut[~searched] = precision.none
         shape, dtype = (self.groups, len(searched)), precision.key_dtype
-        self._nearest = torch.full(shape, precision.farthest, dtype=dtype, device=products.device)
+        self._minima = partial(torch.full, shape, precision.farthest, dtype=dtype, device=products.device)
+        self._nearest: torch.Tensor | None = None
 
     def cut_of(self, rows: slice) -> np.ndarray:
         """`(rows,)` keys that candidates of these rows do not reach."""
@@ -56,18 +59,33 @@ class SearchRadii:
     def see(self, keys: torch.Tensor, rows: slice, axis: int) -> None:
         """Take in the keys of a tile whose axis `axis` are these rows."""
         minima = _minima(keys, self.groups, 1 - axis)
+        if self._nearest is None:
+            self._nearest = self._minima()
         nearest = self._nearest[: minima.shape[1 - axis], self._places(rows)]
         torch.minimum(nearest, minima.T if axis == 0 else minima, out=nearest)
 
     def shrink(self, rows: slice) -> None:
         """Shrink the radii of some rows by what was seen."""
+        if self._nearest is None:
+            return
         rows = self._places(rows)
         nearest = self._nearest[:, rows]
-        kth = (_kth if nearest.device.type == "cpu" else _kth_on_device)(nearest, self.k)
-        radius = self.radius[rows]
-        np.minimum(radius, self.bounds.farthest(self.precision.most(kth) + self.origin, rows), out=radius)
+        self._shrink(rows, (_kth if nearest.device.type == "cpu" else _kth_on_device)(nearest, self.k))
+
+    def shrink_to(self, pairs: CandidatePairs) -> None:
+        """Shrink the radii of the rows that have k candidates or more, by these."""
+        rows, kth = self.precision.kth(pairs.row, pairs.key, self.k)
+        self._shrink(rows, kth)
+
+    def forget(self) -> None:
+        """Give back the memory of what was seen."""
+        self._nearest = None
+
+    def _shrink(self, rows: slice | np.ndarray, kth: np.ndarray) -> None:
+        reached = self.bounds.farthest(self.precision.most(kth) + self.origin, rows)
+        self.radius[rows] = radius = np.minimum(self.radius[rows], reached)
         cut = self.cut[rows]
-        cut[:] = np.where(cut == self.precision.none, cut, self.precision.cut(radius - self.origin))
+        self.cut[rows] = np.where(cut == self.precision.none, cut, self.precision.cut(radius - self.origin))
 
 
 def _minima(keys: torch.Tensor, groups: int, axis: int) -> torch.Tensor:
@@ -85,7 +103,7 @@ def _minima(keys: torch.Tensor, groups: int, axis: int) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class CandidatePairs:
-    """Candidates: `row` (pairs,) int32 counted within the searched rows, `column` (pairs,) int32 positions, `key`
+    """Candidates: `row` (pairs,) int16 counted within the searched rows, `column` (pairs,) int32 positions, `key`
     (pairs,) how far apart they were seen."""
 
     row: np.ndarray
@@ -125,7 +143,7 @@ class Harvest:
         row, column = pair[axis], pair[1 - axis]
         row += np.int32(mine.start - self.radii.first)
         column += np.int32(other.start)
-        self._parts.append(CandidatePairs(row, column, key))
+        self._parts.append(CandidatePairs(row.astype(np.int16), column, key))
         self.count += len(key)
         if self.count > self._limit:
             self.prune()
@@ -138,9 +156,10 @@ class Harvest:
 
     def prune(self) -> CandidatePairs:
         """What the radii leave of the candidates; rows are counted from the first of the radii."""
-        left = [pairs[pairs.key < self.radii.cut[pairs.row]] for pairs in self._parts]
+        pairs = CandidatePairs(*(np.concatenate([getattr(p, field) for p in self._parts]) for field in _FIELDS))
         self._parts = []
-        pairs = CandidatePairs(*(np.concatenate([getattr(p, field) for p in left]) for field in _FIELDS))
+        self.radii.shrink_to(pairs)
+        pairs = pairs[pairs.key < self.radii.cut[pairs.row]]
         over = np.bincount(pairs.row, minlength=len(self.many)) > self.few
         if over.any():
             self.many |= over
