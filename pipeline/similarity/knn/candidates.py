@@ -39,7 +39,7 @@ _CROWD = 8
 @dataclass(frozen=True)
 class Candidates:
     """What a sweep hands over: the candidates of the eligible rows `[start, stop)` of `block`, counted from `start`, by
-    row and column.
+    row.
 
     `left_out` ascending positions: rows with so many near-ties that all candidates together would pass the budget.
     """

@@ -216,8 +216,8 @@ def _crowded(products: Products, block: Block, positions: np.ndarray, k: int, mo
 
 
 def _ranked(products: Products, block: Block, positions: np.ndarray, pairs: CandidatePairs, k: int) -> Nearest:
-    """The nearest of those rows of a block that have candidates; `pairs` count rows within `positions`, and lie by row
-    and column."""
+    """The nearest of those rows of a block that have candidates; `pairs` count rows within `positions`, and lie by
+    row."""
     cosines = PairCosines(products.rows, block, positions - block.start, products.device)
     if products.precision is Float32:
         own, other = products.bounds.error[positions][pairs.row], products.bounds.error[pairs.column]

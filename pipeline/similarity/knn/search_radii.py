@@ -114,6 +114,7 @@ class CandidatePairs:
         return len(self.row)
 
     def __getitem__(self, which: np.ndarray | slice) -> CandidatePairs:
+        """Some of them, by places or a range."""
         return CandidatePairs(self.row[which], self.column[which], self.key[which])
 
 
@@ -149,22 +150,22 @@ class Harvest:
             self.prune()
 
     def take(self) -> CandidatePairs:
-        """The candidates, by row and then by column, which are then forgotten."""
+        """The candidates, by row, which are then forgotten."""
         pairs = self.prune()
         self._parts, self.count = [], 0
-        return pairs[np.argsort((pairs.row.astype(np.int64) << 32) + pairs.column)]
+        return pairs[np.sort((pairs.row.astype(np.int64) << 32) + np.arange(len(pairs))) & (2**32 - 1)]
 
     def prune(self) -> CandidatePairs:
         """What the radii leave of the candidates; rows are counted from the first of the radii."""
         pairs = CandidatePairs(*(np.concatenate([getattr(p, field) for p in self._parts]) for field in _FIELDS))
         self._parts = []
         self.radii.shrink_to(pairs)
-        pairs = pairs[pairs.key < self.radii.cut[pairs.row]]
+        pairs = pairs[np.flatnonzero(pairs.key < self.radii.cut[pairs.row])]
         over = np.bincount(pairs.row, minlength=len(self.many)) > self.few
         if over.any():
             self.many |= over
             self.radii.leave(over)
-            pairs = pairs[~over[pairs.row]]
+            pairs = pairs[np.flatnonzero(~over[pairs.row])]
         self._parts, self.count = [pairs], len(pairs)
         self._limit = max(self.most, self.count * 3 // 2)
         return pairs
