@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 import traceback
@@ -34,6 +33,7 @@ from structure.cli import (
     suites,
 )
 from structure.cli.advice import complete, given
+from structure.cli.kept_memory import keep_memory
 from structure.cli.option_values import CommandGroup
 from structure.cli.stopping import INTERRUPTED, WORDS, listen, was_interrupted
 from structure.cli.surroundings import told
@@ -107,25 +107,6 @@ SURROUNDINGS = {
     # Tokenizers warn, or hang, where their own threads meet forked image workers.
     "TOKENIZERS_PARALLELISM": "false",
 }
-
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-KEPT_BLOCK = 2**30
-"""Bytes up to which a block of memory that is given back stays with the process."""
-
-
-def keep_memory() -> None:
-    """Have the C library keep blocks that are given back, where it is glibc.
-
-    It returns those above 32 MiB to the system otherwise, and every batch of images pays for new pages: MobileNetV2
-    read 11 images a processor second on a CPU without this and 30 with it.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return
-    for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-        mallopt(option, KEPT_BLOCK)
 
 
 def main() -> None:

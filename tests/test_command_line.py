@@ -249,7 +249,7 @@ def test_the_commands_keep_memory_that_the_next_batch_needs() -> None:
     """New pages cost as much as the arithmetic of a batch of pictures."""
     code = """
 import resource
-from structure.cli.main import keep_memory
+from structure.cli.kept_memory import keep_memory
 keep_memory()
 for _ in range(2):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -38,6 +38,7 @@ VALUES = {
         "hub_access",
         "installed_package",
         "finite_rows",
+        "float32_products",
     )
 }
 PARTS = {

@@ -18,7 +18,7 @@ from scipy.linalg import eigh
 from structure.pipeline.aligners.arrays import Array, as_tensor, some_rows
 from structure.pipeline.aligners.csa_solver import Moments
 from structure.pipeline.aligners.kernel_csa_solver import LANDMARKS, KernelMap, bandwidth, kernel
-from structure.pipeline.aligners.products import by_transpose
+from structure.pipeline.float32_products import by_transpose
 
 MANY_PAIRS = 16384
 """Pairs above which this road is taken, where the ridge is `LEAST_RIDGE` or more."""

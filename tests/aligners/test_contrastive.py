@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from structure.pipeline.aligners import products
+from structure.pipeline import float32_products as products
 from structure.pipeline.aligners.losses import contrastive as module
 from structure.pipeline.aligners.losses.contrastive import info_nce, sigmoid_loss
 

@@ -31,7 +31,7 @@ import torch
 import transformers
 from PIL import Image
 
-from structure.cli.main import keep_memory
+from structure.cli.kept_memory import keep_memory
 from structure.pipeline.datasets.scenes import Scenes
 from structure.pipeline.encoders import load_encoder
 from structure.pipeline.encoders.encoder import Encoder

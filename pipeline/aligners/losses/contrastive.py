@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 
 from structure.pipeline.aligners.arrays import Array, as_tensor, computing_dtype
-from structure.pipeline.aligners.products import by_transpose
 from structure.pipeline.aligners.square_blocks import transpose_
+from structure.pipeline.float32_products import by_transpose
 
 _TILE = {"cpu": 1 << 20}
 _HELD = 1 << 24

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from structure.pipeline.aligners.losses.choices import Centring, Similarity
-from structure.pipeline.aligners.products import by_transpose
+from structure.pipeline.float32_products import by_transpose
 from structure.store.errors import unknown
 
 

@@ -16,8 +16,8 @@ import torch
 
 from structure.pipeline.aligners.losses.choices import Divergence
 from structure.pipeline.aligners.losses.similarity_space import SimilaritySpace
-from structure.pipeline.aligners.products import by_transpose
 from structure.pipeline.aligners.square_blocks import BLOCK, add_transpose_, mirror_
+from structure.pipeline.float32_products import by_transpose
 
 RELEASED_EPS = 1e-12
 _TILE = {"cpu": 1 << 18}

@@ -32,6 +32,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from structure.pipeline.float32_products import by_transpose, is_for_onednn
 from structure.pipeline.similarity.knn.search_plan import TILE_BYTES
 from structure.pipeline.similarity.knn.unit_rows import Block, UnitRows
 from structure.store.errors import StructureError
@@ -147,14 +148,14 @@ class Factor:
         which = rows if isinstance(rows, slice) else torch.from_numpy(rows)
         left = self.right[which]
         if self.own is not None:
-            return Strip(left, self.own[which])
+            return Strip(-left, self.own[which])
         f, one, end = self.width, self.width + self.terms, self.width + 2 * self.terms
         return Strip(torch.cat([-left[:, :f], left[:, one:end], left[:, f:one], left[:, end:]], dim=1), None)
 
 
 @dataclass(frozen=True)
 class Strip:
-    """Rows as the left side of a product: `left` (rows, width'), and `own` (rows,) where it is added."""
+    """Rows as the left side of a product: `left` (rows, width'), with -c, and `own` (rows,) where it is added."""
 
     left: torch.Tensor
     own: torch.Tensor | None
@@ -163,12 +164,15 @@ class Strip:
         return len(self.left)
 
     def distances(self, factor: Factor, columns: slice, out: torch.Tensor) -> torch.Tensor:
-        """D less the origin and both errors, of these rows and some of a factor's, written to `out` (rows, columns)."""
-        right = factor.right[columns].T
+        """D less the origin and both errors, of these rows and some of a factor's; `out` (rows, columns) may
+        be written."""
+        right = factor.right[columns]
         if self.own is None or factor.own is None:
-            return torch.mm(self.left, right, out=out)
+            return torch.mm(self.left, right.T, out=out)
+        if is_for_onednn(self.left, right):
+            return by_transpose(self.left, right, factor.own[columns]).add_(self.own[:, None])
         torch.add(self.own[:, None], factor.own[columns], out=out)
-        return torch.addmm(out, self.left, right, alpha=-1, out=out)
+        return torch.addmm(out, self.left, right.T, out=out)
 
 
 def factor(block: Block, precision: Precision, device: torch.device, origin: float = 0.0) -> tuple[Factor, np.ndarray]:
@@ -305,7 +309,7 @@ class Products:
         true, size = left @ right.T, left.abs() @ right.abs().T
         if strip.own is not None and factor.own is not None:
             own, other = strip.own[:8, None].double(), factor.own[columns][:256].double()
-            true, size = own + other - true, size + (own.abs() + other.abs())
+            true, size = own + other + true, size + (own.abs() + other.abs())
         allowed = 1.01 * self.precision.roundings * (left.shape[1] + 2) * 2.0**-24 * size
         if self.precision is BFloat16:
             allowed = allowed + true.abs() * 2.0**-8

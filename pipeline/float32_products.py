@@ -17,14 +17,18 @@ LEAST = 1 << 26
 """Multiplications of a product below which MKL, which starts sooner, is as fast."""
 
 
-def by_transpose(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """a b^T (n, m) of `a` (n, k) and `b` (m, k), without a graph."""
-    large = len(a) * b.numel() >= LEAST
-    if not large or a.dtype != torch.float32 or a.device.type != "cpu" or not _mkl_is_slow():
-        return a @ b.T
+def by_transpose(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """a b^T (n, m) of `a` (n, k) and `b` (m, k), and `bias` (m,) added to each row, without a graph."""
+    if not is_for_onednn(a, b):
+        return a @ b.T if bias is None else torch.addmm(bias, a, b.T)
     # Of rows that do not lie one after the other oneDNN takes minutes.
-    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(a.contiguous(), b.contiguous(), None, "none", [], "")
+    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(a.contiguous(), b.contiguous(), bias, "none", [], "")
     return product
+
+
+def is_for_onednn(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether oneDNN is the faster library for a b^T."""
+    return a.dtype == torch.float32 and a.device.type == "cpu" and len(a) * b.numel() >= LEAST and _mkl_is_slow()
 
 
 @cache
