@@ -41,14 +41,7 @@ VALUES = {
         "float32_products",
     )
 }
-PARTS = {
-    "pipeline.encoders",
-    "pipeline.datasets",
-    "pipeline.similarity",
-    "pipeline.aligners",
-    "pipeline.suites",
-    "pipeline.metrics",
-}
+PARTS = {f"pipeline.{name}" for name in ("encoders", "datasets", "similarity", "aligners", "suites", "metrics")}
 # Which aligner suits the pairs: asked for by the stage align, described in its request.
 SELECTION = {"pipeline.model_selection"}
 # What the stages share between the parts and the store.

@@ -243,7 +243,7 @@ class RowBounds:
     largest: float
     share: float
 
-    def farthest(self, computed: np.ndarray, rows: slice) -> np.ndarray:
+    def farthest(self, computed: np.ndarray, rows: slice | np.ndarray) -> np.ndarray:
         """What the distance of a pair is at most where at most `computed`, origin added, was computed for it: one for
         each of some rows.
 
