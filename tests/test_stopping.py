@@ -94,7 +94,8 @@ def test_the_end_waits_for_threads_and_for_what_is_registered(words: list[str], 
     assert "Traceback" not in done.stderr
 
 
-def test_garbage_is_collected_as_usual_once_work_begins() -> None:
+def test_garbage_is_collected_as_usual_once_work_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     collector.seldom()
     try:
         assert gc.get_threshold()[0] == collector.OBJECTS
@@ -102,6 +103,38 @@ def test_garbage_is_collected_as_usual_once_work_begins() -> None:
             assert gc.get_threshold() == collector.USUAL
     finally:
         collector.usual()
+
+
+ASIDE = """
+import gc, sys
+from structure.cli import collector
+sys.path.insert(0, {folder!r})
+collector.seldom()
+sys.meta_path[0].library = "large"
+before = len(sys.meta_path)
+import small
+assert gc.isenabled() and not gc.get_freeze_count()
+try:
+    import large
+except ZeroDivisionError:
+    print("failed", gc.isenabled(), gc.get_freeze_count())
+import large
+print(large.enabled, gc.isenabled(), gc.get_freeze_count() > 0, before - len(sys.meta_path))
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "told"), [("", ["False True True 1"]), ("1 / 0", ["failed True 0", "True True False 1"])]
+)
+def test_what_a_large_library_leaves_is_never_looked_through(first: str, told: list[str], tmp_path: Path) -> None:
+    """Not while it is imported either; one that cannot be imported leaves all as it was."""
+    flag = f"import os\nif not os.path.exists({str(tmp_path / 'tried')!r}):\n"
+    flag += f"    open({str(tmp_path / 'tried')!r}, 'w').close()\n    {first or 'pass'}\n"
+    (tmp_path / "large.py").write_text(f"{flag}import gc\nenabled = gc.isenabled()\n")
+    (tmp_path / "small.py").write_text("")
+    command = [sys.executable, "-c", ASIDE.format(folder=str(tmp_path))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.splitlines() == told, done.stderr
 
 
 def test_output_that_cannot_be_written_at_the_end_is_no_success() -> None:
