@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from structure.pipeline.evaluation.clip_benchmark_json import Record, read_records
 from structure.pipeline.results import Result
+from structure.pipeline.suites import published
 from structure.pipeline.suites.prompt_set import prompt_set_names
 from structure.pipeline.suites.published import published_comparison, published_numbers
 from structure.pipeline.suites.suite import SuiteTask, load_suite, suite_names
@@ -129,6 +130,14 @@ def test_mistakes_in_a_suite_are_named_with_their_line(tmp_path, text, words):
 def test_an_unknown_suite_offers_the_nearest():
     with pytest.raises(StructureError, match=r"Unknown suite 'clipbenchmark'. Did you mean clip-benchmark"):
         load_suite("clipbenchmark")
+
+
+def test_tables_are_read_for_what_they_name_alone(monkeypatch):
+    known = {(number.dataset, number.metric) for number in published._everything()}
+    assert len(known) > 20
+    assert all(published_numbers(*each) for each in known)
+    monkeypatch.setattr(published, "_everything", lambda: pytest.fail("the tables are read"))
+    assert published_numbers("of-my-own", "acc1") == []
 
 
 def test_published_numbers_are_those_of_the_table(golden):
