@@ -17,7 +17,7 @@ from scipy.linalg import eigh
 
 from structure.pipeline.aligners.arrays import Array, as_tensor, some_rows
 from structure.pipeline.aligners.csa_solver import Moments
-from structure.pipeline.aligners.kernel_csa_solver import LANDMARKS, KernelMap, bandwidth, kernel
+from structure.pipeline.aligners.kernel_csa_solver import CHUNK, LANDMARKS, KernelMap, bandwidth, kernel
 from structure.pipeline.float32_products import by_transpose
 
 MANY_PAIRS = 16384
@@ -28,9 +28,6 @@ LEAST_RIDGE = 0.1
 
 JITTER = 1e-6
 """Of the landmarks' kernel, as a share of its trace."""
-
-CHUNK = 2048
-"""Pairs that are taken at a time."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,8 @@ def kernel_moments(vision: Array, text: Array, *, seed: int) -> KernelMoments:
     total.rows = pairs
     total.mean_x, total.mean_y = mean_x + near[0][:, 0], mean_y + near[1][:, 0]
     for product in products[:2]:
-        product.copy_(product.tril() + product.tril(-1).T)
+        product.tril_()
+        product += product.tril(-1).T
     total.xx, total.yy, total.xy = (
         product.div_(pairs).addr_(one, two, alpha=-1)
         for product, (one, two) in zip(products, ((mean_x, mean_x), (mean_y, mean_y), (mean_x, mean_y)), strict=True)
@@ -108,11 +106,13 @@ def _root(landmarks: torch.Tensor, gamma: float, covariance: torch.Tensor, ridge
     rows = landmarks.double()
     among = kernel(rows, rows, gamma)
     among.diagonal().add_(JITTER * len(among))
-    whitening = _inverse(torch.linalg.cholesky(among))
-    del rows, among
-    features = whitening @ covariance @ whitening.T
+    lower = torch.linalg.cholesky(among)
+    del among
+    features = _solved(lower, _solved(lower, covariance).T)
     features.diagonal().add_(ridge * features.diagonal().mean())
-    return _inverse(torch.linalg.cholesky(features)) @ whitening
+    lower = lower @ torch.linalg.cholesky(features)
+    del features
+    return _solved(lower, torch.eye(len(lower), dtype=lower.dtype))
 
 
 def _kernel_rows(rows: torch.Tensor, landmarks: torch.Tensor, gamma: float) -> torch.Tensor:
@@ -129,5 +129,5 @@ def _add_gram(total: torch.Tensor, rows: torch.Tensor, blocks: int = 4) -> None:
         total[top:end, :end] += by_transpose(rows[top:end], rows[:end])
 
 
-def _inverse(lower: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.solve_triangular(lower, torch.eye(len(lower), dtype=lower.dtype), upper=False)
+def _solved(lower: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.solve_triangular(lower, right, upper=False)

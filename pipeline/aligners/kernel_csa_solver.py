@@ -13,10 +13,13 @@ import torch
 import torch.nn.functional as F
 
 from structure.pipeline.aligners.arrays import Array, as_tensor, some_rows
-from structure.pipeline.aligners.csa_solver import CHUNK, FLOOR, Moments, Spectrum, fit_csa_moments, moments
+from structure.pipeline.aligners.csa_solver import FLOOR, Moments, Spectrum, fit_csa_moments, moments
 
 LANDMARKS = 2048
 """Training pairs that span the space at most; fewer pairs are all used."""
+
+CHUNK = 2048
+"""Pairs that are taken at a time."""
 
 
 def bandwidth(rows: torch.Tensor) -> float:
@@ -42,7 +45,7 @@ def kernel(x: torch.Tensor, landmarks: torch.Tensor, gamma: float) -> torch.Tens
 
 def kernel_of(cosines: torch.Tensor, gamma: float) -> torch.Tensor:
     """The same from the cosines."""
-    return torch.exp((cosines - 1) * (2 * gamma))
+    return (cosines - 1).mul_(2 * gamma).exp_()
 
 
 def whitening(landmarks: torch.Tensor, gamma: float) -> torch.Tensor:

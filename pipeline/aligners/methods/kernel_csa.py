@@ -54,8 +54,7 @@ class KernelCsa(ClosedForm[KernelCsaOptions]):
 
     def workspace(self, options: KernelCsaOptions, *, widths: tuple[int, int], pairs: int) -> int:
         from structure.pipeline.aligners import kernel_csa_many_pairs as many
-        from structure.pipeline.aligners.csa_solver import CHUNK
-        from structure.pipeline.aligners.kernel_csa_solver import LANDMARKS
+        from structure.pipeline.aligners.kernel_csa_solver import CHUNK, LANDMARKS
 
         most = min(pairs, LANDMARKS)
         is_many = pairs > many.MANY_PAIRS and options.ridge >= many.LEAST_RIDGE
