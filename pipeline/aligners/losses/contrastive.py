@@ -36,7 +36,8 @@ def info_nce(a: Array, b: Array, *, temperature: float | torch.Tensor = 0.05) ->
     """
     left, right = _unit_pair(a, b)
     with torch.autocast(left.device.type, enabled=False):
-        loss: torch.Tensor = _InfoNCE.apply(left / temperature, right)
+        left = left / temperature
+        loss: torch.Tensor = _InfoNCE.apply(left, right)
     return loss
 
 
