@@ -55,14 +55,14 @@ class Moments:
         left -= mean_x
         right -= mean_y
         sides = {"x": left, "y": right}
-        products = {name: sides[name[0]].T @ sides[name[1]] / count for name in self.needed}
+        products = ((name, (sides[name[0]].T @ sides[name[1]]).div_(count)) for name in self.needed)  # one at a time
         if not self.rows:
             self.rows, self.mean_x, self.mean_y = count, mean_x, mean_y
             vars(self).update(products)
             return
         share = count / (self.rows + count)
         gaps = {"x": mean_x - self.mean_x, "y": mean_y - self.mean_y}
-        for name, new in products.items():
+        for name, new in products:
             old: torch.Tensor = getattr(self, name)
             old.mul_(1 - share).add_(new, alpha=share)
             old.addr_(gaps[name[0]], gaps[name[1]], alpha=share * (1 - share))

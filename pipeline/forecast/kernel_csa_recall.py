@@ -77,7 +77,7 @@ class _Whitened:
 
 def _whitened(cosines: torch.Tensor, rows: np.ndarray, test: np.ndarray, ridge: float) -> _Whitened:
     own, other = (cosines[np.ix_(part, rows)] for part in (rows, test))
-    gamma = bandwidth_of(own)
+    gamma = bandwidth_of(own.clone())
     values, vectors = kernel_spectrum(kernel_of(own, gamma))
     roots = values.sqrt()
     mean = roots * vectors.mean(dim=0)
