@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import resource
+import subprocess
+import sys
+from typing import Any
 
 import altair
 import jsonschema
@@ -12,7 +15,7 @@ import pytest
 from PIL import Image
 
 from structure.pipeline import charts
-from structure.pipeline.charts import Fields, Reference
+from structure.pipeline.charts import Fields, Reference, drawing_process
 from structure.store.errors import MachineError
 
 TITLES = {"a": "along", "b": "up"}
@@ -123,3 +126,44 @@ def test_labels_of_several_lines_have_room_in_their_cells() -> None:
     fields, order = Fields("a", "b", {**TITLES, "score": "score"}, ["a:N"]), (["x"], ["y"])
     one, three = (charts.heatmap(rows, fields, value="score", order=order, labels=name) for name in ("a", "label"))
     assert three["height"] >= 3 * 14 > one["height"]
+
+
+TWO = [("a title\nof two lines", dots(0.0, 1.0)), ("", dots(2.0))]
+
+
+def test_a_process_of_its_own_draws_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = charts.draw_here(TWO)
+    assert expected == [charts.png(spec, title=title) for title, spec in TWO]
+    monkeypatch.setattr(drawing_process, "draw_here", lambda charts: [])
+    with charts.DrawingProcess() as draw:
+        assert draw(TWO) == expected
+
+
+@pytest.mark.parametrize("fault", ["no program", "fails", "ends early", "no addresses"])
+def test_where_the_process_fails_charts_are_drawn_here(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = resource.getrlimit
+    if fault == "no program":
+        monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    elif fault == "no addresses":
+        monkeypatch.setattr(resource, "getrlimit", lambda kind: (2**33, 2**33))
+    else:
+        end = "raise SystemExit(1)" if fault == "fails" else "raise SystemExit"
+        monkeypatch.setattr(drawing_process, "DRAW", f"import sys; sys.stdin.read(); {end}")
+    with charts.DrawingProcess() as draw:
+        monkeypatch.setattr(resource, "getrlimit", limits)
+        assert draw(TWO) == charts.draw_here(TWO)
+
+
+def test_a_process_without_charts_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Started(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Started)
+    with pytest.raises(KeyboardInterrupt), charts.DrawingProcess():
+        raise KeyboardInterrupt
+    (process,) = started
+    assert process.returncode is not None

@@ -1,8 +1,9 @@
 """Charts as Vega-Lite specifications, for the report and, as PNG, for the store."""
 
+from structure.pipeline.charts.drawing_process import Draw, DrawingProcess, draw_here
 from structure.pipeline.charts.encoding import Fields, Reference
 from structure.pipeline.charts.kinds import LineStyle, Marks, heatmap, histogram, intervals, lines, points
-from structure.pipeline.charts.png import WIDTH, panels, png, start_drawing
+from structure.pipeline.charts.png import WIDTH, panels, png
 from structure.pipeline.charts.theme import GREY, HIGHLIGHT, SERIES, Spec
 
 __all__ = [
@@ -10,11 +11,14 @@ __all__ = [
     "HIGHLIGHT",
     "SERIES",
     "WIDTH",
+    "Draw",
+    "DrawingProcess",
     "Fields",
     "LineStyle",
     "Marks",
     "Reference",
     "Spec",
+    "draw_here",
     "heatmap",
     "histogram",
     "intervals",
@@ -22,5 +26,4 @@ __all__ = [
     "panels",
     "png",
     "points",
-    "start_drawing",
 ]

@@ -21,23 +21,27 @@ def png(spec: Mapping[str, Any], *, title: str = "", width: int = WIDTH) -> byte
     Line breaks divide the title. The same specification gives the same bytes on the same machine (system fonts).
     Raises MachineError where the library that draws would end the program.
     """
+    return drawn(on_paper(spec, title=title, width=width))
+
+
+def drawn(spec: Spec) -> bytes:
+    """A chart that is `on_paper`, as PNG. Raises as `png` does."""
     require_address_space(DRAWING, "Drawing a chart")
     import vl_convert
 
+    image: bytes = vl_convert.vegalite_to_png(spec, scale=SCALE)
+    return image
+
+
+def on_paper(spec: Mapping[str, Any], *, title: str = "", width: int = WIDTH) -> Spec:
+    """The specification with its title, of that width, on white."""
     whole: Spec = json.loads(json.dumps(spec).replace('"currentColor"', f'"{INK}"'))  # white paper has no page's colour
     whole |= {"background": "white", "padding": 12}
     if "width" in whole:
         whole["width"] = width
     if title:
         whole["title"] = {"text": title.split("\n")}
-    image: bytes = vl_convert.vegalite_to_png(whole, scale=SCALE)
-    return image
-
-
-def start_drawing() -> None:
-    """Have the library that draws read its scripts, which it does at its first chart and takes longer than the chart;
-    beside other work it takes no time. Raises as `png` does."""
-    png({"mark": "point", "data": {"values": []}})
+    return whole
 
 
 def panels(charts: Sequence[tuple[str, Spec]], *, columns: int = 3, width: int = 260) -> Spec:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from structure.pipeline.charts import Draw, draw_here
 from structure.pipeline.pairing.pairs import PairedRows
 from structure.pipeline.progress import Note, Progress
 from structure.pipeline.ranking.compute_settings import ComputeSettings
@@ -39,9 +40,9 @@ class RankedPair:
     ranked: RankedScores
     curve: np.ndarray | None
 
-    def files(self) -> dict[str, bytes]:
-        """What is saved beside its document."""
-        return self.similarity.files(self.ranked, self.curve)
+    def files(self, draw: Draw = draw_here) -> dict[str, bytes]:
+        """What is saved beside its document, with charts as `draw` makes them."""
+        return self.similarity.files(self.ranked, self.curve, draw)
 
 
 def rank_pair(

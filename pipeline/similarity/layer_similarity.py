@@ -18,6 +18,7 @@ from structure.store.seals import LISTED, Seal, SealError, digests, read_json, r
 if TYPE_CHECKING:
     import xarray as xr
 
+    from structure.pipeline.charts import Draw
     from structure.pipeline.similarity.permutation_test import RankedScores
 
 FILE, SCORES = "ranking.json", "scores.nc"
@@ -63,16 +64,15 @@ class LayerSimilarity:
         if self.folder.writable and sum(written >= mine for written in every) > 1:
             self.folder.write(FILE, self.folder.read(FILE))
 
-    def files(self, ranked: RankedScores, curve: np.ndarray | None) -> dict[str, bytes]:
+    def files(self, ranked: RankedScores, curve: np.ndarray | None, draw: Draw) -> dict[str, bytes]:
         """`scores.nc` (where there are, with null-adjusted scores as `calibrated`, p-values, null and the curve over k)
         and the charts as PNG, by name."""
-        from structure.pipeline.charts import png
         from structure.pipeline.similarity.charts import ranking_charts
         from structure.pipeline.similarity.scores_file import scores_file
 
-        charts = ranking_charts(self.ranking).items()
-        drawn = {f"{name}.png": png(spec, title=title) for name, (title, spec) in charts}
-        return {SCORES: scores_file(self.ranking, ranked, curve), **drawn}
+        charts = ranking_charts(self.ranking)
+        drawn = zip((f"{name}.png" for name in charts), draw(list(charts.values())), strict=True)
+        return {SCORES: scores_file(self.ranking, ranked, curve), **dict(drawn)}
 
     def save(self, files: Mapping[str, bytes]) -> None:
         """Write its `files`, and last `ranking.json`, which lists them with their digests."""

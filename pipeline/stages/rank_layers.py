@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
-from structure.pipeline.charts import start_drawing
+from structure.pipeline.charts import DrawingProcess, draw_here
 from structure.pipeline.keyword_form import keyword_form
 from structure.pipeline.pairing.pairs import choose_sets
 from structure.pipeline.ranking.made_from import made_from
@@ -57,9 +59,9 @@ def run(request: RankRequest, context: RunContext) -> LayerSimilarity:
         before.mark_newest(context.store)
         context.note("this ranking is saved: it was made from the same features in the same way")
         return before
-    with ThreadPoolExecutor(1) as beside:  # charts are drawn on a core that imports and small fits leave idle
-        if context.store.files.writable:
-            beside.submit(start_drawing)
+    # On a core that imports and small fits leave idle; where nothing is imported, a process takes too long to start.
+    apart = context.store.files.writable and "torch" not in sys.modules
+    with DrawingProcess() if apart else nullcontext(draw_here) as draw, ThreadPoolExecutor(1) as beside:
         from structure.pipeline.forecast.forecast import forecast
         from structure.pipeline.ranking.compute_settings import ComputeSettings
         from structure.pipeline.ranking.rank_pair import rank_pair
@@ -68,15 +70,15 @@ def run(request: RankRequest, context: RunContext) -> LayerSimilarity:
         ranked = rank_pair(context.store, *sets, request.options, limits)
         facts: dict[str, Any] = {"made_from": digest}
         may_save = context.may_save("the ranking")
-        files = beside.submit(ranked.files) if may_save else None
+        files = beside.submit(ranked.files, draw) if may_save else None
         if request.forecast:
             began, similarity = time.perf_counter(), ranked.similarity
             made = forecast(context.store, sets, similarity.best(), seed=request.seed, on_event=context.on_event)
             seconds = similarity.ranking["seconds"] + time.perf_counter() - began
             facts |= {"forecast": made.to_dict(), "seconds": seconds}
-    described = ranked.similarity.describe(**facts)
-    if files is not None:
-        described.save(files.result())
+        described = ranked.similarity.describe(**facts)
+        if files is not None:
+            described.save(files.result())
     return described
 
 
