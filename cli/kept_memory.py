@@ -8,8 +8,9 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 BATCH = 2**30
 """Bytes of the largest block that the next batch of a model needs again."""
 
-TILE = 2**25
-"""Bytes of the largest block that is needed again and again where a matrix is worked on tile by tile."""
+PIECE = 2**22
+"""Bytes of the largest block that a search within a budget of memory has kept: what it needs again and again, it
+holds."""
 
 
 def keep_memory(block: int = BATCH) -> None:

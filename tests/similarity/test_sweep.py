@@ -13,6 +13,7 @@ from structure.pipeline.similarity.knn import neighbours as module
 from structure.pipeline.similarity.knn import search_plan, unit_rows
 from structure.pipeline.similarity.knn.each_two import EachTwo
 from structure.pipeline.similarity.knn.neighbours import neighbours
+from structure.pipeline.similarity.knn.products_with_error_bounds import BFloat16, Float32, Precision
 from structure.pipeline.similarity.knn.search_plan import SearchPlan, plan_search
 
 
@@ -115,3 +116,16 @@ def test_a_search_is_planned_within_its_memory(monkeypatch: pytest.MonkeyPatch) 
     assert plans[1000] == SearchPlan(False, 100_000, 100_000, 2)
     assert plans[750].block_rows == 100_000 > plans[750].sweep_rows >= 25_000
     assert 0 < plans[500].block_rows < 20_000
+
+
+@pytest.mark.parametrize("precision", [BFloat16, Float32])
+def test_the_kth_smallest_keys_of_rows(precision: Precision) -> None:
+    random = np.random.default_rng(0)
+    row = random.integers(0, 40, 900).astype(np.int16)
+    keys = random.integers(-(2**15), 2**15, 900).astype(np.int16)
+    if precision is Float32:
+        keys = (keys / np.float32(7.0)).astype(np.float32)
+    row[row == 3] = 4
+    rows, kth = precision.kth(row, keys, 20)
+    assert rows.tolist() == [i for i in range(40) if (row == i).sum() >= 20]
+    assert kth.tolist() == [np.sort(keys[row == i])[19] for i in rows]

@@ -70,7 +70,7 @@ class Sweep:
         self._panels = []
         for rows in self.meets.panels:
             radii = SearchRadii(k, products, rows, searched[rows])
-            held = (rows.stop - rows.start) * max(HELD_PAIRS * k, most // (span.stop - span.start))
+            held = (rows.stop - rows.start) * max(int(HELD_PAIRS * k), most // (span.stop - span.start))
             self._panels.append(_Panel(rows, radii, Harvest(radii, few=few, most=held)))
 
     def run(self, found: Callable[[Candidates], None]) -> None:

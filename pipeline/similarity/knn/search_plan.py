@@ -1,8 +1,8 @@
 """What a search holds at once within its memory: rows, rounded rows, radii, candidates, and what each thread works on.
 
 Rows that do not fit are given up in this order: the stored values, which only pairs in doubt need, are read again; the
-candidates of a part of the rows are held at a time, for which each part meets all columns; blocks of rows are read
-again for every other block.
+candidates of a part of the rows are held at a time, for which each part meets all columns; one thread searches alone;
+blocks of rows are read again for every other block.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from structure.pipeline.device import cores
 TILE_BYTES = 8 << 20
 """Bytes of one tile of products on a processor: small enough to stay in a shared cache while it is searched."""
 
-HELD_PAIRS = 2
+HELD_PAIRS = 1.5
 """Candidates that are held for each neighbour, at most, where radii are not wide."""
 
 RANKED_PAIRS = 1 << 18
@@ -51,7 +51,7 @@ def plan_search(rows: int, width: int, itemsize: int, *, k: int, memory: int) ->
     """For the `k` nearest of so many rows of `itemsize` bytes an entry, within `memory` bytes."""
     key = 2 if has_bfloat16_units() else 4
     row = width * (4 + (2 if has_bfloat16_units() else 0)) + _ROW
-    searched = HELD_PAIRS * k * (6 + key) + _ROW
+    searched = int(HELD_PAIRS * k) * (6 + key) + _ROW
     for at_once in sorted({cores(), 1}, reverse=True):
         free = int(_USED * memory) - at_once * _THREAD - rows * row
         for values in (rows * width * itemsize, 0):

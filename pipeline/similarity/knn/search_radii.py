@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from threading import local
 
 import numpy as np
 import torch
@@ -126,7 +127,7 @@ class Harvest:
     become many.
 
     A row left with more than `few` candidates is given up: it is searched no more and is marked in `many` (rows,) bool.
-    `count` candidates are held; they are gone through beyond `most`, and beyond one and a half of what was left then.
+    `count` candidates are held; they are gone through beyond `most`, and beyond a quarter more than was left then.
     """
 
     def __init__(self, radii: SearchRadii, *, few: int, most: int) -> None:
@@ -167,7 +168,7 @@ class Harvest:
             self.radii.leave(over)
             pairs = pairs[np.flatnonzero(~over[pairs.row])]
         self._parts, self.count = [pairs], len(pairs)
-        self._limit = max(self.most, self.count * 3 // 2)
+        self._limit = max(self.most, self.count * 5 // 4)
         return pairs
 
 
@@ -185,9 +186,18 @@ Within = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Row and column int32 of the keys below the cut, and these keys."""
 
 
+_held = local()
+"""Of each thread: the mask of a tile, which is written again for the next."""
+
+
 def _within(keys: torch.Tensor, cut: np.ndarray) -> Within:
     table = keys.numpy()
-    flat = np.flatnonzero(table < cut)
+    mask = getattr(_held, "mask", None)
+    if mask is None or mask.size < table.size:
+        mask = _held.mask = np.empty(table.size, bool)
+    is_within = mask[: table.size].reshape(table.shape)
+    np.less(table, cut, out=is_within)
+    flat = np.flatnonzero(is_within)
     key = table.take(flat)
     column = flat.astype(np.int32)
     row = column // np.int32(table.shape[1])
