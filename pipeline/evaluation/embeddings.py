@@ -14,6 +14,7 @@ from structure.pipeline.extraction.stored_or_extracted import FeatureSource
 from structure.pipeline.metrics.matrices import Array
 from structure.store import FeatureSet, Shard
 from structure.store.sample_table import WITHDRAWN
+from structure.store.shard_ranges import MAX_ROWS
 
 Head = Callable[[Any], Any]
 """(rows, width) float32 features, or `Tokens` of rows -> (rows, dim) float32 embeddings, of the kind given."""
@@ -29,7 +30,7 @@ class Embeddings:
     """The embeddings of the rows of a feature set that could be read, in order; nothing is computed before it is asked.
 
     `layer` is the column that `head` takes, or several joined with `+`; with `tokens` it takes that layer's tokens.
-    Memory is bounded by one shard, or some of `ROWS` rows together, where `blocks` is used.
+    Memory is bounded by one shard where `blocks` is used, which takes small ones together.
     """
 
     features: FeatureSet
@@ -62,7 +63,7 @@ class Embeddings:
     def blocks(self) -> Iterator[Array]:
         """(rows, dim) float32 embeddings of at most `ROWS` rows, on the source's device (NumPy arrays on a CPU)."""
         shards = self.features.manifest.shards
-        together = 1 if self.tokens else max(1, ROWS // len(shards[0])) if shards else 1
+        together = 1 if self.tokens else max(1, MAX_ROWS // len(shards[0])) if shards else 1
         for first in range(0, len(shards), together):
             yield from self._of_shards(shards[first : first + together])
 
