@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import Any
 
@@ -33,6 +34,27 @@ def check_key(key: str) -> str:
 def plain_name(text: str) -> str:
     """The text as one part of a key: what a key cannot hold, slashes too, becomes `_`."""
     return re.sub(r"[^\w.@+=,()\[\]-]", "_", text, flags=re.ASCII)
+
+
+class _WriteThreads:
+    """One pool of the process, as starting a thread takes as long as writing a small file; a forked process has it
+    anew: the threads are not there."""
+
+    def __init__(self) -> None:
+        self.pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="writes")
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self.pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="writes")
+
+
+_write_threads = _WriteThreads()
+
+
+def write_threads() -> ThreadPoolExecutor:
+    """The threads that write files. Whoever submits waits for what was submitted; they are never shut down."""
+    return _write_threads.pool
 
 
 class Files(ABC):
@@ -142,8 +164,10 @@ class Files(ABC):
 
     def write_together(self, files: Mapping[str, bytes]) -> None:
         """`write` each, in no order: they wait for the disk at the same time. All are durable when the call returns."""
-        with ThreadPoolExecutor(WRITERS) as pool:
-            list(pool.map(self.write, files, files.values()))
+        writes = [write_threads().submit(self.write, key, data) for key, data in files.items()]
+        wait(writes)
+        for written in writes:
+            written.result()
 
     def exists(self, key: str) -> bool:
         """Whether there is a file of that name."""

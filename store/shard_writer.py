@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from threading import Lock
 from types import TracebackType
 
@@ -14,7 +14,7 @@ from structure.store.column_writer import ColumnWriter, Numbers
 from structure.store.completion_markers import CompletionMarker
 from structure.store.errors import StructureError
 from structure.store.feature_set import FeatureSet
-from structure.store.files import WRITERS, Files
+from structure.store.files import Files, write_threads
 from structure.store.lease import FOLDER, Lease
 from structure.store.shard_ranges import Shard
 
@@ -120,22 +120,27 @@ class _ChunkPool:
 
     def __init__(self, files: Files, *, level: int | None) -> None:
         self._files, self._level = files, level
-        self._threads = ThreadPoolExecutor(WRITERS)
         self._waiting: dict[Future[str], int] = {}
         self._lock = Lock()
+        self._closed = False
 
     def write(self, key: str, values: np.ndarray, *, rows: int) -> Future[str]:
         """Begin to write a chunk; the future gives its CRC-32C as hex when it is durable. See `write_chunk`."""
         with self._lock:
+            if self._closed:
+                raise RuntimeError(f"{key}: the shard's lease was given back, and it is not written any more")
             while (pending := self._still_waiting()) and sum(pending.values()) + values.nbytes > WAITING_BYTES:
                 next(iter(pending)).exception()  # wait for it; whoever commits gets what it raised
-            writing = self._threads.submit(write_chunk, self._files, key, values, rows=rows, level=self._level)
+            writing = write_threads().submit(write_chunk, self._files, key, values, rows=rows, level=self._level)
             self._waiting[writing] = values.nbytes
         return writing
 
     def close(self) -> None:
         """Stop: what has not begun is not written."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
+        with self._lock:
+            self._closed = True
+            waiting = list(self._still_waiting())
+        wait([future for future in waiting if not future.cancel()])
 
     def _still_waiting(self) -> dict[Future[str], int]:
         self._waiting = {future: size for future, size in self._waiting.items() if not future.done()}

@@ -68,7 +68,8 @@ def read_file(path: str, *, item: str) -> bytes:
     try:
         if names_video(path) and (size := os.path.getsize(path)) > MOST_BYTES:
             raise BadSampleError(item, f"{path} has {size:,} bytes; of a video at most {MOST_BYTES:,} are read")
-        return Path(path).read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except FileNotFoundError:
         raise BadSampleError(item, f"there is no file {path}") from None
     except (OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,6 +17,10 @@ from structure.store.errors import BadSampleError, DamageError
 READERS = 8
 MOST_IN_BLOCK = 64
 """Samples that a thread reads at a time, of a large dataset."""
+
+SHORT = 1e-4
+"""Seconds a sample: below, as with small files that the system holds in memory, threads take turns in Python and are
+two to three times slower than one."""
 
 UNREADABLE = "unreadable"
 """The digest of a sample whose bytes cannot be read: it takes part in the table and is skipped by extraction."""
@@ -112,11 +117,21 @@ def read_samples(
         return [sample(index) for index in block]
 
     items: list[SampleItem] = []
+
+    def take(block: list[SampleItem]) -> None:
+        items.extend(block)
+        context.on_event(Progress(f"reading {dataset.name}/{split}", len(items), count, "samples"))
+
     size = min(MOST_IN_BLOCK, -(-count // (4 * READERS)) or 1)  # a task for each sample costs more than most samples
+    blocks = (range(start, min(start + size, count)) for start in range(0, count, size))
+    for block in blocks:
+        began = time.perf_counter()
+        take(samples_of(block))
+        if time.perf_counter() - began > SHORT * len(block):
+            break
     with ThreadPoolExecutor(READERS) as pool:
-        for block in pool.map(samples_of, (range(start, min(start + size, count)) for start in range(0, count, size))):
-            items += block
-            context.on_event(Progress(f"reading {dataset.name}/{split}", len(items), count, "samples"))
+        for found in pool.map(samples_of, blocks):
+            take(found)
     tasks = {
         name: {"classes": list(task.classes), "templates": list(task.templates), "source": task.source}
         for name, task in dataset.tasks.items()

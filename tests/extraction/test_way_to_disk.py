@@ -13,6 +13,7 @@ import pytest
 import structure.store
 from structure.pipeline import extract
 from structure.pipeline.extraction.within_memory import WithinMemory
+from structure.store import files
 from structure.store.completion_markers import CompletionMarkers
 
 ROOT = Path(structure.store.__file__).resolve().parents[1]
@@ -45,6 +46,7 @@ def test_a_shard_passes_few_files(tokens: tuple[str, ...], tmp_path: Path, monke
 
     monkeypatch.setattr(WithinMemory, "encode", encoded)
     monkeypatch.setattr(CompletionMarkers, "write", written)
+    monkeypatch.setattr(files, "_write_threads", files._WriteThreads())  # only threads that start now are seen
     before = sys.getprofile()
     try:
         extract(["bundled:scenes-vit"], "scenes:64", store=tmp_path, batch_size=64, tokens=tokens)

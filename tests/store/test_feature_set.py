@@ -19,6 +19,7 @@ from structure.store import FeatureSet, Manifest, Rows, Samples, Shard, Store, S
 from structure.store.cast import Float16OverflowError
 from structure.store.errors import DamageError, FingerprintError
 from structure.store.lease import HeldError, Lease
+from structure.store.local_files import LocalFiles
 from structure.store.shard_writer import ShardWriter, lease_of, write_shard
 
 Values = dict[str, np.ndarray]
@@ -208,6 +209,38 @@ def test_a_second_writer_is_refused_with_who_holds_it(features: FeatureSet) -> N
     with ShardWriter(features, shard) as writer:
         assert features.files.exists(writer.lease.key)
     assert not features.files.exists(writer.lease.key)
+
+
+def test_what_is_handed_over_after_the_lease_was_given_back_is_not_written(features: FeatureSet) -> None:
+    shard = features.manifest.shards[0]
+    writer = ShardWriter(features, shard).acquire()
+    writer.release()
+    before = tree(Path(features.files.url))
+    with pytest.raises(RuntimeError, match="lease was given back"):
+        writer.put("pooled", range(len(shard)), np.ones((len(shard), features.column("pooled").width), np.float32))
+    assert tree(Path(features.files.url)) == before
+
+
+def test_the_manifest_counts_when_all_else_is_there(features: FeatureSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    write = LocalFiles.write
+
+    def noted(self: LocalFiles, key: str, *parts: bytes) -> None:
+        write(self, key, *parts)
+        written.append(key.removeprefix(f"{features.prefix}/"))
+
+    monkeypatch.setattr(LocalFiles, "write", noted)
+    features.widen(features.layers[0])
+    assert written[-2:] == ["zarr.json", "manifest.json"]
+    assert {f"{layer}/zarr.json" for layer in features.layers} <= set(written[:-2])
+
+
+def test_a_file_that_cannot_be_written_is_told_when_the_others_are(tmp_path: Path) -> None:
+    files = LocalFiles(tmp_path)
+    (tmp_path / "a").write_bytes(b"")  # no folder
+    with pytest.raises(OSError, match="a"):
+        files.write_together({"a/b": b"1", "c/d": b"2", "e": b"3"})
+    assert (files.read("c/d"), files.read("e")) == (b"2", b"3")
 
 
 def test_a_dead_writer_holds_nothing(features: FeatureSet) -> None:
