@@ -314,9 +314,10 @@ class Samples:
         key = self.file(self.dataset, self.split)
         # Old and new checksum are both good until the new file is in place, so that a crash leaves a table that reads.
         checksum = f"{crc32c(data):08x}"
-        files.write(f"{key}.crc32c", " ".join([*_checksums(files, key), checksum]).encode())
+        files.write(f"{key}.crc32c", " ".join([*(earlier := _checksums(files, key)), checksum]).encode())
         files.write(key, data)
-        files.write(f"{key}.crc32c", checksum.encode())
+        if earlier:
+            files.write(f"{key}.crc32c", checksum.encode())
 
     @classmethod
     def checksum(cls, files: Files, dataset: str, split: str) -> str:

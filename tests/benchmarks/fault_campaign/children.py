@@ -97,10 +97,10 @@ def command(words: Sequence[str], log: Path, limits: Callable[[], None] = lambda
 
 def save_states() -> None:
     """Have this process save the state of a training after every epoch, not once in half a minute."""
-    from structure.pipeline.stages import align
+    from structure.pipeline.alignment import train
 
-    plain = align.Checkpoint
-    align.Checkpoint = lambda *at, every: plain(*at, every=0.0)  # type: ignore[assignment,misc]
+    plain = train.Checkpoint
+    train.Checkpoint = lambda *at, every: plain(*at, every=0.0)  # type: ignore[assignment,misc]
 
 
 def _become(words: Sequence[str], log: Path, limits: Callable[[], None]) -> None:
