@@ -14,11 +14,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
+from threading import BoundedSemaphore
 
 import numpy as np
 import torch
 
-from structure.pipeline.device import one_thread
+from structure.pipeline.device import give_memory_back, one_thread
 from structure.pipeline.similarity.knn import refine_order as order
 from structure.pipeline.similarity.knn.candidates import STRIP, Candidates, Sweep, TooManyCandidates, sweep_few
 from structure.pipeline.similarity.knn.cosine_refinements import PairCosines, most_of_row
@@ -36,6 +37,9 @@ from structure.store.errors import StructureError
 MEMORY = 1 << 30
 """Default budget in bytes for one layer's search."""
 
+
+_LARGE = 1 << 24
+"""Entries of a layer after whose search memory is given back before the next."""
 
 FEWEST_A_NEIGHBOUR = 32
 """Rows for each neighbour from which on bfloat16 products pay: candidates are few beside the columns."""
@@ -127,6 +131,8 @@ def search_part(
     rows = UnitRows(x, k=k, memory=memory, name=name)
     span = slice(start, count if stop is None else min(stop, count))
     lists = _lists(rows, k + 1, where, memory, span)
+    if rows.rows * rows.width >= _LARGE:
+        give_memory_back()
     return Part(start, lists, rows.leader[span], rows.norms[span] == 0, rows.is_constant())
 
 
@@ -155,9 +161,12 @@ def _lists(rows: UnitRows, k: int, device: torch.device, memory: int, span: slic
         products = Products(rows, BFloat16 if narrow else Float32, device, k)
     most = max(memory // (256 * at_once), len(searched))
 
+    ranks = BoundedSemaphore(at_once if rows.plan.holds_values else 1 + at_once // 4)
+
     def store(candidates: Candidates) -> None:
-        for positions, nearest in _nearest(products, candidates, k, most):
-            lists[rows.eligible[positions] - span.start] = rows.eligible[nearest]
+        with ranks:
+            for positions, nearest in _nearest(products, candidates, k, most):
+                lists[rows.eligible[positions] - span.start] = rows.eligible[nearest]
 
     height = max(rows.plan.sweep_rows, STRIP)
     for start in range(first, last, height):
