@@ -29,6 +29,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def scripts_of_pages(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Scripts are kept in a folder of the tests."""
+    from structure.pipeline.page import script_cache
+
+    script_cache.PLACE = tmp_path_factory.mktemp("cache") / "structure-align"
+
+
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """Folder of golden numeric fixtures; the test skips where it is absent."""

@@ -22,9 +22,12 @@ from markupsafe import Markup
 
 from structure.pipeline.charts.address_space import BUNDLING, require_address_space
 from structure.pipeline.page.blocks import Block, Chart, Section
+from structure.pipeline.page.script_cache import kept
 from structure.pipeline.strict_json import strict
 
 _HOME = files("structure.pipeline.page")
+SNIPPET = "window.vegaEmbed = vegaEmbed;"
+"""What a page's own script calls of the library."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +58,22 @@ def render(title: str, store: str, sections: Sequence[Section]) -> str:
 
 @cache
 def library() -> str:
-    """Vega, Vega-Lite and vega-embed as one script, from the package vl-convert-python; bundling takes seconds.
-    Raises MachineError where it would end the program."""
-    require_address_space(BUNDLING, "Bundling the scripts of the page")
+    """Vega, Vega-Lite and vega-embed as one script, from the package vl-convert-python; bundling takes a second, so it
+    is kept. Raises MachineError where it would end the program."""
     import vl_convert
 
-    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    version = vl_convert.__version__
+    bundle = kept(f"vega-{version}.js", f"vl-convert-python {version}: {SNIPPET}", _bundled)
     if "</script" in bundle or "<!--" in bundle:  # either would end, or hide, the script inside HTML
         bundle = bundle.replace("</script", r"<\/script").replace("<!--", r"<\!--")
     return bundle
+
+
+def _bundled() -> str:
+    require_address_space(BUNDLING, "Bundling the scripts of the page")
+    import vl_convert
+
+    return str(vl_convert.javascript_bundle(SNIPPET))
 
 
 def style() -> str:

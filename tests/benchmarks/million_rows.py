@@ -10,7 +10,8 @@ ours over the bare script's in seconds by the clock and `cpu_ratio` in processor
 - verify: `structure store verify` of a wider one; bare: a CRC-32C of every file of the store
 - sample index: opening one whose samples have a caption and a digest each, up to which rows are there and which data
   they are of; bare: `pq.read_table`. Its memory is what the process holds over what it held before.
-- report: the first page of a store with two imports and their ranking, and the page when nothing is new
+- report: the first page of a store with two imports and their ranking, where the user's cache has the script of charts
+  as after any earlier page, and the page when nothing is new
 """
 
 from __future__ import annotations
