@@ -60,10 +60,8 @@ def render(title: str, store: str, sections: Sequence[Section]) -> str:
 def library() -> str:
     """Vega, Vega-Lite and vega-embed as one script, from the package vl-convert-python; bundling takes a second, so it
     is kept. Raises MachineError where it would end the program."""
-    import vl_convert
-
-    version = vl_convert.__version__
-    bundle = kept(f"vega-{version}.js", f"vl-convert-python {version}: {SNIPPET}", _bundled)
+    bundler = importlib.metadata.version("vl-convert-python")
+    bundle = kept(f"vega-{bundler}.js", f"vl-convert-python {bundler}: {SNIPPET}", _bundled)
     if "</script" in bundle or "<!--" in bundle:  # either would end, or hide, the script inside HTML
         bundle = bundle.replace("</script", r"<\/script").replace("<!--", r"<\!--")
     return bundle
