@@ -43,7 +43,8 @@ from structure.pipeline.run_context import RunContext
 from structure.store import open_store
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-HELD = 0.95
+HELD = {"text": 0.95, "images": 0.97}
+"""The least that `ratio` may be, by measure."""
 
 Seconds = tuple[float, float]
 """By the clock, and of all processors."""
@@ -68,7 +69,7 @@ def main() -> None:
 
 
 def say(measure: str, found: dict[str, Any]) -> None:
-    line = {"measure": measure, "threads": torch.get_num_threads(), **found, "held": HELD}
+    line = {"measure": measure, "threads": torch.get_num_threads(), **found, "held": HELD[measure]}
     print(json.dumps({k: round(v, 3) if isinstance(v, float) else v for k, v in line.items()}), flush=True)
 
 
