@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.io
 import xarray as xr
 
 from structure.pipeline.similarity.layer_similarity import LayerSimilarity
-from structure.pipeline.similarity.netcdf import NetcdfVariable, netcdf_file
 from structure.pipeline.similarity.scores_file import scores_file
 from structure.store.local_files import LocalFiles
 
@@ -51,32 +49,3 @@ def test_the_file_is_what_xarray_writes(seed: int, tmp_path: Any) -> None:
         io.BytesIO(scores_file(ranking, SimpleNamespace(scores=scores, null=None), None)), engine="scipy"
     ) as plain:
         assert set(plain.variables) == {"mutual_knn", "vision_layer", "text_layer"}
-
-
-def test_the_bytes_are_those_of_scipy() -> None:
-    random = np.random.default_rng(0)
-    letters = np.array([b"a", b"bc", b"defg", b"h", b"ij"], "S5").view("S1").reshape(5, 5)
-    numbers, deep, counts = random.random((5, 3)), random.random((2, 5, 3)), np.arange(3, dtype=np.int32)
-    facts = {"k": 7, "rows": 3e10, "preset": "structure"}
-    made = netcdf_file(
-        [
-            NetcdfVariable("names", ("names", "string5"), letters, {"_Encoding": "utf-8"}),
-            NetcdfVariable("scores", ("names", "column"), numbers, {"_FillValue": np.float64(np.nan), **facts}),
-            NetcdfVariable("deep", ("depth", "names", "column"), deep),
-            NetcdfVariable("column", ("column",), counts),
-        ]
-    )
-    buffer = io.BytesIO()
-    with scipy.io.netcdf_file(buffer, "w") as file:
-        for name, size in (("names", 5), ("string5", 5), ("column", 3), ("depth", 2)):
-            file.createDimension(name, size)
-        file.createVariable("names", "S1", ("names", "string5"))[:] = letters
-        file.variables["names"]._Encoding = "utf-8"
-        scores = file.createVariable("scores", ">f8", ("names", "column"))
-        scores[:], scores._FillValue = numbers, np.array(np.nan, ">f8")
-        for name, value in facts.items():
-            setattr(scores, name, value)
-        file.createVariable("deep", ">f8", ("depth", "names", "column"))[:] = deep
-        file.createVariable("column", ">i4", ("column",))[:] = counts
-        file.flush()
-        assert made == buffer.getvalue()
