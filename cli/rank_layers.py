@@ -13,7 +13,7 @@ from structure.cli.choices import byte_count, choice, count_or, listed
 from structure.cli.cluster import compute_on
 from structure.cli.consent import agreed, show_ahead
 from structure.cli.flags import PlanFlags, StoreFlags, takes_flags
-from structure.cli.kept_memory import PIECE, keep_memory
+from structure.cli.kept_memory import give_memory_back
 from structure.cli.terminal import Terminal
 from structure.pipeline.ranking.options import PERMUTE, PRESETS
 from structure.pipeline.similarity.k_rules import RULES
@@ -90,7 +90,7 @@ def rank_layers(flags: RankFlags) -> None:
     """
     from structure.pipeline.run_context import RunContext
 
-    keep_memory(PIECE)
+    give_memory_back()
     terminal, request = flags.terminal(), _request(flags)
     context = RunContext.of(flags.store, device=flags.device)
     if flags.dry_run:

@@ -196,6 +196,7 @@ SCRIPTS = (
             Bound("wall_s", most=60, of="demo"),
             Bound("wall_s", most=1.5, of="nothing new"),
             Bound("wall_s", most=4, of="cold"),
+            Bound("wall_s", most=5, of="20 aligners"),
             Bound("wall_s", most=15, of="first: align"),
             Bound("wall_s", most=6, of="first: search"),
         ),

@@ -46,7 +46,7 @@ def run(command: Sequence[str | Path], *, may_refuse: bool = False) -> Run:
         print(said, file=sys.stderr)
         raise subprocess.CalledProcessError(child.returncode, words, out)
     refused = (" ".join(said.split()) or f"exit code {child.returncode}") if child.returncode else ""
-    return Run(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000, out, refused)
+    return Run(time.perf_counter() - began, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6, out, refused)
 
 
 def in_a_process(work: Callable[..., object], *arguments: object) -> None:
