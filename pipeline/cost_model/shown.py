@@ -8,7 +8,7 @@ def shown_bytes(size: float | None) -> str:
     if size is None:
         return "unknown"
     for unit in ("B", "kB", "MB", "GB", "TB", "PB"):
-        if size < 1000 or unit == "PB":
+        if size < 999.5 or unit == "PB":  # three digits of more are 1,000
             break
         size /= 1000
     return f"{size:.3g} {unit}" if size < 1000 else f"{size:,.0f} {unit}"
@@ -21,7 +21,7 @@ def shown_time(seconds: float | None) -> str:
     if not seconds:
         return "0 s"
     for unit, length in (("years", 365.25 * 86_400), ("d", 86_400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0)):
-        if seconds >= 2 * length or (unit == "s" and seconds >= 1):
+        if seconds >= 2 * length or (unit == "s" and seconds >= 0.9995):
             count = seconds / length
             return f"{count:,.0f} {unit}" if count >= 100 else f"{count:.3g} {unit}"
     return f"{1000 * seconds:.3g} ms"

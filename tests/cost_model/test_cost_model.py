@@ -191,6 +191,7 @@ def test_an_unknown_quantity_has_no_value() -> None:
         (None, "unknown"),
         (0, "0 s"),
         (0.0031, "3.1 ms"),
+        (0.9996, "1 s"),
         (12, "12 s"),
         (150, "2.5 min"),
         (9000, "2.5 h"),
@@ -202,11 +203,12 @@ def test_times_fit_a_cell(seconds: float | None, words: str) -> None:
 
 
 def test_sizes_fit_a_cell() -> None:
-    assert [shown_bytes(size) for size in (None, 0, 999, 1000, 1.5e12, 2e18)] == [
+    assert [shown_bytes(size) for size in (None, 0, 999, 1000, 999_899_136, 1.5e12, 2e18)] == [
         "unknown",
         "0 B",
         "999 B",
         "1 kB",
+        "1 GB",
         "1.5 TB",
         "2,000 PB",
     ]
