@@ -12,7 +12,6 @@ from typing import Any
 
 from structure.cli import collector
 from structure.cli.advice import complete
-from structure.cli.plain_lines import plain_lines
 from structure.cli.stopping import stop_by_exception
 from structure.pipeline.progress import Event, Listener, Note, Progress
 from structure.pipeline.strict_json import strict
@@ -61,17 +60,11 @@ class Terminal:
 
         Where there is no terminal, or a dumb one, it is plain lines: columns that two spaces keep apart, no frame.
         """
-        framed = self.out.is_terminal and not self.out.is_dumb_terminal
-        cells = [[shown(row.get(name)) for name in columns] for row in rows]
-        numeric = [all(isinstance(row.get(name), int | float | None) for row in rows) for name in columns]
-        lines = None if framed else plain_lines([list(columns), *cells], numeric, title=title, width=self.out.width)
-        if lines is not None:
-            self.out.file.write(lines)
-            return
         from rich import box
         from rich.table import Table
         from rich.text import Text
 
+        framed = self.out.is_terminal and not self.out.is_dumb_terminal
         table = Table(
             title=Text(title) if title else None,
             title_justify="left",
@@ -80,10 +73,11 @@ class Terminal:
             padding=(0, 1) if framed else (0, 2, 0, 0),
             pad_edge=framed,
         )
-        for name, right in zip(columns, numeric, strict=True):
-            table.add_column(name, justify="right" if right else "left", overflow="fold")
-        for row_cells in cells:
-            table.add_row(*map(Text, row_cells))
+        for name in columns:
+            numeric = all(isinstance(row.get(name), int | float | None) for row in rows)
+            table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(shown(row.get(name))) for name in columns))
         if framed:
             self.out.print(table)
             return

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import typer
 
-from structure.cli import terminal as terminal_module
 from structure.cli.main import app, run
 from structure.cli.terminal import Terminal
 from structure.pipeline.progress import Progress
@@ -100,21 +99,6 @@ def test_tables_are_plain_lines_where_there_is_no_terminal(capsys: pytest.Captur
     Terminal(as_json=False, quiet=False).table(rows, ["name", "value"], title="Things")
     cells = [line.rsplit(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
     assert cells == [["Things"], ["name", "value"], ["[red]a[/red]", "0.500"], ["b", "-"], ["p", "3.2e-05"]]
-
-
-@pytest.mark.parametrize("title", ["", "T", "a title that is wider than such a table"])
-@pytest.mark.parametrize("second", ["[b]x[/b]", "", " é ", "a\nb", "c" * 450])
-def test_plain_lines_are_those_that_rich_draws(
-    title: str, second: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows: list[dict[str, object]] = [{"name": " a", "value": 0.5, "n": 1000}, {"name": second, "value": None, "n": 12}]
-    terminal = Terminal(as_json=False, quiet=False)
-    terminal.table(rows, ["name", "value", "of", "n"], title=title)
-    drawn = capsys.readouterr().out
-    monkeypatch.setattr(terminal_module, "plain_lines", lambda *rest, **options: None)
-    terminal.table(rows, ["name", "value", "of", "n"], title=title)
-    assert capsys.readouterr().out == drawn
-    assert "1,000" in drawn
 
 
 class Screen(io.StringIO):

@@ -32,7 +32,10 @@ def kept(name: str, owner: str, make: Callable[[], str]) -> str:
     script = make()
     with suppress(OSError, RuntimeError, StructureError):
         if Path("~").expanduser().is_dir():
-            LocalFiles(PLACE).write(name, closed(f"{script}{note}".encode()))
+            files = LocalFiles(PLACE)
+            files.write(name, closed(f"{script}{note}".encode()))
+            for each, mode in ((files.path(name), 0o600), (files.path(name).parent, 0o700)):
+                each.chmod(mode)
     return script
 
 
@@ -40,5 +43,5 @@ def _require_private(path: Path) -> None:
     """Raises SealError where somebody else may have written it."""
     for each in (path, path.parent):
         found = os.stat(each)
-        if found.st_uid != os.getuid() or found.st_mode & stat.S_IWOTH:
+        if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise SealError("may be of another user")
