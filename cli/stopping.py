@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from types import FrameType
 
 INTERRUPTED = 130
@@ -43,9 +44,11 @@ def stop_by_exception() -> None:
 
 def raise_again(dropped: sys.UnraisableHookArgs) -> None:
     """As `sys.unraisablehook`: a signal that came within a callback of a finalizer or a weak reference, whose
-    exceptions Python drops with a traceback on stderr, is raised again when the callback has ended."""
+    exceptions Python drops with a traceback on stderr, is raised again when the callback has ended. What an object
+    says when it goes that a signal left half made is of no use to anyone."""
     if dropped.exc_type is not KeyboardInterrupt:
-        sys.__unraisablehook__(dropped)
+        if not _raised:
+            sys.__unraisablehook__(dropped)
         return
     main = threading.main_thread().ident or 0
     again = threading.Timer(SOON, signal.pthread_kill, (main, signal.SIGINT))
@@ -66,4 +69,5 @@ def _leave(number: int, frame: FrameType | None) -> None:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     global _raised
     _raised = True
+    warnings.simplefilter("ignore")  # of what is left half made, such as a coroutine that nobody awaited
     raise KeyboardInterrupt

@@ -143,6 +143,7 @@ def remove_results(store: Store, aligner: str) -> int:
         count = len(every_result(folder))
     except DamageError:
         count = 0  # nobody can say; they go
+    folder.remove(FILE)  # first: it lists the others
     folder.remove_tree("")
     for key in comparisons.keys(""):
         if aligner in key.removesuffix(".json").split(".."):

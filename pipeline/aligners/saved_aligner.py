@@ -31,11 +31,9 @@ def save_aligned(
     Its record goes first and comes last: a killed run leaves nothing that looks whole.
     """
     folder = store.folder("aligners", name)
-    if folder.exists(RECORD):
-        folder.remove(RECORD)
-        gone = remove_results(store, name)
+    gone = make_way(store, name)
+    if gone is not None:
         on_event(Note(f"the aligner {name} was there and is replaced; {gone:,} results of it are removed"))
-    folder.remove_tree("")
     files = dict(more or {})
     if trained.history:
         files[HISTORY] = packed(pa.Table.from_pylist(trained.history))
@@ -43,3 +41,14 @@ def save_aligned(
         files[RATES] = packed(pa.table({"rate": trained.curve.rates, "loss": trained.curve.losses}))
     folder.write(CARD, card(aligner, name).encode())
     return aligner.save(folder, beside=files)
+
+
+def make_way(store: Store, name: str) -> int | None:
+    """Remove the aligner of that name, if there is one: what was evaluated of it goes first, then its record, so that
+    the same command finishes what a killed run began. Returns how many results that were, None without an aligner."""
+    folder, gone = store.folder("aligners", name), None
+    if folder.exists(RECORD):
+        gone = remove_results(store, name)
+        folder.remove(RECORD)
+    folder.remove_tree("")
+    return gone

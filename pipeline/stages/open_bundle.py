@@ -8,12 +8,12 @@ from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
-from structure.pipeline.aligners.aligner_runs import RECORD, AlignerName
+from structure.pipeline.aligners.aligner_runs import AlignerName
 from structure.pipeline.aligners.model_card import CARD, card
+from structure.pipeline.aligners.saved_aligner import make_way
 from structure.pipeline.device import resolve_device
 from structure.pipeline.exports.bundle_reading import Bundle, open_sides, read_bundle
 from structure.pipeline.inference.aligned_model import AlignedModel
-from structure.pipeline.results import remove_results
 from structure.store import Store, open_store
 from structure.store.files import plain_name
 
@@ -49,10 +49,7 @@ class Opened:
         run = str(aligner.metadata.get("run", ""))
         taken = AlignerName(name, plain_name(self.bundle.name) or "bundle", replace).of(run, opened)
         target = opened.folder("aligners", taken)
-        if target.exists(RECORD):
-            target.remove(RECORD)
-            remove_results(opened, taken)
-        target.remove_tree("")
+        make_way(opened, taken)
         labels = self.bundle.label_files
         target.write(CARD, card(aligner, taken).encode())
         aligner.save(target, beside=labels)

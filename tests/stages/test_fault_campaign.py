@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHORT = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))
+sys.stdout = sys.stderr
 from tests.benchmarks.fault_campaign.__main__ import main
 sys.exit(main())
 """

@@ -9,6 +9,7 @@ import importlib
 import os
 import pkgutil
 import signal
+import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ LIBRARIES = (
     *("xarray", "pyarrow.parquet", "faiss", "PIL.ImageDraw"),
 )
 """What commands import late."""
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def warm_up() -> None:
@@ -58,8 +61,8 @@ class Done:
         return "Traceback (most recent call last)" in self.stderr or "Traceback (most recent call last)" in self.stdout
 
     def told(self) -> str:
-        """The last line of an error, for the table."""
-        return (self.stderr.strip().splitlines() or [""])[-1][:300]
+        """The end of what it said, for the table: with a traceback its last lines, else the last line."""
+        return " | ".join(self.stderr.strip().splitlines()[-12 if self.crashed else -1 :])[-1000:]
 
 
 class Command:
@@ -68,9 +71,12 @@ class Command:
     def __init__(self, words: Sequence[str], log: Path, limits: Callable[[], None] = lambda: None) -> None:
         self.words, self.log = tuple(words), log
         self.began = time.perf_counter()
+        # A signal waits until the child has its own way with it: Python would raise it in a callback of the fork.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         self.pid = os.fork()
         if not self.pid:
             _become(self.words, log, limits)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def send(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError):
@@ -106,19 +112,25 @@ def save_states() -> None:
 def _become(words: Sequence[str], log: Path, limits: Callable[[], None]) -> None:
     code = 1
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for stream, end in ((1, "out"), (2, "err")):
             os.dup2(os.open(f"{log}.{end}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
         from structure.cli.main import run
+        from structure.cli.stopping import raise_again
 
+        sys.unraisablehook = raise_again  # as the command's entry point does
+        import torch
+
+        torch.set_num_threads(1)  # makes the pool that a fork broke; two threads that load weights would do it at once
         limits()
         code = run(list(words))
     except BaseException:
         traceback.print_exc()
     finally:
-        for stream in (os.sys.stdout, os.sys.stderr):  # type: ignore[attr-defined]
+        for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):
                 stream.flush()
         os._exit(code)
