@@ -210,10 +210,10 @@ def _forget_skipped(store: Store, split: _Split) -> None:
         return
     try:
         table = unpacked(store.files.read(key), Seal(key))
-    except SealError:
+        listed = dict(zip(table["sample"].to_pylist(), table["reason"].to_pylist(), strict=True))
+    except (SealError, KeyError):
         store.files.remove(key)  # damaged, it may still hold ids
         return
-    listed = dict(zip(table["sample"].to_pylist(), table["reason"].to_pylist(), strict=True))
     gone = {item for item, left in zip(split.before.item_ids, split.after.item_ids, strict=True) if item != left}
     kept = {
         sample: reason

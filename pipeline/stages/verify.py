@@ -86,7 +86,9 @@ def _require_form(key: str, data: bytes) -> None:
     """What can be said of a file without a digest: that it is whole enough to be read. Raises SealError."""
     require_content(data)
     if key.endswith(".parquet"):
-        unpacked(data)
+        columns = unpacked(data).column_names
+        if key.endswith(".skipped.parquet") and columns != ["sample", "reason"]:
+            raise SealError(f"is no list of skipped samples: its columns are {', '.join(columns)}")
     elif key.endswith(".json"):
         json_of(data, Seal(key))
     elif key.endswith(".png") and b"IEND" not in data[-16:]:

@@ -30,6 +30,8 @@ from structure.pipeline.recipe.sweep import Axes, sweep_recipe
 from structure.pipeline.results import TEST_PREDICTIONS
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.similarity.layer_similarity import newest_ranking
+from structure.pipeline.stages.drop_items import DropItemsRequest
+from structure.pipeline.stages.drop_items import run as drop
 from structure.pipeline.stages.pair_curve import pair_curve
 from structure.pipeline.stages.rank_layers import rank_layers
 from structure.pipeline.stages.rank_models import rank_models
@@ -352,6 +354,15 @@ def test_an_aligner_that_is_replaced_leaves_nothing_wherever_that_is_killed(
             make_way(store, "a")
     make_way(store, "a")
     assert [key for of in ("aligners/a", "results/a", "comparisons") for key in store.files.keys(of)] == []
+
+
+def test_another_table_is_no_list_of_skipped_samples(made: Store, tmp_path: Path) -> None:
+    shutil.copytree(made.url, tmp_path / "store")
+    store, key = open_store(tmp_path / "store"), "samples/scenes/train.skipped.parquet"
+    store.files.write(key, store.files.read("samples/scenes/train.parquet"))
+    assert "is no list of skipped samples" in faults(store)[key]
+    drop(DropItemsRequest("scenes", ids=store.samples("scenes", "train").item_ids[:1]), RunContext.of(store))
+    assert not store.files.exists(key)
 
 
 def test_results_of_another_are_refused_and_evaluated_again(made: Store, tmp_path: Path) -> None:
