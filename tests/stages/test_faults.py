@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import itertools
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,7 +18,6 @@ from structure.pipeline.aligners.aligner import load_aligner
 from structure.pipeline.aligners.aligner_runs import HISTORY, file_beside, table_beside
 from structure.pipeline.aligners.checkpoint import Checkpoint
 from structure.pipeline.aligners.options import TrainingOptions
-from structure.pipeline.aligners.saved_aligner import make_way
 from structure.pipeline.model_selection.outcome import RECORD as SELECTION
 from structure.pipeline.owned_files import KINDS, kind_of, remove_unlisted
 from structure.pipeline.page.source import Source
@@ -333,27 +331,6 @@ def test_an_aligner_in_the_place_of_another_is_refused_and_trained_again(made: S
     table = table_beside(store, "a", HISTORY)
     assert table is not None
     assert table.num_rows == 2
-
-
-@pytest.mark.parametrize("steps", [0, 1, 2, 5, 9])
-def test_an_aligner_that_is_replaced_leaves_nothing_wherever_that_is_killed(
-    made: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
-) -> None:
-    shutil.copytree(made.url, tmp_path / "store")
-    store, left = open_store(tmp_path / "store"), itertools.count()
-    unlink = os.unlink
-
-    def killed(*file: Any, **where: Any) -> None:
-        if next(left) >= steps:
-            raise KeyboardInterrupt
-        unlink(*file, **where)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "unlink", killed)
-        with pytest.raises(KeyboardInterrupt):
-            make_way(store, "a")
-    make_way(store, "a")
-    assert [key for of in ("aligners/a", "results/a", "comparisons") for key in store.files.keys(of)] == []
 
 
 def test_another_table_is_no_list_of_skipped_samples(made: Store, tmp_path: Path) -> None:

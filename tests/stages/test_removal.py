@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from structure.cli.main import run
 from structure.pipeline import align, evaluate, extract, rank_layers, search
+from structure.pipeline.aligners.saved_aligner import make_way
 from structure.pipeline.progress import Event, Note
 from structure.pipeline.run_context import RunContext
 from structure.pipeline.stages.drop_items import DropItemsRequest
@@ -121,6 +124,25 @@ def test_a_removal_that_is_killed_leaves_nothing_that_looks_whole_and_is_finishe
     assert status(store)["stale"] == []
     remove(RemoveRequest("aligners/ridge"), RunContext.of(store))
     assert "ridge" not in " ".join(store.files.keys(""))
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 5])
+def test_the_replacement_of_an_aligner_that_is_killed_anywhere_is_finished(
+    store: Store, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    unlink, files = os.unlink, itertools.count()
+
+    def killed(*file: Any, **where: Any) -> None:
+        if next(files) >= steps:
+            raise Killed
+        unlink(*file, **where)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", killed)
+        with pytest.raises(Killed):
+            make_way(store, "ridge")
+    make_way(store, "ridge")
+    assert [key for of in ("aligners/ridge", "results/ridge", "comparisons") for key in store.files.keys(of)] == []
 
 
 # -- withdrawing ------------------------------------------------------------------------------------------------------
