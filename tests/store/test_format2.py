@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +11,14 @@ import pytest
 
 from structure.pipeline import align, rank_layers
 from structure.pipeline.aligners import TrainingOptions
+from structure.pipeline.datasets.unpacking import unpack
 from structure.store import Store, open_store
 
 
 @pytest.fixture(scope="module")
 def written_before(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
     folder = tmp_path_factory.mktemp("format2")
-    with tarfile.open(real_data / "store-format2.tar.xz") as archive:
-        archive.extractall(folder, filter="data")
+    unpack(real_data / "store-format2.tar.xz", folder)
     return open_store(folder / "store-format2")
 
 
