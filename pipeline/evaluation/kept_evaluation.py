@@ -92,7 +92,8 @@ class KeptEvaluation:
         folder.write(self._name, Seal.of(folder, self._name, self.made_from).json(body, indent=1, allow_nan=True))
 
     def stored(self, datasets: Sequence[str] | None = None) -> dict[str, str]:
-        """Key -> digest of the values and the samples of every feature set of these datasets (None: of all)."""
+        """Key -> digest of the values and the samples of every complete feature set of these datasets (None: of all):
+        one that a stopped evaluation left half written is completed by the next, and nothing was made from it."""
         store = self.context.store
         return {
             features.key: fingerprint(
@@ -102,7 +103,7 @@ class KeptEvaluation:
                 }
             )
             for features in store.feature_sets()
-            if datasets is None or features.manifest.dataset in datasets
+            if (datasets is None or features.manifest.dataset in datasets) and features.is_complete
         }
 
     @cached_property

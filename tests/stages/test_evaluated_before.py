@@ -73,6 +73,20 @@ def ask(place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Eva
     return asked
 
 
+def test_one_that_completes_what_a_stopped_one_left_is_saved_too(
+    place: Path, ask: Callable[..., tuple[Evaluation, bool]]
+) -> None:
+    before = set(open_store(place / "store"))
+    ask()
+    shutil.rmtree(place / "store/results/one")
+    written = set(open_store(place / "store")) - before
+    assert written
+    for key in written:
+        for marker in (place / "store/features" / key / "done").iterdir():
+            marker.unlink()
+    assert [ask()[1], ask()[1]] == [True, False]
+
+
 def test_the_same_question_is_answered_from_the_store(
     place: Path, ask: Callable[..., tuple[Evaluation, bool]], capsys: pytest.CaptureFixture[str]
 ) -> None:
